@@ -1,0 +1,44 @@
+# Each target is a plain command that you can as well type. "make help" lists them.
+
+TOOL = go tool -modfile=tools/go.mod
+
+.PHONY: help build test race lint fmt cross bench stress churn fuzz tour ci
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the library
+	go build ./...
+
+test: ## run the tests
+	go test ./...
+
+race: ## run the tests under the race detector
+	go test -race ./...
+
+lint: ## gofumpt, go vet, staticcheck, go mod tidy: as CI runs them
+	bash .ci/run gofumpt vet staticcheck tidy
+
+fmt: ## format the code
+	$(TOOL) gofumpt -w .
+
+cross: ## build and vet for every platform
+	bash .ci/run cross
+
+bench: ## run the benchmarks; compare two outputs with: go tool -modfile=tools/go.mod benchstat old new
+	go test -run '^$$' -bench . ./bench/...
+
+stress: ## twenty rounds of the tests under the race detector
+	go test -race -count=20 -timeout 60m ./...
+
+churn: ## a long storm on the lock of the PID file
+	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestA2_' -count=1 -v .
+
+fuzz: ## one minute of random PID files
+	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s .
+
+tour: ## the guided tour
+	go run ./_example/tour
+
+ci: ## everything that CI runs on Linux
+	bash .ci/run

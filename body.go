@@ -1,0 +1,68 @@
+package lifecycle
+
+import (
+	"context"
+)
+
+// stopCause is the cause of a stop that is not an error of its own. It wraps context.Canceled, so a body may return it.
+type stopCause string
+
+func (c stopCause) Error() string { return string(c) }
+
+func (c stopCause) Unwrap() error { return context.Canceled }
+
+// ErrBodyReturned is the cause of a stop because fn or the Run of a component returned.
+var ErrBodyReturned error = stopCause("lifecycle: a body returned")
+
+// body is a function that lasts as long as the life: fn, a Run, or what Every repeats.
+type body struct {
+	component, hook string
+	done            chan struct{}
+	err             error // set when done is closed
+	before          bool  // it returned before a stop was asked for
+}
+
+// startBodies calls the Run of every component, and fn.
+func (l *life) startBodies() {
+	fn := l.fn
+	if fn == nil {
+		fn = func(ctx context.Context) error { <-ctx.Done(); return nil }
+	}
+	all := make([]Hooks, 0, len(l.hooks)+1)
+	for _, h := range l.hooks {
+		if h.Run != nil {
+			all = append(all, h)
+		}
+	}
+	all = append(all, Hooks{Name: l.name, Run: fn})
+	l.mu.Lock()
+	l.alive = len(all)
+	l.mu.Unlock()
+	for _, h := range all {
+		l.startBody(h.Name, "Run", h.Run, l.bodyReturned)
+	}
+}
+
+// startBody calls f in a goroutine of its own, and then returned.
+func (l *life) startBody(component, hook string, f func(context.Context) error, returned func()) {
+	b := &body{component: component, hook: hook, done: make(chan struct{})}
+	l.bodies = append(l.bodies, b)
+	result := spawn(l.ctx, hook+" of "+component, f)
+	go func() {
+		b.err = <-result
+		b.before = l.asked.Err() == nil
+		l.logPanic(hook+" of "+component, b.err)
+		close(b.done)
+		returned()
+	}()
+}
+
+// bodyReturned ends the life, and the StopDelay if it was the last body: nobody serves any more.
+func (l *life) bodyReturned() {
+	l.on(stopRequest, ErrBodyReturned, nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.alive--; l.alive == 0 {
+		l.cancel(context.Cause(l.asked))
+	}
+}

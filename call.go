@@ -1,0 +1,152 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"runtime/pprof"
+	"time"
+)
+
+// PanicError is the error of a hook or body that panicked or called runtime.Goexit. It does not wrap a value that is an
+// error, for a panic with context.Canceled is no clean end.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine that panicked, as debug.Stack gives it
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// overrun is the error of a hook or body that was given up because its time was over.
+type overrun struct {
+	limit  time.Duration
+	is     error  // ErrStartTimeout, ErrStopTimeout or ErrReload
+	result error  // what it returned at last; nil if it did not return at all
+	stack  []byte // where it was when it was abandoned
+}
+
+func (e *overrun) Error() string {
+	text := "did not return in " + limitText(e.limit)
+	if e.result != nil {
+		text += ", then returned: " + e.result.Error()
+	}
+	return text
+}
+
+func (e *overrun) Unwrap() []error { return []error{e.is, e.result} }
+
+// abandoned says that the goroutine of the hook may still be running.
+func abandoned(err error) bool {
+	var o *overrun
+	return errors.As(err, &o) && o.stack != nil
+}
+
+// call is one call of one hook.
+type call struct {
+	component, hook string
+	f               func(context.Context) error
+
+	ctx      context.Context      // ends when the hook shall return
+	patience func() time.Duration // how long it may take to do so when ctx has ended
+	tooLong  *overrun             // the cause with which ctx ends if that is because the time was over
+}
+
+// do calls the hook in a goroutine of its own and waits until it has returned or its patience is over. Then it is abandoned, which the
+// log says with its stack. A nil hook does nothing.
+func (l *life) do(c call) error {
+	if c.f == nil {
+		return nil
+	}
+	label := c.hook + " of " + c.component
+	done := spawn(c.ctx, label, c.f)
+	var err error
+	select {
+	case err = <-done:
+	case <-c.ctx.Done():
+		late := *c.tooLong
+		patience := c.patience()
+		if context.Cause(c.ctx) != error(c.tooLong) {
+			late.limit, late.is = patience, ErrStopTimeout
+		}
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case late.result = <-done:
+		case <-timer.C:
+			late.stack = stackOf(label)
+			l.log.Error(label+" was abandoned: it does not return", "after", limitText(late.limit), "stack", string(late.stack))
+			return &HookError{c.component, c.hook, &late}
+		}
+		if err = late.result; err != nil && late.is == c.tooLong.is {
+			err = &late
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	l.logPanic(label, err)
+	return &HookError{c.component, c.hook, err}
+}
+
+func (l *life) logPanic(label string, err error) {
+	var p *PanicError
+	if errors.As(err, &p) {
+		l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	}
+}
+
+// labelKey is the profiler label under which the goroutine of every hook and body runs. Goroutines that it starts inherit it, so
+// CPU and goroutine profiles tell the components apart.
+const labelKey = "lifecycle"
+
+// spawn calls f in a goroutine of its own. The channel gets f's error, or a *PanicError.
+func spawn(ctx context.Context, label string, f func(context.Context) error) <-chan error {
+	done := make(chan error, 1)
+	ctx = pprof.WithLabels(ctx, pprof.Labels(labelKey, label))
+	go func() {
+		pprof.SetGoroutineLabels(ctx)
+		done <- hookGoroutine(ctx, f, done)
+	}()
+	return done
+}
+
+// hookGoroutine is the frame by which stackOf knows the goroutine of a hook from those that the hook started.
+func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan<- error) (err error) {
+	returned := false
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		} else if !returned { // runtime.Goexit runs the deferred calls, and nothing after them
+			done <- &PanicError{Value: "runtime.Goexit was called", Stack: debug.Stack()}
+		}
+	}()
+	err = f(ctx)
+	returned = true
+	return err
+}
+
+// stackOf is the stack of the hook goroutine that runs under that label. The goroutine profile finds it in a fraction of the time for
+// which runtime.Stack of all goroutines would stop the world.
+func stackOf(label string) []byte {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return []byte(err.Error())
+	}
+	want := fmt.Appendf(nil, "%q:%q", labelKey, label)
+	for record := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
+		if bytes.Contains(record, want) && bytes.Contains(record, []byte(".hookGoroutine")) {
+			return bytes.TrimSpace(record)
+		}
+	}
+	return []byte("(its goroutine is not in the profile: it changed its profiler labels)")
+}
+
+// limitText is a duration as an option would be said aloud: 60s and not 1m0s.
+func limitText(d time.Duration) string {
+	if d >= time.Second && d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return d.String()
+}

@@ -1,0 +1,187 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/pin"
+)
+
+// ErrNotRunning says that nobody holds the PID file. The error that wraps it is a [*NotRunningError].
+var ErrNotRunning = errors.New("lifecycle: not running")
+
+// NotRunningError says which PID file nobody holds, and whether a daemon that died has left it. It wraps [ErrNotRunning].
+type NotRunningError struct {
+	PIDFile string
+	Stale   bool // there is a PID in the file
+	PID     int  // the one in a stale file; it proves nothing
+}
+
+func (e *NotRunningError) Error() string {
+	if e.Stale {
+		return fmt.Sprintf("lifecycle: not running: pid %d is dead and has left %s", e.PID, e.PIDFile)
+	}
+	return fmt.Sprintf("lifecycle: not running (nobody holds %s)", e.PIDFile)
+}
+
+func (e *NotRunningError) Unwrap() error { return ErrNotRunning }
+
+// Process is a running daemon, seen from another process. It holds on to that one process, so that a PID which was given to
+// another in the meantime does no harm.
+type Process struct {
+	PID     int
+	pidFile string
+	pin     *pin.Pin
+}
+
+// Find returns the daemon that holds the PID file. It reads and asks the kernel, but writes, deletes and locks nothing
+// that could make a start fail which happens at the same moment. It waits up to 2 s for a holder that has not written its PID yet.
+//
+// The error wraps [ErrNotRunning] where nobody holds the file, [ErrUnsafePIDFile] where the file is not to be trusted. The caller
+// closes the Process.
+func Find(pidFile string) (*Process, error) {
+	deadline := time.Now().Add(patienceForPID)
+	for {
+		h, err := lookUntil(deadline, pidFile)
+		switch {
+		case err != nil:
+			return nil, err
+		case !h.held:
+			return nil, &NotRunningError{PIDFile: pidFile, Stale: h.number != 0, PID: h.number}
+		case h.pid == 0:
+			return nil, fmt.Errorf("lifecycle: PID file %s: %w", pidFile, h.nameless())
+		}
+		p, err := hold(pidFile, h)
+		if !errors.Is(err, os.ErrProcessDone) || time.Now().After(deadline) {
+			return p, err
+		}
+	}
+}
+
+// patienceForPID is how long a look waits for a holder that has not written its PID yet.
+const patienceForPID = 2 * time.Second
+
+// lookUntil looks until nobody holds the file or the holder is known, at the latest until the deadline.
+func lookUntil(deadline time.Time, pidFile string) (holder, error) {
+	for {
+		h, err := lookAt(pidFile)
+		if err != nil || !h.held || h.known || time.Now().After(deadline) {
+			return h, err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// nameless says why no process can be named for a file that is held.
+func (h holder) nameless() error {
+	switch {
+	case h.daemon && h.known:
+		return errors.New("held by a daemon in another PID namespace")
+	case h.daemon || h.number == 0:
+		return errors.New("held by a process that has not written its PID")
+	}
+	return errForeign
+}
+
+// hold pins the process that h names, and then asks again whether it is the one that holds the PID file: between the two, the
+// PID could have been given to another. It returns os.ErrProcessDone where h is out of date.
+func hold(pidFile string, h holder) (*Process, error) {
+	pinned, err := pin.Open(h.pid)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{PID: h.pid, pidFile: pidFile, pin: pinned}
+	if err := p.verify(); err != nil {
+		pinned.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// verify returns nil if the process holds the PID file now, and may be named by it: a file that is not root's names only
+// processes of its owner.
+func (p *Process) verify() error {
+	h, err := lookAt(p.pidFile)
+	if err != nil {
+		return err
+	}
+	if !h.held || h.pid != p.PID {
+		return os.ErrProcessDone
+	}
+	if h.owner == 0 {
+		return nil
+	}
+	uid, err := p.pin.UID()
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		return err
+	case err != nil && os.Geteuid() != 0:
+		return nil // the kernel lets us signal our own processes only
+	case err != nil:
+		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, h.owner, p.PID, err)
+	case uid != h.owner:
+		return fmt.Errorf("%w %s: it belongs to user %d, but process %d is of user %d", ErrUnsafePIDFile, p.pidFile, h.owner, p.PID, uid)
+	}
+	return nil
+}
+
+// Close lets go of the process. It does nothing to it.
+func (p *Process) Close() error { return p.pin.Close() }
+
+// Signal sends a signal to the daemon, after having asked the kernel again that it holds the PID file. It does not
+// wait. The error wraps [ErrNotRunning] where the daemon is gone, and fs.ErrPermission where it may not be signalled.
+func (p *Process) Signal(sig os.Signal) error {
+	err := p.verify()
+	if err == nil {
+		err = p.pin.Signal(sig)
+	}
+	if errors.Is(err, os.ErrProcessDone) {
+		return &NotRunningError{PIDFile: p.pidFile}
+	}
+	if err != nil {
+		return fmt.Errorf("lifecycle: signal %v to pid %d: %w", sig, p.PID, err)
+	}
+	return nil
+}
+
+// Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and
+// the cause of ctx if that ends before.
+func (p *Process) Wait(ctx context.Context) error {
+	if err := p.pin.Wait(ctx); err != nil {
+		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
+	}
+	// The kernel drops the locks before it tells of the end. What the daemon left behind can hold a copy of the descriptor.
+	for {
+		h, err := lookAt(p.pidFile)
+		if err != nil || !h.held || h.pid != p.PID {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("lifecycle: waiting for %s to be released: %w", p.pidFile, context.Cause(ctx))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. It returns nil where it was gone already.
+func (p *Process) Stop(ctx context.Context) error { return p.end(ctx, syscall.SIGTERM) }
+
+// Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
+func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
+
+func (p *Process) end(ctx context.Context, sig os.Signal) error {
+	err := p.Signal(sig)
+	if err == nil && ossignal.Continue != nil {
+		err = p.Signal(ossignal.Continue) // a stopped process gets its TERM only then
+	}
+	if err != nil && !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	return p.Wait(ctx)
+}

@@ -1,0 +1,54 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+)
+
+// periodic is what Every was given.
+type periodic struct {
+	interval time.Duration
+	f        func(context.Context) error
+}
+
+// Every calls f again and again while the life is Ready or Reloading, the first time after one interval. It runs beside the
+// hooks but never beside itself: while it takes longer than the interval, calls are left out. An error or panic is logged and does no
+// harm. Its context ends with that of the bodies, and the stop waits for it like for a body. By default, nothing is repeated.
+func Every(interval time.Duration, f func(ctx context.Context) error) Option {
+	return option(func(c *config) {
+		if interval <= 0 || f == nil {
+			c.refuse("Every(%v): needs a positive interval and a function", interval)
+			return
+		}
+		c.every = append(c.every, periodic{interval, f})
+	})
+}
+
+// startPeriodic starts what Every was given, each as a body whose end means nothing.
+func (l *life) startPeriodic() {
+	for _, p := range l.every {
+		l.startBody(l.name, "Every("+p.interval.String()+")", p.repeat(l), func() {})
+	}
+}
+
+func (p periodic) repeat(l *life) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ticker := time.NewTicker(p.interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-l.asked.Done():
+				return nil
+			case <-ticker.C:
+			}
+			if l.asked.Err() != nil {
+				return nil
+			}
+			label := "Every(" + p.interval.String() + ") of " + l.name
+			if err := <-spawn(ctx, label, p.f); err != nil && ctx.Err() == nil {
+				l.logPanic(label, err)
+				l.log.Error(label+" failed", "err", err)
+			}
+		}
+	}
+}

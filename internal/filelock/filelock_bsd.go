@@ -1,0 +1,17 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package filelock
+
+import (
+	"errors"
+	"os"
+)
+
+func mark(*os.File) error { return errors.ErrUnsupported }
+
+func name(*os.File) error { return errors.ErrUnsupported }
+
+func look(f *os.File) (State, error) {
+	held, err := glance(f)
+	return State{Held: held, Blind: true}, err
+}

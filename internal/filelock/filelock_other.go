@@ -1,0 +1,16 @@
+//go:build !linux && !darwin && !dragonfly && !freebsd && !netbsd && !openbsd
+
+package filelock
+
+import (
+	"errors"
+	"os"
+)
+
+func tryLock(*os.File) error { return errors.ErrUnsupported }
+
+func mark(*os.File) error { return errors.ErrUnsupported }
+
+func name(*os.File) error { return errors.ErrUnsupported }
+
+func look(*os.File) (State, error) { return State{}, errors.ErrUnsupported }

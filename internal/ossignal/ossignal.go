@@ -1,0 +1,13 @@
+// Package ossignal names the signals that not every system has.
+package ossignal
+
+import "os"
+
+// User1 is SIGUSR1, nil where there is no such signal.
+var User1 os.Signal = user1
+
+// Stop and Continue are SIGSTOP and SIGCONT, nil where there are none.
+var (
+	Stop     os.Signal = stop
+	Continue os.Signal = cont
+)

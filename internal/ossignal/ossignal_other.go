@@ -1,0 +1,7 @@
+//go:build !unix
+
+package ossignal
+
+import "os"
+
+var user1, stop, cont os.Signal

@@ -1,0 +1,14 @@
+//go:build unix
+
+package ossignal
+
+import (
+	"os"
+	"syscall"
+)
+
+var (
+	user1 os.Signal = syscall.SIGUSR1
+	stop  os.Signal = syscall.SIGSTOP
+	cont  os.Signal = syscall.SIGCONT
+)

@@ -1,0 +1,96 @@
+package pin
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+func hold(pid int) (process, error) {
+	// Android 11 and older kill a program that calls pidfd_open, by SIGSYS (go.dev/issue/69065).
+	if runtime.GOOS == "android" {
+		return holdByProc(pid)
+	}
+	fd, err := pidfdOpen(pid)
+	switch err {
+	case nil:
+		return newPidfd(fd), nil
+	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is that of a thread
+		return nil, os.ErrProcessDone
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // before Linux 5.3, or seccomp; EINVAL may also be a thread
+		return holdByProc(pid)
+	}
+	return nil, os.NewSyscallError("pidfd_open", err)
+}
+
+func pidfdOpen(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != unix.EINVAL {
+		return fd, err
+	}
+	// pidfd_open(2): "PIDFD_NONBLOCK (since Linux 5.10)"
+	if fd, err = unix.PidfdOpen(pid, 0); err == nil {
+		_ = unix.SetNonblock(fd, true) // await can do without
+	}
+	return fd, err
+}
+
+// pidfd holds on to a process by the kernel's own means, pidfd_open(2).
+type pidfd struct {
+	file *os.File
+}
+
+func newPidfd(fd int) pidfd {
+	return pidfd{os.NewFile(uintptr(fd), "pidfd")}
+}
+
+func (p pidfd) signal(sig os.Signal) error {
+	s, err := signalNumber(sig)
+	if err != nil {
+		return err
+	}
+	return orDone(control(p.file, func(fd int) error {
+		return unix.PidfdSendSignal(fd, s, nil, 0)
+	}))
+}
+
+func (p pidfd) ended() (done bool, err error) {
+	err = control(p.file, func(fd int) error {
+		done, err = readable(fd)
+		return err
+	})
+	return done, err
+}
+
+// await leaves the waiting to Go's poller: no thread is held. A nonblocking descriptor is what makes os.NewFile
+// hand it over.
+func (p pidfd) await() error {
+	conn, err := p.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var pollErr error
+	err = conn.Read(func(fd uintptr) (done bool) {
+		done, pollErr = readable(int(fd))
+		return done || pollErr != nil
+	})
+	if err != nil {
+		return err
+	}
+	return pollErr
+}
+
+func (p pidfd) close() error { return p.file.Close() }
+
+// pidfd_open(2): "When the process that it refers to terminates, these interfaces indicate the file descriptor as
+// readable."
+func readable(fd int) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	var n int
+	err := ignoringEINTR(func() (err error) {
+		n, err = unix.Poll(fds, 0)
+		return err
+	})
+	return n > 0, os.NewSyscallError("poll", err)
+}

@@ -1,0 +1,111 @@
+package pin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// procStat holds on to a process by its open /proc/PID/stat: once the process is gone, reading answers ESRCH, even if
+// another process has the PID.
+//
+// It is tempting to compare start times (field 22) instead, but they count in ticks of 10 ms. It is also tempting to keep
+// the directory open rather than one file, but an open directory is a way out of a chroot.
+type procStat struct {
+	bare
+	stat *os.File
+}
+
+func holdByProc(pid int) (process, error) {
+	stat, err := openStat(pid)
+	// kill(2) takes the number of a thread for that of its process, tgkill(2) does not. EPERM means that there is one.
+	if unix.Tgkill(pid, pid, 0) == unix.ESRCH {
+		if err == nil {
+			stat.Close()
+		}
+		return nil, os.ErrProcessDone
+	}
+	switch {
+	case err == nil:
+		return procStat{bare(pid), stat}, nil
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission): // no /proc, or hidepid=
+		return bare(pid), nil
+	}
+	return nil, err
+}
+
+func openStat(pid int) (*os.File, error) {
+	if err := procIsOurs(); err != nil {
+		return nil, err
+	}
+	return os.Open(fmt.Sprintf("/proc/%d/stat", pid))
+}
+
+func (p procStat) ended() (bool, error) {
+	var buf [1024]byte
+	n, err := p.stat.ReadAt(buf[:], 0)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return true, nil
+	case err != nil && err != io.EOF:
+		return false, err
+	}
+	return zombie(buf[:n])
+}
+
+func (p procStat) close() error { return p.stat.Close() }
+
+// zombie tells whether a /proc/PID/stat is of a process that has ended. State (3) alone is not enough: it is that of the
+// main thread, which may end before others do. Num_threads (20) tells.
+func zombie(stat []byte) (bool, error) {
+	// proc_pid_stat(5): comm (2) is in parentheses, and may hold spaces and parentheses itself.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20-2 {
+		return false, fmt.Errorf("unknown form of /proc/PID/stat: %q", stat)
+	}
+	state, threads := string(fields[3-3]), string(fields[20-3])
+	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
+}
+
+// effectiveUID does not take the owner of /proc/PID: proc(5), "if the process's dumpable attribute is set to a value other
+// than 1", it is root.
+func effectiveUID(pid int) (int, error) {
+	if err := procIsOurs(); err != nil {
+		return -1, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return -1, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	if err != nil {
+		return -1, err
+	}
+	for line := range strings.Lines(string(status)) {
+		// proc_pid_status(5): "Uid, Gid: Real, effective, saved set, and filesystem UIDs (GIDs)."
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			if ids := strings.Fields(ids); len(ids) == 4 {
+				return strconv.Atoi(ids[1])
+			}
+		}
+	}
+	return -1, fmt.Errorf("no user in /proc/%d/status: %w", pid, errors.ErrUnsupported)
+}
+
+// procIsOurs answers os.ErrNotExist where /proc is not mounted, or counts the processes of another PID namespace, so
+// that a number means another process there.
+func procIsOurs() error {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return err
+	}
+	if self != strconv.Itoa(os.Getpid()) {
+		return fmt.Errorf("/proc is of another PID namespace: %w", os.ErrNotExist)
+	}
+	return nil
+}

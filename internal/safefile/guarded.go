@@ -1,0 +1,112 @@
+package safefile
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const maxLinks = 40 // as path_resolution(7)
+
+// Guarded returns nil if nobody but root and the given owners decides what the absolute path names: each directory on
+// the way to it is theirs, and others can write it only where it is sticky, so that they cannot replace what is theirs. Symbolic
+// links on the way are followed, for they are theirs too. The file itself need not exist, and is not looked at.
+//
+// Since only those who are trusted can change what was looked at, it does not matter that looking and opening are two steps.
+func Guarded(path string, owners ...int) error {
+	dir, rest := string(filepath.Separator), split(filepath.Dir(path))
+	if err := guardedDir(path, dir, owners); err != nil {
+		return err
+	}
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		next := filepath.Join(dir, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			if err := guardedDir(path, next, owners); err != nil {
+				return err
+			}
+			dir = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
+		}
+		if !trusted(Owner(info), owners) {
+			return refuse(path, "the symbolic link %s on the way belongs to user %d", next, Owner(info))
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return err
+		}
+		if filepath.IsAbs(target) {
+			dir = string(filepath.Separator)
+		}
+		rest = append(split(target), rest...)
+	}
+	return nil
+}
+
+func guardedDir(path, dir string, owners []int) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	writable := info.Mode().Perm() & 0o022
+	if writable&0o020 != 0 && trustedGroup(group(info)) {
+		writable &^= 0o020
+	}
+	switch {
+	case !trusted(Owner(info), owners):
+		return refuse(path, "the directory %s on the way belongs to user %d", dir, Owner(info))
+	case writable != 0 && info.Mode()&fs.ModeSticky == 0:
+		return refuse(path, "others can write the directory %s on the way (mode %04o)", dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+func split(path string) (names []string) {
+	for name := range strings.SplitSeq(path, string(filepath.Separator)) {
+		if name != "" && name != "." {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func trusted(uid int, owners []int) bool {
+	return uid == 0 || slices.Contains(owners, uid) || unmapped(uid)
+}
+
+// trustedGroup says that whoever is in that group is as good as root. macOS keeps its /var/run writable for the group daemon.
+func trustedGroup(gid int) bool { return gid == 0 || runtime.GOOS == "darwin" && gid == 1 }
+
+// unmapped says that uid stands for an owner outside of this user namespace, about whom nothing can be known here:
+// the root directory of `unshare --map-root-user` is such a one (user_namespaces(7), "Unmapped user and group IDs").
+func unmapped(uid int) bool {
+	if runtime.GOOS != "linux" {
+		return false
+	}
+	overflow, err := os.ReadFile("/proc/sys/kernel/overflowuid")
+	if err != nil || strings.TrimSpace(string(overflow)) != strconv.Itoa(uid) {
+		return false
+	}
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
+}

@@ -1,0 +1,123 @@
+// Package safefile opens a file at a path that others may have prepared: it follows no symbolic link at the end of the path,
+// blocks on no FIFO, wakes no device, and takes nothing but a regular file that has no second name.
+package safefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// ErrUnsafe is what every refusal of this package wraps.
+var ErrUnsafe = errors.New("unsafe file")
+
+// Create opens path for reading and writing, and creates it where it is missing, with that mode less the umask. created says that
+// this very call made the file.
+func Create(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
+	// A file can come or go between the two ways to open it, so each gets its turn more than once.
+	for range 100 {
+		f, err = open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err == nil, err
+		}
+		f, err = openRegular(path, os.O_RDWR)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, false, err
+		}
+	}
+	return nil, false, err
+}
+
+// Open opens path for reading.
+func Open(path string) (*os.File, error) { return openRegular(path, os.O_RDONLY) }
+
+// Same says whether path still names the open file f.
+func Same(f *os.File, path string) (bool, error) {
+	opened, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(opened, named), err
+}
+
+// WriteOnce writes b at the start of f in exactly one write(2): a short one is an error and is not continued.
+func WriteOnce(f *os.File, b []byte) error {
+	n, err := writeOnce(f, b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// openRegular looks before it opens, since opening a device can have effects, and after it, since only then it is certain.
+func openRegular(path string, flag int) (*os.File, error) {
+	before, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(path, before); err != nil {
+		return nil, err
+	}
+	f, err := open(path, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	after, err := f.Stat()
+	if err == nil {
+		err = check(path, after)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func check(path string, info fs.FileInfo) error {
+	if what := kind(info.Mode()); what != "" {
+		return refuse(path, "it is a %s, not a regular file", what)
+	}
+	// A file that was unlinked since it was opened has none: that is the caller's race to find, with Same.
+	if n := links(info); n > 1 {
+		return refuse(path, "it has %d names (hard links)", n)
+	}
+	return nil
+}
+
+// refuse says why the file at path is not used.
+func refuse(path, format string, args ...any) error {
+	return &fs.PathError{Op: "open", Path: path, Err: &unsafeError{fmt.Sprintf(format, args...)}}
+}
+
+type unsafeError struct{ why string }
+
+func (e *unsafeError) Error() string { return e.why }
+func (e *unsafeError) Unwrap() error { return ErrUnsafe }
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsRegular():
+		return ""
+	case mode&fs.ModeSymlink != 0:
+		return "symbolic link"
+	case mode.IsDir():
+		return "directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	case mode&fs.ModeDevice != 0:
+		return "device"
+	default:
+		return "special file"
+	}
+}

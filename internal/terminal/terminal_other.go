@@ -1,0 +1,11 @@
+//go:build !unix
+
+package terminal
+
+import "os"
+
+func isTerminal(*os.File) bool { return false }
+
+func controlling() *Terminal { return &Terminal{} }
+
+func (t *Terminal) hungUp() bool { return false }

@@ -1,0 +1,167 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Run lives one life of this process around fn, in the foreground: it installs the signal handlers, locks the PID file, calls each
+// OnStart, then fn and the other bodies, and when a stop is asked for, each OnStop and OnExit in reverse. It blocks until the
+// life is over and the PID file is gone.
+//
+// The context of fn ends when fn shall return; [context.Cause] tells why: a [*StopSignalError], [ErrBodyReturned], or the cause
+// of the end of the BaseContext. A nil fn waits for that and returns nil. When fn returns by itself, with or without an error, the life ends.
+//
+// Run returns the errors of the bodies, unwrapped, joined with those of the hooks, each a [*HookError]. It returns nil where they
+// returned nil or, after a stop was asked for, an error that wraps context.Canceled or one of CleanErrors. It returns an
+// [*AlreadyRunningError] where another daemon holds the PID file or another Run is under way in this process, and an error that
+// names the option where an option is wrong; then nothing was started.
+//
+// A program usually ends with os.Exit(ExitCode(err)) after it. For a second after Run has returned, TERM, INT, HUP
+// and USR1 are still ignored, so that a late one does not spoil the exit code; then they do again what they did before.
+func Run(fn func(ctx context.Context) error, opts ...Option) error {
+	l, err := newLife(fn, opts)
+	if err != nil {
+		return err
+	}
+	return l.run()
+}
+
+// running is the one Run of this process. It is package state because signals and POSIX locks belong to the process as well.
+var running atomic.Pointer[life]
+
+// Option is a part of what a life is to be. Of two equal options the last wins, unless they say otherwise.
+type Option interface{ apply(*config) }
+
+type option func(*config)
+
+func (o option) apply(c *config) { o(c) }
+
+// config is what the options say.
+type config struct {
+	name        string
+	logger      *slog.Logger
+	base        context.Context
+	cleanErrors []error
+
+	pidFile     string
+	pidFileSet  bool
+	pidFileMode fs.FileMode
+
+	startTimeout, stopTimeout, reloadTimeout, stopDelay time.Duration
+
+	fn        func(context.Context) error
+	hooks     []Hooks
+	loose     int // index of the component that the loose OnX options form, -1 if there is none
+	readyWhen func(context.Context) error
+	signals   []signalHook
+	every     []periodic
+
+	host       host
+	onStopping func(reason error) // tells a person, besides the log
+
+	wrong []error // what was wrong with the options
+}
+
+// refuse notes that an option is wrong.
+func (c *config) refuse(format string, args ...any) {
+	c.wrong = append(c.wrong, fmt.Errorf(format, args...))
+}
+
+func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
+	c := &config{
+		name:          strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
+		base:          context.Background(),
+		pidFileMode:   0o644,
+		startTimeout:  60 * time.Second,
+		stopTimeout:   20 * time.Second,
+		reloadTimeout: 30 * time.Second,
+		fn:            fn,
+		loose:         -1,
+		host:          thisProcess{},
+	}
+	for _, o := range opts {
+		o.apply(c)
+	}
+	c.complete()
+	if len(c.wrong) > 0 {
+		return nil, fmt.Errorf("lifecycle: wrong option: %w", errors.Join(c.wrong...))
+	}
+	return c, nil
+}
+
+// complete fills in what depends on other options, and refuses what does not fit together.
+func (c *config) complete() {
+	if c.name == "" || c.name != filepath.Base(c.name) || hasControl(c.name) {
+		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
+	}
+	if c.logger == nil {
+		c.logger = slog.Default()
+	}
+	if c.stopDelay >= c.stopTimeout {
+		c.refuse("StopDelay(%v): must be shorter than StopTimeout, %v, of which it is a part", c.stopDelay, c.stopTimeout)
+	}
+	for i := range c.hooks {
+		switch {
+		case i == c.loose:
+			c.hooks[i].Name = c.name
+		case c.hooks[i].Name == "":
+			c.hooks[i].Name = fmt.Sprintf("component %d", i+1)
+		}
+	}
+	c.completePIDFile()
+}
+
+func (c *config) completePIDFile() {
+	if !c.pidFileSet {
+		c.pidFile = DefaultPIDFile(c.name)
+	}
+	if c.pidFile == "" {
+		return
+	}
+	if hasControl(c.pidFile) {
+		c.refuse("PIDFile(%q): a path with a control character", c.pidFile)
+		return
+	}
+	path, err := filepath.Abs(c.pidFile)
+	if err != nil {
+		c.refuse("PIDFile(%q): %w", c.pidFile, err)
+	}
+	c.pidFile = path
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// Name sets the name of the program in messages and in the default paths. It must do as a file name. By default, the base
+// name of the program.
+func Name(name string) Option {
+	return option(func(c *config) { c.name = name })
+}
+
+// Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not
+// block: a life that stops waits for it. By default, slog.Default().
+func Logger(l *slog.Logger) Option {
+	return option(func(c *config) { c.logger = l })
+}
+
+// BaseContext sets the context whose values reach every hook and body, and whose end is a stop request. By default,
+// context.Background().
+func BaseContext(ctx context.Context) Option {
+	return option(func(c *config) {
+		if ctx == nil {
+			c.refuse("BaseContext(nil): use context.Background()")
+			return
+		}
+		c.base = ctx
+	})
+}

@@ -1,0 +1,303 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an [*AlreadyRunningError].
+var ErrAlreadyRunning = errors.New("lifecycle: already running")
+
+// ErrUnsafePIDFile says that somebody else can decide what the PID file says or what its path names: it is a symbolic link,
+// a hard link, a FIFO or the like, others can write it or a directory on the way to it, or it belongs to another user.
+// Nothing was locked, written or signalled.
+var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
+
+// AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].
+type AlreadyRunningError struct {
+	PID     int // 0 if the holder is in another PID namespace or has not written its PID yet
+	PIDFile string
+}
+
+func (e *AlreadyRunningError) Error() string {
+	switch e.PID {
+	case 0:
+		return fmt.Sprintf("lifecycle: already running (pid not known here), PID file %s", e.PIDFile)
+	case os.Getpid():
+		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
+	}
+	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, e.PIDFile)
+}
+
+func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
+
+// PIDFile sets the file that holds the PID of the daemon, one line as the FHS wants it, and that is locked with flock(2) for
+// as long as the daemon lives: the lock, not the number, is what keeps a second one out. A stale file is taken over
+// in place. It should be on a local file system. A relative path is taken from the working directory of the start. "" means
+// none, and so no protection from a second start. By default, DefaultPIDFile of the name.
+func PIDFile(path string) Option {
+	return option(func(c *config) {
+		c.pidFile, c.pidFileSet = path, true
+	})
+}
+
+// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask. Who can read the file of a daemon that
+// crashed can lock it and so keep the next one from starting: use 0600 where other users are hostile. Others can never be given
+// the right to write. By default, 0644.
+func PIDFileMode(mode fs.FileMode) Option {
+	return option(func(c *config) {
+		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
+			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
+		}
+		c.pidFileMode = mode
+	})
+}
+
+// DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
+// ~/.local/state/NAME/NAME.pid, where ~ is the home in the password database and not in the environment: cron, su and a second
+// login must find the same file. A user who is not in the database has /tmp/NAME-UID/NAME.pid. Windows has none: "".
+func DefaultPIDFile(name string) string {
+	uid := os.Geteuid()
+	switch {
+	case uid < 0:
+		return ""
+	case uid == 0 && runtime.GOOS == "linux":
+		return filepath.Join("/run", name+".pid")
+	case uid == 0:
+		return filepath.Join("/var/run", name+".pid")
+	}
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
+		return filepath.Join(u.HomeDir, ".local", "state", name, name+".pid")
+	}
+	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
+}
+
+// pidLock is a PID file that this process holds. A nil pidLock is that of a life without PID file.
+type pidLock struct {
+	path string
+	file *os.File
+	log  *slog.Logger
+
+	mu       sync.Mutex // a second stop signal releases it from beside the life
+	released bool
+	lost     bool // the path was seen to name another file or none
+}
+
+// patience is how long a start tries again while it cannot tell who holds the file: a look from outside holds it for an
+// instant, and another start does so before it has written who it is.
+const patience = time.Second
+
+// lockPIDFile takes the lock and writes the PID. It returns an *AlreadyRunningError where another daemon has it.
+//
+// It is tempting to read the number first and to ask whether that process lives. But a number proves nothing, and two
+// who look at the same moment both find the place free.
+func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, error) {
+	if err := makeDefaultDir(path); err != nil {
+		return nil, pidFileError(path, err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		f, holder, err := tryPIDFile(path, mode)
+		last := time.Now().After(deadline)
+		switch {
+		case err == nil:
+			lock := &pidLock{path: path, file: f, log: log}
+			if err := lock.write(mode); err != nil {
+				lock.release()
+				return nil, pidFileError(path, err)
+			}
+			return lock, nil
+		case errors.Is(err, filelock.ErrHeld) && holder.daemon && (holder.known || last):
+			return nil, &AlreadyRunningError{PID: holder.pid, PIDFile: path}
+		case errors.Is(err, filelock.ErrHeld) && last:
+			return nil, pidFileError(path, errForeign)
+		case !errors.Is(err, filelock.ErrHeld) && !errors.Is(err, errMoved) || last:
+			return nil, pidFileError(path, err)
+		}
+	}
+}
+
+// errForeign says that the holder set no mark, where a daemon of this library would have.
+var errForeign = errors.New("locked by another program, which is not a daemon of this library")
+
+// errMoved says that the path named another file by the time the first one was locked.
+var errMoved = errors.New("the file is replaced again and again while it is being locked")
+
+// tryPIDFile opens and locks the file once, and writes nothing. With filelock.ErrHeld it says who has it.
+func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error) {
+	if err := guardPath(path); err != nil {
+		return nil, h, err
+	}
+	f, created, err := safefile.Create(path, mode)
+	if err != nil {
+		return nil, h, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := guardFile(f); err != nil {
+		return nil, h, err
+	}
+	switch err := filelock.TryLock(f); {
+	case errors.Is(err, filelock.ErrHeld):
+		h, lookErr := readHolder(f)
+		return nil, h, errors.Join(err, lookErr)
+	case err != nil:
+		// A file system that cannot lock lets nobody hold our new file, so it can go although it is not locked.
+		if created {
+			os.Remove(path)
+		}
+		return nil, h, fmt.Errorf("%w: the file system must know flock(2), use a local one such as /run", err)
+	}
+	// Between our open and our lock, who held the file can have unlinked it, and then our lock protects nothing.
+	// FreeBSD's flopen(3) is about this.
+	if same, err := safefile.Same(f, path); err != nil || !same {
+		return nil, h, errors.Join(err, errMoved)
+	}
+	return f, h, nil
+}
+
+// write makes the locked file say who we are. It is emptied before anything else, so that a number in a held file is always
+// that of the holder, and the number comes in one write, so that nobody reads the half of it.
+func (p *pidLock) write(mode fs.FileMode) error {
+	if err := p.file.Truncate(0); err != nil {
+		return err
+	}
+	if info, err := p.file.Stat(); err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
+		if err := p.file.Chmod(mode); err != nil {
+			return err
+		}
+	}
+	// Advice to those who look; the flock is held without it.
+	if err := errors.Join(filelock.Mark(p.file), filelock.Name(p.file)); err != nil {
+		p.log.Debug("the PID file is locked, but not marked", "err", err)
+	}
+	return safefile.WriteOnce(p.file, []byte(strconv.Itoa(os.Getpid())+"\n"))
+}
+
+// check says, once, that the PID file was deleted or replaced. It must not open the file: closing it again would drop the name.
+func (p *pidLock) check() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released || p.lost {
+		return
+	}
+	if same, err := safefile.Same(p.file, p.path); err == nil && !same {
+		p.lost = true
+		p.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", p.path)
+	}
+}
+
+// release unlinks the PID file if it is still ours, and only then lets go of the lock: the other way round, the next start
+// would lock a file that we are about to unlink. A file that cannot be unlinked is emptied. It may be called again.
+func (p *pidLock) release() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	p.released = true
+	same, err := safefile.Same(p.file, p.path)
+	if same {
+		err = os.Remove(p.path)
+	}
+	if err != nil {
+		p.log.Warn("cannot remove the PID file, emptied it", "err", errors.Join(err, p.file.Truncate(0)))
+	}
+	p.file.Close()
+}
+
+// holds says whether info is the PID file of this life.
+func (p *pidLock) holds(info fs.FileInfo) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return false
+	}
+	ours, err := p.file.Stat()
+	return err == nil && os.SameFile(ours, info)
+}
+
+// guardPath keeps root from following a path that somebody else can bend.
+func guardPath(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return safefile.Guarded(path)
+}
+
+// guardFile refuses a file that somebody else can write.
+func guardFile(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	uid, owner := os.Geteuid(), safefile.Owner(info)
+	switch {
+	case info.Mode()&0o002 != 0:
+		return fmt.Errorf("%w: everybody can write it (mode %04o)", safefile.ErrUnsafe, info.Mode().Perm())
+	case owner != uid && owner != 0:
+		return fmt.Errorf("%w: it belongs to user %d, not to user %d", safefile.ErrUnsafe, owner, uid)
+	}
+	return nil
+}
+
+// makeDefaultDir makes the directory of the default PID file, which a user who is not root may not have yet. No other
+// directory is ever made.
+func makeDefaultDir(path string) error {
+	name := strings.TrimSuffix(filepath.Base(path), ".pid")
+	uid := os.Geteuid()
+	if uid <= 0 || path != DefaultPIDFile(name) {
+		return nil
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err == nil && (!info.IsDir() || safefile.Owner(info) != uid) {
+		return fmt.Errorf("%w: %s is not a directory of user %d", safefile.ErrUnsafe, dir, uid)
+	}
+	return err
+}
+
+// pidFileError says what is wrong with the PID file at path.
+func pidFileError(path string, err error) error {
+	cause := err
+	if at, ok := err.(*fs.PathError); ok && at.Path == path { // the path is told once
+		cause = fmt.Errorf("%s: %w", at.Op, at.Err)
+	}
+	hint := ""
+	switch dir := filepath.Dir(path); {
+	case errors.Is(err, safefile.ErrUnsafe):
+		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, path, cause)
+	case errors.Is(err, fs.ErrNotExist):
+		hint = fmt.Sprintf(" (the directory %s must exist)", dir)
+	case errors.Is(err, fs.ErrPermission):
+		hint = fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
+	}
+	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint)
+}

@@ -1,0 +1,106 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// ErrReload says that a reload failed. What failed is a [*HookError] beside it.
+var ErrReload = errors.New("lifecycle: reload failed")
+
+// ReloadTimeout sets how long a reload may take, all OnCheck and OnReload together. An OnReload that overruns it is abandoned after
+// a last quarter of that time, at most 5 s, and further reloads fail. By default, 30 s.
+func ReloadTimeout(d time.Duration) Option {
+	return option(func(c *config) {
+		if d <= 0 {
+			c.refuse("ReloadTimeout(%v): must be positive", d)
+		}
+		c.reloadTimeout = d
+	})
+}
+
+// reloadError is the verdict of a reload that failed.
+type reloadError struct {
+	cause   error
+	applied []string // the components that had taken over the new configuration before
+}
+
+func (e *reloadError) Error() string {
+	text := e.cause.Error()
+	if len(e.applied) > 0 {
+		text += " (applied before: " + strings.Join(e.applied, ", ") + ")"
+	}
+	return text
+}
+
+func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
+
+// reload asks every OnCheck, then tells every OnReload, and stops at the first error.
+func (l *life) reload() {
+	begun := time.Now()
+	err := l.tryReload()
+	took := time.Since(begun).Round(time.Microsecond)
+	var failed *reloadError
+	switch {
+	case err == nil:
+		l.log.Info("reloaded", "took", took)
+	case errors.As(err, &failed) && len(failed.applied) > 0:
+		l.log.Error("reload failed half-way", "took", took, "err", failed.cause, "applied", failed.applied)
+	default:
+		l.log.Error("reload rejected, old configuration kept", "took", took, "err", err)
+	}
+}
+
+func (l *life) tryReload() error {
+	if l.stuck != nil {
+		return &reloadError{cause: l.stuck}
+	}
+	i := l.interruptible(ErrReload)
+	defer i.cancel()
+	for _, h := range l.started {
+		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
+			return &reloadError{cause: err}
+		}
+	}
+	var applied []string
+	for _, h := range l.started {
+		if h.OnReload == nil {
+			continue
+		}
+		if err := i.do(h.Name, "OnReload", h.OnReload); err != nil {
+			if abandoned(err) {
+				l.stuck = err
+			}
+			return &reloadError{cause: err, applied: applied}
+		}
+		applied = append(applied, h.Name)
+	}
+	return nil
+}
+
+// interruptible is what a reload and an OnSignal function have in common: they have ReloadTimeout, and a stop interrupts them.
+type interruptible struct {
+	*life
+	ctx    context.Context
+	cancel context.CancelFunc
+	limit  *overrun
+}
+
+func (l *life) interruptible(tooLong error) interruptible {
+	limit := &overrun{limit: l.reloadTimeout, is: tooLong}
+	ctx, cancel := context.WithDeadlineCause(l.asked, time.Now().Add(l.reloadTimeout), limit)
+	return interruptible{l, ctx, cancel, limit}
+}
+
+func (i interruptible) do(component, hook string, f func(context.Context) error) error {
+	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
+}
+
+func (i interruptible) patience() time.Duration {
+	if i.asked.Err() != nil {
+		return grace(i.stopTimeout)
+	}
+	return grace(i.reloadTimeout)
+}

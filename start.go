@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ErrStartTimeout says that the start took longer than StartTimeout.
+var ErrStartTimeout = errors.New("lifecycle: the start took too long")
+
+// StartTimeout sets how long a start may take, all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
+// a last quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
+func StartTimeout(d time.Duration) Option {
+	return option(func(c *config) {
+		if d <= 0 {
+			c.refuse("StartTimeout(%v): must be positive", d)
+		}
+		c.startTimeout = d
+	})
+}
+
+// ReadyWhen makes the life ready only when f has returned nil: a port answers, a cache is warm. It is called when every body has
+// been, and again, 50 ms later, for as long as it returns an error; StartTimeout bounds it. A panic in it fails the start. By default,
+// a life is ready when every body has been called; without an OnStart, when they have lived for 100 ms.
+func ReadyWhen(f func(ctx context.Context) error) Option {
+	return option(func(c *config) {
+		if f == nil {
+			c.refuse("ReadyWhen(nil): leave it out instead")
+			return
+		}
+		c.readyWhen = f
+	})
+}
+
+const (
+	// settle is how long the bodies must live to count as ready where nothing else gives a sign.
+	settle = 100 * time.Millisecond
+	// askAgain is how long after a ReadyWhen that was not content it is asked again.
+	askAgain = 50 * time.Millisecond
+)
+
+// start brings the life to where it can be called ready. It returns an error that fails the start, and nil also when a stop was asked for
+// meanwhile.
+func (l *life) start() error {
+	deadline := l.born.Add(l.startTimeout)
+	limit := &overrun{limit: l.startTimeout, is: ErrStartTimeout}
+	for i := range l.hooks {
+		if l.asked.Err() != nil {
+			return nil
+		}
+		if err := l.startComponent(&l.hooks[i], deadline, limit); err != nil {
+			return err
+		}
+	}
+	if l.asked.Err() != nil {
+		return nil
+	}
+	l.startBodies()
+	hasStart := slices.ContainsFunc(l.hooks, func(h Hooks) bool { return h.OnStart != nil })
+	switch {
+	case l.readyWhen != nil:
+		return l.awaitReady(deadline, limit)
+	case !hasStart:
+		l.pause(settle)
+	}
+	return nil
+}
+
+// startComponent calls OnStart. A component counts as started when that has returned nil, even if it was too late for the start.
+func (l *life) startComponent(h *Hooks, deadline time.Time, limit *overrun) error {
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	timer := time.AfterFunc(time.Until(deadline), func() { cancel(limit) })
+	defer timer.Stop()
+	err := l.do(l.starting(ctx, limit, h.Name, "OnStart", h.OnStart))
+	if err == nil {
+		l.started = append(l.started, h)
+		if context.Cause(ctx) == error(limit) {
+			return &HookError{h.Name, "OnStart", limit}
+		}
+	}
+	return err
+}
+
+// awaitReady asks ReadyWhen until it is content.
+func (l *life) awaitReady(deadline time.Time, limit *overrun) error {
+	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
+	defer cancel()
+	for {
+		err := l.do(l.starting(ctx, limit, l.name, "ReadyWhen", l.readyWhen))
+		var p *PanicError
+		switch {
+		case err == nil, l.asked.Err() != nil:
+			return nil
+		case ctx.Err() != nil && !errors.Is(err, ErrStartTimeout):
+			return &HookError{l.name, "ReadyWhen", fmt.Errorf("%w, at last: %w", limit, err)}
+		case ctx.Err() != nil, errors.As(err, &p):
+			return err
+		}
+		l.pause(min(askAgain, time.Until(deadline)))
+	}
+}
+
+// starting is a call that StartTimeout or a stop ends.
+func (l *life) starting(ctx context.Context, limit *overrun, component, hook string, f func(context.Context) error) call {
+	return call{component, hook, f, ctx, func() time.Duration {
+		if l.asked.Err() != nil {
+			return time.Until(l.budget().end)
+		}
+		return grace(l.startTimeout)
+	}, limit}
+}
+
+// pause waits, but not longer than until a stop is asked for.
+func (l *life) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.asked.Done():
+	}
+}

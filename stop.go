@@ -1,0 +1,143 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// ErrStopTimeout says that a hook or body did not return within StopTimeout.
+var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
+
+// StopTimeout sets how long a stop may take, counted from when it was asked for: StopDelay, every OnStop, the return of the
+// bodies, every OnExit. Who overruns it is abandoned; those who have not had their turn then share one last grace, a quarter of
+// that time and at most 5 s, of which each gets at most the half of what is left. A failed start has the same
+// time to roll back. By default, 20 s, which together with the grace fits the 30 s of Kubernetes.
+func StopTimeout(d time.Duration) Option {
+	return option(func(c *config) {
+		if d <= 0 {
+			c.refuse("StopTimeout(%v): must be positive", d)
+		}
+		c.stopTimeout = d
+	})
+}
+
+// StopDelay sets how long the life goes on serving when it is no longer ready, before the bodies are told to return, so that a load
+// balancer can look away. It is a part of StopTimeout. A life that was never ready, or whose last body has returned,
+// does not wait. By default, 0.
+func StopDelay(d time.Duration) Option {
+	return option(func(c *config) {
+		if d < 0 {
+			c.refuse("StopDelay(%v): must not be negative", d)
+		}
+		c.stopDelay = d
+	})
+}
+
+// CleanErrors sets which errors are no failure when a body or hook returns them after a stop was asked for, such as
+// http.ErrServerClosed, besides those that wrap context.Canceled. Given again, it adds to them. By default, none.
+func CleanErrors(errs ...error) Option {
+	return option(func(c *config) { c.cleanErrors = append(c.cleanErrors, errs...) })
+}
+
+// clean says that err is no failure once a stop was asked for.
+func (l *life) clean(err error) bool {
+	return err == nil || errors.Is(err, context.Canceled) ||
+		slices.ContainsFunc(l.cleanErrors, func(target error) bool { return errors.Is(err, target) })
+}
+
+// stop ends the life in its order, whatever asked for that, and returns what Run returns.
+func (l *life) stop(failure error) error {
+	if l.asked.Err() != nil && l.clean(failure) {
+		failure = nil
+	}
+	l.on(stopRequest, failure, nil)
+	reason := context.Cause(l.asked)
+	l.log.Info("stopping", "reason", reason)
+	if l.onStopping != nil {
+		l.onStopping(reason)
+	}
+	l.lock.check()
+	<-l.ctx.Done()
+
+	b := l.budget()
+	var hooks []error
+	for _, h := range slices.Backward(l.started) {
+		hooks = append(hooks, l.stopHook(b, h.Name, "OnStop", h.OnStop))
+	}
+	bodies := l.awaitBodies(b)
+	for _, h := range slices.Backward(l.started) {
+		hooks = append(hooks, l.stopHook(b, h.Name, "OnExit", h.OnExit))
+	}
+	hooks = slices.DeleteFunc(hooks, l.clean)
+
+	l.lock.release()
+	l.enter(Stopping, Exited)
+	l.log.Info("stopped", "took", time.Since(l.askedAt).Round(time.Microsecond))
+	return joinErrors(append(append(bodies, failure), hooks...)...)
+}
+
+func (l *life) stopHook(b budget, component, hook string, f func(context.Context) error) error {
+	limit := &overrun{limit: l.stopTimeout, is: ErrStopTimeout}
+	ctx, cancel := context.WithDeadlineCause(context.WithoutCancel(l.base), b.next(), limit)
+	defer cancel()
+	return l.do(call{component, hook, f, ctx, b.moment, limit})
+}
+
+// awaitBodies waits until every body has returned, and returns their errors in the order in which they were called.
+func (l *life) awaitBodies(b budget) (errs []error) {
+	limit := time.NewTimer(time.Until(b.next()))
+	defer limit.Stop()
+	for _, body := range l.bodies {
+		select {
+		case <-body.done:
+		case <-limit.C:
+			limit.Reset(0) // for those behind it
+		}
+		select {
+		case <-body.done:
+			if body.before || !l.clean(body.err) {
+				errs = append(errs, body.err)
+			}
+		default:
+			errs = append(errs, l.abandonBody(body))
+		}
+	}
+	return errs
+}
+
+func (l *life) abandonBody(b *body) error {
+	label := b.hook + " of " + b.component
+	stack := stackOf(label)
+	l.log.Error(label+" was abandoned: it does not return", "after", limitText(l.stopTimeout), "stack", string(stack))
+	return &HookError{b.component, b.hook, &overrun{limit: l.stopTimeout, is: ErrStopTimeout, stack: stack}}
+}
+
+// budget is the time that a stop has.
+type budget struct {
+	end  time.Time // of StopTimeout
+	last time.Time // of the grace after it
+}
+
+func (l *life) budget() budget {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := l.askedAt.Add(l.stopTimeout)
+	return budget{end, end.Add(grace(l.stopTimeout))}
+}
+
+// next is until when the next one may take. In the grace that is the half of what is left, so that one who hangs leaves
+// something for everybody behind it.
+func (b budget) next() time.Time {
+	now := time.Now()
+	if now.Before(b.end) {
+		return b.end
+	}
+	return now.Add(b.last.Sub(now) / 2)
+}
+
+// moment is what a hook has to return when its context has ended: one that heeds it is not abandoned on the doorstep.
+func (b budget) moment() time.Duration {
+	return max(0, min(100*time.Millisecond, time.Until(b.last)/4))
+}

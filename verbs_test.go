@@ -1,0 +1,51 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestVerbsTellTheTruthAboutARunningDaemon(t *testing.T) {
+	p, pidfile := startDaemon(t)
+	verb := func(name ...string) result {
+		return callProgram(t, daemon, append([]string{"pidfile=" + pidfile}, name...)...)
+	}
+
+	require.Equal(t, result{fmt.Sprintf("daemon: running (pid %d)\n", p.pid()), "", 0}, verb("status"))
+
+	second := verb("run")
+	require.Equal(t, 1, second.code)
+	require.Contains(t, second.stderr, fmt.Sprintf("daemon: already running (pid %d)\n", p.pid()))
+
+	reloaded := verb("reload")
+	require.Equal(t, 0, reloaded.code)
+	require.Equal(t, fmt.Sprintf("daemon: sent HUP to pid %d; its log tells what became of it\n", p.pid()), reloaded.stderr)
+	p.await("msg=reloaded")
+
+	stopped := verb("stop")
+	require.Equal(t, 0, stopped.code)
+	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, \d+ ms\)\n$`, p.pid()), stopped.stderr)
+	require.Equal(t, 0, p.wait())
+	require.NoFileExists(t, pidfile)
+
+	require.Equal(t, result{"daemon: not running (nobody holds " + pidfile + ")\n", "", 3}, verb("status"))
+}
+
+func TestStatusTellsOfADeadDaemon(t *testing.T) {
+	p, pidfile := startDaemon(t)
+	p.signal(syscall.SIGKILL)
+	p.wait()
+	require.Equal(t, result{fmt.Sprintf("daemon: dead: pid %d left %s\n", p.pid(), pidfile), "", 1},
+		callProgram(t, daemon, "pidfile="+pidfile, "status"))
+	require.FileExists(t, pidfile, "looking never deletes")
+
+	next := start(t, daemon, "pidfile="+pidfile)
+	next.await("msg=ready")
+	number, err := os.ReadFile(pidfile)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("%d\n", next.pid()), string(number))
+}
