@@ -39,15 +39,14 @@ func (l *life) startBodies() {
 	l.alive = len(all)
 	l.mu.Unlock()
 	for _, h := range all {
-		l.startBody(h.Name, "Run", h.Run, l.bodyReturned)
+		l.watchBody(h.Name, "Run", spawn(l.ctx, "Run of "+h.Name, h.Run), l.bodyReturned)
 	}
 }
 
-// startBody calls f in a goroutine of its own, and then returned.
-func (l *life) startBody(component, hook string, f func(context.Context) error, returned func()) {
+// watchBody notes a body that runs, and calls returned when it has returned its result.
+func (l *life) watchBody(component, hook string, result <-chan error, returned func()) {
 	b := &body{component: component, hook: hook, done: make(chan struct{})}
 	l.bodies = append(l.bodies, b)
-	result := spawn(l.ctx, hook+" of "+component, f)
 	go func() {
 		b.err = <-result
 		b.before = l.asked.Err() == nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -45,6 +46,10 @@ type Process struct {
 // The error wraps [ErrNotRunning] where nobody holds the file, [ErrUnsafePIDFile] where the file is not to be trusted. The caller
 // closes the Process.
 func Find(pidFile string) (*Process, error) {
+	pidFile, err := filepath.Abs(pidFile)
+	if err != nil {
+		return nil, fmt.Errorf("lifecycle: PID file %s: %w", pidFile, err)
+	}
 	deadline := time.Now().Add(patienceForPID)
 	for {
 		h, err := lookUntil(deadline, pidFile)
@@ -57,14 +62,21 @@ func Find(pidFile string) (*Process, error) {
 			return nil, fmt.Errorf("lifecycle: PID file %s: %w", pidFile, h.nameless())
 		}
 		p, err := hold(pidFile, h)
-		if !errors.Is(err, os.ErrProcessDone) || time.Now().After(deadline) {
+		if !errors.Is(err, os.ErrProcessDone) {
 			return p, err
 		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", pidFile, h.pid)
+		}
+		time.Sleep(lookAgain)
 	}
 }
 
 // patienceForPID is how long a look waits for a holder that has not written its PID yet.
 const patienceForPID = 2 * time.Second
+
+// lookAgain is how long after a look that told too little there is another one.
+const lookAgain = 2 * time.Millisecond
 
 // lookUntil looks until nobody holds the file or the holder is known, at the latest until the deadline.
 func lookUntil(deadline time.Time, pidFile string) (holder, error) {
@@ -73,7 +85,7 @@ func lookUntil(deadline time.Time, pidFile string) (holder, error) {
 		if err != nil || !h.held || h.known || time.Now().After(deadline) {
 			return h, err
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(lookAgain)
 	}
 }
 

@@ -27,28 +27,31 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 // startPeriodic starts what Every was given, each as a body whose end means nothing.
 func (l *life) startPeriodic() {
 	for _, p := range l.every {
-		l.startBody(l.name, "Every("+p.interval.String()+")", p.repeat(l), func() {})
+		hook := "Every(" + p.interval.String() + ")"
+		done := make(chan error)
+		go func() {
+			defer close(done)
+			l.repeat(p, hook+" of "+l.name)
+		}()
+		l.watchBody(l.name, hook, done, func() {})
 	}
 }
 
-func (p periodic) repeat(l *life) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ticker := time.NewTicker(p.interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-l.asked.Done():
-				return nil
-			case <-ticker.C:
-			}
-			if l.asked.Err() != nil {
-				return nil
-			}
-			label := "Every(" + p.interval.String() + ") of " + l.name
-			if err := <-spawn(ctx, label, p.f); err != nil && ctx.Err() == nil {
-				l.logPanic(label, err)
-				l.log.Error(label+" failed", "err", err)
-			}
+func (l *life) repeat(p periodic, label string) {
+	ticker := time.NewTicker(p.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.asked.Done():
+			return
+		case <-ticker.C:
+		}
+		if l.asked.Err() != nil { // both were there to choose from
+			return
+		}
+		if err := <-spawn(l.ctx, label, p.f); err != nil && l.ctx.Err() == nil {
+			l.logPanic(label, err)
+			l.log.Error(label+" failed", "err", err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/safefile"
@@ -23,8 +24,13 @@ type holder struct {
 	owner  int  // of the file
 }
 
+// looking keeps looks away while a life of this process takes its PID file: until it has, a look does not know the file for its own.
+var looking sync.RWMutex
+
 // lookAt reads the PID file at path. A missing file is held by nobody and is no error.
 func lookAt(path string) (holder, error) {
+	looking.RLock()
+	defer looking.RUnlock()
 	if err := guardLook(path); err != nil {
 		return holder{}, pidFileError(path, err)
 	}

@@ -93,20 +93,29 @@ func (l *life) run() error {
 	defer deafen()
 
 	if l.pidFile != "" {
-		var err error
-		if l.lock, err = lockPIDFile(l.pidFile, l.pidFileMode, l.log); err != nil {
+		if err := l.takePIDFile(); err != nil {
 			return err
 		}
 		defer l.lock.release()
 	}
-	stopWatching := context.AfterFunc(l.base, func() { l.on(stopRequest, context.Cause(l.base), nil) })
-	defer stopWatching()
+	baseEnded := func() { l.on(stopRequest, context.Cause(l.base), nil) }
+	defer context.AfterFunc(l.base, baseEnded)()
+	if l.base.Err() != nil {
+		baseEnded() // now, and not as soon as its goroutine gets its turn
+	}
 
 	failure := l.start()
 	if failure == nil {
 		l.serve()
 	}
 	return l.stop(failure)
+}
+
+func (l *life) takePIDFile() (err error) {
+	looking.Lock()
+	defer looking.Unlock()
+	l.lock, err = lockPIDFile(l.pidFile, l.pidFileMode, l.log)
+	return err
 }
 
 // on does to event what the table says. It may be called from any goroutine and never blocks. why is the cause of

@@ -1,0 +1,145 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+type badError struct{}
+
+func (badError) Error() string { panic("even the text panics") }
+
+func TestG6_AnyPanicIsAnError(t *testing.T) {
+	for name, value := range map[string]any{"nil": nil, "error": errBoom, "error that panics": badError{}, "canceled": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := live(t, func(ctx context.Context) error { <-ctx.Done(); panic(value) })
+				err := v.stopped()
+				var p *PanicError
+				require.ErrorAs(t, err, &p)
+				require.NotErrorIs(t, err, context.Canceled, "a panic is no clean end, whatever its value")
+				require.Contains(t, err.Error(), "panic: ")
+				require.Contains(t, v.log.String(), "panic in Run of app")
+			})
+		})
+	}
+}
+
+func TestG7_GoexitIsAFaultAndNoDeadlock(t *testing.T) {
+	goexit := func(context.Context) error { runtime.Goexit(); return nil }
+	for _, hook := range []string{"OnStart", "OnReload", "OnStop", "OnExit", "Run", "fn", "Every", "OnSignal"} {
+		t.Run(hook, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, fn, opts := Hooks{Name: "a"}, serve, []Option(nil)
+				switch hook {
+				case "OnStart":
+					h.OnStart = goexit
+				case "OnReload":
+					h.OnReload = goexit
+				case "OnStop":
+					h.OnStop = goexit
+				case "OnExit":
+					h.OnExit = goexit
+				case "Run":
+					h.Run = goexit
+				case "fn":
+					fn = goexit
+				case "Every":
+					opts = append(opts, Every(time.Second, goexit))
+				case "OnSignal":
+					opts = append(opts, OnSignal(syscall.SIGUSR2, goexit))
+				}
+				v := live(t, fn, append(opts, With(h))...)
+				time.Sleep(10 * time.Second)
+				v.send(syscall.SIGHUP)
+				v.send(syscall.SIGUSR2)
+				err := v.stopped()
+				switch hook {
+				case "OnReload", "Every", "OnSignal": // the life goes on
+					require.NoError(t, err)
+				default:
+					require.ErrorContains(t, err, "runtime.Goexit was called")
+					require.Equal(t, 70, ExitCode(err))
+				}
+				require.Contains(t, v.log.String(), "runtime.Goexit was called")
+				require.Contains(t, v.log.String(), "TestG7_Goexit", "the stack names who called it")
+			})
+		})
+	}
+}
+
+func TestG1_APanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		v := live(t, func(context.Context) error { time.Sleep(time.Minute); panic("boom") }, With(traced(&trace, "a")))
+		err := v.end()
+		var p *PanicError
+		require.ErrorAs(t, err, &p)
+		require.Equal(t, 70, ExitCode(err))
+		require.Equal(t, 1, trace.count("OnStop a"))
+		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Contains(t, v.log.String(), "TestG1_APanicInFn")
+	})
+}
+
+func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	begun := make(chan struct{})
+	spawn(t.Context(), "OnStop of crowd", func(context.Context) error {
+		for range 1000 {
+			go func() { <-release }() // they inherit the label
+		}
+		close(begun)
+		<-release
+		return nil
+	})
+	<-begun
+	var stack string
+	eventually(t, func() bool {
+		stack = string(stackOf("OnStop of crowd"))
+		return strings.Contains(stack, "TestTheStackOf") // it may still be on its way to block
+	}, "the stack")
+	require.Contains(t, stack, "lifecycle.hookGoroutine")
+	require.Less(t, len(stack), 4096, "and not those of the others")
+}
+
+func TestAHookThatChangedItsLabelsIsStillNamed(t *testing.T) {
+	require.Contains(t, string(stackOf("OnStop of nobody")), "changed its profiler labels")
+	done := spawn(t.Context(), "OnStop of db", func(ctx context.Context) error {
+		label, _ := pprof.Label(ctx, labelKey)
+		return fmt.Errorf("labelled %s", label)
+	})
+	require.EqualError(t, <-done, "labelled OnStop of db", "so pprof.Do in a hook keeps the label")
+}
+
+func TestDurationsAreSaidAsTheyWereAsked(t *testing.T) {
+	require.Equal(t, "60s", limitText(time.Minute))
+	require.Equal(t, "1.5s", limitText(1500*time.Millisecond))
+	require.Equal(t, "200ms", limitText(200*time.Millisecond))
+	require.Equal(t, "38 ms", tookText(38*time.Millisecond))
+	require.Equal(t, "1.2 s", tookText(1234*time.Millisecond))
+	require.Equal(t, "3m12s", tookText(192*time.Second))
+}
+
+func BenchmarkHook(b *testing.B) {
+	l, err := newLife(nil, []Option{PIDFile(""), Logger(slog.New(slog.DiscardHandler))})
+	require.NoError(b, err)
+	i := l.interruptible(ErrReload)
+	defer i.cancel()
+	for b.Loop() {
+		if err := i.do("a", "OnReload", started); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,372 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The suites of the life run in process, in a synctest bubble: its clock makes deadlines exact, and it fails where a goroutine is
+// left. A real signal cannot be sent into a bubble, so they are delivered through a host.
+
+// testHost is a process as a life sees it.
+type testHost struct {
+	mu     sync.Mutex
+	heard  map[os.Signal][]chan<- os.Signal
+	hungUp bool
+	exited []int
+}
+
+func (h *testHost) notify(c chan<- os.Signal, sig os.Signal) func() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard[sig] = append(h.heard[sig], c)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.heard[sig] = slices.DeleteFunc(h.heard[sig], func(other chan<- os.Signal) bool { return other == c })
+	}
+}
+
+func (h *testHost) terminal() func() bool {
+	return func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.hungUp
+	}
+}
+
+func (h *testHost) exit(code int) {
+	h.mu.Lock()
+	h.exited = append(h.exited, code)
+	h.mu.Unlock()
+	runtime.Goexit() // os.Exit does not return either
+}
+
+// send delivers a signal as os/signal does: what a channel has no room for is lost.
+func (h *testHost) send(sig os.Signal) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.heard[sig] {
+		select {
+		case c <- sig:
+		default:
+		}
+	}
+}
+
+// lived is a life under test.
+type lived struct {
+	*life
+	t     *testing.T
+	host  *testHost
+	log   *lines
+	trace *lines // what the hooks of traced said
+	done  chan struct{}
+	err   error // what run returned, once done is closed
+}
+
+// live starts a life without PID file in the bubble of the test.
+func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
+	t.Helper()
+	v := &lived{
+		t: t, host: &testHost{heard: map[os.Signal][]chan<- os.Signal{}},
+		log: &lines{}, trace: &lines{}, done: make(chan struct{}),
+	}
+	opts = append([]Option{
+		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
+		option(func(c *config) { c.host = v.host }),
+	}, opts...)
+	var err error
+	v.life, err = newLife(fn, opts)
+	require.NoError(t, err)
+	go func() {
+		defer close(v.done)
+		v.err = v.run()
+	}()
+	synctest.Wait()
+	return v
+}
+
+// send delivers a signal and waits until everything that it leads to without time passing has happened.
+func (v *lived) send(sig os.Signal) {
+	synctest.Wait()
+	v.host.send(sig)
+	synctest.Wait()
+}
+
+func (v *lived) phaseNow() Phase {
+	synctest.Wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.phase
+}
+
+// end waits for the life to be over and returns what Run would.
+func (v *lived) end() error {
+	<-v.done
+	return v.err
+}
+
+// stopped sends TERM and waits for the end.
+func (v *lived) stopped() error {
+	v.send(syscall.SIGTERM)
+	return v.end()
+}
+
+// traced is a component whose hooks do nothing but say that they ran: "OnStart a".
+func traced(trace *lines, name string) Hooks {
+	say := func(hook string) func(context.Context) error {
+		return func(context.Context) error { trace.say(hook + " " + name); return nil }
+	}
+	return Hooks{
+		Name: name, OnCheck: say("OnCheck"), OnStart: say("OnStart"), OnReload: say("OnReload"),
+		OnStop: say("OnStop"), OnExit: say("OnExit"),
+		Run: func(ctx context.Context) error {
+			trace.say("Run " + name)
+			<-ctx.Done()
+			return nil
+		},
+	}
+}
+
+func (l *lines) say(line string) { l.Write([]byte(line + "\n")) }
+
+func (l *lines) all() []string {
+	return strings.FieldsFunc(l.String(), func(r rune) bool { return r == '\n' })
+}
+
+func serve(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+var errBoom = errors.New("boom")
+
+func fails(context.Context) error { return errBoom }
+
+func panics(context.Context) error { panic("boom") }
+
+func TestG21_ComponentsStartInOrderAndStopInReverse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		fn := func(ctx context.Context) error {
+			trace.say("fn")
+			<-ctx.Done()
+			trace.say("fn returns")
+			return nil
+		}
+		a, b := traced(&trace, "a"), traced(&trace, "b")
+		a.Run, b.Run = nil, nil
+		v := live(t, fn, With(a), With(b), With(Hooks{Name: "empty"}))
+		require.Equal(t, Ready, v.phaseNow())
+		v.send(syscall.SIGHUP)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+		require.Equal(t, Exited, v.phaseNow())
+
+		got := slices.DeleteFunc(trace.all(), func(line string) bool { return line == "fn returns" }) // beside OnStop
+		require.Equal(t, []string{
+			"OnStart a", "OnStart b", "fn",
+			"OnCheck a", "OnCheck b", "OnReload a", "OnReload b",
+			"OnStop b", "OnStop a", "OnExit b", "OnExit a",
+		}, got)
+		require.Less(t, trace.index("fn returns"), trace.index("OnExit b"), "OnExit waits for the bodies")
+	})
+}
+
+func TestG13_FnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		a := traced(&trace, "a")
+		var cause error
+		a.Run = func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return ctx.Err() }
+		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return nil }, With(a))
+		require.NoError(t, v.end())
+		require.ErrorIs(t, cause, ErrBodyReturned)
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all())
+	})
+}
+
+func TestG14_FnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return errBoom }, With(traced(&trace, "a")))
+		require.True(t, v.end() == errBoom, "the very error, not one that wraps it")
+		require.Equal(t, 1, trace.count("OnStop a"))
+		require.Equal(t, 1, trace.count("OnExit a"))
+	})
+}
+
+func TestABodyThatEndsBeforeReadyWasNeverReady(t *testing.T) {
+	for _, returns := range []error{nil, errBoom} {
+		synctest.Test(t, func(t *testing.T) {
+			v := live(t, func(context.Context) error { time.Sleep(50 * time.Millisecond); return returns })
+			require.Equal(t, returns, v.end())
+			require.False(t, v.ready)
+			require.NotContains(t, v.log.String(), "msg=ready")
+		})
+	}
+}
+
+func TestABodyThatEndedBeforeTheStopIsNotExcusedByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, func(context.Context) error { time.Sleep(time.Second); return context.Canceled })
+		require.ErrorIs(t, v.end(), context.Canceled)
+	})
+}
+
+func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve)
+		begun := time.Now()
+		require.Equal(t, Starting, v.phaseNow())
+		time.Sleep(settle - time.Since(begun) - 1)
+		require.Equal(t, Starting, v.phaseNow())
+		time.Sleep(1)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestG18_NilFnWaitsForItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, nil, OnStart(func(context.Context) error { return nil }))
+		time.Sleep(24 * time.Hour)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestG18_WrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
+	never := func(context.Context) error { t.Error("called"); return nil }
+	for want, opts := range map[string][]Option{
+		"OnStart is given twice: use With(Hooks{Name: …})": {OnStart(never), OnStart(never)},
+		"OnStop(nil)":                          {OnStop(nil)},
+		"ReadyWhen(nil)":                       {ReadyWhen(nil)},
+		"Every(0s)":                            {Every(0, never)},
+		"Every(1s)":                            {Every(time.Second, nil)},
+		"StartTimeout(0s): must be positive":   {StartTimeout(0)},
+		"StopTimeout(-1s): must be positive":   {StopTimeout(-time.Second)},
+		"ReloadTimeout(0s): must be positive":  {ReloadTimeout(0)},
+		"StopDelay(-1s): must not be negative": {StopDelay(-time.Second)},
+		"StopDelay(20s): must be shorter than StopTimeout, 20s": {StopDelay(20 * time.Second)},
+		`Name("a/b"): must be a file name`:                      {Name("a/b")},
+		`PIDFile("/run/a\nb"): a path with a control character`: {PIDFile("/run/a\nb")},
+		"PIDFileMode(0666): the owner must be able":             {PIDFileMode(0o666)},
+		"BaseContext(nil)": {BaseContext(nil)}, //nolint:staticcheck // that is the test
+		"OnSignal(terminated): the life uses it itself (TERM and INT":     {OnSignal(syscall.SIGTERM, never)},
+		"OnSignal(interrupt): the life uses it itself":                    {OnSignal(os.Interrupt, never)},
+		"OnSignal(hangup): the life uses it itself":                       {OnSignal(syscall.SIGHUP, nil)},
+		"OnSignal(user defined signal 1): the life uses it itself":        {OnSignal(syscall.SIGUSR1, never)},
+		"OnSignal(killed): cannot be caught":                              {OnSignal(syscall.SIGKILL, never)},
+		"StopDelay(3s): must be shorter than StopTimeout, 2s, of which i": {StopTimeout(2 * time.Second), StopDelay(3 * time.Second)},
+	} {
+		err := Run(never, append([]Option{PIDFile("")}, opts...)...)
+		require.ErrorContains(t, err, "lifecycle: wrong option: "+want)
+		require.Equal(t, 1, ExitCode(err))
+	}
+}
+
+func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		say := func(line string) func(context.Context) error {
+			return func(context.Context) error { trace.say(line); return nil }
+		}
+		v := live(t, serve,
+			With(Hooks{OnStart: say("OnStart before")}),
+			OnStop(say("OnStop loose")),
+			With(Hooks{OnStart: say("OnStart behind"), OnExit: func(context.Context) error { return errBoom }}),
+			OnStart(say("OnStart loose")))
+		err := v.stopped()
+		require.Equal(t, []string{"OnStart before", "OnStart loose", "OnStart behind", "OnStop loose"}, trace.all())
+		require.EqualError(t, err, "lifecycle: OnExit of component 3: boom")
+		require.Equal(t, "app", v.hooks[1].Name)
+	})
+}
+
+func TestBaseContextGivesValuesAndItsEndIsAStop(t *testing.T) {
+	type key struct{}
+	synctest.Test(t, func(t *testing.T) {
+		base, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "value"))
+		var trace lines
+		say := func(ctx context.Context) error { trace.say(ctx.Value(key{}).(string)); return nil }
+		var cause error
+		fn := func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return say(ctx) }
+		v := live(t, fn, BaseContext(base),
+			With(Hooks{OnCheck: say, OnStart: say, OnReload: say, OnStop: say, OnExit: say}), Every(time.Minute, say))
+		v.send(syscall.SIGHUP)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		cancel(errBoom)
+		require.NoError(t, v.end())
+		require.Equal(t, errBoom, cause)
+		require.Len(t, trace.all(), 7)
+	})
+}
+
+func TestABaseContextThatHasEndedStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, cancel := context.WithCancel(t.Context())
+		cancel()
+		never := func(context.Context) error { t.Error("called"); return nil }
+		v := live(t, serve, BaseContext(base), ReadyWhen(never))
+		require.NoError(t, v.end())
+		require.False(t, v.ready)
+	})
+}
+
+func TestG22_ASecondRunInOneProcessIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve)
+		err := Run(nil, PIDFile(""))
+		require.ErrorIs(t, err, ErrAlreadyRunning)
+		var already *AlreadyRunningError
+		require.ErrorAs(t, err, &already)
+		require.Equal(t, os.Getpid(), already.PID)
+		require.ErrorContains(t, err, "already running in this process")
+		require.NoError(t, v.stopped())
+		require.NoError(t, live(t, serve).stopped(), "one after the other is fine")
+	})
+}
+
+func TestG16_RunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		again := func(context.Context) error { return Run(nil, PIDFile("")) }
+		v := live(t, serve, OnStart(again))
+		require.ErrorIs(t, v.end(), ErrAlreadyRunning)
+	})
+}
+
+func TestG20_NoGoroutineIsLeft(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) { // which fails by itself where a goroutine of the bubble is left
+			v := live(t, serve, Every(time.Millisecond, serve), OnSignal(syscall.SIGUSR2, serve), OnReload(serve))
+			v.send(syscall.SIGHUP)
+			require.NoError(t, v.stopped())
+		})
+	}
+	require.LessOrEqual(t, runtime.NumGoroutine(), before+2)
+}
+
+func TestPhaseHasAName(t *testing.T) {
+	var names bytes.Buffer
+	for p := Starting - 1; p <= Exited+1; p++ {
+		names.WriteString(p.String() + " ")
+	}
+	require.Equal(t, "unknown starting ready reloading stopping exited unknown ", names.String())
+}

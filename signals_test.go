@@ -1,0 +1,276 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// inPhase brings a life into a phase, in which it stays until release is called. The hooks of component a are traced.
+func inPhase(t *testing.T, phase Phase, trace *lines) (v *lived, release func()) {
+	t.Helper()
+	gate := make(chan struct{})
+	wait := func(ctx context.Context) error {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	b := Hooks{Name: "b", OnStart: started}
+	switch phase {
+	case Starting:
+		b.OnStart = wait
+	case Reloading:
+		b.OnReload = wait
+	case Stopping:
+		b.OnStop = wait
+	}
+	base, cancel := context.WithCancelCause(context.Background())
+	t.Cleanup(func() { cancel(nil) })
+	v = live(t, serve, With(traced(trace, "a")), With(b), BaseContext(base),
+		OnSignal(syscall.SIGUSR2, func(context.Context) error { trace.say("OnSignal"); return nil }))
+	v.host.mu.Lock()
+	v.host.mu.Unlock()
+	switch phase {
+	case Reloading:
+		v.send(syscall.SIGHUP)
+	case Stopping:
+		cancel(errBoom)
+	case Exited:
+		require.NoError(t, v.stopped())
+	}
+	require.Equal(t, phase, v.phaseNow())
+	return v, func() { close(gate); synctest.Wait() }
+}
+
+// TestDispatchTable walks through the whole table: every event in every phase, and what came of it.
+func TestDispatchTable(t *testing.T) {
+	raise := map[event]func(v *lived){
+		stopSignal: func(v *lived) { v.send(syscall.SIGTERM) },
+		hangup:     func(v *lived) { v.send(syscall.SIGHUP) },
+		terminalGone: func(v *lived) {
+			v.host.mu.Lock()
+			v.host.hungUp = true
+			v.host.mu.Unlock()
+			v.send(syscall.SIGHUP)
+		},
+		reopenSignal: func(v *lived) { v.send(syscall.SIGUSR1) },
+		ownSignal:    func(v *lived) { v.send(syscall.SIGUSR2) },
+		stopRequest:  func(v *lived) { v.on(stopRequest, errBoom, nil); synctest.Wait() },
+	}
+	require.Len(t, raise, int(events))
+	require.Len(t, dispatch, int(Exited)+1)
+	for phase := Starting; phase <= Exited; phase++ {
+		for e := range events {
+			t.Run(fmt.Sprintf("%v/%d", phase, e), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var trace lines
+					v, release := inPhase(t, phase, &trace)
+					before := trace.all()
+					raise[e](v)
+					reloadsBefore := v.log.count("msg=reloaded")
+					release()
+					came := trace.all()[len(before):]
+					switch act := dispatch[phase][e]; act {
+					case stop:
+						require.NoError(t, v.end())
+						require.Equal(t, Exited, v.phaseNow())
+					case reload:
+						want := 1
+						if phase == Reloading { // the one that is under way, and one more
+							want = 2
+						}
+						require.Equal(t, Ready, v.phaseNow())
+						require.Equal(t, want, v.log.count("msg=reloaded"))
+					case reopen:
+						require.Equal(t, Ready, v.phaseNow())
+						require.Equal(t, 1, v.log.count("nothing to reopen"))
+					case callHook:
+						require.Equal(t, Ready, v.phaseNow())
+						require.Contains(t, came, "OnSignal")
+					case insist, drop:
+						require.NoError(t, v.end())
+						require.NotContains(t, came, "OnSignal")
+						require.Equal(t, reloadsBefore, v.log.count("msg=reloaded"))
+						require.Zero(t, v.log.count("nothing to reopen"))
+						require.Empty(t, v.host.exited)
+					default:
+						t.Fatalf("nobody has said what %v is", act)
+					}
+					if v.phaseNow() != Exited {
+						require.NoError(t, v.stopped())
+					}
+					require.Equal(t, trace.count("OnStart a"), trace.count("OnStop a"))
+					require.Equal(t, trace.count("OnStart a"), trace.count("OnExit a"))
+				})
+			})
+		}
+	}
+}
+
+func TestF8_AStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			v := live(t, serve, OnStart(started), OnStop(func(context.Context) error { <-release; return nil }))
+			v.send(syscall.SIGINT)
+			time.Sleep(time.Second)
+			v.send(sig)
+			require.Empty(t, v.host.exited, "within the second it is the same wish")
+			time.Sleep(1)
+			v.send(sig)
+			require.Equal(t, []int{1}, v.host.exited)
+			close(release)
+			v.end()
+		})
+	}
+}
+
+func TestAStopSignalDuringAStopForAnotherReasonIsTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		base, cancel := context.WithCancel(t.Context())
+		v := live(t, serve, BaseContext(base), OnStart(started), OnStop(func(context.Context) error { <-release; return nil }))
+		cancel()
+		time.Sleep(10 * time.Second)
+		v.send(syscall.SIGTERM)
+		require.Empty(t, v.host.exited)
+		time.Sleep(2 * time.Second)
+		v.send(syscall.SIGTERM)
+		require.Equal(t, []int{1}, v.host.exited)
+		close(release)
+		v.end()
+	})
+}
+
+// hangingLog is a log on a disk that hangs as soon as the life stops.
+type hangingLog struct {
+	slog.Handler
+	release <-chan struct{}
+}
+
+func (l hangingLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l hangingLog) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "stop") {
+		<-l.release
+	}
+	return nil
+}
+
+func TestQuittingAtOnceDoesNotWaitForALogThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		v := live(t, serve, OnStart(started), Logger(slog.New(hangingLog{release: release})))
+		v.send(syscall.SIGTERM)
+		time.Sleep(2 * time.Second)
+		v.send(syscall.SIGTERM)
+		require.Empty(t, v.host.exited)
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, []int{1}, v.host.exited)
+		close(release)
+		v.end()
+	})
+}
+
+func TestOnSignalHasItsContextAndItsErrorIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, OnStart(started),
+			OnSignal(syscall.SIGUSR2, panics), // the last wins
+			OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { <-ctx.Done(); return errBoom }),
+			OnSignal(syscall.SIGWINCH, fails),
+			OnSignal(syscall.SIGALRM, panics))
+		begun := time.Now()
+		v.send(syscall.SIGUSR2)
+		time.Sleep(30 * time.Second)
+		v.send(syscall.SIGWINCH)
+		v.send(syscall.SIGALRM)
+		require.Equal(t, 30*time.Second, time.Since(begun))
+		require.Equal(t, 3, v.log.count(`msg="a function given to OnSignal failed"`))
+		require.Equal(t, 1, v.log.count("panic in OnSignal(alarm clock) of app"))
+		v.send(syscall.SIGUSR2)
+		require.NoError(t, v.stopped(), "a stop interrupts it")
+	})
+}
+
+func TestOnSignalNilIgnoresIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, OnStart(started), OnSignal(syscall.SIGUSR2, nil))
+		for range 3 {
+			v.send(syscall.SIGUSR2)
+		}
+		require.Len(t, v.host.heard[syscall.SIGUSR2], 1)
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve)
+		require.NoError(t, v.stopped())
+		for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGPIPE} {
+			require.Len(t, v.host.heard[sig], 1)
+		}
+		time.Sleep(linger)
+		synctest.Wait()
+		for sig, channels := range v.host.heard {
+			require.Empty(t, channels, "%v", sig)
+		}
+	})
+}
+
+// TestF11_ random sequences of signals leave a life that ends stopped, with balanced hooks, whatever their order.
+func TestF11_RandomSignalsKeepTheInvariants(t *testing.T) {
+	seeds := 1000
+	if testing.Short() {
+		seeds = 50
+	}
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) {
+			random, hooks := rand.New(rand.NewPCG(uint64(seed), 0)), rand.New(rand.NewPCG(uint64(seed), 1))
+			var trace lines
+			var inside, most atomic.Int32
+			hook := func(name string) func(context.Context) error {
+				return func(context.Context) error {
+					trace.say(name)
+					most.Store(max(most.Load(), inside.Add(1)))
+					time.Sleep(time.Duration(hooks.IntN(300)) * time.Millisecond)
+					inside.Add(-1)
+					return nil
+				}
+			}
+			v := live(t, serve, OnStart(hook("OnStart")), OnReload(hook("OnReload")), OnStop(hook("OnStop")), OnExit(hook("OnExit")),
+				OnSignal(syscall.SIGUSR2, hook("OnSignal")))
+			signals := []os.Signal{syscall.SIGHUP, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGINT}
+			for range 5 + random.IntN(10) {
+				v.host.send(signals[random.IntN(len(signals))])
+				time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
+			}
+			v.send(syscall.SIGTERM)
+			if len(v.host.exited) > 0 { // somebody insisted
+				<-v.done
+				return
+			}
+			require.NoError(t, v.end(), "seed %d", seed)
+			require.EqualValues(t, 1, most.Load(), "seed %d", seed)
+			for _, name := range []string{"OnStop", "OnExit"} {
+				require.Equal(t, trace.count("OnStart"), trace.count(name), "seed %d: %v", seed, trace.all())
+			}
+			last := slices.Index(trace.all(), "OnStop")
+			require.NotContains(t, trace.all()[max(last, 0):], "OnReload", "seed %d", seed)
+		})
+	}
+}

@@ -1,0 +1,236 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
+	for how, bad := range map[string]func(context.Context) error{"error": fails, "G2 panic": panics} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var trace lines
+				c := traced(&trace, "c")
+				c.OnStart = bad
+				v := live(t, fails, With(traced(&trace, "a")), With(traced(&trace, "b")), With(c), With(traced(&trace, "d")))
+				err := v.end()
+				var h *HookError
+				require.ErrorAs(t, err, &h)
+				require.Equal(t, "c", h.Component)
+				require.Equal(t, "OnStart", h.Hook)
+				require.Equal(t, []string{"OnStart a", "OnStart b", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.all())
+				require.False(t, v.ready)
+			})
+		})
+	}
+}
+
+func TestG2_APanicInOnStartFailsTheStartWithItsStack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, With(Hooks{Name: "db", OnStart: panics, OnStop: fails, OnExit: fails}))
+		err := v.end()
+		var p *PanicError
+		require.ErrorAs(t, err, &p)
+		require.Equal(t, "boom", p.Value)
+		require.Contains(t, string(p.Stack), "lifecycle.panics")
+		require.Equal(t, 70, ExitCode(err))
+		require.EqualError(t, err, "lifecycle: OnStart of db: panic: boom")
+		require.Contains(t, v.log.String(), "panic in OnStart of db")
+	})
+}
+
+func TestRollBackHasAFreshContextAndABudgetOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		check := func(ctx context.Context) error {
+			deadline, ok := ctx.Deadline()
+			require.True(t, ok)
+			require.Equal(t, 20*time.Second, time.Until(deadline))
+			return ctx.Err()
+		}
+		v := live(t, serve, With(Hooks{OnStop: check, OnExit: check}), With(Hooks{OnStart: serve}), StartTimeout(time.Minute))
+		require.ErrorIs(t, v.end(), ErrStartTimeout)
+	})
+}
+
+func TestG10_OnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		begun := time.Now()
+		var trace lines
+		v := live(t, serve, With(traced(&trace, "a")), StartTimeout(8*time.Second),
+			With(Hooks{
+				Name:    "db",
+				OnStart: func(context.Context) error { <-release; return nil },
+				OnStop:  fails, OnExit: fails, // an abandoned component was not started
+			}))
+		err := v.end()
+		require.Equal(t, 10*time.Second, time.Since(begun), "8 s, and a quarter of that for a hook which heeds its context")
+		require.ErrorIs(t, err, ErrStartTimeout)
+		require.EqualError(t, err, "lifecycle: OnStart of db: did not return in 8s")
+		require.Contains(t, v.log.String(), "OnStart of db was abandoned")
+		require.Contains(t, v.log.String(), "TestG10_OnStart", "the stack names the function that hangs")
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all())
+		close(release)
+	})
+}
+
+func TestOnStartThatHeedsItsContextIsNotAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cause error
+		v := live(t, serve, StartTimeout(8*time.Second), With(Hooks{Name: "db", OnStart: func(ctx context.Context) error {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return errBoom
+		}}))
+		begun := time.Now()
+		err := v.end()
+		require.Equal(t, 8*time.Second, time.Since(begun))
+		require.ErrorIs(t, err, ErrStartTimeout)
+		require.ErrorIs(t, err, errBoom)
+		require.ErrorIs(t, cause, ErrStartTimeout)
+		require.EqualError(t, err, "lifecycle: OnStart of db: did not return in 8s, then returned: boom")
+		require.NotContains(t, v.log.String(), "abandoned")
+	})
+}
+
+func TestOnStartThatSucceedsTooLateIsFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		late := traced(&trace, "late")
+		late.OnStart = func(context.Context) error { time.Sleep(9 * time.Second); return nil }
+		v := live(t, serve, StartTimeout(8*time.Second), With(late))
+		require.ErrorIs(t, v.end(), ErrStartTimeout)
+		require.Equal(t, []string{"OnStop late", "OnExit late"}, trace.all())
+	})
+}
+
+func TestTheContextOfOnStartLivesOnUntilTheBodiesAreToReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var started context.Context
+		var trace lines
+		fn := func(ctx context.Context) error { <-ctx.Done(); trace.say("told"); return nil }
+		v := live(t, fn, StopDelay(5*time.Second), OnStart(func(ctx context.Context) error { started = ctx; return nil }))
+		time.Sleep(2 * time.Hour) // far beyond StartTimeout
+		require.NoError(t, started.Err())
+		v.send(syscall.SIGTERM)
+		require.NoError(t, started.Err(), "StopDelay goes on")
+		require.NoError(t, v.end())
+		require.ErrorIs(t, started.Err(), context.Canceled)
+		var by *StopSignalError
+		require.ErrorAs(t, context.Cause(started), &by)
+		require.Equal(t, syscall.SIGTERM, by.Signal)
+	})
+}
+
+func TestA4_AStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
+	for how, returns := range map[string]func(context.Context) error{
+		"its error":       func(ctx context.Context) error { return ctx.Err() },
+		"the cause":       func(ctx context.Context) error { return context.Cause(ctx) },
+		"nil, it is done": func(context.Context) error { return nil },
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var trace lines
+				b := traced(&trace, "b")
+				b.OnStart = func(ctx context.Context) error { <-ctx.Done(); return returns(ctx) }
+				v := live(t, panics, With(traced(&trace, "a")), With(b), With(traced(&trace, "c")))
+				require.NoError(t, v.stopped())
+				want := []string{"OnStart a", "OnStop a", "OnExit a"}
+				if how == "nil, it is done" {
+					want = []string{"OnStart a", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}
+				}
+				require.Equal(t, want, trace.all())
+				require.False(t, v.ready)
+			})
+		})
+	}
+}
+
+func TestAStopWaitsForAnOnStartAsLongAsForEverythingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var trace lines
+		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "db", OnStart: func(context.Context) error { <-release; return nil }}))
+		time.Sleep(time.Second)
+		begun := time.Now()
+		err := v.stopped()
+		require.Equal(t, 20*time.Second, time.Since(begun))
+		require.ErrorIs(t, err, ErrStopTimeout)
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all(), "in the last grace")
+		close(release)
+	})
+}
+
+func TestReadyWhenIsAskedUntilItIsContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		v := live(t, serve, ReadyWhen(func(context.Context) error {
+			if asked.Add(1) < 5 {
+				return errBoom
+			}
+			return nil
+		}))
+		require.Equal(t, Starting, v.phaseNow())
+		time.Sleep(4 * askAgain)
+		require.Equal(t, Ready, v.phaseNow())
+		require.EqualValues(t, 5, asked.Load())
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestReadyWhenThatIsNeverContentFailsTheStart(t *testing.T) {
+	for how, f := range map[string]func(context.Context) error{
+		"returns an error": fails,
+		"blocks":           func(ctx context.Context) error { <-ctx.Done(); return errBoom },
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var trace lines
+				v := live(t, serve, With(traced(&trace, "a")), ReadyWhen(f))
+				begun := time.Now()
+				err := v.end()
+				require.Equal(t, 60*time.Second, time.Since(begun))
+				require.ErrorIs(t, err, ErrStartTimeout)
+				require.ErrorIs(t, err, errBoom)
+				require.Equal(t, 1, trace.count("OnExit a"))
+			})
+		})
+	}
+}
+
+func TestReadyWhenThatPanicsFailsTheStartAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p *PanicError
+		require.ErrorAs(t, live(t, serve, ReadyWhen(panics)).end(), &p)
+	})
+}
+
+func TestReadyWhenComesAfterTheBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan struct{})
+		fn := func(ctx context.Context) error { close(answers); return serve(ctx) }
+		v := live(t, fn, OnStart(func(context.Context) error { return nil }), ReadyWhen(func(context.Context) error { <-answers; return nil }))
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestAStopDuringReadyWhenIsClean(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		v := live(t, serve, With(traced(&trace, "a")), ReadyWhen(func(ctx context.Context) error {
+			<-ctx.Done()
+			return errors.New("not ready")
+		}))
+		require.NoError(t, v.stopped())
+		require.False(t, v.ready)
+		require.Equal(t, 1, trace.count("OnExit a"))
+	})
+}

@@ -1,0 +1,203 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestG11_OnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var trace lines
+		b := traced(&trace, "b")
+		b.OnStop = func(context.Context) error { <-release; return nil }
+		v := live(t, serve, StopTimeout(8*time.Second), With(traced(&trace, "a")), With(b), With(traced(&trace, "c")))
+		begun := time.Now()
+		err := v.stopped()
+		require.GreaterOrEqual(t, time.Since(begun), 8*time.Second)
+		require.LessOrEqual(t, time.Since(begun), 10*time.Second, "the grace is a quarter")
+		require.ErrorIs(t, err, ErrStopTimeout)
+		require.EqualError(t, err, "lifecycle: OnStop of b: did not return in 8s")
+		require.Contains(t, v.log.String(), "OnStop of b was abandoned")
+		require.Contains(t, v.log.String(), "TestG11_OnStop", "the stack names the function that hangs")
+		require.Equal(t, []string{
+			"OnStart a", "OnStart b", "OnStart c",
+			"OnStop c", "OnStop a", "OnExit c", "OnExit b", "OnExit a",
+		}, withoutRuns(&trace))
+		close(release)
+	})
+}
+
+func withoutRuns(trace *lines) (kept []string) {
+	for _, line := range trace.all() {
+		if line[:3] != "Run" {
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var trace lines
+		hang := func(say string) func(context.Context) error {
+			return func(context.Context) error { trace.say(say); <-release; return nil }
+		}
+		v := live(t, hang("fn"), StopTimeout(8*time.Second),
+			With(Hooks{Name: "a", OnStop: hang("OnStop a"), OnExit: hang("OnExit a")}),
+			With(Hooks{Name: "b", OnStop: hang("OnStop b"), OnExit: hang("OnExit b")}))
+		time.Sleep(time.Second)
+		begun := time.Now()
+		err := v.stopped()
+		require.LessOrEqual(t, time.Since(begun), 10*time.Second)
+		require.Equal(t, []string{"fn", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.all())
+		for _, who := range []string{"Run of app", "OnStop of a", "OnStop of b", "OnExit of a", "OnExit of b"} {
+			require.ErrorContains(t, err, "lifecycle: "+who)
+		}
+		close(release)
+	})
+}
+
+func TestG15_FnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var trace lines
+		v := live(t, func(context.Context) error { <-release; return nil }, StopTimeout(4*time.Second), With(traced(&trace, "a")))
+		begun := time.Now()
+		err := v.stopped()
+		require.Equal(t, 4*time.Second, time.Since(begun))
+		require.EqualError(t, err, "lifecycle: Run of app: did not return in 4s")
+		require.ErrorIs(t, err, ErrStopTimeout)
+		require.Contains(t, v.log.String(), "TestG15_Fn")
+		require.Equal(t, 1, trace.count("OnExit a"))
+		close(release)
+	})
+}
+
+func TestOnStopThatHeedsItsContextIsNotAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, With(Hooks{Name: "http", OnStop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}))
+		begun := time.Now()
+		err := v.stopped()
+		require.Equal(t, 20*time.Second, time.Since(begun))
+		require.ErrorIs(t, err, ErrStopTimeout)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotContains(t, v.log.String(), "abandoned")
+	})
+}
+
+func TestG4_APanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b", OnStop: panics, OnExit: fails}))
+		err := v.stopped()
+		var p *PanicError
+		require.ErrorAs(t, err, &p)
+		require.ErrorIs(t, err, errBoom)
+		require.EqualError(t, err, "lifecycle: OnStop of b: panic: boom\nlifecycle: OnExit of b: boom")
+		require.Equal(t, 70, ExitCode(err))
+		require.Equal(t, 1, trace.count("OnStop a"))
+		require.Equal(t, 1, trace.count("OnExit a"))
+	})
+}
+
+func TestTheErrorsOfTheBodiesComeFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bodyError := WithExitCode(errors.New("body"), 9)
+		v := live(t, func(context.Context) error { time.Sleep(time.Second); return bodyError },
+			With(Hooks{Name: "a", OnExit: func(context.Context) error { return WithExitCode(errBoom, 8) }}))
+		err := v.end()
+		require.ErrorIs(t, err, bodyError)
+		require.ErrorIs(t, err, errBoom)
+		require.EqualError(t, err, "body\nlifecycle: OnExit of a: boom")
+		require.Equal(t, 9, ExitCode(err))
+	})
+}
+
+func TestAfterAStopCleanErrorsAreNoFailure(t *testing.T) {
+	errClosed, errOther := errors.New("closed"), errors.New("other")
+	for _, c := range []struct {
+		returns error
+		clean   bool
+	}{
+		{nil, true},
+		{context.Canceled, true},
+		{&HookError{Err: context.Canceled}, true},
+		{errClosed, true},
+		{&HookError{Err: errClosed}, true},
+		{errOther, false},
+		{context.DeadlineExceeded, false},
+		{&PanicError{Value: context.Canceled}, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := live(t, func(ctx context.Context) error { <-ctx.Done(); return c.returns }, CleanErrors(errClosed), CleanErrors(errBoom))
+			err := v.stopped()
+			if c.clean {
+				require.NoError(t, err)
+			} else {
+				require.Equal(t, c.returns, err)
+			}
+		})
+	}
+}
+
+func TestACleanErrorIsAFailureBeforeAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, fails, CleanErrors(errBoom))
+		require.Equal(t, errBoom, v.end())
+	})
+}
+
+func TestABodyMayReturnTheCauseOfAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		require.NoError(t, live(t, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }).stopped())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, func(context.Context) error { time.Sleep(time.Second); return nil },
+			With(Hooks{Run: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }}))
+		require.NoError(t, v.end())
+	})
+}
+
+func TestStopDelayGoesOnServingButIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told time.Time
+		fn := func(ctx context.Context) error { <-ctx.Done(); told = time.Now(); return nil }
+		v := live(t, fn, StopDelay(5*time.Second), OnStop(func(ctx context.Context) error {
+			deadline, _ := ctx.Deadline()
+			require.Equal(t, 15*time.Second, time.Until(deadline), "the delay is a part of StopTimeout")
+			return nil
+		}))
+		time.Sleep(time.Second)
+		begun := time.Now()
+		v.send(syscall.SIGTERM)
+		require.Equal(t, Stopping, v.phaseNow())
+		require.NoError(t, v.end())
+		require.Equal(t, 5*time.Second, told.Sub(begun))
+	})
+}
+
+func TestStopDelayEndsWithTheLastBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return nil }, StopDelay(5*time.Second))
+		begun := time.Now()
+		require.NoError(t, v.end())
+		require.Equal(t, time.Hour, time.Since(begun), "nobody serves, so nobody need look away")
+	})
+}
+
+func TestALifeThatWasNeverReadyDoesNotDelayItsStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, StopDelay(5*time.Second))
+		begun := time.Now()
+		require.NoError(t, v.stopped())
+		require.Equal(t, begun, time.Now())
+	})
+}
