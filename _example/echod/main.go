@@ -1,0 +1,62 @@
+// Echod is a small HTTP service with a configuration file, and all that belongs to running one: it is there once or not
+// at all, starts or says why not, takes a new configuration without a restart, and stops without losing a request.
+//
+//	echod -config echod.json run &
+//	echod status
+//	echod stop
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"example.com/lifecycle"
+)
+
+func main() {
+	configPath := flag.String("config", "echod.json", "`file` to read the configuration from")
+	pidPath := flag.String("pidfile", lifecycle.DefaultPIDFile("echod"), "`file` that is locked while echod runs, and holds its PID")
+	logPath := flag.String("log", "", "`file` to append the log to (default stderr)")
+	flag.Usage = usage
+	flag.Parse()
+
+	level := new(slog.LevelVar) // one variable for all loggers, so a reload can change it
+	out := &logFile{path: *logPath}
+	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
+	conf := &configFile{path: *configPath, level: level}
+	srv := &server{conf: conf, logger: logger}
+
+	os.Exit(lifecycle.Main(flag.Args(), nil,
+		lifecycle.Name("echod"),
+		lifecycle.PIDFile(*pidPath),
+		lifecycle.Logger(logger),
+		lifecycle.CleanErrors(http.ErrServerClosed),
+
+		// Started in this order, stopped in reverse.
+		lifecycle.With(lifecycle.Hooks{
+			Name:    "log",
+			OnStart: out.open,
+		}),
+		lifecycle.With(lifecycle.Hooks{
+			Name:     "config",
+			OnCheck:  conf.check,
+			OnStart:  conf.start,
+			OnReload: conf.reload,
+		}),
+		lifecycle.With(lifecycle.Hooks{
+			Name:    "http",
+			OnStart: srv.listen,
+			Run:     srv.serve,
+			OnStop:  srv.drain,
+			OnExit:  srv.close,
+		}),
+	))
+}
+
+func usage() {
+	fmt.Fprintln(flag.CommandLine.Output(), "usage: echod [flags] run|stop|reload|check|status")
+	flag.PrintDefaults()
+}

@@ -1,0 +1,143 @@
+// Tour builds echod in a temporary directory and walks through its life, printing each command as you would type it and
+// what it answered:
+//
+//	go run ./_example/tour
+//
+// It checks every answer and exits 1 if one is wrong. What it started and wrote is gone when it ends.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// SIGPIPE too: `tour | head` has to clean up as well.
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	err := tour(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tour:", err)
+		os.Exit(1)
+	}
+}
+
+// The steps build on each other: each finds echod as the one before has left it. An error ends the tour; a wrong answer is
+// noted by the shell.
+var steps = []struct {
+	title string
+	do    func(*shell) error
+}{
+	{"Run it. The configuration leaves the port to the kernel; the log says which it is.", run},
+	{"Ask it over HTTP.", ask},
+	{"There can be only one: a second is refused, and told who is first.", runTwice},
+	{"Edit the configuration, have it checked, and let the running echod take it.", reload},
+	{"A mistake is refused with file, line and field. The old configuration stays, whole.", reloadMistake},
+	{"So is what cannot change while it runs. The file is good as such: check, which asks no daemon, passes it.", reloadAddress},
+	{"Is it running? The answer comes from the lock on the PID file, not from the number in it.", status},
+	{"kill -9 lets no program clean up: the PID file stays, but the lock does not.", kill},
+	{"So the next one takes the stale file over.", runAgain},
+	{"Stop it with a request in hand: no new ones any more, but this one gets its answer.", stop},
+	{"Nobody is left, and the exit codes tell a script.", gone},
+}
+
+func run(sh *shell) error {
+	sh.write("echod.json", `{
+	"listen":   "127.0.0.1:0",
+	"greeting": "hello",
+	"level":    "info"
+}
+`)
+	return sh.start()
+}
+
+func ask(sh *shell) error {
+	sh.get("/", "hello\n")
+	sh.post("/echo", "world", "hello, world\n")
+	return nil
+}
+
+func runTwice(sh *shell) error {
+	sh.echod("run", 1, fmt.Sprintf("echod: already running (pid %d)\n", sh.pid()))
+	return nil
+}
+
+func reload(sh *shell) error {
+	sh.edit("echod.json", "hello", "bonjour")
+	sh.echod("check", 0, "echod: check passed\n")
+	sh.echod("reload", 0, "echod: ")
+	sh.log("msg=reloaded")
+	sh.get("/", "bonjour\n")
+	return nil
+}
+
+func reloadMistake(sh *shell) error {
+	const mistake = `config: echod.json:4: field "level": "loud" is not one of debug, info, warn, error`
+	sh.edit("echod.json", "bonjour", "salve", "info", "loud")
+	sh.echod("check", 6, "echod: check failed: "+mistake+"\n")
+	sh.echod("reload", 0, "echod: ")
+	sh.log(`msg="reload rejected`, mistake)
+	sh.get("/", "bonjour\n")
+	return nil
+}
+
+func reloadAddress(sh *shell) error {
+	sh.edit("echod.json", "loud", "info", "1:0", "1:8080")
+	sh.echod("check", 0, "echod: check passed\n")
+	sh.echod("reload", 0, "echod: ")
+	sh.log(`msg="reload rejected`, `config: echod.json:2: field "listen": `+
+		`cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`)
+	sh.get("/", "bonjour\n")
+	return nil
+}
+
+func status(sh *shell) error {
+	sh.echod("status", 0, fmt.Sprintf("echod: running (pid %d)\n", sh.pid()))
+	return nil
+}
+
+func kill(sh *shell) error {
+	pid := sh.pid()
+	if err := sh.kill9(); err != nil {
+		return err
+	}
+	sh.cat("echod.pid", fmt.Sprintf("%d\n", pid))
+	sh.echod("status", 1, fmt.Sprintf("echod: dead: pid %d left ", pid))
+	return nil
+}
+
+func runAgain(sh *shell) error {
+	sh.edit("echod.json", "1:8080", "1:0")
+	if err := sh.start(); err != nil {
+		return err
+	}
+	sh.cat("echod.pid", fmt.Sprintf("%d\n", sh.pid()))
+	sh.get("/", "salve\n")
+	return nil
+}
+
+func stop(sh *shell) error {
+	request, err := sh.hold("/echo")
+	if err != nil {
+		return err
+	}
+	pid := sh.pid()
+	stopped := sh.background("stop")
+	sh.log("msg=stopping")
+	sh.refused("/")
+	request.finish("world", "salve, world\n")
+	sh.log("msg=stopped")
+	stopped(0, fmt.Sprintf("echod: stopped (pid %d, ", pid))
+	return sh.ended(0)
+}
+
+func gone(sh *shell) error {
+	sh.missing("echod.pid")
+	sh.echod("status", 3, "echod: not running (nobody holds ")
+	sh.echod("stop", 7, "echod: not running (nobody holds ")
+	return nil
+}

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// patience is how long an answer may take before it is a wrong one.
+const patience = 15 * time.Second
+
+// program is what the tour builds: by import path, so that it does not matter where in the module one stands.
+const program = "example.com/lifecycle/_example/echod"
+
+// shell prints what a user would type, does it in a directory of its own, prints what comes back and checks it. Wrong
+// answers are collected: the tour goes on, as far as it can.
+type shell struct {
+	ctx    context.Context // of the whole tour, ended by Ctrl-C
+	dir    string
+	echo   *daemon // nil: none has been started
+	logged int     // how much of its log has been shown
+	wrong  []error
+}
+
+// daemon is an echod in the background.
+type daemon struct {
+	cmd    *exec.Cmd
+	url    string
+	exited chan struct{}
+}
+
+func tour(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "lifecycle-tour-")
+	if err != nil {
+		return err
+	}
+	sh := &shell{ctx: ctx, dir: dir}
+	defer func() {
+		if sh.echo != nil {
+			_ = sh.echo.cmd.Process.Kill()
+			<-sh.echo.exited
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+
+	if err := sh.build(); err != nil {
+		return err
+	}
+	began := time.Now()
+	for i, step := range steps {
+		fmt.Printf("\n%d. %s\n\n", i+1, step.title)
+		err := step.do(sh)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			sh.fail("step %d: %w; the tour ends here", i+1, err)
+			break
+		}
+	}
+	if len(sh.wrong) > 0 {
+		return fmt.Errorf("%d wrong\n%w", len(sh.wrong), errors.Join(sh.wrong...))
+	}
+	fmt.Printf("\nEvery answer was right. It took %d ms, and nothing is left behind.\n", time.Since(began).Milliseconds())
+	return nil
+}
+
+func (sh *shell) build() error {
+	sh.prompt("go build -o %s %s", sh.path("echod"), program)
+	build := exec.CommandContext(sh.ctx, "go", "build", "-o", sh.path("echod"), program)
+	build.Env = append(os.Environ(), "GOTMPDIR="+sh.dir)
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // KILL would orphan its compilers
+	build.WaitDelay = patience
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	sh.prompt("cd %s; PATH=$PWD:$PATH", sh.dir)
+	return nil
+}
+
+// start runs echod in the background and returns when it is ready.
+func (sh *shell) start() error {
+	log, err := os.Create(sh.path("log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := sh.command(context.Background(), "run", "&") // after an interrupt too, it is for tour to end it
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	sh.logged = 0
+	sh.echo = &daemon{cmd: cmd, exited: make(chan struct{})}
+	go func(d *daemon) {
+		_ = d.cmd.Wait()
+		close(d.exited)
+	}(sh.echo)
+
+	listening := sh.log("msg=listening")
+	if listening == "" || sh.log("msg=ready") == "" {
+		return errors.New("echod did not become ready")
+	}
+	_, addr, _ := strings.Cut(listening, "addr=")
+	sh.echo.url = "http://" + addr
+	return nil
+}
+
+func (d *daemon) gone() bool {
+	select {
+	case <-d.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+func (sh *shell) pid() int { return sh.echo.cmd.Process.Pid }
+
+func (sh *shell) kill9() error {
+	sh.prompt("kill -9 %d", sh.pid())
+	if err := sh.echo.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	return sh.ended(-1)
+}
+
+// ended waits for the echod in the background; -1 is a death by signal.
+func (sh *shell) ended(code int) error {
+	select {
+	case <-sh.echo.exited:
+	case <-time.After(patience):
+		return errors.New("echod still runs")
+	case <-sh.ctx.Done():
+		return context.Cause(sh.ctx)
+	}
+	if got := sh.echo.cmd.ProcessState.ExitCode(); got != code {
+		sh.fail("echod run: exit code %d, want %d", got, code)
+	}
+	return nil
+}
+
+// command prints and prepares `echod -pidfile echod.pid VERB`.
+func (sh *shell) command(ctx context.Context, verb, suffix string) *exec.Cmd {
+	sh.prompt("echod -pidfile echod.pid %s", strings.TrimSpace(verb+" "+suffix))
+	cmd := exec.CommandContext(ctx, sh.path("echod"), "-pidfile", "echod.pid", verb)
+	cmd.Dir = sh.dir
+	return cmd
+}
+
+// echod wants this exit code of a verb, and an answer that begins so.
+func (sh *shell) echod(verb string, code int, answer string) {
+	ctx, cancel := context.WithTimeout(sh.ctx, patience)
+	defer cancel()
+	out, err := sh.command(ctx, verb, "").CombinedOutput()
+	sh.exited(verb, code, answer, out, err)
+}
+
+// background is echod in the background; what it is to answer is said to the function that it returns.
+func (sh *shell) background(verb string) func(code int, answer string) {
+	ctx, cancel := context.WithTimeout(sh.ctx, patience)
+	cmd := sh.command(ctx, verb, "&")
+	var out []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		out, err = cmd.CombinedOutput()
+		close(done)
+	}()
+	return func(code int, answer string) {
+		defer cancel()
+		<-done
+		sh.exited(verb, code, answer, out, err)
+	}
+}
+
+func (sh *shell) exited(verb string, code int, answer string, out []byte, err error) {
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		sh.fail("echod %s: %w", verb, err)
+		return
+	}
+	show(string(out))
+	show(fmt.Sprintf("(exit %d)", got))
+	if got != code || !strings.HasPrefix(string(out), answer) {
+		sh.fail("echod %s: exit code %d and %q, want %d and %q", verb, got, out, code, answer)
+	}
+}
+
+// log shows what the echod in the background logs, up to the first record that has all these texts, which it returns.
+func (sh *shell) log(texts ...string) (record string) {
+	for deadline := time.Now().Add(patience); ; {
+		last := sh.echo.gone() || time.Now().After(deadline) // asked before reading, so what it wrote last is seen
+		data, err := os.ReadFile(sh.path("log"))
+		if err != nil {
+			sh.fail("log: %w", err)
+			return ""
+		}
+		for line := range bytes.Lines(data[sh.logged:]) {
+			if !bytes.HasSuffix(line, []byte("\n")) {
+				break // half written
+			}
+			sh.logged += len(line)
+			record := strings.TrimSpace(string(line))
+			if at := strings.Index(record, "level="); at > 0 {
+				record = record[at:] // without the time
+			}
+			show(record)
+			if containsAll(strings.ReplaceAll(record, `\"`, `"`), texts) {
+				return record
+			}
+		}
+		if last || !sh.pause() {
+			sh.fail("log: no record with %q", texts)
+			return ""
+		}
+	}
+}
+
+// pause is a turn in waiting for a condition; false means: wait no longer.
+func (sh *shell) pause() bool {
+	select {
+	case <-time.After(2 * time.Millisecond):
+		return true
+	case <-sh.ctx.Done():
+		return false
+	}
+}
+
+func (sh *shell) write(name, text string) {
+	if err := os.WriteFile(sh.path(name), []byte(text), 0o600); err != nil {
+		sh.fail("%w", err)
+	}
+	sh.cat(name, text)
+}
+
+// edit replaces in the file: old, new, old, new.
+func (sh *shell) edit(name string, oldnew ...string) {
+	var script []string
+	for i := 0; i < len(oldnew); i += 2 {
+		script = append(script, "s/"+oldnew[i]+"/"+oldnew[i+1]+"/")
+	}
+	sh.prompt("sed -i '%s' %s", strings.Join(script, "; "), name)
+	data, err := os.ReadFile(sh.path(name))
+	if err == nil {
+		err = os.WriteFile(sh.path(name), []byte(strings.NewReplacer(oldnew...).Replace(string(data))), 0o600)
+	}
+	if err != nil {
+		sh.fail("%w", err)
+	}
+}
+
+func (sh *shell) cat(name, want string) {
+	sh.prompt("cat %s", name)
+	data, err := os.ReadFile(sh.path(name))
+	if err != nil || string(data) != want {
+		sh.fail("cat %s: %q and %v, want %q", name, data, err, want)
+	}
+	show(string(data))
+}
+
+func (sh *shell) missing(name string) {
+	sh.prompt("ls %s", name)
+	_, err := os.Lstat(sh.path(name))
+	if !errors.Is(err, fs.ErrNotExist) {
+		sh.fail("%s is still there: %v", name, err)
+		return
+	}
+	show("ls: " + name + ": No such file or directory")
+}
+
+func (sh *shell) path(name string) string { return filepath.Join(sh.dir, name) }
+
+func (sh *shell) fail(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	sh.wrong = append(sh.wrong, err)
+	show("WRONG: " + err.Error())
+}
+
+func (sh *shell) prompt(format string, args ...any) { fmt.Printf("$ "+format+"\n", args...) }
+
+func show(text string) {
+	for line := range strings.Lines(text) {
+		fmt.Println("    " + strings.TrimRight(line, "\n"))
+	}
+}
+
+func containsAll(s string, texts []string) bool {
+	for _, text := range texts {
+		if !strings.Contains(s, text) {
+			return false
+		}
+	}
+	return true
+}
