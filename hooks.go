@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Hooks is a component: what is to be done for one part of a program in the course of its life. Every field may be left out.
@@ -103,3 +104,6 @@ func (e *HookError) Error() string {
 }
 
 func (e *HookError) Unwrap() error { return e.Err }
+
+// plain is an error for people: what it says without our name.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "lifecycle: ") }

@@ -189,6 +189,7 @@ func (l *life) serve() {
 	for {
 		for j, ok := l.next(); ok; j, ok = l.next() {
 			l.handle(j)
+			l.lock.check()
 		}
 		select {
 		case <-l.asked.Done():
@@ -221,7 +222,6 @@ func (l *life) enter(from, to Phase) bool {
 }
 
 func (l *life) handle(j job) {
-	l.lock.check()
 	switch j.action {
 	case reload:
 		if l.enter(Ready, Reloading) {

@@ -1,3 +1,53 @@
+// Package lifecycle turns a Go main into a well-behaved Unix daemon: one instance, a start that tells the truth, a clean
+// stop, a reload.
+//
+//	func main() {
+//		os.Exit(lifecycle.Main(os.Args[1:], serve,
+//			lifecycle.OnStart(listen),
+//			lifecycle.OnReload(loadConfig),
+//			lifecycle.OnStop(drain)))
+//	}
+//
+// [Run] lives the life of one process; [Main] puts the verbs run, stop, reload, check and status in front of it; [Find] sees it from
+// outside. What they promise:
+//
+//  1. One instance. While a daemon lives, every other start with the same PID file is refused with an
+//     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
+//  2. Order. Components start in the order given and stop in reverse; their hooks never run beside each other. OnStop asks and
+//     OnExit frees, and both run exactly once for every component that was started, whatever ended the life.
+//  3. A failed start leaves nothing: what was started is stopped and the PID file is gone.
+//  4. A reload that fails keeps the old configuration of whoever refused, and the life goes on.
+//  5. Time is bounded. A hook that overruns [StartTimeout], [ReloadTimeout] or [StopTimeout] is abandoned and named, with the stack of its
+//     goroutine, and the others still have their turn.
+//  6. A panic or runtime.Goexit in a hook or body is an error like any other. One in a goroutine of your own is a crash; then
+//     the lock is free and the next start takes the stale file over.
+//  7. No verb signals a process that it has not asked the kernel about: is this the one that holds the lock?
+//
+// # Signals
+//
+//	TERM, INT   stop; another one more than a second later ends the process at once with exit code 1
+//	HUP         reload; a stop if the controlling terminal has hung up, unless under nohup(1)
+//	USR1        reopen the log (there is none to reopen in the foreground)
+//	PIPE        nothing: a write to a broken stdout or stderr fails with EPIPE
+//	others      as in any Go program, or what [OnSignal] was given
+//
+// They work also where the caller ignored or blocked them. A signal during the start is done right after it; any number of the same make one.
+//
+// # systemd and containers
+//
+// The verb run is what Type=exec and a container want: it stays in the foreground, logs to stderr and exits with a code that says why;
+// see [ExitCode].
+//
+// # Platforms
+//
+// Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held
+// file says who holds it. On Windows programs run in the foreground without a PID file, and the rest answers errors.ErrUnsupported.
+//
+// # What it does not do
+//
+// It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
+// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It does not
+// yet detach, supervise or speak sd_notify.
 package lifecycle
 
 import (

@@ -47,9 +47,9 @@ func (l *life) reload() {
 	case err == nil:
 		l.log.Info("reloaded", "took", took)
 	case errors.As(err, &failed) && len(failed.applied) > 0:
-		l.log.Error("reload failed half-way", "took", took, "err", failed.cause, "applied", failed.applied)
+		l.log.Error("reload failed half-way", "took", took, "err", plain(failed.cause), "applied", failed.applied)
 	default:
-		l.log.Error("reload rejected, old configuration kept", "took", took, "err", err)
+		l.log.Error("reload rejected, old configuration kept", "took", took, "err", plain(err))
 	}
 }
 

@@ -24,7 +24,7 @@ func TestAFailedOnCheckChangesNothing(t *testing.T) {
 		require.Equal(t, 1, trace.count("OnCheck a"))
 		require.Equal(t, 0, trace.count("OnReload"))
 		require.Contains(t, v.log.String(), `msg="reload rejected, old configuration kept"`)
-		require.Contains(t, v.log.String(), `err="lifecycle: OnCheck of b: boom"`)
+		require.Contains(t, v.log.String(), `err="OnCheck of b: boom"`)
 		require.NoError(t, v.stopped())
 	})
 }

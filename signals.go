@@ -184,6 +184,6 @@ func (l *life) callSignalHook(sig os.Signal) {
 	i := l.interruptible(context.DeadlineExceeded)
 	defer i.cancel()
 	if err := i.do(l.name, "OnSignal("+sig.String()+")", l.signals[at].f); err != nil {
-		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", err)
+		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", plain(err))
 	}
 }

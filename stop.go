@@ -54,7 +54,7 @@ func (l *life) stop(failure error) error {
 	}
 	l.on(stopRequest, failure, nil)
 	reason := context.Cause(l.asked)
-	l.log.Info("stopping", "reason", reason)
+	l.log.Info("stopping", "reason", plain(reason))
 	if l.onStopping != nil {
 		l.onStopping(reason)
 	}

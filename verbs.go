@@ -159,7 +159,7 @@ func (p program) text(err error) string {
 	case errors.As(err, &h):
 		err = h.Err
 	}
-	return strings.TrimPrefix(err.Error(), "lifecycle: ")
+	return plain(err)
 }
 
 func (p program) stopVerb(oknodo bool) (exitCode int) {
