@@ -70,11 +70,7 @@ func (l *life) do(c call) error {
 		if context.Cause(c.ctx) != error(c.tooLong) {
 			late.limit, late.is = patience, ErrStopTimeout
 		}
-		timer := time.NewTimer(patience)
-		defer timer.Stop()
-		select {
-		case late.result = <-done:
-		case <-timer.C:
+		if late.result, err = l.lastChance(done, c, patience); err != nil {
 			late.stack = stackOf(label)
 			l.log.Error(label+" was abandoned: it does not return", "after", limitText(late.limit), "stack", string(late.stack))
 			return &HookError{c.component, c.hook, &late}
@@ -90,11 +86,41 @@ func (l *life) do(c call) error {
 	return &HookError{c.component, c.hook, err}
 }
 
-func (l *life) logPanic(label string, err error) {
-	var p *PanicError
-	if errors.As(err, &p) {
-		l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+var errNoReturn = errors.New("it does not return")
+
+// lastChance waits for a hook whose context has ended, and returns what it returned, or errNoReturn. A stop that is asked for
+// meanwhile leaves it no more time than it would have had from then on.
+func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result, err error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	asked := l.asked.Done()
+	if l.asked.Err() != nil {
+		l.sayStopping()
+		asked = nil
 	}
+	over := time.Now().Add(patience)
+	for {
+		select {
+		case result := <-done:
+			return result, nil
+		case <-timer.C:
+			return nil, errNoReturn
+		case <-asked:
+			asked = nil
+			l.sayStopping()
+			timer.Reset(min(time.Until(over), c.patience()))
+		}
+	}
+}
+
+// logPanic logs the stack of a panic, and says whether err is one.
+func (l *life) logPanic(label string, err error) bool {
+	var p *PanicError
+	if !errors.As(err, &p) {
+		return false
+	}
+	l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	return true
 }
 
 // labelKey is the profiler label under which the goroutine of every hook and body runs. Goroutines that it starts inherit it, so
@@ -135,12 +161,16 @@ func stackOf(label string) []byte {
 		return []byte(err.Error())
 	}
 	want := fmt.Appendf(nil, "%q:%q", labelKey, label)
+	var stacks [][]byte // more than one where components have the same name
 	for record := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
 		if bytes.Contains(record, want) && bytes.Contains(record, []byte(".hookGoroutine")) {
-			return bytes.TrimSpace(record)
+			stacks = append(stacks, bytes.TrimSpace(record))
 		}
 	}
-	return []byte("(its goroutine is not in the profile: it changed its profiler labels)")
+	if len(stacks) == 0 {
+		return []byte("(not in the profile: it has not begun, has just returned, or changed its profiler labels)")
+	}
+	return bytes.Join(stacks, []byte("\n\n"))
 }
 
 // limitText is a duration as an option would be said aloud: 60s and not 1m0s.

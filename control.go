@@ -46,27 +46,30 @@ type Process struct {
 // The error wraps [ErrNotRunning] where nobody holds the file, [ErrUnsafePIDFile] where the file is not to be trusted. The caller
 // closes the Process.
 func Find(pidFile string) (*Process, error) {
-	pidFile, err := filepath.Abs(pidFile)
+	if pidFile == "" {
+		return nil, errNoPIDFile
+	}
+	path, err := filepath.Abs(pidFile)
 	if err != nil {
-		return nil, fmt.Errorf("lifecycle: PID file %s: %w", pidFile, err)
+		return nil, pidFileError(pidFile, err)
 	}
 	deadline := time.Now().Add(patienceForPID)
 	for {
-		h, err := lookUntil(deadline, pidFile)
+		h, err := lookUntil(deadline, path)
 		switch {
 		case err != nil:
 			return nil, err
 		case !h.held:
-			return nil, &NotRunningError{PIDFile: pidFile, Stale: h.number != 0, PID: h.number}
+			return nil, &NotRunningError{PIDFile: path, Stale: h.number != 0, PID: h.number}
 		case h.pid == 0:
-			return nil, fmt.Errorf("lifecycle: PID file %s: %w", pidFile, h.nameless())
+			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.nameless())
 		}
-		p, err := hold(pidFile, h)
+		p, err := hold(path, h)
 		if !errors.Is(err, os.ErrProcessDone) {
 			return p, err
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", pidFile, h.pid)
+			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", path, h.pid)
 		}
 		time.Sleep(lookAgain)
 	}
@@ -89,11 +92,14 @@ func lookUntil(deadline time.Time, pidFile string) (holder, error) {
 	}
 }
 
+// errElsewhere says that a daemon runs, but not where we could signal it.
+var errElsewhere = errors.New("held by a daemon in another PID namespace")
+
 // nameless says why no process can be named for a file that is held.
 func (h holder) nameless() error {
 	switch {
 	case h.daemon && h.known:
-		return errors.New("held by a daemon in another PID namespace")
+		return errElsewhere
 	case h.daemon || h.number == 0:
 		return errors.New("held by a process that has not written its PID")
 	}
@@ -105,10 +111,14 @@ func (h holder) nameless() error {
 func hold(pidFile string, h holder) (*Process, error) {
 	pinned, err := pin.Open(h.pid)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
 	p := &Process{PID: h.pid, pidFile: pidFile, pin: pinned}
-	if err := p.verify(); err != nil {
+	err = p.verify()
+	if err == nil && errors.Is(pinned.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+		err = os.ErrProcessDone // a zombie
+	}
+	if err != nil {
 		pinned.Close()
 		return nil, err
 	}
@@ -150,15 +160,14 @@ func (p *Process) Close() error { return p.pin.Close() }
 func (p *Process) Signal(sig os.Signal) error {
 	err := p.verify()
 	if err == nil {
-		err = p.pin.Signal(sig)
+		if err = p.pin.Signal(sig); err != nil {
+			err = fmt.Errorf("lifecycle: signal %v to pid %d: %w", sig, p.PID, err)
+		}
 	}
 	if errors.Is(err, os.ErrProcessDone) {
 		return &NotRunningError{PIDFile: p.pidFile}
 	}
-	if err != nil {
-		return fmt.Errorf("lifecycle: signal %v to pid %d: %w", sig, p.PID, err)
-	}
-	return nil
+	return err
 }
 
 // Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and

@@ -12,7 +12,7 @@ type periodic struct {
 }
 
 // Every calls f again and again while the life is Ready or Reloading, the first time after one interval. It runs beside the
-// hooks but never beside itself: while it takes longer than the interval, calls are left out. An error or panic is logged and does no
+// hooks but never beside itself: while it takes longer than the interval, calls are skipped. An error or panic is logged and does no
 // harm. Its context ends with that of the bodies, and the stop waits for it like for a body. By default, nothing is repeated.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	return option(func(c *config) {
@@ -49,9 +49,11 @@ func (l *life) repeat(p periodic, label string) {
 		if l.asked.Err() != nil { // both were there to choose from
 			return
 		}
-		if err := <-spawn(l.ctx, label, p.f); err != nil && l.ctx.Err() == nil {
-			l.logPanic(label, err)
-			l.log.Error(label+" failed", "err", err)
+		err := <-spawn(l.ctx, label, p.f)
+		switch {
+		case l.asked.Err() != nil && l.clean(err), err == nil:
+		case !l.logPanic(label, err):
+			l.log.Error(label+" failed", "err", plain(err))
 		}
 	}
 }

@@ -61,13 +61,16 @@ func readHolder(f *os.File) (h holder, err error) {
 	if info.Mode()&0o002 != 0 {
 		return h, fmt.Errorf("%w: everybody can write it (mode %04o)", safefile.ErrUnsafe, info.Mode().Perm())
 	}
-	// The locks before the number: a number read earlier could be that of a daemon that has ended since.
-	state, err := filelock.Look(f)
-	if err != nil {
-		return h, err
+	var text []byte
+	var readErr error
+	read := func() { text, readErr = io.ReadAll(io.NewSectionReader(f, 0, maxPIDFile+1)) }
+	// The number of a file that nobody holds must not be that of a daemon which came after the look, and that of one which is held not
+	// that of a daemon which ended before it.
+	state, err := filelock.LookInside(f, read)
+	if err == nil && state.Held {
+		read()
 	}
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxPIDFile+1))
-	if err != nil {
+	if err = errors.Join(err, readErr); err != nil {
 		return h, err
 	}
 	h = holder{held: state.Held, number: parsePID(text), owner: safefile.Owner(info)}

@@ -16,7 +16,7 @@ type Hooks struct {
 	Name string
 
 	// OnCheck says whether the new configuration is good, and changes nothing. It runs before every reload and restart and
-	// in the verb check. It shares ReloadTimeout with OnReload.
+	// in the verb check, where nothing has been started. It shares ReloadTimeout with OnReload.
 	OnCheck func(ctx context.Context) error
 
 	// OnStart acquires what the component needs. An error refuses the start: the components that have been started get
@@ -24,7 +24,7 @@ type Hooks struct {
 	// is over or a stop is asked for, but lives on when OnStart has returned, until the bodies are to return.
 	OnStart func(ctx context.Context) error
 
-	// Run is a body beside fn: it is called when all components have been started, its context ends when it shall
+	// Run is a body beside fn: it is called when all components have been started, its context ends when it is to
 	// return, and its return ends the life.
 	Run func(ctx context.Context) error
 
@@ -45,9 +45,9 @@ func With(h Hooks) Option {
 	return option(func(c *config) { c.hooks = append(c.hooks, h) })
 }
 
-// OnStart, OnReload, OnStop, OnExit and OnCheck on their own together form one component, which is named after the program and
-// stands in the place of the first of them. Giving one of them twice is an error: a program with several components
-// names them, by With. See [Hooks] for what each does. By default, there is no such component.
+// OnStart sets the OnStart of a component that is named after the program. Together with OnReload, OnStop, OnExit and OnCheck on their
+// own it forms that one component, in the place of the first of them. Giving one of them twice is an error: a program with several
+// components names them, by With. See [Hooks] for what each does. By default, there is no such component.
 func OnStart(f func(ctx context.Context) error) Option {
 	return looseHook("OnStart", f, func(h *Hooks) *func(context.Context) error { return &h.OnStart })
 }

@@ -17,7 +17,7 @@ type Phase int
 // The phases, in the order of a life.
 const (
 	Starting  Phase = iota // the components are being started
-	Ready                  // all is started, and ReadyWhen content
+	Ready                  // all is started, and ReadyWhen satisfied
 	Reloading              // OnCheck and OnReload run
 	Stopping               // a stop was asked for, or the start failed
 	Exited                 // the life is over
@@ -54,20 +54,21 @@ type life struct {
 	stuck   error // of an OnReload that was abandoned
 	ready   bool  // it has been
 
-	mu         sync.Mutex
-	phase      Phase
-	askedAt    time.Time // when the stop was asked for
-	signalled  time.Time // when the first stop signal came
-	pending    []job
-	alive      int           // bodies that have not returned
-	wake       chan struct{} // there may be something pending
-	delayTimer *time.Timer
+	saidStopping bool
+
+	mu        sync.Mutex
+	phase     Phase
+	askedAt   time.Time // when the stop was asked for
+	signalled time.Time // when the first stop signal came
+	pending   []job
+	alive     int           // bodies that have not returned
+	wake      chan struct{} // there may be something pending
 }
 
 // job is what a signal asked for, to be done once by the course of the life.
 type job struct {
 	action action
-	signal os.Signal // of call
+	signal os.Signal // of callHook
 }
 
 func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
@@ -86,7 +87,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 func (l *life) run() error {
 	l.born = time.Now()
 	if !running.CompareAndSwap(nil, l) {
-		return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile}
+		return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile, here: true}
 	}
 	defer running.CompareAndSwap(l, nil)
 	deafen := l.listen()
@@ -111,10 +112,13 @@ func (l *life) run() error {
 	return l.stop(failure)
 }
 
-func (l *life) takePIDFile() (err error) {
+func (l *life) takePIDFile() error {
 	looking.Lock()
 	defer looking.Unlock()
-	l.lock, err = lockPIDFile(l.pidFile, l.pidFileMode, l.log)
+	lock, err := lockPIDFile(l.pidFile, l.pidFileMode, l.log)
+	l.mu.Lock() // somebody may insist already
+	defer l.mu.Unlock()
+	l.lock = lock
 	return err
 }
 
@@ -154,7 +158,7 @@ func (l *life) beginStop(why error) {
 	l.askedAt = time.Now()
 	l.ask(why)
 	if wasReady && l.stopDelay > 0 && l.alive > 0 {
-		l.delayTimer = time.AfterFunc(l.stopDelay, func() { l.cancel(why) })
+		time.AfterFunc(l.stopDelay, func() { l.cancel(why) })
 		return
 	}
 	l.cancel(why)
@@ -165,15 +169,15 @@ const insistAfter = time.Second
 
 // quit ends the process at once, for somebody insists. l.mu is held for good: nothing happens to this life any more.
 func (l *life) quit() {
-	l.lock.release()
-	said := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
+		l.lock.letGo()
 		l.log.Warn("another stop signal: quitting at once")
-		close(said)
 	}()
-	select { // a log that hangs may be why somebody insists
-	case <-said:
-	case <-time.After(100 * time.Millisecond):
+	select { // a disk that hangs may be why somebody insists
+	case <-done:
+	case <-time.After(200 * time.Millisecond):
 	}
 	l.host.exit(1)
 }

@@ -31,7 +31,8 @@
 //	PIPE        nothing: a write to a broken stdout or stderr fails with EPIPE
 //	others      as in any Go program, or what [OnSignal] was given
 //
-// They work also where the caller ignored or blocked them. A signal during the start is done right after it; any number of the same make one.
+// They work also where the caller ignored or blocked them. TERM and INT are obeyed at any time; any other signal that comes during the start is
+// acted on right after it, and any number of the same count as one.
 //
 // # systemd and containers
 //
@@ -67,8 +68,8 @@ import (
 // OnStart, then fn and the other bodies, and when a stop is asked for, each OnStop and OnExit in reverse. It blocks until the
 // life is over and the PID file is gone.
 //
-// The context of fn ends when fn shall return; [context.Cause] tells why: a [*StopSignalError], [ErrBodyReturned], or the cause
-// of the end of the BaseContext. A nil fn waits for that and returns nil. When fn returns by itself, with or without an error, the life ends.
+// The context of fn ends when fn is to return; [context.Cause] tells why: a [*StopSignalError], [ErrBodyReturned], the cause
+// of the end of the BaseContext, or the error that failed the start. A nil fn waits for that and returns nil. When fn returns by itself, with or without an error, the life ends.
 //
 // Run returns the errors of the bodies, unwrapped, joined with those of the hooks, each a [*HookError]. It returns nil where they
 // returned nil or, after a stop was asked for, an error that wraps context.Canceled or one of CleanErrors. It returns an
@@ -118,17 +119,17 @@ type config struct {
 	host       host
 	onStopping func(reason error) // tells a person, besides the log
 
-	wrong []error // what was wrong with the options
+	wrong []string // what was wrong with the options
 }
 
 // refuse notes that an option is wrong.
 func (c *config) refuse(format string, args ...any) {
-	c.wrong = append(c.wrong, fmt.Errorf(format, args...))
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
 func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
 	c := &config{
-		name:          strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"),
+		name:          programName(),
 		base:          context.Background(),
 		pidFileMode:   0o644,
 		startTimeout:  60 * time.Second,
@@ -138,19 +139,23 @@ func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
 		loose:         -1,
 		host:          thisProcess{},
 	}
-	for _, o := range opts {
+	for i, o := range opts {
+		if o == nil {
+			c.refuse("number %d is nil", i+1)
+			continue
+		}
 		o.apply(c)
 	}
 	c.complete()
 	if len(c.wrong) > 0 {
-		return nil, fmt.Errorf("lifecycle: wrong option: %w", errors.Join(c.wrong...))
+		return nil, errors.New("lifecycle: wrong option: " + strings.Join(c.wrong, "; "))
 	}
 	return c, nil
 }
 
 // complete fills in what depends on other options, and refuses what does not fit together.
 func (c *config) complete() {
-	if c.name == "" || c.name != filepath.Base(c.name) || hasControl(c.name) {
+	if c.name == "" || c.name == "." || c.name == ".." || strings.ContainsAny(c.name, `/\`) || hasControl(c.name) {
 		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
 	}
 	if c.logger == nil {
@@ -183,10 +188,12 @@ func (c *config) completePIDFile() {
 	}
 	path, err := filepath.Abs(c.pidFile)
 	if err != nil {
-		c.refuse("PIDFile(%q): %w", c.pidFile, err)
+		c.refuse("PIDFile(%q): %v", c.pidFile, err)
 	}
 	c.pidFile = path
 }
+
+func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })

@@ -55,6 +55,23 @@ func (h *testHost) exit(code int) {
 	runtime.Goexit() // os.Exit does not return either
 }
 
+func (h *testHost) exits() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.exited)
+}
+
+// listeners is how many channels hear each signal.
+func (h *testHost) listeners() map[os.Signal]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := map[os.Signal]int{}
+	for sig, channels := range h.heard {
+		n[sig] = len(channels)
+	}
+	return n
+}
+
 // send delivers a signal as os/signal does: what a channel has no room for is lost.
 func (h *testHost) send(sig os.Signal) {
 	h.mu.Lock()
@@ -235,7 +252,7 @@ func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
 		require.Equal(t, Starting, v.phaseNow())
 		time.Sleep(settle - time.Since(begun) - 1)
 		require.Equal(t, Starting, v.phaseNow())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, Ready, v.phaseNow())
 		require.NoError(t, v.stopped())
 	})
@@ -252,21 +269,24 @@ func TestG18_NilFnWaitsForItsContext(t *testing.T) {
 
 func TestG18_WrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 	never := func(context.Context) error { t.Error("called"); return nil }
+	var nobody context.Context
 	for want, opts := range map[string][]Option{
-		"OnStart is given twice: use With(Hooks{Name: …})": {OnStart(never), OnStart(never)},
-		"OnStop(nil)":                          {OnStop(nil)},
-		"ReadyWhen(nil)":                       {ReadyWhen(nil)},
-		"Every(0s)":                            {Every(0, never)},
-		"Every(1s)":                            {Every(time.Second, nil)},
-		"StartTimeout(0s): must be positive":   {StartTimeout(0)},
-		"StopTimeout(-1s): must be positive":   {StopTimeout(-time.Second)},
-		"ReloadTimeout(0s): must be positive":  {ReloadTimeout(0)},
-		"StopDelay(-1s): must not be negative": {StopDelay(-time.Second)},
-		"StopDelay(20s): must be shorter than StopTimeout, 20s": {StopDelay(20 * time.Second)},
-		`Name("a/b"): must be a file name`:                      {Name("a/b")},
-		`PIDFile("/run/a\nb"): a path with a control character`: {PIDFile("/run/a\nb")},
-		"PIDFileMode(0666): the owner must be able":             {PIDFileMode(0o666)},
-		"BaseContext(nil)": {BaseContext(nil)}, //nolint:staticcheck // that is the test
+		"number 2 is nil":                                                 {nil},
+		`Name(".."): must be a file name`:                                 {Name("..")},
+		"OnStart is given twice: use With(Hooks{Name: …})":                {OnStart(never), OnStart(never)},
+		"OnStop(nil)":                                                     {OnStop(nil)},
+		"ReadyWhen(nil)":                                                  {ReadyWhen(nil)},
+		"Every(0s)":                                                       {Every(0, never)},
+		"Every(1s)":                                                       {Every(time.Second, nil)},
+		"StartTimeout(0s): must be positive":                              {StartTimeout(0)},
+		"StopTimeout(-1s): must be positive":                              {StopTimeout(-time.Second)},
+		"ReloadTimeout(0s): must be positive":                             {ReloadTimeout(0)},
+		"StopDelay(-1s): must not be negative":                            {StopDelay(-time.Second)},
+		"StopDelay(20s): must be shorter than StopTimeout, 20s":           {StopDelay(20 * time.Second)},
+		`Name("a/b"): must be a file name`:                                {Name("a/b")},
+		`PIDFile("/run/a\nb"): a path with a control character`:           {PIDFile("/run/a\nb")},
+		"PIDFileMode(0666): the owner must be able":                       {PIDFileMode(0o666)},
+		"BaseContext(nil)":                                                {BaseContext(nobody)},
 		"OnSignal(terminated): the life uses it itself (TERM and INT":     {OnSignal(syscall.SIGTERM, never)},
 		"OnSignal(interrupt): the life uses it itself":                    {OnSignal(os.Interrupt, never)},
 		"OnSignal(hangup): the life uses it itself":                       {OnSignal(syscall.SIGHUP, nil)},
@@ -274,7 +294,7 @@ func TestG18_WrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 		"OnSignal(killed): cannot be caught":                              {OnSignal(syscall.SIGKILL, never)},
 		"StopDelay(3s): must be shorter than StopTimeout, 2s, of which i": {StopTimeout(2 * time.Second), StopDelay(3 * time.Second)},
 	} {
-		err := Run(never, append([]Option{PIDFile("")}, opts...)...)
+		err := Run(never, slices.Concat([]Option{PIDFile("")}, opts)...)
 		require.ErrorContains(t, err, "lifecycle: wrong option: "+want)
 		require.Equal(t, 1, ExitCode(err))
 	}

@@ -30,13 +30,14 @@ var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 type AlreadyRunningError struct {
 	PID     int // 0 if the holder is in another PID namespace or has not written its PID yet
 	PIDFile string
+	here    bool // it is another Run of this process
 }
 
 func (e *AlreadyRunningError) Error() string {
-	switch e.PID {
-	case 0:
+	switch {
+	case e.PID == 0:
 		return fmt.Sprintf("lifecycle: already running (pid not known here), PID file %s", e.PIDFile)
-	case os.Getpid():
+	case e.here:
 		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
 	}
 	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, e.PIDFile)
@@ -47,14 +48,14 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 // PIDFile sets the file that holds the PID of the daemon, one line as the FHS wants it, and that is locked with flock(2) for
 // as long as the daemon lives: the lock, not the number, is what keeps a second one out. A stale file is taken over
 // in place. It should be on a local file system. A relative path is taken from the working directory of the start. "" means
-// none, and so no protection from a second start. By default, DefaultPIDFile of the name.
+// none: then nothing keeps a second one out, and the verbs stop, reload and status cannot find it. By default, DefaultPIDFile of the name.
 func PIDFile(path string) Option {
 	return option(func(c *config) {
 		c.pidFile, c.pidFileSet = path, true
 	})
 }
 
-// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask. Who can read the file of a daemon that
+// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask. Anyone who can read the file of a daemon that
 // crashed can lock it and so keep the next one from starting: use 0600 where other users are hostile. Others can never be given
 // the right to write. By default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
@@ -108,17 +109,22 @@ func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, err
 	if err := makeDefaultDir(path); err != nil {
 		return nil, pidFileError(path, err)
 	}
+	squatted := false
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		f, holder, err := tryPIDFile(path, mode)
 		last := time.Now().After(deadline)
 		switch {
 		case err == nil:
 			lock := &pidLock{path: path, file: f, log: log}
-			if err := lock.write(mode); err != nil {
-				lock.release()
+			err := lock.write(mode, !squatted)
+			if err == nil {
+				return lock, nil
+			}
+			lock.release()
+			if err != errSquatted {
 				return nil, pidFileError(path, err)
 			}
-			return lock, nil
+			squatted = true
 		case errors.Is(err, filelock.ErrHeld) && holder.daemon && (holder.known || last):
 			return nil, &AlreadyRunningError{PID: holder.pid, PIDFile: path}
 		case errors.Is(err, filelock.ErrHeld) && last:
@@ -134,6 +140,10 @@ var errForeign = errors.New("locked by another program, which is not a daemon of
 
 // errMoved says that the path named another file by the time the first one was locked.
 var errMoved = errors.New("the file is replaced again and again while it is being locked")
+
+// errSquatted says that somebody, who needs only be able to read the stale file, holds a lock where our mark goes. Nobody does
+// yet in the new file that takes its place.
+var errSquatted = errors.New("the place of the mark is taken")
 
 // tryPIDFile opens and locks the file once, and writes nothing. With filelock.ErrHeld it says who has it.
 func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error) {
@@ -173,7 +183,8 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 
 // write makes the locked file say who we are. It is emptied before anything else, so that a number in a held file is always
 // that of the holder, and the number comes in one write, so that nobody reads the half of it.
-func (p *pidLock) write(mode fs.FileMode) error {
+// Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
+func (p *pidLock) write(mode fs.FileMode, choosy bool) error {
 	if err := p.file.Truncate(0); err != nil {
 		return err
 	}
@@ -184,6 +195,9 @@ func (p *pidLock) write(mode fs.FileMode) error {
 	}
 	// Advice to those who look; the flock is held without it.
 	if err := errors.Join(filelock.Mark(p.file), filelock.Name(p.file)); err != nil {
+		if choosy && errors.Is(err, filelock.ErrHeld) {
+			return errSquatted
+		}
 		p.log.Debug("the PID file is locked, but not marked", "err", err)
 	}
 	return safefile.WriteOnce(p.file, []byte(strconv.Itoa(os.Getpid())+"\n"))
@@ -191,40 +205,52 @@ func (p *pidLock) write(mode fs.FileMode) error {
 
 // check says, once, that the PID file was deleted or replaced. It must not open the file: closing it again would drop the name.
 func (p *pidLock) check() {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released || p.lost {
-		return
-	}
-	if same, err := safefile.Same(p.file, p.path); err == nil && !same {
-		p.lost = true
+	if p != nil && p.loses() {
 		p.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", p.path)
 	}
 }
 
+// loses says, once, that the path names another file. It does not log, for p.mu must not be held while a log hangs.
+func (p *pidLock) loses() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released || p.lost {
+		return false
+	}
+	same, err := safefile.Same(p.file, p.path)
+	p.lost = err == nil && !same
+	return p.lost
+}
+
 // release unlinks the PID file if it is still ours, and only then lets go of the lock: the other way round, the next start
-// would lock a file that we are about to unlink. A file that cannot be unlinked is emptied. It may be called again.
+// would lock a file that we are about to unlink. It may be called again.
 func (p *pidLock) release() {
+	switch stays, full := p.letGo(); {
+	case stays != nil && full != nil:
+		p.log.Warn("cannot remove the PID file, nor empty it", "err", errors.Join(stays, full))
+	case stays != nil:
+		p.log.Warn("cannot remove the PID file, emptied it", "err", stays)
+	}
+}
+
+// letGo says why the file stays where it is and why the number stays in it. The file is emptied even when it is unlinked: who has
+// opened it before would take an unlocked one with a number for that of a daemon that died.
+func (p *pidLock) letGo() (stays, full error) {
 	if p == nil {
-		return
+		return nil, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released {
-		return
+		return nil, nil
 	}
 	p.released = true
+	defer p.file.Close()
 	same, err := safefile.Same(p.file, p.path)
 	if same {
 		err = os.Remove(p.path)
 	}
-	if err != nil {
-		p.log.Warn("cannot remove the PID file, emptied it", "err", errors.Join(err, p.file.Truncate(0)))
-	}
-	p.file.Close()
+	return err, p.file.Truncate(0)
 }
 
 // holds says whether info is the PID file of this life.

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 var ErrReload = errors.New("lifecycle: reload failed")
 
 // ReloadTimeout sets how long a reload may take, all OnCheck and OnReload together. An OnReload that overruns it is abandoned after
-// a last quarter of that time, at most 5 s, and further reloads fail. By default, 30 s.
+// another quarter of that time, at most 5 s, and further reloads fail. By default, 30 s.
 func ReloadTimeout(d time.Duration) Option {
 	return option(func(c *config) {
 		if d <= 0 {
@@ -46,6 +47,8 @@ func (l *life) reload() {
 	switch {
 	case err == nil:
 		l.log.Info("reloaded", "took", took)
+	case l.asked.Err() != nil:
+		l.log.Info("the stop has cut the reload short", "took", took, "err", plain(err))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
 		l.log.Error("reload failed half-way", "took", took, "err", plain(failed.cause), "applied", failed.applied)
 	default:
@@ -55,7 +58,7 @@ func (l *life) reload() {
 
 func (l *life) tryReload() error {
 	if l.stuck != nil {
-		return &reloadError{cause: l.stuck}
+		return &reloadError{cause: fmt.Errorf("an earlier reload still runs: %w", l.stuck)}
 	}
 	i := l.interruptible(ErrReload)
 	defer i.cancel()
@@ -94,7 +97,11 @@ func (l *life) interruptible(tooLong error) interruptible {
 	return interruptible{l, ctx, cancel, limit}
 }
 
+// do calls a hook, unless the time is over: one that did not heed that must not cost those behind it theirs.
 func (i interruptible) do(component, hook string, f func(context.Context) error) error {
+	if f != nil && i.ctx.Err() != nil {
+		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.ctx))}
+	}
 	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
 }
 

@@ -85,7 +85,7 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 type host interface {
 	// notify relays that signal until stop is called.
 	notify(c chan<- os.Signal, sig os.Signal) (stop func())
-	// hungUp watches the controlling terminal.
+	// terminal remembers the controlling terminal; hungUp says whether it has hung up since.
 	terminal() (hungUp func() bool)
 	exit(code int)
 }
@@ -97,9 +97,12 @@ func (thisProcess) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 	return func() { signal.Stop(c) }
 }
 
+// underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
+var underNohup = signal.Ignored(syscall.SIGHUP)
+
 // terminal watches none under nohup(1), which is there to outlive one.
 func (thisProcess) terminal() (hungUp func() bool) {
-	if signal.Ignored(syscall.SIGHUP) {
+	if underNohup {
 		return func() bool { return false }
 	}
 	return terminal.Controlling().HungUp

@@ -41,8 +41,6 @@ func inPhase(t *testing.T, phase Phase, trace *lines) (v *lived, release func())
 	t.Cleanup(func() { cancel(nil) })
 	v = live(t, serve, With(traced(trace, "a")), With(b), BaseContext(base),
 		OnSignal(syscall.SIGUSR2, func(context.Context) error { trace.say("OnSignal"); return nil }))
-	v.host.mu.Lock()
-	v.host.mu.Unlock()
 	switch phase {
 	case Reloading:
 		v.send(syscall.SIGHUP)
@@ -105,7 +103,7 @@ func TestDispatchTable(t *testing.T) {
 						require.NotContains(t, came, "OnSignal")
 						require.Equal(t, reloadsBefore, v.log.count("msg=reloaded"))
 						require.Zero(t, v.log.count("nothing to reopen"))
-						require.Empty(t, v.host.exited)
+						require.Empty(t, v.host.exits())
 					default:
 						t.Fatalf("nobody has said what %v is", act)
 					}
@@ -128,10 +126,10 @@ func TestF8_AStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) 
 			v.send(syscall.SIGINT)
 			time.Sleep(time.Second)
 			v.send(sig)
-			require.Empty(t, v.host.exited, "within the second it is the same wish")
-			time.Sleep(1)
+			require.Empty(t, v.host.exits(), "within the second it is the same wish")
+			time.Sleep(time.Nanosecond)
 			v.send(sig)
-			require.Equal(t, []int{1}, v.host.exited)
+			require.Equal(t, []int{1}, v.host.exits())
 			close(release)
 			v.end()
 		})
@@ -146,10 +144,10 @@ func TestAStopSignalDuringAStopForAnotherReasonIsTheFirst(t *testing.T) {
 		cancel()
 		time.Sleep(10 * time.Second)
 		v.send(syscall.SIGTERM)
-		require.Empty(t, v.host.exited)
+		require.Empty(t, v.host.exits())
 		time.Sleep(2 * time.Second)
 		v.send(syscall.SIGTERM)
-		require.Equal(t, []int{1}, v.host.exited)
+		require.Equal(t, []int{1}, v.host.exits())
 		close(release)
 		v.end()
 	})
@@ -177,10 +175,10 @@ func TestQuittingAtOnceDoesNotWaitForALogThatHangs(t *testing.T) {
 		v.send(syscall.SIGTERM)
 		time.Sleep(2 * time.Second)
 		v.send(syscall.SIGTERM)
-		require.Empty(t, v.host.exited)
-		time.Sleep(100 * time.Millisecond)
+		require.Empty(t, v.host.exits())
+		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		require.Equal(t, []int{1}, v.host.exited)
+		require.Equal(t, []int{1}, v.host.exits())
 		close(release)
 		v.end()
 	})
@@ -212,7 +210,7 @@ func TestOnSignalNilIgnoresIt(t *testing.T) {
 		for range 3 {
 			v.send(syscall.SIGUSR2)
 		}
-		require.Len(t, v.host.heard[syscall.SIGUSR2], 1)
+		require.Equal(t, 1, v.host.listeners()[syscall.SIGUSR2])
 		require.NoError(t, v.stopped())
 	})
 }
@@ -222,12 +220,12 @@ func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
 		v := live(t, serve)
 		require.NoError(t, v.stopped())
 		for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGPIPE} {
-			require.Len(t, v.host.heard[sig], 1)
+			require.Equal(t, 1, v.host.listeners()[sig])
 		}
 		time.Sleep(linger)
 		synctest.Wait()
-		for sig, channels := range v.host.heard {
-			require.Empty(t, channels, "%v", sig)
+		for sig, n := range v.host.listeners() {
+			require.Zero(t, n, "%v", sig)
 		}
 	})
 }
@@ -260,7 +258,7 @@ func TestF11_RandomSignalsKeepTheInvariants(t *testing.T) {
 				time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
 			}
 			v.send(syscall.SIGTERM)
-			if len(v.host.exited) > 0 { // somebody insisted
+			if len(v.host.exits()) > 0 { // somebody insisted
 				<-v.done
 				return
 			}

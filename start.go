@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -12,7 +11,7 @@ import (
 var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 
 // StartTimeout sets how long a start may take, all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
-// a last quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
+// another quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
 func StartTimeout(d time.Duration) Option {
 	return option(func(c *config) {
 		if d <= 0 {
@@ -38,7 +37,7 @@ func ReadyWhen(f func(ctx context.Context) error) Option {
 const (
 	// settle is how long the bodies must live to count as ready where nothing else gives a sign.
 	settle = 100 * time.Millisecond
-	// askAgain is how long after a ReadyWhen that was not content it is asked again.
+	// askAgain is how long after a ReadyWhen that was not satisfied it is asked again.
 	askAgain = 50 * time.Millisecond
 )
 
@@ -84,24 +83,47 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *overrun) erro
 	return err
 }
 
-// awaitReady asks ReadyWhen until it is content.
+// awaitReady asks ReadyWhen until it is satisfied.
 func (l *life) awaitReady(deadline time.Time, limit *overrun) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
 	defer cancel()
+	no := notReady{limit: l.startTimeout}
 	for {
 		err := l.do(l.starting(ctx, limit, l.name, "ReadyWhen", l.readyWhen))
+		late := context.Cause(ctx) == error(limit)
 		var p *PanicError
 		switch {
-		case err == nil, l.asked.Err() != nil:
-			return nil
-		case ctx.Err() != nil && !errors.Is(err, ErrStartTimeout):
-			return &HookError{l.name, "ReadyWhen", fmt.Errorf("%w, at last: %w", limit, err)}
-		case ctx.Err() != nil, errors.As(err, &p):
+		case errors.As(err, &p), abandoned(err):
 			return err
+		case l.asked.Err() != nil, err == nil && !late:
+			return nil
+		}
+		var h *HookError
+		if errors.As(err, &h) && (no.last == nil || !late) {
+			no.last = h.Err // and not that of a call which the end of the time cut short
 		}
 		l.pause(min(askAgain, time.Until(deadline)))
+		if late || ctx.Err() != nil && l.asked.Err() == nil {
+			return &HookError{l.name, "ReadyWhen", &no}
+		}
 	}
 }
+
+// notReady is the error of a ReadyWhen that was not satisfied in time.
+type notReady struct {
+	limit time.Duration
+	last  error // the last that it had to say; nil if it was satisfied too late
+}
+
+func (e *notReady) Error() string {
+	text := "not ready after " + limitText(e.limit)
+	if e.last != nil {
+		text += ": " + e.last.Error()
+	}
+	return text
+}
+
+func (e *notReady) Unwrap() []error { return []error{ErrStartTimeout, e.last} }
 
 // starting is a call that StartTimeout or a stop ends.
 func (l *life) starting(ctx context.Context, limit *overrun, component, hook string, f func(context.Context) error) call {

@@ -11,8 +11,8 @@ import (
 var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 
 // StopTimeout sets how long a stop may take, counted from when it was asked for: StopDelay, every OnStop, the return of the
-// bodies, every OnExit. Who overruns it is abandoned; those who have not had their turn then share one last grace, a quarter of
-// that time and at most 5 s, of which each gets at most the half of what is left. A failed start has the same
+// bodies, every OnExit. A hook or body that overruns it is abandoned; those that have not had their turn then share one last grace, a quarter
+// of that time and at most 5 s, of which each gets at most half of what is left. A failed start has the same
 // time to roll back. By default, 20 s, which together with the grace fits the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
 	return option(func(c *config) {
@@ -41,8 +41,12 @@ func CleanErrors(errs ...error) Option {
 	return option(func(c *config) { c.cleanErrors = append(c.cleanErrors, errs...) })
 }
 
-// clean says that err is no failure once a stop was asked for.
+// clean says that err is no failure once a stop was asked for. Who overran his time has failed, whatever he returned at last.
 func (l *life) clean(err error) bool {
+	var late *overrun
+	if errors.As(err, &late) {
+		return false
+	}
 	return err == nil || errors.Is(err, context.Canceled) ||
 		slices.ContainsFunc(l.cleanErrors, func(target error) bool { return errors.Is(err, target) })
 }
@@ -53,12 +57,7 @@ func (l *life) stop(failure error) error {
 		failure = nil
 	}
 	l.on(stopRequest, failure, nil)
-	reason := context.Cause(l.asked)
-	l.log.Info("stopping", "reason", plain(reason))
-	if l.onStopping != nil {
-		l.onStopping(reason)
-	}
-	l.lock.check()
+	l.sayStopping()
 	<-l.ctx.Done()
 
 	b := l.budget()
@@ -72,15 +71,34 @@ func (l *life) stop(failure error) error {
 	}
 	hooks = slices.DeleteFunc(hooks, l.clean)
 
+	l.lock.check()
 	l.lock.release()
 	l.enter(Stopping, Exited)
 	l.log.Info("stopped", "took", time.Since(l.askedAt).Round(time.Microsecond))
 	return joinErrors(append(append(bodies, failure), hooks...)...)
 }
 
+// sayStopping says, once, that the life stops and why: at the latest when its course gets to the stop, but before that if a hook still
+// runs that holds it up.
+func (l *life) sayStopping() {
+	if l.saidStopping {
+		return
+	}
+	l.saidStopping = true
+	reason := context.Cause(l.asked)
+	l.log.Info("stopping", "reason", plain(reason))
+	if l.onStopping != nil {
+		l.onStopping(reason)
+	}
+}
+
 func (l *life) stopHook(b budget, component, hook string, f func(context.Context) error) error {
+	end := b.next()
 	limit := &overrun{limit: l.stopTimeout, is: ErrStopTimeout}
-	ctx, cancel := context.WithDeadlineCause(context.WithoutCancel(l.base), b.next(), limit)
+	if end.After(b.end) {
+		limit.limit = time.Until(end).Round(time.Millisecond)
+	}
+	ctx, cancel := context.WithDeadlineCause(context.WithoutCancel(l.base), end, limit)
 	defer cancel()
 	return l.do(call{component, hook, f, ctx, b.moment, limit})
 }
@@ -127,8 +145,8 @@ func (l *life) budget() budget {
 	return budget{end, end.Add(grace(l.stopTimeout))}
 }
 
-// next is until when the next one may take. In the grace that is the half of what is left, so that one who hangs leaves
-// something for everybody behind it.
+// next is until when the next one may take. In the grace that is half of what is left, so that one that hangs leaves
+// something for those behind it.
 func (b budget) next() time.Time {
 	now := time.Now()
 	if now.Before(b.end) {

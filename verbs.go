@@ -24,8 +24,8 @@ import (
 //
 //	run       lives in the foreground, as Run; 0, 1 or what the error carries, see ExitCode
 //	stop      sends TERM and waits until the daemon is gone, sends KILL when it has not ended 2 s after what StopTimeout
-//	          and the grace behind it allow; 0, 7 if none is running (0 with --oknodo), 4 if that is not permitted
-//	reload    sends HUP; 0, 7, 4
+//	          and the grace behind it allow; 0, 7 if none is running (0 with --oknodo), 4 if that is not permitted, 1 for any other failure
+//	reload    sends HUP; 0, 7, 4, 1
 //	check     runs every OnCheck in this process; 0, 6 if one fails
 //	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown
 //
@@ -34,7 +34,7 @@ import (
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, opts)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), plain(err))
 		return 1
 	}
 	// A broken pipe on stdout or stderr must not change the exit code (os/signal, "SIGPIPE").
@@ -187,7 +187,8 @@ func (p program) stopVerb(oknodo bool) (exitCode int) {
 	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := daemon.Kill(ctx); err != nil {
-		return p.fail("kill", err)
+		p.say("still running after KILL (pid %d)", daemon.PID)
+		return 1
 	}
 	p.say("killed (pid %d): still running after %s", daemon.PID, tookText(allowed))
 	return 0
@@ -220,25 +221,21 @@ func (p program) checkVerb(bool) (exitCode int) {
 }
 
 func (p program) statusVerb(bool) (exitCode int) {
-	if p.pidFile == "" {
-		return p.fail("status", errNoPIDFile)
-	}
-	h, err := lookUntil(time.Now().Add(patienceForPID), p.pidFile)
+	daemon, err := p.find()
+	var gone *NotRunningError
 	var text string
 	switch {
-	case err != nil:
-		p.fail("status", err)
-		return 4
-	case !h.held && h.number != 0:
-		text, exitCode = fmt.Sprintf("dead: pid %d left %s", h.number, p.pidFile), 1
-	case !h.held:
-		text, exitCode = fmt.Sprintf("not running (nobody holds %s)", p.pidFile), 3
-	case h.pid != 0:
-		text = fmt.Sprintf("running (pid %d)", h.pid)
-	case h.daemon && h.known:
+	case err == nil:
+		defer daemon.Close()
+		text = fmt.Sprintf("running (pid %d)", daemon.PID)
+	case errors.Is(err, errElsewhere):
 		text = "running (in another PID namespace)"
+	case errors.As(err, &gone) && gone.Stale:
+		text, exitCode = fmt.Sprintf("dead: pid %d left %s", gone.PID, p.pidFile), 1
+	case errors.As(err, &gone):
+		text, exitCode = fmt.Sprintf("not running (nobody holds %s)", p.pidFile), 3
 	default:
-		text, exitCode = fmt.Sprintf("unknown: %s is %v", p.pidFile, h.nameless()), 4
+		text, exitCode = "unknown: "+p.text(err), 4
 	}
 	fmt.Fprintf(p.stdout, "%s: %s\n", p.name, text)
 	return exitCode

@@ -39,16 +39,21 @@ type State struct {
 // an error that wraps [ErrHeld].
 func TryLock(f *os.File) error { return wrap("flock", f, tryLock(f)) }
 
-// Mark sets the mark on f, which must be open for writing. It never blocks.
+// Mark sets the mark on f, which must be open for writing. It never blocks: where another description has a lock of any kind in its
+// place, which takes no more than the right to read the file, it returns an error that wraps [ErrHeld].
 func Mark(f *os.File) error { return wrap("mark", f, mark(f)) }
 
-// Name sets the name of this process on f, which must be open for writing. It never blocks.
+// Name sets the name of this process on f, which must be open for writing. It never blocks; see [Mark].
 func Name(f *os.File) error { return wrap("name", f, name(f)) }
 
 // Look says who holds f, which may be open for reading only. It never blocks. Where there is neither mark nor name
 // it takes the flock shared for an instant, so whoever finds a file locked but not marked tries again before it believes it.
-func Look(f *os.File) (State, error) {
-	s, err := look(f)
+func Look(f *os.File) (State, error) { return LookInside(f, func() {}) }
+
+// LookInside is Look, and calls ifFree where nobody holds f, in the instant in which nobody can: what it sees is not of somebody who
+// came since.
+func LookInside(f *os.File, ifFree func()) (State, error) {
+	s, err := look(f, ifFree)
 	return s, wrap("flock", f, err)
 }
 

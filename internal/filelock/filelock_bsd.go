@@ -11,7 +11,7 @@ func mark(*os.File) error { return errors.ErrUnsupported }
 
 func name(*os.File) error { return errors.ErrUnsupported }
 
-func look(f *os.File) (State, error) {
-	held, err := glance(f)
+func look(f *os.File, ifFree func()) (State, error) {
+	held, err := glance(f, ifFree)
 	return State{Held: held, Blind: true}, err
 }

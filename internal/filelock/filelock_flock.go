@@ -17,8 +17,8 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// glance takes the lock shared for an instant, to see whether somebody holds it.
-func glance(f *os.File) (held bool, err error) {
+// glance takes the lock shared for an instant, to see whether somebody holds it, and for ifFree if nobody does.
+func glance(f *os.File, ifFree func()) (held bool, err error) {
 	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return true, nil
@@ -26,6 +26,7 @@ func glance(f *os.File) (held bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	ifFree()
 	return false, flock(f, unix.LOCK_UN)
 }
 

@@ -1,6 +1,7 @@
 package filelock
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ func mark(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, markByte) }
 
 func name(f *os.File) error { return setRecord(f, unix.F_SETLK, nameByte) }
 
-func look(f *os.File) (State, error) {
+func look(f *os.File, ifFree func()) (State, error) {
 	_, marked, err := getRecord(f, unix.F_OFD_GETLK, markByte)
 	pid, named, nameErr := getRecord(f, unix.F_GETLK, nameByte)
 	s := State{Marked: marked || named, Named: named, PID: pid, Blind: err != nil || nameErr != nil}
@@ -23,14 +24,18 @@ func look(f *os.File) (State, error) {
 		s.Held = true
 		return s, nil
 	}
-	s.Held, err = glance(f)
+	s.Held, err = glance(f, ifFree)
 	return s, err
 }
 
 func setRecord(f *os.File, cmd int, at int64) error {
-	return control(f, func(fd int) error {
+	err := control(f, func(fd int) error {
 		return unix.FcntlFlock(uintptr(fd), cmd, &unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1})
 	})
+	if errors.Is(err, unix.EAGAIN) {
+		return ErrHeld
+	}
+	return err
 }
 
 // getRecord says whether a write lock of somebody else is on that byte. It asks for a read lock, which only a write lock

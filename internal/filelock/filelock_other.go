@@ -13,4 +13,4 @@ func mark(*os.File) error { return errors.ErrUnsupported }
 
 func name(*os.File) error { return errors.ErrUnsupported }
 
-func look(*os.File) (State, error) { return State{}, errors.ErrUnsupported }
+func look(*os.File, func()) (State, error) { return State{}, errors.ErrUnsupported }

@@ -65,11 +65,12 @@ func (p procStat) close() error { return p.stat.Close() }
 // main thread, which may end before others do. Num_threads (20) tells.
 func zombie(stat []byte) (bool, error) {
 	// proc_pid_stat(5): comm (2) is in parentheses, and may hold spaces and parentheses itself.
+	const behind = 3 // the number of the first field behind it
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20-2 {
+	if len(fields) <= 20-behind {
 		return false, fmt.Errorf("unknown form of /proc/PID/stat: %q", stat)
 	}
-	state, threads := string(fields[3-3]), string(fields[20-3])
+	state, threads := string(fields[0]), string(fields[20-behind])
 	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }
 

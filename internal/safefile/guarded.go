@@ -13,13 +13,21 @@ import (
 
 const maxLinks = 40 // as path_resolution(7)
 
-// Guarded returns nil if nobody but root and the given owners decides what the absolute path names: each directory on
+// Guarded returns nil if nobody but root and the given owners decides what the path names: each directory on
 // the way to it is theirs, and others can write it only where it is sticky, so that they cannot replace what is theirs. Symbolic
 // links on the way are followed, for they are theirs too. The file itself need not exist, and is not looked at.
 //
 // Since only those who are trusted can change what was looked at, it does not matter that looking and opening are two steps.
 func Guarded(path string, owners ...int) error {
-	dir, rest := string(filepath.Separator), split(filepath.Dir(path))
+	way, _ := filepath.Split(path) // not filepath.Dir: it takes "link/.." for the directory of the link, which the kernel does not
+	if !filepath.IsAbs(path) {
+		workDir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		way = workDir + string(filepath.Separator) + way
+	}
+	dir, rest := string(filepath.Separator), split(way)
 	if err := guardedDir(path, dir, owners); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,13 +69,22 @@ type child struct {
 // its controlling terminal, unless that is nil.
 func start(t *testing.T, std, tty *os.File) *child {
 	t.Helper()
+	c := startBy(t, nil, std, tty)
+	require.Equal(t, "ready", c.line())
+	return c
+}
+
+// startBy is start by way of another program, and does not wait.
+func startBy(t *testing.T, by []string, std, tty *os.File) *child {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = r.Close() })
 
-	cmd := exec.Command(self)
+	line := append(by, self)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), programVar+"=report", "GORACE=atexit_sleep_ms=0")
 	if std != nil {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = std, std, std
@@ -91,9 +101,7 @@ func start(t *testing.T, std, tty *os.File) *child {
 		_ = cmd.Wait()
 	})
 	require.NoError(t, w.Close())
-	c := &child{cmd, t, bufio.NewReader(r)}
-	require.Equal(t, "ready", c.line())
-	return c
+	return &child{cmd, t, bufio.NewReader(r)}
 }
 
 func (c *child) line() string {
@@ -148,14 +156,25 @@ func TestAProgramWithNoDescriptorOnItsTerminalSeesTheHangUp(t *testing.T) {
 	require.Equal(t, "hung up: true", c.line())
 }
 
-func TestATerminalThatIsNotTheControllingOneHangsUpToo(t *testing.T) {
+func TestATerminalThatIsNotTheControllingOneDoesNotCount(t *testing.T) {
 	master, slave := pty(t)
 	c := start(t, slave, nil)
-	c.signal()
-	require.Equal(t, "hung up: false", c.line())
 	hangUp(t, master, slave)
 	c.signal() // nobody else does
-	require.Equal(t, "hung up: true", c.line())
+	require.Equal(t, "hung up: false", c.line())
+}
+
+func TestAJobInTheBackgroundIsNotToldOfTheHangUpSoALaterSIGHUPIsNone(t *testing.T) {
+	master, slave := pty(t)
+	c := startBy(t, []string{"sh", "-c", `set -m; "$0" & echo $! >&3; wait`}, slave, slave)
+	pid, err := strconv.Atoi(c.line())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	require.Equal(t, "ready", c.line())
+	hangUp(t, master, slave)
+	_ = c.Wait() // the shell, which gets the SIGHUP
+	require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
+	require.Equal(t, "hung up: false", c.line())
 }
 
 func TestControllingKeepsNoDescriptorOpen(t *testing.T) {

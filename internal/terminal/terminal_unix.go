@@ -20,45 +20,36 @@ func isTerminal(f *os.File) bool {
 }
 
 func controlling() *Terminal {
-	t := &Terminal{tty: openTTY() == nil}
-	for fd := range 3 {
-		if getattr(fd) == nil {
-			t.std = append(t.std, fd)
-		}
-	}
-	return t
+	var foreground int
+	err := onTTY(func(fd int) (err error) {
+		foreground, err = unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+		return err
+	})
+	return &Terminal{foreground: err == nil && foreground == unix.Getpgrp()}
 }
 
+// hungUp asks for /dev/tty. The kernel takes the terminal from the processes of the session before it sends them SIGHUP (Linux:
+// tty_signal_session_leader), so that is the sure sign even if no descriptor is open on the terminal.
 func (t *Terminal) hungUp() bool {
-	// The kernel takes the terminal from the processes of the session before it sends them SIGHUP (Linux:
-	// tty_signal_session_leader), so /dev/tty is the sure sign even if no descriptor is open on the terminal.
-	if t.tty && gone(openTTY()) {
-		return true
+	if !t.foreground {
+		return false
 	}
-	for _, fd := range t.std {
-		if gone(getattr(fd)) {
-			return true
-		}
-	}
-	return false
-}
-
-// gone tells the two answers of a terminal that has hung up from, say, ENOTTY: descriptor 0 is /dev/null now.
-func gone(err error) bool {
+	err := onTTY(func(int) error { return nil })
 	return err == unix.EIO || err == unix.ENXIO
 }
 
-// openTTY opens the controlling terminal and closes it again. O_NONBLOCK: a serial line may wait for its carrier.
-func openTTY() error {
+// onTTY opens the controlling terminal for the time of do. O_NONBLOCK: a serial line may wait for its carrier.
+func onTTY(do func(fd int) error) error {
 	var fd int
 	err := ignoringEINTR(func() (err error) {
 		fd, err = unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		return err
 	})
-	if err == nil {
-		unix.Close(fd)
+	if err != nil {
+		return err
 	}
-	return err
+	defer unix.Close(fd)
+	return do(fd)
 }
 
 func getattr(fd int) error {

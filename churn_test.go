@@ -1,0 +1,286 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// churner takes and releases the lock as fast as it can:
+//
+//	churner PIDFILE WITNESS TURNS release|crash
+//
+// where one that crashes leaves the file behind every other time. While it has the lock, it takes a second one, on the witness,
+// and counts in there, until all churners together have had that many turns. It prints "overlap" where the witness is locked or the
+// PID file says something else than who it is.
+var churner = registerProgram("churner", func(args []string) int {
+	turns, err := strconv.ParseUint(args[2], 10, 64)
+	witness, openErr := os.OpenFile(args[1], os.O_RDWR, 0)
+	if err = errors.Join(err, openErr); err != nil {
+		fmt.Println(err)
+		return 2
+	}
+	mine := 0
+	for turn := uint64(0); turn < turns; {
+		lock, err := lockPIDFile(args[0], 0o644, slog.New(slog.DiscardHandler))
+		var other *AlreadyRunningError
+		if errors.As(err, &other) && other.PID != os.Getpid() {
+			continue
+		}
+		if err == nil {
+			mine++
+			turn, err = witnessTurn(witness, args[0])
+			if args[3] == "crash" && mine%2 == 0 {
+				lock.file.Close()
+			} else {
+				lock.release()
+			}
+		}
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	fmt.Println("turns:", mine)
+	return 0
+})
+
+// witnessTurn counts a turn. Two who do so at once would not only find the lock taken but also lose a turn.
+func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
+	if err := syscall.Flock(int(witness.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return 0, fmt.Errorf("overlap: %w", err)
+	}
+	defer syscall.Flock(int(witness.Fd()), syscall.LOCK_UN)
+	var count [8]byte
+	if _, err := witness.ReadAt(count[:], 0); err != nil && err != io.EOF {
+		return 0, err
+	}
+	turn = binary.NativeEndian.Uint64(count[:]) + 1
+	binary.NativeEndian.PutUint64(count[:], turn)
+	if _, err := witness.WriteAt(count[:], 0); err != nil {
+		return 0, err
+	}
+	if turn%2 == 0 {
+		return turn, nil
+	}
+	text, err := os.ReadFile(pidfile) // this takes our name from the file: for the others the number must do
+	if err != nil || string(text) != strconv.Itoa(os.Getpid())+"\n" {
+		return 0, fmt.Errorf("overlap: the PID file says %q, %v", text, err)
+	}
+	return turn, nil
+}
+
+func TestA2_ChurnOfEightProcessesNeverOverlaps(t *testing.T) {
+	const processes, turns = 8, 3000
+	deadline := time.Now()
+	if os.Getenv("LIFECYCLE_LONG") != "" {
+		deadline = deadline.Add(5 * time.Minute)
+	}
+	total := 0
+	for round := 0; round == 0 || time.Now().Before(deadline); round++ {
+		witness := filepath.Join(t.TempDir(), "witness")
+		require.NoError(t, os.WriteFile(witness, nil, 0o600))
+		pidfile := pidPath(t)
+		var all []*process
+		for range processes {
+			all = append(all, start(t, churner, pidfile, witness, strconv.Itoa(turns), "release"))
+		}
+		counted := 0
+		for _, p := range all {
+			require.Equal(t, 0, p.wait(), "%s", p.out)
+			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(p.out.String(), "turns: ")))
+			require.NoError(t, err)
+			counted += n
+		}
+		count, err := os.ReadFile(witness)
+		require.NoError(t, err)
+		require.EqualValues(t, counted, binary.NativeEndian.Uint64(count), "no turn was lost")
+		require.GreaterOrEqual(t, counted, turns)
+		require.NoFileExists(t, pidfile)
+		total += counted
+	}
+	t.Logf("%d turns of %d processes, no two at once", total, processes)
+}
+
+// restarter starts and ends again and again as soon as its stdin ends, and each start must succeed:
+//
+//	restarter PIDFILE ROUNDS run        whole lives
+//	restarter PIDFILE ROUNDS lock       only the lock
+//	restarter PIDFILE ROUNDS crash      only the lock, and it leaves the file, as a crash does
+var restarter = registerProgram("restarter", func(args []string) int {
+	rounds, err := strconv.Atoi(args[1])
+	quiet := slog.New(slog.DiscardHandler)
+	none := func(context.Context) error { return nil }
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	for round := 0; round < rounds && err == nil; round++ {
+		if args[2] == "run" {
+			err = Run(none, Name("restarter"), PIDFile(args[0]), Logger(quiet), OnStart(none))
+			continue
+		}
+		var lock *pidLock
+		if lock, err = lockPIDFile(args[0], 0o644, quiet); err != nil {
+			break
+		}
+		if args[2] == "crash" {
+			lock.file.Close()
+		} else {
+			lock.release()
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+})
+
+// looker looks at the PID file as fast as it can until its stdin ends, and ends itself where an answer is wrong:
+//
+//	looker PIDFILE PID clean|crash
+//
+// where PID is of the only one who may hold the file, and a clean one never leaves it behind.
+var looker = registerProgram("looker", func(args []string) int {
+	pid, _ := strconv.Atoi(args[1])
+	over := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(over)
+	}()
+	for looks, held := 0, 0; ; looks++ {
+		select {
+		case <-over:
+			fmt.Printf("looked %d times, %d times it was held\n", looks, held)
+			return 0
+		default:
+		}
+		h, err := lookAt(args[0])
+		switch {
+		case err != nil:
+			fmt.Println("an error:", err)
+			return 1
+		case h.number != 0 && h.number != pid, h.pid != 0 && h.pid != pid:
+			fmt.Printf("the wrong one: %+v\n", h)
+			return 1
+		case !h.held && h.number != 0 && args[2] == "clean":
+			fmt.Printf("called dead, but nobody died: %+v\n", h)
+			return 1
+		case h.held:
+			held++
+		}
+		if looks == 0 {
+			fmt.Println("looking")
+		}
+	}
+})
+
+func TestA14_LookingNeverFailsNorMakesAStartFail(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		rounds int
+		how    string
+	}{
+		{"run", 250, "clean"},
+		{"lock", 1000, "clean"},
+		{"crash", 300, "crash"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			pidfile := pidPath(t)
+			cmd := command(restarter, pidfile, strconv.Itoa(c.rounds), c.what)
+			begin, err := cmd.StdinPipe()
+			require.NoError(t, err)
+			starts := launch(t, cmd)
+			var lookers []*process
+			var ends []io.Closer
+			for range 3 {
+				cmd := command(looker, pidfile, strconv.Itoa(starts.pid()), c.how)
+				stdin, err := cmd.StdinPipe()
+				require.NoError(t, err)
+				ends = append(ends, stdin)
+				lookers = append(lookers, launch(t, cmd))
+			}
+			for _, p := range lookers {
+				p.await("looking")
+			}
+			require.NoError(t, begin.Close())
+			require.Equal(t, 0, starts.wait(), "%s", starts.out)
+			for _, end := range ends {
+				_ = end.Close()
+			}
+			for _, p := range lookers {
+				require.Equal(t, 0, p.wait(), "%s", p.out)
+			}
+			_, err = os.Stat(pidfile)
+			require.Equal(t, c.how == "crash", err == nil, "only a crash leaves it, and looking deletes nothing")
+		})
+	}
+}
+
+func TestA13_AReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
+	needs(t, "linux") // elsewhere only the number says who holds it
+	pidfile := pidPath(t)
+	witness := filepath.Join(t.TempDir(), "witness")
+	require.NoError(t, os.WriteFile(witness, nil, 0o600))
+	pids := map[string]bool{"": true}
+	var all []*process
+	for range 3 {
+		p := start(t, churner, pidfile, witness, "1500", "crash")
+		pids[fmt.Sprintf("%d\n", p.pid())] = true
+		all = append(all, p)
+	}
+	reads, numbers := 0, 0
+	for _, p := range all {
+		for over := false; !over; reads++ {
+			select {
+			case <-p.done:
+				over = true
+			default:
+			}
+			text, holder := readBetweenLooks(t, pidfile)
+			require.True(t, pids[text], "%q is the number of nobody", text)
+			if holder != 0 && text != "" {
+				require.Equal(t, fmt.Sprintf("%d\n", holder), text)
+				numbers++
+			}
+		}
+		require.Equal(t, 0, p.wait(), "%s", p.out)
+	}
+	require.NotZero(t, numbers)
+	t.Logf("read %d times, %d times the number of a holder", reads, numbers)
+}
+
+// readBetweenLooks reads the PID file as cat(1) does. holder is who held it before as well as after that.
+func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
+	t.Helper()
+	f, err := safefile.Open(pidfile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", 0
+	}
+	require.NoError(t, err)
+	defer f.Close()
+	before, err := filelock.Look(f)
+	require.NoError(t, err)
+	b, err := io.ReadAll(f)
+	require.NoError(t, err)
+	after, err := filelock.Look(f)
+	require.NoError(t, err)
+	if before.PID != after.PID {
+		return string(b), 0
+	}
+	return string(b), after.PID
+}

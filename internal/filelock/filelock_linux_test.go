@@ -1,0 +1,163 @@
+package filelock
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	programs["name"] = nameInherited
+	programs["hold"] = holdFile
+	programs["look"] = lookAtFile
+}
+
+// nameInherited sets the name of this process on descriptor 3.
+func nameInherited([]string) (any, error) {
+	locked = os.NewFile(3, "inherited")
+	return nil, Name(locked)
+}
+
+// holdFile locks, marks and names a file.
+func holdFile(args []string) (any, error) {
+	_, err := lockFile(args)
+	for _, set := range []func(*os.File) error{Mark, Name} {
+		if err == nil {
+			err = set(locked)
+		}
+	}
+	return nil, err
+}
+
+func lookAtFile(args []string) (any, error) {
+	f, err := os.Open(args[0])
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Look(f)
+}
+
+// requireSeen says what another process sees: to its own a process is not named, and what it opens and closes there takes the name.
+func requireSeen(t *testing.T, want State, path string) {
+	t.Helper()
+	_, line, end := answer(t, "look", nil, path)
+	end()
+	require.Equal(t, fmt.Sprintf("%+v\n", want), line)
+}
+
+// hold locks, marks and names a new file, in this process.
+func hold(t *testing.T) (path string, f *os.File) {
+	t.Helper()
+	path = lockPath(t)
+	f = open(t, path, os.O_RDWR)
+	require.NoError(t, TryLock(f))
+	require.NoError(t, Mark(f))
+	require.NoError(t, Name(f))
+	return path, f
+}
+
+func TestLookTellsWhoHoldsAFile(t *testing.T) {
+	path := lockPath(t)
+	reader, writer := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
+	requireLook := func(want State) {
+		t.Helper()
+		for _, f := range []*os.File{reader, writer} {
+			state, err := Look(f)
+			require.NoError(t, err)
+			require.Equal(t, want, state)
+		}
+	}
+	requireLook(State{})
+	_, end := program(t, "lock", nil, path)
+	requireLook(State{Held: true}) // a bare flock is none of ours
+	end()
+	requireLook(State{})
+	pid, end := program(t, "hold", nil, path)
+	requireLook(State{Held: true, Marked: true, Named: true, PID: pid})
+	end()
+	requireLook(State{})
+}
+
+func TestMarkGoesWithTheDescriptionAndNameWithTheProcess(t *testing.T) {
+	path, holder := hold(t)
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	_, end := program(t, "idle", holder)
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	require.NoError(t, holder.Close())
+	requireSeen(t, State{Held: true, Marked: true}, path)
+	end()
+	requireSeen(t, State{}, path)
+}
+
+func TestWhoInheritsTheDescriptionNamesItself(t *testing.T) {
+	path := lockPath(t)
+	holder := open(t, path, os.O_RDWR)
+	require.NoError(t, TryLock(holder))
+	require.NoError(t, Mark(holder))
+	pid, end := program(t, "name", holder)
+	require.NoError(t, holder.Close())
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: pid}, path)
+	end()
+	requireSeen(t, State{}, path)
+}
+
+func TestClosingAnyDescriptorOfTheFileDropsTheName(t *testing.T) {
+	path, holder := hold(t)
+	require.NoError(t, open(t, path, os.O_RDONLY).Close())
+	requireSeen(t, State{Held: true, Marked: true}, path)
+	require.NoError(t, Name(holder), "it can be set again")
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+}
+
+func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
+	path := lockPath(t)
+	holder := open(t, path, os.O_RDWR)
+	require.NoError(t, TryLock(holder))
+	require.NoError(t, Name(holder))
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+}
+
+// squat sets read locks where mark and name go: whoever can read the file can.
+func squat(t *testing.T, reader *os.File) {
+	t.Helper()
+	for _, at := range []int64{markByte, nameByte} {
+		require.NoError(t, control(reader, func(fd int) error {
+			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1})
+		}))
+	}
+}
+
+func TestAReaderForgesNothing(t *testing.T) {
+	path := lockPath(t)
+	reader := open(t, path, os.O_RDONLY|os.O_CREATE)
+	require.ErrorIs(t, Mark(reader), unix.EBADF)
+	require.ErrorIs(t, Name(reader), unix.EBADF)
+	squat(t, reader)
+	requireSeen(t, State{}, path)
+}
+
+func TestAReaderWhoCameFirstKeepsTheMarkAway(t *testing.T) {
+	path := lockPath(t)
+	reader, holder := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
+	squat(t, reader)
+	require.NoError(t, TryLock(holder), "the lock does not depend on it")
+	require.ErrorIs(t, Mark(holder), ErrHeld)
+	require.ErrorIs(t, Name(holder), ErrHeld)
+	require.NoError(t, reader.Close())
+	require.NoError(t, Mark(holder))
+	require.NoError(t, Name(holder))
+}
+
+func TestTheMarkDoesNotCareForTheContent(t *testing.T) {
+	path, holder := hold(t)
+	for size := range 3 {
+		require.NoError(t, holder.Truncate(int64(size)))
+		_, err := fmt.Fprint(holder, "more")
+		require.NoError(t, err)
+	}
+	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+}

@@ -1,0 +1,71 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, F signals, G hooks. A test is named
+// after those that it injects, such as TestC1_…; a fault that we do not stand is named in docs/limits.md, such as (A11).
+func TestEveryFaultHasATestOrIsALimit(t *testing.T) {
+	limits, err := os.ReadFile("docs/limits.md")
+	require.NoError(t, err)
+	named := slices.Concat(rowsIn(string(limits), regexp.MustCompile(`\([A-L][0-9A-L, ]*`)), rowsInTests(t))
+	for group, rows := range map[string]int{"A": 16, "B": 20, "C": 22, "F": 16, "G": 22} {
+		for n := 1; n <= rows; n++ {
+			require.Contains(t, named, fmt.Sprint(group, n))
+		}
+	}
+}
+
+func rowsInTests(t *testing.T) (rows []string) {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		rows = append(rows, rowsIn(string(source), regexp.MustCompile(`(?m)^func Test([A-L][0-9]+_)+`))...)
+	}
+	return rows
+}
+
+// rowsIn is every row that is named in what matches.
+func rowsIn(text string, where *regexp.Regexp) (rows []string) {
+	for _, match := range where.FindAllString(text, -1) {
+		rows = append(rows, regexp.MustCompile(`[A-L][0-9]+`).FindAllString(match, -1)...)
+	}
+	return rows
+}
+
+// A link in the documentation leads somewhere, and a test that it names exists.
+func TestTheDocumentationNamesWhatIsThere(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, link := range regexp.MustCompile(`\[([^\]]*)\]\(([^)#]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(link[2], "://") {
+				continue
+			}
+			target := filepath.Join(filepath.Dir(page), link[2])
+			linked, err := os.ReadFile(target)
+			require.NoError(t, err, "%s links to %s", page, link[2])
+			for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(link[1], -1) {
+				require.True(t, strings.Contains(string(linked), "func "+name), "%s says that %s is in %s", page, name, link[2])
+			}
+		}
+	}
+}
