@@ -88,3 +88,12 @@ func TestEveryIsCancelledByAStopAndAbandonedWhereItDoesNotHeedThat(t *testing.T)
 		close(release)
 	})
 }
+
+func TestEveryThatPanicsDuringTheStopIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, OnStart(started), Every(time.Second, func(ctx context.Context) error { <-ctx.Done(); panic("boom") }))
+		time.Sleep(time.Second)
+		require.NoError(t, v.stopped())
+		require.Equal(t, 1, v.log.count("panic in Every(1s) of app"))
+	})
+}

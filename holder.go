@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -58,8 +57,8 @@ func readHolder(f *os.File) (h holder, err error) {
 	if err != nil {
 		return h, err
 	}
-	if info.Mode()&0o002 != 0 {
-		return h, fmt.Errorf("%w: everybody can write it (mode %04o)", safefile.ErrUnsafe, info.Mode().Perm())
+	if err := guardMode(info); err != nil {
+		return h, err
 	}
 	var text []byte
 	var readErr error
@@ -97,19 +96,6 @@ func ourOwn(path string) (holder, bool) {
 	}
 	pid := os.Getpid()
 	return holder{held: true, daemon: true, known: true, pid: pid, number: pid, owner: safefile.Owner(info)}, true
-}
-
-// guardLook keeps root from being led by whoever can bend the path. A file that is not root's may lie where its owner can write,
-// for it names only processes of that owner; see (*Process).verify.
-func guardLook(path string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil // what is not there is nobody's; other errors come back from opening it
-	}
-	return safefile.Guarded(path, safefile.Owner(info))
 }
 
 const maxPIDFile = 64 // bytes; longer content is no PID

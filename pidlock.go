@@ -6,11 +6,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -65,25 +62,6 @@ func PIDFileMode(mode fs.FileMode) Option {
 		}
 		c.pidFileMode = mode
 	})
-}
-
-// DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
-// ~/.local/state/NAME/NAME.pid, where ~ is the home in the password database and not in the environment: cron, su and a second
-// login must find the same file. A user who is not in the database has /tmp/NAME-UID/NAME.pid. Windows has none: "".
-func DefaultPIDFile(name string) string {
-	uid := os.Geteuid()
-	switch {
-	case uid < 0:
-		return ""
-	case uid == 0 && runtime.GOOS == "linux":
-		return filepath.Join("/run", name+".pid")
-	case uid == 0:
-		return filepath.Join("/var/run", name+".pid")
-	}
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
-		return filepath.Join(u.HomeDir, ".local", "state", name, name+".pid")
-	}
-	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
 }
 
 // pidLock is a PID file that this process holds. A nil pidLock is that of a life without PID file.
@@ -160,6 +138,9 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 		}
 	}()
 	if err := guardFile(f); err != nil {
+		if created {
+			discard(f, path)
+		}
 		return nil, h, err
 	}
 	switch err := filelock.TryLock(f); {
@@ -167,8 +148,8 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 		h, lookErr := readHolder(f)
 		return nil, h, errors.Join(err, lookErr)
 	case err != nil:
-		// A file system that cannot lock lets nobody hold our new file, so it can go although it is not locked.
-		if created {
+		// Where nobody can lock, nobody holds the file that we have just made, so it can go although it is not locked.
+		if seen, _ := filelock.Look(f); created && !seen.Marked {
 			os.Remove(path)
 		}
 		return nil, h, fmt.Errorf("%w: the file system must know flock(2), use a local one such as /run", err)
@@ -181,17 +162,28 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 	return f, h, nil
 }
 
+// discard removes a file that this start has made but may not use: under the lock, like everybody.
+func discard(f *os.File, path string) {
+	if filelock.TryLock(f) != nil {
+		return
+	}
+	if same, err := safefile.Same(f, path); err == nil && same {
+		os.Remove(path)
+	}
+}
+
 // write makes the locked file say who we are. It is emptied before anything else, so that a number in a held file is always
-// that of the holder, and the number comes in one write, so that nobody reads the half of it.
-// Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
+// that of the holder, and the number comes in one write, so that nobody reads half of it. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
 func (p *pidLock) write(mode fs.FileMode, choosy bool) error {
 	if err := p.file.Truncate(0); err != nil {
 		return err
 	}
-	if info, err := p.file.Stat(); err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
-		if err := p.file.Chmod(mode); err != nil {
-			return err
-		}
+	info, err := p.file.Stat()
+	if err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
+		err = p.file.Chmod(mode)
+	}
+	if err != nil {
+		return err
 	}
 	// Advice to those who look; the flock is held without it.
 	if err := errors.Join(filelock.Mark(p.file), filelock.Name(p.file)); err != nil {
@@ -265,49 +257,6 @@ func (p *pidLock) holds(info fs.FileInfo) bool {
 	}
 	ours, err := p.file.Stat()
 	return err == nil && os.SameFile(ours, info)
-}
-
-// guardPath keeps root from following a path that somebody else can bend.
-func guardPath(path string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return safefile.Guarded(path)
-}
-
-// guardFile refuses a file that somebody else can write.
-func guardFile(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	uid, owner := os.Geteuid(), safefile.Owner(info)
-	switch {
-	case info.Mode()&0o002 != 0:
-		return fmt.Errorf("%w: everybody can write it (mode %04o)", safefile.ErrUnsafe, info.Mode().Perm())
-	case owner != uid && owner != 0:
-		return fmt.Errorf("%w: it belongs to user %d, not to user %d", safefile.ErrUnsafe, owner, uid)
-	}
-	return nil
-}
-
-// makeDefaultDir makes the directory of the default PID file, which a user who is not root may not have yet. No other
-// directory is ever made.
-func makeDefaultDir(path string) error {
-	name := strings.TrimSuffix(filepath.Base(path), ".pid")
-	uid := os.Geteuid()
-	if uid <= 0 || path != DefaultPIDFile(name) {
-		return nil
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
-	if err == nil && (!info.IsDir() || safefile.Owner(info) != uid) {
-		return fmt.Errorf("%w: %s is not a directory of user %d", safefile.ErrUnsafe, dir, uid)
-	}
-	return err
 }
 
 // pidFileError says what is wrong with the PID file at path.

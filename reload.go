@@ -99,8 +99,12 @@ func (l *life) interruptible(tooLong error) interruptible {
 
 // do calls a hook, unless the time is over: one that did not heed that must not cost those behind it theirs.
 func (i interruptible) do(component, hook string, f func(context.Context) error) error {
-	if f != nil && i.ctx.Err() != nil {
-		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.ctx))}
+	switch {
+	case f == nil || i.ctx.Err() == nil:
+	case i.asked.Err() != nil:
+		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.asked))}
+	default:
+		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", limitText(i.limit.limit))}
 	}
 	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
 }

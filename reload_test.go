@@ -175,3 +175,49 @@ func TestABrokenReloadLeavesTheHookOfTheNextOneAlone(t *testing.T) {
 		require.NoError(t, v.stopped())
 	})
 }
+
+func TestAReloadWhoseTimeIsOverCallsNoFurtherHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		slow := Hooks{Name: "slow", OnStart: started, OnReload: func(context.Context) error { time.Sleep(9 * time.Second); return nil }}
+		v := live(t, serve, ReloadTimeout(8*time.Second), With(slow), With(traced(&trace, "next")))
+		v.send(syscall.SIGHUP)
+		time.Sleep(9 * time.Second)
+		require.Equal(t, Ready, v.phaseNow())
+		require.Zero(t, trace.count("OnReload next"))
+		require.Contains(t, v.log.String(), `msg="reload failed half-way"`)
+		require.Contains(t, v.log.String(), "OnReload of next: not called: those before it took longer than 8s")
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace lines
+		slow := Hooks{Name: "slow", OnStart: started, OnReload: func(context.Context) error { time.Sleep(time.Second); return nil }}
+		v := live(t, serve, With(slow), With(traced(&trace, "next")))
+		v.send(syscall.SIGHUP)
+		begun := time.Now()
+		require.NoError(t, v.stopped())
+		require.Equal(t, time.Second, time.Since(begun))
+		require.Zero(t, trace.count("OnReload next"))
+		require.Equal(t, 1, trace.count("OnStop next"))
+		require.Contains(t, v.log.String(), "the stop has cut the reload short")
+	})
+}
+
+func TestAStopShortensThePatienceWithAHookThatOverranBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var trace lines
+		hang := Hooks{Name: "hang", OnStart: started, OnReload: func(context.Context) error { <-release; return nil }}
+		v := live(t, serve, ReloadTimeout(16*time.Second), StopTimeout(4*time.Second), With(hang), With(traced(&trace, "a")))
+		v.send(syscall.SIGHUP)
+		time.Sleep(17 * time.Second) // it has 3 s left of its last quarter
+		begun := time.Now()
+		require.NoError(t, v.stopped())
+		require.Equal(t, time.Second, time.Since(begun), "a quarter of StopTimeout")
+		require.Equal(t, 1, trace.count("OnStop a"))
+		close(release)
+	})
+}

@@ -234,3 +234,49 @@ func TestAStopDuringReadyWhenIsClean(t *testing.T) {
 		require.Equal(t, 1, trace.count("OnExit a"))
 	})
 }
+
+func TestReadyWhenThatIsSatisfiedTooLateFailsTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, StartTimeout(8*time.Second), ReadyWhen(func(context.Context) error { time.Sleep(9 * time.Second); return nil }))
+		err := v.end()
+		require.ErrorIs(t, err, ErrStartTimeout)
+		require.EqualError(t, err, "lifecycle: ReadyWhen of app: not ready after 8s")
+		require.False(t, v.ready)
+	})
+}
+
+func TestReadyWhenThatWasNeverSatisfiedSaysWhatItSaidAtLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		v := live(t, serve, ReadyWhen(func(ctx context.Context) error {
+			if calls.Add(1) <= 3 {
+				return errBoom
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		require.EqualError(t, v.end(), "lifecycle: ReadyWhen of app: not ready after 60s: boom")
+		require.EqualValues(t, 4, calls.Load())
+	})
+}
+
+func TestAReadyWhenThatNeverReturnsIsAbandonedAndSaidSoAlsoAtAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		v := live(t, serve, ReadyWhen(func(context.Context) error { <-release; return nil }))
+		err := v.stopped()
+		require.ErrorIs(t, err, ErrStopTimeout)
+		require.EqualError(t, err, "lifecycle: ReadyWhen of app: did not return in 20s")
+		close(release)
+	})
+}
+
+func TestAStopIsSaidAtOnceEvenIfAHookHoldsItUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, With(Hooks{Name: "db", OnStart: func(context.Context) error { time.Sleep(10 * time.Second); return nil }}))
+		v.send(syscall.SIGTERM)
+		require.Contains(t, v.log.String(), `msg=stopping reason="stopped by signal: terminated"`)
+		require.NoError(t, v.end())
+		require.Equal(t, 1, v.log.count("msg=stopping"))
+	})
+}

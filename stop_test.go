@@ -201,3 +201,13 @@ func TestALifeThatWasNeverReadyDoesNotDelayItsStop(t *testing.T) {
 		require.Equal(t, begun, time.Now())
 	})
 }
+
+func TestAHookThatUsedUpStopTimeoutHasFailedWhateverItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, CleanErrors(errBoom), OnStop(func(ctx context.Context) error {
+			<-ctx.Done()
+			return errors.Join(context.Canceled, errBoom)
+		}))
+		require.ErrorIs(t, v.stopped(), ErrStopTimeout)
+	})
+}

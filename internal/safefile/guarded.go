@@ -28,7 +28,11 @@ func Guarded(path string, owners ...int) error {
 		way = workDir + string(filepath.Separator) + way
 	}
 	dir, rest := string(filepath.Separator), split(way)
-	if err := guardedDir(path, dir, owners); err != nil {
+	root, err := os.Lstat(dir)
+	if err == nil {
+		err = guardedDir(path, dir, root, owners)
+	}
+	if err != nil {
 		return err
 	}
 	for links := 0; len(rest) > 0; {
@@ -44,7 +48,7 @@ func Guarded(path string, owners ...int) error {
 			return err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			if err := guardedDir(path, next, owners); err != nil {
+			if err := guardedDir(path, next, info, owners); err != nil {
 				return err
 			}
 			dir = next
@@ -68,11 +72,7 @@ func Guarded(path string, owners ...int) error {
 	return nil
 }
 
-func guardedDir(path, dir string, owners []int) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
+func guardedDir(path, dir string, info fs.FileInfo, owners []int) error {
 	if !info.IsDir() {
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}

@@ -93,9 +93,14 @@ func check(path string, info fs.FileInfo) error {
 	return nil
 }
 
+// Unsafe is an error that wraps [ErrUnsafe] and says why.
+func Unsafe(format string, args ...any) error {
+	return &unsafeError{fmt.Sprintf(format, args...)}
+}
+
 // refuse says why the file at path is not used.
 func refuse(path, format string, args ...any) error {
-	return &fs.PathError{Op: "open", Path: path, Err: &unsafeError{fmt.Sprintf(format, args...)}}
+	return &fs.PathError{Op: "open", Path: path, Err: Unsafe(format, args...)}
 }
 
 type unsafeError struct{ why string }

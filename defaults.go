@@ -1,0 +1,50 @@
+package lifecycle
+
+import (
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
+// ~/.local/state/NAME/NAME.pid, where ~ is the home in the password database and not in the environment: cron, su and a second
+// login must find the same file. A user who is not in the database has /tmp/NAME-UID/NAME.pid. Windows has none: "".
+func DefaultPIDFile(name string) string {
+	uid := os.Geteuid()
+	switch {
+	case uid < 0:
+		return ""
+	case uid == 0 && runtime.GOOS == "linux":
+		return filepath.Join("/run", name+".pid")
+	case uid == 0:
+		return filepath.Join("/var/run", name+".pid")
+	}
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
+		return filepath.Join(u.HomeDir, ".local", "state", name, name+".pid")
+	}
+	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
+}
+
+// makeDefaultDir makes the directory of the default PID file, which a user who is not root may not have yet. No other
+// directory is ever made.
+func makeDefaultDir(path string) error {
+	name := strings.TrimSuffix(filepath.Base(path), ".pid")
+	uid := os.Geteuid()
+	if uid <= 0 || path != DefaultPIDFile(name) {
+		return nil
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err == nil && (!info.IsDir() || safefile.Owner(info) != uid) {
+		return safefile.Unsafe("%s is not a directory of user %d", dir, uid)
+	}
+	return err
+}
