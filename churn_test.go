@@ -10,12 +10,16 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	godaemon "github.com/sevlyar/go-daemon"
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/filelock"
@@ -283,4 +287,57 @@ func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 		return string(b), 0
 	}
 	return string(b), after.PID
+}
+
+// BenchmarkChurn lets eight take and release a PID file as fast as they can, and counts how often one of them had it while another
+// did: the floor is none, and the peer is what we would get by wrapping go-daemon's own file.
+func BenchmarkChurn(b *testing.B) {
+	quiet := slog.New(slog.DiscardHandler)
+	b.Run("lifecycle", func(b *testing.B) {
+		churn(b, func(path string) (release func(), err error) {
+			lock, err := lockPIDFile(path, 0o644, quiet)
+			return func() { lock.release() }, err
+		})
+	})
+	b.Run("peer=go-daemon", func(b *testing.B) {
+		churn(b, func(path string) (release func(), err error) {
+			// Not CreatePidFile, which deletes the file of another.
+			lock, err := godaemon.OpenLockFile(path, 0o644)
+			if err != nil {
+				return nil, err
+			}
+			if err := lock.Lock(); err != nil {
+				lock.Close()
+				return nil, err
+			}
+			return func() { _ = lock.Remove() }, lock.WritePid()
+		})
+	})
+}
+
+func churn(b *testing.B, take func(path string) (release func(), err error)) {
+	path := filepath.Join(b.TempDir(), "churn.pid")
+	var turns, inside, overlaps atomic.Int64
+	var all sync.WaitGroup
+	b.ResetTimer()
+	for range 8 {
+		all.Go(func() {
+			for turns.Load() < int64(b.N) {
+				release, err := take(path)
+				if err != nil {
+					runtime.Gosched()
+					continue
+				}
+				if inside.Add(1) > 1 {
+					overlaps.Add(1)
+				}
+				turns.Add(1)
+				runtime.Gosched()
+				inside.Add(-1)
+				release()
+			}
+		})
+	}
+	all.Wait()
+	b.ReportMetric(float64(overlaps.Load())/float64(turns.Load())*100, "overlaps/100")
 }

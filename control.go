@@ -135,9 +135,34 @@ func (p *Process) verify() error {
 	if !h.held || h.pid != p.PID {
 		return os.ErrProcessDone
 	}
-	if h.owner == 0 {
-		return nil
+	if h.owner != 0 {
+		err = p.verifyOwner(h.owner)
 	}
+	if err == nil && h.guessed {
+		err = p.verifyGuess()
+	}
+	return err
+}
+
+// verifyGuess returns nil unless the system tells that the process has not even opened the PID file: then the number in it is from
+// another PID namespace.
+func (p *Process) verifyGuess() error {
+	info, err := os.Lstat(p.pidFile)
+	if err != nil {
+		return nil // it goes just now
+	}
+	has, err := p.pin.HasOpen(info)
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		return err
+	case err == nil && !has:
+		return fmt.Errorf("lifecycle: PID file %s: %w", p.pidFile, errElsewhere)
+	}
+	return nil
+}
+
+// verifyOwner returns nil if the process is one of the owner of the PID file.
+func (p *Process) verifyOwner(owner int) error {
 	uid, err := p.pin.UID()
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
@@ -145,9 +170,9 @@ func (p *Process) verify() error {
 	case err != nil && os.Geteuid() != 0:
 		return nil // the kernel lets us signal our own processes only
 	case err != nil:
-		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, h.owner, p.PID, err)
-	case uid != h.owner:
-		return fmt.Errorf("%w %s: it belongs to user %d, but process %d is of user %d", ErrUnsafePIDFile, p.pidFile, h.owner, p.PID, uid)
+		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
+	case uid != owner:
+		return fmt.Errorf("%w %s: it belongs to user %d, but process %d is of user %d", ErrUnsafePIDFile, p.pidFile, owner, p.PID, uid)
 	}
 	return nil
 }

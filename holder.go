@@ -21,6 +21,8 @@ type holder struct {
 	pid    int  // of the holder; 0 while it is not known, or if it is in another PID namespace
 	number int  // what the file says; 0 if that is no PID
 	owner  int  // of the file
+
+	guessed bool // the PID is the number in the file, for which the kernel does not vouch
 }
 
 // looking keeps looks away while a life of this process takes its PID file: until it has, a look does not know the file for its own.
@@ -30,7 +32,8 @@ var looking sync.RWMutex
 func lookAt(path string) (holder, error) {
 	looking.RLock()
 	defer looking.RUnlock()
-	if err := guardLook(path); err != nil {
+	owner, err := guardLook(path)
+	if err != nil {
 		return holder{}, pidFileError(path, err)
 	}
 	if h, ours := ourOwn(path); ours {
@@ -45,6 +48,9 @@ func lookAt(path string) (holder, error) {
 	}
 	defer f.Close()
 	h, err := readHolder(f)
+	if err == nil && owner >= 0 && h.owner != owner {
+		err = safefile.Unsafe("it was exchanged for one of user %d while it was looked at", h.owner)
+	}
 	if err != nil {
 		return holder{}, pidFileError(path, err)
 	}
@@ -79,6 +85,7 @@ func readHolder(f *os.File) (h holder, err error) {
 		h.daemon, h.known, h.pid = true, true, state.PID
 	case state.Marked || state.Blind:
 		h.daemon, h.known, h.pid = state.Marked || h.number != 0, h.number != 0, h.number
+		h.guessed = h.known
 	}
 	return h, nil
 }

@@ -177,7 +177,7 @@ func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
 	}
 	require.Equal(t, holder{held: true, number: number, owner: owner}, mustLook(t, path), "held by a stranger")
 	require.NoError(t, filelock.Mark(f))
-	require.Equal(t, holder{held: true, daemon: true, known: true, pid: number, number: number, owner: owner}, mustLook(t, path),
+	require.Equal(t, holder{held: true, daemon: true, known: true, pid: number, number: number, owner: owner, guessed: true}, mustLook(t, path),
 		"held by a daemon that has lost its name")
 	requireUntouched()
 }

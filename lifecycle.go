@@ -182,13 +182,12 @@ func (c *config) completePIDFile() {
 	if c.pidFile == "" {
 		return
 	}
-	if hasControl(c.pidFile) {
-		c.refuse("PIDFile(%q): a path with a control character", c.pidFile)
-		return
-	}
 	path, err := filepath.Abs(c.pidFile)
-	if err != nil {
+	switch {
+	case err != nil:
 		c.refuse("PIDFile(%q): %v", c.pidFile, err)
+	case hasControl(path):
+		c.refuse("PIDFile(%q): %q is a path with a control character", c.pidFile, path)
 	}
 	c.pidFile = path
 }

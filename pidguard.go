@@ -20,16 +20,18 @@ func guardPath(path string) error {
 }
 
 // guardLook keeps root from being led by whoever can bend the path. A file that is not root's may lie where its owner can write,
-// for it names only processes of that owner; see (*Process).verify.
-func guardLook(path string) error {
+// for it names only processes of that owner; see (*Process).verify. So what is opened then must be that owner's: -1 if that
+// does not matter.
+func guardLook(path string) (owner int, err error) {
 	if os.Geteuid() != 0 {
-		return nil
+		return -1, nil
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
-		return nil // what is not there is nobody's; other errors come back from opening it
+		return -1, nil // what is not there is nobody's; other errors come back from opening it
 	}
-	return safefile.Guarded(path, safefile.Owner(info))
+	owner = safefile.Owner(info)
+	return owner, safefile.Guarded(path, owner)
 }
 
 // guardFile keeps a start from taking a file that somebody else can write.

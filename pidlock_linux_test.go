@@ -602,6 +602,26 @@ func TestHolderInAPIDNamespaceIsKnownByItsOuterPID(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
+func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
+	needs(t, "root")
+	needsLeave(t, ownPIDs...)
+	t.Parallel()
+	pidfile := pidPath(t)
+	unshare := launch(t, wrapped(ownPIDs, daemon, "pidfile="+pidfile, "usr2=cat:"+pidfile))
+	unshare.await("msg=ready")
+	found, err := Find(pidfile)
+	require.NoError(t, err)
+	defer found.Close()
+	require.NoError(t, found.Signal(syscall.SIGUSR2)) // it reads its own file, and so loses its name
+	unshare.await("OnSignal done")
+
+	_, err = Find(pidfile)
+	require.ErrorIs(t, err, errElsewhere, "and not process 1 of this namespace")
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), ErrNotRunning)
+	require.Equal(t, result{"daemon: running (in another PID namespace)\n", "", 0}, callVerb(t, pidfile, "status"))
+	require.Equal(t, 1, callVerb(t, pidfile, "stop").code)
+}
+
 func TestHolderIsKnownOnOverlayfs(t *testing.T) {
 	needsMount(t)
 	t.Parallel()

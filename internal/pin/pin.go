@@ -16,6 +16,7 @@ package pin
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"sync"
@@ -127,19 +128,34 @@ func (p *Pin) watchEnd() {
 // UID returns the effective user of the process. Once the process has ended, it answers os.ErrProcessDone; where the
 // system does not tell, errors.ErrUnsupported.
 func (p *Pin) UID() (int, error) {
-	uid, err := effectiveUID(p.pid)
-	// Not ended yet means that the PID was still this process's when it was asked about.
-	done, endErr := p.ended()
-	switch {
-	case endErr != nil:
-		err = endErr
-	case done:
-		err = os.ErrProcessDone
-	}
+	uid := -1
+	err := p.ask(func() (err error) { uid, err = effectiveUID(p.pid); return err })
 	if err != nil {
 		return -1, fmt.Errorf("user of process %d: %w", p.pid, err)
 	}
 	return uid, nil
+}
+
+// HasOpen tells whether the process has a descriptor of that file. Its error matches os.ErrProcessDone where the process
+// has ended, and errors.ErrUnsupported where the system does not tell, or not us.
+func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
+	err = p.ask(func() (err error) { has, err = hasOpen(p.pid, file); return err })
+	if err != nil {
+		return false, fmt.Errorf("descriptors of process %d: %w", p.pid, err)
+	}
+	return has, nil
+}
+
+// ask asks something about the PID. That the process has not ended afterwards means that the PID was still its own.
+func (p *Pin) ask(about func() error) error {
+	err := about()
+	switch done, endErr := p.ended(); {
+	case endErr != nil:
+		return endErr
+	case done:
+		return os.ErrProcessDone
+	}
+	return err
 }
 
 // Close lets go of the process and ends each Wait. After it, every other method but PID answers os.ErrClosed.

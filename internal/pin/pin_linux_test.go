@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -220,4 +221,27 @@ func TestZombieReadsTheStatOfAnyName(t *testing.T) {
 		_, err := zombie([]byte(stat))
 		require.Error(t, err, "%q", stat)
 	}
+}
+
+func TestHasOpenTellsWhoHasOpenedAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	p, err := Open(os.Getpid())
+	require.NoError(t, err)
+	defer p.Close()
+
+	has, err := p.HasOpen(info)
+	require.NoError(t, err)
+	require.True(t, has)
+	require.NoError(t, os.Remove(path))
+	has, err = p.HasOpen(info)
+	require.NoError(t, err)
+	require.True(t, has, "whatever its name is by now")
+	require.NoError(t, f.Close())
+	has, err = p.HasOpen(info)
+	require.NoError(t, err)
+	require.False(t, has)
 }

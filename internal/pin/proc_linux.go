@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -96,6 +98,24 @@ func effectiveUID(pid int) (int, error) {
 		}
 	}
 	return -1, fmt.Errorf("no user in /proc/%d/status: %w", pid, errors.ErrUnsupported)
+}
+
+func hasOpen(pid int, file fs.FileInfo) (bool, error) {
+	if err := procIsOurs(); err != nil {
+		return false, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	descriptors, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return false, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	for _, d := range descriptors {
+		// proc_pid_fd(5): what it links to is the open file itself, whatever its name is by now.
+		if opened, err := os.Stat(filepath.Join(dir, d.Name())); err == nil && os.SameFile(opened, file) {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // procIsOurs answers os.ErrNotExist where /proc is not mounted, or counts the processes of another PID namespace, so
