@@ -48,7 +48,7 @@ type call struct {
 	component, hook string
 	f               func(context.Context) error
 
-	ctx      context.Context      // ends when the hook shall return
+	ctx      context.Context      // ends when the hook is to return
 	patience func() time.Duration // how long it may take to do so when ctx has ended
 	tooLong  *overrun             // the cause with which ctx ends if that is because the time was over
 }
@@ -70,10 +70,9 @@ func (l *life) do(c call) error {
 		if context.Cause(c.ctx) != error(c.tooLong) {
 			late.limit, late.is = patience, ErrStopTimeout
 		}
-		if late.result, err = l.lastChance(done, c, patience); err != nil {
-			late.stack = stackOf(label)
-			l.log.Error(label+" was abandoned: it does not return", "after", limitText(late.limit), "stack", string(late.stack))
-			return &HookError{c.component, c.hook, &late}
+		var returned bool
+		if late.result, returned = l.lastChance(done, c, patience); !returned {
+			return l.abandon(c.component, c.hook, late)
 		}
 		if err = late.result; err != nil && late.is == c.tooLong.is {
 			err = &late
@@ -86,11 +85,9 @@ func (l *life) do(c call) error {
 	return &HookError{c.component, c.hook, err}
 }
 
-var errNoReturn = errors.New("it does not return")
-
-// lastChance waits for a hook whose context has ended, and returns what it returned, or errNoReturn. A stop that is asked for
+// lastChance waits for a hook whose context has ended, and says whether it has returned, and what. A stop that is asked for
 // meanwhile leaves it no more time than it would have had from then on.
-func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result, err error) {
+func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result error, returned bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	asked := l.asked.Done()
@@ -102,15 +99,23 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 	for {
 		select {
 		case result := <-done:
-			return result, nil
+			return result, true
 		case <-timer.C:
-			return nil, errNoReturn
+			return nil, false
 		case <-asked:
 			asked = nil
 			l.sayStopping()
 			timer.Reset(min(time.Until(over), c.patience()))
 		}
 	}
+}
+
+// abandon gives a hook or body up, and says where it is.
+func (l *life) abandon(component, hook string, late overrun) error {
+	label := hook + " of " + component
+	late.stack = stackOf(label)
+	l.log.Error(label+" was abandoned: it does not return", "after", limitText(late.limit), "stack", string(late.stack))
+	return &HookError{component, hook, &late}
 }
 
 // logPanic logs the stack of a panic, and says whether err is one.

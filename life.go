@@ -45,7 +45,7 @@ type life struct {
 
 	asked  context.Context // ends as soon as a stop is asked for; the cause says why
 	ask    context.CancelCauseFunc
-	ctx    context.Context // of the bodies and of OnStart: ends when they shall return, later than asked by StopDelay
+	ctx    context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
 	cancel context.CancelCauseFunc
 	over   chan struct{} // closed when the life is over
 

@@ -69,7 +69,8 @@ import (
 // life is over and the PID file is gone.
 //
 // The context of fn ends when fn is to return; [context.Cause] tells why: a [*StopSignalError], [ErrBodyReturned], the cause
-// of the end of the BaseContext, or the error that failed the start. A nil fn waits for that and returns nil. When fn returns by itself, with or without an error, the life ends.
+// of the end of the BaseContext, or the error that failed the start. A nil fn waits for that and returns nil. When fn
+// returns by itself, with or without an error, the life ends.
 //
 // Run returns the errors of the bodies, unwrapped, joined with those of the hooks, each a [*HookError]. It returns nil where they
 // returned nil or, after a stop was asked for, an error that wraps context.Canceled or one of CleanErrors. It returns an

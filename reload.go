@@ -100,10 +100,11 @@ func (l *life) interruptible(tooLong error) interruptible {
 // do calls a hook, unless the time is over: one that did not heed that must not cost those behind it theirs.
 func (i interruptible) do(component, hook string, f func(context.Context) error) error {
 	switch {
-	case f == nil || i.ctx.Err() == nil:
+	case f == nil:
+		return nil
 	case i.asked.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.asked))}
-	default:
+	case i.ctx.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", limitText(i.limit.limit))}
 	}
 	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})

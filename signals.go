@@ -41,7 +41,6 @@ const (
 // once however often it was asked for: so a HUP during a start makes one reload right after it, and any number of HUPs during a reload make
 // one more.
 var dispatch = [...][events]action{
-	//           TERM, INT           HUP             HUP, terminal gone  USR1                  OnSignal             stop request
 	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Reloading: {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},

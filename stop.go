@@ -41,7 +41,7 @@ func CleanErrors(errs ...error) Option {
 	return option(func(c *config) { c.cleanErrors = append(c.cleanErrors, errs...) })
 }
 
-// clean says that err is no failure once a stop was asked for. Who overran his time has failed, whatever he returned at last.
+// clean says that err is no failure once a stop was asked for. A hook that overran its time has failed, whatever it returned at last.
 func (l *life) clean(err error) bool {
 	var late *overrun
 	if errors.As(err, &late) {
@@ -119,17 +119,10 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 				errs = append(errs, body.err)
 			}
 		default:
-			errs = append(errs, l.abandonBody(body))
+			errs = append(errs, l.abandon(body.component, body.hook, overrun{limit: l.stopTimeout, is: ErrStopTimeout}))
 		}
 	}
 	return errs
-}
-
-func (l *life) abandonBody(b *body) error {
-	label := b.hook + " of " + b.component
-	stack := stackOf(label)
-	l.log.Error(label+" was abandoned: it does not return", "after", limitText(l.stopTimeout), "stack", string(stack))
-	return &HookError{b.component, b.hook, &overrun{limit: l.stopTimeout, is: ErrStopTimeout, stack: stack}}
 }
 
 // budget is the time that a stop has.
