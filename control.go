@@ -167,7 +167,7 @@ func (p *Process) verifyOwner(owner int) error {
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return err
-	case err != nil && os.Geteuid() != 0:
+	case err != nil && os.Geteuid() == owner && owner != 0:
 		return nil // the kernel lets us signal our own processes only
 	case err != nil:
 		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
@@ -215,7 +215,8 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. It returns nil where it was gone already.
+// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. It returns nil where it was gone already. A
+// process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later.
 func (p *Process) Stop(ctx context.Context) error { return p.end(ctx, syscall.SIGTERM) }
 
 // Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
@@ -223,6 +224,9 @@ func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SI
 
 func (p *Process) end(ctx context.Context, sig os.Signal) error {
 	err := p.Signal(sig)
+	if errors.Is(err, ErrNotRunning) {
+		return p.awaitEnd(ctx)
+	}
 	if err == nil && ossignal.Continue != nil {
 		err = p.Signal(ossignal.Continue) // a stopped process gets its TERM only then
 	}
@@ -230,4 +234,16 @@ func (p *Process) end(ctx context.Context, sig os.Signal) error {
 		return err
 	}
 	return p.Wait(ctx)
+}
+
+// awaitEnd waits for a process that does not hold the PID file any more, and so may not be signalled. It is about to end, unless
+// something else keeps it.
+func (p *Process) awaitEnd(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := p.Wait(soon)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("lifecycle: pid %d does not hold %s any more, but still runs; it was not signalled", p.PID, p.pidFile)
+	}
+	return err
 }

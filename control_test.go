@@ -662,3 +662,30 @@ func TestC22_AReservedVerbDoesNothing(t *testing.T) {
 	requireUntouched()
 	requireLives(t, p)
 }
+
+// lingerer is a program that goes on when its life is over, until a file is there.
+var lingerer = registerProgram("lingerer", func(args []string) int {
+	err := Run(nil, Name("lingerer"), PIDFile(args[0]))
+	fmt.Println("Run has returned")
+	behave("lingerer", "until:"+args[1])(context.Background())
+	return ExitCode(err)
+})
+
+func TestC18_WhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T) {
+	t.Parallel()
+	path, gate := pidPath(t), filepath.Join(t.TempDir(), "gate")
+	p := start(t, lingerer, path, gate)
+	p.await("ready pid=")
+	found, err := Find(path)
+	require.NoError(t, err)
+	defer found.Close()
+	p.signal(syscall.SIGTERM)
+	p.await("Run has returned")
+
+	want := fmt.Sprintf("lifecycle: pid %d does not hold %s any more, but still runs; it was not signalled", p.pid(), path)
+	require.EqualError(t, found.Stop(t.Context()), want)
+	require.EqualError(t, found.Kill(t.Context()), want)
+	touch(t, gate)
+	require.NoError(t, found.Stop(t.Context()))
+	require.Equal(t, 0, p.wait())
+}

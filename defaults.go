@@ -2,12 +2,12 @@ package lifecycle
 
 import (
 	"os"
-	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 
+	"example.com/lifecycle/internal/home"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -24,8 +24,8 @@ func DefaultPIDFile(name string) string {
 	case uid == 0:
 		return filepath.Join("/var/run", name+".pid")
 	}
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil && filepath.IsAbs(u.HomeDir) {
-		return filepath.Join(u.HomeDir, ".local", "state", name, name+".pid")
+	if dir, err := home.Of(uid); err == nil && filepath.IsAbs(dir) {
+		return filepath.Join(dir, ".local", "state", name, name+".pid")
 	}
 	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
 }

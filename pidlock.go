@@ -88,9 +88,12 @@ func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, err
 		return nil, pidFileError(path, err)
 	}
 	squatted := false
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(patience)
+	for try := 1; ; try++ {
 		f, holder, err := tryPIDFile(path, mode)
-		last := time.Now().After(deadline)
+		held, moved := errors.Is(err, filelock.ErrHeld), errors.Is(err, errMoved)
+		// Time alone proves nothing: on a machine that stands still now and then it can be over after one look.
+		last := time.Now().After(deadline) && try >= 100
 		switch {
 		case err == nil:
 			lock := &pidLock{path: path, file: f, log: log}
@@ -103,13 +106,14 @@ func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, err
 				return nil, pidFileError(path, err)
 			}
 			squatted = true
-		case errors.Is(err, filelock.ErrHeld) && holder.daemon && (holder.known || last):
+		case held && holder.daemon && (holder.known || last):
 			return nil, &AlreadyRunningError{PID: holder.pid, PIDFile: path}
-		case errors.Is(err, filelock.ErrHeld) && last:
+		case held && last && (holder.held || try >= 1000):
 			return nil, pidFileError(path, errForeign)
-		case !errors.Is(err, filelock.ErrHeld) && !errors.Is(err, errMoved) || last:
+		case !held && (last || !moved):
 			return nil, pidFileError(path, err)
 		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -272,7 +276,10 @@ func pidFileError(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		hint = fmt.Sprintf(" (the directory %s must exist)", dir)
 	case errors.Is(err, fs.ErrPermission):
-		hint = fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
+		hint = fmt.Sprintf(" (user %d may not)", os.Geteuid())
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			hint = fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
+		}
 	}
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint)
 }

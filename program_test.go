@@ -50,7 +50,9 @@ func TestMain(m *testing.M) {
 		os.Exit(programs[name](os.Args[1:]))
 	}
 	before := slices.Clone(os.Args)
+	removeTemp := rootsTemp()
 	code := m.Run()
+	removeTemp()
 	filtered := slices.ContainsFunc(before, func(arg string) bool {
 		return strings.HasPrefix(arg, "-test.run") || strings.HasPrefix(arg, "-test.skip") ||
 			strings.HasPrefix(arg, "-test.fuzz") || strings.HasPrefix(arg, "-test.list") || arg == "-test.short=true"
@@ -62,6 +64,22 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// rootsTemp gives root a place for temporary files that is root's alone to write, and everybody's to enter, whatever TMPDIR says: root
+// refuses a PID file in any other, and tests become other users.
+func rootsTemp() (remove func()) {
+	if os.Geteuid() != 0 {
+		return func() {}
+	}
+	dir, err := os.MkdirTemp("/tmp", "lifecycle-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
+	}
+	if err != nil {
+		panic(err)
+	}
+	return func() { os.RemoveAll(dir) }
 }
 
 // process is a program under test.

@@ -1,8 +1,10 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,6 +25,23 @@ func TestEveryFaultHasATestOrIsALimit(t *testing.T) {
 			require.Contains(t, named, fmt.Sprint(group, n))
 		}
 	}
+}
+
+// The program in the README is built as it stands there, in a folder that exists only in an overlay.
+func TestTheProgramInTheREADMEBuilds(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	program := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
+	require.NotNil(t, program)
+	file, overlay := filepath.Join(t.TempDir(), "main.go"), filepath.Join(t.TempDir(), "overlay.json")
+	require.NoError(t, os.WriteFile(file, program[1], 0o600))
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "_example", "readme", "main.go"): file}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, replace, 0o600))
+	out, err := exec.Command("go", "build", "-o", os.DevNull, "-overlay", overlay, "./_example/readme").CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 func rowsInTests(t *testing.T) (rows []string) {

@@ -186,9 +186,12 @@ func (p program) stopVerb(oknodo bool) (exitCode int) {
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := daemon.Kill(ctx); err != nil {
+	switch err := daemon.Kill(ctx); {
+	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
 		return 1
+	case err != nil:
+		return p.fail("stop", err)
 	}
 	p.say("killed (pid %d): still running after %s", daemon.PID, tookText(allowed))
 	return 0

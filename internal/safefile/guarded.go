@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -116,5 +117,16 @@ func unmapped(uid int) bool {
 		return false
 	}
 	ids, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
+	return err == nil && !maps(string(ids), uid)
+}
+
+// maps says whether a uid_map, of lines "inside outside count" (user_namespaces(7)), has that user ID inside.
+func maps(ids string, uid int) bool {
+	for line := range strings.Lines(ids) {
+		var inside, outside, count int64
+		if n, _ := fmt.Sscan(line, &inside, &outside, &count); n == 3 && inside <= int64(uid) && int64(uid) < inside+count {
+			return true
+		}
+	}
+	return false
 }

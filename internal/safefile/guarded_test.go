@@ -203,3 +203,22 @@ func requireGuarded(t *testing.T, tr tree, path string, owners []int, why string
 	require.ErrorIs(t, err, ErrUnsafe, "%s %v", path, owners)
 	require.EqualError(t, err, "open "+tr.at(path)+": "+strings.Replace(why, "%s", tr.root, 1))
 }
+
+func TestAUserIDIsMappedWhereARangeCoversIt(t *testing.T) {
+	const whole, rootless, own = "         0          0 4294967295\n", "0 1000 1\n1 100000 65535\n", "         0       1000          1\n"
+	for _, c := range []struct {
+		ids  string
+		uid  int
+		want bool
+	}{
+		{whole, 65534, true},
+		{rootless, 65534, true},
+		{rootless, 65536, false},
+		{own, 0, true},
+		{own, 65534, false},
+		{"", 0, false},
+		{"nonsense\n", 0, false},
+	} {
+		require.Equal(t, c.want, maps(c.ids, c.uid), "%q, %d", c.ids, c.uid)
+	}
+}

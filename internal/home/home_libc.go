@@ -1,0 +1,16 @@
+//go:build (cgo || darwin) && !osusergo && unix && !android
+
+package home
+
+import (
+	"os/user"
+	"strconv"
+)
+
+func of(uid int) (string, error) {
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return "", err
+	}
+	return u.HomeDir, nil
+}
