@@ -167,7 +167,7 @@ func (p *Process) verifyOwner(owner int) error {
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return err
-	case err != nil && os.Geteuid() == owner && owner != 0:
+	case err != nil && os.Geteuid() == owner:
 		return nil // the kernel lets us signal our own processes only
 	case err != nil:
 		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
