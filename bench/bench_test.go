@@ -1,6 +1,6 @@
 // Package bench measures what a life costs, next to the floor and to peers in the same run:
 //
-//	go test -run '^$' -bench . ./bench/...
+//	make bench
 package bench
 
 import (
