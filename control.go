@@ -53,14 +53,16 @@ func Find(pidFile string) (*Process, error) {
 	if err != nil {
 		return nil, pidFileError(pidFile, err)
 	}
-	deadline := time.Now().Add(patienceForPID)
-	for {
-		h, err := lookUntil(deadline, path)
+	for deadline := time.Now().Add(patienceForPID); ; time.Sleep(lookAgain) {
+		h, err := lookAt(path)
+		last := time.Now().After(deadline)
 		switch {
 		case err != nil:
 			return nil, err
 		case !h.held:
 			return nil, &NotRunningError{PIDFile: path, Stale: h.number != 0, PID: h.number}
+		case !h.known && !last:
+			continue
 		case h.pid == 0:
 			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.nameless())
 		}
@@ -68,29 +70,21 @@ func Find(pidFile string) (*Process, error) {
 		if !errors.Is(err, os.ErrProcessDone) {
 			return p, err
 		}
-		if time.Now().After(deadline) {
+		if last {
 			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", path, h.pid)
 		}
-		time.Sleep(lookAgain)
 	}
 }
 
-// patienceForPID is how long a look waits for a holder that has not written its PID yet.
-const patienceForPID = 2 * time.Second
+const (
+	// patienceForPID is how long a look waits for a holder that has not written its PID yet.
+	patienceForPID = 2 * time.Second
+	// lookAgain is how long after a look that told too little there is another one.
+	lookAgain = 2 * time.Millisecond
+)
 
-// lookAgain is how long after a look that told too little there is another one.
-const lookAgain = 2 * time.Millisecond
-
-// lookUntil looks until nobody holds the file or the holder is known, at the latest until the deadline.
-func lookUntil(deadline time.Time, pidFile string) (holder, error) {
-	for {
-		h, err := lookAt(pidFile)
-		if err != nil || !h.held || h.known || time.Now().After(deadline) {
-			return h, err
-		}
-		time.Sleep(lookAgain)
-	}
-}
+// errNoPIDFile says that there is nothing by which a daemon could be found.
+var errNoPIDFile = fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
 
 // errElsewhere says that a daemon runs, but not where we could signal it.
 var errElsewhere = errors.New("held by a daemon in another PID namespace")

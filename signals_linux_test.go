@@ -90,15 +90,7 @@ func TestF3_BlockedSignalsArrive(t *testing.T) {
 
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		p := start(t, blocking, testBinary(), "pidfile="+pidPath(t))
-		p.await("msg=ready")
-		p.signal(syscall.SIGHUP)
-		p.await("msg=reloaded")
-		p.signal(syscall.SIGUSR1)
-		p.await("nothing to reopen")
-		p.signal(syscall.SIGUSR2)
-		p.await("OnSignal done")
-		p.signal(stop)
-		require.Equal(t, 0, p.wait())
+		requireObeys(t, p, stop)
 		require.Equal(t, 1, linesOf(p, "OnExit done"))
 	}
 }

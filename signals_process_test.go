@@ -64,6 +64,20 @@ func requireExited(t *testing.T, p *process, code int) {
 	require.Equal(t, code, status.ExitStatus(), "%s", p.out)
 }
 
+// requireObeys requires that every signal of the life reaches it, the last of them being the stop.
+func requireObeys(t *testing.T, p *process, stop syscall.Signal) {
+	t.Helper()
+	p.await("msg=ready")
+	p.signal(syscall.SIGHUP)
+	p.await("msg=reloaded")
+	p.signal(syscall.SIGUSR1)
+	p.await("nothing to reopen")
+	p.signal(syscall.SIGUSR2)
+	p.await("OnSignal done")
+	p.signal(stop)
+	requireExited(t, p, 0)
+}
+
 func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
 	t.Parallel()
 	rounds := 40
@@ -142,15 +156,7 @@ func TestF2_WhatTheCallerIgnoresArrives(t *testing.T) {
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		// Its OnCheck starts a program and gets its exit code, although CHLD was ignored.
 		p := launch(t, wrapped(trap, daemon, "pidfile="+pidPath(t), "check=children"))
-		p.await("msg=ready")
-		p.signal(syscall.SIGHUP)
-		p.await("msg=reloaded")
-		p.signal(syscall.SIGUSR1)
-		p.await("nothing to reopen")
-		p.signal(syscall.SIGUSR2)
-		p.await("OnSignal done")
-		p.signal(stop)
-		requireExited(t, p, 0)
+		requireObeys(t, p, stop)
 		requireBalanced(t, p)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -91,11 +92,9 @@ func (p program) main(args []string) (exitCode int) {
 		}
 		return v.do(p, oknodo)
 	}
-	for _, coming := range comingVerbs {
-		if coming == name {
-			p.say("%s is not there yet", name)
-			return 3
-		}
+	if slices.Contains(comingVerbs, name) {
+		p.say("%s is not there yet", name)
+		return 3
 	}
 	return p.usage("unknown verb %s", name)
 }
@@ -163,7 +162,7 @@ func (p program) text(err error) string {
 }
 
 func (p program) stopVerb(oknodo bool) (exitCode int) {
-	daemon, err := p.find()
+	daemon, err := Find(p.pidFile)
 	if err != nil {
 		if errors.Is(err, ErrNotRunning) && oknodo {
 			p.sayNotRunning()
@@ -198,7 +197,7 @@ func (p program) stopVerb(oknodo bool) (exitCode int) {
 }
 
 func (p program) reloadVerb(bool) (exitCode int) {
-	daemon, err := p.find()
+	daemon, err := Find(p.pidFile)
 	if err == nil {
 		defer daemon.Close()
 		err = daemon.Signal(syscall.SIGHUP)
@@ -224,7 +223,7 @@ func (p program) checkVerb(bool) (exitCode int) {
 }
 
 func (p program) statusVerb(bool) (exitCode int) {
-	daemon, err := p.find()
+	daemon, err := Find(p.pidFile)
 	var gone *NotRunningError
 	var text string
 	switch {
@@ -242,15 +241,6 @@ func (p program) statusVerb(bool) (exitCode int) {
 	}
 	fmt.Fprintf(p.stdout, "%s: %s\n", p.name, text)
 	return exitCode
-}
-
-var errNoPIDFile = fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
-
-func (p program) find() (*Process, error) {
-	if p.pidFile == "" {
-		return nil, errNoPIDFile
-	}
-	return Find(p.pidFile)
 }
 
 // fail says why a verb failed, and returns the exit code that the LSB has for that.
