@@ -24,10 +24,14 @@ type overrun struct {
 	limit  time.Duration
 	is     error  // ErrStartTimeout, ErrStopTimeout or ErrReload
 	result error  // what it returned at last; nil if it did not return at all
+	told   string // the text, where all this happened in another process
 	stack  []byte // where it was when it was abandoned
 }
 
 func (e *overrun) Error() string {
+	if e.told != "" {
+		return e.told
+	}
 	text := "did not return in " + limitText(e.limit)
 	if e.result != nil {
 		text += ", then returned: " + e.result.Error()
@@ -60,7 +64,12 @@ func (l *life) do(c call) error {
 		return nil
 	}
 	label := c.hook + " of " + c.component
-	done := spawn(c.ctx, label, c.f)
+	defer l.doing(label)()
+	running := &runningHook{life: l, label: label}
+	done := spawn(context.WithValue(c.ctx, hookKey{}, running), label, func(ctx context.Context) error {
+		defer running.over.Store(true)
+		return c.f(ctx)
+	})
 	var err error
 	select {
 	case err = <-done:

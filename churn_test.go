@@ -42,7 +42,7 @@ var churner = registerProgram("churner", func(args []string) int {
 	}
 	mine := 0
 	for turn := uint64(0); turn < turns; {
-		lock, err := lockPIDFile(args[0], 0o644, slog.New(slog.DiscardHandler))
+		lock, err := takePIDFile(args[0], slog.New(slog.DiscardHandler))
 		var other *AlreadyRunningError
 		if errors.As(err, &other) && other.PID != os.Getpid() {
 			continue
@@ -138,7 +138,7 @@ var restarter = registerProgram("restarter", func(args []string) int {
 			continue
 		}
 		var lock *pidLock
-		if lock, err = lockPIDFile(args[0], 0o644, quiet); err != nil {
+		if lock, err = takePIDFile(args[0], quiet); err != nil {
 			break
 		}
 		if args[2] == "crash" {
@@ -295,7 +295,7 @@ func BenchmarkChurn(b *testing.B) {
 	quiet := slog.New(slog.DiscardHandler)
 	b.Run("lifecycle", func(b *testing.B) {
 		churn(b, func(path string) (release func(), err error) {
-			lock, err := lockPIDFile(path, 0o644, quiet)
+			lock, err := takePIDFile(path, quiet)
 			return func() { lock.release() }, err
 		})
 	})

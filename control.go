@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/pin"
 )
 
@@ -108,7 +106,7 @@ func hold(pidFile string, h holder) (*Process, error) {
 		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
 	p := &Process{PID: h.pid, pidFile: pidFile, pin: pinned}
-	err = p.verify()
+	_, err = p.verify()
 	if err == nil && errors.Is(pinned.Signal(syscall.Signal(0)), os.ErrProcessDone) {
 		err = os.ErrProcessDone // a zombie
 	}
@@ -119,15 +117,15 @@ func hold(pidFile string, h holder) (*Process, error) {
 	return p, nil
 }
 
-// verify returns nil if the process holds the PID file now, and may be named by it: a file that is not root's names only
-// processes of its owner.
-func (p *Process) verify() error {
+// verify returns what is seen at the PID file if the process holds it now, and may be named by it: a file that is not root's names only
+// processes of its owner. It returns os.ErrProcessDone where the process does not hold it.
+func (p *Process) verify() (holder, error) {
 	h, err := lookAt(p.pidFile)
 	if err != nil {
-		return err
+		return h, err
 	}
 	if !h.held || h.pid != p.PID {
-		return os.ErrProcessDone
+		return h, os.ErrProcessDone
 	}
 	if h.owner != 0 {
 		err = p.verifyOwner(h.owner)
@@ -135,7 +133,7 @@ func (p *Process) verify() error {
 	if err == nil && h.guessed {
 		err = p.verifyGuess()
 	}
-	return err
+	return h, err
 }
 
 // verifyGuess returns nil unless the system tells that the process has not even opened the PID file: then the number in it is from
@@ -169,75 +167,4 @@ func (p *Process) verifyOwner(owner int) error {
 		return fmt.Errorf("%w %s: it belongs to user %d, but process %d is of user %d", ErrUnsafePIDFile, p.pidFile, owner, p.PID, uid)
 	}
 	return nil
-}
-
-// Close lets go of the process. It does nothing to it.
-func (p *Process) Close() error { return p.pin.Close() }
-
-// Signal sends a signal to the daemon, after having asked the kernel again that it holds the PID file. It does not
-// wait. The error wraps [ErrNotRunning] where the daemon is gone, and fs.ErrPermission where it may not be signalled.
-func (p *Process) Signal(sig os.Signal) error {
-	err := p.verify()
-	if err == nil {
-		if err = p.pin.Signal(sig); err != nil {
-			err = fmt.Errorf("lifecycle: signal %v to pid %d: %w", sig, p.PID, err)
-		}
-	}
-	if errors.Is(err, os.ErrProcessDone) {
-		return &NotRunningError{PIDFile: p.pidFile}
-	}
-	return err
-}
-
-// Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and
-// the cause of ctx if that ends before.
-func (p *Process) Wait(ctx context.Context) error {
-	if err := p.pin.Wait(ctx); err != nil {
-		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
-	}
-	// The kernel drops the locks before it tells of the end. What the daemon left behind can hold a copy of the descriptor.
-	for {
-		h, err := lookAt(p.pidFile)
-		if err != nil || !h.held || h.pid != p.PID {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("lifecycle: waiting for %s to be released: %w", p.pidFile, context.Cause(ctx))
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. It returns nil where it was gone already. A
-// process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later.
-func (p *Process) Stop(ctx context.Context) error { return p.end(ctx, syscall.SIGTERM) }
-
-// Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
-func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
-
-func (p *Process) end(ctx context.Context, sig os.Signal) error {
-	err := p.Signal(sig)
-	if errors.Is(err, ErrNotRunning) {
-		return p.awaitEnd(ctx)
-	}
-	if err == nil && ossignal.Continue != nil {
-		err = p.Signal(ossignal.Continue) // a stopped process gets its TERM only then
-	}
-	if err != nil && !errors.Is(err, ErrNotRunning) {
-		return err
-	}
-	return p.Wait(ctx)
-}
-
-// awaitEnd waits for a process that does not hold the PID file any more, and so may not be signalled. It is about to end, unless
-// something else keeps it.
-func (p *Process) awaitEnd(ctx context.Context) error {
-	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	err := p.Wait(soon)
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("lifecycle: pid %d does not hold %s any more, but still runs; it was not signalled", p.PID, p.pidFile)
-	}
-	return err
 }

@@ -33,7 +33,7 @@ var holding = registerProgram("holding", func(args []string) int {
 	if do == "late" {
 		lock, err = lockLate(path, gate)
 	} else {
-		lock, err = lockPIDFile(path, 0o644, slog.Default())
+		lock, err = takePIDFile(path, slog.Default())
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -376,7 +376,10 @@ func TestC19_AFailedReloadKeepsWhatWas(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"check=error", "reload=error", "reload=panic"} {
 		p, path := startDaemon(t, how)
-		require.Equal(t, 0, callVerb(t, path, "reload").code, "it sends the signal; the verdict is in the log")
+		got := callVerb(t, path, "reload")
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, "daemon: reload rejected, old configuration kept: ")
+		require.Contains(t, got.stderr, "on purpose\n")
 		p.await(`level=ERROR msg="reload rejected, old configuration kept"`)
 		require.Equal(t, 0, callVerb(t, path, "status").code)
 		require.Equal(t, 0, callVerb(t, path, "stop").code)

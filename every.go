@@ -9,6 +9,7 @@ import (
 type periodic struct {
 	interval time.Duration
 	f        func(context.Context) error
+	now      chan chan<- error // asks for a call now, and for what it returned
 }
 
 // Every calls f again and again while the life is Ready or Reloading, the first time after one interval. It runs beside the
@@ -20,7 +21,7 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 			c.refuse("Every(%v): needs a positive interval and a function", interval)
 			return
 		}
-		c.every = append(c.every, periodic{interval, f})
+		c.every = append(c.every, periodic{interval, f, make(chan chan<- error)})
 	})
 }
 
@@ -41,19 +42,24 @@ func (l *life) repeat(p periodic, label string) {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
+		var result chan<- error
 		select {
 		case <-l.asked.Done():
 			return
 		case <-ticker.C:
+		case result = <-p.now:
 		}
-		if l.asked.Err() != nil { // both were there to choose from
-			return
+		err := context.Cause(l.asked)
+		if err == nil { // else both were there to choose from
+			err = <-spawn(l.ctx, label, p.f)
 		}
-		err := <-spawn(l.ctx, label, p.f)
 		switch {
 		case l.asked.Err() != nil && l.clean(err), err == nil:
 		case !l.logPanic(label, err):
 			l.log.Error(label+" failed", "err", plain(err))
+		}
+		if result != nil {
+			result <- err
 		}
 	}
 }

@@ -7,31 +7,10 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"example.com/lifecycle/internal/engine"
+	"example.com/lifecycle/internal/monotonic"
 )
-
-// Phase is where a life is in its course:
-//
-//	Starting → Ready ⇄ Reloading → Stopping → Exited
-type Phase int
-
-// The phases, in the order of a life.
-const (
-	Starting  Phase = iota // the components are being started
-	Ready                  // all is started, and ReadyWhen satisfied
-	Reloading              // OnCheck and OnReload run
-	Stopping               // a stop was asked for, or the start failed
-	Exited                 // the life is over
-)
-
-var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
-
-// String is the name in lower case.
-func (p Phase) String() string {
-	if p < 0 || int(p) >= len(phaseNames) {
-		return "unknown"
-	}
-	return phaseNames[p]
-}
 
 // life is one life from the first signal handler to the release of the PID file.
 //
@@ -43,26 +22,33 @@ type life struct {
 	lock *pidLock
 	born time.Time
 
-	asked  context.Context // ends as soon as a stop is asked for; the cause says why
-	ask    context.CancelCauseFunc
-	ctx    context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
-	cancel context.CancelCauseFunc
-	over   chan struct{} // closed when the life is over
+	values  context.Context // never ends; of it are all that the life hands out
+	asked   context.Context // ends as soon as a stop is asked for; the cause says why
+	ask     context.CancelCauseFunc
+	ctx     context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
+	cancel  context.CancelCauseFunc
+	inHand  context.Context // see Life.Grace
+	endWork context.CancelCauseFunc
+	over    chan struct{} // closed when the life is over
 
 	started []*Hooks // the components that were started, in order
 	bodies  []*body
 	stuck   error // of an OnReload that was abandoned
-	ready   bool  // it has been
+	state   *stateFile
+	readied chan struct{} // closed when it is ready
 
 	saidStopping bool
 
 	mu        sync.Mutex
-	phase     Phase
-	askedAt   time.Time // when the stop was asked for
-	signalled time.Time // when the first stop signal came
+	told      Status      // what it says about itself, its phase first of all
+	turn      int         // of what is written to the state file
+	askedAt   time.Time   // when the stop was asked for
+	workEnds  *time.Timer // ends inHand
+	signalled time.Time   // when the first stop signal came
 	pending   []job
-	alive     int           // bodies that have not returned
-	wake      chan struct{} // there may be something pending
+	awaiting  []chan<- error // they wait for the verdict of the next reload
+	alive     int            // bodies that have not returned
+	wake      chan struct{}  // there may be something pending
 }
 
 // job is what a signal asked for, to be done once by the course of the life.
@@ -76,28 +62,32 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &life{config: c, log: c.logger, over: make(chan struct{}), wake: make(chan struct{}, 1)}
-	values := context.WithoutCancel(c.base)
-	l.asked, l.ask = context.WithCancelCause(values)
-	l.ctx, l.cancel = context.WithCancelCause(values)
+	l := &life{config: c, log: c.logger, over: make(chan struct{}), readied: make(chan struct{}), wake: make(chan struct{}, 1)}
+	l.values = context.WithValue(context.WithoutCancel(c.base), engine.Key{}, l)
+	l.asked, l.ask = context.WithCancelCause(l.values)
+	l.ctx, l.cancel = context.WithCancelCause(l.values)
+	l.inHand, l.endWork = context.WithCancelCause(l.values)
 	return l, nil
 }
 
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
 func (l *life) run() error {
 	l.born = time.Now()
-	if !running.CompareAndSwap(nil, l) {
-		return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile, here: true}
+	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
+	defer l.endAllWork()
+	if !l.embedded {
+		if !running.CompareAndSwap(nil, l) {
+			return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile, here: true}
+		}
+		defer running.CompareAndSwap(l, nil)
+		deafen := l.listen()
+		defer deafen()
 	}
-	defer running.CompareAndSwap(l, nil)
-	deafen := l.listen()
-	defer deafen()
-
 	if l.pidFile != "" {
-		if err := l.takePIDFile(); err != nil {
+		defer l.leave()
+		if err := l.enterPIDFile(); err != nil {
 			return err
 		}
-		defer l.lock.release()
 	}
 	baseEnded := func() { l.on(stopRequest, context.Cause(l.base), nil) }
 	defer context.AfterFunc(l.base, baseEnded)()
@@ -112,14 +102,14 @@ func (l *life) run() error {
 	return l.stop(failure)
 }
 
-func (l *life) takePIDFile() error {
-	looking.Lock()
-	defer looking.Unlock()
-	lock, err := lockPIDFile(l.pidFile, l.pidFileMode, l.log)
-	l.mu.Lock() // somebody may insist already
+// endAllWork ends the context for work in hand with the life.
+func (l *life) endAllWork() {
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lock = lock
-	return err
+	if l.workEnds != nil {
+		l.workEnds.Stop()
+	}
+	l.endWork(context.Canceled)
 }
 
 // on does to event what the table says. It may be called from any goroutine and never blocks. why is the cause of
@@ -127,7 +117,7 @@ func (l *life) takePIDFile() error {
 func (l *life) on(e event, why error, sig os.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch act := dispatch[l.phase][e]; act {
+	switch act := dispatch[l.told.Phase][e]; act {
 	case drop:
 	case stop:
 		if e == stopSignal {
@@ -137,7 +127,7 @@ func (l *life) on(e event, why error, sig os.Signal) {
 	case insist:
 		if l.signalled.IsZero() {
 			l.signalled = time.Now()
-		} else if time.Since(l.signalled) > insistAfter {
+		} else if time.Since(l.signalled) > insistAfter && !l.embedded {
 			l.quit()
 		}
 	case reload, reopen, callHook:
@@ -153,10 +143,15 @@ func (l *life) on(e event, why error, sig os.Signal) {
 
 // beginStop ends the contexts in the order of the stop. l.mu is held.
 func (l *life) beginStop(why error) {
-	wasReady := l.phase != Starting
-	l.phase = Stopping
+	wasReady := l.told.Phase != Starting
 	l.askedAt = time.Now()
+	l.told.Phase, l.told.Since = Stopping, l.askedAt
+	l.told.StopBy = monotonic.Now() + l.stopTimeout + grace(l.stopTimeout)
 	l.ask(why)
+	l.workEnds = time.AfterFunc(l.stopTimeout, func() { l.endWork(&overrun{limit: l.stopTimeout, is: ErrStopTimeout}) })
+	if l.state != nil {
+		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
+	}
 	if wasReady && l.stopDelay > 0 && l.alive > 0 {
 		time.AfterFunc(l.stopDelay, func() { l.cancel(why) })
 		return
@@ -172,6 +167,7 @@ func (l *life) quit() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		l.state.remove()
 		l.lock.letGo()
 		l.log.Warn("another stop signal: quitting at once")
 	}()
@@ -187,13 +183,14 @@ func (l *life) serve() {
 	if !l.enter(Starting, Ready) {
 		return
 	}
-	l.ready = true
+	close(l.readied)
+	l.publish()
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
 	l.startPeriodic()
 	for {
 		for j, ok := l.next(); ok; j, ok = l.next() {
 			l.handle(j)
-			l.lock.check()
+			l.checkPIDFile()
 		}
 		select {
 		case <-l.asked.Done():
@@ -207,21 +204,27 @@ func (l *life) serve() {
 func (l *life) next() (j job, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase == Stopping || len(l.pending) == 0 {
+	if l.told.Phase == Stopping || len(l.pending) == 0 {
 		return j, false
 	}
 	j, l.pending = l.pending[0], l.pending[1:]
 	return j, true
 }
 
-// enter goes from one phase to the next, unless a stop was asked for meanwhile.
+// enter goes from one phase to the next, unless a stop was asked for meanwhile. To say so is up to the caller.
 func (l *life) enter(from, to Phase) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.phase != from {
+	if l.told.Phase != from {
 		return false
 	}
-	l.phase = to
+	l.told.Phase, l.told.Since = to, time.Now()
+	if to == Ready {
+		if l.told.Ready.IsZero() {
+			l.told.Ready = l.told.Since
+		}
+		l.told.Since = l.told.Ready
+	}
 	return true
 }
 
@@ -230,12 +233,12 @@ func (l *life) handle(j job) {
 	case reload:
 		if l.enter(Ready, Reloading) {
 			l.reload()
-			l.enter(Reloading, Ready)
 		}
 	case reopen:
-		l.log.Info("nothing to reopen: the log is where stderr is")
+		l.reopen()
 	case callHook:
 		l.callSignalHook(j.signal)
+		l.publish() // it runs no more
 	}
 }
 

@@ -87,7 +87,7 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	return l.run()
 }
 
-// running is the one Run of this process. It is package state because signals and POSIX locks belong to the process as well.
+// running is the one Run of this process that is not embedded. It is package state because signals and POSIX locks belong to the process as well.
 var running atomic.Pointer[life]
 
 // Option is a part of what a life is to be. Of two equal options the last wins, unless they say otherwise.
@@ -100,6 +100,7 @@ func (o option) apply(c *config) { o(c) }
 // config is what the options say.
 type config struct {
 	name        string
+	version     string
 	logger      *slog.Logger
 	base        context.Context
 	cleanErrors []error
@@ -116,6 +117,9 @@ type config struct {
 	readyWhen func(context.Context) error
 	signals   []signalHook
 	every     []periodic
+
+	embedded       bool
+	processOptions []string // those that mean nothing if embedded
 
 	host       host
 	onStopping func(reason error) // tells a person, besides the log
@@ -173,7 +177,11 @@ func (c *config) complete() {
 			c.hooks[i].Name = fmt.Sprintf("component %d", i+1)
 		}
 	}
-	c.completePIDFile()
+	if c.embedded {
+		c.completeEmbedded()
+	} else {
+		c.completePIDFile()
+	}
 }
 
 func (c *config) completePIDFile() {
@@ -203,6 +211,11 @@ func hasControl(s string) bool {
 // name of the program.
 func Name(name string) Option {
 	return option(func(c *config) { c.name = name })
+}
+
+// Version sets the version of the program that status shows. By default, none.
+func Version(v string) Option {
+	return option(func(c *config) { c.version = v })
 }
 
 // Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not

@@ -126,9 +126,7 @@ func (v *lived) send(sig os.Signal) {
 
 func (v *lived) phaseNow() Phase {
 	synctest.Wait()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.phase
+	return v.status().Phase
 }
 
 // end waits for the life to be over and returns what Run would.
@@ -232,7 +230,7 @@ func TestABodyThatEndsBeforeReadyWasNeverReady(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := live(t, func(context.Context) error { time.Sleep(50 * time.Millisecond); return returns })
 			require.Equal(t, returns, v.end())
-			require.False(t, v.ready)
+			require.False(t, v.wasReady())
 			require.NotContains(t, v.log.String(), "msg=ready")
 		})
 	}
@@ -345,7 +343,7 @@ func TestABaseContextThatHasEndedStartsNothing(t *testing.T) {
 		never := func(context.Context) error { t.Error("called"); return nil }
 		v := live(t, serve, BaseContext(base), ReadyWhen(never))
 		require.NoError(t, v.end())
-		require.False(t, v.ready)
+		require.False(t, v.wasReady())
 	})
 }
 

@@ -49,18 +49,22 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 func PIDFile(path string) Option {
 	return option(func(c *config) {
 		c.pidFile, c.pidFileSet = path, true
+		if path != "" {
+			c.needsProcess("PIDFile")
+		}
 	})
 }
 
 // PIDFileMode sets the permissions of the PID file, exactly, whatever the umask. Anyone who can read the file of a daemon that
 // crashed can lock it and so keep the next one from starting: use 0600 where other users are hostile. Others can never be given
-// the right to write. By default, 0644.
+// the right to write. The state file gets the same permissions. By default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *config) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
 			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
 		}
 		c.pidFileMode = mode
+		c.needsProcess("PIDFileMode")
 	})
 }
 
@@ -79,7 +83,8 @@ type pidLock struct {
 // instant, and another start does so before it has written who it is.
 const patience = time.Second
 
-// lockPIDFile takes the lock and writes the PID. It returns an *AlreadyRunningError where another daemon has it.
+// lockPIDFile takes the lock; it is for the caller to write the PID then, by sign. It returns an *AlreadyRunningError where
+// another daemon has it.
 //
 // It is tempting to read the number first and to ask whether that process lives. But a number proves nothing, and two
 // who look at the same moment both find the place free.
@@ -97,7 +102,7 @@ func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, err
 		switch {
 		case err == nil:
 			lock := &pidLock{path: path, file: f, log: log}
-			err := lock.write(mode, !squatted)
+			err := lock.claim(mode, !squatted)
 			if err == nil {
 				return lock, nil
 			}
@@ -176,9 +181,9 @@ func discard(f *os.File, path string) {
 	}
 }
 
-// write makes the locked file say who we are. It is emptied before anything else, so that a number in a held file is always
-// that of the holder, and the number comes in one write, so that nobody reads half of it. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
-func (p *pidLock) write(mode fs.FileMode, choosy bool) error {
+// claim makes the locked file ours. It is emptied before anything else, so that a number in a held file is always that of the
+// holder. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
+func (p *pidLock) claim(mode fs.FileMode, choosy bool) error {
 	if err := p.file.Truncate(0); err != nil {
 		return err
 	}
@@ -196,18 +201,23 @@ func (p *pidLock) write(mode fs.FileMode, choosy bool) error {
 		}
 		p.log.Debug("the PID file is locked, but not marked", "err", err)
 	}
-	return safefile.WriteOnce(p.file, []byte(strconv.Itoa(os.Getpid())+"\n"))
+	return nil
 }
 
-// check says, once, that the PID file was deleted or replaced. It must not open the file: closing it again would drop the name.
-func (p *pidLock) check() {
-	if p != nil && p.loses() {
-		p.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", p.path)
+// sign writes the PID: from now on the daemon can be found. The number comes in one write, so that nobody reads half of it.
+func (p *pidLock) sign() error {
+	if err := safefile.WriteOnce(p.file, []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		return pidFileError(p.path, err)
 	}
+	return nil
 }
 
-// loses says, once, that the path names another file. It does not log, for p.mu must not be held while a log hangs.
+// loses says, once, that the path names another file. It must not open the file: closing it again would drop the name. It does
+// not log, for p.mu must not be held while a log hangs.
 func (p *pidLock) loses() bool {
+	if p == nil {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released || p.lost {

@@ -217,7 +217,7 @@ func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
 	require.Equal(t, 4, status.code)
 	// Who cannot see marks himself takes the number.
 	cmd, _ = faulty(t, "fcntl:error=ENOLCK", pidfile, "status")
-	require.Equal(t, result{fmt.Sprintf("daemon: running (pid %d)\n", p.pid()), "", 0}, runCommand(t, cmd))
+	requireReady(t, p.pid(), runCommand(t, cmd))
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.wait())
 	requireNothingLeft(t, pidfile)
@@ -313,8 +313,9 @@ func TestB10_ADaemonSurvivesThatItsFileSystemBecomesReadOnly(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.wait())
 	require.Equal(t, 1, p.out.count("cannot remove the PID file"))
-	require.Equal(t, 1, p.out.count("read-only file system"))
+	require.Equal(t, 1, p.out.count("cannot remove the state file"))
 	requireText(t, pidfile, "")
+	requireText(t, statePath(pidfile), "")
 	require.Equal(t, result{notRunning(pidfile), "", 3}, callVerb(t, pidfile, "status"))
 
 	require.NoError(t, unix.Unmount(filepath.Dir(pidfile), unix.MNT_DETACH))
@@ -657,7 +658,7 @@ func TestHolderIsKnownWithoutProc(t *testing.T) {
 	p := launch(t, wrapped(withoutProc, daemon, "pidfile="+pidfile))
 	p.await("msg=ready")
 	requireRunning(t, pidfile, p.pid())
-	for verb, want := range map[string]string{"status": fmt.Sprintf("running (pid %d)\n", p.pid()), "run": alreadyRunning(p.pid())} {
+	for verb, want := range map[string]string{"status": fmt.Sprintf("ready (pid %d) for ", p.pid()), "run": alreadyRunning(p.pid())} {
 		got := runCommand(t, wrapped(withoutProc, daemon, "pidfile="+pidfile, verb))
 		require.Contains(t, got.stdout+got.stderr, want)
 	}

@@ -27,7 +27,15 @@ func requireRefused(t *testing.T, code int, text, pidfile string, args ...string
 
 func requireRunning(t *testing.T, pidfile string, pid int) {
 	t.Helper()
-	require.Equal(t, result{fmt.Sprintf("daemon: running (pid %d)\n", pid), "", 0}, callVerb(t, pidfile, "status"))
+	requireReady(t, pid, callVerb(t, pidfile, "status"))
+}
+
+// requireReady requires that this is how status answers for a daemon that is ready and has nothing else to say.
+func requireReady(t *testing.T, pid int, got result) {
+	t.Helper()
+	require.Equal(t, 0, got.code, "%s%s", got.stdout, got.stderr)
+	require.Empty(t, got.stderr)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n$`, pid), got.stdout)
 }
 
 // requireStarts starts a daemon on that PID file and stops it.
@@ -90,8 +98,8 @@ func TestA3_AStartDuringOnStopIsRefused(t *testing.T) {
 			p, pidfile := startDaemon(t, hook+"=until:"+gate)
 			p.signal(syscall.SIGTERM)
 			p.await(map[string]string{"stop": "OnStop", "exit": "OnExit"}[hook])
-			requireRefused(t, 1, alreadyRunning(p.pid()), pidfile)
-			requireRunning(t, pidfile, p.pid())
+			requireRefused(t, 1, fmt.Sprintf("daemon: already running (pid %d), stopping\n", p.pid()), pidfile)
+			require.Contains(t, callVerb(t, pidfile, "status").stdout, fmt.Sprintf("daemon: stopping (pid %d) for ", p.pid()))
 			touch(t, gate)
 			require.Equal(t, 0, p.wait())
 			requireStarts(t, pidfile)
@@ -204,13 +212,21 @@ func TestA10_ADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *t
 	other := filepath.Join(filepath.Dir(pidfile), "other")
 	require.NoError(t, os.WriteFile(other, []byte("1\n"), 0o640))
 	require.NoError(t, os.Rename(other, pidfile))
-	requireUntouched := untouched(t, pidfile)
 	for n := range 3 {
 		p.signal(syscall.SIGHUP)
 		p.await("msg=reloaded", n+1)
 	}
 	require.Equal(t, 1, p.out.count(lostWarning))
 	require.Zero(t, p.out.count("msg=stopping"), "it goes on")
+	state, err := lastState(pidfile, p.pid())
+	require.NoError(t, err)
+	require.True(t, state.PIDFileLost)
+	status := callVerb(t, pidfile, "status")
+	require.Equal(t, 1, status.code)
+	require.Contains(t, status.stdout, fmt.Sprintf("\n  pid %d, which may still run, has seen its PID file deleted or replaced", p.pid()))
+
+	require.NoError(t, os.Remove(statePath(pidfile)))
+	requireUntouched := untouched(t, pidfile)
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.wait())
 	require.Equal(t, 1, p.out.count(lostWarning))
@@ -423,7 +439,7 @@ func TestB18_ARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
 	requireRunning(t, pidfile, p.pid())
 	status := command(daemon, "pidfile="+filepath.Base(pidfile), "status")
 	status.Dir = filepath.Dir(pidfile)
-	require.Equal(t, result{fmt.Sprintf("daemon: running (pid %d)\n", p.pid()), "", 0}, runCommand(t, status))
+	requireReady(t, p.pid(), runCommand(t, status))
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.wait())
 	requireNothingLeft(t, pidfile)
@@ -593,7 +609,7 @@ func TestB13_APIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	var said lines
 	log := slog.New(slog.NewTextHandler(&said, nil))
 	pidfile := pidPath(t)
-	lock, err := lockPIDFile(pidfile, 0o644, log)
+	lock, err := takePIDFile(pidfile, log)
 	require.NoError(t, err)
 	require.NoError(t, lock.file.Close())
 	lock.release()
@@ -610,41 +626,43 @@ func TestALogThatHangsKeepsNobodyFromTheLock(t *testing.T) {
 		hangs <- struct{}{}
 		<-goOn
 	}))
-	for name, c := range map[string]struct{ break_, hang func(l *pidLock) }{
-		"check": {
-			func(l *pidLock) { os.Remove(l.path) },
-			(*pidLock).check,
-		},
-		"release": {
-			func(l *pidLock) { l.path += "/below" }, // cannot be removed
-			(*pidLock).release,
-		},
-	} {
-		lock, err := lockPIDFile(pidPath(t), 0o644, log)
-		require.NoError(t, err)
-		c.break_(lock)
-		over := make(chan struct{})
-		go func() {
-			c.hang(lock)
-			close(over)
-		}()
-		<-hangs
-		released := make(chan struct{})
-		go func() {
-			lock.release()
-			close(released)
-		}()
-		eventually(t, func() bool {
-			select {
-			case <-released:
-				return true
-			default:
-				return false
-			}
-		}, "a release while %s hangs", name)
-		goOn <- struct{}{}
-		<-over
+	lock, err := takePIDFile(pidPath(t), log)
+	require.NoError(t, err)
+	lock.path += "/below" // cannot be removed
+	over := make(chan struct{})
+	go func() {
+		lock.release()
+		close(over)
+	}()
+	<-hangs
+	released := make(chan struct{})
+	go func() {
+		lock.release()
+		close(released)
+	}()
+	eventually(t, func() bool {
+		select {
+		case <-released:
+			return true
+		default:
+			return false
+		}
+	}, "a release while another one hangs")
+	goOn <- struct{}{}
+	<-over
+}
+
+// takePIDFile is how a daemon takes its PID file, without the state file.
+func takePIDFile(path string, log *slog.Logger) (*pidLock, error) {
+	lock, err := lockPIDFile(path, 0o644, log)
+	if err != nil {
+		return nil, err
 	}
+	if err := lock.sign(); err != nil {
+		lock.release()
+		return nil, err
+	}
+	return lock, nil
 }
 
 type handlerFunc func()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"example.com/lifecycle/internal/monotonic"
 )
 
 // ErrReload says that a reload failed. What failed is a [*HookError] beside it.
@@ -38,11 +40,21 @@ func (e *reloadError) Error() string {
 
 func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 
-// reload asks every OnCheck, then tells every OnReload, and stops at the first error.
+// reload asks every OnCheck, then tells every OnReload, and stops at the first error. The verdict is known outside before the log
+// has it, for a log may block.
 func (l *life) reload() {
-	begun := time.Now()
+	awaiting := l.takeAwaiting()
+	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
-	took := time.Since(begun).Round(time.Microsecond)
+	verdict := newVerdict(began, time.Since(begun), err)
+	l.enter(Reloading, Ready)
+	l.tell(func(s *Status) {
+		s.Reloads++
+		s.LastReload = verdict
+	})
+	tellAll(awaiting, err)
+
+	took := verdict.Took.Round(time.Microsecond)
 	var failed *reloadError
 	switch {
 	case err == nil:
@@ -115,4 +127,11 @@ func (i interruptible) patience() time.Duration {
 		return grace(i.stopTimeout)
 	}
 	return grace(i.reloadTimeout)
+}
+
+// reopen has nothing to do yet: the log of a program in the foreground is where its stderr is.
+func (l *life) reopen() {
+	verdict := newVerdict(monotonic.Now(), 0, nil)
+	l.tell(func(s *Status) { s.LastReopen = verdict })
+	l.log.Info("nothing to reopen: the log is where stderr is")
 }

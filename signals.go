@@ -17,7 +17,7 @@ type event int
 
 const (
 	stopSignal   event = iota // TERM or INT
-	hangup                    // HUP
+	hangup                    // HUP, or Life.Reload
 	terminalGone              // HUP, and the controlling terminal has hung up
 	reopenSignal              // USR1
 	ownSignal                 // a signal that OnSignal was given for
@@ -181,8 +181,13 @@ func (l *life) onSignal(sig os.Signal, hungUp func() bool) {
 	}
 }
 
+// signalHook is the place of what OnSignal was given for sig, -1 if there is none.
+func (l *life) signalHook(sig os.Signal) int {
+	return slices.IndexFunc(l.signals, func(h signalHook) bool { return h.signal == sig })
+}
+
 func (l *life) callSignalHook(sig os.Signal) {
-	at := slices.IndexFunc(l.signals, func(h signalHook) bool { return h.signal == sig })
+	at := l.signalHook(sig)
 	i := l.interruptible(context.DeadlineExceeded)
 	defer i.cancel()
 	if err := i.do(l.name, "OnSignal("+sig.String()+")", l.signals[at].f); err != nil {

@@ -26,7 +26,7 @@ func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
 				require.Equal(t, "c", h.Component)
 				require.Equal(t, "OnStart", h.Hook)
 				require.Equal(t, []string{"OnStart a", "OnStart b", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.all())
-				require.False(t, v.ready)
+				require.False(t, v.wasReady())
 			})
 		})
 	}
@@ -147,7 +147,7 @@ func TestA4_AStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 					want = []string{"OnStart a", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}
 				}
 				require.Equal(t, want, trace.all())
-				require.False(t, v.ready)
+				require.False(t, v.wasReady())
 			})
 		})
 	}
@@ -230,7 +230,7 @@ func TestAStopDuringReadyWhenIsClean(t *testing.T) {
 			return errors.New("not ready")
 		}))
 		require.NoError(t, v.stopped())
-		require.False(t, v.ready)
+		require.False(t, v.wasReady())
 		require.Equal(t, 1, trace.count("OnExit a"))
 	})
 }
@@ -241,7 +241,7 @@ func TestReadyWhenThatIsSatisfiedTooLateFailsTheStart(t *testing.T) {
 		err := v.end()
 		require.ErrorIs(t, err, ErrStartTimeout)
 		require.EqualError(t, err, "lifecycle: ReadyWhen of app: not ready after 8s")
-		require.False(t, v.ready)
+		require.False(t, v.wasReady())
 	})
 }
 

@@ -57,7 +57,9 @@ func (l *life) stop(failure error) error {
 		failure = nil
 	}
 	l.on(stopRequest, failure, nil)
+	l.publish()
 	l.sayStopping()
+	tellAll(l.takeAwaiting(), errStopsInstead)
 	<-l.ctx.Done()
 
 	b := l.budget()
@@ -71,8 +73,8 @@ func (l *life) stop(failure error) error {
 	}
 	hooks = slices.DeleteFunc(hooks, l.clean)
 
-	l.lock.check()
-	l.lock.release()
+	l.checkPIDFile()
+	l.leave()
 	l.enter(Stopping, Exited)
 	l.log.Info("stopped", "took", time.Since(l.askedAt).Round(time.Microsecond))
 	return joinErrors(append(append(bodies, failure), hooks...)...)
@@ -98,7 +100,7 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	if end.After(b.end) {
 		limit.limit = time.Until(end).Round(time.Millisecond)
 	}
-	ctx, cancel := context.WithDeadlineCause(context.WithoutCancel(l.base), end, limit)
+	ctx, cancel := context.WithDeadlineCause(l.values, end, limit)
 	defer cancel()
 	return l.do(call{component, hook, f, ctx, b.moment, limit})
 }
@@ -110,8 +112,14 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 	for _, body := range l.bodies {
 		select {
 		case <-body.done:
-		case <-limit.C:
-			limit.Reset(0) // for those behind it
+		default:
+			doneWaiting := l.doing(body.hook + " of " + body.component)
+			select {
+			case <-body.done:
+			case <-limit.C:
+				limit.Reset(0) // for those behind it
+			}
+			doneWaiting()
 		}
 		select {
 		case <-body.done:

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/terminal"
 )
 
@@ -26,9 +28,10 @@ import (
 //	run       lives in the foreground, as Run; 0, 1 or what the error carries, see ExitCode
 //	stop      sends TERM and waits until the daemon is gone, sends KILL when it has not ended 2 s after what StopTimeout
 //	          and the grace behind it allow; 0, 7 if none is running (0 with --oknodo), 4 if that is not permitted, 1 for any other failure
-//	reload    sends HUP; 0, 7, 4, 1
+//	reload    sends HUP and waits for the verdict, ReloadTimeout at most; 0, 1 if it was rejected or there is none, 3 if there is nothing to reload, 7, 4
 //	check     runs every OnCheck in this process; 0, 6 if one fails
-//	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown
+//	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown; with --json as a JSON object; with --ready 0 if it is
+//	          ready and 150 if not, for probes
 //
 // These are the codes of the LSB for init scripts. No verb, an unknown one or a word too many prints the usage and returns 2. start,
 // restart, reopen, try-restart and force-reload are not there yet and return 3.
@@ -53,17 +56,19 @@ type program struct {
 
 type verb struct {
 	name, does string
-	oknodo     bool // takes --oknodo
-	do         func(p program, oknodo bool) (exitCode int)
+	flags      []string // that may stand behind it
+	do         func(p program, given flags) (exitCode int)
 }
+
+type flags map[string]bool
 
 func verbs() []verb {
 	return []verb{
-		{"run", "live in the foreground until TERM or INT", false, program.runVerb},
-		{"stop", "stop the running one and wait until it is gone", true, program.stopVerb},
-		{"reload", "tell the running one to reload its configuration", false, program.reloadVerb},
-		{"check", "say whether the configuration is good", false, program.checkVerb},
-		{"status", "say whether one is running", false, program.statusVerb},
+		{"run", "live in the foreground until TERM or INT", nil, program.runVerb},
+		{"stop", "stop the running one and wait until it is gone", []string{"--oknodo"}, program.stopVerb},
+		{"reload", "tell the running one to reload its configuration", nil, program.reloadVerb},
+		{"check", "say whether the configuration is good", nil, program.checkVerb},
+		{"status", "say whether one is running, and what it does", []string{"--json", "--ready"}, program.statusVerb},
 	}
 }
 
@@ -79,18 +84,18 @@ func (p program) main(args []string) (exitCode int) {
 		if v.name != name {
 			continue
 		}
-		oknodo := false
+		given := flags{}
 		for _, arg := range rest {
 			switch {
-			case v.oknodo && arg == "--oknodo":
-				oknodo = true
+			case slices.Contains(v.flags, arg):
+				given[arg] = true
 			case strings.HasPrefix(arg, "-"):
 				return p.usage("unexpected argument %s: flags go before the verb", arg)
 			default:
 				return p.usage("unexpected argument %s", arg)
 			}
 		}
-		return v.do(p, oknodo)
+		return v.do(p, given)
 	}
 	if slices.Contains(comingVerbs, name) {
 		p.say("%s is not there yet", name)
@@ -105,7 +110,10 @@ func (p program) usage(format string, args ...any) (exitCode int) {
 	for _, v := range verbs() {
 		fmt.Fprintf(p.stderr, "  %-8s %s\n", v.name, v.does)
 	}
-	fmt.Fprintln(p.stderr, "  stop --oknodo: none running is fine")
+	fmt.Fprint(p.stderr, `  stop --oknodo    none running is fine
+  status --json    the same for programs
+  status --ready   exit 150 unless it is ready
+`)
 	return 2
 }
 
@@ -113,7 +121,7 @@ func (p program) say(format string, args ...any) {
 	fmt.Fprintf(p.stderr, "%s: %s\n", p.name, fmt.Sprintf(format, args...))
 }
 
-func (p program) runVerb(bool) (exitCode int) {
+func (p program) runVerb(flags) (exitCode int) {
 	p.onStopping = func(reason error) {
 		var by *StopSignalError
 		if errors.As(reason, &by) && by.Signal == syscall.SIGINT && terminal.Is(os.Stderr) {
@@ -134,12 +142,12 @@ func (p program) sayErrors(err error) {
 	case errors.As(err, &running) && running.PID == 0:
 		p.say("already running (pid not known here)")
 	case errors.As(err, &running):
-		p.say("already running (pid %d)", running.PID)
+		p.say("already running (pid %d)%s", running.PID, p.notReady(running))
 	case errors.As(err, &several):
 		for _, err := range several.errs {
 			p.sayErrors(err)
 		}
-	case !p.ready:
+	case !p.wasReady():
 		p.say("start failed: %s", p.text(err))
 	default:
 		p.say("%s", p.text(err))
@@ -161,10 +169,10 @@ func (p program) text(err error) string {
 	return plain(err)
 }
 
-func (p program) stopVerb(oknodo bool) (exitCode int) {
+func (p program) stopVerb(given flags) (exitCode int) {
 	daemon, err := Find(p.pidFile)
 	if err != nil {
-		if errors.Is(err, ErrNotRunning) && oknodo {
+		if errors.Is(err, ErrNotRunning) && given["--oknodo"] {
 			p.sayNotRunning()
 			return 0
 		}
@@ -172,44 +180,101 @@ func (p program) stopVerb(oknodo bool) (exitCode int) {
 	}
 	defer daemon.Close()
 	begun := time.Now()
-	allowed := p.stopTimeout + grace(p.stopTimeout) + 2*time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), allowed)
-	defer cancel()
-	err = daemon.Stop(ctx)
-	switch {
+	ctx, overdue := context.WithCancelCause(context.Background())
+	defer overdue(nil)
+	go p.watchStop(ctx, daemon, overdue)
+	switch err := daemon.Stop(ctx); {
 	case err == nil:
 		p.say("stopped (pid %d, %s)", daemon.PID, tookText(time.Since(begun)))
 		return 0
-	case !errors.Is(err, context.DeadlineExceeded):
+	case !errors.Is(err, errOverdue):
 		return p.fail("stop", err)
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Second)
+	what := ""
+	if s, err := daemon.Status(); err == nil {
+		what = cmp.Or(printable(s.Doing), "it") + " "
+	}
+	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	switch err := daemon.Kill(ctx); {
+	switch err := daemon.Kill(limited); {
 	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
 		return 1
 	case err != nil:
 		return p.fail("stop", err)
 	}
-	p.say("killed (pid %d): still running after %s", daemon.PID, tookText(allowed))
+	p.say("killed (pid %d): %sstill running after %s", daemon.PID, what, tookText(time.Since(begun)))
 	return 0
 }
 
-func (p program) reloadVerb(bool) (exitCode int) {
-	daemon, err := Find(p.pidFile)
-	if err == nil {
-		defer daemon.Close()
-		err = daemon.Signal(syscall.SIGHUP)
+// errOverdue says that a stop takes longer than it may.
+var errOverdue = errors.New("the stop is overdue")
+
+// stopMargin is how long it is waited for a daemon beyond the time by which it wants to have stopped.
+const stopMargin = 2 * time.Second
+
+// watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
+func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
+	deadline := monotonic.Now() + p.stopTimeout + grace(p.stopTimeout)
+	for {
+		if s, err := daemon.Status(); err == nil && s.Phase == Stopping {
+			deadline = s.StopBy
+		}
+		left := deadline + stopMargin - monotonic.Now()
+		if left <= 0 {
+			overdue(errOverdue)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(min(left, 50*time.Millisecond)):
+		}
 	}
+}
+
+func (p program) reloadVerb(flags) (exitCode int) {
+	if !slices.ContainsFunc(p.hooks, func(h Hooks) bool { return h.OnReload != nil }) {
+		p.say("nothing to reload: no component has an OnReload")
+		return 3
+	}
+	daemon, err := Find(p.pidFile)
 	if err != nil {
 		return p.fail("reload", err)
 	}
-	p.say("sent HUP to pid %d; its log tells what became of it", daemon.PID)
-	return 0
+	defer daemon.Close()
+	begun := time.Now()
+	// The moment is for the verdict on a hook that returned at the end of its time.
+	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout+500*time.Millisecond)
+	defer cancel()
+	err = daemon.Reload(ctx)
+	var failed *reloadError
+	var waited *waitError
+	switch {
+	case err == nil:
+		p.say("reloaded (%s)", tookText(time.Since(begun)))
+		return 0
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &waited):
+		doing := ""
+		if waited.doing != "" {
+			doing = ", " + printable(waited.doing) + " still running"
+		}
+		p.say("reload: no verdict after %s%s; see `%s status`", limitText(p.reloadTimeout), doing, p.name)
+	case errors.As(err, &waited) && errors.Is(err, ErrNotRunning):
+		p.say("reload: no verdict: pid %d ended before there was one", daemon.PID)
+	case errors.As(err, &waited):
+		p.say("reload: no verdict: %s", printable(p.text(waited.cause)))
+	case errors.As(err, &failed) && len(failed.applied) > 0:
+		p.say("reload failed half-way: %s; new already: %s", printable(p.text(failed.cause)), printable(strings.Join(failed.applied, ", ")))
+	case errors.As(err, &failed):
+		p.say("reload rejected, old configuration kept: %s", printable(p.text(failed.cause)))
+	default:
+		return p.fail("reload", err)
+	}
+	return 1
 }
 
-func (p program) checkVerb(bool) (exitCode int) {
+func (p program) checkVerb(flags) (exitCode int) {
 	i := p.interruptible(ErrReload)
 	defer i.cancel()
 	for _, h := range p.hooks {
@@ -220,27 +285,6 @@ func (p program) checkVerb(bool) (exitCode int) {
 	}
 	p.say("check passed")
 	return 0
-}
-
-func (p program) statusVerb(bool) (exitCode int) {
-	daemon, err := Find(p.pidFile)
-	var gone *NotRunningError
-	var text string
-	switch {
-	case err == nil:
-		defer daemon.Close()
-		text = fmt.Sprintf("running (pid %d)", daemon.PID)
-	case errors.Is(err, errElsewhere):
-		text = "running (in another PID namespace)"
-	case errors.As(err, &gone) && gone.Stale:
-		text, exitCode = fmt.Sprintf("dead: pid %d left %s", gone.PID, p.pidFile), 1
-	case errors.As(err, &gone):
-		text, exitCode = fmt.Sprintf("not running (nobody holds %s)", p.pidFile), 3
-	default:
-		text, exitCode = "unknown: "+p.text(err), 4
-	}
-	fmt.Fprintf(p.stdout, "%s: %s\n", p.name, text)
-	return exitCode
 }
 
 // fail says why a verb failed, and returns the exit code that the LSB has for that.
@@ -257,14 +301,3 @@ func (p program) fail(verb string, err error) (exitCode int) {
 }
 
 func (p program) sayNotRunning() { p.say("not running (nobody holds %s)", p.pidFile) }
-
-// tookText is a duration for people: 38 ms, 1.2 s, 3m12s.
-func tookText(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	}
-	return d.Round(time.Second).String()
-}

@@ -38,7 +38,7 @@ var steps = []struct {
 	{"Edit the configuration, have it checked, and let the running echod take it.", reload},
 	{"A mistake is refused with file, line and field. The old configuration stays, whole.", reloadMistake},
 	{"So is what cannot change while it runs. The file is good as such: check, which asks no daemon, passes it.", reloadAddress},
-	{"Is it running? The answer comes from the lock on the PID file, not from the number in it.", status},
+	{"Is it running? That comes from the lock on the PID file, not from the number in it. What is it doing? That it says itself.", status},
 	{"kill -9 lets no program clean up: the PID file stays, but the lock does not.", kill},
 	{"So the next one takes the stale file over.", runAgain},
 	{"Stop it with a request in hand: no new ones any more, but this one gets its answer.", stop},
@@ -69,7 +69,7 @@ func runTwice(sh *shell) error {
 func reload(sh *shell) error {
 	sh.edit("echod.json", "hello", "bonjour")
 	sh.echod("check", 0, "echod: check passed\n")
-	sh.echod("reload", 0, "echod: ")
+	sh.echod("reload", 0, "echod: reloaded (")
 	sh.log("msg=reloaded")
 	sh.get("/", "bonjour\n")
 	return nil
@@ -79,7 +79,7 @@ func reloadMistake(sh *shell) error {
 	const mistake = `config: echod.json:4: field "level": "loud" is not one of debug, info, warn, error`
 	sh.edit("echod.json", "bonjour", "salve", "info", "loud")
 	sh.echod("check", 6, "echod: check failed: "+mistake+"\n")
-	sh.echod("reload", 0, "echod: ")
+	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
 	sh.log(`msg="reload rejected`, mistake)
 	sh.get("/", "bonjour\n")
 	return nil
@@ -88,15 +88,17 @@ func reloadMistake(sh *shell) error {
 func reloadAddress(sh *shell) error {
 	sh.edit("echod.json", "loud", "info", "1:0", "1:8080")
 	sh.echod("check", 0, "echod: check passed\n")
-	sh.echod("reload", 0, "echod: ")
-	sh.log(`msg="reload rejected`, `config: echod.json:2: field "listen": `+
-		`cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`)
+	const mistake = `config: echod.json:2: field "listen": cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`
+	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
+	sh.log(`msg="reload rejected`, mistake)
 	sh.get("/", "bonjour\n")
 	return nil
 }
 
 func status(sh *shell) error {
-	sh.echod("status", 0, fmt.Sprintf("echod: running (pid %d)\n", sh.pid()))
+	sh.echod("status", 0, fmt.Sprintf("echod: ready (pid %d) for ", sh.pid()))
+	sh.echod("status --ready", 0, "echod: ready")
+	sh.echod("status --json", 0, "{\n")
 	return nil
 }
 

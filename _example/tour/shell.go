@@ -147,10 +147,10 @@ func (sh *shell) ended(code int) error {
 	return nil
 }
 
-// command prints and prepares `echod -pidfile echod.pid VERB`.
+// command prints and prepares `echod -pidfile echod.pid VERB`; the verb may have flags.
 func (sh *shell) command(ctx context.Context, verb, suffix string) *exec.Cmd {
 	sh.prompt("echod -pidfile echod.pid %s", strings.TrimSpace(verb+" "+suffix))
-	cmd := exec.CommandContext(ctx, sh.path("echod"), "-pidfile", "echod.pid", verb)
+	cmd := exec.CommandContext(ctx, sh.path("echod"), append([]string{"-pidfile", "echod.pid"}, strings.Fields(verb)...)...)
 	cmd.Dir = sh.dir
 	return cmd
 }

@@ -1,0 +1,7 @@
+//go:build !unix || aix
+
+package monotonic
+
+import "time"
+
+func now() time.Duration { return wall() }

@@ -1,0 +1,267 @@
+package lifecycle
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// Status is what a daemon says that it is doing: it keeps it in a file beside its PID file, the .pid of which is replaced by .state,
+// for as long as it lives. What the file says is no proof that the daemon lives; the lock on the PID file is.
+//
+// The file is one JSON object with the fields below and a checksum, padded with spaces to 4096 bytes and rewritten in place
+// at each change; texts are cut to fit. A field that does not apply is left out. Fields may be added without a new Format.
+type Status struct {
+	Format  int    `json:"format"`            // of this record: 1
+	Name    string `json:"name"`              // of the program
+	Version string `json:"version,omitempty"` // of the program, see [Version]
+	PID     int    `json:"pid"`               // of the daemon, as it sees itself
+
+	Phase   Phase     `json:"phase"`           // as text: "starting", "ready", "reloading", "stopping"
+	Since   time.Time `json:"since"`           // when it came into this phase; a reload does not make it ready anew
+	Started time.Time `json:"started"`         // when the life began
+	Ready   time.Time `json:"ready,omitzero"`  // when it became ready
+	Doing   string    `json:"doing,omitempty"` // the hook that runs, or the body that is waited for: "OnStop of http"
+	Text    string    `json:"text,omitempty"`  // what the program says, see [Life.SetStatus]
+
+	Reloads    int      `json:"reloads"`               // that were tried
+	LastReload *Verdict `json:"last_reload,omitempty"` // nil: there was none
+	LastReopen *Verdict `json:"last_reopen,omitempty"`
+
+	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"` // when a stop that is under way ends at the latest, CLOCK_MONOTONIC
+	PIDFileLost bool          `json:"pid_file_lost,omitempty"`        // it has seen that its PID file was deleted or replaced
+}
+
+// Verdict is what became of a reload, or of reopening the log.
+type Verdict struct {
+	At        time.Time     `json:"at"`                 // when it was known
+	Began     time.Duration `json:"began_monotonic_ns"` // when it began, CLOCK_MONOTONIC
+	Took      time.Duration `json:"took_ns"`
+	Component string        `json:"component,omitempty"` // which failed
+	Hook      string        `json:"hook,omitempty"`      // of it
+	Error     string        `json:"error,omitempty"`     // "" if nothing failed
+	TimedOut  bool          `json:"timed_out,omitempty"` // the hook overran its time
+	Applied   []string      `json:"applied,omitempty"`   // the components that had taken over the new configuration before it failed
+}
+
+// newVerdict is the verdict of what began then, has taken so long and ended with err.
+func newVerdict(began, took time.Duration, err error) *Verdict {
+	v := &Verdict{At: time.Now(), Began: began, Took: took}
+	if err == nil {
+		return v
+	}
+	var late *overrun
+	v.TimedOut = errors.As(err, &late)
+	if failed, ok := err.(*reloadError); ok {
+		err, v.Applied = failed.cause, failed.applied
+	}
+	if h, ok := err.(*HookError); ok {
+		v.Component, v.Hook, err = h.Component, h.Hook, h.Err
+	}
+	v.Error = cmp.Or(plain(err), "an error without a text")
+	return v
+}
+
+// Err is nil if nothing failed, else a [*HookError] where a hook failed, with the text of its error.
+func (v *Verdict) Err() error {
+	if v.Error == "" {
+		return nil
+	}
+	var err error = toldError(v.Error)
+	if v.TimedOut {
+		err = &overrun{is: ErrReload, told: v.Error}
+	}
+	if v.Hook != "" {
+		err = &HookError{v.Component, v.Hook, err}
+	}
+	return err
+}
+
+// toldError is an error of another process, of which we know the text.
+type toldError string
+
+func (e toldError) Error() string { return string(e) }
+
+// statePath is the path of the state file that goes with a PID file.
+func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
+
+// stateFile is the state file of this process. A nil stateFile is that of a life that has none.
+type stateFile struct {
+	path string
+	file *os.File
+	log  *slog.Logger
+
+	mu      sync.Mutex // may be held for long, for a disk may hang
+	turn    int        // of the record in the file
+	removed bool
+	failed  bool
+}
+
+// createState makes the state file. It is called, like all that changes the file, by who holds the lock on the PID file. What a daemon
+// that died has left is replaced and not written to: a daemon whose PID file was deleted may still write to that.
+func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, error) {
+	if err := removeStaleState(path); err != nil {
+		return nil, err
+	}
+	f, created, err := safefile.Create(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	if !created {
+		err = safefile.Unsafe("somebody else makes it at the same time")
+	} else {
+		err = f.Chmod(mode) // whatever the umask
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &stateFile{path: path, file: f, log: log}, nil
+}
+
+// removeStaleState removes what a daemon that died has left, and nothing else: the file may be somebody's data.
+func removeStaleState(path string) error {
+	f, err := safefile.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := guardFile(f); err != nil {
+		return err
+	}
+	record, err := readRecord(f)
+	if err != nil {
+		return err
+	}
+	ours := len(record) == 0 || len(record) == recordSize &&
+		(bytes.HasPrefix(record, []byte(`{"format":`)) || len(bytes.Trim(record, "\x00")) == 0)
+	if !ours {
+		return safefile.Unsafe("it is no state file of a daemon")
+	}
+	return os.Remove(path)
+}
+
+// readRecord reads no more than tells whether the file is a record.
+func readRecord(f *os.File) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(f, 0, recordSize+1))
+}
+
+// write writes a record, unless a later turn has been written already. A write that fails is said once and does no harm.
+func (s *stateFile) write(now Status, turn int) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.removed || turn <= s.turn {
+		return
+	}
+	s.turn = turn
+	record, err := now.encode()
+	if err == nil {
+		err = safefile.WriteOnce(s.file, record)
+	}
+	if err != nil && !s.failed {
+		s.log.Warn("cannot write the state file: status and reload will know less", "err", err)
+	}
+	s.failed = err != nil
+}
+
+// remove removes the state file, unless its path names another by now. It may be called again.
+func (s *stateFile) remove() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.removed {
+		return
+	}
+	s.removed = true
+	defer s.file.Close()
+	same, err := safefile.Same(s.file, s.path)
+	if same {
+		err = os.Remove(s.path)
+	}
+	if err != nil {
+		s.log.Warn("cannot remove the state file, emptied it", "err", errors.Join(err, s.file.Truncate(0)))
+	}
+}
+
+// readState reads the state file of the daemon whose PID file says that number. It tries again for a moment while what it reads is half written or
+// of the daemon before.
+func readState(pidFile string, number func() (int, error)) (Status, error) {
+	path := statePath(pidFile)
+	for deadline := time.Now().Add(patienceForState); ; time.Sleep(time.Millisecond) {
+		pid, err := number()
+		if err != nil {
+			return Status{}, err
+		}
+		s, err := readStateOnce(path)
+		if err == nil && s.PID != pid {
+			err = fmt.Errorf("it is of pid %d, not of pid %d", s.PID, pid)
+		}
+		// A start makes a new file, so for an instant there is none.
+		again := err != nil && !errors.Is(err, safefile.ErrUnsafe) && !errors.Is(err, fs.ErrPermission)
+		if err != nil {
+			s = Status{}
+		}
+		if !again || time.Now().After(deadline) {
+			return s, stateFileError(path, err)
+		}
+	}
+}
+
+// patienceForState is how long a look tries again while the record is damaged. To write one takes some microseconds.
+const patienceForState = 100 * time.Millisecond
+
+func readStateOnce(path string) (Status, error) {
+	owner, err := guardLook(path)
+	if err != nil {
+		return Status{}, err
+	}
+	f, err := safefile.Open(path)
+	if err != nil {
+		return Status{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = guardMode(info)
+	}
+	if err == nil && owner >= 0 && safefile.Owner(info) != owner {
+		err = safefile.Unsafe("it was exchanged for one of user %d while it was looked at", safefile.Owner(info))
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	record, err := readRecord(f)
+	if err != nil {
+		return Status{}, err
+	}
+	return decodeRecord(record)
+}
+
+func stateFileError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Path == path { // the path is told once
+		err = fmt.Errorf("%s: %w", at.Op, at.Err)
+	}
+	return fmt.Errorf("lifecycle: state file %s: %w", path, err)
+}

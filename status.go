@@ -1,0 +1,190 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// report is the answer of the verb status. Its JSON is that of the Status with what the lock says before it.
+type report struct {
+	State   string `json:"state"`           // "running", "dead", "not running" or "unknown"
+	Error   string `json:"error,omitempty"` // why it is unknown, or cannot be said what it is doing
+	PIDFile string `json:"pid_file"`        // at which it was looked
+	*Status        // of a dead one, what it said last
+
+	line  string // for people
+	code  int    // of the LSB for init scripts
+	ready bool
+}
+
+func (p program) statusVerb(given flags) (exitCode int) {
+	r := p.look()
+	if given["--json"] {
+		text, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return p.fail("status", err)
+		}
+		fmt.Fprintf(p.stdout, "%s\n", text)
+	} else {
+		fmt.Fprintf(p.stdout, "%s: %s\n", p.name, r.line)
+		for _, line := range r.details(p) {
+			fmt.Fprintf(p.stdout, "  %s\n", line)
+		}
+	}
+	switch {
+	case given["--ready"] && r.ready:
+		return 0
+	case given["--ready"]:
+		return 150
+	}
+	return r.code
+}
+
+// look finds out what there is to say.
+func (p program) look() report {
+	r := report{State: "running", PIDFile: p.pidFile}
+	daemon, err := Find(p.pidFile)
+	if err == nil {
+		defer daemon.Close()
+		var s Status
+		if s, err = daemon.Status(); err == nil {
+			r.Status, r.ready = &s, s.Phase == Ready || s.Phase == Reloading
+			r.line = runningText(s)
+			return r
+		}
+	}
+	var gone *NotRunningError
+	switch {
+	case errors.As(err, &gone):
+		r.lookBack(gone)
+	case errors.Is(err, errElsewhere):
+		r.line = "running (in another PID namespace)"
+	case daemon != nil:
+		r.Error = p.text(err)
+		r.line = fmt.Sprintf("running (pid %d); what it is doing cannot be told: %s", daemon.PID, printable(r.Error))
+	default:
+		r.State, r.Error, r.code = "unknown", p.text(err), 4
+		r.line = "unknown: " + printable(r.Error)
+	}
+	return r
+}
+
+// lookBack finds out what is left of a daemon that does not run, or not with this PID file.
+func (r *report) lookBack(gone *NotRunningError) {
+	s, err := readStateOnce(statePath(gone.PIDFile))
+	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost) {
+		r.Status = &s
+	}
+	if !gone.Stale {
+		r.State, r.code = "not running", 3
+		r.line = fmt.Sprintf("not running (nobody holds %s)", gone.PIDFile)
+		return
+	}
+	r.State, r.code = "dead", 1
+	r.line = fmt.Sprintf("dead: pid %d left %s", gone.PID, gone.PIDFile)
+	if r.Status != nil && s.PID == gone.PID {
+		r.line += fmt.Sprintf(", was %s %s ago", s.Phase, agoText(time.Since(s.Since)))
+		if s.Doing != "" {
+			r.line += ", in " + printable(s.Doing)
+		}
+	}
+}
+
+// lastState is what a daemon that is dead said last.
+func lastState(pidFile string, number int) (Status, error) {
+	return readState(pidFile, func() (int, error) { return number, nil })
+}
+
+// runningText is the first line on a daemon that runs: ready (pid 4127, version 1.2) for 3h12m.
+func runningText(s Status) string {
+	who := fmt.Sprintf("pid %d", s.PID)
+	if s.Version != "" {
+		who += ", version " + printable(s.Version)
+	}
+	text := fmt.Sprintf("%s (%s) for %s", s.Phase, who, agoText(time.Since(s.Since)))
+	if s.Doing != "" {
+		text += ", " + printable(s.Doing) + " running"
+	}
+	return text
+}
+
+// details are the lines below the first.
+func (r report) details(p program) (lines []string) {
+	s := r.Status
+	if s == nil {
+		return nil
+	}
+	if s.Text != "" && r.State == "running" {
+		lines = append(lines, printable(s.Text))
+	}
+	if v := s.LastReload; v != nil && v.Error != "" {
+		what := "rejected"
+		if len(v.Applied) > 0 {
+			what = "failed half-way"
+		}
+		lines = append(lines, fmt.Sprintf("last reload %s %s ago: %s", what, agoText(time.Since(v.At)), printable(p.text(v.Err()))))
+	}
+	if s.PIDFileLost {
+		lines = append(lines, fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID))
+	}
+	return lines
+}
+
+// notReady says what the daemon that refuses a start is doing where that is not what one would expect of it.
+func (p program) notReady(running *AlreadyRunningError) string {
+	if running.here {
+		return ""
+	}
+	switch s, err := lastState(running.PIDFile, running.PID); {
+	case err != nil:
+	case s.Phase == Starting:
+		return ", not ready yet"
+	case s.Phase == Stopping:
+		return ", stopping"
+	}
+	return ""
+}
+
+// printable is a text that came from elsewhere, on one line and without what a terminal would take for a command.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+// tookText is a duration that somebody has waited for: 38 ms, 1.2 s, 3m12s.
+func tookText(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	}
+	return d.Round(time.Second).String()
+}
+
+// agoText is how long ago something was, no finer than people want to know: 12s, 5m, 3h12m, 4d3h. A clock that was set back makes it 0s.
+func agoText(d time.Duration) string {
+	minutes := int(d.Minutes())
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case minutes < 60:
+		return fmt.Sprintf("%dm", minutes)
+	case minutes < 24*60 && minutes%60 == 0:
+		return fmt.Sprintf("%dh", minutes/60)
+	case minutes < 24*60:
+		return fmt.Sprintf("%dh%dm", minutes/60, minutes%60)
+	}
+	return fmt.Sprintf("%dd%dh", minutes/60/24, minutes/60%24)
+}

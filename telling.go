@@ -1,0 +1,70 @@
+package lifecycle
+
+// What a life says about itself is kept in its state file, beside its PID file, for as long as it has one.
+
+// enterPIDFile takes the lock, and says what the life is doing before it says who it is: who finds the PID finds the state.
+func (l *life) enterPIDFile() error {
+	looking.Lock()
+	defer looking.Unlock()
+	lock, err := lockPIDFile(l.pidFile, l.pidFileMode, l.log)
+	if err != nil {
+		return err
+	}
+	path := statePath(l.pidFile)
+	state, err := createState(path, l.pidFileMode, l.log)
+	if err != nil {
+		l.log.Warn("no state file: status and reload will know less", "err", plain(stateFileError(path, err)))
+	}
+	l.mu.Lock() // somebody may insist already
+	l.lock, l.state = lock, state
+	l.mu.Unlock()
+	l.publish()
+	return lock.sign()
+}
+
+// leave removes what the life has put into the file system, the PID file last. It may be called again.
+func (l *life) leave() {
+	l.state.remove()
+	l.lock.release()
+}
+
+// checkPIDFile says, once, that the PID file was deleted or replaced.
+func (l *life) checkPIDFile() {
+	if l.lock.loses() {
+		l.tell(func(s *Status) { s.PIDFileLost = true })
+		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.pidFile)
+	}
+}
+
+// wasReady says whether the life has been ready.
+func (l *life) wasReady() bool { return !l.status().Ready.IsZero() }
+
+// status is what the life says about itself.
+func (l *life) status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.told
+}
+
+// tell changes what the life says about itself, and writes it to the state file.
+func (l *life) tell(change func(*Status)) {
+	l.mu.Lock()
+	change(&l.told)
+	l.turn++
+	now, turn, state := l.told, l.turn, l.state
+	l.mu.Unlock()
+	state.write(now, turn) // without l.mu, since disks may hang
+}
+
+// publish writes what the life says about itself to the state file.
+func (l *life) publish() { l.tell(func(*Status) {}) }
+
+// doing says which hook runs, or which body is waited for, and returns what ends that.
+func (l *life) doing(label string) (done func()) {
+	l.tell(func(s *Status) { s.Doing = label })
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.told.Doing = "" // what comes next publishes it
+	}
+}
