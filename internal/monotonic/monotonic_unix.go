@@ -10,7 +10,7 @@ import (
 
 func now() time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+	if err := unix.ClockGettime(clock, &ts); err != nil {
 		return wall()
 	}
 	return time.Duration(ts.Nano())

@@ -1,0 +1,3 @@
+package monotonic
+
+const clock = 3 // CLOCK_MONOTONIC in sys/time.h, which x/sys does not have
