@@ -15,10 +15,10 @@ import (
 // be told what a daemon does that runs. It tries for 100 ms to read the state file.
 func (p *Process) Status() (Status, error) {
 	var gone error
-	s, err := readState(p.pidFile, func() (number int, err error) {
+	s, err := readState(p.pidFile, func() (holder, error) {
 		h, err := p.verify()
 		gone = p.gone(err)
-		return h.number, gone
+		return h, gone
 	})
 	if gone != nil {
 		return Status{}, gone

@@ -84,7 +84,9 @@ func (l *Life) SetStatus(text string) {
 	if l.of == nil {
 		return
 	}
-	l.of.tell(func(s *Status) { s.Text = text })
+	if l.of.status().Text != text {
+		l.of.tell(func(s *Status) { s.Text = text })
+	}
 }
 
 // errStopsInstead is the verdict of a reload that a stop has kept from beginning.

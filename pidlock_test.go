@@ -218,7 +218,7 @@ func TestA10_ADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *t
 	}
 	require.Equal(t, 1, p.out.count(lostWarning))
 	require.Zero(t, p.out.count("msg=stopping"), "it goes on")
-	state, err := lastState(pidfile, p.pid())
+	state, err := lastState(pidfile)
 	require.NoError(t, err)
 	require.True(t, state.PIDFileLost)
 	status := callVerb(t, pidfile, "status")

@@ -201,24 +201,21 @@ func (s *stateFile) remove() {
 	}
 }
 
-// readState reads the state file of the daemon whose PID file says that number. It tries again for a moment while what it reads is half written or
-// of the daemon before.
-func readState(pidFile string, number func() (int, error)) (Status, error) {
+// readState reads the state file that goes with what look sees at the PID file. It tries again for a moment while what it reads is half
+// written or of the daemon before.
+func readState(pidFile string, look func() (holder, error)) (Status, error) {
 	path := statePath(pidFile)
 	for deadline := time.Now().Add(patienceForState); ; time.Sleep(time.Millisecond) {
-		pid, err := number()
+		h, err := look()
 		if err != nil {
 			return Status{}, err
 		}
-		s, err := readStateOnce(path)
-		if err == nil && s.PID != pid {
-			err = fmt.Errorf("it is of pid %d, not of pid %d", s.PID, pid)
+		s, err := readStateOnce(path, h.owner)
+		if err == nil && s.PID != h.number {
+			s, err = Status{}, fmt.Errorf("it is of pid %d, not of pid %d", s.PID, h.number)
 		}
 		// A start makes a new file, so for an instant there is none.
 		again := err != nil && !errors.Is(err, safefile.ErrUnsafe) && !errors.Is(err, fs.ErrPermission)
-		if err != nil {
-			s = Status{}
-		}
 		if !again || time.Now().After(deadline) {
 			return s, stateFileError(path, err)
 		}
@@ -228,9 +225,9 @@ func readState(pidFile string, number func() (int, error)) (Status, error) {
 // patienceForState is how long a look tries again while the record is damaged. To write one takes some microseconds.
 const patienceForState = 100 * time.Millisecond
 
-func readStateOnce(path string) (Status, error) {
-	owner, err := guardLook(path)
-	if err != nil {
+// readStateOnce reads a state file, which must belong to the owner of the PID file: nobody else speaks for the daemon.
+func readStateOnce(path string, owner int) (Status, error) {
+	if _, err := guardLook(path); err != nil {
 		return Status{}, err
 	}
 	f, err := safefile.Open(path)
@@ -242,8 +239,8 @@ func readStateOnce(path string) (Status, error) {
 	if err == nil {
 		err = guardMode(info)
 	}
-	if err == nil && owner >= 0 && safefile.Owner(info) != owner {
-		err = safefile.Unsafe("it was exchanged for one of user %d while it was looked at", safefile.Owner(info))
+	if err == nil && safefile.Owner(info) != owner {
+		err = safefile.Unsafe("it belongs to user %d, and the PID file to user %d", safefile.Owner(info), owner)
 	}
 	if err != nil {
 		return Status{}, err

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 	"unicode"
+
+	"example.com/lifecycle/internal/safefile"
 )
 
 // report is the answer of the verb status. Its JSON is that of the Status with what the lock says before it.
@@ -75,7 +78,7 @@ func (p program) look() report {
 
 // lookBack finds out what is left of a daemon that does not run, or not with this PID file.
 func (r *report) lookBack(gone *NotRunningError) {
-	s, err := readStateOnce(statePath(gone.PIDFile))
+	s, err := lastState(gone.PIDFile)
 	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost) {
 		r.Status = &s
 	}
@@ -94,9 +97,18 @@ func (r *report) lookBack(gone *NotRunningError) {
 	}
 }
 
-// lastState is what a daemon that is dead said last.
-func lastState(pidFile string, number int) (Status, error) {
-	return readState(pidFile, func() (int, error) { return number, nil })
+// lastState is what the state file says, whoever wrote it, as long as he could have written the PID file.
+func lastState(pidFile string) (Status, error) {
+	path := statePath(pidFile)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return Status{}, err
+	}
+	owner := safefile.Owner(info)
+	if named, err := os.Lstat(pidFile); err == nil {
+		owner = safefile.Owner(named)
+	}
+	return readStateOnce(path, owner)
 }
 
 // runningText is the first line on a daemon that runs: ready (pid 4127, version 1.2) for 3h12m.
@@ -139,7 +151,8 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	if running.here {
 		return ""
 	}
-	switch s, err := lastState(running.PIDFile, running.PID); {
+	look := func() (holder, error) { return lookAt(running.PIDFile) }
+	switch s, err := readState(running.PIDFile, look); {
 	case err != nil:
 	case s.Phase == Starting:
 		return ", not ready yet"

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,7 +191,7 @@ func (p program) stopVerb(given flags) (exitCode int) {
 	}
 	what := ""
 	if s, err := daemon.Status(); err == nil {
-		what = cmp.Or(printable(s.Doing), "it") + " "
+		what = strings.TrimPrefix(printable(s.Doing)+" ", " ")
 	}
 	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -215,10 +214,11 @@ const stopMargin = 2 * time.Second
 
 // watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
-	deadline := monotonic.Now() + p.stopTimeout + grace(p.stopTimeout)
+	begun := monotonic.Now()
+	deadline := begun + p.stopTimeout + grace(p.stopTimeout)
 	for {
 		if s, err := daemon.Status(); err == nil && s.Phase == Stopping {
-			deadline = s.StopBy
+			deadline = max(s.StopBy, begun)
 		}
 		left := deadline + stopMargin - monotonic.Now()
 		if left <= 0 {
