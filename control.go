@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -132,6 +133,18 @@ func (p *Process) verify() (holder, error) {
 	}
 	if err == nil && h.guessed {
 		err = p.verifyGuess()
+	}
+	return h, err
+}
+
+// verifyAlive is verify, and asks the process itself too: a daemon that came after it can have its PID and its PID file.
+func (p *Process) verifyAlive() (holder, error) {
+	h, err := p.verify()
+	if err == nil {
+		err = p.pin.Signal(syscall.Signal(0))
+		if errors.Is(err, fs.ErrPermission) { // it is there
+			err = nil
+		}
 	}
 	return h, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,13 +21,18 @@ func Embedded() Option {
 	return option(func(c *config) { c.embedded = true })
 }
 
-// needsProcess notes an option that means nothing in an embedded life.
-func (c *config) needsProcess(option string) { c.processOptions = append(c.processOptions, option) }
+// needsProcess notes an option that means nothing in an embedded life, unless that is what it says.
+func (c *config) needsProcess(option string, really bool) {
+	c.processOptions = slices.DeleteFunc(c.processOptions, func(other string) bool { return other == option })
+	if really {
+		c.processOptions = append(c.processOptions, option)
+	}
+}
 
 // completeEmbedded takes from an embedded life what only a process has.
 func (c *config) completeEmbedded() {
 	c.pidFile = ""
-	if len(c.processOptions) > 0 {
+	if len(c.processOptions) > 0 && len(c.wrong) == 0 {
 		c.logger.Info("an embedded life ignores options that need a process", "options", strings.Join(c.processOptions, ", "))
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (p *Process) Status() (Status, error) {
 	var gone error
 	s, err := readState(p.pidFile, func() (holder, error) {
-		h, err := p.verify()
+		h, err := p.verifyAlive()
 		gone = p.gone(err)
 		return h, gone
 	})

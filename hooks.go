@@ -10,12 +10,12 @@ import (
 // Hooks are called one after the other and never beside each other, unless one was abandoned because it overran its time.
 //
 // OnStop asks, OnExit frees: OnStop runs while the bodies may still be at work, OnExit after each of them has returned. So
-// what a body uses is closed in OnExit. The two run exactly once for each component that was started, whatever ended the life.
+// what a body uses is closed in OnExit. The two run exactly once for each component that was started, whatever asked for the stop.
 type Hooks struct {
 	// Name names the component in logs and errors. By default, "component" and its number.
 	Name string
 
-	// OnCheck says whether the new configuration is good, and changes nothing. It runs before every reload and restart and
+	// OnCheck says whether the new configuration is good, and changes nothing. It runs before every reload and
 	// in the verb check, where nothing has been started. It shares ReloadTimeout with OnReload.
 	OnCheck func(ctx context.Context) error
 
@@ -95,7 +95,7 @@ func looseHook(name string, f func(context.Context) error, field func(*Hooks) *f
 // hook overran its time, [ErrStartTimeout], [ErrStopTimeout] or [ErrReload].
 type HookError struct {
 	Component string
-	Hook      string // OnStart, OnStop, …, Run for a body, ReadyWhen
+	Hook      string // OnStart, OnCheck, OnReload, OnStop, OnExit, Run for a body, ReadyWhen
 	Err       error
 }
 

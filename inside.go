@@ -75,6 +75,11 @@ func (l *Life) Reload(ctx context.Context) error {
 	case err := <-verdict:
 		return err
 	case <-ctx.Done():
+		select {
+		case err := <-verdict: // both were there to choose from
+			return err
+		default:
+		}
 		return fmt.Errorf("lifecycle: waiting for the verdict of a reload: %w", context.Cause(ctx))
 	}
 }

@@ -40,11 +40,11 @@ type life struct {
 	saidStopping bool
 
 	mu        sync.Mutex
-	told      Status      // what it says about itself, its phase first of all
-	turn      int         // of what is written to the state file
-	askedAt   time.Time   // when the stop was asked for
-	workEnds  *time.Timer // ends inHand
-	signalled time.Time   // when the first stop signal came
+	told      Status        // what it says about itself, its phase first of all
+	turn      int           // of what is written to the state file
+	askedAt   time.Time     // when the stop was asked for
+	timers    []*time.Timer // of a stop
+	signalled time.Time     // when the first stop signal came
 	pending   []job
 	awaiting  []chan<- error // they wait for the verdict of the next reload
 	alive     int            // bodies that have not returned
@@ -106,8 +106,8 @@ func (l *life) run() error {
 func (l *life) endAllWork() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.workEnds != nil {
-		l.workEnds.Stop()
+	for _, timer := range l.timers {
+		timer.Stop()
 	}
 	l.endWork(context.Canceled)
 }
@@ -148,12 +148,13 @@ func (l *life) beginStop(why error) {
 	l.told.Phase, l.told.Since = Stopping, l.askedAt
 	l.told.StopBy = monotonic.Now() + l.stopTimeout + grace(l.stopTimeout)
 	l.ask(why)
-	l.workEnds = time.AfterFunc(l.stopTimeout, func() { l.endWork(&overrun{limit: l.stopTimeout, is: ErrStopTimeout}) })
+	late := &overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)}
+	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, func() { l.endWork(late) }))
 	if l.state != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}
 	if wasReady && l.stopDelay > 0 && l.alive > 0 {
-		time.AfterFunc(l.stopDelay, func() { l.cancel(why) })
+		l.timers = append(l.timers, time.AfterFunc(l.stopDelay, func() { l.cancel(why) }))
 		return
 	}
 	l.cancel(why)

@@ -9,14 +9,14 @@
 //	}
 //
 // [Run] lives the life of one process; [Main] puts the verbs run, stop, reload, check and status in front of it; [Find] sees it from
-// outside. What they promise:
+// outside and [From] from inside; package lifecycletest runs it in a test. What they promise:
 //
 //  1. One instance. While a daemon lives, every other start with the same PID file is refused with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
 //  2. Order. Components start in the order given and stop in reverse; their hooks never run beside each other. OnStop asks and
-//     OnExit frees, and both run exactly once for every component that was started, whatever ended the life.
+//     OnExit frees, and both run exactly once for every component that was started, whatever asked for the stop.
 //  3. A failed start leaves nothing: what was started is stopped and the PID file is gone.
-//  4. A reload that fails keeps the old configuration of whoever refused, and the life goes on.
+//  4. A reload that fails keeps the old configuration of whoever refused, and the life goes on. Whoever asked for it gets the verdict.
 //  5. Time is bounded. A hook that overruns [StartTimeout], [ReloadTimeout] or [StopTimeout] is abandoned and named, with the stack of its
 //     goroutine, and the others still have their turn.
 //  6. A panic or runtime.Goexit in a hook or body is an error like any other. One in a goroutine of your own is a crash; then
@@ -31,8 +31,8 @@
 //	PIPE        nothing: a write to a broken stdout or stderr fails with EPIPE
 //	others      as in any Go program, or what [OnSignal] was given
 //
-// They work also where the caller ignored or blocked them. TERM and INT are obeyed at any time; any other signal that comes during the start is
-// acted on right after it, and any number of the same count as one.
+// They work also where the caller ignored or blocked them. TERM, INT and the end of the terminal are obeyed at any time; any other signal
+// that comes during the start is acted on right after it, and any number of the same count as one.
 //
 // # systemd and containers
 //
@@ -77,8 +77,8 @@ import (
 // [*AlreadyRunningError] where another daemon holds the PID file or another Run is under way in this process, and an error that
 // names the option where an option is wrong; then nothing was started.
 //
-// A program usually ends with os.Exit(ExitCode(err)) after it. For a second after Run has returned, TERM, INT, HUP
-// and USR1 are still ignored, so that a late one does not spoil the exit code; then they do again what they did before.
+// A program usually ends with os.Exit(ExitCode(err)) after it. For a second after Run has returned, the signals that the life
+// hears are still ignored, so that a late one does not spoil the exit code; then they do again what they did before.
 func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	l, err := newLife(fn, opts)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
 // ErrUnsafePIDFile says that somebody else can decide what the PID file says or what its path names: it is a symbolic link,
-// a hard link, a FIFO or the like, others can write it or a directory on the way to it, or it belongs to another user.
+// a hard link, a FIFO or the like, everybody can write it, others can write a directory on the way to it, or it belongs to another user.
 // Nothing was locked, written or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
@@ -49,13 +49,11 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 func PIDFile(path string) Option {
 	return option(func(c *config) {
 		c.pidFile, c.pidFileSet = path, true
-		if path != "" {
-			c.needsProcess("PIDFile")
-		}
+		c.needsProcess("PIDFile", path != "")
 	})
 }
 
-// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask. Anyone who can read the file of a daemon that
+// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask, unless the file is there already and belongs to another user. Anyone who can read the file of a daemon that
 // crashed can lock it and so keep the next one from starting: use 0600 where other users are hostile. Others can never be given
 // the right to write. The state file gets the same permissions. By default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
@@ -64,7 +62,7 @@ func PIDFileMode(mode fs.FileMode) Option {
 			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
 		}
 		c.pidFileMode = mode
-		c.needsProcess("PIDFileMode")
+		c.needsProcess("PIDFileMode", true)
 	})
 }
 

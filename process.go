@@ -37,13 +37,17 @@ func (p *Process) gone(err error) error {
 // Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and
 // the cause of ctx if that ends before.
 func (p *Process) Wait(ctx context.Context) error {
+	if p.PID == os.Getpid() {
+		return errOneself
+	}
 	if err := p.pin.Wait(ctx); err != nil {
 		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
 	}
 	// The kernel drops the locks before it tells of the end. What the daemon left behind can hold a copy of the descriptor.
 	for {
 		h, err := lookAt(p.pidFile)
-		if err != nil || !h.held || h.pid != p.PID {
+		// A name is that of a process which lives, so of another one with the same PID.
+		if err != nil || !h.held || h.pid != p.PID || !h.guessed {
 			return nil
 		}
 		select {
@@ -56,13 +60,20 @@ func (p *Process) Wait(ctx context.Context) error {
 
 // Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. One that says that it is stopping already is not asked
 // again, for a second TERM would cut its stop short. It returns nil where the daemon was gone already. A
-// process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later.
+// process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later. To the daemon itself, which
+// would wait for its own end, it is an error at once: there is Life.Stop.
 func (p *Process) Stop(ctx context.Context) error {
+	if p.PID == os.Getpid() {
+		return errOneself
+	}
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return p.end(ctx)
 	}
 	return p.end(ctx, syscall.SIGTERM)
 }
+
+// errOneself says that a process would wait for its own end.
+var errOneself = errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
 
 // Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }

@@ -10,7 +10,7 @@ import (
 	"example.com/lifecycle/internal/monotonic"
 )
 
-// ErrReload says that a reload failed. What failed is a [*HookError] beside it.
+// ErrReload says that a reload failed. Where a hook failed, a [*HookError] beside it says which.
 var ErrReload = errors.New("lifecycle: reload failed")
 
 // ReloadTimeout sets how long a reload may take, all OnCheck and OnReload together. An OnReload that overruns it is abandoned after

@@ -10,7 +10,7 @@ import (
 // ErrStartTimeout says that the start took longer than StartTimeout.
 var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 
-// StartTimeout sets how long a start may take, all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
+// StartTimeout sets how long a start may take, counted from the call of Run: all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
 // another quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
 func StartTimeout(d time.Duration) Option {
 	return option(func(c *config) {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/terminal"
 )
@@ -40,10 +41,12 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), plain(err))
 		return 1
 	}
-	// A broken pipe on stdout or stderr must not change the exit code (os/signal, "SIGPIPE").
-	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, syscall.SIGPIPE)
-	defer signal.Stop(broken)
+	if !l.embedded {
+		// A broken pipe on stdout or stderr must not change the exit code (os/signal, "SIGPIPE").
+		broken := make(chan os.Signal, 1)
+		signal.Notify(broken, syscall.SIGPIPE)
+		defer signal.Stop(broken)
+	}
 	return program{l, os.Stdout, os.Stderr}.main(args)
 }
 
@@ -277,6 +280,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 func (p program) checkVerb(flags) (exitCode int) {
 	i := p.interruptible(ErrReload)
 	defer i.cancel()
+	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // there is no life to which it belongs
 	for _, h := range p.hooks {
 		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
 			p.say("check failed: %s", p.text(err))

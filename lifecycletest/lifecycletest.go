@@ -6,7 +6,8 @@
 //		require.NoError(t, life.Reload())
 //	}
 //
-// Any number of lives may run at once and in parallel, and inside a bubble of testing/synctest, where deadlines cost no time.
+// Any number of lives may run at once and in parallel, and inside a bubble of testing/synctest, where deadlines cost no time. A start that
+// is to fail is tested with [lifecycle.Run] and [lifecycle.Embedded], which return its error.
 package lifecycletest
 
 import (
@@ -59,20 +60,36 @@ func Start(tb testing.TB, fn func(ctx context.Context) error, opts ...lifecycle.
 	}()
 	select {
 	case ctx := <-begun:
-		l.inside = lifecycle.From(ctx)
-		l.engine = ctx.Value(engine.Key{}).(engine.Engine)
+		l.find(ctx)
 	case <-l.over:
-		tb.Fatalf("lifecycletest: the start failed: %v", cmp.Or(l.err, errors.New("stopped before it was ready")))
+		select {
+		case ctx := <-begun: // both were there to choose from
+			l.find(ctx)
+		default:
+			tb.Fatalf("lifecycletest: the start failed: %v", l.why())
+		}
 	}
 	tb.Cleanup(l.cleanup)
 	select {
 	case <-l.engine.Ready():
 	case <-l.over:
-		l.judge()
-		tb.Fatalf("lifecycletest: the life ended before it was ready: %v", l.err)
+		select {
+		case <-l.engine.Ready():
+		default:
+			l.judge()
+			tb.Fatalf("lifecycletest: the life ended before it was ready: %v", l.why())
+		}
 	}
 	return l
 }
+
+func (l *Life) find(ctx context.Context) {
+	l.inside = lifecycle.From(ctx)
+	l.engine = ctx.Value(engine.Key{}).(engine.Engine)
+}
+
+// why is what Run returned to a start that has failed.
+func (l *Life) why() error { return cmp.Or(l.err, errors.New("stopped before it was ready")) }
 
 func (l *Life) cleanup() {
 	l.tb.Helper()

@@ -23,15 +23,20 @@ func main() {
 	flag.Usage = usage
 	flag.Parse()
 
+	_, opts := echod(*configPath, *logPath)
+	os.Exit(lifecycle.Main(flag.Args(), nil, append(opts, lifecycle.PIDFile(*pidPath))...))
+}
+
+// echod puts the program together, for main and for its tests. Nothing is opened, and no address taken, before its hooks are called.
+func echod(configPath, logPath string) (*server, []lifecycle.Option) {
 	level := new(slog.LevelVar) // one variable for all loggers, so a reload can change it
-	out := &logFile{path: *logPath}
+	out := &logFile{path: logPath}
 	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
-	conf := &configFile{path: *configPath, level: level}
+	conf := &configFile{path: configPath, level: level}
 	srv := &server{conf: conf, logger: logger}
 
-	os.Exit(lifecycle.Main(flag.Args(), nil,
+	return srv, []lifecycle.Option{
 		lifecycle.Name("echod"),
-		lifecycle.PIDFile(*pidPath),
 		lifecycle.Logger(logger),
 		lifecycle.CleanErrors(http.ErrServerClosed),
 
@@ -53,7 +58,7 @@ func main() {
 			OnStop:  srv.drain,
 			OnExit:  srv.close,
 		}),
-	))
+	}
 }
 
 func usage() {

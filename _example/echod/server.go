@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"example.com/lifecycle"
 )
 
 const maxBody = 1 << 20
@@ -33,8 +35,8 @@ func (s *server) listen(ctx context.Context) error {
 		Handler:  s.handler(),
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 
-		// No BaseContext: with the life's context in it, every request in flight would be cancelled by the stop that
-		// means to drain them.
+		// Not ctx: it ends with the request for a stop, and every request in flight with it, which the stop means to drain.
+		BaseContext: func(net.Listener) context.Context { return lifecycle.From(ctx).Grace() },
 
 		// A request is over after 15 s, so that no slow client outlasts the 20 s of a stop.
 		ReadHeaderTimeout: 5 * time.Second,

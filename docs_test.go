@@ -1,0 +1,282 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"hash/crc64"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What docs/life.md and docs/pidfile.md say in tables and numbers, the code says too. These tests keep the two together.
+
+const (
+	lifePage    = "docs/life.md"
+	pidFilePage = "docs/pidfile.md"
+)
+
+func readPage(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// requireTable requires that the page has this very table, and says what to paste where it has not.
+func requireTable(t *testing.T, path string, rows ...string) {
+	t.Helper()
+	table := strings.Join(rows, "\n") + "\n"
+	if !strings.Contains(readPage(t, path), "\n\n"+table+"\n") {
+		t.Fatalf("%s must have this table:\n\n%s", path, table)
+	}
+}
+
+// columnsOf are the first columns of the first table after a text that has these heads.
+func columnsOf(t *testing.T, path, after string, heads ...string) (rows []string) {
+	t.Helper()
+	_, text, found := strings.Cut(readPage(t, path), after)
+	require.True(t, found, "%s says nowhere %q", path, after)
+	head := "\n\n| " + strings.Join(heads, " | ") + " |"
+	_, text, found = strings.Cut(text, head)
+	require.True(t, found, "%s has no such table behind %q: %s", path, after, head)
+	table, _, _ := strings.Cut(text, "\n\n")
+	for _, row := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
+		cells := strings.SplitN(row, " | ", len(heads)+1)
+		rows = append(rows, strings.TrimPrefix(strings.Join(cells[:len(heads)], " | "), "| "))
+	}
+	return rows
+}
+
+func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
+	eventText := [events]string{
+		stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
+		stopRequest: "other stop request",
+	}
+	actionText := map[action]string{drop: "–", stop: "stop", insist: "insist", reload: "reload", reopen: "reopen", callHook: "call"}
+	head := "| phase |"
+	for e, text := range eventText {
+		require.NotEmpty(t, text, "event %d has no name here", e)
+		head += " " + text + " |"
+	}
+	rows := []string{head, strings.Repeat("|---", int(events)+1) + "|"}
+	for phase, actions := range dispatch {
+		row := "| " + phaseText(Phase(phase)) + " |"
+		for _, act := range actions {
+			require.NotEmpty(t, actionText[act], "action %d has no name here", act)
+			row += " " + actionText[act] + " |"
+		}
+		rows = append(rows, row)
+	}
+	requireTable(t, lifePage, rows...)
+	for _, text := range actionText {
+		require.Contains(t, readPage(t, lifePage), "*"+text+"*", "what it means")
+	}
+}
+
+// phaseText is the name of the constant.
+func phaseText(p Phase) string {
+	name := p.String()
+	return "`" + strings.ToUpper(name[:1]) + name[1:] + "`"
+}
+
+func TestDocsNameEveryPhase(t *testing.T) {
+	var want []string
+	for phase := range Phase(len(phaseNames)) {
+		want = append(want, phaseText(phase))
+	}
+	require.Equal(t, want, columnsOf(t, lifePage, "## States", "phase"))
+}
+
+func TestDocsNameEveryHook(t *testing.T) {
+	var want []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Hooks]()) {
+		if field.Type.Kind() == reflect.Func {
+			want = append(want, "`"+field.Name+"`")
+		}
+	}
+	want = append(want, "`ReadyWhen`", "`OnSignal`", "`Every`") // which are options of their own
+	require.Equal(t, want, columnsOf(t, lifePage, "## Hooks", "hook"))
+}
+
+func TestDocsSayHowLongThingsTake(t *testing.T) {
+	c, err := newConfig(nil, []Option{Embedded()})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, grace(4*time.Second), "a quarter")
+	longest := grace(time.Hour)
+	requireTable(t, lifePage,
+		"| what | by default |",
+		"|---|---|",
+		"| `StartTimeout` | "+timeText(c.startTimeout)+" |",
+		"| `ReloadTimeout` | "+timeText(c.reloadTimeout)+" |",
+		"| `StopTimeout` | "+timeText(c.stopTimeout)+" |",
+		"| `StopDelay` | "+timeText(c.stopDelay)+" |",
+		"| grace behind each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
+		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settle)+" |",
+		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
+		"| another stop signal quits after | "+timeText(insistAfter)+" |",
+		"| handlers outlive `Run` by | "+timeText(linger)+" |",
+		"| the verb stop waits beyond the deadline of the stop for | "+timeText(stopMargin)+" |",
+	)
+	requireTimes(t, lifePage,
+		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, stopMargin)
+	requireTimes(t, pidFilePage, patience, patienceForSilence, patienceForState)
+}
+
+// requireTimes requires that these are the times that the page names.
+func requireTimes(t *testing.T, path string, times ...time.Duration) {
+	t.Helper()
+	want, got := map[string]bool{}, map[string]bool{}
+	for _, d := range times {
+		want[timeText(d)] = true
+	}
+	for _, text := range regexp.MustCompile(`\b\d+ m?s\b`).FindAllString(readPage(t, path), -1) {
+		got[text] = true
+	}
+	require.Equal(t, want, got, "the times on %s", path)
+}
+
+func timeText(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%d s", d/time.Second)
+	}
+	return fmt.Sprintf("%d ms", d/time.Millisecond)
+}
+
+func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
+	for after, of := range map[string]reflect.Type{
+		"## The state file":       reflect.TypeFor[Status](),
+		"A verdict is an object:": reflect.TypeFor[Verdict](),
+	} {
+		var want []string
+		for _, field := range reflect.VisibleFields(of) {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			want = append(want, "`"+name+"` | "+jsonText(t, field.Type))
+		}
+		require.Equal(t, want, columnsOf(t, pidFilePage, after, "field", "JSON"))
+	}
+}
+
+// jsonText is how the page calls what a field becomes in JSON.
+func jsonText(t *testing.T, of reflect.Type) string {
+	t.Helper()
+	text := map[reflect.Type]string{
+		reflect.TypeFor[int]():           "number",
+		reflect.TypeFor[string]():        "text",
+		reflect.TypeFor[bool]():          "boolean",
+		reflect.TypeFor[Phase]():         "text",
+		reflect.TypeFor[time.Time]():     "time",
+		reflect.TypeFor[time.Duration](): "nanoseconds",
+		reflect.TypeFor[*Verdict]():      "verdict",
+		reflect.TypeFor[[]string]():      "list of texts",
+	}[of]
+	require.NotEmpty(t, text, "what a %v becomes", of)
+	return text
+}
+
+// The record is read here as the page tells those to whom our code is no help.
+func TestDocsTellHowToReadARecord(t *testing.T) {
+	record, err := Status{Name: "echod", PID: 4127, Text: strings.Repeat("text ", 2000)}.encode()
+	require.NoError(t, err)
+	require.Len(t, record, 4096)
+	require.Regexp(t, `,"sum":"[0-9a-f]{16}"}\n$`, string(record))
+	body, sum := record[:4069], string(record[4069+len(`,"sum":"`):4096-len(`"}`)-1])
+	require.Equal(t, sum, fmt.Sprintf("%016x", crc64.Checksum(body, crc64.MakeTable(crc64.ECMA))))
+	require.Equal(t, uint64(0x42F0E1EBA9EA3693), bits.Reverse64(crc64.ECMA))
+	require.Equal(t, "995dc9bbdf1939fa", fmt.Sprintf("%x", crc64.Checksum([]byte("123456789"), crc64.MakeTable(crc64.ECMA))))
+	var object struct {
+		PID       int `json:"pid"`
+		Text, Sum string
+	}
+	require.NoError(t, json.Unmarshal(record, &object))
+	require.Equal(t, 4127, object.PID)
+	require.Equal(t, sum, object.Sum)
+	require.True(t, strings.HasSuffix(object.Text, "…"))
+
+	page := readPage(t, pidFilePage)
+	for _, fact := range []string{
+		"exactly 4096 bytes", "the 26 before it", "the 4069 bytes before these 26", "0x42F0E1EBA9EA3693", "`995dc9bbdf1939fa`",
+		fmt.Sprintf("of the record: %d |", recordFormat),
+	} {
+		require.Contains(t, page, fact)
+	}
+}
+
+func TestDocsShowWhatStatusAnswers(t *testing.T) {
+	example := regexp.MustCompile("(?s)```json\n(.*?\n)```").FindStringSubmatch(readPage(t, pidFilePage))
+	require.NotNil(t, example)
+	var r report
+	d := json.NewDecoder(strings.NewReader(example[1]))
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&r))
+	var again bytes.Buffer
+	e := json.NewEncoder(&again)
+	e.SetIndent("", "  ")
+	require.NoError(t, e.Encode(r))
+	require.Equal(t, again.String(), example[1])
+}
+
+// What the pages show as code and begins with a capital letter is an exported name of this package.
+func TestDocsNameOnlyWhatIsExported(t *testing.T) {
+	exported := exportedNames(t)
+	foreign := []string{"NAME", "ECMA"}
+	for _, path := range []string{lifePage, pidFilePage} {
+		for _, name := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)(\\(.*?\\))?`").FindAllStringSubmatch(readPage(t, path), -1) {
+			if !exported[name[1]] {
+				require.Contains(t, foreign, name[1], "%s names it", path)
+			}
+		}
+	}
+}
+
+// exportedNames are the exported names of this package, those of methods behind that of their type.
+func exportedNames(t *testing.T) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, declaration := range source.Decls {
+			switch d := declaration.(type) {
+			case *ast.FuncDecl:
+				name := d.Name.Name
+				if d.Recv != nil {
+					receiver := d.Recv.List[0].Type
+					if pointer, ok := receiver.(*ast.StarExpr); ok {
+						receiver = pointer.X
+					}
+					name = receiver.(*ast.Ident).Name + "." + name
+				}
+				names[name] = ast.IsExported(d.Name.Name)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch s := spec.(type) {
+					case *ast.TypeSpec:
+						names[s.Name.Name] = s.Name.IsExported()
+					case *ast.ValueSpec:
+						for _, name := range s.Names {
+							names[name.Name] = name.IsExported()
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,346 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var quiet = Logger(slog.New(slog.DiscardHandler))
+
+// embeddedLife starts an embedded life and waits until it is ready. stopped stops it and returns what Run returned.
+func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() error) {
+	t.Helper()
+	begun, result := make(chan *Life, 1), make(chan error, 1)
+	fn := func(ctx context.Context) error { begun <- From(ctx); <-ctx.Done(); return nil }
+	go func() {
+		result <- Run(fn, slices.Concat([]Option{quiet, OnStart(started)}, opts, []Option{Embedded()})...)
+	}()
+	select {
+	case inside = <-begun:
+	case err := <-result:
+		require.NoError(t, err)
+		require.Fail(t, "it has ended")
+	}
+	<-inside.of.Ready()
+	return inside, func() error {
+		inside.Stop(nil)
+		return <-result
+	}
+}
+
+func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) {
+	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
+	ofProcess := func() error {
+		return Run(fails, quiet, PIDFile(""), option(func(c *config) { c.host = host }))
+	}
+	const n = 100
+	var trace [n]lines
+	var alive sync.WaitGroup
+	alive.Add(n)
+	errs := make(chan error)
+	for i := range n {
+		fn := func(ctx context.Context) error {
+			alive.Done()
+			alive.Wait() // for all are there at the same time
+			err := From(ctx).Reload(ctx)
+			From(ctx).Stop(nil)
+			return err
+		}
+		go func() { errs <- Run(fn, Embedded(), quiet, Name(fmt.Sprint("life ", i)), With(traced(&trace[i], "a"))) }()
+	}
+	require.Equal(t, errBoom, ofProcess())
+	for range n {
+		require.NoError(t, <-errs)
+	}
+	require.Equal(t, errBoom, ofProcess())
+	for i := range n {
+		require.Equal(t, []string{"OnStart a", "OnCheck a", "OnReload a", "OnStop a", "OnExit a"}, withoutRuns(&trace[i]))
+	}
+}
+
+func TestAnEmbeddedLifeDoesNotKeepThatOfTheProcessFromStartingNorTheOtherWayRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, stop := embeddedLife(t)
+		v := live(t, serve)
+		_, stopSecond := embeddedLife(t)
+		require.ErrorIs(t, Run(nil, PIDFile("")), ErrAlreadyRunning, "for that is what they are beside")
+		require.NoError(t, stop())
+		require.NoError(t, v.stopped())
+		require.NoError(t, stopSecond())
+	})
+}
+
+func TestALifeInALifeIsTheOneThatItsHooksFind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var verdict error
+		outer, stop := embeddedLife(t, Name("outer"), OnReload(func(ctx context.Context) error {
+			outer := From(ctx)
+			err := Run(func(ctx context.Context) error {
+				inner := From(ctx)
+				require.Equal(t, "inner", inner.of.name)
+				require.Equal(t, Reloading, outer.Phase())
+				verdict = inner.Reload(ctx) // which is not a reload of outer, whose hook this is in
+				inner.Stop(nil)
+				return nil
+			}, Embedded(), quiet, Name("inner"), BaseContext(ctx), OnStart(started))
+			require.Equal(t, Reloading, outer.Phase())
+			return err
+		}))
+		require.NoError(t, outer.Reload(t.Context()))
+		require.NoError(t, verdict)
+		require.NoError(t, stop())
+	})
+}
+
+func TestAHookMayWaitForTheReloadOfAnotherLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other, stopOther := embeddedLife(t, OnReload(fails))
+		inside, stop := embeddedLife(t, OnReload(func(ctx context.Context) error { return other.Reload(ctx) }))
+		require.ErrorIs(t, inside.Reload(t.Context()), errBoom)
+		require.NoError(t, stop())
+		require.NoError(t, stopOther())
+	})
+}
+
+func TestAnEmbeddedLifeHearsNoSignals(t *testing.T) {
+	heard := make(chan os.Signal, 2)
+	signals := []os.Signal{syscall.SIGUSR2, syscall.SIGHUP}
+	signal.Notify(heard, signals...) // so that they do not end this process
+	defer signal.Stop(heard)
+
+	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
+	var called atomic.Int32
+	count := func(context.Context) error { called.Add(1); return nil }
+	inside, stop := embeddedLife(t, OnReload(count), OnSignal(syscall.SIGUSR2, count), OnSignal(syscall.SIGWINCH, nil),
+		option(func(c *config) { c.host = host }))
+	self, err := os.FindProcess(os.Getpid())
+	require.NoError(t, err)
+	for _, sig := range signals {
+		require.NoError(t, self.Signal(sig))
+		require.Equal(t, sig, <-heard)
+	}
+	require.Empty(t, host.listeners(), "it did not even ask for them")
+	require.Equal(t, Ready, inside.Phase())
+	require.NoError(t, stop())
+	require.Zero(t, called.Load())
+	require.Empty(t, host.listeners())
+}
+
+func TestAnEmbeddedLifeEndsNoProcessHoweverOftenItIsToldToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
+		slow := func(context.Context) error { time.Sleep(10 * time.Second); return nil }
+		inside, stop := embeddedLife(t, OnStop(slow), option(func(c *config) { c.host = host }))
+		for range 5 {
+			require.True(t, inside.of.Deliver(syscall.SIGTERM))
+			time.Sleep(1500 * time.Millisecond)
+		}
+		require.NoError(t, stop())
+		require.Empty(t, host.exits())
+	})
+}
+
+func TestAnEmbeddedLifeMakesNoFilesAndNamesTheOptionsThatItIgnores(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for name, opts := range map[string][]Option{
+		"before": {Embedded(), PIDFile(filepath.Join(dir, "app.pid")), PIDFileMode(0o600)},
+		"behind": {PIDFile(filepath.Join(dir, "app.pid")), PIDFileMode(0o600), Embedded()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			descriptors := openDescriptors(t)
+			_, stop := embeddedLife(t, append(opts, Name("app"), Logger(slog.New(slog.NewTextHandler(&log, nil))))...)
+			require.Empty(t, folder(t, dir))
+			require.LessOrEqual(t, openDescriptors(t), descriptors)
+			require.NoError(t, stop())
+			require.Empty(t, folder(t, dir))
+			require.Equal(t, 1, log.count("ignores"), log.String())
+			require.Equal(t, 1, log.count(`msg="an embedded life ignores options that need a process" options="PIDFile, PIDFileMode"`), log.String())
+		})
+	}
+	for name, opts := range map[string][]Option{"none": nil, "no PID file": {PIDFile("")}} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			_, stop := embeddedLife(t, append(opts, Logger(slog.New(slog.NewTextHandler(&log, nil))))...)
+			require.NoError(t, stop())
+			require.Empty(t, folder(t, dir))
+			require.Zero(t, log.count("ignores"), log.String())
+		})
+	}
+}
+
+func TestAWrongOptionIsRefusedEmbeddedToo(t *testing.T) {
+	require.ErrorContains(t, Run(nil, Embedded(), quiet, PIDFileMode(0o666)), "lifecycle: wrong option: PIDFileMode(0666)")
+	require.ErrorContains(t, Run(nil, Embedded(), quiet, Name("a/b")), `lifecycle: wrong option: Name("a/b")`)
+}
+
+// Each of these lives twice, once as that of a process and once embedded. What has not ended by itself is stopped after two minutes.
+func TestAnEmbeddedLifeGoesWrongAsAnyOther(t *testing.T) {
+	var release chan struct{}
+	hang := func(context.Context) error { <-release; return nil }
+	goexit := func(context.Context) error { runtime.Goexit(); return nil }
+	exits := func(context.Context) error { return WithExitCode(errBoom, 9) }
+	reloads := func(ctx context.Context) error { return From(ctx).Reload(ctx) }
+
+	type outcome struct {
+		text string
+		code int
+		took time.Duration
+	}
+	const stop = 2 * time.Minute
+	for name, c := range map[string]struct {
+		fn   func(context.Context) error
+		opts []Option
+		want outcome
+	}{
+		"nothing":       {serve, nil, outcome{"", 0, stop}},
+		"fn fails":      {fails, nil, outcome{"boom", 1, 0}},
+		"its own code":  {exits, nil, outcome{"boom", 9, 0}},
+		"fn panics":     {panics, nil, outcome{"panic: boom", 70, 0}},
+		"fn goes":       {goexit, nil, outcome{"panic: runtime.Goexit was called", 70, 0}},
+		"fn hangs":      {hang, nil, outcome{"lifecycle: Run of app: did not return in 20s", 1, stop + 20*time.Second}},
+		"fn may not":    {reloads, []Option{OnReload(fails)}, outcome{"lifecycle: OnReload of app: boom", 1, settle}},
+		"start fails":   {serve, []Option{OnStart(fails)}, outcome{"lifecycle: OnStart of app: boom", 1, 0}},
+		"start panics":  {serve, []Option{OnStart(panics)}, outcome{"lifecycle: OnStart of app: panic: boom", 70, 0}},
+		"start hangs":   {serve, []Option{OnStart(hang)}, outcome{"lifecycle: OnStart of app: did not return in 60s", 1, 65 * time.Second}},
+		"not ready":     {serve, []Option{ReadyWhen(fails)}, outcome{"lifecycle: ReadyWhen of app: not ready after 60s: boom", 1, time.Minute}},
+		"Every fails":   {serve, []Option{Every(time.Second, fails), Every(time.Second, panics)}, outcome{"", 0, stop}},
+		"OnStop hangs":  {serve, []Option{OnStop(hang)}, outcome{"lifecycle: OnStop of app: did not return in 20s", 1, stop + 20*time.Second + 100*time.Millisecond}},
+		"all that ends": {serve, []Option{OnStop(fails), OnExit(exits)}, outcome{"lifecycle: OnStop of app: boom\nlifecycle: OnExit of app: boom", 1, stop}},
+	} {
+		for how, run := range map[string]func(t *testing.T, opts []Option) error{
+			"process":  func(t *testing.T, opts []Option) error { return live(t, c.fn, opts...).end() },
+			"embedded": func(_ *testing.T, opts []Option) error { return Run(c.fn, append(opts, quiet, Embedded())...) },
+		} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					release = make(chan struct{})
+					defer close(release)
+					base, cancel := context.WithTimeout(t.Context(), stop)
+					defer cancel()
+					begun := time.Now()
+					err := run(t, slices.Concat(c.opts, []Option{Name("app"), BaseContext(base)}))
+					got := outcome{"", ExitCode(err), time.Since(begun)}
+					if err != nil {
+						got.text = err.Error()
+					}
+					require.Equal(t, c.want, got)
+				})
+			})
+		}
+	}
+}
+
+func TestAnEmbeddedLifeHasTheSameErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		run := func(fn func(context.Context) error, opts ...Option) error {
+			return Run(fn, append(opts, quiet, Embedded())...)
+		}
+		require.True(t, run(fails) == errBoom, "that of a body unwrapped")
+		var h *HookError
+		require.ErrorAs(t, run(serve, With(Hooks{Name: "db", OnStart: fails})), &h)
+		require.Equal(t, HookError{"db", "OnStart", errBoom}, *h)
+		var p *PanicError
+		require.ErrorAs(t, run(panics), &p)
+		require.Contains(t, string(p.Stack), "lifecycle.panics")
+		require.ErrorIs(t, run(serve, OnStart(serve)), ErrStartTimeout)
+		require.ErrorIs(t, run(func(ctx context.Context) error { From(ctx).Stop(nil); return nil }, OnExit(serve)), ErrStopTimeout)
+		require.ErrorIs(t, run(func(ctx context.Context) error { return From(ctx).Reload(ctx) }, OnReload(fails)), ErrReload)
+	})
+}
+
+func TestMainRunsAnEmbeddedLife(t *testing.T) {
+	stops := func(ctx context.Context) error { From(ctx).Stop(nil); return nil }
+	require.Equal(t, 0, Main([]string{"run"}, stops, Embedded(), quiet))
+	require.Equal(t, result{"", "app: boom\n", 9}, embeddedMain(t, "run", func(ctx context.Context) error {
+		err := From(ctx).Reload(ctx) // it has been ready
+		return errors.Join(err, WithExitCode(errBoom, 9))
+	}))
+	require.Equal(t, result{"", "app: start failed: boom\n", 1}, embeddedMain(t, "run", nil, OnStart(fails)))
+}
+
+func TestTheVerbsSayThatAnEmbeddedLifeHasNoPIDFile(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "app.pid")
+	v := []Option{OnReload(started), PIDFile(pidFile)}
+	const none = "there is no PID file, so a running one cannot be found: unsupported operation\n"
+	require.Equal(t, result{"", "app: stop: " + none, 1}, embeddedMain(t, "stop", nil, v...))
+	require.Equal(t, result{"", "app: reload: " + none, 1}, embeddedMain(t, "reload", nil, v...))
+	require.Equal(t, result{"app: unknown: " + none, "", 4}, embeddedMain(t, "status", nil, v...))
+	require.Equal(t, result{"", "app: check passed\n", 0}, embeddedMain(t, "check", nil, v...))
+	require.Equal(t, result{"", "app: check failed: boom\n", 6}, embeddedMain(t, "check", nil, OnCheck(fails)))
+}
+
+// embeddedMain is Main with one verb, embedded.
+func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opts ...Option) result {
+	t.Helper()
+	l, err := newLife(fn, append(opts, Name("app"), quiet, Embedded()))
+	require.NoError(t, err)
+	var stdout, stderr lines
+	code := program{l, &stdout, &stderr}.main([]string{verb})
+	return result{stdout.String(), stderr.String(), code}
+}
+
+func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("TMPDIR", dir)
+	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors(t)
+	reload := func(ctx context.Context) error { return From(ctx).Reload(ctx) }
+	lives := func(n int) {
+		for range n {
+			require.NoError(t, Run(reload, Embedded(), quiet, PIDFile("app.pid"), With(Hooks{OnStart: started, OnReload: started, OnExit: started}),
+				OnSignal(syscall.SIGUSR2, started), Every(time.Minute, started)))
+		}
+	}
+	lives(1000)
+	before := heap()
+	lives(9000)
+	require.Less(t, heap()-before, int64(1<<20), "bytes more after 9,000 lives more")
+	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "%d goroutines", goroutines)
+	require.LessOrEqual(t, openDescriptors(t), descriptors)
+	require.Empty(t, folder(t, dir))
+}
+
+// heap is how much of the heap is in use.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first one has let go of
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// openDescriptors is how many descriptors this process has; 0 where it cannot know.
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	return len(folder(t, "/proc/self/fd"))
+}
+
+func folder(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}

@@ -1,0 +1,64 @@
+package lifecycletest_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/lifecycletest"
+)
+
+// greeter is a program: it reads its greeting from a file when it starts, and again when it is told to reload.
+type greeter struct {
+	path     string
+	greeting atomic.Value
+}
+
+func (g *greeter) load(context.Context) error {
+	text, err := os.ReadFile(g.path)
+	if err == nil && len(text) == 0 {
+		err = errors.New("no greeting")
+	}
+	if err != nil {
+		return err
+	}
+	g.greeting.Store(strings.TrimSpace(string(text)))
+	return nil
+}
+
+// options are what its main gives to lifecycle.Main, and its test to Start.
+func (g *greeter) options() []lifecycle.Option {
+	return []lifecycle.Option{lifecycle.OnStart(g.load), lifecycle.OnReload(g.load)}
+}
+
+// testGreeter is its test. In a file of tests it is called TestGreeter.
+func testGreeter(t *testing.T) {
+	g := &greeter{path: filepath.Join(t.TempDir(), "greeting")}
+	write := func(text string) { require.NoError(t, os.WriteFile(g.path, []byte(text), 0o600)) }
+
+	write("hello\n")
+	life := lifecycletest.Start(t, nil, g.options()...) // it is ready, and the test stops it at its end
+	require.Equal(t, "hello", g.greeting.Load())
+
+	write("good morning\n")
+	require.NoError(t, life.Reload())
+	require.Equal(t, "good morning", g.greeting.Load())
+
+	write("")
+	require.ErrorIs(t, life.Reload(), lifecycle.ErrReload)
+	require.Equal(t, "good morning", g.greeting.Load(), "the old one stays")
+}
+
+// A program is tested with the functions that it gives to lifecycle.Main. Nothing is built or executed, no signal is sent and no file
+// is locked, so such tests run in parallel, too.
+func Example() {
+	var t *testing.T // what the test was given
+	testGreeter(t)
+}
