@@ -152,19 +152,31 @@ func (p *Process) verifyAlive() (holder, error) {
 // verifyGuess returns nil unless the system tells that the process has not even opened the PID file: then the number in it is from
 // another PID namespace.
 func (p *Process) verifyGuess() error {
-	info, err := os.Lstat(p.pidFile)
-	if err != nil {
-		return nil // it goes just now
+	// A process that dies has closed its files some time before its lock is gone and it is seen to have ended.
+	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
+		info, err := os.Lstat(p.pidFile)
+		if err != nil {
+			return nil // it goes just now
+		}
+		has, err := p.pin.HasOpen(info)
+		if errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		if err != nil || has {
+			return nil
+		}
+		h, err := lookAt(p.pidFile)
+		switch {
+		case err != nil || !h.held || h.pid != p.PID || !h.guessed:
+			return os.ErrProcessDone
+		case time.Now().After(deadline):
+			return fmt.Errorf("lifecycle: PID file %s: %w", p.pidFile, errElsewhere)
+		}
 	}
-	has, err := p.pin.HasOpen(info)
-	switch {
-	case errors.Is(err, os.ErrProcessDone):
-		return err
-	case err == nil && !has:
-		return fmt.Errorf("lifecycle: PID file %s: %w", p.pidFile, errElsewhere)
-	}
-	return nil
 }
+
+// patienceForDeath is how long a process that holds the file no more may take to die.
+const patienceForDeath = 100 * time.Millisecond
 
 // verifyOwner returns nil if the process is one of the owner of the PID file.
 func (p *Process) verifyOwner(owner int) error {

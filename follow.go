@@ -42,8 +42,8 @@ func (p *Process) WaitReady(ctx context.Context) error {
 }
 
 // Reload asks the daemon to reload, with HUP, and blocks until there is a verdict of a reload that began after that. It returns nil where that
-// has succeeded, and an error that wraps [ErrReload] where it has failed, the daemon has stopped instead, or was stopping already. The error
-// wraps [ErrNotRunning] where the daemon was gone before, and the cause of ctx where that ends first.
+// has succeeded, and an error that wraps [ErrReload] where it has failed, the daemon has stopped or died instead, or was stopping already. The error
+// wraps [ErrNotRunning] where the daemon is gone, and the cause of ctx where that ends first.
 func (p *Process) Reload(ctx context.Context) error {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return errStopsInstead
@@ -52,7 +52,7 @@ func (p *Process) Reload(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
-	return p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
+	err := p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
 		v := s.LastReload
 		switch {
 		case v != nil && v.Began >= asked && v.Error != "":
@@ -64,6 +64,10 @@ func (p *Process) Reload(ctx context.Context) error {
 		}
 		return false, nil
 	})
+	if errors.Is(err, ErrNotRunning) {
+		return &reloadError{cause: err}
+	}
+	return err
 }
 
 // Reopen asks the daemon to reopen its log, with USR1, and blocks until it has. The errors are like those of Reload, but none

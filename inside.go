@@ -64,7 +64,7 @@ func (l *Life) Reload(ctx context.Context) error {
 		return nil
 	}
 	if hook := l.of.hookThatRuns(l.ctx, ctx); hook != "" {
-		return &reloadError{cause: fmt.Errorf("%s asks for it, and would wait for itself", hook)}
+		return &reloadError{cause: fmt.Errorf("lifecycle: %s asks for a reload, and would wait for itself", hook)}
 	}
 	verdict := make(chan error, 1)
 	if !l.of.awaitReload(verdict) {
@@ -95,7 +95,7 @@ func (l *Life) SetStatus(text string) {
 }
 
 // errStopsInstead is the verdict of a reload that a stop has kept from beginning.
-var errStopsInstead = &reloadError{cause: errors.New("not reloaded, for it stops")}
+var errStopsInstead = &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
 
 // awaitReload has the verdict of the next reload that begins sent to verdict, unless there will be none.
 func (l *life) awaitReload(verdict chan<- error) bool {

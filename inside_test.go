@@ -565,7 +565,7 @@ func TestAHookThatAsksForAReloadIsToldAtOnceThatItCannotWaitForItself(t *testing
 				"a context that was derived": From(derived).Reload(context.Background()),
 			} {
 				require.ErrorIs(t, err, ErrReload, "%s: %s", where, how)
-				require.ErrorContains(t, err, " asks for it, and would wait for itself", "%s: %s", where, how)
+				require.ErrorContains(t, err, " asks for a reload, and would wait for itself", "%s: %s", where, how)
 				require.ErrorContains(t, err, where, how)
 			}
 			require.Equal(t, begun, time.Now())

@@ -67,9 +67,9 @@ func (p *Process) Stop(ctx context.Context) error {
 		return errOneself
 	}
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
-		return p.end(ctx)
+		return p.end(ctx, ossignal.Continue)
 	}
-	return p.end(ctx, syscall.SIGTERM)
+	return p.end(ctx, syscall.SIGTERM, ossignal.Continue) // a suspended process gets its TERM only then
 }
 
 // errOneself says that a process would wait for its own end.
@@ -79,10 +79,10 @@ var errOneself = errors.New("lifecycle: a process cannot wait for its own end: u
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
 
 func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
-	if ossignal.Continue != nil {
-		signals = append(signals, ossignal.Continue) // a stopped process gets its TERM only then
-	}
 	for i, sig := range signals {
+		if sig == nil {
+			continue // this system does not have it
+		}
 		switch err := p.Signal(sig); {
 		case errors.Is(err, ErrNotRunning) && i == 0:
 			return p.awaitEnd(ctx)

@@ -70,7 +70,7 @@ func (l *life) reload() {
 
 func (l *life) tryReload() error {
 	if l.stuck != nil {
-		return &reloadError{cause: fmt.Errorf("an earlier reload still runs: %w", l.stuck)}
+		return &reloadError{cause: fmt.Errorf("lifecycle: an earlier reload still runs: %s", plain(l.stuck))}
 	}
 	i := l.interruptible(ErrReload)
 	defer i.cancel()

@@ -1,0 +1,167 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestA6_… takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
+// for somebody who insists. From then on the first one would take a TERM for that as well.
+func TestA6_TwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, path := startDaemon(t, "stop=until:"+gate)
+	first := sendOff(t, mustFind(t, path).Stop)
+	p.await("OnStop")
+
+	insisted, insistedPath := startDaemon(t, "stop=until:"+gate)
+	eventually(t, func() bool {
+		insisted.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-insisted.done:
+			return true
+		default:
+			return false
+		}
+	}, "the end of who is told again and again")
+	requireExited(t, insisted, 1)
+	insisted.await("another stop signal: quitting at once")
+	require.Zero(t, linesOf(insisted, "OnStop done"))
+	require.Zero(t, linesOf(insisted, "OnExit"))
+	requireNothingLeft(t, insistedPath)
+
+	second := sendOff(t, mustFind(t, path).Stop)
+	looksAtTheState := opens(t, statePath(path))
+	verb := start(t, daemon, "pidfile="+path, "stop")
+	for range 3 { // the first look is enough to know that it stops already
+		looksAtTheState()
+	}
+	first.requireWaits()
+	second.requireWaits()
+	requireRuns(t, verb)
+	requireRuns(t, p)
+	touch(t, gate)
+	require.NoError(t, first.wait())
+	require.NoError(t, second.wait())
+	require.Equal(t, 0, verb.wait(), "%s", verb.out)
+	require.True(t, strings.HasPrefix(verb.out.String(), "daemon: stopped (pid "), "%s", verb.out)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+	requireNothingLeft(t, path)
+}
+
+// TestC9_NoMethod… has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
+// two are the same. A context that has ended keeps nothing from being answered at once.
+func TestC9_NoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t) {
+		return
+	}
+	for _, phase := range []Phase{Starting, Ready, Reloading, Stopping} {
+		t.Run(phase.String(), func(t *testing.T) {
+			p, path := startDaemon(t)
+			found := mustFind(t, path)
+			p.signal(syscall.SIGKILL)
+			p.wait()
+			gate := filepath.Join(t.TempDir(), "gate")
+			next := startAs(t, p.pid(), daemon, "pidfile="+path, hookIn[phase]+"=until:"+gate)
+			reach(t, next, phase)
+
+			require.NoError(t, verifyOnly(found), "by lock and number it is the same")
+			over := ended(t, errEnough)
+			_, err := found.Status()
+			assert.ErrorIs(t, err, ErrNotRunning, "Status")
+			assert.ErrorIs(t, found.WaitReady(over), ErrNotRunning, "WaitReady")
+			assert.ErrorIs(t, found.Reload(over), ErrNotRunning, "Reload")
+			assert.ErrorIs(t, found.Reopen(over), ErrNotRunning, "Reopen")
+			assert.ErrorIs(t, found.Signal(syscall.SIGTERM), ErrNotRunning, "Signal")
+			assert.NoError(t, found.Stop(over), "Stop: it is gone, and that was wanted")
+			assert.NoError(t, found.Kill(over), "Kill")
+			assert.NoError(t, found.Wait(over), "Wait")
+
+			touch(t, gate)
+			if phase != Stopping {
+				next.await("msg=ready")
+				next.signal(syscall.SIGTERM)
+			}
+			requireExited(t, next, 0)
+			requireBalanced(t, next)
+			require.Zero(t, next.out.count("nothing to reopen"))
+			require.Equal(t, map[bool]int{true: 1}[phase == Reloading], linesOf(next, "OnReload"))
+		})
+	}
+}
+
+// hookIn is the key of the program daemon for the hook that runs in a phase.
+var hookIn = map[Phase]string{Starting: "start", Ready: "usr2", Reloading: "reload", Stopping: "stop"}
+
+// reach brings the program daemon into a phase, in which its hook holds it.
+func reach(t *testing.T, p *process, phase Phase) {
+	t.Helper()
+	if phase == Starting {
+		p.await("OnStart")
+		return
+	}
+	p.await("msg=ready")
+	switch phase {
+	case Reloading:
+		p.signal(syscall.SIGHUP)
+		p.await("OnReload")
+	case Stopping:
+		p.signal(syscall.SIGTERM)
+		p.await("OnStop")
+	}
+}
+
+func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) {
+	needs(t, "root")
+	needsLeave(t, ownPIDs...)
+	t.Parallel()
+	path := pidPath(t)
+	unshare := launch(t, wrapped(ownPIDs, daemon, "pidfile="+path, "reload=error"))
+	unshare.await("msg=ready")
+	found := mustFind(t, path)
+	requireText(t, path, "1\n")
+	record, err := os.ReadFile(statePath(path))
+	require.NoError(t, err)
+	require.Contains(t, string(record), `"pid":1,`)
+
+	s, err := found.Status()
+	require.NoError(t, err)
+	require.Equal(t, found.PID, s.PID)
+	require.NotEqual(t, 1, s.PID)
+	require.Equal(t, Ready, s.Phase)
+	require.NoError(t, found.WaitReady(t.Context()))
+	require.EqualError(t, found.Reload(t.Context()), "lifecycle: OnReload of daemon: OnReload failed on purpose")
+	require.NoError(t, found.Reopen(t.Context()))
+	require.NoError(t, found.Stop(t.Context()))
+	require.Equal(t, 0, unshare.wait(), "%s", unshare.out)
+	requireNothingLeft(t, path)
+}
+
+func TestTheStateFileOfAnotherUserIsNotBelieved(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	p, path := startDaemon(t)
+	found := mustFind(t, path)
+	s, err := found.Status()
+	require.NoError(t, err)
+	s.Phase = Stopping
+	record, err := s.encode()
+	require.NoError(t, err)
+	replace(t, statePath(path), record)
+	require.NoError(t, os.Chown(statePath(path), nobody, nobody))
+
+	_, err = found.Status()
+	require.ErrorContains(t, err, fmt.Sprintf("it belongs to user %d", nobody))
+	require.NoError(t, found.Stop(t.Context()), "it is not stopping already, whatever is said there")
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+}
