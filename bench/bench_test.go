@@ -4,10 +4,13 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -19,7 +22,89 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
+	"example.com/lifecycle/lifecycletest"
 )
+
+// programVariable says which program this test binary is to be, where it is to be another process.
+const programVariable = "LIFECYCLE_BENCH_PROGRAM"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(programVariable) {
+	case "":
+		os.Exit(m.Run())
+	case "daemon":
+		go endWithStdin()
+		os.Exit(lifecycle.ExitCode(lifecycle.Run(nil,
+			lifecycle.PIDFile(os.Args[1]),
+			lifecycle.Logger(slog.New(slog.DiscardHandler)),
+			lifecycle.OnStart(nothing),
+			lifecycle.OnReload(nothing))))
+	case "floor":
+		go endWithStdin()
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGHUP)
+		fmt.Println("ready")
+		for range c {
+			fmt.Println("reloaded")
+		}
+	}
+}
+
+// endWithStdin ends the process with the one that started it, whatever becomes of that.
+func endWithStdin() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// another starts another process, which ends with the benchmark.
+func another(b *testing.B, program string, args ...string) (pid int, stdout *bufio.Reader) {
+	b.Helper()
+	self, err := os.Executable()
+	require.NoError(b, err)
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), programVariable+"="+program)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(b, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid, bufio.NewReader(out)
+}
+
+// anotherDaemon starts a daemon in another process, and finds it when it is ready.
+func anotherDaemon(b *testing.B) (pidfile string, daemon *lifecycle.Process) {
+	b.Helper()
+	pidfile = filepath.Join(b.TempDir(), "bench.pid")
+	another(b, "daemon", pidfile)
+	require.Eventually(b, func() (found bool) {
+		var err error
+		daemon, err = lifecycle.Find(pidfile)
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	b.Cleanup(func() { daemon.Close() })
+	require.NoError(b, daemon.WaitReady(context.Background()))
+	return pidfile, daemon
+}
+
+func nothing(context.Context) error { return nil }
+
+// idle measures what is done in a process that was idle before, as daemons are, and says how long it took. ns/op has the idling in it:
+// compare median-ns.
+func idle(b *testing.B, do func() time.Duration) {
+	b.Helper()
+	var took []time.Duration
+	for b.Loop() {
+		time.Sleep(200 * time.Microsecond)
+		took = append(took, do())
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2]), "median-ns")
+	b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
+}
 
 // life starts a life, waits until it is ready, and returns what ends it.
 func life(tb testing.TB, opts ...lifecycle.Option) (end func()) {
@@ -42,22 +127,16 @@ func life(tb testing.TB, opts ...lifecycle.Option) (end func()) {
 	}
 }
 
-// BenchmarkHUP is the time from kill(2) to the code that reloads, in a process that was idle before, as daemons are. ns/op has the
-// idling in it: compare median-ns.
+// BenchmarkHUP is the time from kill(2) to the code that reloads, in the same process.
 func BenchmarkHUP(b *testing.B) {
 	hup := func(b *testing.B, arrived <-chan time.Time) {
-		var took []time.Duration
-		for b.Loop() {
-			time.Sleep(200 * time.Microsecond)
+		idle(b, func() time.Duration {
 			sent := time.Now()
 			if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 				b.Fatal(err)
 			}
-			took = append(took, (<-arrived).Sub(sent))
-		}
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)/2]), "median-ns")
-		b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
+			return (<-arrived).Sub(sent)
+		})
 	}
 	b.Run("floor=signal.Notify", func(b *testing.B) {
 		c, arrived := make(chan os.Signal, 1), make(chan time.Time, 1)
@@ -80,9 +159,107 @@ func BenchmarkHUP(b *testing.B) {
 	})
 }
 
+// BenchmarkReload is a reload of a daemon in another process, from the wish to the verdict.
+func BenchmarkReload(b *testing.B) {
+	b.Run("floor=kill,signal.Notify,pipe", func(b *testing.B) {
+		pid, verdicts := another(b, "floor")
+		_, err := verdicts.ReadString('\n')
+		require.NoError(b, err)
+		idle(b, func() time.Duration {
+			asked := time.Now()
+			if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := verdicts.ReadString('\n'); err != nil {
+				b.Fatal(err)
+			}
+			return time.Since(asked)
+		})
+	})
+	b.Run("lifecycle", func(b *testing.B) {
+		_, daemon := anotherDaemon(b)
+		idle(b, func() time.Duration {
+			asked := time.Now()
+			if err := daemon.Reload(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+			return time.Since(asked)
+		})
+	})
+}
+
+// BenchmarkStatus is the answer to the question whether a daemon in another process lives; that of lifecycle also says what it does.
+func BenchmarkStatus(b *testing.B) {
+	b.Run("floor=open,read,close,kill", func(b *testing.B) {
+		pidfile, _ := anotherDaemon(b)
+		for b.Loop() {
+			var pid int
+			text, err := os.ReadFile(pidfile)
+			if err == nil {
+				_, err = fmt.Sscan(string(text), &pid)
+			}
+			if err == nil {
+				err = syscall.Kill(pid, 0)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("lifecycle=Find,Status,Close", func(b *testing.B) {
+		pidfile, _ := anotherDaemon(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			daemon, err := lifecycle.Find(pidfile)
+			if err == nil {
+				_, err = daemon.Status()
+				daemon.Close()
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("lifecycle=Status", func(b *testing.B) {
+		_, daemon := anotherDaemon(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := daemon.Status(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkState is one change of what a daemon says that it is doing, which it writes to its state file.
+func BenchmarkState(b *testing.B) {
+	b.Run("floor=pwrite", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "floor.state"))
+		require.NoError(b, err)
+		defer f.Close()
+		record := make([]byte, 4096)
+		for b.Loop() {
+			if _, err := f.WriteAt(record, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("lifecycle", func(b *testing.B) {
+		begun := make(chan *lifecycle.Life, 1)
+		end := life(b, lifecycle.PIDFile(filepath.Join(b.TempDir(), "bench.pid")),
+			lifecycle.OnStart(func(ctx context.Context) error { begun <- lifecycle.From(ctx); return nil }))
+		defer end()
+		inside := <-begun
+		texts := []string{"3 connections", "4 connections"} // what does not change is not written
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			inside.SetStatus(texts[i%len(texts)])
+		}
+	})
+}
+
 // BenchmarkLife is a whole life, from Run to its return, with so many components that have an OnStart, OnStop and OnExit.
 func BenchmarkLife(b *testing.B) {
-	nothing := func(context.Context) error { return nil }
 	for _, n := range []int{0, 1, 10, 100} {
 		b.Run(fmt.Sprintf("components=%d", n), func(b *testing.B) {
 			opts := []lifecycle.Option{lifecycle.PIDFile("")}
@@ -101,6 +278,35 @@ func BenchmarkLife(b *testing.B) {
 			life(b, pidfile)()
 		}
 	})
+	b.Run("components=0/embedded", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			life(b, lifecycle.Embedded())()
+		}
+	})
+	b.Run("components=0/lifecycletest", func(b *testing.B) {
+		quiet := lifecycle.Logger(slog.New(slog.DiscardHandler))
+		b.ReportAllocs()
+		for b.Loop() {
+			test := &oneTest{TB: b}
+			lifecycletest.Start(test, nil, quiet, lifecycle.ReadyWhen(nothing))
+			test.end()
+		}
+	})
+}
+
+// oneTest is a test that ends before its benchmark does.
+type oneTest struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (t *oneTest) Cleanup(f func()) { t.cleanups = append(t.cleanups, f) }
+
+func (t *oneTest) end() {
+	for _, f := range slices.Backward(t.cleanups) {
+		f()
+	}
 }
 
 // BenchmarkLock is the PID file of others, taken and removed; ours is what BenchmarkLife/components=0/pidfile costs more than

@@ -1,0 +1,298 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// onTmpfs is a directory on a tmpfs.
+func onTmpfs(t *testing.T) (dir string) {
+	t.Helper()
+	var info unix.Statfs_t
+	if unix.Statfs("/dev/shm", &info) == nil && info.Type == unix.TMPFS_MAGIC {
+		if dir, err := os.MkdirTemp("/dev/shm", "lifecycle-test-"); err == nil {
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			return dir
+		}
+	}
+	needsMount(t) // there is no tmpfs that everybody can write
+	dir = t.TempDir()
+	mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755")
+	return dir
+}
+
+func TestAReaderBesideAWriterGetsAWholeRecordOrNoneOnTmpfs(t *testing.T) {
+	requireNoWrongRecord(t, onTmpfs(t))
+}
+
+// faultyState is faulty for the state file that goes with a PID file.
+func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
+	t.Helper()
+	return faulty(t, fault, statePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
+}
+
+// A state that is there before the PID can be read, and gone before the PID file is, is never that of nobody.
+func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for run, reason := range map[string]string{"run=:": "the end", "start=error": "a failed start"} {
+		pidfile := pidPath(t)
+		trace := filepath.Join(t.TempDir(), "trace")
+		got := runCommand(t, wrapped([]string{
+			"strace", "-f", "-y", "-I1", "-o", trace, "-P", pidfile, "-P", statePath(pidfile),
+			"-e", "trace=flock,openat,pwrite64,unlinkat",
+		}, daemon, "pidfile="+pidfile, run))
+		require.NotContains(t, got.stderr, "level=WARN")
+		text, err := os.ReadFile(trace)
+		require.NoError(t, err)
+		calls := slices.Collect(strings.Lines(string(text)))
+		at := -1
+		for _, next := range []struct{ call, on, how string }{
+			{"flock(", pidfile, "LOCK_EX"},
+			{"openat(", statePath(pidfile), "O_RDWR|O_CREAT|O_EXCL|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC"},
+			{"pwrite64(", statePath(pidfile), ", 4096, 0"},
+			{"pwrite64(", pidfile, ""},
+			{"unlinkat(", statePath(pidfile), ""},
+			{"unlinkat(", pidfile, ""},
+		} {
+			at++
+			for at < len(calls) && !(strings.Contains(calls[at], next.call) && strings.Contains(calls[at], next.on)) {
+				at++
+			}
+			require.Less(t, at, len(calls), "%s: no %s of %s where it should be:\n%s", reason, next.call, next.on, text)
+			require.Contains(t, calls[at], next.how)
+		}
+		for _, call := range calls {
+			if strings.Contains(call, "pwrite64(") && strings.Contains(call, statePath(pidfile)) {
+				require.Contains(t, call, ", 4096, 0", "in place, and all at once")
+			}
+		}
+		requireNothingLeft(t, pidfile)
+	}
+}
+
+func TestAWriteThatFailsIsSaidOnceAndDoesNoHarm(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for fault, why := range map[string]string{
+		"pwrite64:error=ENOSPC": "no space left on device",
+		"pwrite64:error=EIO":    "input/output error",
+		"pwrite64:retval=100":   "short write",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			pidfile := pidPath(t)
+			cmd, requireFault := faultyState(t, fault, pidfile)
+			p := launch(t, cmd)
+			p.await("msg=ready")
+			requireFault()
+			requireLivesWithoutState(t, p, pidfile, "cannot write the state file: status and reload will know less", why)
+			requireNothingLeft(t, pidfile)
+		})
+	}
+}
+
+func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for fault, why := range map[string]string{
+		"openat:error=ENOSPC": "no space left on device",
+		"openat:error=EACCES": "permission denied",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			pidfile := pidPath(t)
+			cmd, requireFault := faultyState(t, fault, pidfile)
+			p := launch(t, cmd)
+			p.await("msg=ready")
+			requireFault()
+			requireLivesWithoutState(t, p, pidfile, "no state file: status and reload will know less", why)
+			requireNothingLeft(t, pidfile)
+		})
+	}
+}
+
+func TestTheNextWriteMakesGoodForOneThatFailed(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	pidfile := pidPath(t)
+	cmd, requireFault := faultyState(t, "pwrite64:error=EIO:when=1", pidfile) // the first of each thread
+	p := launch(t, cmd)
+	p.await("msg=ready")
+	requireFault()
+	for n := 1; verbHere(t, pidfile, "status", "--ready").code != 0; n++ {
+		require.Less(t, n, 100)
+		p.signal(syscall.SIGHUP)
+		p.await("msg=reloaded", n)
+	}
+	requireReady(t, p.pid(), verbHere(t, pidfile, "status"))
+	require.NotZero(t, p.out.count("cannot write the state file"), "%s", p.out)
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+	requireNothingLeft(t, pidfile)
+}
+
+func TestAStateFileThatCannotBeRemovedIsEmptied(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	pidfile := pidPath(t)
+	cmd, requireFault := faultyState(t, "unlinkat:error=EBUSY", pidfile)
+	p := launch(t, cmd)
+	p.await("msg=ready")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+	requireFault()
+	require.Equal(t, 1, p.out.count("cannot remove the state file, emptied it"), "%s", p.out)
+	require.NoFileExists(t, pidfile)
+	requireText(t, statePath(pidfile), "")
+	requireStarts(t, pidfile)
+	requireNothingLeft(t, pidfile)
+}
+
+// startPausingAtState starts a daemon that stands still behind its first call of that system call on its state file. resume lets it go on.
+func startPausingAtState(t *testing.T, call, pidfile string) (p *process, resume func()) {
+	t.Helper()
+	cmd, awaitPause := faultyState(t, call+":signal=STOP:when=1", pidfile)
+	p = launch(t, cmd)
+	awaitPause()
+	return p, func() {
+		t.Helper()
+		tracer, err := strconv.Atoi(statusField(t, p.pid(), "TracerPid"))
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(tracer, syscall.SIGTERM)) // strace detaches
+		eventually(t, func() bool { return statusField(t, p.pid(), "TracerPid") == "0" }, "the end of strace")
+		p.signal(syscall.SIGCONT)
+	}
+}
+
+// A start has the lock before it has a state file of its own.
+func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for call, why := range map[string]func(before, next int) string{
+		"newfstatat": func(before, _ int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", before) }, // it has not looked yet
+		"unlinkat":   func(int, int) string { return "no such file or directory" },                               // it has removed it
+		"fchmod":     func(int, int) string { return "the record is damaged" },                                   // it has made its own
+		"pwrite64":   func(_, next int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", next) },     // it has not written its PID
+	} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			before, pidfile := startDaemon(t)
+			before.signal(syscall.SIGKILL)
+			before.wait()
+			next, resume := startPausingAtState(t, call, pidfile)
+			requireUntold(t, next.pid(), pidfile, why(before.pid(), next.pid()))
+			resume()
+			next.await("msg=ready")
+			requireReady(t, next.pid(), verbHere(t, pidfile, "status"))
+		})
+	}
+}
+
+func TestWhatTheDaemonStartsHasNoDescriptorOfTheStateFile(t *testing.T) {
+	t.Parallel()
+	p, child, pidfile := startForker(t)
+	openIn := func(pid int) (paths []string) {
+		t.Helper()
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		require.NoError(t, err)
+		require.NotEmpty(t, links)
+		for _, link := range links {
+			path, _ := os.Readlink(link) // "" if it is closed by now
+			paths = append(paths, path)
+		}
+		return paths
+	}
+	require.Contains(t, openIn(p.pid()), statePath(pidfile))
+	require.NotContains(t, openIn(child.Pid), statePath(pidfile))
+}
+
+func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
+	pidfile := filepath.Join(dir, "daemon.pid")
+	writeState(t, pidfile, fullStatus())
+	require.NoError(t, os.Chown(statePath(pidfile), nobody, nobody))
+	p := start(t, daemon, "pidfile="+pidfile)
+	p.await("msg=ready")
+	forged := fullStatus()
+	forged.PID, forged.Phase = p.pid(), Stopping
+	f, err := os.OpenFile(statePath(pidfile), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, safefile.WriteOnce(f, mustEncode(t, forged)))
+
+	requireUnchanged := unchanged(t, statePath(pidfile), pidfile)
+	requireUntold(t, p.pid(), pidfile, fmt.Sprintf("it belongs to user %d, and the PID file to user 0", nobody))
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	require.Equal(t, 0, p.wait())
+	require.Equal(t, 1, p.out.count("no state file: status and reload will know less"), "%s", p.out)
+	require.Equal(t, 1, p.out.count(fmt.Sprintf("it belongs to user %d, not to user 0", nobody)), "%s", p.out)
+	requireUnchanged()
+}
+
+func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	pidfile := filepath.Join(nobodys(t), "daemon.pid")
+	require.NoError(t, os.Chown(filepath.Dir(pidfile), 0, 0))
+	p := start(t, daemon, "pidfile="+pidfile)
+	p.await("msg=ready")
+	require.NoError(t, os.Chmod(statePath(pidfile), 0o600))
+	want := fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file %s: open: permission denied\n",
+		p.pid(), statePath(pidfile))
+	require.Equal(t, result{want, "", 0}, callProgram(t, asNobody, "pidfile="+pidfile, "status"))
+	require.Equal(t, result{want, "", 150}, callProgram(t, asNobody, "pidfile="+pidfile, "status", "--ready"))
+	requireReady(t, p.pid(), callVerb(t, pidfile, "status"))
+}
+
+// leaver is a daemon that gives up what it can in OnStart: its rights, and with "chroot" the view of its files.
+var leaver = registerProgram("leaver", func(args []string) int {
+	return ExitCode(Run(nil, Name("leaver"), PIDFile(args[0]), Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
+		OnStart(func(ctx context.Context) error {
+			var err error
+			if args[1] == "chroot" {
+				err = errors.Join(syscall.Chroot(args[2]), os.Chdir("/"))
+			}
+			err = errors.Join(err, syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))
+			From(ctx).SetStatus("far away")
+			return err
+		})))
+})
+
+func TestTheStateIsWrittenFromAChrootAndByAnotherUser(t *testing.T) {
+	programsUsed.Store(leaver, true)
+	needs(t, "root")
+	t.Parallel()
+	for _, how := range []string{"setuid", "chroot"} {
+		pidfile := pidPath(t)
+		p := start(t, leaver, pidfile, how, t.TempDir())
+		p.await("msg=ready")
+		s := stateOf(t, pidfile)
+		require.Equal(t, Ready, s.Phase)
+		require.Equal(t, "far away", s.Text)
+		p.signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.wait())
+		require.Equal(t, 3, verbHere(t, pidfile, "status").code)
+		requireStarts(t, pidfile)
+		requireNothingLeft(t, pidfile)
+	}
+}

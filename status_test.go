@@ -1,0 +1,391 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+)
+
+// verbHere calls a verb of a program named daemon in this process.
+func verbHere(t *testing.T, pidfile string, args ...string) result {
+	t.Helper()
+	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile)})
+	require.NoError(t, err)
+	var stdout, stderr bytes.Buffer
+	code := program{l, &stdout, &stderr}.main(args)
+	return result{stdout.String(), stderr.String(), code}
+}
+
+// startSilent starts a process that holds a PID file as a daemon does and says nothing about itself: that is for the test to do.
+func startSilent(t *testing.T) (pid int, pidfile string) {
+	t.Helper()
+	pidfile = pidPath(t)
+	p := start(t, holding, "plain", pidfile)
+	p.await("holds it")
+	return p.pid(), pidfile
+}
+
+// ago is a moment before now; in a bubble it is exact.
+func ago(d time.Duration) time.Time { return time.Now().Add(-d) }
+
+func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
+	t.Parallel()
+	pid, pidfile := startSilent(t)
+	synctest.Test(t, func(t *testing.T) {
+		own := func(err string) *Verdict {
+			return &Verdict{At: ago(2 * time.Minute), Component: "daemon", Hook: "OnReload", Error: err}
+		}
+		for want, s := range map[string]Status{
+			"starting (pid %d) for 0s":                         {Phase: Starting, Since: ago(0)},
+			"starting (pid %d) for 4s, OnStart of db running":  {Phase: Starting, Since: ago(4 * time.Second), Doing: "OnStart of db"},
+			"ready (pid %d) for 3h12m":                         {Phase: Ready, Since: ago(3*time.Hour + 12*time.Minute)},
+			"ready (pid %d, version 1.2) for 5m":               {Phase: Ready, Since: ago(5 * time.Minute), Version: "1.2"},
+			"ready (pid %d) for 1m, Run of http running":       {Phase: Ready, Since: ago(time.Minute), Doing: "Run of http"},
+			"ready (pid %d) for 0s":                            {Phase: Ready, Since: ago(-time.Hour)},
+			"ready (pid %d) for 2s\n  serving 3 clients":       {Phase: Ready, Since: ago(2 * time.Second), Text: "serving 3 clients"},
+			"reloading (pid %d) for 7s, OnCheck of db running": {Phase: Reloading, Since: ago(7 * time.Second), Doing: "OnCheck of db"},
+			"stopping (pid %d) for 9s, OnStop of http running": {Phase: Stopping, Since: ago(9 * time.Second), Doing: "OnStop of http"},
+			"exited (pid %d) for 3s":                           {Phase: Exited, Since: ago(3 * time.Second)},
+
+			"ready (pid %d) for 6s": {Phase: Ready, Since: ago(6 * time.Second), Reloads: 1, LastReload: &Verdict{At: ago(0)}, LastReopen: own("no")},
+			"ready (pid %d) for 10s\n  last reload rejected 2m ago: line 7: no such level": {
+				Phase: Ready, Since: ago(10 * time.Second), LastReload: own("line 7: no such level"),
+			},
+			"ready (pid %d) for 10s\n  last reload rejected 1h ago: db: refused": {
+				Phase: Ready, Since: ago(10 * time.Second),
+				LastReload: &Verdict{At: ago(time.Hour), Component: "db", Hook: "OnCheck", Error: "refused"},
+			},
+			"ready (pid %d) for 10s\n  last reload rejected 0s ago: an earlier reload still runs": {
+				Phase: Ready, Since: ago(10 * time.Second), LastReload: &Verdict{At: ago(0), Error: "an earlier reload still runs"},
+			},
+			"ready (pid %d) for 10s\n  last reload rejected 0s ago: OnReload of db did not return in 30s": {
+				Phase: Ready, Since: ago(10 * time.Second),
+				LastReload: &Verdict{At: ago(0), Component: "db", Hook: "OnReload", Error: "did not return in 30s", TimedOut: true},
+			},
+			"ready (pid %d) for 10s\n  last reload failed half-way 3m ago: db: refused": {
+				Phase: Ready, Since: ago(10 * time.Second),
+				LastReload: &Verdict{At: ago(3 * time.Minute), Component: "db", Hook: "OnReload", Error: "refused", Applied: []string{"http"}},
+			},
+			"stopping (pid %[1]d, version 2) for 1s, OnExit of db running\n  draining\n  last reload rejected 2m ago: no\n" +
+				"  pid %[1]d, which may still run, has seen its PID file deleted or replaced": {
+				Phase: Stopping, Since: ago(time.Second), Version: "2", Doing: "OnExit of db", Text: "draining", LastReload: own("no"), PIDFileLost: true,
+			},
+		} {
+			s.PID = pid
+			writeState(t, pidfile, s)
+			want = fmt.Sprintf("daemon: "+want+"\n", pid)
+			require.Equal(t, result{want, "", 0}, verbHere(t, pidfile, "status"))
+
+			code := 150
+			if s.Phase == Ready || s.Phase == Reloading {
+				code = 0
+			}
+			require.Equal(t, result{want, "", code}, verbHere(t, pidfile, "status", "--ready"))
+			inJSON := verbHere(t, pidfile, "status", "--json", "--ready")
+			require.Equal(t, code, inJSON.code)
+			require.Equal(t, inJSON, verbHere(t, pidfile, "status", "--ready", "--json"))
+			require.Equal(t, result{inJSON.stdout, "", 0}, verbHere(t, pidfile, "status", "--json"))
+		}
+	})
+}
+
+// leftBy is a PID file that a daemon with that PID has left, with what it said last.
+func leftBy(t *testing.T, pid int, s Status) (pidfile string) {
+	t.Helper()
+	pidfile = pidFileWith(t, fmt.Sprintln(pid))
+	writeState(t, pidfile, s)
+	return pidfile
+}
+
+func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for want, s := range map[string]Status{
+			", was ready 3h ago":                       {PID: 4127, Phase: Ready, Since: ago(3 * time.Hour), Text: "serving 3 clients"},
+			", was starting 5s ago, in OnStart of db":  {PID: 4127, Phase: Starting, Since: ago(5 * time.Second), Doing: "OnStart of db"},
+			", was stopping 2d3h ago, in OnStop of db": {PID: 4127, Phase: Stopping, Since: ago(51 * time.Hour), Doing: "OnStop of db"},
+			", was reloading 1m ago, in OnReload of db\n  last reload rejected 2m ago: no": {
+				PID: 4127, Phase: Reloading, Since: ago(time.Minute), Doing: "OnReload of db", LastReload: &Verdict{At: ago(2 * time.Minute), Error: "no"},
+			},
+			", was ready 1m ago\n  pid 4127, which may still run, has seen its PID file deleted or replaced": {
+				PID: 4127, Phase: Ready, Since: ago(time.Minute), PIDFileLost: true,
+			},
+			"": {PID: 4126, Phase: Ready, Since: ago(time.Minute), LastReload: &Verdict{Error: "no"}},
+			"\n  pid 4126, which may still run, has seen its PID file deleted or replaced": {
+				PID: 4126, Phase: Ready, Since: ago(time.Minute), PIDFileLost: true,
+			},
+		} {
+			pidfile := leftBy(t, 4127, s)
+			requireUntouched := untouched(t, statePath(pidfile))
+			want := "daemon: dead: pid 4127 left " + pidfile + want + "\n"
+			require.Equal(t, result{want, "", 1}, verbHere(t, pidfile, "status"))
+			require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+			requireUntouched()
+		}
+	})
+}
+
+func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
+	for what, left := range map[string][]byte{
+		"none":              nil,
+		"empty":             {},
+		"torn":              make([]byte, recordSize),
+		"of another format": sealed(`{"format":2`),
+	} {
+		pidfile := pidFileWith(t, "4127\n")
+		if left != nil {
+			require.NoError(t, os.WriteFile(statePath(pidfile), left, 0o644))
+		}
+		require.Equal(t, result{"daemon: dead: pid 4127 left " + pidfile + "\n", "", 1}, verbHere(t, pidfile, "status"), what)
+	}
+}
+
+func TestStatusWhereNoneIsRunning(t *testing.T) {
+	pidfile := pidPath(t)
+	want := notRunning(pidfile)
+	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"))
+	require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+	requireNothingLeft(t, pidfile)
+
+	writeState(t, pidfile, Status{PID: 4127})
+	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"), "a state without PID file says nothing")
+	writeState(t, pidfile, Status{PID: 4127, PIDFileLost: true})
+	want += "  pid 4127, which may still run, has seen its PID file deleted or replaced\n"
+	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"))
+}
+
+func TestStatusWhereItCannotBeTold(t *testing.T) {
+	pidfile := pidPath(t)
+	require.NoError(t, os.Mkdir(pidfile, 0o755))
+	want := "daemon: unknown: unsafe PID file " + pidfile + ": open: it is a directory, not a regular file\n"
+	require.Equal(t, result{want, "", 4}, verbHere(t, pidfile, "status"))
+	require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+}
+
+// answered is the answer of status --json, of which the exit code must be that.
+func answered(t *testing.T, pidfile string, code int) (all map[string]any) {
+	t.Helper()
+	got := verbHere(t, pidfile, "status", "--json")
+	require.Equal(t, code, got.code)
+	require.Empty(t, got.stderr)
+	require.NoError(t, json.Unmarshal([]byte(got.stdout), &all), got.stdout)
+	require.True(t, strings.HasSuffix(got.stdout, "}\n"))
+	require.Equal(t, 150*min(1, code), verbHere(t, pidfile, "status", "--json", "--ready").code)
+	return all
+}
+
+func TestStatusInJSON(t *testing.T) {
+	t.Parallel()
+	pid, pidfile := startSilent(t)
+	s := fullStatus()
+	s.PID = pid
+	writeState(t, pidfile, s)
+	var want map[string]any
+	require.NoError(t, json.Unmarshal([]byte(fullRecord), &want))
+	want["state"], want["pid_file"], want["pid"] = "running", pidfile, float64(pid)
+	require.Equal(t, want, answered(t, pidfile, 0))
+
+	s.PID = 4127
+	pidfile = leftBy(t, 4127, s)
+	want["state"], want["pid_file"], want["pid"] = "dead", pidfile, 4127.0
+	require.Equal(t, want, answered(t, pidfile, 1))
+	pidfile = pidFileWith(t, "4127\n")
+	require.Equal(t, map[string]any{"state": "dead", "pid_file": pidfile}, answered(t, pidfile, 1))
+
+	pidfile = pidPath(t)
+	require.Equal(t, map[string]any{"state": "not running", "pid_file": pidfile}, answered(t, pidfile, 3))
+	require.NoError(t, os.Mkdir(pidfile, 0o755))
+	require.Equal(t, map[string]any{
+		"state": "unknown", "pid_file": pidfile, "error": "unsafe PID file " + pidfile + ": open: it is a directory, not a regular file",
+	}, answered(t, pidfile, 4))
+}
+
+func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	_, pidfile := startSilent(t)
+	require.NoError(t, os.WriteFile(statePath(pidfile), nil, 0o644))
+	got := verbHere(t, pidfile, "status", "--json", "--ready")
+	require.Equal(t, 150, got.code)
+	require.JSONEq(t, fmt.Sprintf(`{"state": "running", "pid_file": %q, "error": %q}`,
+		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.stdout)
+}
+
+// nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
+const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
+
+func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {
+	t.Parallel()
+	s := Status{
+		Name: nasty, Version: nasty, Doing: nasty, Text: nasty, Phase: Ready,
+		LastReload: &Verdict{Component: nasty, Hook: nasty, Error: nasty, TimedOut: true, Applied: []string{nasty}},
+	}
+	requireHarmless := func(got string, lines int) {
+		t.Helper()
+		require.Equal(t, lines, strings.Count(got, "\n"), "%q", got)
+		for _, r := range got {
+			require.True(t, r == '\n' || unicode.IsPrint(r) && r < 0x80 || r == unicode.ReplacementChar, "%q has %q", got, r)
+		}
+		require.NotContains(t, got, "\ndaemon: a lie")
+	}
+	pid, pidfile := startSilent(t)
+	s.PID = pid
+	writeState(t, pidfile, s)
+	requireHarmless(verbHere(t, pidfile, "status").stdout, 3)
+	s.LastReload.TimedOut = false
+	writeState(t, pidfile, s)
+	requireHarmless(verbHere(t, pidfile, "status").stdout, 3)
+	inJSON := verbHere(t, pidfile, "status", "--json").stdout
+	require.True(t, json.Valid([]byte(inJSON)))
+	require.False(t, strings.ContainsFunc(inJSON, func(r rune) bool { return r < ' ' && r != '\n' }), "%q", inJSON)
+
+	s.PID = 4127
+	requireHarmless(verbHere(t, leftBy(t, 4127, s), "status").stdout, 2)
+}
+
+func TestPrintableIsOneLineWithoutCommands(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                   "",
+		" a\tb \n":           "a b",
+		"one\r\ntwo":         "one  two",
+		"one\u2028two":       "one two",
+		"\x1b[31mred\x1b[0m": "\ufffd[31mred\ufffd[0m",
+		"a\x00\x7f\u009bb":   "a\ufffd\ufffd\ufffdb",
+		"\u202eback":         "\ufffdback",
+		"\xffa\xc3":          "\ufffda\ufffd",
+		"Größe 5 µm – 漢字 😀":  "Größe 5 µm – 漢字 😀",
+	} {
+		require.Equal(t, want, printable(text))
+	}
+}
+
+func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
+	t.Parallel()
+	p, pidfile, file, say := startSpeaker(t, "serving \x1b[1mthree\x1b[0m\nclients\n")
+	status := func(lines string) {
+		t.Helper()
+		got := callProgram(t, speaker, pidfile, file, "status")
+		require.Regexp(t, fmt.Sprintf(`^speaker: ready \(pid %d, version 1\.2\) for \d+[sm]\n%s$`, p.pid(), lines), got.stdout)
+		require.Empty(t, got.stderr)
+		require.Equal(t, 0, got.code)
+	}
+	status("  serving \ufffd\\[1mthree\ufffd\\[0m clients\n")
+	say("error: line 7: \x1b[2J")
+	require.Equal(t, 1, callProgram(t, speaker, pidfile, file, "reload").code)
+	status("  serving .* clients\n  last reload failed half-way \\d+s ago: second: line 7: \ufffd\\[2J\n")
+	say("")
+	require.Equal(t, 0, callProgram(t, speaker, pidfile, file, "reload").code)
+	status("")
+}
+
+func TestProbesAreAnsweredInEachPhase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	gate := func(name string) string { return filepath.Join(dir, name) }
+	pidfile := pidPath(t)
+	probe := func() int {
+		t.Helper()
+		got := callVerb(t, pidfile, "status", "--ready")
+		require.Empty(t, got.stderr)
+		return got.code
+	}
+	require.Equal(t, 150, probe(), "not running")
+	p := start(t, daemon, "pidfile="+pidfile, "start=until:"+gate("start"), "reload=until:"+gate("reload"), "stop=until:"+gate("stop"))
+	p.await("OnStart")
+	require.Equal(t, 150, probe(), "starting")
+	touch(t, gate("start"))
+	p.await("msg=ready")
+	require.Equal(t, 0, probe(), "ready")
+	p.signal(syscall.SIGHUP)
+	p.await("OnReload")
+	require.Equal(t, 0, probe(), "reloading")
+	touch(t, gate("reload"))
+	p.await("msg=reloaded")
+	p.signal(syscall.SIGTERM)
+	p.await("OnStop")
+	require.Equal(t, 150, probe(), "stopping")
+	p.signal(syscall.SIGKILL)
+	p.wait()
+	require.Equal(t, 150, probe(), "dead")
+}
+
+func TestAStartBesideADaemonThatIsNotReadyYetSaysSo(t *testing.T) {
+	t.Parallel()
+	pidfile, gate := pidPath(t), filepath.Join(t.TempDir(), "gate")
+	p := start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)
+	p.await("OnStart")
+	refused := callVerb(t, pidfile, "run")
+	require.Equal(t, result{"", fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", p.pid()), 1}, refused)
+	touch(t, gate)
+	p.await("msg=ready")
+	requireRefused(t, 1, alreadyRunning(p.pid()), pidfile)
+}
+
+func TestStatusTakesNoOtherFlags(t *testing.T) {
+	pidfile := pidPath(t)
+	for _, args := range [][]string{{"--bogus"}, {"--json", "--bogus"}, {"-json"}, {"--ready=true"}, {"--JSON"}, {"--oknodo"}} {
+		got := verbHere(t, pidfile, append([]string{"status"}, args...)...)
+		require.Equal(t, 2, got.code, args)
+		require.Empty(t, got.stdout)
+		want := "daemon: unexpected argument " + args[len(args)-1] + ": flags go before the verb\nusage: daemon [flags] VERB\n"
+		require.True(t, strings.HasPrefix(got.stderr, want), got.stderr)
+	}
+	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").code)
+	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").code)
+}
+
+func TestAgoIsNoFinerThanPeopleWantToKnow(t *testing.T) {
+	const day = 24 * time.Hour
+	for d, want := range map[time.Duration]string{
+		-1 << 63:                         "0s",
+		-time.Second:                     "0s",
+		0:                                "0s",
+		time.Second - 1:                  "0s",
+		time.Second:                      "1s",
+		12345 * time.Millisecond:         "12s",
+		time.Minute - 1:                  "59s",
+		time.Minute:                      "1m",
+		5*time.Minute + 59*time.Second:   "5m",
+		time.Hour - 1:                    "59m",
+		time.Hour:                        "1h",
+		time.Hour + time.Minute:          "1h1m",
+		3*time.Hour + 12*time.Minute:     "3h12m",
+		day - 1:                          "23h59m",
+		day:                              "1d0h",
+		4*day + 3*time.Hour + 59*60*1e9:  "4d3h",
+		365 * day:                        "365d0h",
+		1<<63 - 1:                        "106751d23h",
+		10*time.Hour + 59*time.Second:    "10h",
+		23*time.Hour + 1*time.Minute - 1: "23h",
+	} {
+		require.Equal(t, want, agoText(d), strconv.FormatInt(int64(d), 10))
+	}
+}
+
+func TestTookIsAsFineAsWhoWaitedWantsToKnow(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                                 "0 ms",
+		999 * time.Microsecond:            "0 ms",
+		38 * time.Millisecond:             "38 ms",
+		time.Second - 1:                   "999 ms",
+		time.Second:                       "1 s",
+		1040 * time.Millisecond:           "1 s",
+		1200 * time.Millisecond:           "1.2 s",
+		59*time.Second + 900*1000*1000:    "59.9 s",
+		time.Minute:                       "1m0s",
+		3*time.Minute + 12*time.Second:    "3m12s",
+		3*time.Minute + 12600*1000*1000:   "3m13s",
+		2*time.Hour + 400*time.Nanosecond: "2h0m0s",
+	} {
+		require.Equal(t, want, tookText(d))
+	}
+}
