@@ -219,8 +219,10 @@ const stopMargin = 2 * time.Second
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
 	deadline := begun + p.stopTimeout + grace(p.stopTimeout)
-	for {
-		if s, err := daemon.Status(); err == nil && s.Phase == Stopping {
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
+		s, err := daemon.Status()
+		known := err == nil && s.Phase == Stopping
+		if known {
 			deadline = max(s.StopBy, begun)
 		}
 		left := deadline + stopMargin - monotonic.Now()
@@ -228,10 +230,13 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 			overdue(errOverdue)
 			return
 		}
+		if !known {
+			left = min(left, pause)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(min(left, 50*time.Millisecond)):
+		case <-time.After(left):
 		}
 	}
 }
