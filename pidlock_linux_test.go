@@ -130,7 +130,7 @@ func TestA9_AStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	awaitPause()
 	require.NoFileExists(t, pidfile)
-	require.Equal(t, 1, p.out.count("OnExit done"), "all of it is over")
+	p.await("OnExit done") // all of it is over
 	require.Equal(t, result{notRunning(pidfile), "", 3}, callVerb(t, pidfile, "status"))
 
 	next := start(t, daemon, "pidfile="+pidfile)

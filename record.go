@@ -54,6 +54,7 @@ func (s *Status) shorten() bool {
 		*verdict = &v
 		if len(v.Applied) > 20 {
 			v.Applied = append(v.Applied[:19:19], fmt.Sprintf("… and %d more", len(v.Applied)-19))
+			return true
 		}
 		texts = append(texts, &v.Component, &v.Hook, &v.Error)
 		for i := range v.Applied {
@@ -69,7 +70,7 @@ func (s *Status) shorten() bool {
 	if len(*longest) < 8 {
 		return false
 	}
-	*longest = cut(*longest, len(*longest)*3/4)
+	*longest = cut(*longest, min(len(*longest)*3/4, recordSize))
 	return true
 }
 
@@ -95,11 +96,15 @@ func decodeRecord(record []byte) (s Status, err error) {
 		return s, errTorn
 	}
 	text := slices.Concat(bytes.TrimRight(record[:maxRecord], " "), []byte("}"))
+	var version struct{ Format int }
+	if err := json.Unmarshal(text, &version); err != nil {
+		return s, err
+	}
+	if version.Format != recordFormat {
+		return s, fmt.Errorf("the record has format %d, where this program knows format %d", version.Format, recordFormat)
+	}
 	if err := json.Unmarshal(text, &s); err != nil {
 		return Status{}, err
-	}
-	if s.Format != recordFormat {
-		return Status{}, fmt.Errorf("the record has format %d, where this program knows format %d", s.Format, recordFormat)
 	}
 	return s, nil
 }

@@ -119,8 +119,8 @@ func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, e
 	}
 	if !created {
 		err = safefile.Unsafe("somebody else makes it at the same time")
-	} else {
-		err = f.Chmod(mode) // whatever the umask
+	} else if err = f.Chmod(mode); err != nil { // whatever the umask
+		err = errors.Join(err, os.Remove(path))
 	}
 	if err != nil {
 		f.Close()
@@ -146,7 +146,8 @@ func removeStaleState(path string) error {
 	if err != nil {
 		return err
 	}
-	ours := len(record) == 0 || len(record) == recordSize &&
+	// A disk that was full, or a loss of power, leaves less than a record, or zeros.
+	ours := len(record) <= recordSize &&
 		(bytes.HasPrefix(record, []byte(`{"format":`)) || len(bytes.Trim(record, "\x00")) == 0)
 	if !ours {
 		return safefile.Unsafe("it is no state file of a daemon")
@@ -156,7 +157,12 @@ func removeStaleState(path string) error {
 
 // readRecord reads no more than tells whether the file is a record.
 func readRecord(f *os.File) ([]byte, error) {
-	return io.ReadAll(io.NewSectionReader(f, 0, recordSize+1))
+	record := make([]byte, recordSize+1)
+	n, err := f.ReadAt(record, 0) // one pread(2), so that it is rarely torn
+	if err == io.EOF {
+		err = nil
+	}
+	return record[:n], err
 }
 
 // write writes a record, unless a later turn has been written already. A write that fails is said once and does no harm.
@@ -197,7 +203,10 @@ func (s *stateFile) remove() {
 		err = os.Remove(s.path)
 	}
 	if err != nil {
-		s.log.Warn("cannot remove the state file, emptied it", "err", errors.Join(err, s.file.Truncate(0)))
+		s.log.Warn("cannot remove the state file, emptied it", "err", err)
+	}
+	if err := s.file.Truncate(0); err != nil { // where the path is not to be seen from a chroot, too
+		s.log.Warn("cannot empty the state file", "err", err)
 	}
 }
 

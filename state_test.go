@@ -623,7 +623,7 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 // needed.
 func requireNoWrongRecord(t *testing.T, dir string) {
 	t.Helper()
-	reads := 20_000
+	reads := 100_000
 	if os.Getenv("LIFECYCLE_LONG") != "" {
 		reads = 5_000_000
 	}

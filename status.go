@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"example.com/lifecycle/internal/safefile"
 )
@@ -31,7 +32,7 @@ func (p program) statusVerb(given flags) (exitCode int) {
 		if err != nil {
 			return p.fail("status", err)
 		}
-		fmt.Fprintf(p.stdout, "%s\n", text)
+		fmt.Fprintf(p.stdout, "%s\n", escapeUnprintable(text))
 	} else {
 		fmt.Fprintf(p.stdout, "%s: %s\n", p.name, r.line)
 		for _, line := range r.details(p) {
@@ -50,8 +51,12 @@ func (p program) statusVerb(given flags) (exitCode int) {
 // look finds out what there is to say.
 func (p program) look() report {
 	r := report{State: "running", PIDFile: p.pidFile}
-	daemon, err := Find(p.pidFile)
-	if err == nil {
+	var daemon *Process
+	var err error
+	for range 3 { // one that has ended between the two looks may have left something, or have been followed by another
+		if daemon, err = Find(p.pidFile); err != nil {
+			break
+		}
 		defer daemon.Close()
 		var s Status
 		if s, err = daemon.Status(); err == nil {
@@ -59,12 +64,16 @@ func (p program) look() report {
 			r.line = runningText(s)
 			return r
 		}
+		if !errors.Is(err, ErrNotRunning) {
+			break
+		}
 	}
 	var gone *NotRunningError
 	switch {
 	case errors.As(err, &gone):
 		r.lookBack(gone)
 	case errors.Is(err, errElsewhere):
+		r.Error = p.text(err)
 		r.line = "running (in another PID namespace)"
 	case daemon != nil:
 		r.Error = p.text(err)
@@ -173,6 +182,22 @@ func printable(text string) string {
 		}
 		return r
 	}, strings.TrimSpace(text))
+}
+
+// escapeUnprintable escapes in JSON what printable replaces: encoding/json does so for the first 32 characters only.
+func escapeUnprintable(text []byte) string {
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || !unicode.IsControl(r) && !unicode.Is(unicode.Cf, r):
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+		}
+	}
+	return b.String()
 }
 
 // tookText is a duration that somebody has waited for: 38 ms, 1.2 s, 3m12s.
