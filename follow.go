@@ -97,12 +97,15 @@ const (
 	patienceForSilence = 2 * time.Second
 	// longestPause is how long after a look at the state there is another one, at most.
 	longestPause = 20 * time.Millisecond
+	// looksAtOnce is how many come without a pause: most reloads take less time than the shortest sleep, which is about 1 ms.
+	looksAtOnce = 5
 )
 
 // follow reads what the daemon says about itself again and again, until enough says that this is enough or the daemon is gone.
 func (p *Process) follow(ctx context.Context, what string, enough func(Status) (bool, error)) error {
 	heard, doing := time.Now(), ""
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, longestPause) {
+	pause := time.Millisecond
+	for looks := 1; ; looks++ {
 		s, err := p.Status()
 		switch {
 		case errors.Is(err, ErrNotRunning):
@@ -115,10 +118,14 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 			}
 			heard, doing = time.Now(), s.Doing
 		}
+		if ctx.Err() == nil && looks < looksAtOnce {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return &waitError{what, p.PID, doing, context.Cause(ctx)}
 		case <-time.After(pause):
+			pause = min(2*pause, longestPause)
 		}
 	}
 }

@@ -37,8 +37,10 @@ func (s Status) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text = bytes.TrimSuffix(text, []byte("}"))
-	record := append(text, bytes.Repeat([]byte(" "), maxRecord-len(text))...)
+	record := append(make([]byte, 0, recordSize), bytes.TrimSuffix(text, []byte("}"))...)
+	for len(record) < maxRecord {
+		record = append(record, ' ')
+	}
 	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable)), nil
 }
 
