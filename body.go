@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"sync"
 )
 
 // stopCause is the cause of a stop that is not an error of its own. It wraps context.Canceled, so a body may return it.
@@ -22,7 +23,7 @@ type body struct {
 	before          bool  // it returned before a stop was asked for
 }
 
-// startBodies calls the Run of every component, and fn.
+// startBodies calls the Run of every component, and fn. When it returns, each of them has been called.
 func (l *life) startBodies() {
 	fn := l.fn
 	if fn == nil {
@@ -38,9 +39,16 @@ func (l *life) startBodies() {
 	l.mu.Lock()
 	l.alive = len(all)
 	l.mu.Unlock()
+	var called sync.WaitGroup
+	called.Add(len(all))
 	for _, h := range all {
-		l.watchBody(h.Name, "Run", spawn(l.ctx, "Run of "+h.Name, h.Run), l.bodyReturned)
+		run := func(ctx context.Context) error {
+			called.Done()
+			return h.Run(ctx)
+		}
+		l.watchBody(h.Name, "Run", spawn(l.ctx, "Run of "+h.Name, run), l.bodyReturned)
 	}
+	called.Wait()
 }
 
 // watchBody notes a body that runs, and calls returned when it has returned its result.

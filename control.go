@@ -85,6 +85,9 @@ const (
 // errNoPIDFile says that there is nothing by which a daemon could be found.
 var errNoPIDFile = fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
 
+// errUnsigned says that somebody holds the file and has not said who it is.
+var errUnsigned = errors.New("held by a process that has not written its PID")
+
 // errElsewhere says that a daemon runs, but not where we could signal it.
 var errElsewhere = errors.New("held by a daemon in another PID namespace")
 
@@ -94,7 +97,7 @@ func (h holder) nameless() error {
 	case h.daemon && h.known:
 		return errElsewhere
 	case h.daemon || h.number == 0:
-		return errors.New("held by a process that has not written its PID")
+		return errUnsigned
 	}
 	return errForeign
 }

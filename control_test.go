@@ -574,10 +574,10 @@ func TestC21_WithNobodyWhoReadsTheExitCodeIsTheSame(t *testing.T) {
 			{7, []string{"pidfile=" + none, "reload"}},
 			{0, []string{"pidfile=" + none, "check"}},
 			{6, []string{"pidfile=" + none, "check=error", "check"}},
-			{3, []string{"pidfile=" + none, "start"}},
 			{1, []string{"pidfile=" + none, "start=error", "run"}},
 			{0, []string{"pidfile=" + none, "run=:", "run"}},
 			{1, []string{"pidfile=" + path, "run"}},
+			{1, []string{"pidfile=" + path, "start"}},
 			{0, []string{"pidfile=" + path, "status"}},
 			{0, []string{"pidfile=" + path, "reload"}},
 			{0, []string{"pidfile=" + path, "stop"}},
@@ -654,17 +654,6 @@ var verbless = registerProgram("verbless", func([]string) int {
 		return nil
 	}))
 })
-
-func TestC22_AReservedVerbDoesNothing(t *testing.T) {
-	t.Parallel()
-	p, path := startDaemon(t)
-	requireUntouched := untouched(t, path)
-	for _, name := range comingVerbs {
-		require.Equal(t, result{"", "daemon: " + name + " is not there yet\n", 3}, callVerb(t, path, name))
-	}
-	requireUntouched()
-	requireLives(t, p)
-}
 
 // lingerer is a program that goes on when its life is over, until a file is there.
 var lingerer = registerProgram("lingerer", func(args []string) int {

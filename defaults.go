@@ -30,12 +30,12 @@ func DefaultPIDFile(name string) string {
 	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
 }
 
-// makeDefaultDir makes the directory of the default PID file, which a user who is not root may not have yet. No other
-// directory is ever made.
-func makeDefaultDir(path string) error {
-	name := strings.TrimSuffix(filepath.Base(path), ".pid")
+// makeDefaultDir makes the directory of a default file, which a user who is not root may not have yet. No other directory
+// is ever made.
+func makeDefaultDir(path, suffix string, defaultFile func(name string) string) error {
+	name := strings.TrimSuffix(filepath.Base(path), suffix)
 	uid := os.Geteuid()
-	if uid <= 0 || path != DefaultPIDFile(name) {
+	if uid <= 0 || path != defaultFile(name) {
 		return nil
 	}
 	dir := filepath.Dir(path)

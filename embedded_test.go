@@ -292,7 +292,7 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 	l, err := newLife(fn, append(opts, Name("app"), quiet, Embedded()))
 	require.NoError(t, err)
 	var stdout, stderr lines
-	code := program{l, &stdout, &stderr}.main([]string{verb})
+	code := program{life: l, stdout: &stdout, stderr: &stderr}.main([]string{verb})
 	return result{stdout.String(), stderr.String(), code}
 }
 

@@ -675,3 +675,28 @@ func ExampleProcess_Stop() {
 	}
 	fmt.Println("gone:", err == nil)
 }
+
+// A program that goes into the background by itself: its main runs in the launcher up to Run, and in the daemon.
+func ExampleDetach() {
+	err := lifecycle.Run(nil, lifecycle.Name("agentd"), lifecycle.Detach())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "agentd:", err)
+		os.Exit(lifecycle.ExitCode(err))
+	}
+	if !lifecycle.InDaemon() {
+		fmt.Println("agentd is ready")
+	}
+}
+
+// A command that needs a daemon, and starts it if there is none. _example/agentctl is a whole program of this kind.
+func ExampleEnsure() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	daemon, err := lifecycle.Ensure(ctx, lifecycle.Name("agentd"), lifecycle.Args("daemon", "start"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "agentctl:", err)
+		return
+	}
+	defer daemon.Close()
+	fmt.Println("agentd is ready, pid", daemon.PID)
+}

@@ -23,13 +23,16 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
 )
 
 // exampleDrivers do with each program of _example what a user would.
 var exampleDrivers = map[string]func(t *testing.T, program string){
-	"echod": driveEchod,
-	"hello": driveHello,
-	"tour":  driveTour,
+	"agentctl": driveAgentctl,
+	"echod":    driveEchod,
+	"hello":    driveHello,
+	"tour":     driveTour,
 }
 
 // examplePatience is when a test stops to wait: far beyond slow, so that only what hangs fails.
@@ -74,6 +77,114 @@ func driveHello(t *testing.T, program string) {
 	require.NoError(t, hello.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Equal(t, 0, hello.wait(), hello.out)
 	assertEmptyDir(t, dir)
+}
+
+func driveAgentctl(t *testing.T, program string) {
+	setup := func(t *testing.T) (dir string, agentctl func(args ...string) *exampleProcess) {
+		tmp, err := os.MkdirTemp("", "") // the path of a socket may not be long
+		require.NoError(t, err)
+		t.Cleanup(func() { os.RemoveAll(tmp) })
+		dir = filepath.Join(tmp, "agent")
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		endInBackground(t, filepath.Join(dir, "agentd.pid"))
+		return dir, func(args ...string) *exampleProcess {
+			return startExample(t, tmp, program, append([]string{"-dir", "agent"}, args...)...)
+		}
+	}
+	says := func(t *testing.T, p *exampleProcess, code int, want string) {
+		t.Helper()
+		assert.Equal(t, code, p.wait())
+		assert.Equal(t, want, p.out.String(), "%q", p.cmd.Args)
+	}
+	ends := func(t *testing.T, dir string, agentctl func(args ...string) *exampleProcess) {
+		t.Helper()
+		stop := agentctl("daemon", "stop")
+		assert.Equal(t, 0, stop.wait(), stop.out)
+		left, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		assert.Equal(t, []string{filepath.Join(dir, "agentd.log")}, left)
+		says(t, agentctl("daemon", "status"), 3, "agentd: not running (nobody holds "+filepath.Join(dir, "agentd.pid")+")\n")
+	}
+	pidOf := func(t *testing.T, dir string) string {
+		t.Helper()
+		pid, err := os.ReadFile(filepath.Join(dir, "agentd.pid"))
+		require.NoError(t, err)
+		return strings.TrimSpace(string(pid))
+	}
+
+	t.Run("starts its daemon when it needs one", func(t *testing.T) {
+		dir, agentctl := setup(t)
+		says(t, agentctl("set", "colour", "red"), 0, "")
+		pid := pidOf(t, dir)
+		says(t, agentctl("get", "colour"), 0, "red\n")
+		says(t, agentctl("set", "a key/with ü", "two words"), 0, "")
+		says(t, agentctl("get", "a key/with ü"), 0, "two words\n")
+		says(t, agentctl("get", "shape"), 1, "agentctl: nothing is known of shape\n")
+		status := agentctl("daemon", "status")
+		assert.Equal(t, 0, status.wait())
+		assert.Regexp(t, `^agentd: ready \(pid `+pid+`\) for \d+s\n$`, status.out.String())
+		says(t, agentctl("daemon", "start"), 1, "agentd: already running (pid "+pid+")\n")
+
+		socket, err := os.Lstat(filepath.Join(dir, "agentd.sock"))
+		require.NoError(t, err)
+		assert.Equal(t, os.ModeSocket, socket.Mode().Type())
+		assert.Zero(t, socket.Mode().Perm()&0o077, "only its owner may connect: %v", socket.Mode())
+		ends(t, dir, agentctl)
+
+		says(t, agentctl("get", "colour"), 1, "agentctl: nothing is known of colour\n") // of a daemon that is new
+		assert.NotEqual(t, pid, pidOf(t, dir))
+		ends(t, dir, agentctl)
+	})
+
+	t.Run("starts one daemon however many need it", func(t *testing.T) {
+		dir, agentctl := setup(t)
+		var all []*exampleProcess
+		for i := range 20 {
+			all = append(all, agentctl("set", fmt.Sprint("key", i), fmt.Sprint("value", i)))
+		}
+		for _, p := range all {
+			says(t, p, 0, "")
+		}
+		for i := range 20 {
+			says(t, agentctl("get", fmt.Sprint("key", i)), 0, fmt.Sprintf("value%d\n", i))
+		}
+		log, err := os.ReadFile(filepath.Join(dir, "agentd.log"))
+		require.NoError(t, err)
+		assert.Equal(t, 1, strings.Count(string(log), "ready pid="), "%s", log)
+		ends(t, dir, agentctl)
+	})
+
+	t.Run("takes over from one that died", func(t *testing.T) {
+		dir, agentctl := setup(t)
+		says(t, agentctl("set", "colour", "red"), 0, "")
+		daemon, err := lifecycle.Find(filepath.Join(dir, "agentd.pid"))
+		require.NoError(t, err)
+		defer daemon.Close()
+		require.NoError(t, daemon.Kill(t.Context()))
+		require.FileExists(t, filepath.Join(dir, "agentd.sock"))
+		says(t, agentctl("set", "colour", "blue"), 0, "")
+		says(t, agentctl("get", "colour"), 0, "blue\n")
+		ends(t, dir, agentctl)
+	})
+
+	t.Run("says why its daemon does not start", func(t *testing.T) {
+		dir, agentctl := setup(t)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "agentd.sock", "in", "the", "way"), 0o755))
+		p := agentctl("get", "colour")
+		assert.Equal(t, 1, p.wait())
+		assert.Regexp(t, `^agentctl: cannot start the daemon: .*OnStart of socket: remove .*agentd.sock: directory not empty\n$`, p.out.String())
+		assert.NoFileExists(t, filepath.Join(dir, "agentd.pid"))
+	})
+
+	t.Run("tells how it is used", func(t *testing.T) {
+		dir, agentctl := setup(t)
+		for _, args := range [][]string{nil, {"dance"}, {"set", "colour"}, {"get"}, {"get", "a", "b"}, {"-colour", "red"}, {"daemon"}, {"daemon", "dance"}} {
+			p := agentctl(args...)
+			assert.Equal(t, 2, p.wait(), "%q", args)
+			assert.Contains(t, p.out.String(), "usage: agent", "%q", args)
+		}
+		assertEmptyDir(t, dir)
+	})
 }
 
 func driveEchod(t *testing.T, program string) {
@@ -156,11 +267,11 @@ func driveEchod(t *testing.T, program string) {
 
 	t.Run("refuses a start with a bad configuration", func(t *testing.T) {
 		for config, want := range map[string]string{
-			"{\n\"lisen\": \":80\"\n}": `config: echod.json:2: unknown field "lisen"`,
-			"{\n\"listen\": \":80\",\n\"level\": \"loud\"\n}": `config: echod.json:3: field "level": ` +
-				`"loud" is not one of debug, info, warn, error`,
+			"{\n\"lisen\": \":80\"\n}":                        `:2: unknown field "lisen"`,
+			"{\n\"listen\": \":80\",\n\"level\": \"loud\"\n}": `:3: field "level": "loud" is not one of debug, info, warn, error`,
 		} {
 			dir := setup(t, config)
+			want := "config: " + filepath.Join(dir, "echod.json") + want
 			p := echod(t, dir, "run")
 			assert.Equal(t, 1, p.wait())
 			assert.Contains(t, p.out.String(), "echod: start failed: "+want+"\n")
@@ -184,9 +295,10 @@ func driveEchod(t *testing.T, program string) {
 		assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
 	})
 
-	t.Run("appends to its log and takes its level", func(t *testing.T) {
+	t.Run("goes into the background, appends to its log and takes its level", func(t *testing.T) {
 		dir := setup(t, good)
 		log := filepath.Join(dir, "echod.log")
+		endInBackground(t, filepath.Join(dir, "echod.pid"))
 		read := func() string {
 			text, err := os.ReadFile(log)
 			require.NoError(t, err)
@@ -197,18 +309,15 @@ func driveEchod(t *testing.T, program string) {
 		assert.Equal(t, 3, p.wait())
 		require.NoFileExists(t, log, "status logs nothing, so it creates nothing")
 
-		first := echod(t, dir, "-log", "echod.log", "run")
-		ready := regexp.MustCompile(`msg=ready`)
-		require.Eventually(t, func() bool {
-			text, _ := os.ReadFile(log)
-			return ready.Match(text)
-		}, examplePatience, 5*time.Millisecond)
+		p = echod(t, dir, "-log", "echod.log", "start")
+		require.Equal(t, 0, p.wait(), p.out)
+		assert.Regexp(t, `^echod: ready \(pid \d+, .*\), log `+regexp.QuoteMeta(log)+`\n$`, p.out.String())
 		info, err := os.Stat(log)
 		require.NoError(t, err)
 		assert.Zero(t, info.Mode().Perm()&^0o640, info.Mode())
 
 		before := read()
-		p = echod(t, dir, "-log", "echod.log", "run")
+		p = echod(t, dir, "-log", "echod.log", "start")
 		assert.Equal(t, 1, p.wait())
 		assert.Contains(t, p.out.String(), "echod: already running")
 		assert.Equal(t, before, read(), "the log is the first one's")
@@ -224,7 +333,8 @@ func driveEchod(t *testing.T, program string) {
 		assert.NotContains(t, read(), "msg=request")
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "echod.json"),
 			[]byte(`{"listen": "127.0.0.1:0", "level": "debug"}`), 0o600))
-		require.NoError(t, first.cmd.Process.Signal(syscall.SIGHUP))
+		p = echod(t, dir, "-log", "echod.log", "reload")
+		require.Equal(t, 0, p.wait(), p.out)
 		require.Eventually(t, func() bool {
 			get()
 			return strings.Contains(read(), "msg=request method=GET path=/healthz")
@@ -232,7 +342,6 @@ func driveEchod(t *testing.T, program string) {
 
 		p = echod(t, dir, "stop")
 		assert.Equal(t, 0, p.wait(), p.out)
-		assert.Equal(t, 0, first.wait(), first.out)
 		assert.True(t, strings.HasPrefix(read(), before))
 		assert.Contains(t, read(), "msg=stopped")
 	})
@@ -256,9 +365,16 @@ func driveTour(t *testing.T, program string) {
 		tour.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		return tour, tmp
 	}
+	// What the tour detaches is in no group of its, but runs from its directory.
 	assertNothingLeft := func(t *testing.T, tour *exampleProcess, tmp string) {
 		assertEmptyDir(t, tmp)
 		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process is left")
+		programs, err := filepath.Glob("/proc/[0-9]*/exe")
+		require.NoError(t, err)
+		for _, program := range programs {
+			path, _ := os.Readlink(program)
+			assert.False(t, strings.HasPrefix(path, tmp), "%s is left: %s", program, path)
+		}
 	}
 
 	t.Run("all answers are right", func(t *testing.T) {
@@ -272,7 +388,7 @@ func driveTour(t *testing.T, program string) {
 	t.Run("interrupted", func(t *testing.T) {
 		tour, tmp := start(t)
 		tour.start()
-		tour.waitFor("msg=ready")
+		tour.waitFor("echod: ready")
 		require.NoError(t, tour.cmd.Process.Signal(os.Interrupt))
 		assert.Equal(t, 1, tour.wait(), tour.out)
 		assertNothingLeft(t, tour, tmp)
@@ -301,7 +417,7 @@ func driveTour(t *testing.T, program string) {
 		require.NoError(t, w.Close())
 		for lines := bufio.NewScanner(r); ; { // up to a point where echod runs
 			require.True(t, lines.Scan(), "%v", tour.out)
-			if strings.Contains(lines.Text(), "msg=ready") {
+			if strings.Contains(lines.Text(), "echod: ready") {
 				break
 			}
 		}
@@ -311,16 +427,30 @@ func driveTour(t *testing.T, program string) {
 	})
 
 	t.Run("wrong answers", func(t *testing.T) {
-		bin := t.TempDir() // with a go that builds an echod which is ready and dies
+		bin := t.TempDir() // with a go that builds an echod which does nothing
 		require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(`#!/bin/sh
-printf '#!/bin/sh\necho msg=listening addr=127.0.0.1:1 >&2\necho msg=ready >&2\n' >"$3"
+printf '#!/bin/sh\n' >"$3"
 chmod +x "$3"
 `), 0o700))
 		tour, tmp := start(t, "PATH="+bin+":"+os.Getenv("PATH"))
 		tour.start()
 		assert.Equal(t, 1, tour.wait(), tour.out)
-		assert.Regexp(t, `(?s)\ntour: \d+ wrong\n.*echod check: exit code 0 and .*, want 0 and "echod: check passed`, tour.out.String())
+		assert.Regexp(t, `(?s)\ntour: \d+ wrong\n.*echod start: exit code 0 and "", want 1 and "echod: start failed: `, tour.out.String())
 		assertNothingLeft(t, tour, tmp)
+	})
+}
+
+// endInBackground ends the daemon at that PID file, if there still is one when the test is over.
+func endInBackground(t *testing.T, pidfile string) {
+	t.Cleanup(func() {
+		daemon, err := lifecycle.Find(pidfile)
+		if err != nil {
+			return
+		}
+		defer daemon.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), examplePatience)
+		defer cancel()
+		assert.NoError(t, daemon.Kill(ctx))
 	})
 }
 

@@ -37,9 +37,12 @@ func (p *Process) WaitReady(ctx context.Context) error {
 		case Starting:
 			return false, nil
 		}
-		return true, fmt.Errorf("lifecycle: pid %d is %s", p.PID, s.Phase)
+		return true, fmt.Errorf("lifecycle: pid %d %w", p.PID, errStops)
 	})
 }
+
+// errStops says that a daemon is stopping, and so will not be ready.
+var errStops = errors.New("is stopping")
 
 // Reload asks the daemon to reload, with HUP, and blocks until there is a verdict of a reload that began after that. It returns nil where that
 // has succeeded, and an error that wraps [ErrReload] where it has failed, the daemon has stopped or died instead, or was stopping already. The error

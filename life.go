@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -21,6 +23,8 @@ type life struct {
 	log  *slog.Logger
 	lock *pidLock
 	born time.Time
+
+	launcher *launcher // nil: nobody has detached this process
 
 	values  context.Context // never ends; of it are all that the life hands out
 	asked   context.Context // ends as soon as a stop is asked for; the cause says why
@@ -74,6 +78,9 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 func (l *life) run() error {
 	l.born = time.Now()
 	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
+	if l.launcher != nil {
+		l.told.LogFile = cmp.Or(l.errorLogFile, l.logFile)
+	}
 	defer l.endAllWork()
 	if !l.embedded {
 		if !running.CompareAndSwap(nil, l) {
@@ -82,6 +89,9 @@ func (l *life) run() error {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
+		if err := errors.Join(l.join(), l.takePlace()); err != nil {
+			return err
+		}
 	}
 	if l.pidFile != "" {
 		defer l.leave()
@@ -186,6 +196,7 @@ func (l *life) serve() {
 	}
 	close(l.readied)
 	l.publish()
+	l.confirm()
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
 	l.startPeriodic()
 	for {

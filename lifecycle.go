@@ -8,14 +8,15 @@
 //			lifecycle.OnStop(drain)))
 //	}
 //
-// [Run] lives the life of one process; [Main] puts the verbs run, stop, reload, check and status in front of it; [Find] sees it from
+// [Run] lives the life of one process; [Main] puts verbs in front of it: start, stop, restart, reload, status and others; [Find] sees it from
 // outside and [From] from inside; package lifecycletest runs it in a test. What they promise:
 //
 //  1. One instance. While a daemon lives, every other start with the same PID file is refused with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
 //  2. Order. Components start in the order given and stop in reverse; their hooks never run beside each other. OnStop asks and
 //     OnExit frees, and both run exactly once for every component that was started, whatever asked for the stop.
-//  3. A failed start leaves nothing: what was started is stopped and the PID file is gone.
+//  3. Start means ready. A detached start ([Detach], the verb start, [Ensure]) returns when the daemon is ready, or says why it is not; a
+//     failed start leaves nothing: what was started is stopped and the PID file is gone.
 //  4. A reload that fails keeps the old configuration of whoever refused, and the life goes on. Whoever asked for it gets the verdict.
 //  5. Time is bounded. A hook that overruns [StartTimeout], [ReloadTimeout] or [StopTimeout] is abandoned and named, with the stack of its
 //     goroutine, and the others still have their turn.
@@ -27,7 +28,7 @@
 //
 //	TERM, INT   stop; another one more than a second later ends the process at once with exit code 1
 //	HUP         reload; a stop if the controlling terminal has hung up, unless under nohup(1)
-//	USR1        reopen the log (there is none to reopen in the foreground)
+//	USR1        reopen the log of a detached process
 //	PIPE        nothing: a write to a broken stdout or stderr fails with EPIPE
 //	others      as in any Go program, or what [OnSignal] was given
 //
@@ -48,7 +49,7 @@
 //
 // It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
 // locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It does not
-// yet detach, supervise or speak sd_notify.
+// yet supervise or speak sd_notify.
 package lifecycle
 
 import (
@@ -64,7 +65,7 @@ import (
 	"time"
 )
 
-// Run lives one life of this process around fn, in the foreground: it installs the signal handlers, locks the PID file, calls each
+// Run lives one life of this process around fn, in the foreground unless there is a [Detach]: it installs the signal handlers, locks the PID file, calls each
 // OnStart, then fn and the other bodies, and when a stop is asked for, each OnStop and OnExit in reverse. It blocks until the
 // life is over and the PID file is gone.
 //
@@ -84,7 +85,7 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	if err != nil {
 		return err
 	}
-	return l.run()
+	return l.runPlaced()
 }
 
 // running is the one Run of this process that is not embedded. It is package state because signals and POSIX locks belong to the process as well.
@@ -118,6 +119,13 @@ type config struct {
 	signals   []signalHook
 	every     []periodic
 
+	detach                bool
+	args                  []string // of the detached process; nil: as this one
+	logFile, errorLogFile string
+	logFileSet            bool
+	workDir               string
+	umask                 int // -1: as it is
+
 	embedded       bool
 	processOptions []string // those that mean nothing if embedded
 
@@ -137,6 +145,7 @@ func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
 		name:          programName(),
 		base:          context.Background(),
 		pidFileMode:   0o644,
+		umask:         -1,
 		startTimeout:  60 * time.Second,
 		stopTimeout:   20 * time.Second,
 		reloadTimeout: 30 * time.Second,
@@ -180,7 +189,10 @@ func (c *config) complete() {
 	if c.embedded {
 		c.completeEmbedded()
 	} else {
+		c.refuseUnderTest()
 		c.completePIDFile()
+		c.completeLog()
+		c.completePlace()
 	}
 }
 

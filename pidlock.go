@@ -77,30 +77,35 @@ type pidLock struct {
 	lost     bool // the path was seen to name another file or none
 }
 
-// patience is how long a start tries again while it cannot tell who holds the file: a look from outside holds it for an
-// instant, and another start does so before it has written who it is.
-const patience = time.Second
+const (
+	// patience is how long a start tries again while it cannot tell who holds the file: a look from outside holds it for an
+	// instant, and another start does so before it has written who it is.
+	patience = time.Second
+	// patienceForStart is how long it tries where a daemon holds it for certain: a launcher holds the lock while the program of the daemon loads.
+	patienceForStart = 5 * time.Second
+)
 
-// lockPIDFile takes the lock; it is for the caller to write the PID then, by sign. It returns an *AlreadyRunningError where
-// another daemon has it.
+// lockPIDFile takes the lock; it is for the caller to write the PID then, by sign. It is named after this process, unless it is for
+// another one. It returns an *AlreadyRunningError where another daemon has it.
 //
 // It is tempting to read the number first and to ask whether that process lives. But a number proves nothing, and two
 // who look at the same moment both find the place free.
-func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, error) {
-	if err := makeDefaultDir(path); err != nil {
+func lockPIDFile(path string, mode fs.FileMode, named bool, log *slog.Logger) (*pidLock, error) {
+	if err := makeDefaultDir(path, ".pid", DefaultPIDFile); err != nil {
 		return nil, pidFileError(path, err)
 	}
 	squatted := false
-	deadline := time.Now().Add(patience)
+	begun := time.Now()
 	for try := 1; ; try++ {
 		f, holder, err := tryPIDFile(path, mode)
 		held, moved := errors.Is(err, filelock.ErrHeld), errors.Is(err, errMoved)
 		// Time alone proves nothing: on a machine that stands still now and then it can be over after one look.
-		last := time.Now().After(deadline) && try >= 100
+		last := time.Since(begun) > patience && try >= 100
+		lastOfStart := time.Since(begun) > patienceForStart && try >= 100
 		switch {
 		case err == nil:
 			lock := &pidLock{path: path, file: f, log: log}
-			err := lock.claim(mode, !squatted)
+			err := lock.claim(mode, named, !squatted)
 			if err == nil {
 				return lock, nil
 			}
@@ -109,9 +114,9 @@ func lockPIDFile(path string, mode fs.FileMode, log *slog.Logger) (*pidLock, err
 				return nil, pidFileError(path, err)
 			}
 			squatted = true
-		case held && holder.daemon && (holder.known || last):
+		case held && holder.daemon && (holder.known || lastOfStart):
 			return nil, &AlreadyRunningError{PID: holder.pid, PIDFile: path}
-		case held && last && (holder.held || try >= 1000):
+		case held && !holder.daemon && last && (holder.held || try >= 1000):
 			return nil, pidFileError(path, errForeign)
 		case !held && (last || !moved):
 			return nil, pidFileError(path, err)
@@ -181,7 +186,7 @@ func discard(f *os.File, path string) {
 
 // claim makes the locked file ours. It is emptied before anything else, so that a number in a held file is always that of the
 // holder. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
-func (p *pidLock) claim(mode fs.FileMode, choosy bool) error {
+func (p *pidLock) claim(mode fs.FileMode, named, choosy bool) error {
 	if err := p.file.Truncate(0); err != nil {
 		return err
 	}
@@ -193,13 +198,45 @@ func (p *pidLock) claim(mode fs.FileMode, choosy bool) error {
 		return err
 	}
 	// Advice to those who look; the flock is held without it.
-	if err := errors.Join(filelock.Mark(p.file), filelock.Name(p.file)); err != nil {
-		if choosy && errors.Is(err, filelock.ErrHeld) {
-			return errSquatted
-		}
+	err = filelock.Mark(p.file)
+	if named {
+		err = errors.Join(err, filelock.Name(p.file))
+	}
+	if choosy && errors.Is(err, filelock.ErrHeld) {
+		return errSquatted
+	}
+	if err != nil {
 		p.log.Debug("the PID file is locked, but not marked", "err", err)
 	}
 	return nil
+}
+
+// adoptPIDFile takes over the lock that the launcher took, and puts this process's name on it.
+func adoptPIDFile(path string, f *os.File, log *slog.Logger) (*pidLock, error) {
+	same, err := safefile.Same(f, path)
+	if err == nil && !same {
+		err = errors.New("it was deleted or replaced during the start")
+	}
+	if err != nil {
+		return nil, pidFileError(path, err)
+	}
+	if err := filelock.Name(f); err != nil {
+		log.Debug("the PID file is locked, but not named", "err", err)
+	}
+	return &pidLock{path: path, file: f, log: log}, nil
+}
+
+// pass closes the copy of the lock in a launcher: from now on it is the daemon's alone.
+func (p *pidLock) pass() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.released {
+		p.released = true
+		p.file.Close()
+	}
 }
 
 // sign writes the PID: from now on the daemon can be found. The number comes in one write, so that nobody reads half of it.
@@ -235,6 +272,17 @@ func (p *pidLock) release() {
 	case stays != nil:
 		p.log.Warn("cannot remove the PID file, emptied it", "err", stays)
 	}
+}
+
+// clear is release for a launcher whose process has come to nothing: what that had no time to remove goes too.
+func (p *pidLock) clear() {
+	if p == nil {
+		return
+	}
+	if same, err := safefile.Same(p.file, p.path); err == nil && same {
+		_ = removeStaleState(statePath(p.path))
+	}
+	p.release()
 }
 
 // letGo says why the file stays where it is and why the number stays in it. The file is emptied even when it is unlinked: who has
@@ -273,10 +321,7 @@ func (p *pidLock) holds(info fs.FileInfo) bool {
 
 // pidFileError says what is wrong with the PID file at path.
 func pidFileError(path string, err error) error {
-	cause := err
-	if at, ok := err.(*fs.PathError); ok && at.Path == path { // the path is told once
-		cause = fmt.Errorf("%s: %w", at.Op, at.Err)
-	}
+	cause := withoutPath(path, err)
 	hint := ""
 	switch dir := filepath.Dir(path); {
 	case errors.Is(err, safefile.ErrUnsafe):
@@ -290,4 +335,12 @@ func pidFileError(path string, err error) error {
 		}
 	}
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint)
+}
+
+// withoutPath is an error on path that does not say which, since that was said already.
+func withoutPath(path string, err error) error {
+	if at, ok := err.(*fs.PathError); ok && at.Path == path {
+		return fmt.Errorf("%s: %w", at.Op, at.Err)
+	}
+	return err
 }

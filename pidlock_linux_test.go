@@ -707,11 +707,11 @@ var refused = registerProgram("refused", func(args []string) int {
 		return len(entries)
 	}
 	none := slog.New(slog.DiscardHandler)
-	_, _ = lockPIDFile(args[0], 0o644, none) // whatever Go opens once
+	_, _ = lockPIDFile(args[0], 0o644, true, none) // whatever Go opens once
 	before := descriptors()
 	for n := range 1000 {
 		pidfile := args[n%len(args)]
-		if _, err := lockPIDFile(pidfile, 0o644, none); err == nil {
+		if _, err := lockPIDFile(pidfile, 0o644, true, none); err == nil {
 			fmt.Println("not refused:", pidfile)
 			return 1
 		}

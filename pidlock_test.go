@@ -655,7 +655,7 @@ func TestALogThatHangsKeepsNobodyFromTheLock(t *testing.T) {
 
 // takePIDFile is how a daemon takes its PID file, without the state file.
 func takePIDFile(path string, log *slog.Logger) (*pidLock, error) {
-	lock, err := lockPIDFile(path, 0o644, log)
+	lock, err := lockPIDFile(path, 0o644, true, log)
 	if err != nil {
 		return nil, err
 	}

@@ -41,8 +41,11 @@ func registerProgram(name string, main func(args []string) (exitCode int)) strin
 }
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(programVariable); name != "" {
-		os.Unsetenv(programVariable)
+	name := os.Getenv(programVariable)
+	if InDaemon() && name == "" {
+		os.Exit(98) // or it would run the tests, which detach more
+	}
+	if name != "" { // which stays in the environment, for what detaches itself
 		time.AfterFunc(30*time.Second, func() { // whatever a test forgets ends by itself
 			fmt.Fprintln(os.Stderr, "the test program", name, "ends: it is 30 s old")
 			os.Exit(99)
@@ -274,8 +277,8 @@ func needs(t *testing.T, things ...string) {
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload, stop, exit, run for
-// what the hook or fn does; see behave. Without verb it is Run.
+// The keys are pidfile, mode, name, log, errorlog, workdir, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
+// stop, exit, run for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
 var daemon = registerProgram("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -289,6 +292,9 @@ var daemon = registerProgram("daemon", func(args []string) int {
 	opts := []Option{
 		Name(cmp.Or(does["name"], "daemon")),
 		PIDFile(does["pidfile"]),
+		LogFile(does["log"]),
+		ErrorLogFile(does["errorlog"]),
+		WorkDir(does["workdir"]),
 		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		OnCheck(behave("OnCheck", does["check"])),
 		OnStart(behave("OnStart", does["start"])),
@@ -303,6 +309,13 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		if d, err := time.ParseDuration(does[key]); err == nil {
 			opts = append(opts, option(d))
 		}
+	}
+	var umask int
+	if n, _ := fmt.Sscanf(does["umask"], "%o", &umask); n == 1 {
+		opts = append(opts, Umask(umask))
+	}
+	if _, ok := does["detach"]; ok {
+		opts = append(opts, Detach())
 	}
 	var mode os.FileMode
 	if n, _ := fmt.Sscanf(does["mode"], "%o", &mode); n == 1 {

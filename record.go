@@ -8,6 +8,7 @@ import (
 	"hash/crc64"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -21,7 +22,8 @@ const (
 	maxRecord    = recordSize - sumLength
 )
 
-var sumTable = crc64.MakeTable(crc64.ECMA)
+// sumTable takes time to make, which a program that only starts another one should not.
+var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
 // encode makes a record. One pwrite(2) can be read half done, on tmpfs and ext4 alike, and reading twice does not help: hence
 // the checksum.
@@ -41,12 +43,12 @@ func (s Status) encode() ([]byte, error) {
 	for len(record) < maxRecord {
 		record = append(record, ' ')
 	}
-	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable)), nil
+	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable())), nil
 }
 
 // shorten cuts the longest text by a quarter, and says whether there was one.
 func (s *Status) shorten() bool {
-	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text}
+	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile}
 	for _, verdict := range []**Verdict{&s.LastReload, &s.LastReopen} {
 		if *verdict == nil {
 			continue
@@ -93,7 +95,7 @@ func decodeRecord(record []byte) (s Status, err error) {
 	if len(record) != recordSize {
 		return s, errTorn
 	}
-	sum := fmt.Appendf(nil, sumFormat, crc64.Checksum(record[:maxRecord], sumTable))
+	sum := fmt.Appendf(nil, sumFormat, crc64.Checksum(record[:maxRecord], sumTable()))
 	if !bytes.Equal(record[maxRecord:], sum) {
 		return s, errTorn
 	}

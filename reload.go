@@ -44,6 +44,9 @@ func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 // has it, for a log may block.
 func (l *life) reload() {
 	awaiting := l.takeAwaiting()
+	if l.launcher != nil {
+		_ = l.reopenLog() // which is no reason not to reload
+	}
 	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
 	verdict := newVerdict(began, time.Since(begun), err)
@@ -127,11 +130,4 @@ func (i interruptible) patience() time.Duration {
 		return grace(i.stopTimeout)
 	}
 	return grace(i.reloadTimeout)
-}
-
-// reopen has nothing to do yet: the log of a program in the foreground is where its stderr is.
-func (l *life) reopen() {
-	verdict := newVerdict(monotonic.Now(), 0, nil)
-	l.tell(func(s *Status) { s.LastReopen = verdict })
-	l.log.Info("nothing to reopen: the log is where stderr is")
 }

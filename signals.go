@@ -99,6 +99,9 @@ func (thisProcess) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 // underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
 var underNohup = signal.Ignored(syscall.SIGHUP)
 
+// inScriptsBackground is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
+var inScriptsBackground = signal.Ignored(syscall.SIGINT)
+
 // terminal watches none under nohup(1), which is there to outlive one.
 func (thisProcess) terminal() (hungUp func() bool) {
 	if underNohup {

@@ -75,7 +75,8 @@ var blocking = registerProgram("blocking", func(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
-	fmt.Println(syscall.Exec(args[0], args, append(os.Environ(), programVariable+"="+daemon)))
+	os.Setenv(programVariable, daemon)
+	fmt.Println(syscall.Exec(args[0], args, os.Environ()))
 	return 1
 })
 

@@ -40,6 +40,7 @@ type Status struct {
 
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"` // when a stop that is under way ends at the latest, CLOCK_MONOTONIC
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"`        // it has seen that its PID file was deleted or replaced
+	LogFile     string        `json:"log_file,omitempty"`             // where its stderr goes, if it is detached
 }
 
 // Verdict is what became of a reload, or of reopening the log.
@@ -265,9 +266,5 @@ func stateFileError(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var at *fs.PathError
-	if errors.As(err, &at) && at.Path == path { // the path is told once
-		err = fmt.Errorf("%s: %w", at.Op, at.Err)
-	}
-	return fmt.Errorf("lifecycle: state file %s: %w", path, err)
+	return fmt.Errorf("lifecycle: state file %s: %w", path, withoutPath(path, err))
 }

@@ -149,6 +149,9 @@ func (r report) details(p program) (lines []string) {
 		}
 		lines = append(lines, fmt.Sprintf("last reload %s %s ago: %s", what, agoText(time.Since(v.At)), printable(p.text(v.Err()))))
 	}
+	if v := s.LastReopen; v != nil && v.Error != "" {
+		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", agoText(time.Since(v.At)), printable(p.text(v.Err()))))
+	}
 	if s.PIDFileLost {
 		lines = append(lines, fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID))
 	}

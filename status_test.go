@@ -23,7 +23,7 @@ func verbHere(t *testing.T, pidfile string, args ...string) result {
 	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile)})
 	require.NoError(t, err)
 	var stdout, stderr bytes.Buffer
-	code := program{l, &stdout, &stderr}.main(args)
+	code := program{life: l, stdout: &stdout, stderr: &stderr}.main(args)
 	return result{stdout.String(), stderr.String(), code}
 }
 
@@ -58,7 +58,9 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 			"stopping (pid %d) for 9s, OnStop of http running": {Phase: Stopping, Since: ago(9 * time.Second), Doing: "OnStop of http"},
 			"exited (pid %d) for 3s":                           {Phase: Exited, Since: ago(3 * time.Second)},
 
-			"ready (pid %d) for 6s": {Phase: Ready, Since: ago(6 * time.Second), Reloads: 1, LastReload: &Verdict{At: ago(0)}, LastReopen: own("no")},
+			"ready (pid %d) for 6s\n  the log could not be reopened 2m ago: no": {
+				Phase: Ready, Since: ago(6 * time.Second), Reloads: 1, LastReload: &Verdict{At: ago(0)}, LastReopen: own("no"),
+			},
 			"ready (pid %d) for 10s\n  last reload rejected 2m ago: line 7: no such level": {
 				Phase: Ready, Since: ago(10 * time.Second), LastReload: own("line 7: no such level"),
 			},

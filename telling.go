@@ -6,7 +6,13 @@ package lifecycle
 func (l *life) enterPIDFile() error {
 	looking.Lock()
 	defer looking.Unlock()
-	lock, err := lockPIDFile(l.pidFile, l.pidFileMode, l.log)
+	var lock *pidLock
+	var err error
+	if l.launcher != nil {
+		lock, err = adoptPIDFile(l.pidFile, l.launcher.lock, l.log)
+	} else {
+		lock, err = lockPIDFile(l.pidFile, l.pidFileMode, true, l.log)
+	}
 	if err != nil {
 		return err
 	}

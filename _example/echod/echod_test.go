@@ -40,7 +40,10 @@ func start(t *testing.T, config string, opts ...lifecycle.Option) *running {
 	dir := t.TempDir()
 	e := &running{t: t, config: filepath.Join(dir, "echod.json"), log: filepath.Join(dir, "echod.log")}
 	e.write(config)
-	srv, own := echod(e.config, e.log)
+	log, err := os.OpenFile(e.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	require.NoError(t, err)
+	t.Cleanup(func() { log.Close() })
+	srv, own := echod(e.config, log)
 	e.Life = lifecycletest.Start(t, nil, append(own, opts...)...)
 	e.addr = srv.listener.Addr().String()
 	return e
@@ -51,7 +54,7 @@ func refused(t *testing.T, config string) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "echod.json")
 	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
-	_, opts := echod(path, filepath.Join(t.TempDir(), "echod.log"))
+	_, opts := echod(path, io.Discard)
 	err := lifecycle.Run(nil, append(opts, lifecycle.Embedded())...)
 	require.Error(t, err)
 	return err

@@ -1,7 +1,7 @@
 // Echod is a small HTTP service with a configuration file, and all that belongs to running one: it is there once or not
 // at all, starts or says why not, takes a new configuration without a restart, and stops without losing a request.
 //
-//	echod -config echod.json run &
+//	echod -config echod.json start
 //	echod status
 //	echod stop
 package main
@@ -9,9 +9,11 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 
 	"example.com/lifecycle"
 )
@@ -19,19 +21,26 @@ import (
 func main() {
 	configPath := flag.String("config", "echod.json", "`file` to read the configuration from")
 	pidPath := flag.String("pidfile", lifecycle.DefaultPIDFile("echod"), "`file` that is locked while echod runs, and holds its PID")
-	logPath := flag.String("log", "", "`file` to append the log to (default stderr)")
+	logPath := flag.String("log", lifecycle.DefaultLogFile("echod"), "`file` to append the log to in the background; in the foreground it goes to stderr")
 	flag.Usage = usage
 	flag.Parse()
 
-	_, opts := echod(*configPath, *logPath)
-	os.Exit(lifecycle.Main(flag.Args(), nil, append(opts, lifecycle.PIDFile(*pidPath))...))
+	config, err := filepath.Abs(*configPath) // in the background echod works in another directory
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "echod:", err)
+		os.Exit(1)
+	}
+	_, opts := echod(config, os.Stderr)
+	os.Exit(lifecycle.Main(flag.Args(), nil, append(opts,
+		lifecycle.PIDFile(*pidPath),
+		lifecycle.LogFile(*logPath),
+	)...))
 }
 
 // echod puts the program together, for main and for its tests. Nothing is opened, and no address taken, before its hooks are called.
-func echod(configPath, logPath string) (*server, []lifecycle.Option) {
+func echod(configPath string, log io.Writer) (*server, []lifecycle.Option) {
 	level := new(slog.LevelVar) // one variable for all loggers, so a reload can change it
-	out := &logFile{path: logPath}
-	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 	conf := &configFile{path: configPath, level: level}
 	srv := &server{conf: conf, logger: logger}
 
@@ -41,10 +50,6 @@ func echod(configPath, logPath string) (*server, []lifecycle.Option) {
 		lifecycle.CleanErrors(http.ErrServerClosed),
 
 		// Started in this order, stopped in reverse.
-		lifecycle.With(lifecycle.Hooks{
-			Name:    "log",
-			OnStart: out.open,
-		}),
 		lifecycle.With(lifecycle.Hooks{
 			Name:     "config",
 			OnCheck:  conf.check,
@@ -62,6 +67,6 @@ func echod(configPath, logPath string) (*server, []lifecycle.Option) {
 }
 
 func usage() {
-	fmt.Fprintln(flag.CommandLine.Output(), "usage: echod [flags] run|stop|reload|check|status")
+	fmt.Fprintln(flag.CommandLine.Output(), "usage: echod [flags] start|run|stop|restart|reload|reopen|check|status")
 	flag.PrintDefaults()
 }

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -32,28 +33,42 @@ var steps = []struct {
 	title string
 	do    func(*shell) error
 }{
-	{"Run it. The configuration leaves the port to the kernel; the log says which it is.", run},
+	{"A start that fails says why to the shell, and leaves nothing: here the port is taken.", startInVain},
+	{"Start it. The shell has its prompt back when echod is ready, and not before. The kernel picks the port; the log says which.", start},
 	{"Ask it over HTTP.", ask},
-	{"There can be only one: a second is refused, and told who is first.", runTwice},
+	{"There can be only one: a second is refused, and told who is first.", startTwice},
 	{"Edit the configuration, have it checked, and let the running echod take it.", reload},
 	{"A mistake is refused with file, line and field. The old configuration stays, whole.", reloadMistake},
 	{"So is what cannot change while it runs. The file is good as such: check, which asks no daemon, passes it.", reloadAddress},
 	{"Is it running? That comes from the lock on the PID file, not from the number in it. What is it doing? That it says itself.", status},
+	{"Rotate its log: what it writes from now on goes to a new file.", rotate},
 	{"kill -9 lets no program clean up: the PID file stays, but the lock does not.", kill},
-	{"So the next one takes the stale file over.", runAgain},
+	{"The next one takes the stale file over.", startAgain},
+	{"Restart it. The configuration is checked first, so that a mistake costs no service.", restart},
 	{"Stop it with a request in hand: no new ones any more, but this one gets its answer.", stop},
 	{"Nobody is left, and the exit codes tell a script.", gone},
 }
 
-func run(sh *shell) error {
-	sh.write("echod.json", `{
-	"listen":   "127.0.0.1:0",
+func startInVain(sh *shell) error {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer taken.Close()
+	sh.write("echod.json", fmt.Sprintf(`{
+	"listen":   %q,
 	"greeting": "hello",
 	"level":    "info"
 }
-`)
-	return sh.start()
+`, taken.Addr()))
+	sh.echod("start", 1, fmt.Sprintf("echod: start failed: http: listen tcp %s: bind: address already in use\n", taken.Addr()))
+	sh.echod("status", 3, "echod: not running (nobody holds ")
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	sh.edit("echod.json", "1:"+port, "1:0")
+	return nil
 }
+
+func start(sh *shell) error { return sh.start() }
 
 func ask(sh *shell) error {
 	sh.get("/", "hello\n")
@@ -61,8 +76,8 @@ func ask(sh *shell) error {
 	return nil
 }
 
-func runTwice(sh *shell) error {
-	sh.echod("run", 1, fmt.Sprintf("echod: already running (pid %d)\n", sh.pid()))
+func startTwice(sh *shell) error {
+	sh.echod("start", 1, fmt.Sprintf("echod: already running (pid %d)\n", sh.pid()))
 	return nil
 }
 
@@ -76,7 +91,7 @@ func reload(sh *shell) error {
 }
 
 func reloadMistake(sh *shell) error {
-	const mistake = `config: echod.json:4: field "level": "loud" is not one of debug, info, warn, error`
+	mistake := "config: " + sh.path("echod.json") + `:4: field "level": "loud" is not one of debug, info, warn, error`
 	sh.edit("echod.json", "bonjour", "salve", "info", "loud")
 	sh.echod("check", 6, "echod: check failed: "+mistake+"\n")
 	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
@@ -88,7 +103,7 @@ func reloadMistake(sh *shell) error {
 func reloadAddress(sh *shell) error {
 	sh.edit("echod.json", "loud", "info", "1:0", "1:8080")
 	sh.echod("check", 0, "echod: check passed\n")
-	const mistake = `config: echod.json:2: field "listen": cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`
+	mistake := "config: " + sh.path("echod.json") + `:2: field "listen": cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`
 	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
 	sh.log(`msg="reload rejected`, mistake)
 	sh.get("/", "bonjour\n")
@@ -112,12 +127,31 @@ func kill(sh *shell) error {
 	return nil
 }
 
-func runAgain(sh *shell) error {
-	sh.edit("echod.json", "1:8080", "1:0")
+func startAgain(sh *shell) error {
 	if err := sh.start(); err != nil {
 		return err
 	}
 	sh.cat("echod.pid", fmt.Sprintf("%d\n", sh.pid()))
+	sh.get("/", "salve\n")
+	return nil
+}
+
+func rotate(sh *shell) error {
+	sh.move("echod.log", "echod.log.1")
+	sh.echod("reopen", 0, fmt.Sprintf("echod: log reopened (pid %d)\n", sh.pid()))
+	sh.log("log reopened")
+	return nil
+}
+
+func restart(sh *shell) error {
+	old := sh.pid()
+	sh.echod("restart", 0, fmt.Sprintf("echod: check passed\nechod: stopped (pid %d, ", old))
+	if err := sh.find(); err != nil {
+		return err
+	}
+	if sh.pid() == old {
+		sh.fail("restart: it is still pid %d", old)
+	}
 	sh.get("/", "salve\n")
 	return nil
 }
@@ -132,9 +166,9 @@ func stop(sh *shell) error {
 	sh.log("msg=stopping")
 	sh.refused("/")
 	request.finish("world", "salve, world\n")
-	sh.log("msg=stopped")
 	stopped(0, fmt.Sprintf("echod: stopped (pid %d, ", pid))
-	return sh.ended(0)
+	sh.log("msg=stopped")
+	return nil
 }
 
 func gone(sh *shell) error {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"example.com/lifecycle"
 )
 
 // patience is how long an answer may take before it is a wrong one.
@@ -31,9 +33,8 @@ type shell struct {
 
 // daemon is an echod in the background.
 type daemon struct {
-	cmd    *exec.Cmd
-	url    string
-	exited chan struct{}
+	*lifecycle.Process
+	url string
 }
 
 func tour(ctx context.Context) (err error) {
@@ -43,11 +44,7 @@ func tour(ctx context.Context) (err error) {
 	}
 	sh := &shell{ctx: ctx, dir: dir}
 	defer func() {
-		if sh.echo != nil {
-			_ = sh.echo.cmd.Process.Kill()
-			<-sh.echo.exited
-		}
-		err = errors.Join(err, os.RemoveAll(dir))
+		err = errors.Join(err, sh.cleanUp(), os.RemoveAll(dir))
 	}()
 
 	if err := sh.build(); err != nil {
@@ -81,76 +78,74 @@ func (sh *shell) build() error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	sh.prompt("cd %s; PATH=$PWD:$PATH", sh.dir)
+	sh.prompt("cd %s; alias echod='./echod -pidfile echod.pid -log echod.log'", sh.dir)
 	return nil
 }
 
-// start runs echod in the background and returns when it is ready.
+// start starts echod in the background.
 func (sh *shell) start() error {
-	log, err := os.Create(sh.path("log"))
+	sh.echod("start", 0, "echod: ready (pid ")
+	return sh.find()
+}
+
+// find holds on to the echod in the background, and reads from its log where it listens.
+func (sh *shell) find() error {
+	process, err := lifecycle.Find(sh.path("echod.pid"))
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	cmd := sh.command(context.Background(), "run", "&") // after an interrupt too, it is for tour to end it
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	sh.logged = 0
-	sh.echo = &daemon{cmd: cmd, exited: make(chan struct{})}
-	go func(d *daemon) {
-		_ = d.cmd.Wait()
-		close(d.exited)
-	}(sh.echo)
-
+	sh.letGo()
+	sh.echo = &daemon{Process: process}
 	listening := sh.log("msg=listening")
-	if listening == "" || sh.log("msg=ready") == "" {
-		return errors.New("echod did not become ready")
+	_, addr, found := strings.Cut(listening, "addr=")
+	if !found {
+		return errors.New("echod does not say where it listens")
 	}
-	_, addr, _ := strings.Cut(listening, "addr=")
 	sh.echo.url = "http://" + addr
 	return nil
 }
 
-func (d *daemon) gone() bool {
-	select {
-	case <-d.exited:
-		return true
-	default:
-		return false
+func (sh *shell) letGo() {
+	if sh.echo != nil {
+		sh.echo.Close()
 	}
 }
 
-func (sh *shell) pid() int { return sh.echo.cmd.Process.Pid }
+// cleanUp ends the echod in the background if a wrong answer, or Ctrl-C, has left one.
+func (sh *shell) cleanUp() error {
+	sh.letGo()
+	left, err := lifecycle.Find(sh.path("echod.pid"))
+	if errors.Is(err, lifecycle.ErrNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer left.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return left.Kill(ctx)
+}
+
+func (d *daemon) gone() bool {
+	_, err := d.Status()
+	return errors.Is(err, lifecycle.ErrNotRunning)
+}
+
+func (sh *shell) pid() int { return sh.echo.PID }
 
 func (sh *shell) kill9() error {
 	sh.prompt("kill -9 %d", sh.pid())
-	if err := sh.echo.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	return sh.ended(-1)
+	ctx, cancel := context.WithTimeout(sh.ctx, patience)
+	defer cancel()
+	return sh.echo.Kill(ctx)
 }
 
-// ended waits for the echod in the background; -1 is a death by signal.
-func (sh *shell) ended(code int) error {
-	select {
-	case <-sh.echo.exited:
-	case <-time.After(patience):
-		return errors.New("echod still runs")
-	case <-sh.ctx.Done():
-		return context.Cause(sh.ctx)
-	}
-	if got := sh.echo.cmd.ProcessState.ExitCode(); got != code {
-		sh.fail("echod run: exit code %d, want %d", got, code)
-	}
-	return nil
-}
-
-// command prints and prepares `echod -pidfile echod.pid VERB`; the verb may have flags.
+// command prints and prepares `echod VERB`; the verb may have flags.
 func (sh *shell) command(ctx context.Context, verb, suffix string) *exec.Cmd {
-	sh.prompt("echod -pidfile echod.pid %s", strings.TrimSpace(verb+" "+suffix))
-	cmd := exec.CommandContext(ctx, sh.path("echod"), append([]string{"-pidfile", "echod.pid"}, strings.Fields(verb)...)...)
+	sh.prompt("echod %s", strings.TrimSpace(verb+" "+suffix))
+	args := append([]string{"-pidfile", "echod.pid", "-log", "echod.log"}, strings.Fields(verb)...)
+	cmd := exec.CommandContext(ctx, sh.path("echod"), args...)
 	cmd.Dir = sh.dir
 	return cmd
 }
@@ -200,7 +195,7 @@ func (sh *shell) exited(verb string, code int, answer string, out []byte, err er
 func (sh *shell) log(texts ...string) (record string) {
 	for deadline := time.Now().Add(patience); ; {
 		last := sh.echo.gone() || time.Now().After(deadline) // asked before reading, so what it wrote last is seen
-		data, err := os.ReadFile(sh.path("log"))
+		data, err := os.ReadFile(sh.path("echod.log"))
 		if err != nil {
 			sh.fail("log: %w", err)
 			return ""
@@ -257,6 +252,15 @@ func (sh *shell) edit(name string, oldnew ...string) {
 	if err != nil {
 		sh.fail("%w", err)
 	}
+}
+
+// move is what logrotate does first.
+func (sh *shell) move(from, to string) {
+	sh.prompt("mv %s %s", from, to)
+	if err := os.Rename(sh.path(from), sh.path(to)); err != nil {
+		sh.fail("%w", err)
+	}
+	sh.logged = 0
 }
 
 func (sh *shell) cat(name, want string) {

@@ -1,7 +1,10 @@
 // Package ossignal names the signals that not every system has.
 package ossignal
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 // User1 is SIGUSR1, nil where there is no such signal.
 var User1 os.Signal = user1
@@ -11,3 +14,6 @@ var (
 	Stop     os.Signal = stop
 	Continue os.Signal = cont
 )
+
+// Name is how sysadmins call a signal: SIGSEGV.
+func Name(sig syscall.Signal) string { return name(sig) }

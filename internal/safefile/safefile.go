@@ -16,18 +16,27 @@ var ErrUnsafe = errors.New("unsafe file")
 // Create opens path for reading and writing, and creates it where it is missing, with that mode less the umask. created says that
 // this very call made the file.
 func Create(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
+	return create(path, os.O_RDWR, mode)
+}
+
+func create(path string, flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
 	// A file can come or go between the two ways to open it, so each gets its turn more than once.
 	for range 100 {
-		f, err = open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		f, err = open(path, flag|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			return f, err == nil, err
 		}
-		f, err = openRegular(path, os.O_RDWR)
+		f, err = openRegular(path, flag)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, false, err
 		}
 	}
 	return nil, false, err
+}
+
+// Append opens path for appending, and creates it where it is missing, with that mode less the umask.
+func Append(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
+	return create(path, os.O_WRONLY|os.O_APPEND, mode)
 }
 
 // Open opens path for reading.

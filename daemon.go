@@ -1,0 +1,81 @@
+package lifecycle
+
+import (
+	"context"
+	"flag"
+	"os"
+	"slices"
+
+	"example.com/lifecycle/internal/detach"
+)
+
+// Detach places the life in the background: Run starts the program again as a process of its own, without a terminal, in a session of
+// which it is not the leader, and returns nil when that is ready. The detached process gets to Run as well, and lives the life there;
+// [InDaemon] tells the two apart. Where it does not become ready, Run returns what the start came to: the error of the hook that failed,
+// with its text and exit code, the last words of a process that died, [ErrStartTimeout]; then nothing is left of it. A launcher that is
+// interrupted or killed before it has heard undoes the start.
+//
+// The program's main runs in the launcher up to Run and in the detached process; inits of packages that are initialised before this one
+// run once more between the two. The detached process starts in the directory of the launcher and goes to "/" in Run, unless WorkDir says
+// otherwise, so that main still finds what it was given by a relative path. By default, Run stays in the foreground; the
+// verb start and Ensure detach by themselves.
+func Detach() Option {
+	return option(func(c *config) {
+		c.detach = true
+		c.needsProcess("Detach", true)
+	})
+}
+
+// Args sets what the detached process is started with, behind its name. By default, the arguments of this process.
+func Args(args ...string) Option {
+	return option(func(c *config) {
+		c.args = slices.Clone(args)
+		c.needsProcess("Args", true)
+	})
+}
+
+// InDaemon says whether this process is a detached one. It is false in the launcher and in any other.
+func InDaemon() bool { return detach.Inherited() != nil }
+
+// binaryOptions are those of a program that is started again. A test binary must not be: it would run its tests.
+var binaryOptions = []string{"Detach", "LogFile", "ErrorLogFile"}
+
+// refuseUnderTest refuses options that would start the test binary again.
+func (c *config) refuseUnderTest() {
+	for _, option := range binaryOptions {
+		if underTest() && slices.Contains(c.processOptions, option) {
+			c.refuse("%s: %s", option, errUnderTest)
+		}
+	}
+}
+
+const errUnderTest = "under go test it would start the test binary again; use Embedded or package lifecycletest, or build the program"
+
+// underTest says whether this is a test, and not a program that a test binary was started as.
+func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
+
+// runPlaced is run in the place where the life is to be.
+func (l *life) runPlaced() error {
+	if l.embedded {
+		return l.run()
+	}
+	l.launcher = takeLauncher()
+	switch {
+	case l.launcher != nil:
+		err := l.run()
+		l.launcher.tellEnd(err, context.Cause(l.asked))
+		return err
+	case l.detach:
+		_, err := l.launch(l.base, true)
+		return err
+	}
+	return l.run()
+}
+
+// detachedArgs is what the detached process is started with, its name first.
+func (c *config) detachedArgs() []string {
+	if c.args != nil {
+		return append([]string{os.Args[0]}, c.args...)
+	}
+	return os.Args
+}

@@ -1,0 +1,198 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+)
+
+// The handshake: what a launcher and the detached process tell each other.
+//
+//	stage 1   pid        the detached process has been started
+//	daemon    living     Run has begun: from now on it ends by itself, in time
+//	daemon    ready
+//	launcher  go         it has heard
+//	daemon    done       it has heard that; only now is the start a success for both
+//	daemon    failed     instead of ready, when nothing is left any more
+//
+// Whoever reads the end of the socket before done knows that the other one is gone: the daemon stops then, whatever ended the launcher.
+type notice struct {
+	PID    int      `json:"pid,omitempty"`
+	Error  string   `json:"error,omitempty"` // of stage 1
+	Living bool     `json:"living,omitempty"`
+	Ready  bool     `json:"ready,omitempty"`
+	Go     bool     `json:"go,omitempty"`
+	Done   bool     `json:"done,omitempty"`
+	Failed *failure `json:"failed,omitempty"`
+}
+
+// handover is what the detached process is told with what it is given: the lock of this PID file, unless there is none.
+type handover struct {
+	PIDFile string `json:"pid_file"`
+	NoLog   bool   `json:"no_log"` // what goes to stderr goes nowhere
+}
+
+// failure is why a start failed.
+type failure struct {
+	Verdict
+	Code     int    `json:"code"`
+	Panicked bool   `json:"panicked,omitempty"` // then the text is that of the value
+	Stack    string `json:"stack,omitempty"`
+}
+
+// maxStack is how much of a stack goes over the socket.
+const maxStack = 16 << 10
+
+func newFailure(err, reason error) *failure {
+	switch {
+	case err != nil:
+	case reason == nil || errors.Is(reason, ErrBodyReturned):
+		err = errors.New("ended before it was ready")
+	default:
+		err = fmt.Errorf("stopped before it was ready: %s", plain(reason))
+	}
+	f := &failure{Code: max(1, ExitCode(err))}
+	var several *lifeErrors
+	if errors.As(err, &several) {
+		err = several.errs[0]
+	}
+	f.Verdict = *newVerdict(0, 0, err)
+	var p *PanicError
+	if errors.As(err, &p) {
+		f.Panicked, f.Error = true, fmt.Sprint(p.Value)
+		f.Stack = string(p.Stack[:min(len(p.Stack), maxStack)])
+	}
+	return f
+}
+
+// Err is the failure as an error: component, hook, text and exit code are those of the other process.
+func (f *failure) Err() error {
+	var err error
+	switch {
+	case f.Panicked:
+		err = &PanicError{Value: f.Error, Stack: []byte(f.Stack)}
+	case f.TimedOut:
+		err = &overrun{is: ErrStartTimeout, told: f.Error}
+	default:
+		err = toldError(f.Error)
+	}
+	if f.Hook != "" {
+		err = &HookError{f.Component, f.Hook, err}
+	} else if !f.Panicked {
+		err = fmt.Errorf("lifecycle: %w", err)
+	}
+	if f.Code != ExitCode(err) {
+		err = WithExitCode(err, f.Code)
+	}
+	return err
+}
+
+// launcher is the launcher of this process, as the life sees it.
+type launcher struct {
+	handover
+	peer     *detach.Peer
+	messages <-chan json.RawMessage // closed when the launcher is gone
+	lock     *os.File               // of the PID file
+	goAhead  chan struct{}
+	gone     chan struct{}
+
+	mu   sync.Mutex
+	over bool // it has been told how it ended
+}
+
+// takeLauncher returns the launcher of this process, to the first who asks.
+func takeLauncher() *launcher {
+	given := detach.Inherited()
+	if given == nil {
+		return nil
+	}
+	messages, first := given.Take()
+	if !first {
+		return nil
+	}
+	l := &launcher{peer: given.Launcher, messages: messages, goAhead: make(chan struct{}), gone: make(chan struct{})}
+	_ = json.Unmarshal(given.Note, &l.handover) // it is of the same program
+	if len(given.Files) > 0 {
+		l.lock = given.Files[0]
+	}
+	if l.NoLog {
+		_ = l.peer.TakeCrashes()
+	}
+	return l
+}
+
+var errLauncherGone = stopCause("lifecycle: the launcher is gone, so nobody waits for this start")
+
+// join tells the launcher that the life has begun, and stops it when the launcher is gone before it knows that it is ready.
+func (l *life) join() error {
+	if l.launcher == nil {
+		return nil
+	}
+	if l.pidFile != l.launcher.PIDFile {
+		return fmt.Errorf("lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same",
+			l.launcher.PIDFile, l.pidFile)
+	}
+	go func() {
+		for message := range l.launcher.messages {
+			var n notice
+			if json.Unmarshal(message, &n) == nil && n.Go {
+				close(l.launcher.goAhead)
+			}
+		}
+		close(l.launcher.gone)
+		if !l.launcher.isOver() {
+			l.on(stopRequest, errLauncherGone, nil)
+		}
+	}()
+	return l.launcher.peer.Send(notice{Living: true})
+}
+
+// momentForBodies is what a body that fails at once has to do so before the launcher is told that all is well.
+const momentForBodies = time.Millisecond
+
+// confirm tells the launcher that the life is ready, and waits until it has heard.
+func (l *life) confirm() {
+	if l.launcher == nil {
+		return
+	}
+	l.pause(momentForBodies)
+	_ = l.launcher.peer.Send(notice{Ready: true})
+	select {
+	case <-l.launcher.goAhead:
+		if l.asked.Err() == nil {
+			l.launcher.end(notice{Done: true})
+		}
+	case <-l.launcher.gone:
+	case <-l.asked.Done():
+	}
+}
+
+// tellEnd tells the launcher, if it still waits, why the start has failed: what Run returns, or why it was stopped.
+func (l *launcher) tellEnd(err, reason error) { l.end(notice{Failed: newFailure(err, reason)}) }
+
+func (l *launcher) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
+}
+
+// end says the last word, once.
+func (l *launcher) end(last notice) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
+	l.over = true
+	if l.NoLog {
+		_ = debug.SetCrashOutput(nil, debug.CrashOptions{})
+	}
+	_ = l.peer.Send(last)
+	l.peer.Close()
+}

@@ -1,0 +1,364 @@
+package detach
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// child is what a process that a test starts does instead of the tests; see TestMain.
+const child = "DETACH_TEST_CHILD"
+
+// What is initialised before the inits of this package runs in stage 1 as well.
+var _ = beforeInit()
+
+func beforeInit() error {
+	stage := strings.SplitN(os.Getenv(markVariable), ":", 2)[0]
+	switch os.Getenv(child) + " in stage " + stage {
+	case "delete in stage 1":
+		path, err := os.Executable()
+		return errors.Join(err, os.Remove(path))
+	case "crash in stage 1", "crash in stage 2":
+		panic("crashed before the init")
+	case "exit in stage 2":
+		os.Exit(3)
+	}
+	return nil
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(child) == "" {
+		if Inherited() != nil {
+			os.Exit(98) // or it would run the tests
+		}
+		os.Exit(m.Run())
+	}
+	time.AfterFunc(30*time.Second, func() { os.Exit(99) })
+	in := Inherited()
+	if in == nil {
+		os.Exit(launchAgain())
+	}
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		os.Exit(97)
+	}
+	_ = in.Launcher.Send(map[string]any{"note": in.Note, "files": len(in.Files), "args": os.Args, "comm": string(comm)})
+	messages, _ := in.Take()
+	for range messages { // until it is gone
+	}
+	os.Exit(0)
+}
+
+// launchAgain is a launcher in a process of its own: it prints what it hears, and at last the words.
+func launchAgain() (exitCode int) {
+	peer, err := Start(Order{Args: []string{"again", "and again"}, Note: "a note", Files: []*os.File{os.Stdin, os.Stdin}}, nil)
+	if err != nil {
+		fmt.Println("start:", err)
+		return 1
+	}
+	for told, answered := false, false; !told || !answered; {
+		text, err := peer.Receive()
+		switch {
+		case err != nil:
+			fmt.Println("receive:", err)
+			told, answered = true, true
+		case !bytes.Contains(text, []byte(`"pid"`)):
+			answered = true
+			fmt.Printf("%s\n", text)
+		case !told: // stage 1 says it, and the process itself
+			told = true
+			fmt.Println("stage 1")
+		}
+	}
+	_ = peer.Hush()
+	for {
+		if _, err := peer.Receive(); err != nil {
+			break
+		}
+	}
+	fmt.Print(peer.Words())
+	return 0
+}
+
+func runChild(t *testing.T, what string) string {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "program")
+	// Not by this process: what another test starts meanwhile would have it open for writing, and then it is busy.
+	require.NoError(t, exec.Command("cp", self, path).Run())
+	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), child+"="+what, "GORACE=atexit_sleep_ms=0")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Run(), "%s", &out)
+	return out.String()
+}
+
+// lines are those of the text, as they come: those of two processes in any order.
+func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
+
+const answer = `{"args":["again","and again"],"comm":"%s\n","files":2,"note":"a note"}`
+
+func TestADetachedProcessGetsItsNoteItsFilesAndItsArguments(t *testing.T) {
+	t.Parallel()
+	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "program"), "\n", `\n`)}, lines(runChild(t, "plain")))
+}
+
+func TestE16_ADetachedProcessIsStartedThoughItsFileIsGone(t *testing.T) {
+	t.Parallel()
+	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "again"), "\n", `\n`)}, lines(runChild(t, "delete")))
+}
+
+func TestWordsOfWhatRanBeforeTheInitAreHeard(t *testing.T) {
+	t.Parallel()
+	got := lines(runChild(t, "crash"))
+	require.True(t, strings.HasPrefix(got[0], "receive: "), "the reset or the end of the socket: %s", got)
+	require.Equal(t, "panic: crashed before the init", got[1])
+
+	got = lines(runChild(t, "exit"))
+	require.Equal(t, "stage 1", got[0])
+	require.True(t, strings.HasPrefix(got[1], "receive: "), "%s", got)
+	require.Len(t, got, 2)
+}
+
+// pair is a launcher's end and the descriptor at the other.
+func pair(t *testing.T) (ours *Peer, theirs *os.File) {
+	t.Helper()
+	conn, theirs, err := socketpair()
+	require.NoError(t, err)
+	ours = newPeer(conn)
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	return ours, theirs
+}
+
+func TestMessagesAreToldFromWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		sent     string
+		messages []string
+		words    string
+	}{
+		{"", nil, ""},
+		{"\n\x00{}\n", []string{"{}"}, ""},
+		{"\n\x00{}\n\n\x00[1]\n", []string{"{}", "[1]"}, ""},
+		{"word\n\n\x00{}\n", []string{"{}"}, "word\n"},
+		{"half a word\n\x00{}\nanother", []string{"{}"}, "half a word\nanother"},
+		{"\n\x00{}\npanic: x\n\ngoroutine 1\n\n\x001\n", []string{"{}", "1"}, "panic: x\ngoroutine 1\n"},
+		{"{}\n", nil, "{}\n"},
+		{"x\x00{}\n", nil, "x\x00{}\n"},
+		{"\n\x00{\"cut", nil, "\x00{\"cut"},
+		{"\n\n \n\t\n", nil, ""},
+	} {
+		for _, piece := range []int{1, 7, 1000} {
+			ours, theirs := pair(t)
+			go func() {
+				for rest := tt.sent; rest != ""; rest = rest[min(piece, len(rest)):] {
+					theirs.WriteString(rest[:min(piece, len(rest))])
+				}
+				theirs.Close()
+			}()
+			var got []string
+			for {
+				message, err := ours.Receive()
+				if err != nil {
+					require.ErrorIs(t, err, io.EOF)
+					break
+				}
+				got = append(got, string(message))
+			}
+			require.Equal(t, tt.messages, got, "%q", tt.sent)
+			require.Equal(t, tt.words, ours.Words(), "%q", tt.sent)
+		}
+	}
+}
+
+func TestWordsHaveALimit(t *testing.T) {
+	t.Parallel()
+	ours, theirs := pair(t)
+	go func() {
+		for range 3 {
+			theirs.WriteString(strings.Repeat("word ", maxWords/5) + "\n")
+		}
+		theirs.Close()
+	}()
+	_, err := ours.Receive()
+	require.ErrorIs(t, err, io.EOF)
+	require.Len(t, ours.Words(), maxWords)
+}
+
+func TestAPeerThatHushesStillHears(t *testing.T) {
+	t.Parallel()
+	ours, theirs := pair(t)
+	fd, err := unix.Dup(int(theirs.Fd()))
+	require.NoError(t, err)
+	other := newPeer(newConn(fd))
+	require.NoError(t, theirs.Close())
+	require.NoError(t, ours.Send(1))
+	require.NoError(t, ours.Hush())
+	text, err := other.Receive()
+	require.NoError(t, err)
+	require.Equal(t, "1", string(text))
+	_, err = other.Receive()
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, other.Send("still here"))
+	text, err = ours.Receive()
+	require.NoError(t, err)
+	require.Equal(t, `"still here"`, string(text))
+	require.NoError(t, other.Close())
+	_, err = ours.Receive()
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func TestTheMarkIsThatOfOneSocket(t *testing.T) {
+	t.Parallel()
+	_, theirs := pair(t)
+	_, other := pair(t)
+	fd := int(theirs.Fd())
+	mark, err := socketMark(theirs)
+	require.NoError(t, err)
+	require.True(t, isSocket(fd, mark))
+	for _, wrong := range []string{"", ":", "x", mark + "0", " " + mark, strings.Replace(mark, ":", ":0", 1)} {
+		require.False(t, isSocket(fd, wrong), "%q", wrong)
+	}
+	require.False(t, isSocket(int(other.Fd()), mark))
+	require.False(t, isSocket(-1, mark))
+
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	mark, err = socketMark(file)
+	require.NoError(t, err)
+	require.False(t, isSocket(int(file.Fd()), mark), "it is no socket")
+}
+
+// What is given is queued before there is anybody to take it.
+func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
+	t.Parallel()
+	conn, theirs, err := socketpair()
+	require.NoError(t, err)
+	defer conn.Close()
+	defer theirs.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, give(conn, Order{Note: map[string]int{"x": 1}, Stderr: file, Files: []*os.File{file, file}}))
+
+	buf, control := make([]byte, 1<<10), make([]byte, unix.CmsgSpace(8*4))
+	n, controlled, _, _, err := unix.Recvmsg(int(theirs.Fd()), buf, control, unix.MSG_CMSG_CLOEXEC)
+	require.NoError(t, err)
+	var got note
+	require.NoError(t, json.Unmarshal(bytes.Trim(buf[:n], "\n\x00"), &got))
+	require.Equal(t, note{Note: json.RawMessage(`{"x":1}`), Stderr: true}, got)
+	messages, err := unix.ParseSocketControlMessage(control[:controlled])
+	require.NoError(t, err)
+	fds, err := unix.ParseUnixRights(&messages[0])
+	require.NoError(t, err)
+	require.Len(t, fds, 3)
+	for _, fd := range fds {
+		require.NoError(t, unix.Close(fd))
+	}
+	require.Error(t, give(conn, Order{Note: func() {}}), "it cannot be sent")
+}
+
+func TestNothingOfASocketpairIsInherited(t *testing.T) {
+	t.Parallel()
+	conn, theirs, err := socketpair()
+	require.NoError(t, err)
+	defer theirs.Close()
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { requireCloseOnExec(t, int(fd), true) }))
+	requireCloseOnExec(t, int(theirs.Fd()), true)
+	copied, err := dup(theirs)
+	require.NoError(t, err)
+	defer copied.Close()
+	requireCloseOnExec(t, int(copied.Fd()), true)
+	require.Greater(t, int(copied.Fd()), stderr)
+}
+
+func requireCloseOnExec(t *testing.T, fd int, want bool) {
+	t.Helper()
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	require.NoError(t, err)
+	require.Equal(t, want, flags&unix.FD_CLOEXEC != 0, "descriptor %d", fd)
+}
+
+// Not parallel, and from a descriptor that is higher than all that others have.
+func TestDescriptorsAreClosedOnExecWithAndWithoutCloseRange(t *testing.T) {
+	const from = 700
+	for name, closeAll := range map[string]func() error{
+		"close_range": func() error { return closeOnExec(from) },
+		"listed":      func() error { return closeListedOnExec("/proc/self/fd", from) },
+	} {
+		var fds []int
+		for _, fd := range []int{from - 1, from, from + 7, from + 200} {
+			require.NoError(t, unix.Dup3(2, fd, 0))
+			fds = append(fds, fd)
+		}
+		require.NoError(t, closeAll(), name)
+		for i, fd := range fds {
+			requireCloseOnExec(t, fd, i > 0)
+			require.NoError(t, unix.Close(fd))
+		}
+	}
+	require.Error(t, closeListedOnExec("/no/such/place", from))
+}
+
+func TestRedirectReplacesADescriptorInOneStep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var files []*os.File
+	for _, name := range []string{"a", "b"} {
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		defer f.Close()
+		files = append(files, f)
+	}
+	target := int(files[1].Fd())
+	require.NoError(t, Redirect(files[0], target))
+	_, err := files[1].WriteString("to the first")
+	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(dir, "a"))
+	require.NoError(t, err)
+	require.Equal(t, "to the first", string(text))
+	requireCloseOnExec(t, target, false)
+	require.NoError(t, Redirect(files[0], int(files[0].Fd())), "onto itself")
+}
+
+func TestAdoptCounts(t *testing.T) {
+	subreaper := func() (is int32) {
+		require.NoError(t, prctlGet(&is))
+		return is
+	}
+	require.Zero(t, subreaper())
+	first, second := Adopt(), Adopt()
+	require.EqualValues(t, 1, subreaper())
+	first()
+	first() // does nothing
+	require.EqualValues(t, 1, subreaper())
+	second()
+	require.Zero(t, subreaper())
+}
+
+func prctlGet(is *int32) error {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(is)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+//go:build !unix || aix
+
+package detach
+
+import (
+	"errors"
+	"os"
+)
+
+func start(Order, <-chan struct{}) (*Peer, error) { return nil, errors.ErrUnsupported }
+
+func redirect(*os.File, int) error { return errors.ErrUnsupported }
+
+func setNonblock(*os.File) error { return errors.ErrUnsupported }
+
+func hush(*os.File) error { return errors.ErrUnsupported }
+
+func umask(int) {}

@@ -1,0 +1,19 @@
+//go:build unix && !aix && !linux
+
+package detach
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const cloexecRights, noSignal = 0, 0
+
+func dup2(from, to int) error { return os.NewSyscallError("dup2", unix.Dup2(from, to)) }
+
+func closeOnExec(from int) error { return closeListedOnExec("/dev/fd", from) }
+
+func emptySignalMask() {}
+
+func setProcessName(string) {}

@@ -1,0 +1,213 @@
+//go:build unix && !aix
+
+package detach
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/sevlyar/go-daemon"
+	"golang.org/x/sys/unix"
+)
+
+// markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
+// socket, as a stray or forged variable cannot, is no launcher.
+const markVariable = "_LIFECYCLE_STAGE"
+
+const (
+	stdin = iota
+	stdout
+	stderr
+	firstOther
+)
+
+func init() {
+	mark := os.Getenv(markVariable)
+	os.Unsetenv(markVariable)
+	stage, socket, _ := strings.Cut(mark, ":")
+	if mark == "" || !isSocket(stdout, socket) {
+		return
+	}
+	switch stage {
+	case "1":
+		err := startDetached(socket)
+		if err != nil {
+			report(Stage1{Error: err.Error()})
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case "2":
+		if err := inherit(); err != nil {
+			report(Stage1{Error: err.Error()})
+			os.Exit(1)
+		}
+	}
+}
+
+func socketMark(f *os.File) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return "", os.NewSyscallError("fstat", err)
+	}
+	return markOf(&st), nil
+}
+
+func markOf(st *unix.Stat_t) string { return fmt.Sprintf("%d:%d", st.Dev, st.Ino) }
+
+func isSocket(fd int, mark string) bool {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && markOf(&st) == mark
+}
+
+// report writes a message to the socket that is stdout.
+func report(message any) {
+	if line, err := encode(message); err == nil {
+		os.Stdout.Write(line)
+	}
+}
+
+// errNoLauncher says that there is nobody any more who waits for this start.
+var errNoLauncher = errors.New("the launcher is gone")
+
+func launcherGone() bool {
+	poll := []unix.PollFd{{Fd: stdout}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// startDetached is stage 1: it finishes go-daemon's part and starts the detached process, which is no session leader, for that is this one. The
+// signals and descriptors of whoever called the launcher end here.
+func startDetached(socket string) error {
+	if _, err := new(daemon.Context).Reborn(); err != nil {
+		return fmt.Errorf("stage 1: %w", err)
+	}
+	os.Unsetenv(daemon.MARK_NAME)
+	if launcherGone() {
+		return errNoLauncher
+	}
+	if err := closeOnExec(firstOther); err != nil {
+		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
+	}
+	// A signal that is caught is back to its default in what is executed; one that is ignored stays so (execve(2)).
+	signal.Notify(make(chan os.Signal, 1))
+	runtime.LockOSThread() // the mask is the thread's, and what it forks inherits it
+	emptySignalMask()
+	process, err := os.StartProcess(self(), os.Args, &os.ProcAttr{
+		Env:   append(os.Environ(), markVariable+"=2:"+socket),
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+	})
+	if err != nil {
+		return fmt.Errorf("stage 1: %w", err)
+	}
+	report(Stage1{PID: process.Pid}) // it says so itself too, if it comes to that
+	return nil
+}
+
+// self is this program, also where its file was deleted or replaced since it was started.
+func self() string {
+	path, err := os.Executable()
+	running, runningErr := os.Stat(processExecutable)
+	if runningErr != nil {
+		return path
+	}
+	if named, nameErr := os.Stat(path); err == nil && nameErr == nil && os.SameFile(named, running) {
+		return path
+	}
+	return processExecutable
+}
+
+const processExecutable = "/proc/self/exe"
+
+// inherit is the beginning of the detached process: it takes what it is given, and gives up the socket as its stdout.
+func inherit() error {
+	text, fds, err := receive()
+	if err != nil {
+		return err
+	}
+	var n note
+	if err := json.Unmarshal(text, &n); err != nil {
+		return err
+	}
+	fd, err := unix.FcntlInt(stdout, unix.F_DUPFD_CLOEXEC, firstOther)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	conn := newConn(fd)
+	if launcherGone() {
+		return errNoLauncher
+	}
+	take := func(given bool, target int) error {
+		if !given {
+			return nil
+		}
+		if len(fds) == 0 {
+			return errors.New("a descriptor is missing")
+		}
+		err := dup2(fds[0], target)
+		unix.Close(fds[0])
+		fds = fds[1:]
+		return err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	err = errors.Join(dup2(int(null.Fd()), stdout), dup2(int(null.Fd()), stderr))
+	err = errors.Join(err, take(n.Stdout, stdout), take(n.Stderr, stderr))
+	if err != nil {
+		return err
+	}
+	inherited = &Inheritance{Note: n.Note, Launcher: newPeer(conn), messages: make(chan json.RawMessage, 1)}
+	if err := inherited.Launcher.Send(Stage1{PID: os.Getpid()}); err != nil {
+		return errNoLauncher
+	}
+	go inherited.watch()
+	for _, fd := range fds {
+		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), "inherited"))
+	}
+	setProcessName(filepath.Base(os.Args[0]))
+	return nil
+}
+
+// receive reads the note.
+func receive() (text []byte, fds []int, err error) {
+	buf, control := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(32*4))
+	var n, controlled int
+	for {
+		n, controlled, _, _, err = unix.Recvmsg(stdout, buf, control, cloexecRights)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	if n == 0 {
+		return nil, nil, errNoLauncher
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:controlled])
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	for _, m := range messages {
+		rights, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return nil, nil, err
+		}
+		fds = append(fds, rights...)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	line := bytes.TrimSpace(buf[:n])
+	return bytes.TrimPrefix(line, []byte{messageMark}), fds, nil
+}

@@ -1,0 +1,198 @@
+//go:build unix && !aix
+
+package detach
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sevlyar/go-daemon"
+	"golang.org/x/sys/unix"
+)
+
+// note is the first message, with the descriptors.
+type note struct {
+	Note           json.RawMessage
+	Stdout, Stderr bool // the first of the files is for that
+}
+
+// Stage1 is what stage 1 has to say.
+type Stage1 struct {
+	PID   int    `json:"pid,omitempty"` // of the detached process
+	Error string `json:"error,omitempty"`
+}
+
+func start(o Order, cancel <-chan struct{}) (*Peer, error) {
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	peer := newPeer(ours)
+	child, err := reborn(o.Args, theirs, cancel)
+	if child == nil {
+		ours.Close()
+		return nil, err
+	}
+	peer.stage1, peer.stage1Over = child, make(chan struct{})
+	go func() {
+		peer.stage1How, _ = child.Wait()
+		close(peer.stage1Over)
+	}()
+	// Not before: the lock is in what is given, and would stay with a stage 1 that never gets to its init.
+	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
+		child.Kill()
+		ours.Close()
+		return nil, err
+	}
+	return peer, nil
+}
+
+// errCancelled says that it was not waited for the start of stage 1 any longer.
+var errCancelled = errors.New("the program does not get to its init")
+
+// reborn starts stage 1. go-daemon sends it the environment through a pipe, and one that is larger than the pipe makes it wait for that process.
+func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
+	select {
+	case <-cancel:
+		return nil, errCancelled
+	default:
+	}
+	mark, err := socketMark(socket)
+	if err != nil {
+		return nil, err
+	}
+	forGoDaemon, err := dup(socket) // it closes what it gets
+	if err != nil {
+		return nil, err
+	}
+	// Somebody else's mark would make Reborn take this process for its child.
+	os.Unsetenv(daemon.MARK_NAME)
+	type result struct {
+		child *os.Process
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		context := daemon.Context{Args: args, Env: append(os.Environ(), markVariable+"=1:"+mark)}
+		context.SetLogFile(forGoDaemon)
+		child, err := context.Reborn()
+		done <- result{child, err}
+	}()
+	select {
+	case r := <-done:
+		if r.child == nil {
+			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
+		}
+		return r.child, nil // if it has died meanwhile, the end of the socket tells
+	case <-cancel:
+	}
+	end := func(r result) {
+		if r.child != nil {
+			_ = r.child.Kill()
+			_, _ = r.child.Wait()
+		}
+	}
+	select { // it is ended here, unless it keeps us waiting
+	case r := <-done:
+		end(r)
+	case <-time.After(time.Second):
+		go func() { end(<-done) }()
+	}
+	return nil, errCancelled
+}
+
+func socketpair() (ours, theirs *os.File, err error) {
+	syscall.ForkLock.RLock()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return newConn(fds[0]), os.NewFile(uintptr(fds[1]), "socket"), nil
+}
+
+// newConn makes a file of which reading can be ended by closing it. It is tempting to take a net.UnixConn: but package net makes a program with
+// cgo a dynamic one, and each start of that takes as long again.
+func newConn(fd int) *os.File {
+	_ = unix.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), "socket")
+}
+
+// give sends what the detached process is given. It reads it whenever it comes to that.
+func give(conn *os.File, o Order) error {
+	text, err := json.Marshal(o.Note)
+	if err != nil {
+		return err
+	}
+	n := note{Note: text, Stdout: o.Stdout != nil, Stderr: o.Stderr != nil}
+	var fds []int
+	for _, f := range append([]*os.File{o.Stdout, o.Stderr}, o.Files...) {
+		if f != nil {
+			fds = append(fds, int(f.Fd()))
+		}
+	}
+	line, err := encode(n)
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent int
+	writeErr := raw.Write(func(fd uintptr) (done bool) {
+		sent, err = unix.SendmsgN(int(fd), line, rights, nil, noSignal)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	switch {
+	case writeErr != nil:
+		return writeErr
+	case err != nil:
+		return os.NewSyscallError("sendmsg", err)
+	case sent < len(line):
+		return fmt.Errorf("the note is too long: %d bytes", len(line))
+	}
+	return nil
+}
+
+func dup(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+func redirect(f *os.File, fd int) error { return dup2(int(f.Fd()), fd) }
+
+func setNonblock(f *os.File) error {
+	return control(f, func(fd int) error { return unix.SetNonblock(fd, true) })
+}
+
+func hush(f *os.File) error {
+	return control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = do(int(fd)) })
+	return errors.Join(controlErr, err)
+}
+
+func umask(mask int) { unix.Umask(mask) }

@@ -1,0 +1,318 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/pin"
+)
+
+// launched is a detached process that is ready.
+type launched struct {
+	pid  int
+	took time.Duration
+}
+
+// launch starts the detached process and waits for what comes of it. It holds the lock until that is settled, so that there is no gap and a
+// refusal leaves everything as it was.
+//
+// Where adopt says so, the process is a child of this one for as long as it starts, so that its exit code can be told. A caller that lives on has
+// better not be that: what else becomes an orphan meanwhile would be its child as well, for good.
+func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
+	l.born = time.Now()
+	if underTest() {
+		return nil, errors.New("lifecycle: start: " + errUnderTest)
+	}
+	ctx, deafen := hearLauncher(parent)
+	defer deafen()
+
+	var lock *pidLock
+	var files []*os.File
+	if l.pidFile != "" {
+		var err error
+		if lock, err = lockPIDFile(l.pidFile, l.pidFileMode, false, l.log); err != nil {
+			return nil, err
+		}
+		files = append(files, lock.file)
+	}
+	logs, err := l.openLogs()
+	if err != nil {
+		lock.clear()
+		return nil, err
+	}
+	defer logs.close()
+	if adopt {
+		defer detach.Adopt()()
+	}
+	inTime, cancel := context.WithDeadlineCause(ctx, l.born.Add(l.startTimeout), l.notLiving())
+	defer cancel()
+	peer, err := detach.Start(detach.Order{
+		Args: l.detachedArgs(), Note: handover{PIDFile: l.pidFile, NoLog: logs.stderr == nil},
+		Stdout: logs.stdout, Stderr: logs.stderr, Files: files,
+	}, inTime.Done())
+	if err != nil {
+		lock.clear()
+		if cause := context.Cause(inTime); cause != nil {
+			err = cause
+		}
+		return nil, plainly(err)
+	}
+	defer peer.Close()
+	w := &launching{life: l, peer: peer, logs: logs, notices: make(chan notice)}
+	pid, err := w.wait(ctx)
+	if err != nil {
+		lock.clear()
+		return nil, err
+	}
+	lock.pass()
+	return &launched{pid: pid, took: time.Since(l.born)}, nil
+}
+
+// plainly gives an error our name, if it has not got it.
+func plainly(err error) error {
+	if strings.HasPrefix(err.Error(), "lifecycle: ") {
+		return err
+	}
+	return fmt.Errorf("lifecycle: %w", err)
+}
+
+// hearLauncher makes a signal that would end the launcher end ctx instead: the start is undone first.
+func hearLauncher(parent context.Context) (ctx context.Context, deafen func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	if !underNohup {
+		signal.Notify(c, syscall.SIGHUP)
+	}
+	if !inScriptsBackground {
+		signal.Notify(c, syscall.SIGINT)
+	}
+	done := make(chan struct{})
+	go func() {
+		select {
+		case sig := <-c:
+			cancel(&StopSignalError{sig})
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(c)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// launching is a start that is waited for.
+type launching struct {
+	*life
+	peer    *detach.Peer
+	logs    *logs
+	notices chan notice // closed when the other end is
+
+	pid     int
+	process *os.Process
+	exited  chan *os.ProcessState // gets how the process ended, nil if that cannot be told
+	failed  *failure
+	living  bool
+	killed  bool
+}
+
+// wait returns the PID of the process when it is ready, or, when nothing of it is left, an error.
+func (w *launching) wait(ctx context.Context) (pid int, err error) {
+	go w.listen()
+	deadline := time.NewTimer(time.Until(w.born.Add(w.startTimeout)))
+	defer deadline.Stop()
+	interrupted := ctx.Done()
+	var cause error
+	for {
+		select {
+		case n, open := <-w.notices:
+			if !open {
+				return 0, w.ended(cause)
+			}
+			switch {
+			case n.Error != "":
+				cause = fmt.Errorf("lifecycle: cannot detach: %s", n.Error)
+			case n.PID != 0 && w.pid == 0: // stage 1 says it, and the process itself
+				w.watch(n.PID)
+				if cause != nil && !w.living {
+					w.kill()
+				}
+			case n.Living:
+				w.living = true
+				deadline.Reset(w.startTimeout + grace(w.startTimeout) + w.longestStop())
+			case n.Failed != nil:
+				w.failed = n.Failed
+				deadline.Reset(w.longestStop())
+			case n.Ready && cause == nil:
+				_ = w.peer.Send(notice{Go: true})
+			case n.Done:
+				return w.pid, nil
+			}
+		case <-interrupted:
+			interrupted = nil
+			cause = cmp.Or(cause, context.Cause(ctx))
+			_ = w.peer.Hush() // a stop request
+			deadline.Reset(w.longestStop())
+			if !w.living {
+				w.kill() // there is nothing to undo, and nobody who would
+			}
+		case <-deadline.C:
+			if w.failed == nil {
+				cause = cmp.Or(cause, w.overdue())
+			}
+			if w.killed { // and yet the socket is open: what holds it cannot be told
+				return 0, w.ended(cause)
+			}
+			w.kill()
+			deadline.Reset(stopMargin)
+		}
+	}
+}
+
+// overdue says what the process did not do in time. One that lives ends its start by itself.
+func (w *launching) overdue() error {
+	if !w.living {
+		return w.notLiving()
+	}
+	return &overrun{is: ErrStartTimeout, told: "lifecycle: it neither became ready nor ended in " + limitText(time.Since(w.born).Round(time.Second))}
+}
+
+func (c *config) notLiving() error {
+	return &overrun{is: ErrStartTimeout, told: "lifecycle: its main did not come to Run in " + limitText(c.startTimeout)}
+}
+
+// longestStop is how long a process that lives by these options takes to stop at most, and a margin.
+func (w *launching) longestStop() time.Duration {
+	return w.stopTimeout + grace(w.stopTimeout) + stopMargin
+}
+
+func (w *launching) listen() {
+	defer close(w.notices)
+	for {
+		text, err := w.peer.Receive()
+		if err != nil {
+			return
+		}
+		var n notice
+		if json.Unmarshal(text, &n) == nil {
+			w.notices <- n
+		}
+	}
+}
+
+// watch waits for the end of the process, which is a child of this one where the system has subreapers.
+func (w *launching) watch(pid int) {
+	w.pid, w.exited = pid, make(chan *os.ProcessState, 1)
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		w.exited <- nil
+		return
+	}
+	pinned, err := pin.Open(pid)
+	if err != nil { // it has ended, and is no child of ours that we would have to wait for
+		w.exited <- nil
+		return
+	}
+	w.process = process
+	go func() {
+		<-w.peer.Orphaned()
+		state, err := process.Wait()
+		if err != nil { // it is no child of ours
+			_ = pinned.Wait(context.Background())
+		}
+		pinned.Close()
+		w.exited <- state
+	}()
+}
+
+// kill ends the process, whichever stage it is in.
+func (w *launching) kill() {
+	w.killed = true
+	w.peer.Kill()
+	if w.process != nil {
+		_ = w.process.Kill()
+	}
+}
+
+// ended says why the other end of the socket is closed without a success.
+func (w *launching) ended(cause error) error {
+	var state *os.ProcessState
+	if w.exited != nil {
+		select {
+		case state = <-w.exited:
+		case <-time.After(w.longestStop()): // it has closed the socket and lives on
+			w.kill()
+			state = <-w.exited
+		}
+	}
+	switch {
+	case cause != nil:
+		return cause
+	case w.failed != nil:
+		return w.failed.Err()
+	}
+	if w.pid == 0 {
+		state = w.peer.Stage1()
+	}
+	words := w.peer.Words()
+	if strings.TrimSpace(words) == "" {
+		words = w.logs.since()
+	}
+	return &diedError{how: howEnded(state), words: lastWords(words)}
+}
+
+// diedError says that a process died during its start without a word to its launcher.
+type diedError struct {
+	how   string
+	words []string
+}
+
+func (e *diedError) Error() string {
+	text := "lifecycle: died before it was ready"
+	if e.how != "" {
+		text += " (" + e.how + ")"
+	}
+	if len(e.words) > 0 {
+		text += "; its last words:\n  | " + strings.Join(e.words, "\n  | ")
+	}
+	return text
+}
+
+func howEnded(state *os.ProcessState) string {
+	if state == nil {
+		return ""
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return "signal " + ossignal.Name(status.Signal())
+	}
+	return fmt.Sprintf("exit %d", state.ExitCode())
+}
+
+// maxLastWords is how many lines of them are told.
+const maxLastWords = 20
+
+// lastWords are the lines in which a process says what it died of: those of a Go panic from its beginning on, else the last ones.
+func lastWords(text string) []string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	for i, line := range lines {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			lines = lines[i:]
+			return lines[:min(len(lines), maxLastWords)]
+		}
+	}
+	return lines[max(0, len(lines)-maxLastWords):]
+}

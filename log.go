@@ -1,0 +1,196 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// LogFile sets the file to which stdout and stderr of a detached process go: it is opened for appending, made with mode 0640 where it is
+// missing, and neither a symbolic link at the end of the path is followed nor anything but a regular file taken. USR1, the verb reopen, and every reload open
+// it anew, for logrotate(8); where that fails, the old one stays. A relative path is taken from the directory of the start. "" means
+// /dev/null. In the foreground nothing is redirected. By default, DefaultLogFile of the name.
+func LogFile(path string) Option {
+	return option(func(c *config) {
+		c.logFile, c.logFileSet = path, true
+		c.needsProcess("LogFile", path != "")
+	})
+}
+
+// ErrorLogFile sets a file of its own for stderr; see [LogFile]. By default, stderr goes where stdout goes.
+func ErrorLogFile(path string) Option {
+	return option(func(c *config) {
+		c.errorLogFile = path
+		c.needsProcess("ErrorLogFile", path != "")
+	})
+}
+
+// DefaultLogFile is /var/log/NAME.log for root, else it lies beside DefaultPIDFile.
+func DefaultLogFile(name string) string {
+	switch uid := os.Geteuid(); {
+	case uid < 0:
+		return ""
+	case uid == 0:
+		return filepath.Join("/var/log", name+".log")
+	}
+	return filepath.Join(filepath.Dir(DefaultPIDFile(name)), name+".log")
+}
+
+func (c *config) completeLog() {
+	if !c.logFileSet {
+		c.logFile = DefaultLogFile(c.name)
+	}
+	c.logFile = c.logPath("LogFile", c.logFile)
+	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
+}
+
+func (c *config) logPath(option, path string) string {
+	if path == "" || path == os.DevNull {
+		return ""
+	}
+	abs, err := filepath.Abs(path)
+	switch {
+	case err != nil:
+		c.refuse("%s(%q): %v", option, path, err)
+	case hasControl(abs):
+		c.refuse("%s(%q): %q is a path with a control character", option, path, abs)
+	case strings.HasPrefix(abs, "/dev/std") || strings.HasPrefix(abs, "/dev/fd/") || strings.HasPrefix(abs, "/proc/self/fd/"):
+		c.refuse("%s(%q): a detached process has no stdout but its log; use the verb run to see it on the terminal", option, path)
+	}
+	return abs
+}
+
+const logMode = 0o640
+
+func openLog(path string) (f *os.File, created bool, err error) {
+	if err := makeDefaultDir(path, ".log", DefaultLogFile); err != nil {
+		return nil, false, logFileError(path, err)
+	}
+	f, created, err = safefile.Append(path, logMode)
+	if err == nil && created {
+		err = f.Chmod(logMode) // whatever the umask
+	}
+	if err != nil {
+		return nil, false, logFileError(path, err)
+	}
+	return f, created, nil
+}
+
+func logFileError(path string, err error) error {
+	return fmt.Errorf("lifecycle: log file %s: %w", path, withoutPath(path, err))
+}
+
+// logs are the open log files. A nil one is /dev/null.
+type logs struct {
+	stdout, stderr *os.File
+	path           string // of stderr
+	begin          int64  // of what is written to it from now on
+}
+
+func (c *config) openLogs() (*logs, error) {
+	l := &logs{path: c.logFile}
+	var created bool
+	var err error
+	if c.logFile != "" {
+		if l.stdout, created, err = openLog(c.logFile); err != nil {
+			return nil, err
+		}
+		l.stderr = l.stdout
+	}
+	if c.errorLogFile != "" {
+		l.path = c.errorLogFile
+		if l.stderr, _, err = openLog(c.errorLogFile); err != nil {
+			if l.close(); created {
+				err = errors.Join(err, os.Remove(c.logFile))
+			}
+			return nil, err
+		}
+	}
+	if l.stderr != nil {
+		if info, err := l.stderr.Stat(); err == nil {
+			l.begin = info.Size()
+		}
+	}
+	return l, nil
+}
+
+func (l *logs) close() {
+	for _, f := range []*os.File{l.stdout, l.stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// since is what has been written to the log of stderr since it was opened, or the end of that.
+func (l *logs) since() string {
+	if l.stderr == nil {
+		return ""
+	}
+	f, err := safefile.Open(l.path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const most = 64 << 10
+	begin := l.begin
+	if info, err := f.Stat(); err == nil {
+		begin = max(begin, info.Size()-most)
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(f, begin, most))
+	return string(text)
+}
+
+// reopen does what USR1 asks for.
+func (l *life) reopen() {
+	switch err := l.reopenLog(); {
+	case err != nil: // it has said so
+	case l.launcher == nil:
+		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
+	case l.logFile == "" && l.errorLogFile == "":
+		l.log.Info("nothing to reopen: there is no log file")
+	default:
+		l.log.Info("log reopened")
+	}
+}
+
+// reopenLog opens the log files anew, so that what is written from now on goes to the files that the paths name now. Descriptors 1 and 2 are
+// replaced, so panics, C code and the programs that we start follow.
+func (l *life) reopenLog() error {
+	began, begun := monotonic.Now(), time.Now()
+	err := l.redirect()
+	verdict := newVerdict(began, time.Since(begun), err)
+	l.tell(func(s *Status) { s.LastReopen = verdict })
+	if err != nil {
+		l.log.Error("cannot reopen the log, the old one stays", "err", plain(err))
+	}
+	return err
+}
+
+// redirect does nothing in the foreground.
+func (l *life) redirect() error {
+	if l.launcher == nil {
+		return nil
+	}
+	opened, err := l.openLogs()
+	if err != nil {
+		return err
+	}
+	defer opened.close()
+	var errs []error
+	if opened.stdout != nil {
+		errs = append(errs, detach.Redirect(opened.stdout, 1))
+	}
+	if opened.stderr != nil {
+		errs = append(errs, detach.Redirect(opened.stderr, 2))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,64 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"example.com/lifecycle/internal/detach"
+)
+
+// WorkDir sets the working directory. Run goes there before the first hook, so main still sees that of the start. A relative path
+// is taken from there. By default, a detached process goes to "/", any other stays where it is.
+func WorkDir(path string) Option {
+	return option(func(c *config) {
+		c.workDir = path
+		c.needsProcess("WorkDir", true)
+	})
+}
+
+// Umask sets the file mode creation mask, see umask(2); 0 can be asked for. By default, a detached process has 0o022, any
+// other the one of the start.
+func Umask(mask int) Option {
+	return option(func(c *config) {
+		if mask < 0 || mask > 0o777 {
+			c.refuse("Umask(%#o): must be from 0 to 0o777", mask)
+		}
+		c.umask = mask
+		c.needsProcess("Umask", true)
+	})
+}
+
+func (c *config) completePlace() {
+	if c.workDir == "" {
+		return
+	}
+	abs, err := filepath.Abs(c.workDir)
+	if err != nil {
+		c.refuse("WorkDir(%q): %v", c.workDir, err)
+	}
+	c.workDir = abs
+}
+
+// takePlace sets what the process has one of: umask and working directory.
+func (l *life) takePlace() error {
+	dir, umask := l.workDir, l.umask
+	if l.launcher != nil {
+		if dir == "" {
+			dir = "/"
+		}
+		if umask < 0 {
+			umask = 0o022
+		}
+	}
+	if umask >= 0 {
+		detach.Umask(umask)
+	}
+	if dir == "" {
+		return nil
+	}
+	if err := os.Chdir(dir); err != nil {
+		return fmt.Errorf("lifecycle: working directory: %w", err)
+	}
+	return nil
+}

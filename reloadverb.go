@@ -1,0 +1,76 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (p program) reloadVerb(flags) (exitCode int) {
+	if !p.hasReload() {
+		p.say("nothing to reload: no component has an OnReload")
+		return 3
+	}
+	daemon, err := Find(p.pidFile)
+	if err != nil {
+		return p.fail("reload", err)
+	}
+	defer daemon.Close()
+	begun := time.Now()
+	// The moment is for the verdict on a hook that returned at the end of its time.
+	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout+500*time.Millisecond)
+	defer cancel()
+	err = daemon.Reload(ctx)
+	var failed *reloadError
+	var waited *waitError
+	switch {
+	case err == nil:
+		p.say("reloaded (%s)", tookText(time.Since(begun)))
+		return 0
+	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &waited):
+		doing := ""
+		if waited.doing != "" {
+			doing = ", " + printable(waited.doing) + " still running"
+		}
+		p.say("reload: no verdict after %s%s; see `%s status`", limitText(p.reloadTimeout), doing, p.name)
+	case errors.As(err, &waited) && errors.Is(err, ErrNotRunning):
+		p.say("reload: no verdict: pid %d ended before there was one", daemon.PID)
+	case errors.As(err, &waited):
+		p.say("reload: no verdict: %s", printable(p.text(waited.cause)))
+	case errors.As(err, &failed) && len(failed.applied) > 0:
+		p.say("reload failed half-way: %s; new already: %s", printable(p.text(failed.cause)), printable(strings.Join(failed.applied, ", ")))
+	case errors.As(err, &failed):
+		p.say("reload rejected, old configuration kept: %s", printable(p.text(failed.cause)))
+	default:
+		return p.fail("reload", err)
+	}
+	return 1
+}
+
+func (p program) reopenVerb(flags) (exitCode int) {
+	daemon, err := Find(p.pidFile)
+	if err != nil {
+		return p.fail("reopen", err)
+	}
+	defer daemon.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout)
+	defer cancel()
+	if err := daemon.Reopen(ctx); err != nil {
+		return p.fail("reopen", err)
+	}
+	p.say("log reopened (pid %d)", daemon.PID)
+	return 0
+}
+
+func (p program) forceReloadVerb(given flags) (exitCode int) {
+	if p.hasReload() {
+		return p.reloadVerb(given)
+	}
+	return p.tryRestartVerb(given)
+}
+
+func (p program) hasReload() bool {
+	return slices.ContainsFunc(p.hooks, func(h Hooks) bool { return h.OnReload != nil })
+}

@@ -1,0 +1,91 @@
+package lifecycle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+func (p program) startVerb(given flags) (exitCode int) {
+	return p.startDetached(given["--oknodo"])
+}
+
+// startDetached starts the detached process for a verb.
+func (p program) startDetached(oknodo bool) (exitCode int) {
+	if p.args == nil {
+		p.args = p.startArgs()
+	}
+	started, err := p.launch(p.base, true)
+	if err == nil {
+		log := ""
+		if path := cmp.Or(p.logFile, p.errorLogFile); path != "" {
+			log = ", log " + path
+		}
+		p.say("ready (pid %d, %s)%s", started.pid, tookText(started.took), log)
+		return 0
+	}
+	p.sayFailedStart(err)
+	if oknodo && errors.Is(err, ErrAlreadyRunning) {
+		return 0
+	}
+	return ExitCode(err)
+}
+
+// sayFailedStart says why, and the stack of a panic below that.
+func (p program) sayFailedStart(err error) {
+	if errors.Is(err, ErrStartTimeout) {
+		p.say("start failed: %s; stopped, nothing left", p.text(err))
+		return
+	}
+	p.sayErrors(err)
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		for line := range strings.Lines(string(panicked.Stack)) {
+			fmt.Fprintf(p.stderr, "  | %s\n", strings.TrimSuffix(line, "\n"))
+		}
+	}
+}
+
+// startArgs are the arguments of this process with start in the place of its verb, so that ps shows what runs and not what started it.
+func (p program) startArgs() []string {
+	given := os.Args[1:]
+	if at := len(given) - len(p.verb); at >= 0 && slices.Equal(given[at:], p.verb) {
+		return append(slices.Clone(given[:at]), "start")
+	}
+	return given
+}
+
+func (p program) restartVerb(flags) (exitCode int) {
+	daemon, err := Find(p.pidFile)
+	if err != nil && !errors.Is(err, ErrNotRunning) {
+		return p.fail("restart", err)
+	}
+	if daemon != nil {
+		defer daemon.Close()
+	}
+	if code := p.checkVerb(nil); code != 0 {
+		return code
+	}
+	if daemon != nil {
+		if code := p.stopDaemon("restart", daemon); code != 0 {
+			return code
+		}
+	}
+	return p.startDetached(false)
+}
+
+func (p program) tryRestartVerb(given flags) (exitCode int) {
+	daemon, err := Find(p.pidFile)
+	if errors.Is(err, ErrNotRunning) {
+		p.sayNotRunning()
+		return 0
+	}
+	if err != nil {
+		return p.fail("try-restart", err)
+	}
+	daemon.Close()
+	return p.restartVerb(given)
+}

@@ -1,0 +1,88 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"example.com/lifecycle/internal/monotonic"
+)
+
+func (p program) stopVerb(given flags) (exitCode int) {
+	daemon, err := Find(p.pidFile)
+	if err != nil {
+		if errors.Is(err, ErrNotRunning) && given["--oknodo"] {
+			p.sayNotRunning()
+			return 0
+		}
+		return p.fail("stop", err)
+	}
+	defer daemon.Close()
+	return p.stopDaemon("stop", daemon)
+}
+
+// stopDaemon stops the daemon for that verb, with KILL where it overruns its time.
+func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
+	begun := time.Now()
+	ctx, overdue := context.WithCancelCause(context.Background())
+	defer overdue(nil)
+	go p.watchStop(ctx, daemon, overdue)
+	switch err := daemon.Stop(ctx); {
+	case err == nil:
+		p.say("stopped (pid %d, %s)", daemon.PID, tookText(time.Since(begun)))
+		return 0
+	case !errors.Is(err, errOverdue):
+		return p.fail(verb, err)
+	}
+	what, where := "", ""
+	if s, err := daemon.Status(); err == nil {
+		what = strings.TrimPrefix(printable(s.Doing)+" ", " ")
+		if s.LogFile != "" {
+			where = ", stack in " + printable(s.LogFile)
+		}
+	}
+	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	switch err := daemon.Kill(limited); {
+	case errors.Is(err, context.DeadlineExceeded):
+		p.say("still running after KILL (pid %d)", daemon.PID)
+		return 1
+	case err != nil:
+		return p.fail(verb, err)
+	}
+	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, tookText(time.Since(begun)), where)
+	return 0
+}
+
+// errOverdue says that a stop takes longer than it may.
+var errOverdue = errors.New("the stop is overdue")
+
+// stopMargin is how long it is waited for a daemon beyond the time by which it wants to have stopped.
+const stopMargin = 2 * time.Second
+
+// watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
+func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
+	begun := monotonic.Now()
+	deadline := begun + p.stopTimeout + grace(p.stopTimeout)
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
+		s, err := daemon.Status()
+		known := err == nil && s.Phase == Stopping
+		if known {
+			deadline = max(s.StopBy, begun)
+		}
+		left := deadline + stopMargin - monotonic.Now()
+		if left <= 0 {
+			overdue(errOverdue)
+			return
+		}
+		if !known {
+			left = min(left, pause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(left):
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var startedText = regexp.MustCompile(`^daemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
+
+// stopDetached stops a daemon that a test has started, however it ends.
+func stopDetached(t *testing.T, pidfile string) {
+	t.Helper()
+	t.Cleanup(func() {
+		daemon, err := Find(pidfile)
+		if err != nil {
+			return
+		}
+		defer daemon.Close()
+		_ = daemon.Signal(os.Kill)
+	})
+}
+
+func TestA1_OfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
+	needs(t, "linux") // elsewhere the lock of a launcher does not say whose it is to be
+	const starts = 100
+	pidfile := pidPath(t)
+	stopDetached(t, pidfile)
+	var all sync.WaitGroup
+	results := make([]result, starts)
+	for i := range results {
+		all.Go(func() {
+			var stdout, stderr lines
+			cmd := command(daemon, "pidfile="+pidfile, "start")
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			_ = cmd.Run()
+			results[i] = result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+		})
+	}
+	all.Wait()
+	winner := ""
+	for _, r := range results {
+		if r.code == 0 {
+			require.Empty(t, winner, "two have won")
+			found := startedText.FindStringSubmatch(r.stderr)
+			require.NotNil(t, found, r.stderr)
+			winner = found[1]
+		}
+	}
+	require.NotEmpty(t, winner, "%v", results)
+	early := 0
+	for _, r := range results {
+		if r.code == 0 {
+			continue
+		}
+		require.Equal(t, 1, r.code, r.stderr)
+		require.Regexp(t, `^daemon: already running \(pid `+winner+`\)(, not ready yet)?\n$`, r.stderr)
+		if strings.Contains(r.stderr, "not ready yet") {
+			early++
+		}
+	}
+	pid, err := strconv.Atoi(winner)
+	require.NoError(t, err)
+	requireRunning(t, pidfile, pid)
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	requireNothingLeft(t, pidfile)
+	t.Logf("%d of %d losers were told that it was not ready yet", early, starts-1)
+}
+
+// watcher calls the verb status, for people and as JSON, until its stdin ends.
+var watcher = registerProgram("watcher", func(args []string) int {
+	over := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(over)
+	}()
+	for looks := 0; ; looks++ {
+		select {
+		case <-over:
+			return 0
+		default:
+		}
+		verb := []string{"status"}
+		if looks%2 == 1 {
+			verb = append(verb, "--json")
+		}
+		code := Main(verb, nil, Name("daemon"), PIDFile(args[0]), Logger(slog.New(slog.DiscardHandler)))
+		fmt.Printf("code %d\n", code)
+		time.Sleep(time.Duration(looks%5) * time.Millisecond)
+	}
+})
+
+// answer is one of the verb status.
+type answer struct {
+	text string
+	code int
+}
+
+func answersOf(t *testing.T, text string) (all []answer) {
+	t.Helper()
+	for text != "" {
+		before, after, found := strings.Cut(text, "code ")
+		require.True(t, found, text)
+		number, rest, _ := strings.Cut(after, "\n")
+		code, err := strconv.Atoi(number)
+		require.NoError(t, err)
+		all, text = append(all, answer{before, code}), rest
+	}
+	return all
+}
+
+func TestA14_StatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
+	needs(t, "linux")
+	storms, rounds := 1, 15
+	if os.Getenv("LIFECYCLE_LONG") != "" {
+		storms, rounds = 10, 20
+	}
+	for range storms {
+		storm(t, rounds)
+	}
+}
+
+func storm(t *testing.T, rounds int) {
+	t.Helper()
+	pidfile := pidPath(t)
+	stopDetached(t, pidfile)
+	cmd := command(watcher, pidfile)
+	end, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	watch := launch(t, cmd)
+	t.Cleanup(func() { end.Close() })
+
+	daemons := map[string]bool{}
+	verb := func(verb string, want *regexp.Regexp) {
+		t.Helper()
+		got := callVerb(t, pidfile, verb)
+		require.Equal(t, 0, got.code, "%s: %s%s", verb, got.stdout, got.stderr)
+		found := want.FindStringSubmatch(got.stderr)
+		require.NotNil(t, found, "%s: %s", verb, got.stderr)
+		if verb != "stop" {
+			daemons[found[len(found)-1]] = true
+		}
+		require.True(t, daemons[found[1]], "%s: %s", verb, got.stderr)
+	}
+	stopped := regexp.MustCompile(`^daemon: stopped \(pid (\d+), [\d.]+ m?s\)\n$`)
+	restarted := regexp.MustCompile(`daemon: stopped \(pid (\d+), [\d.]+ m?s\)\ndaemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
+	for range rounds {
+		verb("start", startedText)
+		verb("restart", restarted)
+		verb("restart", restarted)
+		verb("stop", stopped)
+	}
+	require.NoError(t, end.Close())
+	require.Equal(t, 0, watch.wait())
+
+	line := regexp.MustCompile(`^daemon: (starting|ready|stopping) \(pid (\d+)\) for \d+s(, \w+ of daemon running)?\n$`)
+	seen := map[string]int{}
+	for _, a := range answersOf(t, watch.out.String()) {
+		pid, what := "", ""
+		if strings.HasPrefix(a.text, "{") {
+			var r report
+			require.NoError(t, json.Unmarshal([]byte(a.text), &r), a.text)
+			require.Empty(t, r.Error, a.text)
+			what = r.State
+			if r.Status != nil {
+				pid, what = strconv.Itoa(r.PID), r.Phase.String()
+			}
+		} else if found := line.FindStringSubmatch(a.text); found != nil {
+			pid, what = found[2], found[1]
+		} else {
+			require.Equal(t, notRunning(pidfile), a.text)
+			what = "not running"
+		}
+		if what == "not running" {
+			require.Equal(t, 3, a.code, a.text)
+			require.Empty(t, pid, a.text)
+		} else {
+			require.Equal(t, 0, a.code, a.text)
+			require.True(t, daemons[pid], "no daemon had that PID: %s", a.text)
+		}
+		seen[what]++
+	}
+	require.NotZero(t, seen["ready"])
+	require.NotZero(t, seen["not running"])
+	requireNothingLeft(t, pidfile)
+	t.Logf("%d daemons, seen %v", len(daemons), seen)
+}
