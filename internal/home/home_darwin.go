@@ -1,5 +1,3 @@
-//go:build (cgo || darwin) && !osusergo && unix && !android
-
 package home
 
 import (
