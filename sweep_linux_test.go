@@ -486,6 +486,9 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 	running := p.settle()
 
 	killed := p.numbers("killed")
+	if len(killed) != 0 { // which takes it some time to die of
+		eventually(t, func() bool { running = p.settle(); return running == 0 }, "the end of who was killed")
+	}
 	what := fmt.Sprintf("killed %v, then %d; %s has said:\n%s", killed, running, verb, got.stderr)
 	outcome = "exit " + strconv.Itoa(got.code)
 	switch text := string(readFile(t, log)); {
