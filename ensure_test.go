@@ -105,7 +105,7 @@ func ensured(args []string) int {
 	}
 	if at := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "orphan=") }); at >= 0 {
 		return Main([]string{"start"}, nil, append(ensureOptions(args), OnStart(func(context.Context) error {
-			script := `(while [ ! -e "$0" ]; do sleep 0.01; done) </dev/null >/dev/null 2>&1 &`
+			script := `(while [ ! -e "$0" ] && [ -d "${0%/*}" ]; do sleep 0.01; done) </dev/null >/dev/null 2>&1 &`
 			err := exec.Command("sh", "-c", script, strings.TrimPrefix(args[at], "orphan=")).Run()
 			if slices.Contains(args, "fails=1") {
 				err = errors.Join(err, errEnough)
