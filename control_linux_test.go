@@ -232,7 +232,7 @@ func TestC10_StopWorksWithoutPidfd(t *testing.T) {
 			calls, err := os.ReadFile(trace)
 			require.NoError(t, err)
 			require.Contains(t, string(calls), "(INJECTED)")
-			require.Contains(t, string(calls), fmt.Sprintf("kill(%d, SIGTERM)", p.pid()))
+			require.Contains(t, string(calls), fmt.Sprintf("kill(%d, SIGTERM", p.pid()))
 		})
 	}
 }

@@ -65,12 +65,15 @@ func (l *life) runPlaced() error {
 		err := l.run()
 		l.launcher.tellEnd(err, context.Cause(l.asked))
 		return err
-	case l.detach:
+	case l.detach && !InDaemon():
 		_, err := l.launch(l.base, true)
 		return err
 	}
 	return l.run()
 }
+
+// detached says whether the life is that of a detached process, be it the first one in it or not.
+func (l *life) detached() bool { return !l.embedded && InDaemon() }
 
 // detachedArgs is what the detached process is started with, its name first.
 func (c *config) detachedArgs() []string {

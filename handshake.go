@@ -104,6 +104,7 @@ type launcher struct {
 
 	mu   sync.Mutex
 	over bool // it has been told how it ended
+	lost bool // it is gone
 }
 
 // takeLauncher returns the launcher of this process, to the first who asks.
@@ -146,7 +147,7 @@ func (l *life) join() error {
 			}
 		}
 		close(l.launcher.gone)
-		if !l.launcher.isOver() {
+		if l.launcher.lose() {
 			l.on(stopRequest, errLauncherGone, nil)
 		}
 	}()
@@ -156,37 +157,49 @@ func (l *life) join() error {
 // momentForBodies is what a body that fails at once has to do so before the launcher is told that all is well.
 const momentForBodies = time.Millisecond
 
-// confirm tells the launcher that the life is ready, and waits until it has heard.
-func (l *life) confirm() {
+// agree tells the launcher that all is ready, and says whether it has heard. Until then the start is not settled, so the life is not Ready.
+func (l *life) agree() bool {
 	if l.launcher == nil {
-		return
+		return true
 	}
 	l.pause(momentForBodies)
 	_ = l.launcher.peer.Send(notice{Ready: true})
+	limit := time.NewTimer(l.startTimeout)
+	defer limit.Stop()
 	select {
 	case <-l.launcher.goAhead:
-		if l.asked.Err() == nil {
-			l.launcher.end(notice{Done: true})
-		}
+		return l.asked.Err() == nil
+	case <-limit.C: // it was suspended, or is no launcher of ours
+		l.on(stopRequest, errLauncherGone, nil)
 	case <-l.launcher.gone:
 	case <-l.asked.Done():
+	}
+	return false
+}
+
+// settle ends the handshake of a life that is ready.
+func (l *life) settle() {
+	if l.launcher != nil {
+		l.launcher.end(notice{Done: true})
 	}
 }
 
 // tellEnd tells the launcher, if it still waits, why the start has failed: what Run returns, or why it was stopped.
 func (l *launcher) tellEnd(err, reason error) { l.end(notice{Failed: newFailure(err, reason)}) }
 
-func (l *launcher) isOver() bool {
+// lose notes that the launcher is gone, and says whether that undoes the start.
+func (l *launcher) lose() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.over
+	l.lost = true
+	return !l.over
 }
 
 // end says the last word, once.
 func (l *launcher) end(last notice) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.over || l.lost && last.Done {
 		return
 	}
 	l.over = true

@@ -34,7 +34,14 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
 	ctx, deafen := hearLauncher(parent)
-	defer deafen()
+	ready := false
+	defer func() {
+		if ready && adopt { // and is about to end: a signal must not change how, now that all is well
+			time.AfterFunc(linger, deafen)
+		} else {
+			deafen()
+		}
+	}()
 
 	var lock *pidLock
 	var files []*os.File
@@ -68,13 +75,21 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		return nil, plainly(err)
 	}
 	defer peer.Close()
-	w := &launching{life: l, peer: peer, logs: logs, notices: make(chan notice)}
+	over, end := context.WithCancel(context.Background())
+	defer end()
+	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice)}
 	pid, err := w.wait(ctx)
-	if err != nil {
+	var lives *unkillableError
+	switch {
+	case errors.As(err, &lives):
+		lock.pass() // for it holds it
+		return nil, err
+	case err != nil:
 		lock.clear()
 		return nil, err
 	}
 	lock.pass()
+	ready = true
 	return &launched{pid: pid, took: time.Since(l.born)}, nil
 }
 
@@ -115,6 +130,7 @@ func hearLauncher(parent context.Context) (ctx context.Context, deafen func()) {
 // launching is a start that is waited for.
 type launching struct {
 	*life
+	over    context.Context // ends with it
 	peer    *detach.Peer
 	logs    *logs
 	notices chan notice // closed when the other end is
@@ -133,6 +149,7 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 	deadline := time.NewTimer(time.Until(w.born.Add(w.startTimeout)))
 	defer deadline.Stop()
 	interrupted := ctx.Done()
+	late := 0
 	var cause error
 	for {
 		select {
@@ -145,12 +162,13 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 				cause = fmt.Errorf("lifecycle: cannot detach: %s", n.Error)
 			case n.PID != 0 && w.pid == 0: // stage 1 says it, and the process itself
 				w.watch(n.PID)
-				if cause != nil && !w.living {
-					w.kill()
-				}
 			case n.Living:
 				w.living = true
-				deadline.Reset(w.startTimeout + grace(w.startTimeout) + w.longestStop())
+				if cause == nil {
+					deadline.Reset(w.startTimeout + grace(w.startTimeout) + w.longestStop())
+				} else {
+					deadline.Reset(w.longestStop())
+				}
 			case n.Failed != nil:
 				w.failed = n.Failed
 				deadline.Reset(w.longestStop())
@@ -162,23 +180,41 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 		case <-interrupted:
 			interrupted = nil
 			cause = cmp.Or(cause, context.Cause(ctx))
-			_ = w.peer.Hush() // a stop request
-			deadline.Reset(w.longestStop())
-			if !w.living {
-				w.kill() // there is nothing to undo, and nobody who would
+			_ = w.peer.Hush() // a stop request; before it comes to Run, it ends at once
+			late = hushed
+			if w.living {
+				deadline.Reset(w.longestStop())
+			} else {
+				deadline.Reset(stopMargin)
 			}
 		case <-deadline.C:
-			if w.failed == nil {
+			late++
+			switch {
+			case late == justLate: // what it has said meanwhile may not have been read, where this process itself stood still
+				deadline.Reset(100 * time.Millisecond)
+				continue
+			case w.failed == nil:
 				cause = cmp.Or(cause, w.overdue())
 			}
-			if w.killed { // and yet the socket is open: what holds it cannot be told
+			switch {
+			case w.killed: // and yet the socket is open: what holds it cannot be told
 				return 0, w.ended(cause)
+			case w.living && late == hushed:
+				_ = w.peer.Hush()
+				deadline.Reset(w.longestStop())
+			default:
+				w.kill()
+				deadline.Reset(stopMargin)
 			}
-			w.kill()
-			deadline.Reset(stopMargin)
 		}
 	}
 }
+
+// How late a process is: whether it has been asked to stop for that.
+const (
+	justLate = 1
+	hushed   = 2
+)
 
 // overdue says what the process did not do in time. One that lives ends its start by itself.
 func (w *launching) overdue() error {
@@ -206,7 +242,11 @@ func (w *launching) listen() {
 		}
 		var n notice
 		if json.Unmarshal(text, &n) == nil {
-			w.notices <- n
+			select {
+			case w.notices <- n:
+			case <-w.over.Done():
+				return
+			}
 		}
 	}
 }
@@ -229,7 +269,7 @@ func (w *launching) watch(pid int) {
 		<-w.peer.Orphaned()
 		state, err := process.Wait()
 		if err != nil { // it is no child of ours
-			_ = pinned.Wait(context.Background())
+			_ = pinned.Wait(w.over)
 		}
 		pinned.Close()
 		w.exited <- state
@@ -253,7 +293,11 @@ func (w *launching) ended(cause error) error {
 		case state = <-w.exited:
 		case <-time.After(w.longestStop()): // it has closed the socket and lives on
 			w.kill()
-			state = <-w.exited
+			select {
+			case state = <-w.exited:
+			case <-time.After(stopMargin):
+				return &unkillableError{w.pid}
+			}
 		}
 	}
 	switch {
@@ -270,6 +314,13 @@ func (w *launching) ended(cause error) error {
 		words = w.logs.since()
 	}
 	return &diedError{how: howEnded(state), words: lastWords(words)}
+}
+
+// unkillableError says that a process that was killed is still there: it is in an uninterruptible wait.
+type unkillableError struct{ pid int }
+
+func (e *unkillableError) Error() string {
+	return fmt.Sprintf("lifecycle: the start has failed, and pid %d still runs after KILL", e.pid)
 }
 
 // diedError says that a process died during its start without a word to its launcher.
@@ -305,6 +356,9 @@ const maxLastWords = 20
 // lastWords are the lines in which a process says what it died of: those of a Go panic from its beginning on, else the last ones.
 func lastWords(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i := range lines {
+		lines[i] = visible(lines[i])
+	}
 	if len(lines) == 1 && lines[0] == "" {
 		return nil
 	}

@@ -78,7 +78,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 func (l *life) run() error {
 	l.born = time.Now()
 	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
-	if l.launcher != nil {
+	if l.detached() {
 		l.told.LogFile = cmp.Or(l.errorLogFile, l.logFile)
 	}
 	defer l.endAllWork()
@@ -191,12 +191,12 @@ func (l *life) quit() {
 
 // serve does what signals ask for until a stop is asked for.
 func (l *life) serve() {
-	if !l.enter(Starting, Ready) {
+	if !l.agree() || !l.enter(Starting, Ready) {
 		return
 	}
 	close(l.readied)
 	l.publish()
-	l.confirm()
+	l.settle()
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
 	l.startPeriodic()
 	for {

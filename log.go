@@ -153,7 +153,7 @@ func (l *logs) since() string {
 func (l *life) reopen() {
 	switch err := l.reopenLog(); {
 	case err != nil: // it has said so
-	case l.launcher == nil:
+	case !l.detached():
 		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
 	case l.logFile == "" && l.errorLogFile == "":
 		l.log.Info("nothing to reopen: there is no log file")
@@ -177,7 +177,7 @@ func (l *life) reopenLog() error {
 
 // redirect does nothing in the foreground.
 func (l *life) redirect() error {
-	if l.launcher == nil {
+	if !l.detached() {
 		return nil
 	}
 	opened, err := l.openLogs()

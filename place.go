@@ -43,7 +43,7 @@ func (c *config) completePlace() {
 // takePlace sets what the process has one of: umask and working directory.
 func (l *life) takePlace() error {
 	dir, umask := l.workDir, l.umask
-	if l.launcher != nil {
+	if l.detached() {
 		if dir == "" {
 			dir = "/"
 		}

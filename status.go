@@ -175,16 +175,21 @@ func (p program) notReady(running *AlreadyRunningError) string {
 }
 
 // printable is a text that came from elsewhere, on one line and without what a terminal would take for a command.
-func printable(text string) string {
+func printable(text string) string { return strings.ReplaceAll(visible(strings.TrimSpace(text)), "\t", " ") }
+
+// visible is a line without what a terminal would take for a command.
+func visible(line string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
+		case r == '\t':
+			return r
 		case unicode.IsSpace(r):
 			return ' '
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return unicode.ReplacementChar
 		}
 		return r
-	}, strings.TrimSpace(text))
+	}, line)
 }
 
 // escapeUnprintable escapes in JSON what printable replaces: encoding/json does so for the first 32 characters only.

@@ -36,7 +36,6 @@ import (
 //	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown; with --json as a JSON object; with --ready 0 if it is
 //	          ready and 150 if not, for probes
 //
-//
 //	try-restart   restart if one is running, else 0
 //	force-reload  reload if a component has an OnReload, else try-restart
 //

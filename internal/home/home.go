@@ -2,6 +2,6 @@
 // login must find the same one.
 package home
 
-// Of returns the home directory of the user with that ID. Where libc can be asked it is, so it knows what the name service
-// switch knows; a build without cgo knows /etc/passwd only.
+// Of returns the home directory of the user with that ID, from /etc/passwd or what else the name service switch knows. That may take
+// it 2 s.
 func Of(uid int) (string, error) { return of(uid) }

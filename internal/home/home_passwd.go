@@ -4,6 +4,7 @@ package home
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,10 +12,14 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // getent knows what the name service switch knows (nsswitch.conf(5)).
 const getent = "/usr/bin/getent"
+
+// patience is how long a directory service may take to answer.
+const patience = 2 * time.Second
 
 // of asks /etc/passwd, and getent(1) for a user who is not there. It is tempting to take os/user: but that makes a program with cgo a dynamic one,
 // each start of which takes as long again, and one without takes $HOME for the answer.
@@ -26,7 +31,9 @@ func of(uid int) (string, error) {
 	defer f.Close()
 	dir, err := find(f, uid)
 	if err != nil {
-		out, getentErr := exec.Command(getent, "passwd", strconv.Itoa(uid)).Output()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		out, getentErr := exec.CommandContext(ctx, getent, "passwd", strconv.Itoa(uid)).Output()
 		if getentErr == nil {
 			return find(strings.NewReader(string(out)), uid)
 		}
