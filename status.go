@@ -175,7 +175,9 @@ func (p program) notReady(running *AlreadyRunningError) string {
 }
 
 // printable is a text that came from elsewhere, on one line and without what a terminal would take for a command.
-func printable(text string) string { return strings.ReplaceAll(visible(strings.TrimSpace(text)), "\t", " ") }
+func printable(text string) string {
+	return strings.ReplaceAll(visible(strings.TrimSpace(text)), "\t", " ")
+}
 
 // visible is a line without what a terminal would take for a command.
 func visible(line string) string {
