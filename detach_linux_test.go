@@ -795,7 +795,7 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 		{"many words", "at=OnStart do=talk:25", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 6\n  | line 7\n", false},
 		{"a main that hangs", "at=main do=hang starttimeout=200ms", 1, "its main did not come to Run in 200ms; stopped, nothing left\n", "", true},
 		{"a frozen main", "at=main do=freeze starttimeout=200ms", 1, "its main did not come to Run in 200ms; stopped, nothing left\n", "", true},
-		{"a frozen daemon", "at=OnStart do=freeze starttimeout=200ms", 1, "it neither became ready nor ended in 2s; stopped, nothing left\n", "", true},
+		{"a frozen daemon", "at=OnStart do=freeze starttimeout=200ms", 1, "it neither became ready nor ended in ", "", true},
 		{
 			"a wrong option", "do=wrong_option", 1, "died before it was ready (exit 1)",
 			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must be positive; StopDelay(0s): must be shorter than StopTimeout, -1ns, of which it is a part\n", false,
