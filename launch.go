@@ -52,6 +52,12 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		}
 		files = append(files, lock.file)
 	}
+	// Not at a reopen: to ask the user database for the default can take its time.
+	err := makeDefaultDir(l.logFile, ".log", DefaultLogFile)
+	if err != nil {
+		lock.clear()
+		return nil, logFileError(l.logFile, err)
+	}
 	logs, err := l.openLogs()
 	if err != nil {
 		lock.clear()

@@ -71,9 +71,6 @@ func (c *config) logPath(option, path string) string {
 const logMode = 0o640
 
 func openLog(path string) (f *os.File, created bool, err error) {
-	if err := makeDefaultDir(path, ".log", DefaultLogFile); err != nil {
-		return nil, false, logFileError(path, err)
-	}
 	f, created, err = safefile.Append(path, logMode)
 	if err == nil && created {
 		err = f.Chmod(logMode) // whatever the umask
