@@ -4,6 +4,9 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +39,20 @@ func closeOnExec(from int) error {
 
 func emptySignalMask() {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
+}
+
+// ignoredSignals are those of ignorable that are ignored. To catch one takes two switches of threads, so none is caught that need not be.
+func ignoredSignals() []os.Signal {
+	status, err := os.ReadFile("/proc/self/status")
+	_, rest, found := strings.Cut(string(status), "\nSigIgn:\t")
+	text, _, _ := strings.Cut(rest, "\n")
+	mask, parseErr := strconv.ParseUint(text, 16, 64)
+	if err != nil || !found || parseErr != nil {
+		return ignorable
+	}
+	return slices.DeleteFunc(slices.Clone(ignorable), func(sig os.Signal) bool {
+		return mask&(1<<(sig.(unix.Signal)-1)) == 0
+	})
 }
 
 // setProcessName gives the process the name of the program where it was started as /proc/self/exe, of which the name is exe (proc_pid_comm(5)).

@@ -16,4 +16,6 @@ func closeOnExec(from int) error { return closeListedOnExec("/dev/fd", from) }
 
 func emptySignalMask() {}
 
+func ignoredSignals() []os.Signal { return ignorable } // those that may be
+
 func setProcessName(string) {}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
@@ -97,19 +98,26 @@ func startDetached(socket string) error {
 		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
 	}
 	// A signal that is caught is back to its default in what is executed; one that is ignored stays so (execve(2)).
-	signal.Notify(make(chan os.Signal, 1))
+	if ignored := ignoredSignals(); len(ignored) > 0 {
+		signal.Notify(make(chan os.Signal, 1), ignored...)
+	}
 	runtime.LockOSThread() // the mask is the thread's, and what it forks inherits it
 	emptySignalMask()
-	process, err := os.StartProcess(self(), os.Args, &os.ProcAttr{
+	// Not os.StartProcess, which forks once more to find out whether it can wait with a pidfd: nobody waits here.
+	path := self()
+	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{
 		Env:   append(os.Environ(), markVariable+"=2:"+socket),
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: []uintptr{stdin, stdout, stderr},
 	})
 	if err != nil {
-		return fmt.Errorf("stage 1: %w", err)
+		return fmt.Errorf("stage 1: %w", &os.PathError{Op: "fork/exec", Path: path, Err: err})
 	}
-	report(Stage1{PID: process.Pid}) // it says so itself too, if it comes to that
+	report(Stage1{PID: pid}) // it says so itself too, if it comes to that
 	return nil
 }
+
+// ignorable are the signals that Go leaves ignored where it was started so; it catches the others.
+var ignorable = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT}
 
 // self is this program, also where its file was deleted or replaced since it was started.
 func self() string {
