@@ -37,14 +37,19 @@ func Args(args ...string) Option {
 // InDaemon says whether this process is a detached one. It is false in the launcher and in any other.
 func InDaemon() bool { return detach.Inherited() != nil }
 
-// binaryOptions are those of a program that is started again. A test binary must not be: it would run its tests.
-var binaryOptions = []string{"Detach", "LogFile", "ErrorLogFile"}
+// notUnderTest are the options that a test binary must not have: those of a program that is started again, which would run its tests, and those
+// that give up what the other tests need.
+var notUnderTest = map[string]string{
+	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
+	"User":   "under go test it would change the user of all tests; use Embedded or package lifecycletest, or build the program",
+	"Chroot": "under go test it would change the root directory of all tests; use Embedded or package lifecycletest, or build the program",
+}
 
-// refuseUnderTest refuses options that would start the test binary again.
+// refuseUnderTest refuses those.
 func (c *config) refuseUnderTest() {
-	for _, option := range binaryOptions {
-		if underTest() && slices.Contains(c.processOptions, option) {
-			c.refuse("%s: %s", option, errUnderTest)
+	for _, option := range c.processOptions {
+		if why, refused := notUnderTest[option]; refused && underTest() {
+			c.refuse("%s: %s", option, why)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/lifecycle/internal/home"
 	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/userdb"
 )
 
 // DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
@@ -24,8 +24,8 @@ func DefaultPIDFile(name string) string {
 	case uid == 0:
 		return filepath.Join("/var/run", name+".pid")
 	}
-	if dir, err := home.Of(uid); err == nil && filepath.IsAbs(dir) {
-		return filepath.Join(dir, ".local", "state", name, name+".pid")
+	if u, err := userdb.ByID(uid); err == nil && filepath.IsAbs(u.Home) {
+		return filepath.Join(u.Home, ".local", "state", name, name+".pid")
 	}
 	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
 }

@@ -290,6 +290,9 @@ func TestUnderGoTestNothingIsDetached(t *testing.T) {
 			"use Embedded or package lifecycletest, or build the program"
 		require.EqualError(t, Run(fn, PIDFile(pidfile), o), want)
 	}
+	for option, o := range map[string]Option{"User": User("nobody"), "Chroot": Chroot("/")} {
+		require.ErrorContains(t, Run(fn, PIDFile(pidfile), o), "lifecycle: wrong option: "+option+": under go test it would change ")
+	}
 	require.False(t, InDaemon())
 	for _, verb := range []string{"start", "restart"} {
 		require.Equal(t, 1, Main([]string{verb}, fn, PIDFile(pidfile), LogFile("")), verb)
@@ -304,9 +307,10 @@ func TestAnEmbeddedLifeIsNotDetached(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	called := false
 	err := Run(func(context.Context) error { called = true; return nil }, Embedded(), Logger(slog.New(slog.NewTextHandler(&said, nil))),
-		Detach(), LogFile(log), ErrorLogFile(log), WorkDir("/no/such/place"), Umask(0), Args("x"))
+		Detach(), LogFile(log), ErrorLogFile(log), WorkDir("/no/such/place"), Umask(0), Args("x"),
+		User("no-such-user"), Chroot("/no/such/place"))
 	require.NoError(t, err)
 	require.True(t, called)
-	require.Equal(t, 1, said.count(`msg="an embedded life ignores options that need a process" options="Detach, LogFile, ErrorLogFile, WorkDir, Umask, Args"`), "%s", &said)
+	require.Equal(t, 1, said.count(`msg="an embedded life ignores options that need a process" options="Detach, LogFile, ErrorLogFile, WorkDir, Umask, Args, User, Chroot"`), "%s", &said)
 	require.NoFileExists(t, log)
 }

@@ -33,6 +33,9 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
+	if err := l.findRole(); err != nil {
+		return nil, err
+	}
 	ctx, deafen := hearLauncher(parent)
 	ready := false
 	defer func() {

@@ -89,7 +89,7 @@ func (l *life) run() error {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
-		if err := errors.Join(l.join(), l.takePlace()); err != nil {
+		if err := errors.Join(l.join(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}
 	}

@@ -126,6 +126,10 @@ type config struct {
 	workDir               string
 	umask                 int // -1: as it is
 
+	user, chroot string
+	role         *role    // who that user is, once it was looked up
+	outOfSight   []string // the log files that cannot be opened from within that root
+
 	embedded       bool
 	processOptions []string // those that mean nothing if embedded
 
@@ -193,6 +197,7 @@ func (c *config) complete() {
 		c.completePIDFile()
 		c.completeLog()
 		c.completePlace()
+		c.completeChroot()
 	}
 }
 

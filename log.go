@@ -70,15 +70,39 @@ func (c *config) logPath(option, path string) string {
 
 const logMode = 0o640
 
-func openLog(path string) (f *os.File, created bool, err error) {
+// openLog gives a file that it makes to that owner, unless it is nil.
+func openLog(path string, owner *role) (f *os.File, created bool, err error) {
 	f, created, err = safefile.Append(path, logMode)
 	if err == nil && created {
-		err = f.Chmod(logMode) // whatever the umask
+		if err = prepareLog(f, owner); err != nil {
+			discardLog(f, path)
+		}
 	}
 	if err != nil {
 		return nil, false, logFileError(path, err)
 	}
 	return f, created, nil
+}
+
+func prepareLog(f *os.File, owner *role) error {
+	if err := f.Chmod(logMode); err != nil { // whatever the umask
+		return err
+	}
+	if owner == nil || os.Geteuid() != 0 {
+		return nil
+	}
+	if err := f.Chown(owner.UID, owner.GID); err != nil {
+		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, withoutPath(f.Name(), err))
+	}
+	return nil
+}
+
+// discardLog removes a log file that this process has made in vain.
+func discardLog(f *os.File, path string) {
+	if same, _ := safefile.Same(f, path); same {
+		os.Remove(path)
+	}
+	f.Close()
 }
 
 func logFileError(path string, err error) error {
@@ -93,18 +117,21 @@ type logs struct {
 }
 
 func (c *config) openLogs() (*logs, error) {
+	if len(c.outOfSight) > 0 {
+		return nil, logFileError(c.outOfSight[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
+	}
 	l := &logs{path: c.logFile}
 	var created bool
 	var err error
 	if c.logFile != "" {
-		if l.stdout, created, err = openLog(c.logFile); err != nil {
+		if l.stdout, created, err = openLog(c.logFile, c.role); err != nil {
 			return nil, err
 		}
 		l.stderr = l.stdout
 	}
 	if c.errorLogFile != "" {
 		l.path = c.errorLogFile
-		if l.stderr, _, err = openLog(c.errorLogFile); err != nil {
+		if l.stderr, _, err = openLog(c.errorLogFile, c.role); err != nil {
 			if l.close(); created {
 				err = errors.Join(err, os.Remove(c.logFile))
 			}

@@ -75,6 +75,7 @@ type pidLock struct {
 	mu       sync.Mutex // a second stop signal releases it from beside the life
 	released bool
 	lost     bool // the path was seen to name another file or none
+	stays    bool // it was said that the file will not be removed
 }
 
 const (
@@ -247,6 +248,33 @@ func (p *pidLock) sign() error {
 	return nil
 }
 
+// moved says what the path is from now on, "" if it is out of sight.
+func (p *pidLock) moved(path string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.path = path
+}
+
+// willStay says why the file cannot be removed at the end, nil if it can.
+func (p *pidLock) willStay() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why := errOutOfSight
+	if p.path != "" {
+		why = safefile.Removable(p.path)
+	}
+	p.stays = why != nil
+	return why
+}
+
+var errOutOfSight = errors.New("it is outside of the root directory")
+
 // loses says, once, that the path names another file. It must not open the file: closing it again would drop the name. It does
 // not log, for p.mu must not be held while a log hangs.
 func (p *pidLock) loses() bool {
@@ -255,7 +283,7 @@ func (p *pidLock) loses() bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.released || p.lost {
+	if p.released || p.lost || p.path == "" {
 		return false
 	}
 	same, err := safefile.Same(p.file, p.path)
@@ -269,7 +297,7 @@ func (p *pidLock) release() {
 	switch stays, full := p.letGo(); {
 	case stays != nil && full != nil:
 		p.log.Warn("cannot remove the PID file, nor empty it", "err", errors.Join(stays, full))
-	case stays != nil:
+	case stays != nil && !p.stays:
 		p.log.Warn("cannot remove the PID file, emptied it", "err", stays)
 	}
 }

@@ -40,6 +40,17 @@ func (c *config) completePlace() {
 	c.workDir = abs
 }
 
+func (c *config) completeChroot() {
+	if c.chroot == "" {
+		return
+	}
+	abs, err := filepath.Abs(c.chroot)
+	if err != nil {
+		c.refuse("Chroot(%q): %v", c.chroot, err)
+	}
+	c.chroot = abs
+}
+
 // takePlace sets what the process has one of: umask and working directory.
 func (l *life) takePlace() error {
 	dir, umask := l.workDir, l.umask

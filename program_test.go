@@ -277,7 +277,7 @@ func needs(t *testing.T, things ...string) {
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, log, errorlog, workdir, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
+// The keys are pidfile, mode, name, log, errorlog, workdir, umask, user, chroot, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
 // stop, exit, run for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
 var daemon = registerProgram("daemon", func(args []string) int {
 	does := map[string]string{}
@@ -295,6 +295,8 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		LogFile(does["log"]),
 		ErrorLogFile(does["errorlog"]),
 		WorkDir(does["workdir"]),
+		User(does["user"]),
+		Chroot(does["chroot"]),
 		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		OnCheck(behave("OnCheck", does["check"])),
 		OnStart(behave("OnStart", does["start"])),

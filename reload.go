@@ -44,7 +44,7 @@ func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 // has it, for a log may block.
 func (l *life) reload() {
 	awaiting := l.takeAwaiting()
-	if l.detached() {
+	if l.detached() && len(l.outOfSight) == 0 {
 		_ = l.reopenLog() // which is no reason not to reload
 	}
 	began, begun := monotonic.Now(), time.Now()

@@ -57,6 +57,9 @@ func (l *life) start() error {
 	if l.asked.Err() != nil {
 		return nil
 	}
+	if err := l.takeRole(); err != nil {
+		return err
+	}
 	l.startBodies()
 	hasStart := slices.ContainsFunc(l.hooks, func(h Hooks) bool { return h.OnStart != nil })
 	switch {

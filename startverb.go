@@ -69,6 +69,9 @@ func (p program) restartVerb(flags) (exitCode int) {
 	if code := p.checkVerb(nil); code != 0 {
 		return code
 	}
+	if err := p.findRole(); err != nil { // before the old one is stopped
+		return p.fail("restart", err)
+	}
 	if daemon != nil {
 		if code := p.stopDaemon("restart", daemon); code != 0 {
 			return code

@@ -106,6 +106,7 @@ type stateFile struct {
 	turn    int        // of the record in the file
 	removed bool
 	failed  bool
+	stays   bool // it was seen that it will not be removed
 }
 
 // createState makes the state file. It is called, like all that changes the file, by who holds the lock on the PID file. What a daemon
@@ -187,6 +188,26 @@ func (s *stateFile) write(now Status, turn int) {
 	s.failed = err != nil
 }
 
+// moved says what the path is from now on, "" if it is out of sight.
+func (s *stateFile) moved(path string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.path = path
+}
+
+// willStay notes whether the file cannot be removed at the end.
+func (s *stateFile) willStay() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stays = s.path == "" || safefile.Removable(s.path) != nil
+}
+
 // remove removes the state file, unless its path names another by now. It may be called again.
 func (s *stateFile) remove() {
 	if s == nil {
@@ -199,12 +220,12 @@ func (s *stateFile) remove() {
 	}
 	s.removed = true
 	defer s.file.Close()
-	same, err := safefile.Same(s.file, s.path)
+	same, stays := safefile.Same(s.file, s.path)
 	if same {
-		err = os.Remove(s.path)
+		stays = os.Remove(s.path)
 	}
-	if err != nil {
-		s.log.Warn("cannot remove the state file, emptied it", "err", err)
+	if stays != nil && !s.stays {
+		s.log.Warn("cannot remove the state file, emptied it", "err", stays)
 	}
 	if err := s.file.Truncate(0); err != nil { // where the path is not to be seen from a chroot, too
 		s.log.Warn("cannot empty the state file", "err", err)

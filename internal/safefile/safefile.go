@@ -55,6 +55,10 @@ func Same(f *os.File, path string) (bool, error) {
 	return err == nil && os.SameFile(opened, named), err
 }
 
+// Removable returns why this process may not remove the file at path, nil if it may: it must be able to write the directory and, where that is
+// sticky, the file or the directory must be its own (unlink(2)).
+func Removable(path string) error { return removable(path) }
+
 // WriteOnce writes b at the start of f in exactly one write(2): a short one is an error and is not continued.
 func WriteOnce(f *os.File, b []byte) error {
 	n, err := writeOnce(f, b)

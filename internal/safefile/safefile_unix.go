@@ -5,7 +5,10 @@ package safefile
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
@@ -26,6 +29,22 @@ func writeOnce(f *os.File, b []byte) (n int, err error) {
 		return 0, controlErr
 	}
 	return n, err
+}
+
+func removable(path string) error {
+	dir := filepath.Dir(path)
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return &fs.PathError{Op: "write", Path: dir, Err: err}
+	}
+	in, err := os.Stat(dir)
+	if err != nil || in.Mode()&fs.ModeSticky == 0 {
+		return err
+	}
+	file, err := os.Lstat(path)
+	if uid := os.Geteuid(); err == nil && uid != 0 && uid != Owner(in) && uid != Owner(file) {
+		err = &fs.PathError{Op: "write", Path: dir, Err: unix.EPERM}
+	}
+	return err
 }
 
 func links(info fs.FileInfo) uint64 {

@@ -1,0 +1,83 @@
+//go:build unix && !aix
+
+package privilege
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func drop(dir string, to *Identity) error {
+	if dir != "" {
+		if err := noDirectories(); err != nil {
+			return err
+		}
+	}
+	all := lookAtThreads() // which are not to be seen from another root
+	defer all.close()
+	if dir != "" {
+		if err := unix.Chroot(dir); err != nil {
+			return &os.PathError{Op: "chroot", Path: dir, Err: err}
+		}
+		if err := os.Chdir("/"); err != nil {
+			return err
+		}
+	}
+	if to == nil {
+		return nil
+	}
+	if err := become(*to); err != nil {
+		return err
+	}
+	if err := all.check(*to); err != nil {
+		return fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	return tryToReturn(*to)
+}
+
+// noDirectories returns an error that names a descriptor of a directory, if there is one.
+func noDirectories() error {
+	entries, err := os.ReadDir(descriptors)
+	if err != nil {
+		return fmt.Errorf("cannot tell whether a directory is open: %w", err)
+	}
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		var st unix.Stat_t
+		if err != nil || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		path, err := os.Readlink(descriptors + "/" + entry.Name())
+		if err != nil {
+			path = "a directory"
+		}
+		return fmt.Errorf("descriptor %d is open on %s, and a root directory can be left through any directory: close it first", fd, path)
+	}
+	return nil
+}
+
+// become takes package syscall, which sets all threads and not only the one that asks. The user comes last: he may not set the others.
+func become(id Identity) error {
+	if err := syscall.Setgroups(id.Groups); err != nil {
+		return os.NewSyscallError("setgroups", err)
+	}
+	if err := syscall.Setgid(id.GID); err != nil {
+		return os.NewSyscallError("setgid", err)
+	}
+	return os.NewSyscallError("setuid", syscall.Setuid(id.UID))
+}
+
+// tryToReturn returns an error if root can be had again.
+func tryToReturn(from Identity) error {
+	if from.UID != 0 && syscall.Setuid(0) == nil {
+		return fmt.Errorf("%w: user %d could become root again", ErrKept, from.UID)
+	}
+	if from.UID != 0 && from.GID != 0 && syscall.Setgid(0) == nil {
+		return fmt.Errorf("%w: user %d could enter group 0 again", ErrKept, from.UID)
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const descriptors = "/proc/self/fd"
+
+// threads is what proc(5) says of the threads of this process. A nil one knows nothing: /proc is not mounted.
+type threads struct{ dir *os.File }
+
+func lookAtThreads() *threads {
+	dir, err := os.Open("/proc/self/task")
+	if err != nil {
+		return nil
+	}
+	return &threads{dir}
+}
+
+func (t *threads) close() {
+	if t != nil {
+		t.dir.Close()
+	}
+}
+
+// check returns an error if a thread is not of that identity.
+func (t *threads) check(want Identity) error {
+	if t == nil {
+		return nil
+	}
+	ids, err := t.dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		status, err := t.status(id)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) { // it has ended
+			continue
+		}
+		if err == nil {
+			err = want.compare(status)
+		}
+		if err != nil {
+			return fmt.Errorf("thread %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// status reads what the kernel says of a thread. It is tempting to use the path: but the root directory is another one by now.
+func (t *threads) status(id string) (string, error) {
+	fd, err := unix.Openat(int(t.dir.Fd()), id+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	file := os.NewFile(uintptr(fd), "status")
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	return string(text), err
+}
+
+// compare returns an error that names what is not as it should be.
+func (i Identity) compare(status string) error {
+	four := func(id int) []int { return []int{id, id, id, id} } // real, effective, saved, of the file system
+	for name, want := range map[string][]int{"Uid": four(i.UID), "Gid": four(i.GID), "Groups": i.Groups} {
+		var got []int
+		for _, field := range strings.Fields(value(status, name)) {
+			id, err := strconv.Atoi(field)
+			if err != nil {
+				return err
+			}
+			got = append(got, id)
+		}
+		if !slices.Equal(sorted(got), sorted(want)) {
+			return fmt.Errorf("%s is %v, and should be %v", name, got, want)
+		}
+	}
+	for _, name := range []string{"CapPrm", "CapEff"} {
+		if got := value(status, name); i.UID != 0 && strings.Trim(got, "0") != "" {
+			return fmt.Errorf("%s is %s: capabilities(7) were kept", name, got)
+		}
+	}
+	return nil
+}
+
+func value(status, name string) string {
+	_, rest, _ := strings.Cut(status, "\n"+name+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
+
+func sorted(ids []int) []int { return slices.Compact(slices.Sorted(slices.Values(ids))) }

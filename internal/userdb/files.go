@@ -1,0 +1,135 @@
+//go:build !darwin
+
+package userdb
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// It is tempting to take os/user: but that makes a program with cgo a dynamic one, each start of which takes as long again, and one without takes
+// $HOME for the answer.
+
+// getent knows what the name service switch knows (nsswitch.conf(5)).
+const getent = "/usr/bin/getent"
+
+// patience is how long a directory service may take to answer.
+const patience = 2 * time.Second
+
+// file is one of the database, of lines with fields between colons.
+type file struct {
+	name, what string
+	fields     int
+}
+
+var (
+	passwd = file{"passwd", "user", 7} // name:password:UID:GID:GECOS:directory:shell
+	group  = file{"group", "group", 4} // name:password:GID:members
+)
+
+func byID(uid int) (User, error) { return toUser(passwd.find(2, strconv.Itoa(uid))) }
+
+func byName(name string) (User, error) { return toUser(passwd.find(0, name)) }
+
+func toUser(fields []string, err error) (u User, _ error) {
+	if err != nil {
+		return u, err
+	}
+	uid, uidErr := strconv.Atoi(fields[2])
+	gid, gidErr := strconv.Atoi(fields[3])
+	return User{Name: fields[0], UID: uid, GID: gid, Home: fields[5]}, errors.Join(uidErr, gidErr)
+}
+
+func groupID(name string) (int, error) {
+	fields, err := group.find(0, name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(fields[2])
+}
+
+// groupsOf asks getent first: a directory service may know more than the file.
+func groupsOf(u User) ([]int, error) {
+	gids := []int{u.GID}
+	add := func(text string) {
+		if gid, err := strconv.Atoi(text); err == nil && !slices.Contains(gids, gid) {
+			gids = append(gids, gid)
+		}
+	}
+	if out, err := ask("initgroups", u.Name); err == nil { // NAME GID…
+		for _, gid := range strings.Fields(out)[1:] {
+			add(gid)
+		}
+		return gids, nil
+	}
+	err := group.each(func(fields []string) (more bool) {
+		if slices.Contains(strings.Split(fields[3], ","), u.Name) {
+			add(fields[2])
+		}
+		return true
+	})
+	return gids, err
+}
+
+// find returns the first entry in which that field has that value.
+func (f file) find(field int, value string) (found []string, err error) {
+	take := func(fields []string) (more bool) {
+		if fields[field] == value {
+			found = fields
+		}
+		return found == nil
+	}
+	if err := f.each(take); err != nil || found != nil {
+		return found, err
+	}
+	out, askErr := ask(f.name, value)
+	if askErr == nil {
+		err = f.eachIn(strings.NewReader(out), take)
+	}
+	switch {
+	case found != nil:
+		return found, nil
+	case askErr != nil && !errors.Is(askErr, os.ErrNotExist) && !errors.As(askErr, new(*exec.ExitError)):
+		err = askErr // nobody has answered
+	}
+	return nil, errors.Join(fmt.Errorf("%s %q: %w", f.what, value, ErrUnknown), err)
+}
+
+func (f file) each(take func(fields []string) (more bool)) error {
+	entries, err := os.Open("/etc/" + f.name)
+	if err != nil {
+		return err
+	}
+	defer entries.Close()
+	return f.eachIn(entries, take)
+}
+
+func (f file) eachIn(entries io.Reader, take func(fields []string) (more bool)) error {
+	lines := bufio.NewScanner(entries)
+	lines.Buffer(nil, 1<<20) // a group may have many members
+	for lines.Scan() {
+		if fields := strings.Split(lines.Text(), ":"); len(fields) >= f.fields && !take(fields) {
+			return nil
+		}
+	}
+	return lines.Err()
+}
+
+func ask(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, getent, args...).Output()
+	if err == nil && len(strings.TrimSpace(string(out))) == 0 {
+		err = os.ErrNotExist
+	}
+	return string(out), err
+}

@@ -1,0 +1,227 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/userdb"
+)
+
+// User sets who the life becomes once every OnStart has succeeded, for good: "user", "user:group", or numbers, as in "1000:1000". OnStart still runs
+// with the privileges of the start, for ports below 1024 and for keys; the bodies, every other hook and the roll-back of a start that fails later run
+// with those of that user, with the groups that a login of that user has. All threads change (syscall.Setuid), and the start fails if
+// one did not or if root could be had again. HOME, USER and LOGNAME become those of the user, where the user database knows them; a
+// number that it does not know needs a group.
+//
+// A log file that is made belongs to that user. The PID file stays root's: at the end it is removed, or emptied where the user may not remove it.
+// Only root can become somebody else; who is that user already stays so. By default, nobody changes.
+func User(name string) Option {
+	return option(func(c *config) {
+		c.user = name
+		user, group, hasGroup := strings.Cut(name, ":")
+		if name != "" && (user == "" || hasGroup && group == "" || strings.Contains(group, ":") || hasControl(name)) {
+			c.refuse(`User(%q): must be "user" or "user:group"`, name)
+		}
+		c.needsProcess("User", name != "")
+	})
+}
+
+// Chroot sets the root directory of the life from when every OnStart has succeeded, see chroot(2); the working directory is WorkDir if that lies
+// inside, else the new root. Only with [User] does it confine: root can leave it. An OnStart that has left a directory open fails the start,
+// since a root directory can be left through it. A relative path is taken from the directory of the start.
+//
+// Nothing outside can be opened any more. A log file outside is not reopened, and a PID file outside is emptied at the end and not removed. What
+// lies inside keeps its path: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). By default, the root stays.
+func Chroot(path string) Option {
+	return option(func(c *config) {
+		c.chroot = path
+		c.needsProcess("Chroot", path != "")
+	})
+}
+
+// role is who the life is to become.
+type role struct {
+	privilege.Identity
+	Name, Home string // "": not in the user database
+}
+
+// findRole finds out, before anything is started, who the life is to become, and whether it can.
+func (c *config) findRole() error {
+	if c.role != nil || c.user == "" && c.chroot == "" {
+		return nil
+	}
+	if c.chroot != "" {
+		if info, err := os.Stat(c.chroot); err != nil {
+			return fmt.Errorf("lifecycle: Chroot(%q): %w", c.chroot, withoutPath(c.chroot, err))
+		} else if !info.IsDir() {
+			return fmt.Errorf("lifecycle: Chroot(%q): not a directory", c.chroot)
+		}
+	}
+	if c.user != "" {
+		r, err := lookUpRole(c.user)
+		if err != nil {
+			return fmt.Errorf("lifecycle: User(%q): %w", c.user, err)
+		}
+		c.role = r
+	}
+	switch uid := os.Geteuid(); {
+	case uid == 0:
+	case c.chroot != "":
+		return fmt.Errorf("lifecycle: Chroot(%q): only root can do that, this is user %d: %w", c.chroot, uid, os.ErrPermission)
+	case c.role.UID != uid || c.role.GID != os.Getegid():
+		return fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", c.user, c.role.UID, uid, os.ErrPermission)
+	}
+	return nil
+}
+
+func lookUpRole(spec string) (*role, error) {
+	name, group, hasGroup := strings.Cut(spec, ":")
+	var u userdb.User
+	id, err := number(name)
+	if err == nil {
+		u, err = userdb.ByID(id)
+		if errors.Is(err, userdb.ErrUnknown) && hasGroup {
+			u, err = userdb.User{UID: id}, nil
+		} else if err != nil {
+			err = fmt.Errorf("%w; name its group too", err)
+		}
+	} else {
+		u, err = userdb.ByName(name)
+	}
+	if err == nil && hasGroup {
+		if u.GID, err = number(group); err != nil {
+			u.GID, err = userdb.GroupID(group)
+		}
+	}
+	groups := []int{u.GID}
+	if err == nil && u.Name != "" {
+		groups, err = userdb.GroupsOf(u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &role{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home}, nil
+}
+
+// number is an ID. The greatest of 32 bits means "nobody in particular" to the kernel.
+func number(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err == nil && n == 1<<32-1 {
+		err = strconv.ErrRange
+	}
+	return int(n), err
+}
+
+// takeRole gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
+func (l *life) takeRole() error {
+	if l.embedded || l.chroot == "" && (l.role == nil || os.Geteuid() != 0) {
+		return nil
+	}
+	seen := l.pathsFrom(l.chroot)
+	_ = time.Local.String() // reads the time zone from its file, once
+	var to *privilege.Identity
+	if l.role != nil {
+		to = &l.role.Identity
+	}
+	if err := privilege.Drop(l.chroot, to); err != nil {
+		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.roleText(), err)
+	}
+	if l.chroot != "" {
+		l.take(seen)
+	}
+	if l.role != nil && l.role.Name != "" {
+		os.Setenv("HOME", l.role.Home)
+		os.Setenv("USER", l.role.Name)
+		os.Setenv("LOGNAME", l.role.Name)
+	}
+	l.log.Info("goes on "+l.roleText())
+	l.sayWhatIsLost()
+	return nil
+}
+
+func (c *config) roleText() string {
+	text := ""
+	if c.role != nil {
+		text = fmt.Sprintf("as user %s (%d:%d)", c.user, c.role.UID, c.role.GID)
+	}
+	if c.chroot != "" {
+		text = strings.TrimPrefix(text+" in "+c.chroot, " ")
+	}
+	return text
+}
+
+// paths are the files of a life as they are seen from its root directory; "" is out of sight.
+type paths struct{ pidFile, state, log, errorLog, workDir string }
+
+func (l *life) pathsFrom(root string) paths {
+	if root == "" {
+		return paths{}
+	}
+	return paths{
+		pidFile:  inside(root, l.pidFile),
+		state:    inside(root, statePath(l.pidFile)),
+		log:      inside(root, l.logFile),
+		errorLog: inside(root, l.errorLogFile),
+		workDir:  inside(root, filepath.Join(l.workDir, "x")),
+	}
+}
+
+// inside is a path as it is seen from another root directory, "" if it cannot be seen from there.
+func inside(root, path string) string {
+	if path == "" {
+		return ""
+	}
+	root, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return ""
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return ""
+	}
+	rel, err := filepath.Rel(root, filepath.Join(dir, filepath.Base(path)))
+	if err != nil || !filepath.IsLocal(rel) {
+		return ""
+	}
+	return string(filepath.Separator) + rel
+}
+
+// take goes on with the files as they are seen from the new root directory.
+func (l *life) take(seen paths) {
+	l.lock.moved(seen.pidFile)
+	l.state.moved(seen.state)
+	for path, now := range map[*string]string{&l.logFile: seen.log, &l.errorLogFile: seen.errorLog} {
+		if *path != "" && now == "" {
+			l.outOfSight = append(l.outOfSight, *path)
+		} else {
+			*path = now
+		}
+	}
+	if l.workDir != "" && seen.workDir != "" {
+		if err := os.Chdir(filepath.Dir(seen.workDir)); err != nil {
+			l.log.Warn("the working directory is that of the root now", "err", err)
+		}
+	}
+}
+
+func (l *life) sayWhatIsLost() {
+	l.state.willStay()
+	if why := l.lock.willStay(); why != nil {
+		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.pidFile, "why", why)
+	}
+	if !l.detached() {
+		return
+	}
+	logs, err := l.openLogs()
+	if err != nil {
+		l.log.Warn("the log cannot be reopened from now on", "err", plain(err))
+		return
+	}
+	logs.close()
+}

@@ -1,0 +1,477 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// servant is a daemon that becomes somebody else, and says in each hook who it is and what it may do.
+//
+//	servant key=value … verb
+//
+// The keys are pidfile, log, user, chroot, workdir as of daemon, key for a file that OnStart reads, and leave for a directory that it leaves open.
+var servant = registerProgram("servant", func(args []string) int {
+	is := map[string]string{}
+	for _, arg := range args[:len(args)-1] {
+		key, value, _ := strings.Cut(arg, "=")
+		is[key] = value
+	}
+	say := func(hook string) func(context.Context) error {
+		return func(context.Context) error {
+			_, err := os.ReadFile(is["key"])
+			dir, dirErr := os.Getwd()
+			fmt.Println(hook, "is", whoAmI(), "in", dir, "at home in", os.Getenv("HOME"), "and", errors.Join(err, dirErr))
+			return nil
+		}
+	}
+	opts := []Option{
+		Name("servant"), PIDFile(is["pidfile"]), LogFile(is["log"]), WorkDir(is["workdir"]), User(is["user"]), Chroot(is["chroot"]),
+		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
+		OnStart(func(ctx context.Context) error {
+			for range 8 { // threads that no goroutine shares
+				go func() { runtime.LockOSThread(); select {} }()
+			}
+			if is["leave"] != "" {
+				if _, err := unix.Open(is["leave"], unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+					return err
+				}
+			}
+			return say("OnStart")(ctx)
+		}),
+		OnReload(say("OnReload")),
+		OnStop(say("OnStop")),
+		OnExit(say("OnExit")),
+		Every(1, func(context.Context) error { return nil }),
+	}
+	return Main(args[len(args)-1:], func(ctx context.Context) error {
+		_ = say("fn")(ctx)
+		<-ctx.Done()
+		return nil
+	}, opts...)
+})
+
+// whoAmI asks the kernel about this thread, and tries to be root again.
+func whoAmI() string {
+	groups, _ := os.Getgroups()
+	slices.Sort(groups)
+	r, e, s := unix.Getresuid()
+	rg, eg, sg := unix.Getresgid()
+	return fmt.Sprint([]int{r, e, s}, [3]int{rg, eg, sg}, groups, " and can be root: ", e == 0 || syscall.Setuid(0) == nil)
+}
+
+func (b *background) callServant(args ...string) result {
+	b.t.Helper()
+	return callProgram(b.t, servant, b.args(args...)...)
+}
+
+// stopServant stops it and removes what only root can remove.
+func (b *background) stopServant(args ...string) {
+	b.t.Helper()
+	got := b.callServant(append(args, "stop")...)
+	require.Equal(b.t, 0, got.code, "%s", got.stderr)
+	require.Equal(b.t, 3, b.callServant(append(args, "status")...).code)
+	for _, path := range []string{b.pidfile, statePath(b.pidfile)} {
+		if info, err := os.Stat(path); err == nil {
+			require.Zero(b.t, info.Size(), "%s is not empty", path)
+			require.NoError(b.t, os.Remove(path))
+		}
+	}
+	b.requireNothingLeft()
+}
+
+// threadsOf is what the kernel says of every thread of a process.
+func threadsOf(t *testing.T, pid int, field string) []string {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	require.NoError(t, err)
+	require.Greater(t, len(tasks), 8)
+	var values []string
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		_, value, _ := strings.Cut(string(text), "\n"+field+":")
+		value, _, _ = strings.Cut(value, "\n")
+		values = append(values, strings.Join(strings.Fields(value), " "))
+	}
+	slices.Sort(values)
+	return slices.Compact(values)
+}
+
+// rootsKey is a file that only root can read.
+func rootsKey(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	return path
+}
+
+func TestL6_TheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	mail := lookUp(t, "mail")
+	for user, want := range map[string]struct{ uid, gid, groups, home string }{
+		"54321:54322":  {"54321", "54322", "54322", os.Getenv("HOME")},
+		"mail":         {mail.uid, mail.gid, mail.groups, mail.home},
+		"mail:daemon":  {mail.uid, "1", "1", mail.home},
+		mail.uid:       {mail.uid, mail.gid, mail.groups, mail.home},
+		"mail:54322":   {mail.uid, "54322", "54322", mail.home},
+		"54321:daemon": {"54321", "1", "1", os.Getenv("HOME")},
+	} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			args := []string{"user=" + user, "key=" + rootsKey(t)}
+			got := b.callServant(append(args, "start")...)
+			pid := b.readied(got)
+			for range 2 {
+				four := func(id string) []string { return []string{strings.TrimSpace(strings.Repeat(id+" ", 4))} }
+				require.Equal(t, four(want.uid), threadsOf(t, pid, "Uid"))
+				require.Equal(t, four(want.gid), threadsOf(t, pid, "Gid"))
+				require.Equal(t, []string{want.groups}, threadsOf(t, pid, "Groups"))
+				for _, set := range []string{"CapPrm", "CapEff", "CapAmb"} {
+					require.Equal(t, []string{"0000000000000000"}, threadsOf(t, pid, set))
+				}
+				require.Equal(t, 0, b.callServant(append(args, "reload")...).code)
+			}
+			b.stopServant(args...)
+			is := fmt.Sprintf("[%[1]s %[1]s %[1]s] [%[2]s %[2]s %[2]s] [%[3]s] and can be root: false in / at home in %[4]s and open ", want.uid, want.gid, want.groups, want.home)
+			require.Regexp(t, `(?m)^OnStart is \[0 0 0\].* can be root: true in / at home in .* and <nil>$`, b.said())
+			for _, hook := range []string{"fn", "OnReload", "OnStop", "OnExit"} {
+				require.Contains(t, b.said(), hook+" is "+is)
+			}
+		})
+	}
+}
+
+// lookUp asks another who knows.
+func lookUp(t *testing.T, name string) (found struct{ uid, gid, groups, home string }) {
+	t.Helper()
+	passwd, err := os.ReadFile("/etc/passwd")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(passwd)) {
+		if fields := strings.Split(line, ":"); fields[0] == name {
+			found.uid, found.gid, found.groups, found.home = fields[2], fields[3], fields[3], fields[5]
+			return found
+		}
+	}
+	t.Skipf("this test needs the user %s, who is not here", name)
+	return found
+}
+
+func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	if os.Geteuid() == 0 {
+		programsUsed.Store(servant, true)
+		for user, says := range map[string]string{
+			"no-such-user":           `User("no-such-user"): user "no-such-user": not in the user database`,
+			"54321":                  `User("54321"): user "54321": not in the user database; name its group too`,
+			"root:no-such":           `User("root:no-such"): group "no-such": not in the user database`,
+			"4294967295:1":           `User("4294967295:1"): user "4294967295": not in the user database`,
+			"1:18446744073709551616": `User("1:18446744073709551616"): group "18446744073709551616": not in the user database`,
+		} {
+			for _, verb := range []string{"start", "run", "restart"} {
+				got := b.callServant("user="+user, verb)
+				require.Equal(t, 1, got.code, "%s", got.stderr)
+				require.Contains(t, got.stderr, says)
+			}
+		}
+	} else {
+		for _, verb := range []string{"start", "run", "restart"} {
+			got := b.callServant("user=0:0", verb)
+			require.Equal(t, 4, got.code, "%s", got.stderr)
+			require.Contains(t, got.stderr, fmt.Sprintf(`User("0:0"): only root can become user 0, this is user %d`, os.Geteuid()))
+			got = b.callServant("chroot=/", verb)
+			require.Equal(t, 4, got.code, "%s", got.stderr)
+			require.Contains(t, got.stderr, fmt.Sprintf(`Chroot("/"): only root can do that, this is user %d`, os.Geteuid()))
+		}
+		self := fmt.Sprintf("user=%d:%d", os.Geteuid(), os.Getegid())
+		b.readied(b.callServant(self, "start")) // who is that user already stays so
+		b.stopServant(self)
+		require.Contains(t, b.said(), "OnExit is")
+	}
+	for chroot, says := range map[string]string{"/no/such/place": "no such file or directory", "/dev/null": "not a directory"} {
+		got := b.callServant("chroot="+chroot, "start")
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, fmt.Sprintf("Chroot(%q): ", chroot))
+		require.Contains(t, got.stderr, says)
+	}
+	for _, user := range []string{":", "a:", ":b", "a:b:c", "a\nb"} {
+		got := b.callServant("user="+user, "status")
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, fmt.Sprintf(`User(%q): must be "user" or "user:group"`, user))
+	}
+	require.NotContains(t, b.said(), "OnStart")
+}
+
+// A restart that could not start keeps the old one.
+func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	pid := b.readied(b.callServant("user=54321:54321", "start"))
+	got := b.callServant("user=no-such-user", "restart")
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "no-such-user")
+	require.Equal(t, []int{pid}, b.processes())
+	b.stopServant()
+}
+
+// Securebits can keep what setuid(2) takes (capabilities(7)).
+func TestL6_AStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	needsLeave(t, "setpriv", "--securebits", "+no_setuid_fixup")
+	b := inBackground(t)
+	got := runCommand(t, wrapped([]string{"setpriv", "--securebits", "+no_setuid_fixup"}, servant, b.args("user=54321:54321", "start")...))
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "start failed: cannot go on as user 54321:54321 (54321:54321): privileges were kept: thread ")
+	require.Contains(t, got.stderr, "capabilities(7) were kept")
+	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
+	b.requireNothingLeft()
+
+	// Without /proc no thread can be looked at, so it is tried.
+	needsLeave(t, "unshare", "--mount")
+	got = runCommand(t, wrapped([]string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec setpriv --securebits +no_setuid_fixup "$@"`, "sh"},
+		servant, b.args("user=54321:54321", "run")...))
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "privileges were kept: user 54321 could become root again")
+	b.requireNothingLeft()
+}
+
+// In a user namespace with one user nobody else can be become (user_namespaces(7)).
+func TestJ8_AUserThatIsNotMappedFailsTheStart(t *testing.T) {
+	t.Parallel()
+	needsLeave(t, "unshare", "--user", "--map-root-user")
+	b := inBackground(t)
+	for at, says := range map[*background]string{
+		b:           "log file " + b.log + ": cannot give it to user 54321: chown: invalid argument",
+		b.quietly(): "cannot go on as user 54321:54321 (54321:54321): setgroups: operation not permitted",
+	} {
+		got := runCommand(t, wrapped([]string{"unshare", "--user", "--map-root-user"}, servant, at.args("user=54321:54321", "start")...))
+		require.NotZero(t, got.code)
+		require.Contains(t, got.stderr, says)
+		require.NoFileExists(t, b.log)
+		b.requireNothingLeft()
+	}
+}
+
+func TestL7_APIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	everybodyMayEnter(t, filepath.Dir(b.log))
+	args := []string{"user=54321:54321"}
+	for range 2 {
+		pid := b.readied(b.callServant(append(args, "start")...))
+		requireText(t, b.pidfile, fmt.Sprintln(pid))
+		requireOwner(t, b.pidfile, 0)
+		got := b.callServant("stop")
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		if _, err := os.Stat(b.pidfile); err == nil {
+			requireText(t, b.pidfile, "")
+			requireText(t, statePath(b.pidfile), "")
+		}
+		got = b.callServant("status")
+		require.Equal(t, 3, got.code, "%s%s", got.stdout, got.stderr)
+	}
+	require.Equal(t, 2, strings.Count(b.said(), `msg="the PID file will be emptied at the end, not removed"`))
+	require.NotContains(t, b.said(), "level=WARN")
+	b.stopsCleanly()
+}
+
+// stopsCleanly removes what is empty.
+func (b *background) stopsCleanly() {
+	b.t.Helper()
+	for _, path := range []string{b.pidfile, statePath(b.pidfile)} {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			require.NoError(b.t, err)
+		}
+	}
+}
+
+func requireOwner(t *testing.T, path string, uid int) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.EqualValues(t, uid, info.Sys().(*syscall.Stat_t).Uid, "the owner of %s", path)
+}
+
+func TestALogFileThatIsMadeBelongsToTheUser(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	everybodyMayEnter(t, filepath.Dir(b.log))
+	require.NoError(t, os.Chown(filepath.Dir(b.log), 54321, 54321))
+	args := []string{"user=54321:54322"}
+	pid := b.readied(b.callServant(append(args, "start")...))
+	for range 2 {
+		requireOwner(t, b.log, 54321)
+		info, err := os.Stat(b.log)
+		require.NoError(t, err)
+		require.EqualValues(t, 54322, info.Sys().(*syscall.Stat_t).Gid)
+		require.EqualValues(t, logMode, info.Mode().Perm())
+		require.NoError(t, os.Rename(b.log, b.log+".1"))
+		got := b.callServant("reopen")
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		require.Equal(t, b.log, logOpened(t, pid, 1))
+	}
+	require.NotContains(t, logText(t, b.log+".1"), "level=WARN")
+	b.stopServant()
+}
+
+func TestL8_ALogThatTheUserCannotReopenStays(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	require.NoError(t, os.WriteFile(b.log, nil, 0o600))
+	require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o700))
+	pid := b.readied(b.callServant("user=54321:54321", "start"))
+	requireOwner(t, b.log, 0)
+	require.Contains(t, b.said(), `level=WARN msg="the log cannot be reopened from now on" err="log file `+b.log)
+	got := b.callServant("reopen")
+	require.Equal(t, 1, got.code, "%s", got.stderr)
+	require.Contains(t, got.stderr, "permission denied")
+	require.Equal(t, 0, b.callServant("reload").code)
+	require.Equal(t, b.log, logOpened(t, pid, 1))
+	b.stopServant()
+	require.Contains(t, b.said(), "OnExit is")
+}
+
+func everybodyMayEnter(t *testing.T, dir string) {
+	t.Helper()
+	for _, dir := range []string{dir, filepath.Dir(dir)} {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+}
+
+// jail is a directory that can be a root: root's, with a place in it for what the user writes.
+func jail(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	require.NoError(t, os.Chmod(root, 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(root, "log"), 0o755))
+	require.NoError(t, os.Chown(filepath.Join(root, "log"), 54321, 54321))
+	require.NoError(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
+	return root
+}
+
+func TestL11_AfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	root := jail(t)
+	for user, pidFileGoes := range map[string]bool{"54321:54321": false, "": true} {
+		b := inBackground(t)
+		b.log = filepath.Join(root, "log", cmp.Or(user, "root"), "x.log")
+		require.NoError(t, os.Mkdir(filepath.Dir(b.log), 0o755))
+		require.NoError(t, os.Chown(filepath.Dir(b.log), 54321, 54321))
+		b.pidfile = filepath.Join(root, "run", cmp.Or(user, "root")+".d", "x.pid")
+		require.NoError(t, os.Mkdir(filepath.Dir(b.pidfile), 0o755))
+		args := []string{"user=" + user, "chroot=" + root, "workdir=" + filepath.Join(root, "log")}
+
+		pid := b.readied(b.callServant(append(args, "start")...))
+		for link, want := range map[string]string{"root": root, "cwd": filepath.Join(root, "log")} {
+			target, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, link))
+			require.NoError(t, err)
+			require.Equal(t, want, target)
+		}
+		require.Empty(t, directoriesOf(t, pid), "a directory is a way out")
+		require.NoError(t, os.Rename(b.log, b.log+".1"))
+		got := b.callServant(append(args, "reopen")...)
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		require.Equal(t, b.log, logOpened(t, pid, 2))
+		require.Equal(t, 0, b.callServant(append(args, "reload")...).code)
+		status := b.callServant(append(args, "status")...)
+		require.Equal(t, 0, status.code)
+		require.Contains(t, status.stdout, fmt.Sprintf("ready (pid %d)", pid))
+		require.NotContains(t, status.stdout, "replaced")
+
+		got = b.callServant(append(args, "stop")...)
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		if pidFileGoes {
+			require.NoFileExists(t, b.pidfile)
+			require.NoFileExists(t, statePath(b.pidfile))
+		}
+		require.Contains(t, b.said(), "OnExit is")
+		require.Regexp(t, `OnReload is .* in /log at home`, b.said())
+		require.NotContains(t, b.said()+logText(t, b.log+".1"), "level=WARN")
+		b.stopsCleanly()
+	}
+}
+
+// directoriesOf are the descriptors of a process that are directories.
+func directoriesOf(t *testing.T, pid int) (open []string) {
+	t.Helper()
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	require.NoError(t, err)
+	require.NotEmpty(t, fds)
+	for _, fd := range fds {
+		if info, err := os.Stat(fd); err == nil && info.IsDir() {
+			open = append(open, fd)
+		}
+	}
+	return open
+}
+
+func TestL11_AfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b, root := inBackground(t), jail(t)
+	// What has the same path inside is another file, and is left alone.
+	other := filepath.Join(root, filepath.Dir(b.pidfile))
+	require.NoError(t, os.MkdirAll(other, 0o777))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(b.log)), 0o777))
+	touch(t, filepath.Join(other, "daemon.pid"))
+	for range 2 {
+		args := []string{"chroot=" + root}
+		pid := b.readied(b.callServant(append(args, "start")...))
+		require.Contains(t, b.said(), `msg="the PID file will be emptied at the end, not removed"`)
+		require.Contains(t, b.said(), `msg="the log cannot be reopened from now on"`)
+		for _, link := range []string{"root", "cwd"} {
+			target, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, link))
+			require.NoError(t, err)
+			require.Equal(t, root, target)
+		}
+		got := b.callServant(append(args, "reopen")...)
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, "it is not inside of the root directory "+root)
+		got = b.callServant(append(args, "reload")...)
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		require.Regexp(t, `^servant: reloaded \(`, got.stderr)
+		status := b.callServant(append(args, "status")...)
+		require.NotContains(t, status.stdout, "replaced", "it is out of sight, not lost")
+		got = b.callServant(append(args, "stop")...)
+		require.Equal(t, 0, got.code, "%s", got.stderr)
+		require.Equal(t, 3, b.callServant(append(args, "status")...).code)
+	}
+	require.FileExists(t, filepath.Join(other, "daemon.pid"))
+	logs, err := os.ReadDir(filepath.Join(root, filepath.Dir(b.log)))
+	require.NoError(t, err)
+	require.Empty(t, logs)
+	b.stopsCleanly()
+}
+
+func TestAnOpenDirectoryForbidsAChroot(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b, root, left := inBackground(t), jail(t), t.TempDir()
+	got := b.callServant("chroot="+root, "leave="+left, "start")
+	require.Equal(t, 1, got.code)
+	require.Regexp(t, `start failed: cannot go on in `+root+`: descriptor \d+ is open on `+left+`, and a root directory can be left through any directory: close it first`, got.stderr)
+	b.requireNothingLeft()
+	b.readied(b.callServant("leave="+left, "start")) // it is nobody's business else
+	b.stopServant()
+}
