@@ -810,7 +810,7 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 				if quiet {
 					at = b.quietly()
 				}
-				before := "what was there before\n" + strings.Repeat("panic: long ago\n", 30)
+				before := "what was there before\n" + strings.Repeat("panic: long ago, on purpose\n", 30)
 				if !quiet {
 					require.NoError(t, os.WriteFile(b.log, []byte(before), 0o640))
 				}

@@ -106,6 +106,7 @@ func (b *background) processes() (pids []int) {
 }
 
 func (b *background) clear() {
+	requireNoCrash(b.t, b.said())
 	if b.t.Failed() {
 		b.t.Logf("the log:\n%s", b.said())
 	}

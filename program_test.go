@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -53,9 +54,13 @@ func TestMain(m *testing.M) {
 		os.Exit(programs[name](os.Args[1:]))
 	}
 	before := slices.Clone(os.Args)
-	removeTemp := rootsTemp()
+	temp := ownTemp()
+	opened := descriptors()
 	code := m.Run()
-	removeTemp()
+	if code == 0 && !nothingLeft(temp, opened) {
+		code = 1
+	}
+	os.RemoveAll(temp)
 	filtered := slices.ContainsFunc(before, func(arg string) bool {
 		return strings.HasPrefix(arg, "-test.run") || strings.HasPrefix(arg, "-test.skip") ||
 			strings.HasPrefix(arg, "-test.fuzz") || strings.HasPrefix(arg, "-test.list") || arg == "-test.short=true"
@@ -69,20 +74,61 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// rootsTemp gives root a place for temporary files that is root's alone to write, and everybody's to enter, whatever TMPDIR says: root
-// refuses a PID file in any other, and tests become other users.
-func rootsTemp() (remove func()) {
-	if os.Geteuid() != 0 {
-		return func() {}
+// ownTemp makes a place for the temporary files of this run. That of root is root's alone to write, and everybody's to enter, whatever TMPDIR
+// says: root refuses a PID file in any other, and tests become other users.
+func ownTemp() (dir string) {
+	parent := ""
+	if os.Geteuid() == 0 {
+		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp("/tmp", "lifecycle-test-")
+	dir, err := os.MkdirTemp(parent, "lifecycle-test-")
 	if err == nil {
 		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
 	}
 	if err != nil {
 		panic(err)
 	}
-	return func() { os.RemoveAll(dir) }
+	return dir
+}
+
+// nothingLeft says whether all is gone that the tests have started, opened and made. A process is known by the temporary directory in its
+// environment, where there is a /proc.
+func nothingLeft(temp string, opened int) bool {
+	var left []string
+	look := func() bool {
+		left = nil
+		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, path := range environs {
+			text, _ := os.ReadFile(path) // a zombie has none
+			if pid := filepath.Base(filepath.Dir(path)); strings.Contains(string(text), temp) && pid != fmt.Sprint(os.Getpid()) {
+				args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+				left = append(left, "process "+pid+": "+strings.ReplaceAll(string(args), "\x00", " "))
+			}
+		}
+		if n := descriptors(); n > opened {
+			left = append(left, fmt.Sprintf("%d descriptors, and there were %d", n, opened))
+		}
+		files, _ := filepath.Glob(filepath.Join(temp, "*"))
+		left = append(left, files...)
+		return len(left) == 0
+	}
+	for deadline := time.Now().Add(patienceOfTests); !look(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			fmt.Fprintln(os.Stderr, "the tests have left:\n"+strings.Join(left, "\n"))
+			return false
+		}
+	}
+	return true
+}
+
+// descriptors is how many this process has open, where there is a /proc. Those of the Go runtime are opened with the first pipe.
+func descriptors() int {
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
+	open, _ := os.ReadDir("/proc/self/fd")
+	return len(open)
 }
 
 // process is a program under test.
@@ -137,11 +183,25 @@ func launch(t *testing.T, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		<-p.done
+		requireNoCrash(t, p.out.String())
 		if t.Failed() {
 			t.Logf("pid %d %v wrote:\n%s", p.pid(), cmd.Args, p.out)
 		}
 	})
 	return p
+}
+
+// crash is a line with which the Go runtime or the race detector ends a process.
+var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE|unexpected fault address ).*$`)
+
+// requireNoCrash requires that no program has crashed but on purpose.
+func requireNoCrash(t *testing.T, out string) {
+	t.Helper()
+	for _, line := range crash.FindAllString(out, -1) {
+		if !strings.Contains(line, "on purpose") {
+			t.Errorf("a program has crashed: %s", line)
+		}
+	}
 }
 
 // start launches a registered program.
