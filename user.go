@@ -140,7 +140,7 @@ func (l *life) takeRole() error {
 		os.Setenv("USER", l.role.Name)
 		os.Setenv("LOGNAME", l.role.Name)
 	}
-	l.log.Info("goes on "+l.roleText())
+	l.log.Info("goes on " + l.roleText())
 	l.sayWhatIsLost()
 	return nil
 }
