@@ -53,17 +53,16 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		if lock, err = lockPIDFile(l.pidFile, l.pidFileMode, false, l.log); err != nil {
 			return nil, err
 		}
+		defer lock.clear()
 		files = append(files, lock.file)
 	}
 	// Not at a reopen: to ask the user database for the default can take its time.
 	err := makeDefaultDir(l.logFile, ".log", DefaultLogFile)
 	if err != nil {
-		lock.clear()
 		return nil, logFileError(l.logFile, err)
 	}
 	logs, err := l.openLogs()
 	if err != nil {
-		lock.clear()
 		return nil, err
 	}
 	defer logs.close()
@@ -77,7 +76,6 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		Stdout: logs.stdout, Stderr: logs.stderr, Files: files,
 	}, inTime.Done())
 	if err != nil {
-		lock.clear()
 		if cause := context.Cause(inTime); cause != nil {
 			err = cause
 		}
@@ -89,15 +87,12 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice)}
 	pid, err := w.wait(ctx)
 	var lives *unkillableError
-	switch {
-	case errors.As(err, &lives):
+	if err == nil || errors.As(err, &lives) {
 		lock.pass() // for it holds it
-		return nil, err
-	case err != nil:
-		lock.clear()
+	}
+	if err != nil {
 		return nil, err
 	}
-	lock.pass()
 	ready = true
 	return &launched{pid: pid, took: time.Since(l.born)}, nil
 }

@@ -302,7 +302,8 @@ func (p *pidLock) release() {
 	}
 }
 
-// clear is release for a launcher whose process has come to nothing: what that had no time to remove goes too.
+// clear is release for a launcher whose process has come to nothing: what that had no time to remove goes too. After
+// pass it does nothing.
 func (p *pidLock) clear() {
 	if p == nil {
 		return
