@@ -73,18 +73,12 @@ func newFailure(err, reason error) *failure {
 
 // Err is the failure as an error: component, hook, text and exit code are those of the other process.
 func (f *failure) Err() error {
-	var err error
-	switch {
-	case f.Panicked:
+	err := f.cause(ErrStartTimeout)
+	if f.Panicked {
 		err = &PanicError{Value: f.Error, Stack: []byte(f.Stack)}
-	case f.TimedOut:
-		err = &overrun{is: ErrStartTimeout, told: f.Error}
-	default:
-		err = toldError(f.Error)
 	}
-	if f.Hook != "" {
-		err = &HookError{f.Component, f.Hook, err}
-	} else if !f.Panicked {
+	err = f.inHook(err)
+	if f.Hook == "" && !f.Panicked {
 		err = fmt.Errorf("lifecycle: %w", err)
 	}
 	if f.Code != ExitCode(err) {

@@ -78,14 +78,23 @@ func (v *Verdict) Err() error {
 	if v.Error == "" {
 		return nil
 	}
-	var err error = toldError(v.Error)
+	return v.inHook(v.cause(ErrReload))
+}
+
+// cause is what failed, as far as it was told; tooLong says for what its time was over, if it was.
+func (v *Verdict) cause(tooLong error) error {
 	if v.TimedOut {
-		err = &overrun{is: ErrReload, told: v.Error}
+		return &overrun{is: tooLong, told: v.Error}
 	}
-	if v.Hook != "" {
-		err = &HookError{v.Component, v.Hook, err}
+	return toldError(v.Error)
+}
+
+// inHook says in which hook err happened, if it did in one.
+func (v *Verdict) inHook(err error) error {
+	if v.Hook == "" {
+		return err
 	}
-	return err
+	return &HookError{v.Component, v.Hook, err}
 }
 
 // toldError is an error of another process, of which we know the text.
