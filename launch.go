@@ -234,7 +234,7 @@ func (c *config) notLiving() error {
 
 // longestStop is how long a process that lives by these options takes to stop at most, and a margin.
 func (w *launching) longestStop() time.Duration {
-	return w.stopTimeout + grace(w.stopTimeout) + stopMargin
+	return w.wholeStop() + stopMargin
 }
 
 func (w *launching) listen() {

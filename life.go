@@ -156,7 +156,7 @@ func (l *life) beginStop(why error) {
 	wasReady := l.told.Phase != Starting
 	l.askedAt = time.Now()
 	l.told.Phase, l.told.Since = Stopping, l.askedAt
-	l.told.StopBy = monotonic.Now() + l.stopTimeout + grace(l.stopTimeout)
+	l.told.StopBy = monotonic.Now() + l.wholeStop()
 	l.ask(why)
 	late := &overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)}
 	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, func() { l.endWork(late) }))

@@ -142,9 +142,11 @@ type budget struct {
 func (l *life) budget() budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	end := l.askedAt.Add(l.stopTimeout)
-	return budget{end, end.Add(grace(l.stopTimeout))}
+	return budget{l.askedAt.Add(l.stopTimeout), l.askedAt.Add(l.wholeStop())}
 }
+
+// wholeStop is how long a stop takes at most, with the grace for stragglers.
+func (c *config) wholeStop() time.Duration { return c.stopTimeout + grace(c.stopTimeout) }
 
 // next is until when the next one may take. In the grace that is half of what is left, so that one that hangs leaves
 // something for those behind it.

@@ -64,7 +64,7 @@ const stopMargin = 2 * time.Second
 // watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
-	deadline := begun + p.stopTimeout + grace(p.stopTimeout)
+	deadline := begun + p.wholeStop()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		s, err := daemon.Status()
 		known := err == nil && s.Phase == Stopping
