@@ -63,6 +63,11 @@ func (p program) restartVerb(flags) (exitCode int) {
 	if err != nil && !errors.Is(err, ErrNotRunning) {
 		return p.fail("restart", err)
 	}
+	return p.restart(daemon)
+}
+
+// restart puts a new process in the place of that daemon, if there is one. It closes it.
+func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
 	}
@@ -80,7 +85,7 @@ func (p program) restartVerb(flags) (exitCode int) {
 	return p.startDetached(false)
 }
 
-func (p program) tryRestartVerb(given flags) (exitCode int) {
+func (p program) tryRestartVerb(flags) (exitCode int) {
 	daemon, err := Find(p.pidFile)
 	if errors.Is(err, ErrNotRunning) {
 		p.sayNotRunning()
@@ -89,6 +94,5 @@ func (p program) tryRestartVerb(given flags) (exitCode int) {
 	if err != nil {
 		return p.fail("try-restart", err)
 	}
-	daemon.Close()
-	return p.restartVerb(given)
+	return p.restart(daemon)
 }
