@@ -110,11 +110,7 @@ func hold(pidFile string, h holder) (*Process, error) {
 		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
 	p := &Process{PID: h.pid, pidFile: pidFile, pin: pinned}
-	_, err = p.verify()
-	if err == nil && errors.Is(pinned.Signal(syscall.Signal(0)), os.ErrProcessDone) {
-		err = os.ErrProcessDone // a zombie
-	}
-	if err != nil {
+	if _, err = p.verifyAlive(); err != nil { // a zombie is not
 		pinned.Close()
 		return nil, err
 	}
