@@ -187,21 +187,23 @@ func visible(line string) string {
 			return r
 		case unicode.IsSpace(r):
 			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+		case unprintable(r):
 			return unicode.ReplacementChar
 		}
 		return r
 	}, line)
 }
 
+// unprintable says that r is a control or format character.
+func unprintable(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+
 // escapeUnprintable escapes in JSON what printable replaces: encoding/json does so for the first 32 characters only.
 func escapeUnprintable(text []byte) string {
 	var b strings.Builder
 	for _, r := range string(text) {
-		switch {
-		case r == '\n' || !unicode.IsControl(r) && !unicode.Is(unicode.Cf, r):
+		if r == '\n' || !unprintable(r) {
 			b.WriteRune(r)
-		default:
+		} else {
 			for _, unit := range utf16.Encode([]rune{r}) {
 				fmt.Fprintf(&b, `\u%04x`, unit)
 			}
