@@ -1,0 +1,67 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"example.com/lifecycle/internal/ossignal"
+)
+
+// How a start has ended of which the detached process says nothing.
+
+// unkillableError says that a process that was killed is still there: it is in an uninterruptible wait.
+type unkillableError struct{ pid int }
+
+func (e *unkillableError) Error() string {
+	return fmt.Sprintf("lifecycle: the start has failed, and pid %d still runs after KILL", e.pid)
+}
+
+// diedError says that a process died during its start without a word to its launcher.
+type diedError struct {
+	how   string
+	words []string
+}
+
+func (e *diedError) Error() string {
+	text := "lifecycle: died before it was ready"
+	if e.how != "" {
+		text += " (" + e.how + ")"
+	}
+	if len(e.words) > 0 {
+		text += "; its last words:\n  | " + strings.Join(e.words, "\n  | ")
+	}
+	return text
+}
+
+func howEnded(state *os.ProcessState) string {
+	if state == nil {
+		return ""
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return "signal " + ossignal.Name(status.Signal())
+	}
+	return fmt.Sprintf("exit %d", state.ExitCode())
+}
+
+// maxLastWords is how many lines of them are told.
+const maxLastWords = 20
+
+// lastWords are the lines in which a process says what it died of: those of a Go panic from its beginning on, else the last ones.
+func lastWords(text string) []string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i := range lines {
+		lines[i] = visible(lines[i])
+	}
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	for i, line := range lines {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			lines = lines[i:]
+			return lines[:min(len(lines), maxLastWords)]
+		}
+	}
+	return lines[max(0, len(lines)-maxLastWords):]
+}
