@@ -212,7 +212,7 @@ func TestC16_AnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
 }
 
 func TestC10_StopWorksWithoutPidfd(t *testing.T) {
-	needsLeave(t, "strace", "-o", os.DevNull)
+	needsStrace(t)
 	t.Parallel()
 	for _, errno := range []string{"ENOSYS", "EPERM", "EINVAL"} {
 		t.Run(errno, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestC10_StopWorksWithoutPidfd(t *testing.T) {
 // TestC10_StopSignalsThroughThePidfd is also why stop returns at once: it waits for the same descriptor and asks for nothing
 // again and again.
 func TestC10_StopSignalsThroughThePidfd(t *testing.T) {
-	needsLeave(t, "strace", "-o", os.DevNull)
+	needsStrace(t)
 	t.Parallel()
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {

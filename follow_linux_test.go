@@ -22,15 +22,7 @@ func TestA6_TwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	p.await("OnStop")
 
 	insisted, insistedPath := startDaemon(t, "stop=until:"+gate)
-	eventually(t, func() bool {
-		insisted.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-insisted.done:
-			return true
-		default:
-			return false
-		}
-	}, "the end of who is told again and again")
+	insisted.insist()
 	requireExited(t, insisted, 1)
 	insisted.await("another stop signal: quitting at once")
 	require.Zero(t, linesOf(insisted, "OnStop done"))

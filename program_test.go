@@ -217,6 +217,20 @@ func (p *process) signal(sig syscall.Signal) {
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 }
 
+// insist sends TERM again and again until the program has ended.
+func (p *process) insist() {
+	p.t.Helper()
+	eventually(p.t, func() bool {
+		select {
+		case <-p.done:
+			return true
+		default:
+			_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may end just now
+			return false
+		}
+	}, "pid %d %v to quit", p.pid(), p.cmd.Args)
+}
+
 // wait waits for the end and returns the exit code, -1 if it was killed by a signal.
 func (p *process) wait() (exitCode int) {
 	p.t.Helper()

@@ -291,15 +291,7 @@ func TestF8_ALogThatHangsKeepsNobodyFromQuitting(t *testing.T) {
 			if strings.Contains(at, "deleted") {
 				require.NoError(t, os.Remove(path))
 			}
-			eventually(t, func() bool {
-				select {
-				case <-p.done:
-					return true
-				default:
-				}
-				p.cmd.Process.Signal(syscall.SIGTERM)
-				return false
-			}, "the daemon to quit")
+			p.insist()
 			requireExited(t, p, 1)
 			requireNothingLeft(t, path)
 		})

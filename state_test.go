@@ -208,15 +208,7 @@ func TestWhoInsistsLeavesNoStateFile(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	p.await("OnStop")
 	require.Equal(t, Stopping, stateOf(t, pidfile).Phase)
-	eventually(t, func() bool {
-		select {
-		case <-p.done:
-			return true
-		default:
-		}
-		p.cmd.Process.Signal(syscall.SIGTERM)
-		return false
-	}, "the daemon to quit")
+	p.insist()
 	requireExited(t, p, 1)
 	if p.out.count("another stop signal: quitting at once") == 0 {
 		t.Skip("this machine is so slow that the time for removing the files was over")
