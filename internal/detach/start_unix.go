@@ -43,7 +43,8 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 		peer.stage1How, _ = child.Wait()
 		close(peer.stage1Over)
 	}()
-	// Not before: the lock is in what is given, and would stay with a stage 1 that never gets to its init.
+	// Not before: where go-daemon waits for a stage 1 that does not read its environment, the start is given up without that process being known, and
+	// the lock, which is in what is given, would stay with it. From here on stage 1 can be killed.
 	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
 		child.Kill()
 		ours.Close()
