@@ -55,6 +55,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		defer lock.clear()
 		files = append(files, lock.file)
 	}
+	l.needLog()
 	// Not at a reopen: to ask the user database for the default can take its time.
 	err := makeDefaultDir(l.logFile, ".log", DefaultLogFile)
 	if err != nil {

@@ -79,6 +79,7 @@ func (l *life) run() error {
 	l.born = time.Now()
 	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
 	if l.detached() {
+		l.needLog()
 		l.told.LogFile = cmp.Or(l.errorLogFile, l.logFile)
 	}
 	defer l.endAllWork()

@@ -45,11 +45,16 @@ func DefaultLogFile(name string) string {
 }
 
 func (c *config) completeLog() {
-	if !c.logFileSet {
-		c.logFile = DefaultLogFile(c.name)
-	}
 	c.logFile = c.logPath("LogFile", c.logFile)
 	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
+}
+
+// needLog fills the default in, for who starts a detached process or is one: others do without the question to the user database, which
+// can mean a program to run.
+func (c *config) needLog() {
+	if !c.logFileSet && !c.embedded {
+		c.logFile, c.logFileSet = DefaultLogFile(c.name), true
+	}
 }
 
 func (c *config) logPath(option, path string) string {
