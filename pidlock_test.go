@@ -672,3 +672,38 @@ func (h handlerFunc) Enabled(context.Context, slog.Level) bool  { return true }
 func (h handlerFunc) Handle(context.Context, slog.Record) error { h(); return nil }
 func (h handlerFunc) WithAttrs([]slog.Attr) slog.Handler        { return h }
 func (h handlerFunc) WithGroup(string) slog.Handler             { return h }
+
+func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWouldTakeIt(t *testing.T) {
+	t.Parallel()
+	stale := func(t *testing.T) (c *config, path string) {
+		path = pidFileWith(t, "4242\n")
+		c, err := newConfig(nil, []Option{PIDFile(path)})
+		require.NoError(t, err)
+		return c, path
+	}
+	for what, spoil := range map[string]func(t *testing.T, path string){
+		"locked":    func(t *testing.T, path string) { held(t, path) },
+		"writable":  func(t *testing.T, path string) { require.NoError(t, os.Chmod(path, 0o646)) },
+		"two names": func(t *testing.T, path string) { require.NoError(t, os.Link(path, path+".other")) },
+		"a link": func(t *testing.T, path string) {
+			require.NoError(t, os.Rename(path, path+".other"))
+			require.NoError(t, os.Symlink(path+".other", path))
+		},
+		"missing": func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			c, path := stale(t)
+			spoil(t, path)
+			requireUntouched := untouched(t, path)
+			c.clearStale()
+			requireUntouched()
+		})
+	}
+
+	c, path := stale(t)
+	record, err := Status{PID: 4242}.encode()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(statePath(path), record, 0o644))
+	c.clearStale()
+	requireNothingLeft(t, path)
+}

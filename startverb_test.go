@@ -537,7 +537,7 @@ func TestStopKillsWhoOverrunsItsTimeAndNamesTheHookThatHangs(t *testing.T) {
 		require.Equal(t, 0, got.code, got.stderr)
 		require.Regexp(t, fmt.Sprintf(`(?m)^stuck: killed \(pid %d\): OnStop of http still running after 2\.\d s, stack in %s$`, pid, log), got.stderr)
 		if verb == "stop" {
-			require.Empty(t, verbProcesses(t, pidfile))
+			requireVerbLeftNothing(t, pidfile)
 			continue
 		}
 		requireVerbAlone(t, pidfile, verbSays(t, `(?m)^stuck: ready \(pid (\d+), `, got.stderr))

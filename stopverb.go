@@ -22,7 +22,7 @@ func (p program) stopVerb(given flags) (exitCode int) {
 	return p.stopDaemon("stop", daemon)
 }
 
-// stopDaemon stops the daemon for that verb, with KILL where it overruns its time.
+// stopDaemon stops the daemon for that verb, with KILL where it overruns its time. It leaves no PID file then either, where it may.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	begun := time.Now()
 	ctx, overdue := context.WithCancelCause(context.Background())
@@ -51,6 +51,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	case err != nil:
 		return p.fail(verb, err)
 	}
+	p.clearStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, tookText(time.Since(begun)), where)
 	return 0
 }

@@ -121,6 +121,17 @@ func discard(f *os.File, path string) {
 	}
 }
 
+// clearStale removes what a daemon that was killed has left: under the lock, like everybody, and with the checks of a start. Where it may not have the
+// lock, or not at once, somebody else has the file.
+func (c *config) clearStale() {
+	if _, err := os.Lstat(c.pidFile); err != nil {
+		return
+	}
+	if f, _, err := tryPIDFile(c.pidFile, c.pidFileMode); err == nil {
+		(&pidLock{path: c.pidFile, file: f, log: slog.New(slog.DiscardHandler)}).clear()
+	}
+}
+
 // claim makes the locked file ours. It is emptied before anything else, so that a number in a held file is always that of the
 // holder. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
 func (p *pidLock) claim(mode fs.FileMode, named, choosy bool) error {
