@@ -130,6 +130,8 @@ func ensureOptions(args []string) []Option {
 			opts = append(opts, StartTimeout(d))
 		case "stoptimeout":
 			opts = append(opts, StopTimeout(d))
+		case "impatience": // of the caller alone
+			opts = append(opts, StartTimeout(d), StopTimeout(d))
 		}
 	}
 	return opts
@@ -404,6 +406,49 @@ func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
 	pid := verbSays(t, ensureReady, e.out.String())
 	require.NotEqual(t, p.pid(), pid)
 	requireVerbRuns(t, pidfile, pid)
+}
+
+// The caller would have lost its patience after some 2 s.
+func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"the start", "the roll-back"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b, dir := inBackground(t), t.TempDir()
+			gate, enough := filepath.Join(dir, "gate"), filepath.Join(dir, "enough")
+			var e *process
+			for impatience := 200 * time.Millisecond; b.said() == ""; impatience *= 2 { // to come to Run takes a busy machine its time
+				e = ensureProgram(t, "until:"+enough, b.pidfile, "log="+b.log, "impatience="+impatience.String(), "start=until:"+gate)
+				eventually(t, func() bool {
+					select {
+					case <-e.done:
+						return true
+					default:
+						return b.said() != ""
+					}
+				}, "OnStart")
+			}
+			if what == "the roll-back" {
+				touch(t, enough)
+				b.awaitSaid("msg=stopping")
+			}
+			select {
+			case <-e.done:
+				t.Fatalf("it does not wait: %s", e.out)
+			case <-time.After(stopMargin + 700*time.Millisecond):
+			}
+			touch(t, gate)
+			if what == "the start" {
+				require.Equal(t, 0, e.wait(), e.out)
+				requireVerbRuns(t, b.pidfile, verbSays(t, ensureReady, e.out.String()))
+				return
+			}
+			require.Equal(t, 1, e.wait())
+			require.Contains(t, e.out.String(), "is: enough\n")
+			require.Contains(t, b.said(), "msg=stopped", "it was not killed")
+			b.requireNothingLeft()
+		})
+	}
 }
 
 func TestEnsureReturnsTheErrorOfAStartThatFails(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // The handshake: what a launcher and the detached process tell each other.
 //
 //	stage 1   pid        the detached process has been started
-//	daemon    living     Run has begun: from now on it ends by itself, in time
+//	daemon    living     Run has begun: from now on it ends by itself, in the time that it says
 //	daemon    ready
 //	launcher  go         it has heard
 //	daemon    done       it has heard that; only now is the start a success for both
@@ -26,10 +26,21 @@ type notice struct {
 	PID    int      `json:"pid,omitempty"`
 	Error  string   `json:"error,omitempty"` // of stage 1
 	Living bool     `json:"living,omitempty"`
+	Limits *limits  `json:"limits,omitempty"` // of a life
 	Ready  bool     `json:"ready,omitempty"`
 	Go     bool     `json:"go,omitempty"`
 	Done   bool     `json:"done,omitempty"`
 	Failed *failure `json:"failed,omitempty"`
+}
+
+// limits are how long a life takes at most by its own options, which need not be those of the launcher.
+type limits struct {
+	Start time.Duration `json:"start_ns"`
+	Stop  time.Duration `json:"stop_ns"`
+}
+
+func (c *config) limits() *limits {
+	return &limits{c.startTimeout + grace(c.startTimeout), c.wholeStop()}
 }
 
 // handover is what the detached process is told with what it is given: the lock of this PID file, unless there is none.
@@ -145,7 +156,7 @@ func (l *life) join() error {
 			l.on(stopRequest, errLauncherGone, nil)
 		}
 	}()
-	return l.launcher.peer.Send(notice{Living: true})
+	return l.launcher.peer.Send(notice{Living: true, Limits: l.limits()})
 }
 
 // momentForBodies is what a body that fails at once has to do so before the launcher is told that all is well. It is tempting to do without, for it is a

@@ -84,7 +84,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	defer peer.Close()
 	over, end := context.WithCancel(context.Background())
 	defer end()
-	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice)}
+	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), limits: l.limits()}
 	pid, err := w.wait(ctx)
 	var lives *unkillableError
 	if err == nil || errors.As(err, &lives) {
@@ -144,6 +144,7 @@ type launching struct {
 	exited  chan *os.ProcessState // gets how the process ended, nil if that cannot be told
 	failed  *failure
 	living  bool
+	limits  *limits
 	killed  bool
 }
 
@@ -167,9 +168,9 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 			case n.PID != 0 && w.pid == 0: // stage 1 says it, and the process itself
 				w.watch(n.PID)
 			case n.Living:
-				w.living = true
+				w.living, w.limits = true, cmp.Or(n.Limits, w.limits)
 				if cause == nil {
-					deadline.Reset(w.startTimeout + grace(w.startTimeout) + w.longestStop())
+					deadline.Reset(w.limits.Start + w.longestStop())
 				} else {
 					deadline.Reset(w.longestStop())
 				}
@@ -232,10 +233,8 @@ func (c *config) notLiving() error {
 	return &overrun{is: ErrStartTimeout, told: "lifecycle: its main did not come to Run in " + limitText(c.startTimeout)}
 }
 
-// longestStop is how long a process that lives by these options takes to stop at most, and a margin.
-func (w *launching) longestStop() time.Duration {
-	return w.wholeStop() + stopMargin
-}
+// longestStop is how long the process takes to stop at most, and a margin.
+func (w *launching) longestStop() time.Duration { return w.limits.Stop + stopMargin }
 
 func (w *launching) listen() {
 	defer close(w.notices)
