@@ -737,6 +737,23 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 	}
 }
 
+// The second time somebody does not want to wait for what the first time has begun to undo.
+func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		b := inBackground(t)
+		launcher, pid, _ := b.startHeld("start=hang", "stoptimeout=1h")
+		launcher.signal(sig)
+		b.awaitSaid("msg=stopping")
+		launcher.signal(syscall.SIGHUP) // means nothing now
+		launcher.insist()
+		require.Equal(t, 1, launcher.wait(), "%s", launcher.out)
+		require.Equal(t, "daemon: start failed: stopped by signal: "+sig.String()+"; killed\n", launcher.out.String())
+		require.True(t, isOver(pid))
+		b.requireNothingLeft()
+	}
+}
+
 // A launcher that is interrupted before the detached process has come to Run ends that itself.
 func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	t.Parallel()
@@ -793,8 +810,8 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 		{"a kill in main", "at=main do=kill", 1, "died before it was ready (signal SIGKILL)", "\n", false},
 		{"few words", "at=OnStart do=talk:2", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 1\n  | line 2\n", false},
 		{"many words", "at=OnStart do=talk:25", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 6\n  | line 7\n", false},
-		{"a main that hangs", "at=main do=hang starttimeout=200ms", 1, "its main did not come to Run in 200ms; stopped, nothing left\n", "", true},
-		{"a frozen main", "at=main do=freeze starttimeout=200ms", 1, "its main did not come to Run in 200ms; stopped, nothing left\n", "", true},
+		{"a main that hangs", "at=main do=hang starttimeout=200ms", 1, "its main did not come to Run in 200ms; killed\n", "", true},
+		{"a frozen main", "at=main do=freeze starttimeout=200ms", 1, "its main did not come to Run in 200ms; killed\n", "", true},
 		{"a frozen daemon", "at=OnStart do=freeze starttimeout=200ms", 1, "it neither became ready nor ended in ", "", true},
 		{
 			"a wrong option", "do=wrong_option", 1, "died before it was ready (exit 1)",
@@ -825,6 +842,8 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 					want += tt.words
 				}
 				require.True(t, strings.HasPrefix(got.stderr, want), "got  %q\nwant %q", got.stderr, want)
+				stands := strings.Contains(tt.name, "frozen") || strings.Contains(tt.name, "hangs")
+				require.Equal(t, stands, strings.HasSuffix(got.stderr, "; killed\n"), got.stderr)
 				require.LessOrEqual(t, strings.Count(got.stderr, "\n"), 21)
 				require.NotContains(t, got.stderr, "long ago")
 				require.Empty(t, got.stdout)

@@ -18,6 +18,13 @@ func (e *unkillableError) Error() string {
 	return fmt.Sprintf("lifecycle: the start has failed, and pid %d still runs after KILL", e.pid)
 }
 
+// killedError says that a start that failed was ended with KILL: not all that was to be undone has been.
+type killedError struct{ error }
+
+func (e *killedError) Error() string { return e.error.Error() + "; killed" }
+
+func (e *killedError) Unwrap() error { return e.error }
+
 // diedError says that a process died during its start without a word to its launcher.
 type diedError struct {
 	how   string

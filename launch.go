@@ -35,7 +35,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	if err := l.findRole(); err != nil {
 		return nil, err
 	}
-	ctx, deafen := hearLauncher(parent)
+	ctx, insisted, deafen := hearLauncher(parent)
 	ready := false
 	defer func() {
 		if ready && adopt { // and is about to end: a signal must not change how, now that all is well
@@ -84,7 +84,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	defer peer.Close()
 	over, end := context.WithCancel(context.Background())
 	defer end()
-	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), limits: l.limits()}
+	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), insisted: insisted, limits: l.limits()}
 	pid, err := w.wait(ctx)
 	var lives *unkillableError
 	if err == nil || errors.As(err, &lives) {
@@ -105,8 +105,9 @@ func plainly(err error) error {
 	return fmt.Errorf("lifecycle: %w", err)
 }
 
-// hearLauncher makes a signal that would end the launcher end ctx instead: the start is undone first.
-func hearLauncher(parent context.Context) (ctx context.Context, deafen func()) {
+// hearLauncher makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
+// wait for that, which is told from the same wish twice as in a life.
+func hearLauncher(parent context.Context) (ctx context.Context, insisted <-chan struct{}, deafen func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
@@ -116,15 +117,27 @@ func hearLauncher(parent context.Context) (ctx context.Context, deafen func()) {
 	if !inScriptsBackground {
 		signal.Notify(c, syscall.SIGINT)
 	}
-	done := make(chan struct{})
+	done, again := make(chan struct{}), make(chan struct{})
 	go func() {
-		select {
-		case sig := <-c:
-			cancel(&StopSignalError{sig})
-		case <-done:
+		var first time.Time
+		for {
+			select {
+			case sig := <-c:
+				cancel(&StopSignalError{sig})
+				switch {
+				case sig == syscall.SIGHUP:
+				case first.IsZero():
+					first = time.Now()
+				case time.Since(first) > insistAfter:
+					close(again)
+					return
+				}
+			case <-done:
+				return
+			}
 		}
 	}()
-	return ctx, func() {
+	return ctx, again, func() {
 		signal.Stop(c)
 		close(done)
 		cancel(nil)
@@ -139,13 +152,16 @@ type launching struct {
 	logs    *logs
 	notices chan notice // closed when the other end is
 
+	insisted <-chan struct{} // closed when nobody wants to wait for its end
+
 	pid     int
 	process *os.Process
 	exited  chan *os.ProcessState // gets how the process ended, nil if that cannot be told
 	failed  *failure
 	living  bool
 	limits  *limits
-	killed  bool
+	killed  bool // whatever there was of it
+	felled  bool // the process itself
 }
 
 // wait returns the PID of the process when it is ready, or, when nothing of it is left, an error.
@@ -153,7 +169,7 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 	go w.listen()
 	deadline := time.NewTimer(time.Until(w.born.Add(w.startTimeout)))
 	defer deadline.Stop()
-	interrupted := ctx.Done()
+	interrupted, insisted := ctx.Done(), w.insisted
 	late := 0
 	var cause error
 	for {
@@ -192,6 +208,12 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 			} else {
 				deadline.Reset(stopMargin)
 			}
+		case <-insisted:
+			insisted = nil
+			cause = cmp.Or(cause, context.Cause(ctx))
+			w.kill()
+			late = hushed
+			deadline.Reset(stopMargin)
 		case <-deadline.C:
 			late++
 			switch {
@@ -283,31 +305,40 @@ func (w *launching) watch(pid int) {
 func (w *launching) kill() {
 	w.killed = true
 	w.peer.Kill()
-	if w.process != nil {
-		_ = w.process.Kill()
+	if w.process != nil && w.process.Kill() == nil {
+		w.felled = true
 	}
 }
 
 // ended says why the other end of the socket is closed without a success.
 func (w *launching) ended(cause error) error {
 	var state *os.ProcessState
+	overdue := false
 	if w.exited != nil {
 		select {
 		case state = <-w.exited:
-		case <-time.After(w.longestStop()): // it has closed the socket and lives on
-			w.kill()
-			select {
-			case state = <-w.exited:
-			case <-time.After(stopMargin):
-				return &unkillableError{w.pid}
-			}
+		case <-w.insisted:
+			overdue = true
+		case <-time.After(w.longestStop()):
+			overdue = true
 		}
 	}
+	if overdue { // it has closed the socket and lives on
+		w.kill()
+		select {
+		case state = <-w.exited:
+		case <-time.After(stopMargin):
+			return &unkillableError{w.pid}
+		}
+	}
+	if cause == nil && w.failed != nil {
+		cause = w.failed.Err()
+	}
 	switch {
+	case cause != nil && w.felled && (state == nil || !state.Exited()):
+		return &killedError{cause}
 	case cause != nil:
 		return cause
-	case w.failed != nil:
-		return w.failed.Err()
 	}
 	if w.pid == 0 {
 		state = w.peer.Stage1()

@@ -36,11 +36,15 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 
 // sayFailedStart says why, and the stack of a panic below that.
 func (p program) sayFailedStart(err error) {
-	if errors.Is(err, ErrStartTimeout) {
+	var killed *killedError
+	switch {
+	case errors.As(err, &killed):
+		p.say("start failed: %s; killed", p.text(killed.error))
+	case errors.Is(err, ErrStartTimeout):
 		p.say("start failed: %s; stopped, nothing left", p.text(err))
-		return
+	default:
+		p.sayErrors(err)
 	}
-	p.sayErrors(err)
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
 		for line := range strings.Lines(string(panicked.Stack)) {
