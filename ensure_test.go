@@ -155,7 +155,7 @@ func sayEnsured(p *Process, err error) (exitCode int) {
 		text += fmt.Sprintf("panic: %v, with a stack: %v\n", panicked.Value, strings.Contains(string(panicked.Stack), "behave"))
 	}
 	for name, target := range map[string]error{
-		"enough": errEnough, "DeadlineExceeded": context.DeadlineExceeded, "ErrStartTimeout": ErrStartTimeout, "ErrAlreadyRunning": ErrAlreadyRunning,
+		"enough": errEnough, "DeadlineExceeded": context.DeadlineExceeded, "ErrStartTimeout": ErrStartTimeout, "ErrStopTimeout": ErrStopTimeout, "ErrAlreadyRunning": ErrAlreadyRunning,
 	} {
 		if errors.Is(err, target) {
 			text += "is: " + name + "\n"
@@ -484,9 +484,39 @@ func TestEnsureReturnsErrStartTimeoutOfAStartThatTakesTooLong(t *testing.T) {
 	pidfile := verbPlace(t)
 	code, says := callEnsure(t, "once", pidfile, "start=hang", "starttimeout=300ms", "stoptimeout=100ms")
 	require.Equal(t, 1, code)
-	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not come to Run) in 300ms\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
+	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not come to Run) in 300ms(; killed)?\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
 		"where the machine is slow the time may be over before OnStart is called")
 	requireVerbLeftNothing(t, pidfile)
+}
+
+func TestEnsureReturnsErrStartTimeoutOfADaemonThatIsNotReadyInTime(t *testing.T) {
+	t.Parallel()
+	pidfile := verbPlace(t)
+	code, says := callEnsure(t, "once", pidfile, "ready=error", "starttimeout=300ms")
+	require.Equal(t, 1, code)
+	require.Regexp(t, `(?m)^is: ErrStartTimeout$`, says)
+	require.Regexp(t, `ReadyWhen of daemon: not ready after 300ms: ReadyWhen failed on purpose\n|did not`, says)
+	requireVerbLeftNothing(t, pidfile)
+}
+
+// It is the time of the stop that is over, and not that of the start.
+func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
+	t.Parallel()
+	held := func(launch func(b *background) *process) (launcher *process) {
+		b := inBackground(t)
+		launcher = launch(b)
+		b.awaitSaid("OnStart\n")
+		require.NoError(t, mustFind(t, b.pidfile).Signal(syscall.SIGTERM))
+		require.Equal(t, 1, launcher.wait())
+		b.requireNothingLeft()
+		return launcher
+	}
+	e := held(func(b *background) *process {
+		return ensureProgram(t, "once", b.pidfile, "log="+b.log, "start=hang", "stoptimeout=100ms")
+	})
+	require.Regexp(t, `^calls Ensure\nerror: lifecycle: OnStart of daemon: did not return in .*s\nhook: OnStart of daemon\nis: ErrStopTimeout\n$`, e.out.String())
+	verb := held(func(b *background) *process { return start(t, daemon, b.args("start=hang", "stoptimeout=100ms", "start")...) })
+	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n$`, verb.out.String())
 }
 
 func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {

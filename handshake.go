@@ -52,9 +52,10 @@ type handover struct {
 // failure is why a start failed.
 type failure struct {
 	Verdict
-	Code     int    `json:"code"`
-	Panicked bool   `json:"panicked,omitempty"` // then the text is that of the value
-	Stack    string `json:"stack,omitempty"`
+	Code         int    `json:"code"`
+	StopTimedOut bool   `json:"stop_timed_out,omitempty"` // it was the time of the stop that was over
+	Panicked     bool   `json:"panicked,omitempty"`       // then the text is that of the value
+	Stack        string `json:"stack,omitempty"`
 }
 
 // maxStack is how much of a stack goes over the socket.
@@ -74,6 +75,9 @@ func newFailure(err, reason error) *failure {
 		err = several.errs[0]
 	}
 	f.Verdict = *newVerdict(0, 0, err)
+	var late *overrun
+	f.StopTimedOut = errors.As(err, &late) && late.is == ErrStopTimeout
+	f.TimedOut = f.TimedOut || errors.As(err, new(*notReady))
 	var p *PanicError
 	if errors.As(err, &p) {
 		f.Panicked, f.Error = true, fmt.Sprint(p.Value)
@@ -84,7 +88,11 @@ func newFailure(err, reason error) *failure {
 
 // Err is the failure as an error: component, hook, text and exit code are those of the other process.
 func (f *failure) Err() error {
-	err := f.cause(ErrStartTimeout)
+	tooLong := ErrStartTimeout
+	if f.StopTimedOut {
+		tooLong = ErrStopTimeout
+	}
+	err := f.cause(tooLong)
 	if f.Panicked {
 		err = &PanicError{Value: f.Error, Stack: []byte(f.Stack)}
 	}

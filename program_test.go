@@ -351,8 +351,8 @@ func needs(t *testing.T, things ...string) {
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, log, errorlog, workdir, umask, user, chroot, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
-// stop, exit, run for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
+// The keys are pidfile, mode, name, log, errorlog, workdir, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
+// stop, exit, run, ready for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
 var daemon = registerProgram("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -369,8 +369,6 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		LogFile(does["log"]),
 		ErrorLogFile(does["errorlog"]),
 		WorkDir(does["workdir"]),
-		User(does["user"]),
-		Chroot(does["chroot"]),
 		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		OnCheck(behave("OnCheck", does["check"])),
 		OnStart(behave("OnStart", does["start"])),
@@ -385,6 +383,9 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		if d, err := time.ParseDuration(does[key]); err == nil {
 			opts = append(opts, option(d))
 		}
+	}
+	if does["ready"] != "" {
+		opts = append(opts, ReadyWhen(behave("ReadyWhen", does["ready"])))
 	}
 	var umask int
 	if n, _ := fmt.Sscanf(does["umask"], "%o", &umask); n == 1 {
