@@ -515,7 +515,9 @@ func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 		return ensureProgram(t, "once", b.pidfile, "log="+b.log, "start=hang", "stoptimeout=100ms")
 	})
 	require.Regexp(t, `^calls Ensure\nerror: lifecycle: OnStart of daemon: did not return in .*s\nhook: OnStart of daemon\nis: ErrStopTimeout\n$`, e.out.String())
-	verb := held(func(b *background) *process { return start(t, daemon, b.args("start=hang", "stoptimeout=100ms", "start")...) })
+	verb := held(func(b *background) *process {
+		return start(t, daemon, b.args("start=hang", "stoptimeout=100ms", "start")...)
+	})
 	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n$`, verb.out.String())
 }
 

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/filelock"
 )
 
 // requireRefused requires that a start is refused with that exit code and text before anything of it has run.
@@ -706,4 +708,35 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 	require.NoError(t, os.WriteFile(statePath(path), record, 0o644))
 	c.clearStale()
 	requireNothingLeft(t, path)
+}
+
+func TestWhatALauncherHandsOverIsTheLockOrRefused(t *testing.T) {
+	t.Parallel()
+	path := pidFileWith(t, "4242\n")
+	file := func() *os.File {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	adopt := func(f *os.File) error {
+		_, err := adoptPIDFile(path, f, 0o644, slog.New(slog.DiscardHandler))
+		return err
+	}
+	refused := "lifecycle: PID file " + path + ": "
+	other, given := held(t, path), file()
+	requireUntouched := untouched(t, path)
+	require.EqualError(t, adopt(given), refused+"what the launcher has given is locked by another process")
+	require.EqualError(t, adopt(nil), refused+"the launcher has not given it")
+	requireUntouched()
+	require.ErrorIs(t, filelock.TryLock(given), filelock.ErrHeld, "who had it has it")
+
+	require.NoError(t, other.Close())
+	require.NoError(t, adopt(given), "nobody has it")
+	require.NoError(t, adopt(given), "it has it itself")
+	require.ErrorIs(t, filelock.TryLock(file()), filelock.ErrHeld)
+	requireText(t, path, "")
+
+	require.NoError(t, os.Rename(path, path+".gone"))
+	require.EqualError(t, adopt(given), refused+"it was deleted or replaced during the start")
 }

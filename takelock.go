@@ -159,17 +159,28 @@ func (p *pidLock) claim(mode fs.FileMode, named, choosy bool) error {
 	return nil
 }
 
-// adoptPIDFile takes over the lock that the launcher took, and puts this process's name on it.
-func adoptPIDFile(path string, f *os.File, log *slog.Logger) (*pidLock, error) {
-	same, err := safefile.Same(f, path)
-	if err == nil && !same {
-		err = errors.New("it was deleted or replaced during the start")
+// adoptPIDFile takes over the lock that the launcher took, and puts this process's name on it. It does not trust the launcher: who has a lock already is
+// given it again, without a gap (flock(2)), and anybody else only if it is free.
+func adoptPIDFile(path string, f *os.File, mode fs.FileMode, log *slog.Logger) (*pidLock, error) {
+	if f == nil {
+		return nil, pidFileError(path, errors.New("the launcher has not given it"))
+	}
+	err := filelock.TryLock(f)
+	if errors.Is(err, filelock.ErrHeld) {
+		err = errors.New("what the launcher has given is locked by another process")
+	}
+	lock := &pidLock{path: path, file: f, log: log}
+	if err == nil {
+		var same bool
+		if same, err = safefile.Same(f, path); err == nil && !same {
+			err = errors.New("it was deleted or replaced during the start")
+		}
+	}
+	if err == nil {
+		err = lock.claim(mode, true, false)
 	}
 	if err != nil {
 		return nil, pidFileError(path, err)
 	}
-	if err := filelock.Name(f); err != nil {
-		log.Debug("the PID file is locked, but not named", "err", err)
-	}
-	return &pidLock{path: path, file: f, log: log}, nil
+	return lock, nil
 }
