@@ -30,6 +30,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	go p.watchStop(ctx, daemon, overdue)
 	switch err := daemon.Stop(ctx); {
 	case err == nil:
+		p.clearStale() // which one that is root no more may not have removed
 		p.say("stopped (pid %d, %s)", daemon.PID, tookText(time.Since(begun)))
 		return 0
 	case !errors.Is(err, errOverdue):

@@ -121,7 +121,7 @@ func discard(f *os.File, path string) {
 	}
 }
 
-// clearStale removes what a daemon that was killed has left: under the lock, like everybody, and with the checks of a start. Where it may not have the
+// clearStale removes what a daemon that was killed, or that may not remove it, has left: under the lock, like everybody, and with the checks of a start. Where it may not have the
 // lock, or not at once, somebody else has the file.
 func (c *config) clearStale() {
 	if _, err := os.Lstat(c.pidFile); err != nil {
