@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -15,20 +14,24 @@ import (
 )
 
 // Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D kills, E what a process inherits, F signals,
-// G hooks, K the log. A test is named after those that it injects, such as TestC1_…; a fault that we do not stand is named in docs/limits.md, such as (A11).
-func TestEveryFaultHasATestOrIsALimit(t *testing.T) {
-	limits, err := os.ReadFile("docs/limits.md")
+// G hooks, H supervision, I limits, J namespaces, K the log and systemd, L users. A test is named after those that it injects, such as TestC1_…. The table in
+// docs/security.md has each of them, with a test or with the reason why there is none.
+func TestEveryFaultHasATestOrAReason(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
 	require.NoError(t, err)
-	named := slices.Concat(rowsIn(string(limits), regexp.MustCompile(`\([A-L][0-9A-L, ]*`)), rowsInTests(t))
-	notYet := []string{"D10", "D11", "D12", "D13", "D14", "E5", "E15"} // of supervision, upgrades and systemd
-	for group, rows := range map[string][2]int{
-		"A": {1, 16}, "B": {1, 20}, "C": {1, 22}, "D": {1, 16}, "E": {1, 19}, "F": {1, 16}, "G": {1, 22}, "K": {12, 15},
-	} {
-		for n := rows[0]; n <= rows[1]; n++ {
-			if row := fmt.Sprint(group, n); !slices.Contains(notYet, row) {
-				require.Contains(t, named, row)
-			}
-		}
+	row := regexp.MustCompile(`(?m)^\| ([A-L])(\d+) \| .+ \| (.+) \|$`)
+	last := map[string]int{"A": 0, "B": 0, "C": 0, "D": 0, "E": 0, "F": 0, "G": 0, "H": 0, "I": 0, "J": 0, "K": 0, "L": 0}
+	for _, cells := range row.FindAllStringSubmatch(string(text), -1) {
+		group, why := cells[1], cells[3]
+		last[group]++
+		require.Equal(t, fmt.Sprint(last[group]), cells[2], "the rows of %s are in order", group)
+		require.NotEmpty(t, strings.TrimSpace(why), "%s%s", group, cells[2])
+	}
+	require.Equal(t, map[string]int{"A": 16, "B": 20, "C": 22, "D": 16, "E": 19, "F": 16, "G": 22, "H": 12, "I": 12, "J": 12, "K": 21, "L": 15}, last)
+
+	for _, name := range testsOfRows(t) {
+		row := regexp.MustCompile(`[A-L][0-9]+`).FindString(name)
+		require.Regexp(t, `(?m)^\| `+row+` \| .*\bTest`, string(text), "the row of %s has a test", name)
 	}
 }
 
@@ -49,28 +52,20 @@ func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-func rowsInTests(t *testing.T) (rows []string) {
+// testsOfRows are the names of the tests that are named after a row.
+func testsOfRows(t *testing.T) (names []string) {
 	t.Helper()
-	var files []string
 	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go"} {
-		found, err := filepath.Glob(pattern)
+		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
-		files = append(files, found...)
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			require.NoError(t, err)
+			names = append(names, regexp.MustCompile(`(?m)^func Test[A-L][0-9]+_\w+`).FindAllString(string(source), -1)...)
+		}
 	}
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		require.NoError(t, err)
-		rows = append(rows, rowsIn(string(source), regexp.MustCompile(`(?m)^func Test([A-L][0-9]+_)+`))...)
-	}
-	return rows
-}
-
-// rowsIn is every row that is named in what matches.
-func rowsIn(text string, where *regexp.Regexp) (rows []string) {
-	for _, match := range where.FindAllString(text, -1) {
-		rows = append(rows, regexp.MustCompile(`[A-L][0-9]+`).FindAllString(match, -1)...)
-	}
-	return rows
+	require.NotEmpty(t, names)
+	return names
 }
 
 // A link in the documentation leads somewhere, and a test that it names exists.
