@@ -233,7 +233,7 @@ func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.
 	require.Regexp(t, fmt.Sprintf(`^daemon: killed \(pid %d\): OnStop of daemon still running after \d+(\.\d)? s\n$`, stuck.pid()), killsStuck.out)
 	require.Equal(t, -1, stuck.wait())
 	require.Equal(t, syscall.SIGKILL, stuck.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
-	requireText(t, stuckPath, fmt.Sprintln(stuck.pid()))
+	requireNothingLeft(t, stuckPath)
 	requireStarts(t, stuckPath)
 
 	requireRuns(t, patient)
