@@ -76,15 +76,22 @@ func (p *Process) Reload(ctx context.Context) error {
 // Reopen asks the daemon to reopen its log, with USR1, and blocks until it has. The errors are like those of Reload, but none
 // wraps ErrReload.
 func (p *Process) Reopen(ctx context.Context) error {
+	_, err := p.reopen(ctx)
+	return err
+}
+
+// reopen says which log it was, "" if the daemon has none of its own.
+func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	if ossignal.User1 == nil {
-		return fmt.Errorf("lifecycle: reopen: %w", errors.ErrUnsupported)
+		return "", fmt.Errorf("lifecycle: reopen: %w", errors.ErrUnsupported)
 	}
 	asked := monotonic.Now()
 	if err := p.Signal(ossignal.User1); err != nil {
-		return err
+		return "", err
 	}
-	return p.follow(ctx, "it to reopen its log", func(s Status) (enough bool, err error) {
+	err = p.follow(ctx, "it to reopen its log", func(s Status) (enough bool, err error) {
 		v := s.LastReopen
+		log = s.LogFile
 		switch {
 		case v != nil && v.Began >= asked:
 			return true, v.Err()
@@ -93,6 +100,7 @@ func (p *Process) Reopen(ctx context.Context) error {
 		}
 		return false, nil
 	})
+	return log, err
 }
 
 const (

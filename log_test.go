@@ -266,7 +266,7 @@ func TestInTheForegroundNothingIsRedirected(t *testing.T) {
 	t.Parallel()
 	log := logPlace(t)
 	p, pidfile := startDaemon(t, "log="+log)
-	require.Equal(t, result{"", fmt.Sprintf("daemon: log reopened (pid %d)\n", p.pid()), 0}, callVerb(t, pidfile, "reopen"))
+	require.Equal(t, result{"", fmt.Sprintf("daemon: nothing to reopen: pid %d has no log file of its own\n", p.pid()), 0}, callVerb(t, pidfile, "reopen"))
 	p.await("nothing to reopen: the log of a program in the foreground is where its stderr is")
 	require.Empty(t, logStatus(t, pidfile).LogFile)
 	require.Empty(t, logStatus(t, pidfile).LastReopen.Error)

@@ -57,10 +57,15 @@ func (p program) reopenVerb(flags) (exitCode int) {
 	defer daemon.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout)
 	defer cancel()
-	if err := daemon.Reopen(ctx); err != nil {
+	log, err := daemon.reopen(ctx)
+	switch {
+	case err != nil:
 		return p.fail("reopen", err)
+	case log == "":
+		p.say("nothing to reopen: pid %d has no log file of its own", daemon.PID)
+	default:
+		p.say("log reopened (pid %d)", daemon.PID)
 	}
-	p.say("log reopened (pid %d)", daemon.PID)
 	return 0
 }
 

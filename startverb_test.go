@@ -437,10 +437,16 @@ func TestPsShowsWhatRunsAndNotWhichVerbStartedIt(t *testing.T) {
 
 func TestTheVerbReopenSaysWhetherThereIsOne(t *testing.T) {
 	t.Parallel()
-	pid, pidfile := verbStart(t)
-	require.Equal(t, result{"", fmt.Sprintf("daemon: log reopened (pid %d)\n", pid), 0}, callVerb(t, pidfile, "reopen"))
-	requireVerbRuns(t, pidfile, pid)
-	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	for log, says := range map[string]string{
+		logPlace(t): "log reopened (pid %d)",
+		"":          "nothing to reopen: pid %d has no log file of its own",
+	} {
+		pid, pidfile := verbStart(t, "log="+log)
+		require.Equal(t, result{"", "daemon: " + fmt.Sprintf(says, pid) + "\n", 0}, callVerb(t, pidfile, "reopen"))
+		requireVerbRuns(t, pidfile, pid)
+		require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	}
+	pidfile := verbPlace(t)
 	require.Equal(t, result{"", notRunning(pidfile), 7}, callVerb(t, pidfile, "reopen"))
 }
 

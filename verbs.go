@@ -31,7 +31,7 @@ import (
 //	reload    sends HUP and waits for the verdict, ReloadTimeout at most; 0, 1 if it was rejected or there is none, 3 if there is nothing to reload, 7, 4
 //	restart   runs every OnCheck in this process, stops the running one, if there is one, and starts; as start, 6 if a check
 //	          fails, and then the old one runs on
-//	reopen    sends USR1 and waits until the log is reopened; 0, 1 if that failed, 7, 4
+//	reopen    sends USR1 and waits until the log is reopened; 0, where there is no log file too, 1 if that failed, 7, 4
 //	check     runs every OnCheck in this process; 0, 6 if one fails
 //	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown; with --json as a JSON object; with --ready 0 if it is
 //	          ready and 150 if not, for probes
