@@ -48,7 +48,7 @@ func (p program) sayFailedStart(err error) {
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
 		for line := range strings.Lines(string(panicked.Stack)) {
-			fmt.Fprintf(p.stderr, "  | %s\n", strings.TrimSuffix(line, "\n"))
+			fmt.Fprintf(p.stderr, "  | %s\n", visible(strings.TrimSuffix(line, "\n")))
 		}
 	}
 }

@@ -549,3 +549,13 @@ func TestStopKillsWhoOverrunsItsTimeAndNamesTheHookThatHangs(t *testing.T) {
 		requireVerbAlone(t, pidfile, verbSays(t, `(?m)^stuck: ready \(pid (\d+), `, got.stderr))
 	}
 }
+
+func TestAStackIsToldWithoutWhatATerminalWouldObey(t *testing.T) {
+	t.Parallel()
+	l, err := newLife(nil, []Option{Name("app"), quiet, Embedded()})
+	require.NoError(t, err)
+	var said lines
+	failed := newFailure(&HookError{"db", "OnStart", &PanicError{"boom", []byte("goroutine 1:\n\t/src/\x1b[2J.go:7\n")}}, nil)
+	program{life: l, stderr: &said}.sayFailedStart(failed.Err())
+	require.Equal(t, "app: start failed: db: panic: boom\n  | goroutine 1:\n  | \t/src/\uFFFD[2J.go:7\n", said.String())
+}
