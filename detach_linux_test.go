@@ -110,7 +110,7 @@ func openTerminal() (files []*os.File, err error) {
 //
 //	scout pidfile=PATH log=PATH [at=main|OnStart|fn] [do=WHAT[:ARG]] [key=value …] [VERB]
 //
-// Without verb it is Run with Detach. Its keys are those of daemon, as far as they are below.
+// Without verb it is Run with Detach. Its keys are those of daemon, as far as they are below; impatience is a starttimeout of the launcher alone.
 var scout = registerProgram("scout", func(args []string) int {
 	does := map[string]string{}
 	var verb []string
@@ -144,6 +144,9 @@ var scout = registerProgram("scout", func(args []string) int {
 	var umask int
 	if n, _ := fmt.Sscanf(does["umask"], "%o", &umask); n == 1 {
 		opts = append(opts, Umask(umask))
+	}
+	if d, err := time.ParseDuration(does["impatience"]); err == nil && !InDaemon() {
+		opts = append(opts, StartTimeout(d))
 	}
 	if InDaemon() {
 		switch does["do"] {
@@ -623,14 +626,11 @@ func copyOfTestBinary(t *testing.T) (path string) {
 	return path
 }
 
-// startHeld starts the launcher of a daemon whose OnStart waits for gate, and returns both when it does.
+// startHeld starts the launcher of a daemon whose OnStart waits for gate, or does what it is told, and returns both when it does.
 func (b *background) startHeld(what ...string) (launcher *process, pid int, gate string) {
 	b.t.Helper()
 	gate = filepath.Join(b.t.TempDir(), "gate")
-	if len(what) == 0 {
-		what = []string{"start=until:" + gate}
-	}
-	launcher = start(b.t, daemon, b.args(append(what, "start")...)...)
+	launcher = start(b.t, daemon, b.args(slices.Concat([]string{"start=until:" + gate}, what, []string{"start"})...)...)
 	b.awaitSaid("OnStart\n")
 	found, err := Find(b.pidfile)
 	require.NoError(b.t, err)
@@ -784,6 +784,75 @@ func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) 
 	launcher.signal(syscall.SIGTERM)
 	require.Equal(t, 1, launcher.wait(), "%s", launcher.out)
 	require.Equal(t, "scout: start failed: stopped by signal: terminated\n", launcher.out.String())
+	b.requireNothingLeft()
+}
+
+// suspend stops the launcher with STOP, and returns when it stands still.
+func (p *process) suspend() (resume func()) {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
+		return err == nil && bytes.Contains(text, []byte(") T "))
+	}, "pid %d to stand still", p.pid())
+	return func() { p.t.Helper(); p.signal(syscall.SIGCONT) }
+}
+
+func TestADaemonIsNotReadyBeforeItsSuspendedLauncherHasHeardIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	launcher, pid, gate := b.startHeld()
+	resume := launcher.suspend()
+	touch(t, gate)
+	b.awaitSaid("fn\n")
+	require.Equal(t, 150, b.call("status", "--ready").code)
+	require.Equal(t, Starting, stateOf(t, b.pidfile).Phase)
+	resume()
+	require.Equal(t, 0, launcher.wait())
+	require.Equal(t, pid, b.readied(result{"", launcher.out.String(), 0}))
+	require.Equal(t, 0, b.call("status", "--ready").code)
+}
+
+// When it goes on, its time is over, and it has not read yet what the daemon has told it in time.
+func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t *testing.T) {
+	t.Parallel()
+	for impatience := 300 * time.Millisecond; ; impatience *= 2 {
+		b := inBackground(t)
+		gate, begun := filepath.Join(t.TempDir(), "gate"), time.Now()
+		launcher := start(t, scout, b.args("at=main", "do=until:"+gate, "impatience="+impatience.String(), "start")...)
+		eventually(t, func() bool { return b.said() != "" || time.Since(begun) > impatience }, "main")
+		if b.said() == "" {
+			continue // on a machine that is busy it is late anyway
+		}
+		resume := launcher.suspend()
+		if time.Since(begun) > impatience {
+			resume()
+			launcher.wait()
+			continue
+		}
+		time.Sleep(time.Until(begun.Add(impatience)))
+		touch(t, gate)
+		eventually(t, func() bool { text, _ := os.ReadFile(b.pidfile); return len(text) > 0 }, "the daemon to say who it is")
+		resume()
+		require.Equal(t, 0, launcher.wait(), "%s", launcher.out)
+		pid := b.readied(result{"", launcher.out.String(), 0})
+		requireRunning(t, b.pidfile, pid)
+		return
+	}
+}
+
+func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	launcher, pid, gate := b.startHeld("starttimeout=2s")
+	resume := launcher.suspend()
+	touch(t, gate)
+	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	require.Contains(t, b.said(), "OnExit done\n", "it has undone what it had begun")
+	resume()
+	require.Equal(t, 1, launcher.wait())
+	require.Regexp(t, `^daemon: start failed: (stopped before it was ready: the launcher is gone, so nobody waits for this start\n|.*in 2s)`, launcher.out.String(),
+		"on a machine that is busy the time may be over before the gate is open")
 	b.requireNothingLeft()
 }
 

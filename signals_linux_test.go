@@ -165,14 +165,11 @@ func TestF14_AStoppedDaemonGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTSTP} {
-		p.signal(sig)
 		if sig == syscall.SIGSTOP {
-			eventually(t, func() bool {
-				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
-				require.NoError(t, err)
-				return strings.Contains(string(stat), ") T ")
-			}, "pid %d to be stopped", p.pid())
+			p.suspend()
 			require.Equal(t, 0, callVerb(t, path, "status").code, "it is still there")
+		} else {
+			p.signal(sig)
 		}
 		p.signal(syscall.SIGCONT)
 	}
