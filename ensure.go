@@ -15,7 +15,8 @@ import (
 // It blocks until the daemon is ready. It returns the error of its start where that fails, and the cause of ctx where that ends first: a
 // start of its own is undone then, that of somebody else is not; to notice that can take it some seconds. StartTimeout limits how long a start of its
 // own may take to come to Run; from there on the daemon's main says by its own options how long it may take. What a daemon that
-// died during its start ended with is not told, only its last words, for it is no child of the caller. The caller closes the Process.
+// died during its start ended with is not told, only its last words, for it is no child of the caller. Signals are the caller's: where one ends it,
+// a start of its own is undone as well. The caller closes the Process.
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
 		l, err := newLife(nil, opts)

@@ -560,6 +560,22 @@ func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
 	})
 }
 
+func TestASignalDuringEnsureIsTheCallersAndWhereItEndsThatTheStartIsUndone(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		b := inBackground(t)
+		e := ensureProgram(t, "once", b.pidfile, "log="+b.log, "start=wait")
+		b.awaitSaid("OnStart\n")
+		e.signal(sig)
+		require.Equal(t, -1, e.wait())
+		require.Equal(t, sig, e.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+		b.awaitSaid("msg=stopped")
+		require.Contains(t, b.said(), "OnStart done\n")
+		eventually(t, func() bool { return len(b.processes()) == 0 }, "the end of the daemon")
+		b.requireNothingLeft()
+	}
+}
+
 func TestEnsureLeavesTheStartOfAnotherAloneWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate, enough := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "enough")

@@ -25,8 +25,9 @@ type launched struct {
 // launch starts the detached process and waits for what comes of it. It holds the lock until that is settled, so that there is no gap and a
 // refusal leaves everything as it was.
 //
-// Where adopt says so, the process is a child of this one for as long as it starts, so that its exit code can be told. A caller that lives on has
-// better not be that: what else becomes an orphan meanwhile would be its child as well, for good.
+// Where adopt says so, the process is a child of this one for as long as it starts, so that its exit code can be told, and a signal undoes the start
+// before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well, for good,
+// and its signals are its own.
 func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	l.born = time.Now()
 	if underTest() {
@@ -35,15 +36,19 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	if err := l.findRole(); err != nil {
 		return nil, err
 	}
-	ctx, insisted, deafen := hearLauncher(parent)
+	ctx, insisted := parent, (<-chan struct{})(nil)
 	ready := false
-	defer func() {
-		if ready && adopt { // and is about to end: a signal must not change how, now that all is well
-			time.AfterFunc(linger, deafen)
-		} else {
-			deafen()
-		}
-	}()
+	if adopt {
+		var deafen func()
+		ctx, insisted, deafen = hearLauncher(parent)
+		defer func() {
+			if ready { // and is about to end: a signal must not change how, now that all is well
+				time.AfterFunc(linger, deafen)
+			} else {
+				deafen()
+			}
+		}()
+	}
 
 	var lock *pidLock
 	var files []*os.File
