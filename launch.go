@@ -16,8 +16,8 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// launched is a detached process that is ready.
-type launched struct {
+// readyProcess is a detached process that is ready.
+type readyProcess struct {
 	pid  int
 	took time.Duration
 }
@@ -25,10 +25,10 @@ type launched struct {
 // launch starts the detached process and waits for what comes of it. It holds the lock until that is settled, so that there is no gap and a
 // refusal leaves everything as it was.
 //
-// Where adopt says so, the process is a child of this one for as long as it starts, so that its exit code can be told, and a signal undoes the start
-// before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well, for good,
-// and its signals are its own.
-func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
+// Where this process is there only for the start, that one is its child for as long as it starts, so that its exit code can be told, and a signal undoes
+// the start before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well,
+// for good, and its signals are its own.
+func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, error) {
 	l.born = time.Now()
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
@@ -38,7 +38,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
 	ready := false
-	if adopt {
+	if onlyStarts {
 		var deafen func()
 		ctx, insisted, deafen = hearLauncher(parent)
 		defer func() {
@@ -71,8 +71,8 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		return nil, err
 	}
 	defer logs.close()
-	if adopt {
-		defer detach.Adopt()()
+	if onlyStarts {
+		defer detach.AdoptOrphans()()
 	}
 	inTime, cancel := context.WithDeadlineCause(ctx, l.born.Add(l.startTimeout), l.notLiving())
 	defer cancel()
@@ -89,8 +89,8 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 	defer peer.Close()
 	over, end := context.WithCancel(context.Background())
 	defer end()
-	w := &launching{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), insisted: insisted, limits: l.limits()}
-	pid, err := w.wait(ctx)
+	p := &pendingStart{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), insisted: insisted, limits: l.limits()}
+	pid, err := p.wait(ctx)
 	var lives *unkillableError
 	if err == nil || errors.As(err, &lives) {
 		lock.pass() // for it holds it
@@ -99,7 +99,7 @@ func (l *life) launch(parent context.Context, adopt bool) (*launched, error) {
 		return nil, err
 	}
 	ready = true
-	return &launched{pid: pid, took: time.Since(l.born)}, nil
+	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
 }
 
 // plainly gives an error our name, if it has not got it.
@@ -149,8 +149,8 @@ func hearLauncher(parent context.Context) (ctx context.Context, insisted <-chan 
 	}
 }
 
-// launching is a start that is waited for.
-type launching struct {
+// pendingStart is a start that is waited for.
+type pendingStart struct {
 	*life
 	over    context.Context // ends with it
 	peer    *detach.Peer
@@ -170,54 +170,54 @@ type launching struct {
 }
 
 // wait returns the PID of the process when it is ready, or, when nothing of it is left, an error.
-func (w *launching) wait(ctx context.Context) (pid int, err error) {
-	go w.listen()
-	deadline := time.NewTimer(time.Until(w.born.Add(w.startTimeout)))
+func (p *pendingStart) wait(ctx context.Context) (pid int, err error) {
+	go p.listen()
+	deadline := time.NewTimer(time.Until(p.born.Add(p.startTimeout)))
 	defer deadline.Stop()
-	interrupted, insisted := ctx.Done(), w.insisted
+	interrupted, insisted := ctx.Done(), p.insisted
 	late := 0
 	var cause error
 	for {
 		select {
-		case n, open := <-w.notices:
+		case n, open := <-p.notices:
 			if !open {
-				return 0, w.ended(cause)
+				return 0, p.ended(cause)
 			}
 			switch {
 			case n.Error != "":
 				cause = fmt.Errorf("lifecycle: cannot detach: %s", n.Error)
-			case n.PID != 0 && w.pid == 0: // stage 1 says it, and the process itself
-				w.watch(n.PID)
+			case n.PID != 0 && p.pid == 0: // stage 1 says it, and the process itself
+				p.watch(n.PID)
 			case n.Living:
-				w.living, w.limits = true, cmp.Or(n.Limits, w.limits)
+				p.living, p.limits = true, cmp.Or(n.Limits, p.limits)
 				if cause == nil {
-					deadline.Reset(w.limits.Start + w.longestStop())
+					deadline.Reset(p.limits.Start + p.longestStop())
 				} else {
-					deadline.Reset(w.longestStop())
+					deadline.Reset(p.longestStop())
 				}
 			case n.Failed != nil:
-				w.failed = n.Failed
-				deadline.Reset(w.longestStop())
+				p.failed = n.Failed
+				deadline.Reset(p.longestStop())
 			case n.Ready && cause == nil:
-				_ = w.peer.Send(notice{Go: true})
+				_ = p.peer.Send(notice{Go: true})
 			case n.Done:
-				return w.pid, nil
+				return p.pid, nil
 			}
 		case <-interrupted:
 			interrupted = nil
 			cause = cmp.Or(cause, context.Cause(ctx))
-			_ = w.peer.Hush() // a stop request; before it comes to Run, it ends at once
-			late = hushed
-			if w.living {
-				deadline.Reset(w.longestStop())
+			_ = p.peer.CloseWrite() // a stop request; before it comes to Run, it ends at once
+			late = toldToStop
+			if p.living {
+				deadline.Reset(p.longestStop())
 			} else {
 				deadline.Reset(stopMargin)
 			}
 		case <-insisted:
 			insisted = nil
 			cause = cmp.Or(cause, context.Cause(ctx))
-			w.kill()
-			late = hushed
+			p.kill()
+			late = toldToStop
 			deadline.Reset(stopMargin)
 		case <-deadline.C:
 			late++
@@ -225,17 +225,17 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 			case late == justLate: // what it has said meanwhile may not have been read, where this process itself stood still
 				deadline.Reset(100 * time.Millisecond)
 				continue
-			case w.failed == nil:
-				cause = cmp.Or(cause, w.overdue())
+			case p.failed == nil:
+				cause = cmp.Or(cause, p.overdue())
 			}
 			switch {
-			case w.killed: // and yet the socket is open: what holds it cannot be told
-				return 0, w.ended(cause)
-			case w.living && late == hushed:
-				_ = w.peer.Hush()
-				deadline.Reset(w.longestStop())
+			case p.killed: // and yet the socket is open: what holds it cannot be told
+				return 0, p.ended(cause)
+			case p.living && late == toldToStop:
+				_ = p.peer.CloseWrite()
+				deadline.Reset(p.longestStop())
 			default:
-				w.kill()
+				p.kill()
 				deadline.Reset(stopMargin)
 			}
 		}
@@ -244,16 +244,16 @@ func (w *launching) wait(ctx context.Context) (pid int, err error) {
 
 // How late a process is: whether it has been asked to stop for that.
 const (
-	justLate = 1
-	hushed   = 2
+	justLate   = 1
+	toldToStop = 2
 )
 
 // overdue says what the process did not do in time. One that lives ends its start by itself.
-func (w *launching) overdue() error {
-	if !w.living {
-		return w.notLiving()
+func (p *pendingStart) overdue() error {
+	if !p.living {
+		return p.notLiving()
 	}
-	return &overrun{is: ErrStartTimeout, told: "lifecycle: it neither became ready nor ended in " + limitText(time.Since(w.born).Round(time.Second))}
+	return &overrun{is: ErrStartTimeout, told: "lifecycle: it neither became ready nor ended in " + limitText(time.Since(p.born).Round(time.Second))}
 }
 
 func (c *config) notLiving() error {
@@ -261,20 +261,20 @@ func (c *config) notLiving() error {
 }
 
 // longestStop is how long the process takes to stop at most, and a margin.
-func (w *launching) longestStop() time.Duration { return w.limits.Stop + stopMargin }
+func (p *pendingStart) longestStop() time.Duration { return p.limits.Stop + stopMargin }
 
-func (w *launching) listen() {
-	defer close(w.notices)
+func (p *pendingStart) listen() {
+	defer close(p.notices)
 	for {
-		text, err := w.peer.Receive()
+		text, err := p.peer.Receive()
 		if err != nil {
 			return
 		}
 		var n notice
 		if json.Unmarshal(text, &n) == nil {
 			select {
-			case w.notices <- n:
-			case <-w.over.Done():
+			case p.notices <- n:
+			case <-p.over.Done():
 				return
 			}
 		}
@@ -282,75 +282,75 @@ func (w *launching) listen() {
 }
 
 // watch waits for the end of the process, which is a child of this one where the system has subreapers.
-func (w *launching) watch(pid int) {
-	w.pid, w.exited = pid, make(chan *os.ProcessState, 1)
+func (p *pendingStart) watch(pid int) {
+	p.pid, p.exited = pid, make(chan *os.ProcessState, 1)
 	process, err := os.FindProcess(pid)
 	if err != nil {
-		w.exited <- nil
+		p.exited <- nil
 		return
 	}
 	pinned, err := pin.Open(pid)
 	if err != nil { // it has ended, and is no child of ours that we would have to wait for
-		w.exited <- nil
+		p.exited <- nil
 		return
 	}
-	w.process = process
+	p.process = process
 	go func() {
-		<-w.peer.Orphaned()
+		<-p.peer.Orphaned()
 		state, err := process.Wait()
 		if err != nil { // it is no child of ours
-			_ = pinned.Wait(w.over)
+			_ = pinned.Wait(p.over)
 		}
 		pinned.Close()
-		w.exited <- state
+		p.exited <- state
 	}()
 }
 
 // kill ends the process, whichever stage it is in.
-func (w *launching) kill() {
-	w.killed = true
-	w.peer.Kill()
-	if w.process != nil && w.process.Kill() == nil {
-		w.felled = true
+func (p *pendingStart) kill() {
+	p.killed = true
+	p.peer.Kill()
+	if p.process != nil && p.process.Kill() == nil {
+		p.felled = true
 	}
 }
 
 // ended says why the other end of the socket is closed without a success.
-func (w *launching) ended(cause error) error {
+func (p *pendingStart) ended(cause error) error {
 	var state *os.ProcessState
 	overdue := false
-	if w.exited != nil {
+	if p.exited != nil {
 		select {
-		case state = <-w.exited:
-		case <-w.insisted:
+		case state = <-p.exited:
+		case <-p.insisted:
 			overdue = true
-		case <-time.After(w.longestStop()):
+		case <-time.After(p.longestStop()):
 			overdue = true
 		}
 	}
 	if overdue { // it has closed the socket and lives on
-		w.kill()
+		p.kill()
 		select {
-		case state = <-w.exited:
+		case state = <-p.exited:
 		case <-time.After(stopMargin):
-			return &unkillableError{w.pid}
+			return &unkillableError{p.pid}
 		}
 	}
-	if cause == nil && w.failed != nil {
-		cause = w.failed.Err()
+	if cause == nil && p.failed != nil {
+		cause = p.failed.Err()
 	}
 	switch {
-	case cause != nil && w.felled && (state == nil || !state.Exited()):
+	case cause != nil && p.felled && (state == nil || !state.Exited()):
 		return &killedError{cause}
 	case cause != nil:
 		return cause
 	}
-	if w.pid == 0 {
-		state = w.peer.Stage1()
+	if p.pid == 0 {
+		state = p.peer.Stage1()
 	}
-	words := w.peer.Words()
+	words := p.peer.Words()
 	if strings.TrimSpace(words) == "" {
-		words = w.logs.since()
+		words = p.logs.since()
 	}
 	return &diedError{how: howEnded(state), words: lastWords(words)}
 }

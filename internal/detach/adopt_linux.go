@@ -15,9 +15,9 @@ var adopting struct {
 	was uintptr
 }
 
-// Adopt makes what this process's descendants leave behind its children until undo is called: so it can be waited for, and its PID is not
+// AdoptOrphans makes what this process's descendants leave behind its children until undo is called: so it can be waited for, and its PID is not
 // given to another before that (PR_SET_CHILD_SUBREAPER(2const)). Elsewhere than on Linux it does nothing.
-func Adopt() (undo func()) {
+func AdoptOrphans() (undo func()) {
 	adopting.Lock()
 	defer adopting.Unlock()
 	if adopting.n == 0 {

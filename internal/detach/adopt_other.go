@@ -2,5 +2,5 @@
 
 package detach
 
-// Adopt does nothing: the system has no such thing.
-func Adopt() (undo func()) { return func() {} }
+// AdoptOrphans does nothing: the system has no such thing.
+func AdoptOrphans() (undo func()) { return func() {} }

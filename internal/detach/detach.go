@@ -172,8 +172,8 @@ func (p *Peer) TakeCrashes() error {
 	return errors.Join(err, setNonblock(p.conn)) // which SetCrashOutput has undone for all copies
 }
 
-// Hush closes this end for sending: the other one reads the end, and what it has to say can still be read.
-func (p *Peer) Hush() error { return hush(p.conn) }
+// CloseWrite closes this end for sending: the other one reads the end, and what it has to say can still be read.
+func (p *Peer) CloseWrite() error { return closeWrite(p.conn) }
 
 // Close closes this end: the other one reads that it is gone.
 func (p *Peer) Close() error { return p.conn.Close() }

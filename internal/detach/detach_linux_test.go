@@ -83,7 +83,7 @@ func launchAgain() (exitCode int) {
 			fmt.Println("stage 1")
 		}
 	}
-	_ = peer.Hush()
+	_ = peer.CloseWrite()
 	for {
 		if _, err := peer.Receive(); err != nil {
 			break
@@ -200,7 +200,7 @@ func TestWordsHaveALimit(t *testing.T) {
 	require.Len(t, ours.Words(), maxWords)
 }
 
-func TestAPeerThatHushesStillHears(t *testing.T) {
+func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {
 	t.Parallel()
 	ours, theirs := pair(t)
 	fd, err := unix.Dup(int(theirs.Fd()))
@@ -208,7 +208,7 @@ func TestAPeerThatHushesStillHears(t *testing.T) {
 	other := newPeer(newConn(fd))
 	require.NoError(t, theirs.Close())
 	require.NoError(t, ours.Send(1))
-	require.NoError(t, ours.Hush())
+	require.NoError(t, ours.CloseWrite())
 	text, err := other.Receive()
 	require.NoError(t, err)
 	require.Equal(t, "1", string(text))
@@ -346,7 +346,7 @@ func TestAdoptCounts(t *testing.T) {
 		return is
 	}
 	require.Zero(t, subreaper())
-	first, second := Adopt(), Adopt()
+	first, second := AdoptOrphans(), AdoptOrphans()
 	require.EqualValues(t, 1, subreaper())
 	first()
 	first() // does nothing

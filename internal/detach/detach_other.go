@@ -13,6 +13,6 @@ func redirect(*os.File, int) error { return errors.ErrUnsupported }
 
 func setNonblock(*os.File) error { return errors.ErrUnsupported }
 
-func hush(*os.File) error { return errors.ErrUnsupported }
+func closeWrite(*os.File) error { return errors.ErrUnsupported }
 
 func umask(int) {}

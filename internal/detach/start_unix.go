@@ -183,7 +183,7 @@ func setNonblock(f *os.File) error {
 	return control(f, func(fd int) error { return unix.SetNonblock(fd, true) })
 }
 
-func hush(f *os.File) error {
+func closeWrite(f *os.File) error {
 	return control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }
 
