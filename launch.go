@@ -34,17 +34,10 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
-	ready := false
 	if onlyStarts {
 		var deafen func()
 		ctx, insisted, deafen = hearLauncher(parent)
-		defer func() {
-			if ready { // and is about to end: a signal must not change how, now that all is well
-				time.AfterFunc(linger, deafen)
-			} else {
-				deafen()
-			}
-		}()
+		defer func() { time.AfterFunc(linger, deafen) }() // this process is about to end: a late signal must not change how
 	}
 
 	var lock *pidLock
@@ -95,7 +88,6 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if err != nil {
 		return nil, err
 	}
-	ready = true
 	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
 }
 
