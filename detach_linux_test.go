@@ -768,13 +768,14 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	}
 }
 
-// Stage 1 stands still between the start of the daemon and the word that it has been started, so the launcher does not know its PID.
+// Stage 1 stands still between the start of the daemon and the word that it has been started, which is the second that it writes, so the launcher
+// does not know its PID.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
 	path := filepath.Join(t.TempDir(), "script")
-	script := "#!/bin/sh\n" + programVariable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000 "` +
+	script := "#!/bin/sh\n" + programVariable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000:when=2+ "` +
 		testBinary() + `" "$@" at=main do=until:/no/such/gate` + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
 	cmd := command(shapeShifter, b.args(path)...)

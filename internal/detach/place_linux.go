@@ -55,6 +55,12 @@ func ignoredSignals() []os.Signal {
 	})
 }
 
+// madeByUs says whether a socket pair was made by our own effective user and group (unix(7), SO_PEERCRED).
+func madeByUs(fd int) bool {
+	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err == nil && int(by.Uid) == os.Geteuid() && int(by.Gid) == os.Getegid()
+}
+
 // setProcessName gives the process the name of the program where it was started as /proc/self/exe, of which the name is exe (proc_pid_comm(5)).
 func setProcessName(name string) {
 	if comm, err := os.ReadFile("/proc/self/comm"); err == nil && string(comm) == "exe\n" {

@@ -19,3 +19,6 @@ func emptySignalMask() {}
 func ignoredSignals() []os.Signal { return ignorable } // those that may be
 
 func setProcessName(string) {}
+
+// madeByUs is true only where it must be so, for who made a socket pair is not told.
+func madeByUs(int) bool { return os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() }

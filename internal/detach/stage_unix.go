@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,7 +20,8 @@ import (
 )
 
 // markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
-// socket, as a stray or forged variable cannot, is no launcher.
+// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge mark and socket, and so tell a program that is
+// setuid root where to have its root directory.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -33,7 +35,7 @@ func init() {
 	mark := os.Getenv(markVariable)
 	os.Unsetenv(markVariable)
 	stage, socket, _ := strings.Cut(mark, ":")
-	if mark == "" || !isSocket(stdout, socket) {
+	if mark == "" || !isSocket(stdout, socket) || !madeByUs(stdout) {
 		return
 	}
 	switch stage {
@@ -87,7 +89,7 @@ func launcherGone() bool {
 // startDetached is stage 1: it finishes go-daemon's part and starts the detached process, which is no session leader, for that is this one. The
 // signals and descriptors of whoever called the launcher end here.
 func startDetached(socket string) error {
-	if _, err := new(daemon.Context).Reborn(); err != nil {
+	if err := finishReborn(); err != nil {
 		return fmt.Errorf("stage 1: %w", err)
 	}
 	os.Unsetenv(daemon.MARK_NAME)
@@ -114,6 +116,26 @@ func startDetached(socket string) error {
 	}
 	report(Stage1{PID: pid}) // it says so itself too, if it comes to that
 	return nil
+}
+
+// finishReborn finishes go-daemon's part, but has it obey nothing that it is sent. There is nothing in it for us, and whoever calls a program with
+// file capabilities himself could have it change its root directory.
+func finishReborn() error {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // the launcher may wait for that
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = w.WriteString("{}")
+	if err = errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	os.Stdin = r
+	_, err = new(daemon.Context).Reborn()
+	return err
 }
 
 // ignorable are the signals that Go leaves ignored where it was started so; it catches the others.

@@ -32,6 +32,10 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	if !madeByUs(int(theirs.Fd())) { // stage 1 would not take it
+		ours.Close()
+		return nil, errSetuid
+	}
 	peer := newPeer(ours)
 	child, err := reborn(o.Args, theirs, cancel)
 	if child == nil {
@@ -52,6 +56,9 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 	}
 	return peer, nil
 }
+
+// errSetuid says that stage 1 could not tell a launcher from whoever called it.
+var errSetuid = errors.New("cannot detach with a real user or group that is not the effective one")
 
 // errCancelled says that it was not waited for the start of stage 1 any longer.
 var errCancelled = errors.New("the program does not get to its init")
