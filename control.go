@@ -63,7 +63,7 @@ func Find(pidFile string) (*Process, error) {
 		case !h.known && !last:
 			continue
 		case h.pid == 0:
-			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.nameless())
+			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.nameless(path))
 		}
 		p, err := hold(path, h)
 		if !errors.Is(err, os.ErrProcessDone) {
@@ -92,14 +92,14 @@ var errUnsigned = errors.New("held by a process that has not written its PID")
 var errElsewhere = errors.New("held by a daemon in another PID namespace")
 
 // nameless says why no process can be named for a file that is held.
-func (h holder) nameless() error {
+func (h holder) nameless(path string) error {
 	switch {
 	case h.daemon && h.known:
 		return errElsewhere
 	case h.daemon || h.number == 0:
 		return errUnsigned
 	}
-	return errForeign
+	return foreign(path)
 }
 
 // hold pins the process that h names, and then asks again whether it is the one that holds the PID file: between the two, the

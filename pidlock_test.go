@@ -529,7 +529,7 @@ func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
 	requireUntouched := untouched(t, pidfile)
 	foreign := held(t, pidfile)
-	requireRefused(t, 1, "start failed: PID file "+pidfile+": locked by another program, which is not a daemon of this library\n", pidfile)
+	requireRefused(t, 1, "start failed: PID file "+pidfile+": locked by another program, which is not a daemon of this library", pidfile)
 	status := callVerb(t, pidfile, "status")
 	require.Equal(t, 4, status.code)
 	require.Contains(t, status.stdout, "locked by another program")

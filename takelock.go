@@ -54,7 +54,7 @@ func lockPIDFile(path string, mode fs.FileMode, named bool, log *slog.Logger) (*
 		case held && holder.daemon && (holder.known || lastOfStart):
 			return nil, &AlreadyRunningError{PID: holder.pid, PIDFile: path}
 		case held && !holder.daemon && last && (holder.held || try >= 1000):
-			return nil, pidFileError(path, errForeign)
+			return nil, pidFileError(path, foreign(path))
 		case !held && (last || !moved):
 			return nil, pidFileError(path, err)
 		}

@@ -57,6 +57,9 @@ func LookInside(f *os.File, ifFree func()) (State, error) {
 	return s, wrap("flock", f, err)
 }
 
+// Taker returns a process that took a flock on that file, of those that the system tells of, or 0. It may have left the lock to another, and ended.
+func Taker(info fs.FileInfo) (pid int) { return taker(info) }
+
 func wrap(op string, f *os.File, err error) error {
 	if err == nil {
 		return nil

@@ -4,6 +4,7 @@ package filelock
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -15,3 +16,5 @@ func look(f *os.File, ifFree func()) (State, error) {
 	held, err := glance(f, ifFree)
 	return State{Held: held, Blind: true}, err
 }
+
+func taker(fs.FileInfo) (pid int) { return 0 }

@@ -4,6 +4,7 @@ package filelock
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -14,3 +15,5 @@ func mark(*os.File) error { return errors.ErrUnsupported }
 func name(*os.File) error { return errors.ErrUnsupported }
 
 func look(*os.File, func()) (State, error) { return State{}, errors.ErrUnsupported }
+
+func taker(fs.FileInfo) (pid int) { return 0 }
