@@ -15,7 +15,8 @@ import (
 )
 
 // LogFile sets the file to which stdout and stderr of a detached process go: it is opened for appending, made with mode 0640 where it is
-// missing, and neither a symbolic link at the end of the path is followed nor anything but a regular file taken. USR1, the verb reopen, and every reload open
+// missing, and neither a symbolic link at the end of the path is followed nor anything but a regular file taken. Root logs only
+// below directories that nobody else can write; the log itself may be a service user's. USR1, the verb reopen, and every reload open
 // it anew, for logrotate(8); where that fails, the old one stays. A relative path is taken from the directory of the start. "" means
 // /dev/null. In the foreground nothing is redirected. By default, DefaultLogFile of the name.
 func LogFile(path string) Option {
@@ -77,13 +78,22 @@ const logMode = 0o640
 
 // openLog gives a file that it makes to that owner, unless it is nil.
 func openLog(path string, owner *role) (f *os.File, created bool, err error) {
-	f, created, err = safefile.Append(path, logMode)
-	if err == nil && created {
-		if err = prepareLog(f, owner); err != nil {
-			discardLog(f, path)
-		}
+	if err = guardLogPath(path, owner); err == nil {
+		f, created, err = safefile.Append(path, logMode)
 	}
 	if err != nil {
+		return nil, false, logFileError(path, err)
+	}
+	if created {
+		err = prepareLog(f, owner)
+	} else {
+		err = guardLog(f)
+	}
+	if err != nil {
+		if created {
+			err = errors.Join(err, removeLog(f))
+		}
+		f.Close()
 		return nil, false, logFileError(path, err)
 	}
 	return f, created, nil
@@ -102,12 +112,13 @@ func prepareLog(f *os.File, owner *role) error {
 	return nil
 }
 
-// discardLog removes a log file that this process has made in vain.
-func discardLog(f *os.File, path string) {
-	if same, _ := safefile.Same(f, path); same {
-		os.Remove(path)
+// removeLog removes a log that was made in vain, unless its path names another file by now.
+func removeLog(f *os.File) error {
+	same, err := safefile.Same(f, f.Name())
+	if same {
+		err = os.Remove(f.Name())
 	}
-	f.Close()
+	return err
 }
 
 func logFileError(path string, err error) error {
@@ -137,9 +148,10 @@ func (c *config) openLogs() (*logs, error) {
 	if c.errorLogFile != "" {
 		l.path = c.errorLogFile
 		if l.stderr, _, err = openLog(c.errorLogFile, c.role); err != nil {
-			if l.close(); created {
-				err = errors.Join(err, os.Remove(c.logFile))
+			if created {
+				err = errors.Join(err, removeLog(l.stdout))
 			}
+			l.close()
 			return nil, err
 		}
 	}

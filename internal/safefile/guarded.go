@@ -14,12 +14,18 @@ import (
 
 const maxLinks = 40 // as path_resolution(7)
 
-// Guarded returns nil if nobody but root and the given owners decides what the path names: each directory on
+// Trusted are those who may decide, beside root, what a path names.
+type Trusted struct{ Owners, Groups []int }
+
+// Guarded is Guard where these owners are trusted.
+func Guarded(path string, owners ...int) error { return Trusted{Owners: owners}.Guard(path) }
+
+// Guard returns nil if nobody but root and those who are trusted decides what the path names: each directory on
 // the way to it is theirs, and others can write it only where it is sticky, so that they cannot replace what is theirs. Symbolic
 // links on the way are followed, for they are theirs too. The file itself need not exist, and is not looked at.
 //
 // Since only those who are trusted can change what was looked at, it does not matter that looking and opening are two steps.
-func Guarded(path string, owners ...int) error {
+func (t Trusted) Guard(path string) error {
 	way, _ := filepath.Split(path) // not filepath.Dir: it takes "link/.." for the directory of the link, which the kernel does not
 	if !filepath.IsAbs(path) {
 		workDir, err := os.Getwd()
@@ -31,7 +37,7 @@ func Guarded(path string, owners ...int) error {
 	dir, rest := string(filepath.Separator), split(way)
 	root, err := os.Lstat(dir)
 	if err == nil {
-		err = guardedDir(path, dir, root, owners)
+		err = t.guardDir(path, dir, root)
 	}
 	if err != nil {
 		return err
@@ -49,7 +55,7 @@ func Guarded(path string, owners ...int) error {
 			return err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			if err := guardedDir(path, next, info, owners); err != nil {
+			if err := t.guardDir(path, next, info); err != nil {
 				return err
 			}
 			dir = next
@@ -58,7 +64,7 @@ func Guarded(path string, owners ...int) error {
 		if links++; links > maxLinks {
 			return &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
 		}
-		if !trusted(Owner(info), owners) {
+		if !t.owner(Owner(info)) {
 			return refuse(path, "the symbolic link %s on the way belongs to user %d", next, Owner(info))
 		}
 		target, err := os.Readlink(next)
@@ -73,16 +79,16 @@ func Guarded(path string, owners ...int) error {
 	return nil
 }
 
-func guardedDir(path, dir string, info fs.FileInfo, owners []int) error {
+func (t Trusted) guardDir(path, dir string, info fs.FileInfo) error {
 	if !info.IsDir() {
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	writable := info.Mode().Perm() & 0o022
-	if writable&0o020 != 0 && trustedGroup(group(info)) {
+	if writable&0o020 != 0 && t.group(Group(info)) {
 		writable &^= 0o020
 	}
 	switch {
-	case !trusted(Owner(info), owners):
+	case !t.owner(Owner(info)):
 		return refuse(path, "the directory %s on the way belongs to user %d", dir, Owner(info))
 	case writable != 0 && info.Mode()&fs.ModeSticky == 0:
 		return refuse(path, "others can write the directory %s on the way (mode %04o)", dir, info.Mode().Perm())
@@ -99,12 +105,14 @@ func split(path string) (names []string) {
 	return names
 }
 
-func trusted(uid int, owners []int) bool {
-	return uid == 0 || slices.Contains(owners, uid) || unmapped(uid)
+func (t Trusted) owner(uid int) bool {
+	return uid == 0 || slices.Contains(t.Owners, uid) || unmapped(uid)
 }
 
-// trustedGroup says that whoever is in that group is as good as root. macOS keeps its /var/run writable for the group daemon.
-func trustedGroup(gid int) bool { return gid == 0 || runtime.GOOS == "darwin" && gid == 1 }
+// group says whether whoever is in that group is trusted. macOS keeps its /var/run writable for the group daemon.
+func (t Trusted) group(gid int) bool {
+	return gid == 0 || slices.Contains(t.Groups, gid) || runtime.GOOS == "darwin" && gid == 1
+}
 
 // unmapped says that uid stands for an owner outside of this user namespace, about whom nothing can be known here:
 // the root directory of `unshare --map-root-user` is such a one (user_namespaces(7), "Unmapped user and group IDs").

@@ -54,4 +54,5 @@ func links(info fs.FileInfo) uint64 {
 // Owner is the user ID of the file's owner, -1 where there is none.
 func Owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-func group(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Gid) }
+// Group is the group ID of the file, -1 where there is none.
+func Group(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Gid) }
