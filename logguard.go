@@ -69,3 +69,19 @@ func guardLog(f *os.File) error {
 	}
 	return nil
 }
+
+// guardPaths says what of the paths would make a start refuse, before anything is stopped for it.
+func (c *config) guardPaths() error {
+	if err := guardPath(c.pidFile); err != nil {
+		return pidFileError(c.pidFile, err)
+	}
+	for _, path := range []string{c.logFile, c.errorLogFile} {
+		if path == "" {
+			continue
+		}
+		if err := guardLogPath(path); err != nil {
+			return logFileError(path, err)
+		}
+	}
+	return nil
+}

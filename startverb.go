@@ -74,6 +74,9 @@ func (p program) restartVerb(flags) (exitCode int) {
 func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
+		if err := p.guardPaths(); err != nil {
+			return p.fail("restart", err)
+		}
 	}
 	if code := p.checkVerb(nil); code != 0 {
 		return code
