@@ -63,6 +63,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Run lives one life of this process around fn, in the foreground unless there is a [Detach]: it installs the signal handlers, locks the PID file, calls each
@@ -221,7 +222,7 @@ func (c *config) completePIDFile() {
 func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
 
 func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+	return strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // Name sets the name of the program in messages and in the default paths. It must do as a file name. By default, the base

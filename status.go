@@ -34,7 +34,7 @@ func (p program) statusVerb(given flags) (exitCode int) {
 		}
 		fmt.Fprintf(p.stdout, "%s\n", escapeUnprintable(text))
 	} else {
-		fmt.Fprintf(p.stdout, "%s: %s\n", p.name, r.line)
+		fmt.Fprintln(p.stdout, harmless(p.name+": "+r.line))
 		for _, line := range r.details(p) {
 			fmt.Fprintf(p.stdout, "  %s\n", line)
 		}
@@ -178,6 +178,21 @@ func (p program) notReady(running *AlreadyRunningError) string {
 func printable(text string) string {
 	return strings.ReplaceAll(visible(strings.TrimSpace(text)), "\t", " ")
 }
+
+// harmless is a text of which others may have written a part: their lines cannot be taken for ours.
+func harmless(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = visible(line)
+		if i > 0 && !strings.HasPrefix(line, wordsMark) {
+			lines[i] = wordsMark + lines[i]
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// wordsMark stands before lines that are not ours.
+const wordsMark = "  | "
 
 // visible is a line without what a terminal would take for a command.
 func visible(line string) string {

@@ -130,7 +130,7 @@ func (p program) usage(format string, args ...any) (exitCode int) {
 }
 
 func (p program) say(format string, args ...any) {
-	fmt.Fprintf(p.stderr, "%s: %s\n", p.name, fmt.Sprintf(format, args...))
+	fmt.Fprintln(p.stderr, harmless(p.name+": "+fmt.Sprintf(format, args...)))
 }
 
 func (p program) runVerb(flags) (exitCode int) {
