@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,7 +41,7 @@ func makeDefaultDir(path, suffix string, defaultFile func(name string) string) e
 		return nil
 	}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir); err != nil {
 		return err
 	}
 	info, err := os.Lstat(dir)
@@ -47,4 +49,23 @@ func makeDefaultDir(path, suffix string, defaultFile func(name string) string) e
 		return safefile.Unsafe("%s is not a directory of user %d", dir, uid)
 	}
 	return err
+}
+
+// makeDirs makes a directory that is missing, and those above it, with mode 0700 whatever the umask.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) { // another start was faster, or it is a link to nothing
+		_, err = os.Stat(dir)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
 }
