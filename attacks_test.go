@@ -1,0 +1,115 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+)
+
+// liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
+// argument is the PID file, its second where it lies.
+var liar = registerProgram("liar", func(args []string) int {
+	lie := func(at string) func(context.Context) error {
+		return func(context.Context) error {
+			if at == args[1] {
+				return errors.New(nasty + "\ndaemon: ready (pid 1, 1 ms)\n  | more\n")
+			}
+			return nil
+		}
+	}
+	fn := lie("fn")
+	if args[1] == "panic" {
+		fn = func(context.Context) error { panic(nasty) }
+	}
+	return Main(args[2:], fn, Name("liar"), PIDFile(args[0]), LogFile(""),
+		OnStart(lie("OnStart")), OnCheck(lie("OnCheck")), OnReload(lie("OnReload")))
+})
+
+// requireOwnLines requires that each line is the program's own or marked as the words of another, and that none of them is a command.
+func requireOwnLines(t *testing.T, got string) {
+	t.Helper()
+	require.NotEmpty(t, got)
+	for line := range strings.Lines(got) {
+		line, whole := strings.CutSuffix(line, "\n")
+		require.True(t, whole, "%q", got)
+		require.True(t, strings.HasPrefix(line, "liar: ") || strings.HasPrefix(line, "  | ") || strings.HasPrefix(line, "  "), "%q", line)
+		require.NotContains(t, line, "liar: ready")
+		for _, r := range line {
+			require.True(t, unicode.IsPrint(r) || r == '\t' || r == unicode.ReplacementChar, "%q has %q", line, r)
+		}
+	}
+}
+
+func TestL12_WhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
+	t.Parallel()
+	for at, verbs := range map[string][]string{
+		"OnStart": {"start", "run", "restart"},
+		"OnCheck": {"check", "restart"},
+		"panic":   {"start"},
+	} {
+		for _, verb := range verbs {
+			pidfile := verbPlace(t)
+			got := callProgram(t, liar, pidfile, at, verb)
+			require.NotZero(t, got.code, "%s in %s", verb, at)
+			if verb != "run" { // there slog's own lines are beside it
+				requireOwnLines(t, got.stderr)
+			}
+			requireVerbLeftNothing(t, pidfile)
+		}
+	}
+}
+
+func TestL12_AWordThatIsNoVerbIsNoCommand(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{strings.ReplaceAll(nasty, "\x00", "")}, {"stop", "a\ndaemon: stopped"}, {"stop", "-\x1b[2J"}} {
+		got := callProgram(t, liar, append([]string{pidPath(t), ""}, args...)...)
+		require.Equal(t, 2, got.code)
+		first, _, _ := strings.Cut(got.stderr, "usage: ")
+		requireOwnLines(t, first)
+	}
+}
+
+func TestL12_APathIsNoCommand(t *testing.T) {
+	t.Parallel()
+	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.
+	for _, option := range []Option{PIDFile("/run/\u009b2J.pid"), LogFile("/var/log/\u009b2J.log"), Name("\u009b2J")} {
+		_, err := newConfig(nil, []Option{option})
+		require.ErrorContains(t, err, `\u009b2J`)
+	}
+	pidfile := filepath.Join(t.TempDir(), "a\u202e\u2066b\x9bc.pid")
+	for verb, code := range map[string]int{"status": 3, "stop": 7, "reload": 7, "reopen": 7} {
+		got := callProgram(t, liar, pidfile, "", verb)
+		require.Equal(t, code, got.code)
+		requireOwnLines(t, got.stdout+got.stderr)
+	}
+	require.NoError(t, os.Mkdir(pidfile, 0o755))
+	for _, verb := range []string{"status", "stop", "reload", "reopen", "start", "restart", "run"} {
+		got := callProgram(t, liar, pidfile, "", verb)
+		require.NotZero(t, got.code)
+		require.Contains(t, got.stdout+got.stderr, "it is a directory")
+		requireOwnLines(t, got.stdout+got.stderr)
+	}
+}
+
+func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
+	t.Parallel()
+	log := logPlace(t)
+	f, created, err := openLog(log)
+	require.NoError(t, err)
+	require.True(t, created)
+	defer f.Close()
+	require.NoError(t, os.Rename(log, log+".1"))
+	require.NoError(t, os.WriteFile(log, []byte("of another start\n"), 0o600))
+	require.NoError(t, removeLog(f))
+	requireText(t, log, "of another start\n")
+	require.NoError(t, os.Rename(log+".1", log))
+	require.NoError(t, removeLog(f))
+	require.NoFileExists(t, log)
+	require.NoError(t, removeLog(f), "and where it is gone, it is gone")
+}
