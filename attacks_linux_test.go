@@ -354,6 +354,25 @@ func TestK14_L5_RootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	}
 }
 
+// On Ubuntu /var/log is root's and the group syslog can write it.
+func TestK14_TheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
+	needsMount(t)
+	t.Parallel()
+	for options, trusted := range map[string]bool{"mode=0775,gid=12345": true, "mode=0777,gid=12345": false, "mode=0775,uid=12345": false} {
+		pidfile := verbPlace(t)
+		unshare := []string{"unshare", "--mount", "sh", "-c", "mount -t tmpfs -o " + options + ` tmpfs /var/log && exec "$0" "$@"`}
+		got := runCommand(t, wrapped(unshare, daemon, "pidfile="+pidfile, "log=/var/log/daemon.log", "start"))
+		if !trusted {
+			require.Equal(t, 1, got.code)
+			require.Contains(t, got.stderr, "/var/log on the way")
+			continue
+		}
+		require.Equal(t, 0, got.code, got.stderr)
+		require.Equal(t, 0, callVerb(t, pidfile, "reopen").code)
+		require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	}
+}
+
 func TestK14_AUserLogsWhereHeLikes(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
