@@ -263,7 +263,7 @@ var logPlaces = map[string]struct {
 	"like /tmp, with a log that somebody has put there": {func(t *testing.T, dir string) {
 		log := filepath.Join(dir, "daemon.log")
 		require.NoError(t, errors.Join(os.Chmod(dir, 0o777|fs.ModeSticky), os.WriteFile(log, nil, 0o666), os.Chmod(log, 0o666), os.Chown(log, service, service)))
-	}, "it belongs to user 12345, in a directory that everybody can write"},
+	}, "it belongs to user 12345, in a directory that others can write"},
 }
 
 // link puts a symbolic link of that user's, to a directory of root's, in the place of the directory.

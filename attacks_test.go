@@ -100,7 +100,7 @@ func TestL12_APathIsNoCommand(t *testing.T) {
 func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 	t.Parallel()
 	log := logPlace(t)
-	f, created, err := openLog(log)
+	f, created, err := openLog(log, nil)
 	require.NoError(t, err)
 	require.True(t, created)
 	defer f.Close()

@@ -16,7 +16,7 @@ import (
 
 // LogFile sets the file to which stdout and stderr of a detached process go: it is opened for appending, made with mode 0640 where it is
 // missing, and neither a symbolic link at the end of the path is followed nor anything but a regular file taken. Root logs only
-// below directories that nobody else can write; the log itself may be a service user's. USR1, the verb reopen, and every reload open
+// below directories that nobody else can write, but for the last one, which may be that of User. USR1, the verb reopen, and every reload open
 // it anew, for logrotate(8); where that fails, the old one stays. A relative path is taken from the directory of the start. "" means
 // /dev/null. In the foreground nothing is redirected. By default, DefaultLogFile of the name.
 func LogFile(path string) Option {

@@ -79,7 +79,7 @@ func (c *config) guardPaths() error {
 		if path == "" {
 			continue
 		}
-		if err := guardLogPath(path); err != nil {
+		if err := guardLogPath(path, c.role); err != nil {
 			return logFileError(path, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -339,13 +340,12 @@ func everybodyMayEnter(t *testing.T, dir string) {
 	}
 }
 
-// jail is a directory that can be a root: root's, with a place in it for what the user writes.
+// jail is a directory that can be a root.
 func jail(t *testing.T) (root string) {
 	t.Helper()
 	root = t.TempDir()
 	require.NoError(t, os.Chmod(root, 0o755))
 	require.NoError(t, os.Mkdir(filepath.Join(root, "log"), 0o755))
-	require.NoError(t, os.Chown(filepath.Join(root, "log"), 54321, 54321))
 	require.NoError(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
 	return root
 }
@@ -454,4 +454,47 @@ func TestAnOpenDirectoryForbidsAChroot(t *testing.T) {
 	b.requireNothingLeft()
 	b.readied(b.callServant("leave="+left, "start")) // it is nobody's business else
 	b.stopServant()
+}
+
+// CVE-2016-1247: a log of the user's, in a directory of the user's, is opened by root.
+func TestK14_RootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	const user = 54321
+	for what, tt := range map[string]struct {
+		prepare func(dir, log, precious string) error
+		says    string
+	}{
+		"a link":      {func(_, log, precious string) error { return os.Symlink(precious, log) }, "it is a symbolic link, not a regular file"},
+		"a hard link": {func(_, log, precious string) error { return os.Link(precious, log) }, "it has 2 names (hard links)"},
+		"a file of somebody else": {func(_, log, _ string) error {
+			return errors.Join(os.WriteFile(log, nil, 0o600), os.Chown(log, 12345, 12345))
+		}, "it belongs to user 12345, in a directory that others can write"},
+		"a directory below that one": {func(dir, log, _ string) error {
+			return errors.Join(os.Rename(dir, dir+"2"), os.Mkdir(dir, 0o755), os.Chown(dir, user, user), os.Rename(dir+"2", filepath.Dir(log)))
+		}, "the directory .* on the way belongs to user 54321"},
+		"a link to that one": {func(dir, _, _ string) error {
+			return errors.Join(os.Rename(dir, dir+"2"), os.Symlink(dir+"2", dir), os.Lchown(dir, user, user))
+		}, "the symbolic link .* on the way belongs to user 54321"},
+		"that everybody can write": {func(dir, _, _ string) error { return os.Chmod(dir, 0o777) }, "the directory .* on the way belongs to user 54321"},
+		"of another user":          {func(dir, _, _ string) error { return os.Chown(dir, 12345, 12345) }, "the directory .* on the way belongs to user 12345"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			dir, precious := t.TempDir(), rootsKey(t)
+			require.NoError(t, os.Chown(dir, user, user))
+			b.log = filepath.Join(dir, "daemon.log")
+			if what == "a directory below that one" {
+				b.log = filepath.Join(dir, "below", "daemon.log")
+			}
+			require.NoError(t, tt.prepare(dir, b.log, precious))
+			got := b.callServant("user=54321:54321", "start")
+			require.Equal(t, 1, got.code, "%s", got.stderr)
+			require.Regexp(t, regexp.QuoteMeta("servant: start failed: log file "+b.log)+": .*"+strings.ReplaceAll(tt.says, "(hard links)", `\(hard links\)`), got.stderr)
+			requireText(t, precious, "")
+			requireOwner(t, precious, 0)
+			b.requireNothingLeft()
+		})
+	}
 }
