@@ -60,7 +60,7 @@ func lockLate(path, gate string) (*pidLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock := &pidLock{path: path, file: f}
+	lock := newPIDLock(path, f, slog.Default())
 	if err := errors.Join(f.Truncate(0), filelock.Mark(f)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
 	}

@@ -68,12 +68,18 @@ func PIDFileMode(mode fs.FileMode) Option {
 type pidLock struct {
 	path string
 	file *os.File
+	was  fs.FileInfo // of the file when it was locked
 	log  *slog.Logger
 
 	mu       sync.Mutex // a second stop signal releases it from beside the life
 	released bool
 	lost     bool // the path was seen to name another file or none
 	stays    bool // it was said that the file will not be removed
+}
+
+func newPIDLock(path string, f *os.File, log *slog.Logger) *pidLock {
+	was, _ := f.Stat() // it was looked at before, so this does not fail
+	return &pidLock{path: path, file: f, was: was, log: log}
 }
 
 // pass closes the copy of the lock in a launcher: from now on it is the daemon's alone.
@@ -124,19 +130,21 @@ func (p *pidLock) willStay() error {
 
 var errOutOfSight = errors.New("it is outside of the root directory")
 
-// loses says, once, that the path names another file. It must not open the file: closing it again would drop the name. It does
-// not log, for p.mu must not be held while a log hangs.
+// loses says, once, that the path names another file, or that the program has closed the descriptor and with it given up the lock. It
+// must not open the file: closing it again would drop the name. It does not log, for p.mu must not be held while a log hangs.
 func (p *pidLock) loses() bool {
 	if p == nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.released || p.lost || p.path == "" {
+	if p.released || p.lost {
 		return false
 	}
-	same, err := safefile.Same(p.file, p.path)
-	p.lost = err == nil && !same
+	p.lost = safefile.Still(p.file, p.was) != nil
+	if same, err := safefile.Same(p.file, p.path); err == nil && !same && p.path != "" {
+		p.lost = true
+	}
 	return p.lost
 }
 
@@ -175,6 +183,9 @@ func (p *pidLock) letGo() (stays, full error) {
 		return nil, nil
 	}
 	p.released = true
+	if err := safefile.Still(p.file, p.was); err != nil {
+		return err, err
+	}
 	defer p.file.Close()
 	same, err := safefile.Same(p.file, p.path)
 	if same {

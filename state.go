@@ -109,6 +109,7 @@ func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid
 type stateFile struct {
 	path string
 	file *os.File
+	was  fs.FileInfo // of the file when it was made
 	log  *slog.Logger
 
 	mu      sync.Mutex // may be held for long, for a disk may hang
@@ -137,7 +138,8 @@ func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, e
 		f.Close()
 		return nil, err
 	}
-	return &stateFile{path: path, file: f, log: log}, nil
+	was, _ := f.Stat() // it was made just now, so this does not fail
+	return &stateFile{path: path, file: f, was: was, log: log}, nil
 }
 
 // removeStaleState removes what a daemon that died has left, and nothing else: the file may be somebody's data.
@@ -189,6 +191,9 @@ func (s *stateFile) write(now Status, turn int) {
 	s.turn = turn
 	record, err := now.encode()
 	if err == nil {
+		err = safefile.Still(s.file, s.was)
+	}
+	if err == nil {
 		err = safefile.WriteOnce(s.file, record)
 	}
 	if err != nil && !s.failed {
@@ -228,6 +233,10 @@ func (s *stateFile) remove() {
 		return
 	}
 	s.removed = true
+	if err := safefile.Still(s.file, s.was); err != nil {
+		s.log.Warn("cannot remove the state file", "err", err)
+		return
+	}
 	defer s.file.Close()
 	same, stays := safefile.Same(s.file, s.path)
 	if same {

@@ -41,7 +41,7 @@ func lockPIDFile(path string, mode fs.FileMode, named bool, log *slog.Logger) (*
 		lastOfStart := time.Since(begun) > patienceForStart && try >= 100
 		switch {
 		case err == nil:
-			lock := &pidLock{path: path, file: f, log: log}
+			lock := newPIDLock(path, f, log)
 			err := lock.claim(mode, named, !squatted)
 			if err == nil {
 				return lock, nil
@@ -128,7 +128,7 @@ func (c *config) clearStale() {
 		return
 	}
 	if f, _, err := tryPIDFile(c.pidFile, c.pidFileMode); err == nil {
-		(&pidLock{path: c.pidFile, file: f, log: slog.New(slog.DiscardHandler)}).clear()
+		newPIDLock(c.pidFile, f, slog.New(slog.DiscardHandler)).clear()
 	}
 }
 
@@ -169,7 +169,7 @@ func adoptPIDFile(path string, f *os.File, mode fs.FileMode, log *slog.Logger) (
 	if errors.Is(err, filelock.ErrHeld) {
 		err = errors.New("what the launcher has given is locked by another process")
 	}
-	lock := &pidLock{path: path, file: f, log: log}
+	lock := newPIDLock(path, f, log)
 	if err == nil {
 		var same bool
 		if same, err = safefile.Same(f, path); err == nil && !same {

@@ -34,7 +34,7 @@ func (l *life) leave() {
 	l.lock.release()
 }
 
-// checkPIDFile says, once, that the PID file was deleted or replaced.
+// checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
 func (l *life) checkPIDFile() {
 	if l.lock.loses() {
 		l.tell(func(s *Status) { s.PIDFileLost = true })

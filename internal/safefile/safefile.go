@@ -59,6 +59,16 @@ func Same(f *os.File, path string) (bool, error) {
 // sticky, the file or the directory must be its own (unlink(2)).
 func Removable(path string) error { return removable(path) }
 
+// Still returns nil if f is the file that it was. A program that closes a descriptor twice closes one of somebody else's, and what it opens next has that
+// number.
+func Still(f *os.File, was fs.FileInfo) error {
+	now, err := f.Stat()
+	if err == nil && !os.SameFile(was, now) {
+		err = errors.New("its descriptor was closed by somebody else, and is that of another file by now")
+	}
+	return err
+}
+
 // WriteOnce writes b at the start of f in exactly one write(2): a short one is an error and is not continued.
 func WriteOnce(f *os.File, b []byte) error {
 	n, err := writeOnce(f, b)
