@@ -352,7 +352,7 @@ func needs(t *testing.T, things ...string) {
 //	daemon [key=value …] verb
 //
 // The keys are pidfile, mode, name, log, errorlog, workdir, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
-// stop, exit, run, ready for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
+// stop, exit, run, usr2, ready, every for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
 var daemon = registerProgram("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -384,8 +384,11 @@ var daemon = registerProgram("daemon", func(args []string) int {
 			opts = append(opts, option(d))
 		}
 	}
-	if does["ready"] != "" {
-		opts = append(opts, ReadyWhen(behave("ReadyWhen", does["ready"])))
+	if what, ok := does["ready"]; ok {
+		opts = append(opts, ReadyWhen(behave("ReadyWhen", what)))
+	}
+	if what, ok := does["every"]; ok {
+		opts = append(opts, Every(10*time.Millisecond, behave("Every", what)))
 	}
 	var umask int
 	if n, _ := fmt.Sscanf(does["umask"], "%o", &umask); n == 1 {
@@ -407,6 +410,9 @@ var daemon = registerProgram("daemon", func(args []string) int {
 	return ExitCode(err)
 })
 
+// faults are more of what a hook can do; see hooks_linux_test.go.
+var faults = map[string]func(){}
+
 // behave is a hook that says "NAME" when it begins and "NAME done" when it returns, and in between:
 //
 //	(nothing)   returns nil
@@ -419,6 +425,8 @@ var daemon = registerProgram("daemon", func(args []string) int {
 //	exit:N      ends the process
 //	cat:PATH    prints the lines of a file
 //	children    prints what a program that it starts inherits
+//
+// or is one of the faults.
 func behave(name, what string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		fmt.Println(name)
@@ -457,6 +465,10 @@ func behave(name, what string) func(context.Context) error {
 			cmd := exec.Command("sh", "-c", "echo descriptors: $(ls /proc/self/fd); cat /proc/self/status; env")
 			cmd.Stdout = os.Stdout
 			return cmd.Run()
+		}
+		if fault := faults[do]; fault != nil {
+			fault()
+			return nil
 		}
 		return fmt.Errorf("no such behaviour: %s", what)
 	}

@@ -1,0 +1,311 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/detach"
+)
+
+func init() { maps.Copy(faults, processFaults) }
+
+// processFaults are what a hook does to the process in which it runs.
+var processFaults = map[string]func(){
+	"fatal": func() { log.Fatal("fatal on purpose") },
+	"crash": func() {
+		go panic("an own goroutine panics on purpose")
+		select {}
+	},
+	"locked": func() { runtime.LockOSThread(); runtime.Goexit() },
+	"chdir":  func() { _ = os.Chdir("/proc") },
+	"umask":  func() { syscall.Umask(0o777) },
+	"reset":  func() { signal.Reset() },
+	"ignore": func() { signal.Ignore(syscall.SIGTERM, syscall.SIGHUP) },
+	"closestdio": func() {
+		for fd := range 3 {
+			_ = syscall.Close(fd)
+		}
+	},
+	"closeall": func() { // that of the poller, too, without which the Go runtime soon gives up
+		for fd := range 10 {
+			_ = syscall.Close(fd)
+		}
+	},
+	"closelock":  func() { eachOwnDescriptor(".pid", func(fd int) { _ = syscall.Close(fd) }) },
+	"closestate": func() { eachOwnDescriptor(".state", func(fd int) { _ = syscall.Close(fd) }) },
+	"reuse": func() { // as if it had closed them and then opened a file of its own
+		for _, name := range []string{".pid", ".state"} {
+			eachOwnDescriptor(name, func(fd int) {
+				f, err := os.OpenFile(treasure(strings.TrimSuffix(ownDescriptor(fd), name)+".pid"), os.O_RDWR, 0)
+				if err != nil || detach.Redirect(f, fd) != nil {
+					panic("no treasure")
+				}
+			})
+		}
+	},
+}
+
+// treasure is a file that must not be harmed, beside the directory of the PID file.
+func treasure(pidfile string) string { return filepath.Dir(pidfile) + ".treasure" }
+
+func ownDescriptor(fd int) (target string) {
+	target, _ = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	return target
+}
+
+func eachOwnDescriptor(suffix string, do func(fd int)) {
+	for fd := range 100 {
+		if strings.HasSuffix(ownDescriptor(fd), suffix) {
+			do(fd)
+		}
+	}
+}
+
+// faultyEnds are those faults that end the process, and how.
+var faultyEnds = map[string]string{"exit:37": "exit 37", "fatal": "exit 1", "crash": "exit 2"}
+
+// The hooks of the program daemon that a start calls, and what else it is told so that its end comes before it is ready.
+var hooksOfAStart = map[string][]string{
+	"start": nil, "ready": nil, "run": {"ready=error"}, "stop": {"ready=panic"}, "exit": {"ready=panic"},
+}
+
+func TestG8_G9_TheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
+	t.Parallel()
+	for hook, others := range hooksOfAStart {
+		for fault, how := range faultyEnds {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				got := b.call(slices.Concat(others, []string{hook + "=" + fault, "start"})...)
+				require.Equal(t, 1, got.code, got.stderr)
+				require.True(t, strings.HasPrefix(got.stderr, "daemon: start failed: died before it was ready ("+how+")"), got.stderr)
+				b.requireNothingLeft()
+
+				code, err := strconv.Atoi(strings.TrimPrefix(how, "exit "))
+				require.NoError(t, err)
+				inFront := b.call(slices.Concat(others, []string{hook + "=" + fault, "run"})...)
+				require.Equal(t, code, inFront.code, inFront.stderr)
+				b.requireDead()
+			})
+		}
+	}
+}
+
+// requireDead requires that a daemon has died here, that this is seen, and that it keeps no other from being started.
+func (b *background) requireDead() {
+	b.t.Helper()
+	eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of it")
+	status := b.call("status")
+	require.Equal(b.t, 1, status.code, "%s%s", status.stdout, status.stderr)
+	require.True(b.t, strings.HasPrefix(status.stdout, "daemon: dead: pid "), status.stdout)
+	require.Equal(b.t, 7, b.call("stop").code)
+	pid := b.start()
+	requireRunning(b.t, b.pidfile, pid)
+	b.stop()
+}
+
+func TestG8_G9_TheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	for hook, verb := range map[string]string{
+		"check": "reload", "reload": "reload", "stop": "stop", "exit": "stop", "usr2": "", "every": "",
+	} {
+		for fault := range faultyEnds {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				pid := b.start(hook + "=" + fault)
+				if hook == "usr2" {
+					require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+				}
+				switch verb {
+				case "reload":
+					want := fmt.Sprintf("daemon: reload: no verdict: pid %d ended before there was one\n", pid)
+					require.Equal(t, result{"", want, 1}, b.call(verb))
+				case "stop":
+					got := b.call(verb)
+					require.Equal(t, 0, got.code, "it is gone: %s", got.stderr)
+					require.Contains(t, got.stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid))
+				}
+				b.requireDead()
+			})
+		}
+	}
+}
+
+// OnCheck runs in the process of the verb, too.
+func TestG8_G9_TheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	pid := b.start()
+	for _, verb := range []string{"check", "restart", "try-restart"} {
+		require.Equal(t, 37, b.call("check=exit:37", verb).code, verb)
+		requireRunning(t, b.pidfile, pid)
+	}
+	b.stop()
+}
+
+// A goroutine that ends with its thread locked takes the thread along, and whatever the thread held.
+func TestG7_AHookThatEndsWithItsThreadIsAFault(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	for hook, others := range hooksOfAStart {
+		if len(others) == 1 && hook != "run" {
+			continue
+		}
+		got := b.call(hook+"=locked", "start")
+		require.Equal(t, 70, got.code, "%s: %s", hook, got.stderr)
+		require.Contains(t, got.stderr, "daemon: start failed: panic: runtime.Goexit was called\n", hook)
+		b.requireNothingLeft()
+	}
+	b.start("reload=locked", "check=", "usr2=locked", "every=locked", "stop=locked", "exit=locked")
+	require.Equal(t, result{"", "daemon: reload rejected, old configuration kept: panic: runtime.Goexit was called\n", 1}, b.call("reload"))
+	b.awaitSaid("panic in Every(10ms) of daemon")
+	b.stop()
+	require.Contains(t, b.said(), "panic in OnStop of daemon")
+	require.Contains(t, b.said(), "panic in OnExit of daemon")
+}
+
+// What a program does to its process does not reach what was settled before: paths are absolute, modes are exact.
+func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
+	t.Parallel()
+	for fault, done := range map[string]func(t *testing.T, pid int) bool{
+		"chdir": func(t *testing.T, pid int) bool {
+			dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+			require.NoError(t, err)
+			return dir == "/proc"
+		},
+		"umask": func(t *testing.T, pid int) bool { return statusField(t, pid, "Umask") == "0777" },
+		"closestdio": func(t *testing.T, pid int) bool {
+			_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", pid))
+			return errors.Is(err, os.ErrNotExist)
+		},
+	} {
+		for _, hook := range []string{"start", "usr2"} {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				pid := b.start(hook + "=" + fault)
+				if hook == "usr2" {
+					require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+				}
+				eventually(t, func() bool { return done(t, pid) }, "what the hook does")
+				require.NoError(t, os.Remove(b.log))
+				for _, verb := range []string{"reload", "reopen"} {
+					got := b.call(verb)
+					require.Equal(t, 0, got.code, got.stderr)
+				}
+				requireRunning(t, b.pidfile, pid)
+				require.EqualValues(t, 0o640, logPerm(t, b.log))
+				require.Contains(t, b.said(), "msg=reloaded")
+				b.stop()
+			})
+		}
+	}
+}
+
+// Without its descriptor the lock is free: nobody believes that two daemons hold it, and the first one says so.
+func TestA11_G8_AProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"closelock", "reuse"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			require.NoError(t, os.WriteFile(treasure(b.pidfile), []byte("do not touch"), 0o600))
+			first := b.start("usr2=" + fault)
+			require.NoError(t, syscall.Kill(first, syscall.SIGUSR2))
+			eventually(t, func() bool { return strings.Contains(b.said(), lostWarning) }, "the warning")
+			require.True(t, isFree(t, b.pidfile))
+			status := b.call("status")
+			require.Equal(t, 1, status.code, status.stdout)
+			require.Contains(t, status.stdout, fmt.Sprintf("daemon: dead: pid %d left ", first))
+			if fault == "closelock" {
+				require.Contains(t, status.stdout, fmt.Sprintf("pid %d, which may still run, has seen its PID file ", first))
+			}
+
+			second := b.start()
+			requireRunning(t, b.pidfile, second)
+			require.NoError(t, syscall.Kill(first, syscall.SIGHUP))
+			eventually(t, func() bool { return strings.Contains(b.said(), "msg=reloaded") }, "a reload")
+			require.NoError(t, syscall.Kill(first, syscall.SIGTERM))
+			eventually(t, func() bool { return isOver(first) }, "the end of pid %d", first)
+			requireText(t, treasure(b.pidfile), "do not touch")
+			requireText(t, b.pidfile, fmt.Sprintln(second))
+			requireRunning(t, b.pidfile, second)
+			b.stop()
+		})
+	}
+}
+
+func TestG8_AProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	pid := b.start("usr2=closestate")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	b.awaitSaid("cannot write the state file")
+	require.Equal(t, result{"", alreadyRunning(pid), 1}, b.call("start"))
+	require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
+	b.awaitSaid("msg=reloaded")
+	require.Equal(t, 0, b.call("stop").code)
+	require.True(t, isOver(pid))
+	require.NoFileExists(t, b.pidfile)
+	b.start() // which replaces the state file that it has left
+	b.stop()
+}
+
+// The Go runtime does not survive that its poller is closed. Until it notices, the daemon holds no lock.
+func TestG8_AProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	for _, hook := range []string{"start", "ready"} {
+		got := b.call(hook+"=closeall", "start")
+		require.Equal(t, 1, got.code, got.stderr)
+		require.Contains(t, got.stderr, "daemon: start failed: died before it was ready")
+		b.requireNothingLeft()
+	}
+	pid := b.start("usr2=closeall")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	eventually(t, func() bool { return isFree(t, b.pidfile) }, "the lock to be lost")
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	b.requireDead()
+}
+
+// A program that gives the signals back or ignores them is told what became of that, and can be ended all the same.
+func TestG8_AProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]struct{ reload, stop string }{
+		"reset":  {"no verdict: pid %d ended before there was one\n", ""},
+		"ignore": {"no verdict after 100ms; see `daemon status`\n", "daemon: killed (pid %d): still running after "},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			args := func(verb string) []string {
+				return []string{"start=" + fault, "reloadtimeout=100ms", "stoptimeout=100ms", verb}
+			}
+			pid := b.start("start=" + fault)
+			reloaded := b.call(args("reload")...)
+			require.Equal(t, 1, reloaded.code)
+			require.Equal(t, "daemon: reload: "+strings.ReplaceAll(want.reload, "%d", strconv.Itoa(pid)), reloaded.stderr)
+			if want.stop != "" {
+				requireRunning(t, b.pidfile, pid)
+				stopped := b.call(args("stop")...)
+				require.Equal(t, 0, stopped.code)
+				require.Contains(t, stopped.stderr, fmt.Sprintf(want.stop, pid))
+			}
+			b.requireDead()
+		})
+	}
+}
