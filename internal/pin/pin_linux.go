@@ -13,6 +13,10 @@ func hold(pid int) (process, error) {
 		return holdByProc(pid)
 	}
 	fd, err := pidfdOpen(pid)
+	if err == nil && !usable(fd, pid) {
+		_ = unix.Close(fd)
+		err = unix.ENOSYS
+	}
 	switch err {
 	case nil:
 		return newPidfd(fd), nil
@@ -34,6 +38,18 @@ func pidfdOpen(pid int) (int, error) {
 		_ = unix.SetNonblock(fd, true) // await can do without
 	}
 	return fd, err
+}
+
+// usable says whether signals can be sent through a pidfd: a filter may forbid that and not pidfd_open(2). That the process is not ours to signal looks the
+// same, but then kill(2) says so as well.
+func usable(fd, pid int) bool {
+	switch unix.PidfdSendSignal(fd, 0, nil, 0) {
+	case unix.ENOSYS:
+		return false
+	case unix.EPERM:
+		return unix.Kill(pid, 0) != nil
+	}
+	return true
 }
 
 // pidfd holds on to a process by the kernel's own means, pidfd_open(2).
