@@ -14,6 +14,7 @@ import (
 // [InDaemon] tells the two apart. Where it does not become ready, Run returns what the start came to: the error of the hook that failed,
 // with its text and exit code, the last words of a process that died, [ErrStartTimeout]; then nothing is left of it. A launcher that is
 // interrupted or killed before it has heard undoes the start; a second TERM or INT more than a second after the first kills what is left of it.
+// Process 1 of a PID namespace, with which everything in it ends, detaches nothing: that is an error.
 //
 // The program's main runs in the launcher up to Run and in the detached process; inits of packages that are initialised before this one
 // run once more between the two. The detached process starts in the directory of the launcher and goes to "/" in Run, unless WorkDir says

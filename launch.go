@@ -30,6 +30,9 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
+	if err := canDetach(); err != nil {
+		return nil, err
+	}
 	if err := l.findRole(); err != nil {
 		return nil, err
 	}
@@ -89,6 +92,20 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		return nil, err
 	}
 	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
+}
+
+// errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
+var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
+
+// canDetach returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that.
+func canDetach() error {
+	if os.Getpid() == 1 {
+		return errInit
+	}
+	if _, err := os.Executable(); err != nil {
+		return fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
+	}
+	return nil
 }
 
 // plainly gives an error our name, if it has not got it.

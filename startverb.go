@@ -85,6 +85,10 @@ func (p program) restart(daemon *Process) (exitCode int) {
 	if code := p.checkVerb(nil); code != 0 {
 		return code
 	}
+	if err := canDetach(); err != nil {
+		p.sayFailedStart(err)
+		return ExitCode(err)
+	}
 	if daemon != nil {
 		if code := p.stopDaemon("restart", daemon); code != 0 {
 			return code
