@@ -480,14 +480,14 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 	require.Equal(t, 0, p.awaitExit(), "%s", p.out)
 	pid := p.settle()
 	p.countAnew(at)
-	got := callVerb(t, pidfile, verb)
+	got := callVerb(t, pidfile, "log="+log, verb)
 	p.settle()
 	counts = p.letGo()
 	running := p.settle()
 
 	killed := p.numbers("killed")
 	if len(killed) != 0 { // which takes it some time to die of
-		eventually(t, func() bool { running = p.settle(); return running == 0 }, "the end of who was killed")
+		eventually(t, func() bool { running = p.settle(); return running != pid }, "the end of who was killed")
 	}
 	what := fmt.Sprintf("killed %v, then %d; %s has said:\n%s", killed, running, verb, got.stderr)
 	outcome = "exit " + strconv.Itoa(got.code)
@@ -496,16 +496,27 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 		require.Equal(t, 0, got.code, what)
 		require.Contains(t, got.stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid), what)
 		require.Zero(t, running, what)
+	case verb == "restart":
+		require.Equal(t, 0, got.code, what)
+		require.Contains(t, got.stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid), what)
+		require.Equal(t, strconv.Itoa(running), readyText.FindStringSubmatch(got.stderr)[1], what)
+	case verb == "reopen" && got.code == 0:
+		require.Contains(t, got.stderr, fmt.Sprintf("daemon: log reopened (pid %d)\n", pid), what)
+	case verb == "reopen":
+		require.Equal(t, result{"", notRunning(pidfile), 7}, got, what)
 	case got.code == 0:
 		require.Contains(t, text, "OnReload done\n", what)
 	default:
 		require.Equal(t, 1, got.code, what)
 		require.Contains(t, got.stderr, fmt.Sprintf("daemon: reload: no verdict: pid %d ended before there was one\n", pid), what)
 	}
-	if running != 0 {
+	switch {
+	case verb == "restart":
+		require.NotEqual(t, pid, running, what)
+	case running != 0:
 		require.Empty(t, killed, what)
 		require.Equal(t, pid, running, what)
-	} else {
+	default:
 		status := callVerb(t, pidfile, "status")
 		require.Contains(t, []int{1, 3}, status.code, "%s%s%s", status.stdout, status.stderr, what)
 		if status.code == 1 {
@@ -524,11 +535,11 @@ func readFile(t *testing.T, path string) []byte {
 	return text
 }
 
-// A daemon that is killed at any of the system calls of a reload or a stop.
+// A daemon that is killed at any of the system calls of what a verb asks for.
 func TestD6_D7_D8_D9_AKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
 	needsTrace(t)
 	t.Parallel()
-	for _, verb := range []string{"reload", "stop"} {
+	for _, verb := range []string{"reload", "reopen", "stop", "restart"} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			_, counts := sweepVerb(t, verb, 0)
