@@ -107,6 +107,9 @@ func (p *Pin) Wait(ctx context.Context) error {
 		}
 		return nil
 	case <-ctx.Done():
+		if done, err := p.ended(); err == nil && done { // both were there to choose from, where this process stood still
+			return nil
+		}
 		return context.Cause(ctx)
 	}
 }
