@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -619,4 +620,39 @@ func TestD16_ASuspendedDaemonIsStopped(t *testing.T) {
 	require.Equal(t, 0, stopped.code, stopped.stderr)
 	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .* m?s\)\n$`, pid), stopped.stderr)
 	requireNothingLeft(t, pidfile)
+}
+
+// A verb that stands still while its time passes says afterwards what has happened, and not that its time is over.
+func TestD16_AVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	for verb, want := range map[string]struct {
+		hook, said string
+		time       time.Duration // that it has
+	}{
+		"reload":  {"OnReload\n", "daemon: reloaded (", 700 * time.Millisecond},
+		"stop":    {"OnStop\n", "daemon: stopped (", 2300 * time.Millisecond},
+		"restart": {"OnStop\n", "daemon: ready (", 2300 * time.Millisecond},
+	} {
+		for i := range 4 { // which of two things it notices first may be chance
+			t.Run(fmt.Sprint(verb, i), func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				gate := filepath.Join(t.TempDir(), "gate")
+				pid := b.start("reload=until:"+gate, "stop=until:"+gate, "stoptimeout=200ms")
+				p := start(t, daemon, b.args("reloadtimeout=200ms", "stoptimeout=200ms", verb)...)
+				b.awaitSaid(want.hook)
+				p.signal(syscall.SIGSTOP)
+				touch(t, gate)
+				if verb == "reload" {
+					b.awaitSaid("msg=reloaded")
+				} else {
+					eventually(t, func() bool { return isFree(t, b.pidfile) && isOver(pid) }, "the end of pid %d", pid)
+				}
+				time.Sleep(want.time)
+				p.signal(syscall.SIGCONT)
+				require.Equal(t, 0, p.wait(), "%s", p.out)
+				require.Contains(t, p.out.String(), want.said)
+			})
+		}
+	}
 }
