@@ -117,6 +117,7 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	heard, doing := time.Now(), ""
 	pause := time.Millisecond
 	for looks := 1; ; looks++ {
+		over := ctx.Err() // before the look: who stood still has not seen what happened meanwhile
 		s, err := p.Status()
 		switch {
 		case errors.Is(err, ErrNotRunning):
@@ -129,12 +130,14 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 			}
 			heard, doing = time.Now(), s.Doing
 		}
-		if ctx.Err() == nil && looks < looksAtOnce {
+		if over != nil {
+			return &waitError{what, p.PID, doing, context.Cause(ctx)}
+		}
+		if looks < looksAtOnce {
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			return &waitError{what, p.PID, doing, context.Cause(ctx)}
 		case <-time.After(pause):
 			pause = min(2*pause, longestPause)
 		}
