@@ -100,8 +100,8 @@ func (f *failure) Err() error {
 	if f.Hook == "" && !f.Panicked {
 		err = fmt.Errorf("lifecycle: %w", err)
 	}
-	if f.Code != ExitCode(err) {
-		err = WithExitCode(err, f.Code)
+	if code := max(1, f.Code); code != ExitCode(err) { // whatever it says, it is no success
+		err = WithExitCode(err, code)
 	}
 	return err
 }
@@ -152,11 +152,12 @@ func (l *life) join() error {
 		return fmt.Errorf("lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same",
 			l.launcher.PIDFile, l.pidFile)
 	}
+	goAhead := sync.OnceFunc(func() { close(l.launcher.goAhead) })
 	go func() {
 		for message := range l.launcher.messages {
 			var n notice
 			if json.Unmarshal(message, &n) == nil && n.Go {
-				close(l.launcher.goAhead)
+				goAhead()
 			}
 		}
 		close(l.launcher.gone)

@@ -94,7 +94,8 @@ type Peer struct {
 	words []byte
 }
 
-func newPeer(conn *os.File) *Peer { return &Peer{conn: conn, in: bufio.NewReader(conn)} }
+// NewPeer returns who sits at the other end of an open socket.
+func NewPeer(conn *os.File) *Peer { return &Peer{conn: conn, in: bufio.NewReader(conn)} }
 
 // A message is a line of JSON behind a NUL. Whatever else comes is what a process had to say whose stderr the socket was: a panic in an init
 // that ran before ours.

@@ -140,7 +140,7 @@ func pair(t *testing.T) (ours *Peer, theirs *os.File) {
 	t.Helper()
 	conn, theirs, err := socketpair()
 	require.NoError(t, err)
-	ours = newPeer(conn)
+	ours = NewPeer(conn)
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
 	return ours, theirs
 }
@@ -205,7 +205,7 @@ func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {
 	ours, theirs := pair(t)
 	fd, err := unix.Dup(int(theirs.Fd()))
 	require.NoError(t, err)
-	other := newPeer(newConn(fd))
+	other := NewPeer(newConn(fd))
 	require.NoError(t, theirs.Close())
 	require.NoError(t, ours.Send(1))
 	require.NoError(t, ours.CloseWrite())

@@ -36,7 +36,7 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 		ours.Close()
 		return nil, errSetuid
 	}
-	peer := newPeer(ours)
+	peer := NewPeer(ours)
 	child, err := reborn(o.Args, theirs, cancel)
 	if child == nil {
 		ours.Close()
