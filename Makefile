@@ -37,11 +37,11 @@ churn: ## a long storm on the lock of the PID file
 sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
 	LIFECYCLE_LONG=1 go test -run 'TestD[0-9]|TestA14_Status' -count=1 -timeout 30m -v .
 
-model: ## a thousand random interleavings of signals, reloads, looks and kills
-	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 .
+model: ## thousands of random interleavings of signals, verbs, looks and kills
+	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m .
 
-fuzz: ## one minute of random PID files
-	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s .
+fuzz: ## a minute each of random PID files, state records, ends of the handshake and arguments
+	for target in PID Record Launcher Daemon Verbs; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
 
 tour: ## the guided tour
 	go run ./_example/tour
