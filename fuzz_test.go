@@ -50,8 +50,8 @@ func FuzzLauncher(f *testing.F) {
 			}
 			theirs.Close()
 		}()
-		w := &launching{life: l, over: t.Context(), peer: detach.NewPeer(ours), logs: &logs{}, notices: make(chan notice)}
-		pid, err := w.wait(t.Context())
+		p := &pendingStart{life: l, over: t.Context(), peer: detach.NewPeer(ours), logs: &logs{}, notices: make(chan notice), limits: l.limits()}
+		pid, err := p.wait(t.Context())
 		if err == nil {
 			done := false
 			for line := range bytes.Lines(said) {

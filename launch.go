@@ -30,10 +30,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	if err := canDetach(); err != nil {
-		return nil, err
-	}
-	if err := l.findRole(); err != nil {
+	if err := l.canDetach(); err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
@@ -98,14 +95,14 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
 
 // canDetach returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that.
-func canDetach() error {
+func (c *config) canDetach() error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
 	if _, err := os.Executable(); err != nil {
 		return fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
 	}
-	return nil
+	return c.findRole()
 }
 
 // plainly gives an error our name, if it has not got it.

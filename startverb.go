@@ -72,22 +72,18 @@ func (p program) restartVerb(flags) (exitCode int) {
 
 // restart puts a new process in the place of that daemon, if there is one. It closes it.
 func (p program) restart(daemon *Process) (exitCode int) {
+	if err := p.canDetach(); err != nil {
+		p.sayFailedStart(err)
+		return ExitCode(err)
+	}
 	if daemon != nil { // and is stopped only for a start that can be
 		defer daemon.Close()
-		err := p.findRole()
-		if err == nil {
-			err = p.guardPaths()
-		}
-		if err != nil {
+		if err := p.guardPaths(); err != nil {
 			return p.fail("restart", err)
 		}
 	}
 	if code := p.checkVerb(nil); code != 0 {
 		return code
-	}
-	if err := canDetach(); err != nil {
-		p.sayFailedStart(err)
-		return ExitCode(err)
 	}
 	if daemon != nil {
 		if code := p.stopDaemon("restart", daemon); code != 0 {
