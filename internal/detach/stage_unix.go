@@ -193,6 +193,9 @@ func inherit() error {
 	defer null.Close()
 	err = errors.Join(dup2(int(null.Fd()), stdout), dup2(int(null.Fd()), stderr))
 	err = errors.Join(err, take(n.Stdout, stdout), take(n.Stderr, stderr))
+	if err == nil && len(fds) != len(n.Names) {
+		err = errors.New("a descriptor is missing")
+	}
 	if err != nil {
 		return err
 	}
@@ -201,8 +204,8 @@ func inherit() error {
 		return errNoLauncher
 	}
 	go inherited.watch()
-	for _, fd := range fds {
-		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), "inherited"))
+	for i, fd := range fds {
+		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), n.Names[i]))
 	}
 	setProcessName(filepath.Base(os.Args[0]))
 	return nil
@@ -211,9 +214,9 @@ func inherit() error {
 // receive reads the note.
 func receive() (text []byte, fds []int, err error) {
 	buf, control := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(32*4))
-	var n, controlled int
+	var n, controlled, flags int
 	for {
-		n, controlled, _, _, err = unix.Recvmsg(stdout, buf, control, cloexecRights)
+		n, controlled, flags, _, err = unix.Recvmsg(stdout, buf, control, cloexecRights)
 		if err != unix.EINTR {
 			break
 		}
@@ -223,6 +226,9 @@ func receive() (text []byte, fds []int, err error) {
 	}
 	if n == 0 {
 		return nil, nil, errNoLauncher
+	}
+	if flags&unix.MSG_CTRUNC != 0 { // unix(7): beyond RLIMIT_NOFILE, "the excess file descriptors are automatically closed"
+		return nil, nil, os.NewSyscallError("recvmsg", unix.EMFILE)
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:controlled])
 	if err != nil {

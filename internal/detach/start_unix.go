@@ -17,7 +17,8 @@ import (
 // note is the first message, with the descriptors.
 type note struct {
 	Note           json.RawMessage
-	Stdout, Stderr bool // the first of the files is for that
+	Stdout, Stderr bool     // the first of the files is for that
+	Names          []string // of the other files
 }
 
 // Stage1 is what stage 1 has to say.
@@ -147,6 +148,9 @@ func give(conn *os.File, o Order) error {
 		if f != nil {
 			fds = append(fds, int(f.Fd()))
 		}
+	}
+	for _, f := range o.Files {
+		n.Names = append(n.Names, f.Name())
 	}
 	line, err := encode(n)
 	if err != nil {
