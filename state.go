@@ -196,6 +196,9 @@ func (s *stateFile) write(now Status, turn int) {
 	if err == nil {
 		err = safefile.WriteOnce(s.file, record)
 	}
+	if err != nil { // what is in it is not true any more
+		_ = s.file.Truncate(0)
+	}
 	if err != nil && !s.failed {
 		s.log.Warn("cannot write the state file: status and reload will know less", "err", err)
 	}
