@@ -2,7 +2,7 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross bench stress churn sweep model fuzz tour ci
+.PHONY: help build test race lint fmt cross bench stress churn sweep faults model fuzz tour ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ churn: ## a long storm on the lock of the PID file
 
 sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
 	LIFECYCLE_LONG=1 go test -run 'TestD[0-9]|TestA14_Status' -count=1 -timeout 30m -v .
+
+faults: ## an error of every system call of a start, a stop and the verbs
+	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v .
 
 model: ## thousands of random interleavings of signals, verbs, looks and kills
 	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m .

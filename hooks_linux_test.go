@@ -20,7 +20,7 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-func init() { maps.Copy(faults, processFaults) }
+func init() { maps.Copy(misdeeds, processFaults) }
 
 // processFaults are what a hook does to the process in which it runs.
 var processFaults = map[string]func(){
@@ -74,7 +74,7 @@ func eachOwnDescriptor(suffix string, do func(fd int)) {
 	}
 }
 
-// faultyEnds are those faults that end the process, and how.
+// faultyEnds are those misdeeds that end the process, and how.
 var faultyEnds = map[string]string{"exit:37": "exit 37", "fatal": "exit 1", "crash": "exit 2"}
 
 // The hooks of the program daemon that a start calls, and what else it is told so that its end comes before it is ready.

@@ -410,8 +410,8 @@ var daemon = registerProgram("daemon", func(args []string) int {
 	return ExitCode(err)
 })
 
-// faults are more of what a hook can do; see hooks_linux_test.go.
-var faults = map[string]func(){}
+// misdeeds are more of what a hook can do; see hooks_linux_test.go.
+var misdeeds = map[string]func(){}
 
 // behave is a hook that says "NAME" when it begins and "NAME done" when it returns, and in between:
 //
@@ -426,7 +426,7 @@ var faults = map[string]func(){}
 //	cat:PATH    prints the lines of a file
 //	children    prints what a program that it starts inherits
 //
-// or is one of the faults.
+// or is one of the misdeeds.
 func behave(name, what string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		fmt.Println(name)
@@ -466,7 +466,7 @@ func behave(name, what string) func(context.Context) error {
 			cmd.Stdout = os.Stdout
 			return cmd.Run()
 		}
-		if fault := faults[do]; fault != nil {
+		if fault := misdeeds[do]; fault != nil {
 			fault()
 			return nil
 		}

@@ -72,12 +72,14 @@ func (p program) restartVerb(flags) (exitCode int) {
 
 // restart puts a new process in the place of that daemon, if there is one. It closes it.
 func (p program) restart(daemon *Process) (exitCode int) {
+	if daemon != nil {
+		defer daemon.Close()
+	}
 	if err := p.canDetach(); err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}
-	if daemon != nil { // and is stopped only for a start that can be
-		defer daemon.Close()
+	if daemon != nil { // it is stopped only for a start that can be
 		if err := p.guardPaths(); err != nil {
 			return p.fail("restart", err)
 		}

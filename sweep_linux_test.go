@@ -32,32 +32,35 @@ const (
 
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 
-// tracer runs the program daemon and kills that stage of it when it enters its Nth system call:
+// tracer runs the program daemon and kills that stage of it when it enters its Nth system call, or has its Nth call of one kind fail:
 //
 //	tracer STAGE N [key=value …] verb
+//	tracer STAGE CALL:ERRNO:N [key=value …] verb
 //
-// and lets everything else live; 0 kills nothing. strace(1) can do that too, but counts for each thread, and a launcher that is killed at its Nth
-// call hides that stage 1 would be killed at the same. With a number on stdin it counts anew, up to that one, and when stdin ends, it lets
+// and lets everything else live; 0 does nothing. strace(1) can do that too, but counts for each thread, and a launcher that is killed at its Nth
+// call hides that stage 1 would be killed at the same. With another such text on stdin it counts anew, up to that one, and when stdin ends, it lets
 // go of all that it traces. On stdout it says:
 //
 //	launcher PID
 //	counting N
 //	killed STAGE PID CALL
+//	failed STAGE PID CALL
 //	exit CODE               of the launcher, -1 if it was killed
+//	made STAGE CALL N       when it lets go, of each call that can be made to fail
 //	counts N N N            when it lets go
 var tracer = registerProgram("tracer", func(args []string) int {
 	victim, err := strconv.Atoi(args[0])
-	at, atErr := strconv.Atoi(args[1])
 	runtime.LockOSThread() // ptrace(2) is between threads
 	cmd := command(daemon, args[2:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	if err = errors.Join(err, atErr, cmd.Start()); err != nil {
+	if err = errors.Join(err, cmd.Start()); err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	fmt.Println("launcher", cmd.Process.Pid)
-	tr := &trace{victim: victim, at: at, tasks: map[int]*task{}, stage: map[int]int{}}
+	tr := &trace{victim: victim, tasks: map[int]*task{}, stage: map[int]int{}}
+	tr.aim(args[1])
 	go func() {
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {
@@ -76,20 +79,34 @@ type trace struct {
 
 	mu     sync.Mutex
 	at     int
+	fault  *fault // nil: it is killed
 	counts [stages]int
-	killed bool
+	made   [stages]map[string]int
+	hit    bool
 }
 
 type task struct {
 	process int
-	inside  bool // a system call
+	inside  bool          // a system call
+	fails   syscall.Errno // of the one that it is inside of; 0: none
+}
+
+func (tr *trace) aim(at string) {
+	tr.counts, tr.fault = [stages]int{}, nil
+	for stage := range tr.made {
+		tr.made[stage] = map[string]int{}
+	}
+	if call, rest, found := strings.Cut(at, ":"); found {
+		errno, n, _ := strings.Cut(rest, ":")
+		tr.fault, at = &fault{call, errnoNamed(errno)}, n
+	}
+	tr.at, _ = strconv.Atoi(at)
 }
 
 func (tr *trace) countAnew(at string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	tr.counts = [stages]int{}
-	tr.at, _ = strconv.Atoi(at)
+	tr.aim(at)
 	fmt.Println("counting", tr.at)
 }
 
@@ -97,6 +114,11 @@ func (tr *trace) countAnew(at string) {
 func (tr *trace) letGo() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	for stage, made := range tr.made {
+		for call, n := range made {
+			fmt.Println("made", stage, call, n)
+		}
+	}
 	fmt.Println("counts", strings.Trim(fmt.Sprint(tr.counts), "[]"))
 	os.Exit(0)
 }
@@ -138,8 +160,12 @@ func (tr *trace) follow(launcher int) {
 		switch {
 		case sig == unix.SIGTRAP|0x80:
 			t.inside = !t.inside
-			if t.inside {
+			switch {
+			case t.inside:
 				tr.enter(tid, t)
+			case t.fails != 0:
+				failCall(tid, t.fails)
+				t.fails = 0
 			}
 		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 			t.inside = true // execve(2) is yet to return
@@ -180,8 +206,8 @@ func (tr *trace) enter(tid int, t *task) {
 	if err != nil {
 		return // it has been killed
 	}
-	call := -1
-	_, _ = fmt.Sscan(string(text), &call)
+	call, first, second := -1, uint64(0), uint64(0)
+	_, _ = fmt.Sscanf(string(text), "%d 0x%x 0x%x", &call, &first, &second)
 	if inner[call] {
 		return
 	}
@@ -189,8 +215,18 @@ func (tr *trace) enter(tid int, t *task) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.counts[stage]++
-	if stage == tr.victim && tr.counts[stage] == tr.at && !tr.killed {
-		tr.killed = true
+	name := faultyCall(t.process, call, first, second)
+	if name != "" {
+		tr.made[stage][name]++
+	}
+	switch {
+	case stage != tr.victim || tr.hit:
+	case tr.fault != nil && tr.fault.call == name && tr.made[stage][name] == tr.at:
+		tr.hit, t.fails = true, tr.fault.errno
+		skipCall(tid)
+		fmt.Println("failed", stage, t.process, call)
+	case tr.fault == nil && tr.counts[stage] == tr.at:
+		tr.hit = true
 		_ = unix.Kill(t.process, unix.SIGKILL)
 		fmt.Println("killed", stage, t.process, call)
 	}
@@ -205,9 +241,10 @@ type sweptStart struct {
 	notes   *lines // of the tracer
 }
 
-func startTraced(t *testing.T, stage, at int, pidfile string, args ...string) *sweptStart {
+// startTraced starts it: at is a number or a fault, as the tracer takes them.
+func startTraced(t *testing.T, stage int, at any, pidfile string, args ...string) *sweptStart {
 	t.Helper()
-	cmd := command(tracer, append([]string{strconv.Itoa(stage), strconv.Itoa(at), "pidfile=" + pidfile}, args...)...)
+	cmd := command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	notes := &lines{}
@@ -243,8 +280,8 @@ func (p *sweptStart) awaitExit() (exitCode int) {
 	return p.numbers("exit")[0]
 }
 
-// countAnew has the stage killed at that call from now on.
-func (p *sweptStart) countAnew(at int) {
+// countAnew has the stage killed at that call from now on, or that call fail.
+func (p *sweptStart) countAnew(at any) {
 	p.t.Helper()
 	_, err := fmt.Fprintln(p.stdin, at)
 	require.NoError(p.t, err)
@@ -307,10 +344,13 @@ func (p *sweptStart) settle() (pid int) {
 			return true
 		}
 		pid = pids[0]
-		return len(pids) == 1 && !hasSocket(pid) && strings.Contains(callVerb(p.t, p.pidfile, "status").stdout, "ready (pid "+strconv.Itoa(pid)+")")
+		return len(pids) == 1 && !hasSocket(pid) && settled.MatchString(callVerb(p.t, p.pidfile, "status").stdout)
 	}, "a ready daemon or none at %s", p.pidfile)
 	return pid
 }
+
+// settled is a daemon that is ready, or has no state file to say so.
+var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); what it is doing cannot be told: )`)
 
 func hasSocket(pid int) bool {
 	found, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -435,18 +475,29 @@ const spare = 10
 func sweepAll(t *testing.T, last, few int, step func(t *testing.T, at int) (outcome string)) {
 	t.Helper()
 	var all []int
-	if os.Getenv("LIFECYCLE_LONG") == "" {
-		for i := range few {
-			all = append(all, 1+(last-1)*(i+1)/(few+1))
-		}
-	} else {
-		for i := range last + spare {
-			all = append(all, i+1)
-		}
+	for i := range last + spare {
+		all = append(all, i+1)
 	}
+	if os.Getenv("LIFECYCLE_LONG") == "" {
+		all = fewOf(all[:last], few)
+	}
+	sweepEach(t, all, step)
+}
+
+// fewOf are a few of all, spread evenly.
+func fewOf[T any](all []T, few int) (some []T) {
+	for i := range few {
+		some = append(some, all[(len(all)-1)*(i+1)/(few+1)])
+	}
+	return some
+}
+
+// sweepEach calls step for each, and tells how often what came of it.
+func sweepEach[T any](t *testing.T, all []T, step func(t *testing.T, at T) (outcome string)) {
+	t.Helper()
 	outcomes := map[string]int{}
 	for _, at := range all {
-		t.Run(strconv.Itoa(at), func(t *testing.T) { outcomes[step(t, at)]++ })
+		t.Run(fmt.Sprint(at), func(t *testing.T) { outcomes[step(t, at)]++ })
 	}
 	for outcome, n := range outcomes {
 		t.Logf("%3d of %d: %s", n, len(all), outcome)
