@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,7 +56,7 @@ func howEnded(state *os.ProcessState) string {
 // maxLastWords is how many lines of them are told.
 const maxLastWords = 20
 
-// lastWords are the lines in which a process says what it died of: those of a Go panic from its beginning on, else the last ones.
+// lastWords are the lines in which a process says what it died of: those of a crash of Go from its beginning on, else the last ones.
 func lastWords(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {
@@ -64,11 +65,17 @@ func lastWords(text string) []string {
 	if len(lines) == 1 && lines[0] == "" {
 		return nil
 	}
-	for i, line := range lines {
-		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
-			lines = lines[i:]
-			return lines[:min(len(lines), maxLastWords)]
-		}
+	at := slices.IndexFunc(lines, isCrash)
+	if at < 0 {
+		return lines[max(0, len(lines)-maxLastWords):]
 	}
-	return lines[max(0, len(lines)-maxLastWords):]
+	for at > 0 && strings.HasPrefix(lines[at-1], "runtime") { // what the runtime knows of the reason: "runtime: failed to create new OS thread"
+		at--
+	}
+	return lines[at:min(len(lines), at+maxLastWords)]
+}
+
+// isCrash says whether that is how the Go runtime begins to say that the process dies. With cgo it may begin with a signal, and end with all registers.
+func isCrash(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "SIGABRT: ")
 }
