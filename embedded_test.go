@@ -296,7 +296,7 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 	return result{stdout.String(), stderr.String(), code}
 }
 
-func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
+func TestI10_TenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	t.Setenv("TMPDIR", dir)

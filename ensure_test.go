@@ -642,7 +642,7 @@ func TestEnsureUnderGoTestSaysThatItCannot(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestEnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
+func TestI10_EnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
 	t.Parallel()
 	needs(t, "linux")
 	pidfile := verbPlace(t)

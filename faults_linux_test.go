@@ -1,10 +1,12 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -375,6 +377,185 @@ func TestI1_B19_AFaultInAVerbIsTold(t *testing.T) {
 				outcome, _ := sweepFaultyCaller(t, verb, at)
 				return outcome
 			})
+		})
+	}
+}
+
+// What each verb knows of a daemon whose PID file is not there any more, or is not its own.
+func TestA10_A11_B10_OfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
+	t.Parallel()
+	for what, lose := range map[string]func(t *testing.T, pidfile string){
+		"deleted": func(t *testing.T, pidfile string) { require.NoError(t, os.Remove(pidfile)) },
+		"replaced": func(t *testing.T, pidfile string) {
+			require.NoError(t, os.WriteFile(pidfile+".other", nil, 0o644))
+			require.NoError(t, os.Rename(pidfile+".other", pidfile))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			first := b.start()
+			lose(t, b.pidfile)
+			gone := result{"", notRunning(b.pidfile), 7}
+			for _, verb := range []string{"stop", "reload", "reopen"} {
+				require.Equal(t, gone, b.call(verb), verb)
+			}
+			require.Equal(t, result{notRunning(b.pidfile), "", 3}, b.call("status"), "it has not seen it")
+			require.NoError(t, syscall.Kill(first, syscall.SIGHUP))
+			b.awaitSaid(lostWarning)
+			seen := fmt.Sprintf("  pid %d, which may still run, has seen its PID file deleted or replaced\n", first)
+			require.Equal(t, result{notRunning(b.pidfile) + seen, "", 3}, b.call("status"))
+			var status Status
+			require.NoError(t, json.Unmarshal([]byte(b.call("status", "--json").stdout), &status))
+			require.True(t, status.PIDFileLost)
+			require.Equal(t, first, status.PID)
+			require.Equal(t, Ready, status.Phase)
+			for _, verb := range []string{"stop", "reload", "reopen"} {
+				require.Equal(t, gone, b.call(verb), verb)
+			}
+
+			second := b.start()
+			requireFound(t, b, first, second)
+			got := b.call("restart")
+			require.Equal(t, 0, got.code, got.stderr)
+			third := verbSays(t, verbReady, got.stderr)
+			requireFound(t, b, first, third)
+			require.NoError(t, syscall.Kill(first, syscall.SIGTERM))
+			requireVerbAlone(t, b.pidfile, third)
+			requireRunning(t, b.pidfile, third)
+			b.stop()
+		})
+	}
+}
+
+// requireFound requires that the one is found, while the other, which has lost its PID file, lives on.
+func requireFound(t *testing.T, b *background, lost, found int) {
+	t.Helper()
+	requireRunning(t, b.pidfile, found)
+	require.Equal(t, result{"", alreadyRunning(found), 1}, b.call("start"))
+	eventually(t, func() bool { return len(b.processes()) == 2 }, "the two")
+	require.Contains(t, b.processes(), lost)
+}
+
+func TestA11_B10_ADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	dir := filepath.Dir(b.pidfile)
+	pid := b.start()
+	require.NoError(t, os.Rename(dir, dir+".moved"))
+	for verb, want := range map[string]result{
+		"status": {notRunning(b.pidfile), "", 3},
+		"stop":   {"", notRunning(b.pidfile), 7},
+		"reload": {"", notRunning(b.pidfile), 7},
+		"reopen": {"", notRunning(b.pidfile), 7},
+	} {
+		require.Equal(t, want, b.call(verb), verb)
+	}
+	for _, verb := range []string{"start", "restart"} {
+		got := b.call(verb)
+		require.Equal(t, 1, got.code)
+		require.Regexp(t, `daemon: start failed: PID file `+b.pidfile+`: .*: no such file or directory \(the directory `+dir+` must exist\)\n$`, got.stderr)
+	}
+	moved := filepath.Join(dir+".moved", filepath.Base(b.pidfile))
+	requireRunning(t, moved, pid)
+	require.Equal(t, 0, callVerb(t, moved, "reload").code)
+	b.awaitSaid(lostWarning)
+	status := callVerb(t, moved, "status")
+	require.Equal(t, 0, status.code)
+	require.Contains(t, status.stdout, fmt.Sprintf("\n  pid %d, which may still run, has seen its PID file deleted or replaced\n", pid))
+	require.Equal(t, result{"", alreadyRunning(pid), 1}, callVerb(t, moved, "start"))
+	require.Equal(t, 0, callVerb(t, moved, "stop").code)
+	require.Empty(t, b.processes())
+	requireText(t, moved, "")
+	requireText(t, statePath(moved), "")
+	require.NoError(t, os.Remove(statePath(moved)))
+	require.NoError(t, os.Remove(moved))
+	require.NoError(t, os.Rename(dir+".moved", dir))
+	b.start()
+	b.stop()
+}
+
+func TestB9_B10_K13_ADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
+	needsMount(t)
+	t.Parallel()
+	b := inBackground(t)
+	pid := b.start()
+	require.NoError(t, os.Rename(b.log, b.log+".1"))
+	for _, dir := range []string{filepath.Dir(b.pidfile), filepath.Dir(b.log)} {
+		readOnly(t, dir)
+	}
+	const why = "read-only file system"
+	requireRunning(t, b.pidfile, pid)
+	require.Equal(t, 0, b.call("reload").code)
+	require.Equal(t, result{"", "daemon: reopen: log file " + b.log + ": open: " + why + "\n", 1}, b.call("reopen"))
+	require.Contains(t, b.call("status").stdout, why)
+	require.Equal(t, 0, b.call("stop").code)
+	for _, text := range []string{"cannot reopen the log, the old one stays", "cannot remove the state file", "cannot remove the PID file", "msg=stopped"} {
+		require.Contains(t, logText(t, b.log+".1"), text)
+	}
+	require.Equal(t, result{notRunning(b.pidfile), "", 3}, b.call("status"))
+	require.Equal(t, result{"", "daemon: start failed: PID file " + b.pidfile + ": open: " + why + "\n", 1}, b.call("start"))
+	require.Equal(t, 7, b.call("stop").code)
+	for _, dir := range []string{filepath.Dir(b.pidfile), filepath.Dir(b.log)} {
+		require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH))
+	}
+	b.start()
+	b.stop()
+}
+
+// Here the log is full in truth: what is written to it is lost, and it goes on where there is room again.
+func TestB11_B14_K13_I5_ADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
+	needsMount(t)
+	t.Parallel()
+	for what, c := range map[string]struct {
+		options string
+		reopens bool // a file without a block can be made
+		fill    func(name string) error
+	}{
+		"no block": {"size=64k", true, func(name string) error { return os.WriteFile(name, make([]byte, os.Getpagesize()), 0o600) }},
+		"no inode": {"nr_inodes=8", false, func(name string) error { return os.WriteFile(name, nil, 0o600) }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755,"+c.options)
+			b := &background{t, filepath.Join(dir, "daemon.pid"), filepath.Join(dir, "daemon.log")}
+			endAll(t, b.pidfile)
+			pid := b.start()
+			require.NoError(t, os.Rename(b.log, b.log+".1"))
+			free := fillUp(t, dir, c.fill)
+			requireRunning(t, b.pidfile, pid)
+			require.Equal(t, 0, b.call("reload").code)
+			reopened := b.call("reopen")
+			if c.reopens {
+				require.Equal(t, 0, reopened.code, reopened.stderr)
+				require.Empty(t, b.said(), "there is no room for a word")
+			} else {
+				require.Equal(t, result{"", "daemon: reopen: log file " + b.log + ": open: no space left on device\n", 1}, reopened)
+			}
+			require.Equal(t, 0, b.call("status", "--ready").code)
+			free()
+			require.Equal(t, 0, b.call("reopen").code)
+			require.Contains(t, b.said(), "log reopened")
+			free = fillUp(t, dir, c.fill)
+			require.Equal(t, 0, b.call("stop").code)
+			require.NoFileExists(t, b.pidfile)
+			require.NoFileExists(t, statePath(b.pidfile))
+
+			again := fillUp(t, dir, c.fill)
+			require.NoError(t, os.Remove(b.log))
+			require.NoError(t, os.Remove(b.log+".1"))
+			last := fillUp(t, dir, c.fill)
+			got := b.call("start")
+			require.Equal(t, 1, got.code)
+			require.Regexp(t, `^daemon: start failed: (PID|log) file .*: no space left on device\n$`, got.stderr)
+			require.NoFileExists(t, b.pidfile)
+			require.NoFileExists(t, statePath(b.pidfile))
+			free()
+			again()
+			last()
+			b.start()
+			require.Equal(t, 0, b.call("stop").code)
 		})
 	}
 }

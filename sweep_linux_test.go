@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -244,7 +245,11 @@ type sweptStart struct {
 // startTraced starts it: at is a number or a fault, as the tracer takes them.
 func startTraced(t *testing.T, stage int, at any, pidfile string, args ...string) *sweptStart {
 	t.Helper()
-	cmd := command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...)
+	return followTraced(t, command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...), pidfile)
+}
+
+func followTraced(t *testing.T, cmd *exec.Cmd, pidfile string) *sweptStart {
+	t.Helper()
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	notes := &lines{}
