@@ -322,7 +322,7 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 	endAll(t, pidfile)
 	started := callVerb(t, pidfile, "log="+log, "start")
 	require.Equal(t, 0, started.code, started.stderr)
-	pid := processesOf(t, pidfile)[0]
+	pid := verbSays(t, verbReady, started.stderr)
 	begun := time.Now()
 	p = startTraced(t, launcherStage, at, pidfile, "log="+log, verb)
 	code := p.awaitExit()

@@ -632,7 +632,7 @@ func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []in
 	log := pidfile + ".log"
 	started := callVerb(t, pidfile, "log="+log, "start")
 	require.Equal(t, 0, started.code, started.stderr)
-	pid := processesOf(t, pidfile)[0]
+	pid := verbSays(t, verbReady, started.stderr)
 	p := startTraced(t, launcherStage, at, pidfile, "log="+log, verb)
 	code := p.awaitExit()
 	p.settle()

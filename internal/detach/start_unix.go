@@ -52,6 +52,7 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 	// the lock, which is in what is given, would stay with it. From here on stage 1 can be killed.
 	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
 		child.Kill()
+		<-peer.stage1Over
 		ours.Close()
 		return nil, err
 	}
