@@ -299,13 +299,15 @@ func TestG8_AProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 			reloaded := b.call(args("reload")...)
 			require.Equal(t, 1, reloaded.code)
 			require.Equal(t, "daemon: reload: "+strings.ReplaceAll(want.reload, "%d", strconv.Itoa(pid)), reloaded.stderr)
-			if want.stop != "" {
-				requireRunning(t, b.pidfile, pid)
-				stopped := b.call(args("stop")...)
-				require.Equal(t, 0, stopped.code)
-				require.Contains(t, stopped.stderr, fmt.Sprintf(want.stop, pid))
+			if want.stop == "" {
+				b.requireDead()
+				return
 			}
-			b.requireDead()
+			requireRunning(t, b.pidfile, pid)
+			stopped := b.call(args("stop")...)
+			require.Equal(t, 0, stopped.code)
+			require.Contains(t, stopped.stderr, fmt.Sprintf(want.stop, pid))
+			b.requireNothingLeft()
 		})
 	}
 }

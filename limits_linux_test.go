@@ -238,6 +238,7 @@ var hungry = registerProgram("hungry", func(args []string) int {
 func TestI4_AStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
+	b.crashes = true
 	got := callProgram(t, hungry, b.args("as", "start")...)
 	require.Equal(t, 1, got.code)
 	require.Regexp(t, `^hungry: start failed: died before it was ready \(exit \d+\); its last words:\n  \| .*(out of memory|address space)`, got.stderr)

@@ -189,20 +189,24 @@ func (s *stateFile) write(now Status, turn int) {
 		return
 	}
 	s.turn = turn
-	record, err := now.encode()
+	err := safefile.Still(s.file, s.was)
 	if err == nil {
-		err = safefile.Still(s.file, s.was)
-	}
-	if err == nil {
-		err = safefile.WriteOnce(s.file, record)
-	}
-	if err != nil { // what is in it is not true any more
-		_ = s.file.Truncate(0)
+		if err = s.put(now); err != nil { // what is in it is not true any more
+			_ = s.file.Truncate(0)
+		}
 	}
 	if err != nil && !s.failed {
 		s.log.Warn("cannot write the state file: status and reload will know less", "err", err)
 	}
 	s.failed = err != nil
+}
+
+func (s *stateFile) put(now Status) error {
+	record, err := now.encode()
+	if err != nil {
+		return err
+	}
+	return safefile.WriteOnce(s.file, record)
 }
 
 // moved says what the path is from now on, "" if it is out of sight.

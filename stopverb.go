@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -30,7 +31,9 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	go p.watchStop(ctx, daemon, overdue)
 	switch err := daemon.Stop(ctx); {
 	case err == nil:
-		p.clearStale() // which one that is root no more may not have removed
+		if info, err := os.Lstat(p.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
+			p.clearStale()
+		}
 		p.say("stopped (pid %d, %s)", daemon.PID, tookText(time.Since(begun)))
 		return 0
 	case !errors.Is(err, errOverdue):
