@@ -25,6 +25,7 @@ type life struct {
 	born time.Time
 
 	launcher *launcher // nil: nobody has detached this process
+	manager  *manager  // nil: nobody waits for word of it
 
 	values  context.Context // never ends; of it are all that the life hands out
 	asked   context.Context // ends as soon as a stop is asked for; the cause says why
@@ -75,7 +76,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 }
 
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
-func (l *life) run() error {
+func (l *life) run() (err error) {
 	l.born = time.Now()
 	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
 	if l.detached() {
@@ -90,6 +91,8 @@ func (l *life) run() error {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
+		l.findManager()
+		defer func() { l.manager.end(err) }()
 		if err := errors.Join(l.join(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}
@@ -161,7 +164,7 @@ func (l *life) beginStop(why error) {
 	l.ask(why)
 	late := &overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)}
 	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, func() { l.endWork(late) }))
-	if l.state != nil {
+	if l.state != nil || l.manager != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}
 	if wasReady && l.stopDelay > 0 && l.alive > 0 {
@@ -245,6 +248,7 @@ func (l *life) handle(j job) {
 	switch j.action {
 	case reload:
 		if l.enter(Ready, Reloading) {
+			l.publish() // where no hook does
 			l.reload()
 		}
 	case reopen:

@@ -60,6 +60,7 @@ func (l *life) tell(change func(*Status)) {
 	now, turn, state := l.told, l.turn, l.state
 	l.mu.Unlock()
 	state.write(now, turn) // without l.mu, since disks may hang
+	l.manager.tell(now, turn)
 }
 
 // publish writes what the life says about itself to the state file.

@@ -1,0 +1,40 @@
+//go:build unix && !aix
+
+package sdnotify
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// It is tempting to take package net: but that makes a program with cgo a dynamic one, and each start of that takes as long again.
+func dial(address string) (*Socket, error) {
+	if !strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "@") {
+		return nil, fmt.Errorf("NOTIFY_SOCKET is %q: %w", address, errors.ErrUnsupported)
+	}
+	fd, err := socket()
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // which knows the @
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "connect", Path: address, Err: err}
+	}
+	return &Socket{os.NewFile(uintptr(fd), address)}, nil
+}
+
+// socket makes one that does not block, for the deadline.
+func socket() (fd int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0); err == nil {
+		unix.CloseOnExec(fd)
+		err = unix.SetNonblock(fd, true)
+	}
+	return fd, err
+}

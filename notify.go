@@ -1,0 +1,138 @@
+package lifecycle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/sdnotify"
+)
+
+// manager is the service manager that waits for word of this process: systemd, or a supervisor that speaks as it does (sd_notify(3)). It is told what
+// the state file is told. A nil one is that of a process that nobody waits for.
+type manager struct {
+	socket *sdnotify.Socket
+	log    *slog.Logger
+	limits map[Phase]time.Duration // how long a phase may take at most
+
+	mu     sync.Mutex // may be held for half a second
+	turn   int
+	phase  Phase
+	text   string
+	failed bool
+}
+
+// variablesOfManager are not for what this process starts.
+var variablesOfManager = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+
+// findManager takes the manager from the environment. Whoever cannot be reached is no reason not to live.
+func (l *life) findManager() {
+	address := os.Getenv("NOTIFY_SOCKET")
+	for _, name := range variablesOfManager {
+		os.Unsetenv(name)
+	}
+	if address == "" {
+		return
+	}
+	socket, err := sdnotify.Dial(address)
+	if err != nil {
+		l.log.Warn("the service manager cannot be told anything", "err", err)
+		return
+	}
+	l.manager = &manager{socket: socket, log: l.log, limits: map[Phase]time.Duration{
+		Starting: l.startTimeout + grace(l.startTimeout), Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
+	}}
+}
+
+// tell tells what is new, unless something later was told already.
+func (m *manager) tell(now Status, turn int) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if turn <= m.turn {
+		return
+	}
+	var lines []string
+	if m.turn == 0 || now.Phase != m.phase {
+		lines = append(lines, m.phaseLines(now)...)
+	}
+	if text := statusText(now); text != m.text {
+		m.text = text
+		lines = append(lines, sdnotify.Line("STATUS", text))
+	}
+	m.turn, m.phase = turn, now.Phase
+	m.send(lines)
+}
+
+func (m *manager) phaseLines(now Status) (lines []string) {
+	switch now.Phase {
+	case Ready:
+		lines = append(lines, "READY=1")
+		if m.phase == Starting && InDaemon() {
+			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // it was the launcher
+		}
+	case Reloading:
+		lines = append(lines, "RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", monotonic.Now().Microseconds()))
+	case Stopping:
+		lines = append(lines, "STOPPING=1")
+	}
+	if limit, ok := m.limits[now.Phase]; ok {
+		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()))
+	}
+	return lines
+}
+
+// statusText is what goes on, in a line.
+func statusText(now Status) string {
+	what := now.Phase.String()
+	if now.Phase == Ready && now.LastReload != nil && now.LastReload.Error != "" {
+		what += ", last reload rejected: " + plain(now.LastReload.Err())
+	}
+	if doing := cmp.Or(now.Doing, now.Text); doing != "" {
+		return strings.TrimPrefix(what+": "+doing, "ready: ")
+	}
+	return what
+}
+
+// end tells why the life has failed.
+func (m *manager) end(err error) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		lines := []string{
+			sdnotify.Line("STATUS", plain(err)), sdnotify.Line("X_LIFECYCLE_ERROR", plain(err)),
+			fmt.Sprintf("X_LIFECYCLE_EXIT=%d", ExitCode(err)),
+		}
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			lines = append(lines, fmt.Sprintf("ERRNO=%d", int(errno)))
+		}
+		m.send(lines)
+	}
+	m.socket.Close()
+}
+
+// send says once that it cannot. m.mu is held.
+func (m *manager) send(lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	err := m.socket.Send(lines...)
+	if err != nil && !m.failed {
+		m.log.Warn("cannot tell the service manager", "err", err)
+	}
+	m.failed = err != nil
+}

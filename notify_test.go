@@ -1,0 +1,212 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// managerSocket is a service manager that keeps every message, byte for byte.
+type managerSocket struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+func managerAt(t *testing.T, address string) *managerSocket {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return &managerSocket{t, conn}
+}
+
+// messages are those that have come. Times are as they always are, and limits are in hours.
+func (m *managerSocket) messages() (all []string) {
+	m.t.Helper()
+	buf := make([]byte, 64<<10)
+	for {
+		require.NoError(m.t, m.conn.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		n, err := m.conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return all
+		}
+		require.NoError(m.t, err)
+		all = append(all, regexp.MustCompile(`MONOTONIC_USEC=\d+`).ReplaceAllString(string(buf[:n]), "MONOTONIC_USEC=N"))
+	}
+}
+
+// await waits for a message with that line, and returns all until then.
+func (m *managerSocket) await(line string) (all []string) {
+	m.t.Helper()
+	eventually(m.t, func() bool {
+		all = append(all, m.messages()...)
+		return strings.Contains("\n"+strings.Join(all, "\n")+"\n", "\n"+line+"\n")
+	}, "%s", line)
+	return all
+}
+
+// shortDir is a directory of which the path is short enough for a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "n")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestK2_K3_K4_AServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
+	t.Parallel()
+	for where, address := range map[string]string{"path": filepath.Join(shortDir(t), "s"), "abstract": "@lifecycle" + filepath.Base(shortDir(t))} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			if where == "abstract" {
+				needs(t, "linux")
+			}
+			m := managerAt(t, address)
+			cmd := command(daemon, "pidfile="+pidPath(t), "starttimeout=4s", "reloadtimeout=8s", "stoptimeout=40s", "run")
+			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
+			p := launch(t, cmd)
+			require.Equal(t, []string{
+				"EXTEND_TIMEOUT_USEC=5000000\nSTATUS=starting",
+				"STATUS=starting: OnStart of daemon",
+				"READY=1\nSTATUS=ready",
+			}, m.await("READY=1"))
+			p.signal(syscall.SIGHUP)
+			require.Equal(t, []string{
+				"RELOADING=1\nMONOTONIC_USEC=N\nEXTEND_TIMEOUT_USEC=10000000\nSTATUS=reloading",
+				"STATUS=reloading: OnCheck of daemon",
+				"STATUS=reloading: OnReload of daemon",
+				"READY=1\nSTATUS=ready",
+			}, m.await("READY=1"))
+			p.signal(syscall.SIGTERM)
+			require.Equal(t, 0, p.wait())
+			// The first may come with the second, for the hook does not wait for it; and fn may have returned.
+			all := regexp.MustCompile(`STATUS=stopping(: Run of daemon)?\n`).ReplaceAllString(strings.Join(m.messages(), "\n")+"\n", "")
+			require.Equal(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=45000000\n"+
+				"STATUS=stopping: OnStop of daemon\nSTATUS=stopping: OnExit of daemon\n", all)
+		})
+	}
+}
+
+// managed runs the program daemon with a manager at that address.
+func managed(t *testing.T, address string, args ...string) *process {
+	t.Helper()
+	cmd := command(daemon, append([]string{"pidfile=" + pidPath(t)}, args...)...)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "WATCHDOG_USEC=1", "WATCHDOG_PID=1")
+	return launch(t, cmd)
+}
+
+func TestAServiceManagerIsToldWhyAStartHasFailed(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	require.Equal(t, 1, managed(t, address, "start=error", "run").wait())
+	all := m.messages()
+	require.Equal(t, "STATUS=OnStart of daemon: OnStart failed on purpose\nX_LIFECYCLE_ERROR=OnStart of daemon: OnStart failed on purpose\nX_LIFECYCLE_EXIT=1", all[len(all)-1])
+	require.NotContains(t, strings.Join(all, "\n"), "READY=1")
+
+	require.Equal(t, 1, managed(t, address, "workdir=/no/such/place", "run").wait())
+	all = m.messages()
+	require.Equal(t, "STATUS=working directory: chdir /no/such/place: no such file or directory\n"+
+		"X_LIFECYCLE_ERROR=working directory: chdir /no/such/place: no such file or directory\nX_LIFECYCLE_EXIT=1\nERRNO=2", all[len(all)-1])
+}
+
+func TestK3_ARefusedReloadEndsWithReady(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	p := managed(t, address, "check=error", "run")
+	m.await("READY=1")
+	p.signal(syscall.SIGHUP)
+	all := m.await("READY=1")
+	require.Contains(t, all[0], "RELOADING=1\nMONOTONIC_USEC=N\n")
+	require.Equal(t, "READY=1\nSTATUS=ready, last reload rejected: OnCheck of daemon: OnCheck failed on purpose", all[len(all)-1])
+}
+
+// E15: a program that the daemon starts could else speak for it.
+func TestE15_TheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
+	t.Parallel()
+	needs(t, "sh")
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	p := managed(t, address, "start=children", "run")
+	m.await("READY=1")
+	require.Contains(t, p.out.String(), programVariable+"="+daemon, "its environment")
+	require.NotContains(t, p.out.String(), "NOTIFY_SOCKET")
+	require.NotContains(t, p.out.String(), "WATCHDOG")
+}
+
+func TestK1_AManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	touch(t, filepath.Join(dir, "file"))
+	l, err := net.Listen("unix", filepath.Join(dir, "stream"))
+	require.NoError(t, err)
+	defer l.Close()
+	for _, address := range []string{
+		filepath.Join(dir, "nothing"), filepath.Join(dir, "file"), filepath.Join(dir, "stream"), dir + "/" + strings.Repeat("x", 200),
+		"@nobody-listens-here", "vsock:2:1234", "relative", "@",
+	} {
+		p := managed(t, address, "run")
+		p.await("msg=ready")
+		p.signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.wait())
+		require.Equal(t, 1, p.out.count(`level=WARN msg="the service manager cannot be told anything"`), "%q", address)
+	}
+	require.Equal(t, 0, managed(t, "", "run=:", "run").wait())
+}
+
+// One that reads nothing costs half a second for each message, and one that has gone nothing.
+func TestK1_AManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	fill(t, address)
+	p := managed(t, address, "run")
+	p.await("msg=ready")
+	require.Equal(t, 1, p.out.count(`msg="cannot tell the service manager"`))
+	require.NoError(t, m.conn.Close())
+	p.signal(syscall.SIGHUP)
+	p.await("msg=reloaded")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+	require.Equal(t, 1, p.out.count(`msg="cannot tell the service manager"`), "%s", p.out)
+}
+
+// fill sends messages until there is room for no more.
+func fill(t *testing.T, address string) {
+	t.Helper()
+	conn, err := net.Dial("unixgram", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	for {
+		require.NoError(t, conn.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
+		if _, err := conn.Write([]byte("X=1")); err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return
+		}
+	}
+}
+
+// Behind a launcher, the service manager must be told which process it is to watch (Type=notify with NotifyAccess=all).
+func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	cmd := command(daemon, b.args("start")...)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
+	pid := b.readied(runCommand(t, cmd))
+	all := m.messages()
+	require.Equal(t, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=ready", pid), all[len(all)-1])
+	b.stop()
+}
