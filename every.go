@@ -25,17 +25,23 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	})
 }
 
-// startPeriodic starts what Every was given, each as a body whose end means nothing.
+// startPeriodic starts what Every and Watchdog were given, each as a body whose end means nothing.
 func (l *life) startPeriodic() {
 	for _, p := range l.every {
-		hook := "Every(" + p.interval.String() + ")"
-		done := make(chan error)
-		go func() {
-			defer close(done)
-			l.repeat(p, hook+" of "+l.name)
-		}()
-		l.watchBody(l.name, hook, done, func() {})
+		l.startRepeating(p, "Every("+p.interval.String()+")")
 	}
+	if p, wanted := l.signOfLife(); wanted {
+		l.startRepeating(p, "Watchdog")
+	}
+}
+
+func (l *life) startRepeating(p periodic, hook string) {
+	done := make(chan error)
+	go func() {
+		defer close(done)
+		l.repeat(p, hook+" of "+l.name)
+	}()
+	l.watchBody(l.name, hook, done, func() {})
 }
 
 func (l *life) repeat(p periodic, label string) {

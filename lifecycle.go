@@ -119,6 +119,7 @@ type config struct {
 	readyWhen func(context.Context) error
 	signals   []signalHook
 	every     []periodic
+	watchdog  watchdog
 
 	detach                bool
 	args                  []string // of the detached process; nil: as this one

@@ -23,6 +23,8 @@ type manager struct {
 	log    *slog.Logger
 	limits map[Phase]time.Duration // how long a phase may take at most
 
+	watches time.Duration // it ends what gives no sign of life for so long; 0: it does not
+
 	mu     sync.Mutex // may be held for half a second
 	turn   int
 	phase  Phase
@@ -35,7 +37,7 @@ var variablesOfManager = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PI
 
 // findManager takes the manager from the environment. Whoever cannot be reached is no reason not to live.
 func (l *life) findManager() {
-	address := os.Getenv("NOTIFY_SOCKET")
+	address, watches := os.Getenv("NOTIFY_SOCKET"), watchdogTime()
 	for _, name := range variablesOfManager {
 		os.Unsetenv(name)
 	}
@@ -47,7 +49,7 @@ func (l *life) findManager() {
 		l.log.Warn("the service manager cannot be told anything", "err", err)
 		return
 	}
-	l.manager = &manager{socket: socket, log: l.log, limits: map[Phase]time.Duration{
+	l.manager = &manager{socket: socket, log: l.log, watches: watches, limits: map[Phase]time.Duration{
 		Starting: l.startTimeout + grace(l.startTimeout), Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
 	}}
 }
@@ -102,6 +104,13 @@ func statusText(now Status) string {
 		return strings.TrimPrefix(what+": "+doing, "ready: ")
 	}
 	return what
+}
+
+// ping says that all is well.
+func (m *manager) ping() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.send([]string{"WATCHDOG=1"})
 }
 
 // end tells why the life has failed.
