@@ -37,8 +37,10 @@
 //
 // # systemd and containers
 //
-// The verb run is what Type=exec and a container want: it stays in the foreground, logs to stderr and exits with a code that says why;
-// see [ExitCode].
+// The verb run is what they want: it stays in the foreground, logs to stderr and exits with a code that says why; see [ExitCode]. Where
+// NOTIFY_SOCKET is set, the manager is told of every phase, of what goes on and of why a start failed (sd_notify(3); Type=notify, Type=notify-reload), and
+// where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
+// reason not to live; one that reads nothing is waited for half a second for each message.
 //
 // # Platforms
 //
@@ -49,7 +51,7 @@
 //
 // It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
 // locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It does not
-// yet supervise or speak sd_notify.
+// yet supervise, nor take sockets over.
 package lifecycle
 
 import (
