@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +56,8 @@ func TestMain(m *testing.M) {
 		os.Exit(programs[name](os.Args[1:]))
 	}
 	before := slices.Clone(os.Args)
+	// They wait for processes most of the time. The command line, which is parsed later, wins.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	temp := ownTemp()
 	opened := descriptors()
 	code := m.Run()
