@@ -197,6 +197,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 		b.readied(b.callServant(self, "start")) // who is that user already stays so
 		b.stopServant(self)
 		require.Contains(t, b.said(), "OnExit is")
+		require.NoError(t, os.Remove(b.log))
 	}
 	for chroot, says := range map[string]string{"/no/such/place": "no such file or directory", "/dev/null": "not a directory"} {
 		got := b.callServant("chroot="+chroot, "start")

@@ -37,6 +37,9 @@ func (t *threads) check(want Identity) error {
 		return nil
 	}
 	ids, err := t.dir.Readdirnames(-1)
+	if err == nil && len(ids) == 0 {
+		err = errors.New("no thread is to be seen")
+	}
 	if err != nil {
 		return err
 	}
