@@ -169,7 +169,7 @@ func (l *life) join() error {
 }
 
 // momentForBodies is what a body that fails at once has to do so before the launcher is told that all is well. It is tempting to do without, for it is a
-// tenth of a start: but then one in a hundred starts on a busy machine says ready of a daemon that ends.
+// tenth of a start: but then, on a busy machine, some starts say ready of a daemon that ends.
 const momentForBodies = time.Millisecond
 
 // agree tells the launcher that all is ready, and says whether it has heard. Until then the start is not settled, so the life is not Ready.
