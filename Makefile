@@ -31,8 +31,8 @@ bench: ## run the benchmarks; compare two outputs with: go tool -modfile=tools/g
 stress: ## twenty rounds of the tests under the race detector
 	go test -race -count=20 -timeout 60m ./...
 
-churn: ## a long storm on the lock of the PID file
-	LIFECYCLE_LONG=1 go test -run TestA2_ -count=1 -v .
+churn: ## a long storm on the lock of the PID file, and a million lines over a hundred rotations of the log
+	LIFECYCLE_LONG=1 go test -run 'TestA2_|TestK12_Rot' -count=1 -v .
 
 sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
 	LIFECYCLE_LONG=1 go test -run 'TestD[0-9]|TestA14_Status' -count=1 -timeout 30m -v .
