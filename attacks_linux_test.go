@@ -576,7 +576,7 @@ func TestL14_TheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	binary := filepath.Join(nobodys(t), "program")
 	require.NoError(t, os.Rename(copyOfTestBinary(t), binary))
 	for _, umask := range []string{"0", "0777"} {
-		name := fmt.Sprintf("lifecycle-test-%s-%d", umask, os.Getpid())
+		name := ownName("umask" + umask)
 		dir := fmt.Sprintf("/tmp/%s-%d", name, service) // for who is in no database
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		call := func(verb string) result {

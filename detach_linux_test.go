@@ -1128,8 +1128,7 @@ var unexecutable = registerProgram("unexecutable", func(args []string) int {
 func TestAnUnprivilegedUserDetachesWithTheDefaults(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
-	// A name that nobody else has, for the default place is the same for all.
-	name := fmt.Sprintf("lifecycle-test-%d", os.Getpid())
+	name := ownName("defaulted")
 	binary := filepath.Join(nobodys(t), "program") // such a user cannot execute the test binary where it is
 	require.NoError(t, os.Rename(copyOfTestBinary(t), binary))
 	call := func(verb string) result {

@@ -107,7 +107,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(program, text, 0o755))
 	require.NoError(t, os.Chmod(program, 0o755))
 
-	name := "lifecycle-test-" + strconv.Itoa(os.Getpid())
+	name := ownName("log")
 	dir := fmt.Sprintf("/tmp/%s-%d", name, uid)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	pidfile, log := filepath.Join(dir, name+".pid"), filepath.Join(dir, name+".log")

@@ -495,7 +495,7 @@ func TestB16_TheDefaultDirectoryIsMadeForItsUserAndTakenFromNoOther(t *testing.T
 	programsUsed.Store(settler, true)
 	needs(t, "root")
 	t.Parallel()
-	name := fmt.Sprintf("lifecycle-test-%d", os.Getpid())
+	name := ownName("settler")
 	dir := fmt.Sprintf("/tmp/%s-%d", name, service)
 	pidfile := filepath.Join(dir, name+".pid")
 	t.Cleanup(func() { os.RemoveAll(dir) })

@@ -478,6 +478,9 @@ func behave(name, what string) func(context.Context) error {
 	}
 }
 
+// ownName is a name that no other test has, in this run or another: the default places are the same for all.
+func ownName(of string) string { return fmt.Sprintf("lifecycle-test-%s-%d", of, os.Getpid()) }
+
 // pidPath is a place for a PID file that nobody else uses.
 func pidPath(t *testing.T) string {
 	t.Helper()
