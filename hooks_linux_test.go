@@ -34,6 +34,8 @@ var processFaults = map[string]func(){
 	"umask":  func() { syscall.Umask(0o777) },
 	"reset":  func() { signal.Reset() },
 	"ignore": func() { signal.Ignore(syscall.SIGTERM, syscall.SIGHUP) },
+	"closestdout": func() { _ = syscall.Close(1) },
+	"closestderr": func() { _ = syscall.Close(2) },
 	"closestdio": func() {
 		for fd := range 3 {
 			_ = syscall.Close(fd)
@@ -181,6 +183,12 @@ func TestG7_AHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 // What a program does to its process does not reach what was settled before: paths are absolute, modes are exact.
 func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	t.Parallel()
+	closed := func(fd int) func(t *testing.T, pid int) bool {
+		return func(t *testing.T, pid int) bool {
+			_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+			return errors.Is(err, os.ErrNotExist)
+		}
+	}
 	for fault, done := range map[string]func(t *testing.T, pid int) bool{
 		"chdir": func(t *testing.T, pid int) bool {
 			dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
@@ -188,10 +196,9 @@ func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 			return dir == "/proc"
 		},
 		"umask": func(t *testing.T, pid int) bool { return statusField(t, pid, "Umask") == "0777" },
-		"closestdio": func(t *testing.T, pid int) bool {
-			_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", pid))
-			return errors.Is(err, os.ErrNotExist)
-		},
+		"closestdio":  closed(2),
+		"closestdout": closed(1),
+		"closestderr": closed(2),
 	} {
 		for _, hook := range []string{"start", "usr2"} {
 			t.Run(hook+" "+fault, func(t *testing.T) {
@@ -210,6 +217,9 @@ func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 				requireRunning(t, b.pidfile, pid)
 				require.EqualValues(t, 0o640, logPerm(t, b.log))
 				require.Contains(t, b.said(), "msg=reloaded")
+				for _, fd := range []int{1, 2} {
+					require.Equal(t, b.log, logOpened(t, pid, fd))
+				}
 				b.stop()
 			})
 		}

@@ -3,6 +3,7 @@
 package safefile
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +13,33 @@ import (
 )
 
 func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
-	return os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
+	f, err := os.OpenFile(path, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
+	if err != nil {
+		return nil, err
+	}
+	return aboveStderr(f)
+}
+
+// aboveStderr keeps a file away from descriptors 0 to 2, one of which a program may have closed: what is opened there next is its stdin, stdout or stderr.
+func aboveStderr(f *os.File) (*os.File, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return f, err
+	}
+	other := -1
+	controlErr := conn.Control(func(fd uintptr) {
+		if fd <= 2 {
+			other, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+		}
+	})
+	if err = errors.Join(controlErr, err); other < 0 && err == nil {
+		return f, nil
+	}
+	f.Close()
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: err}
+	}
+	return os.NewFile(uintptr(other), f.Name()), nil
 }
 
 func writeOnce(f *os.File, b []byte) (n int, err error) {
