@@ -116,6 +116,11 @@ func (l *life) run() (err error) {
 	return l.stop(failure)
 }
 
+// endLateWork ends the context for work in hand because StopTimeout is over.
+func (l *life) endLateWork() {
+	l.endWork(&overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)})
+}
+
 // endAllWork ends the context for work in hand with the life.
 func (l *life) endAllWork() {
 	l.mu.Lock()
@@ -162,8 +167,7 @@ func (l *life) beginStop(why error) {
 	l.told.Phase, l.told.Since = Stopping, l.askedAt
 	l.told.StopBy = monotonic.Now() + l.wholeStop()
 	l.ask(why)
-	late := &overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)}
-	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, func() { l.endWork(late) }))
+	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, l.endLateWork))
 	if l.state != nil || l.manager != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}

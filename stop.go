@@ -117,7 +117,8 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 			select {
 			case <-body.done:
 			case <-limit.C:
-				limit.Reset(0) // for those behind it
+				l.endLateWork() // if its own timer has not had its turn
+				limit.Reset(0)  // for those behind it
 			}
 			doneWaiting()
 		}
