@@ -29,11 +29,11 @@ var processFaults = map[string]func(){
 		go panic("an own goroutine panics on purpose")
 		select {}
 	},
-	"locked": func() { runtime.LockOSThread(); runtime.Goexit() },
-	"chdir":  func() { _ = os.Chdir("/proc") },
-	"umask":  func() { syscall.Umask(0o777) },
-	"reset":  func() { signal.Reset() },
-	"ignore": func() { signal.Ignore(syscall.SIGTERM, syscall.SIGHUP) },
+	"locked":      func() { runtime.LockOSThread(); runtime.Goexit() },
+	"chdir":       func() { _ = os.Chdir("/proc") },
+	"umask":       func() { syscall.Umask(0o777) },
+	"reset":       func() { signal.Reset() },
+	"ignore":      func() { signal.Ignore(syscall.SIGTERM, syscall.SIGHUP) },
 	"closestdout": func() { _ = syscall.Close(1) },
 	"closestderr": func() { _ = syscall.Close(2) },
 	"closestdio": func() {
@@ -195,7 +195,7 @@ func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 			require.NoError(t, err)
 			return dir == "/proc"
 		},
-		"umask": func(t *testing.T, pid int) bool { return statusField(t, pid, "Umask") == "0777" },
+		"umask":       func(t *testing.T, pid int) bool { return statusField(t, pid, "Umask") == "0777" },
 		"closestdio":  closed(2),
 		"closestdout": closed(1),
 		"closestderr": closed(2),
