@@ -410,6 +410,7 @@ func TestA10_A11_B10_OfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *te
 			require.True(t, status.PIDFileLost)
 			require.Equal(t, first, status.PID)
 			require.Equal(t, Ready, status.Phase)
+			gone.stderr += seen
 			for _, verb := range []string{"stop", "reload", "reopen"} {
 				require.Equal(t, gone, b.call(verb), verb)
 			}

@@ -133,6 +133,11 @@ func runningText(s Status) string {
 	return text
 }
 
+// lostText is about a daemon whose PID file is not where it was.
+func lostText(s Status) string {
+	return fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID)
+}
+
 // details are the lines below the first.
 func (r report) details(p program) (lines []string) {
 	s := r.Status
@@ -153,7 +158,7 @@ func (r report) details(p program) (lines []string) {
 		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", agoText(time.Since(v.At)), printable(p.text(v.Err()))))
 	}
 	if s.PIDFileLost {
-		lines = append(lines, fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID))
+		lines = append(lines, lostText(*s))
 	}
 	return lines
 }

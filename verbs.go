@@ -208,4 +208,10 @@ func (p program) fail(verb string, err error) (exitCode int) {
 	return 1
 }
 
-func (p program) sayNotRunning() { p.say("not running (nobody holds %s)", p.pidFile) }
+// sayNotRunning says so, and what it knows of one that has lost its PID file: it runs on, and no verb finds it.
+func (p program) sayNotRunning() {
+	p.say("not running (nobody holds %s)", p.pidFile)
+	if s, err := lastState(p.pidFile); err == nil && s.PIDFileLost {
+		fmt.Fprintf(p.stderr, "  %s\n", lostText(s))
+	}
+}
