@@ -66,20 +66,16 @@ func PIDFileMode(mode fs.FileMode) Option {
 
 // pidLock is a PID file that this process holds. A nil pidLock is that of a life without PID file.
 type pidLock struct {
-	path string
-	file *os.File
-	was  fs.FileInfo // of the file when it was locked
-	log  *slog.Logger
+	ownFile
+	log *slog.Logger
 
 	mu       sync.Mutex // a second stop signal releases it from beside the life
 	released bool
 	lost     bool // the path was seen to name another file or none
-	stays    bool // it was said that the file will not be removed
 }
 
 func newPIDLock(path string, f *os.File, log *slog.Logger) *pidLock {
-	was, _ := f.Stat() // it was looked at before, so this does not fail
-	return &pidLock{path: path, file: f, was: was, log: log}
+	return &pidLock{ownFile: newOwnFile(path, f), log: log}
 }
 
 // pass closes the copy of the lock in a launcher: from now on it is the daemon's alone.
@@ -120,15 +116,8 @@ func (p *pidLock) willStay() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	why := errOutOfSight
-	if p.path != "" {
-		why = safefile.Removable(p.path)
-	}
-	p.stays = why != nil
-	return why
+	return p.ownFile.willStay()
 }
-
-var errOutOfSight = errors.New("it is outside of the root directory")
 
 // loses says, once, that the path names another file, or that the program has closed the descriptor and with it given up the lock. It
 // must not open the file: closing it again would drop the name. It does not log, for p.mu must not be held while a log hangs.
@@ -141,7 +130,7 @@ func (p *pidLock) loses() bool {
 	if p.released || p.lost {
 		return false
 	}
-	p.lost = safefile.Still(p.file, p.was) != nil
+	p.lost = p.still() != nil
 	if same, err := safefile.Same(p.file, p.path); err == nil && !same && p.path != "" {
 		p.lost = true
 	}
@@ -171,8 +160,7 @@ func (p *pidLock) clear() {
 	p.release()
 }
 
-// letGo says why the file stays where it is and why the number stays in it. The file is emptied even when it is unlinked: who has
-// opened it before would take an unlocked one with a number for that of a daemon that died.
+// letGo lets go of the file and of the lock; see [ownFile.letGo].
 func (p *pidLock) letGo() (stays, full error) {
 	if p == nil {
 		return nil, nil
@@ -183,15 +171,7 @@ func (p *pidLock) letGo() (stays, full error) {
 		return nil, nil
 	}
 	p.released = true
-	if err := safefile.Still(p.file, p.was); err != nil {
-		return err, err
-	}
-	defer p.file.Close()
-	same, err := safefile.Same(p.file, p.path)
-	if same {
-		err = os.Remove(p.path)
-	}
-	return err, p.file.Truncate(0)
+	return p.ownFile.letGo()
 }
 
 // holds says whether info is the PID file of this life.

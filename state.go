@@ -107,16 +107,13 @@ func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid
 
 // stateFile is the state file of this process. A nil stateFile is that of a life that has none.
 type stateFile struct {
-	path string
-	file *os.File
-	was  fs.FileInfo // of the file when it was made
-	log  *slog.Logger
+	ownFile
+	log *slog.Logger
 
 	mu      sync.Mutex // may be held for long, for a disk may hang
 	turn    int        // of the record in the file
 	removed bool
 	failed  bool
-	stays   bool // it was seen that it will not be removed
 }
 
 // createState makes the state file. It is called, like all that changes the file, by who holds the lock on the PID file. What a daemon
@@ -138,8 +135,7 @@ func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, e
 		f.Close()
 		return nil, err
 	}
-	was, _ := f.Stat() // it was made just now, so this does not fail
-	return &stateFile{path: path, file: f, was: was, log: log}, nil
+	return &stateFile{ownFile: newOwnFile(path, f), log: log}, nil
 }
 
 // removeStaleState removes what a daemon that died has left, and nothing else: the file may be somebody's data.
@@ -189,7 +185,7 @@ func (s *stateFile) write(now Status, turn int) {
 		return
 	}
 	s.turn = turn
-	err := safefile.Still(s.file, s.was)
+	err := s.still()
 	if err == nil {
 		if err = s.put(now); err != nil { // what is in it is not true any more
 			_ = s.file.Truncate(0)
@@ -226,7 +222,7 @@ func (s *stateFile) willStay() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stays = s.path == "" || safefile.Removable(s.path) != nil
+	_ = s.ownFile.willStay()
 }
 
 // remove removes the state file, unless its path names another by now. It may be called again.
@@ -240,20 +236,11 @@ func (s *stateFile) remove() {
 		return
 	}
 	s.removed = true
-	if err := safefile.Still(s.file, s.was); err != nil {
-		s.log.Warn("cannot remove the state file", "err", err)
-		return
-	}
-	defer s.file.Close()
-	same, stays := safefile.Same(s.file, s.path)
-	if same {
-		stays = os.Remove(s.path)
-	}
-	if stays != nil && !s.stays {
+	switch stays, full := s.letGo(); {
+	case stays != nil && full != nil:
+		s.log.Warn("cannot remove the state file, nor empty it", "err", errors.Join(stays, full))
+	case stays != nil && !s.stays:
 		s.log.Warn("cannot remove the state file, emptied it", "err", stays)
-	}
-	if err := s.file.Truncate(0); err != nil { // where the path is not to be seen from a chroot, too
-		s.log.Warn("cannot empty the state file", "err", err)
 	}
 }
 
