@@ -102,10 +102,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "program")
 	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(program)), 0o755))
 	require.NoError(t, os.Chmod(filepath.Dir(program), 0o755))
-	text, err := os.ReadFile(testBinary())
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(program, text, 0o755))
-	require.NoError(t, os.Chmod(program, 0o755))
+	require.NoError(t, os.Rename(copyOfTestBinary(t), program))
 
 	name := ownName("log")
 	dir := fmt.Sprintf("/tmp/%s-%d", name, uid)
