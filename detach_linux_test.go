@@ -1126,6 +1126,7 @@ var unexecutable = registerProgram("unexecutable", func(args []string) int {
 })
 
 func TestAnUnprivilegedUserDetachesWithTheDefaults(t *testing.T) {
+	programsUsed.Store(defaulted, true)
 	needsNobody(t)
 	t.Parallel()
 	name := ownName("defaulted")
