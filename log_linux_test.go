@@ -96,6 +96,7 @@ var logDefault = registerProgram("default", func(args []string) int {
 })
 
 func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
+	programsUsed.Store(logDefault, true)
 	t.Parallel()
 	needs(t, "root")
 	const uid = 54321 // is in no password database
