@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/safefile"
 )
 
 // liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
@@ -106,10 +108,10 @@ func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 	defer f.Close()
 	require.NoError(t, os.Rename(log, log+".1"))
 	require.NoError(t, os.WriteFile(log, []byte("of another start\n"), 0o600))
-	require.NoError(t, removeLog(f))
+	require.NoError(t, safefile.Remove(f, log))
 	requireText(t, log, "of another start\n")
 	require.NoError(t, os.Rename(log+".1", log))
-	require.NoError(t, removeLog(f))
+	require.NoError(t, safefile.Remove(f, log))
 	require.NoFileExists(t, log)
-	require.NoError(t, removeLog(f), "and where it is gone, it is gone")
+	require.NoError(t, safefile.Remove(f, log), "and where it is gone, it is gone")
 }

@@ -93,7 +93,7 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 func TestA2_ChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 	const processes, turns = 8, 3000
 	deadline := time.Now()
-	if os.Getenv("LIFECYCLE_LONG") != "" {
+	if long() {
 		deadline = deadline.Add(5 * time.Minute)
 	}
 	total := 0

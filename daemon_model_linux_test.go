@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,15 +32,7 @@ type daemonModel struct {
 // TestWhateverVerbs… repeats one walk where LIFECYCLE_SEED says which.
 func TestWhateverVerbsAndSignalsDoToDaemonsItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
-	first, last := uint64(1), uint64(6)
-	if os.Getenv("LIFECYCLE_LONG") != "" {
-		last = 500
-	}
-	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {
-		seed, err := strconv.ParseUint(given, 10, 64)
-		require.NoError(t, err)
-		first, last = seed, seed
-	}
+	first, last := seeds(t, 6, 500)
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()

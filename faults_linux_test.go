@@ -124,7 +124,7 @@ func sweepFaults(t *testing.T, calls map[string]int, few int, step func(t *testi
 			}
 		}
 	}
-	if os.Getenv("LIFECYCLE_LONG") == "" {
+	if !long() {
 		all = fewOf(all, few)
 	}
 	sweepEach(t, all, step)

@@ -293,7 +293,7 @@ func TestI8_AStartThatTheKernelKillsForItsMemoryIsToldAndTheNextOneWorks(t *test
 func TestI11_WithHardlyAnyCPUNothingIsLate(t *testing.T) {
 	t.Parallel()
 	quota := "5000" // of 100000
-	if os.Getenv("LIFECYCLE_LONG") != "" {
+	if long() {
 		quota = "1000"
 	}
 	group := cgroup(t, "cpu", map[string]string{"cpu.cfs_quota_us": quota})
@@ -320,7 +320,7 @@ func TestI6_AFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
 	requireRunning(t, b.pidfile, pid)
 	require.Equal(t, result{"", alreadyRunning(pid), 1}, b.call("start"))
 	require.Equal(t, result{"", "daemon: reload: no verdict after 100ms; see `daemon status`\n", 1}, b.call("reloadtimeout=100ms", "reload"))
-	if os.Getenv("LIFECYCLE_LONG") != "" { // it takes 12 s
+	if long() { // it takes 12 s
 		require.Equal(t, result{"", fmt.Sprintf("daemon: still running after KILL (pid %d)\n", pid), 1}, b.call("stoptimeout=100ms", "stop"))
 		require.NoError(t, os.WriteFile(state, []byte("THAWED"), 0))
 		eventually(t, func() bool { return len(b.processes()) == 0 }, "the end of the daemon")

@@ -91,7 +91,7 @@ func openLog(path string, owner *role) (f *os.File, created bool, err error) {
 	}
 	if err != nil {
 		if created {
-			err = errors.Join(err, removeLog(f))
+			err = errors.Join(err, safefile.Remove(f, path))
 		}
 		f.Close()
 		return nil, false, logFileError(path, err)
@@ -110,15 +110,6 @@ func prepareLog(f *os.File, owner *role) error {
 		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, withoutPath(f.Name(), err))
 	}
 	return nil
-}
-
-// removeLog removes a log that was made in vain, unless its path names another file by now.
-func removeLog(f *os.File) error {
-	same, err := safefile.Same(f, f.Name())
-	if same {
-		err = os.Remove(f.Name())
-	}
-	return err
 }
 
 func logFileError(path string, err error) error {
@@ -149,7 +140,7 @@ func (c *config) openLogs() (*logs, error) {
 		l.path = c.errorLogFile
 		if l.stderr, _, err = openLog(c.errorLogFile, c.role); err != nil {
 			if created {
-				err = errors.Join(err, removeLog(l.stdout))
+				err = errors.Join(err, safefile.Remove(l.stdout, c.logFile))
 			}
 			l.close()
 			return nil, err

@@ -218,7 +218,7 @@ func TestK12_AfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
 func TestK12_RotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	t.Parallel()
 	lines, rotations := 10_000, 10
-	if os.Getenv("LIFECYCLE_LONG") != "" {
+	if long() {
 		lines, rotations = 500_000, 100 // of each of two writers
 	}
 	pidfile, log, gate := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate")

@@ -72,6 +72,7 @@ func guardLog(f *os.File) error {
 
 // guardPaths says what of the paths would make a start refuse, before anything is stopped for it.
 func (c *config) guardPaths() error {
+	c.needLog()
 	if err := guardPath(c.pidFile); err != nil {
 		return pidFileError(c.pidFile, err)
 	}

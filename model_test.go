@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"example.com/lifecycle/internal/monotonic"
 )
 
@@ -161,15 +159,7 @@ func (m *mood) body(ctx context.Context) error {
 // the kernel shares out the processor: -count helps.
 func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
-	first, last := uint64(1), uint64(60)
-	if os.Getenv("LIFECYCLE_LONG") != "" {
-		last = 1_000
-	}
-	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {
-		seed, err := strconv.ParseUint(given, 10, 64)
-		require.NoError(t, err)
-		first, last = seed, seed
-	}
+	first, last := seeds(t, 60, 1_000)
 	met := &sightings{count: map[string]int{}}
 	t.Run("interleaving", func(t *testing.T) {
 		for seed := first; seed <= last; seed++ {

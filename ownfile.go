@@ -46,9 +46,6 @@ func (o *ownFile) letGo() (stays, full error) {
 	if o.path == "" {
 		return errOutOfSight, o.file.Truncate(0)
 	}
-	same, stays := safefile.Same(o.file, o.path)
-	if same {
-		stays = os.Remove(o.path)
-	}
+	stays = safefile.Remove(o.file, o.path)
 	return stays, o.file.Truncate(0)
 }

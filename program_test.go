@@ -495,3 +495,20 @@ func startDaemon(t *testing.T, args ...string) (p *process, pidfile string) {
 	p.await("msg=ready")
 	return p, pidfile
 }
+
+// long says that the long form of the sweeps, storms and models was asked for, as their make targets do.
+func long() bool { return os.Getenv("LIFECYCLE_LONG") != "" }
+
+// seeds are those of the walks of a model, some or many, or the one that LIFECYCLE_SEED names.
+func seeds(t *testing.T, some, many uint64) (first, last uint64) {
+	t.Helper()
+	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {
+		seed, err := strconv.ParseUint(given, 10, 64)
+		require.NoError(t, err)
+		return seed, seed
+	}
+	if long() {
+		return 1, many
+	}
+	return 1, some
+}

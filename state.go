@@ -129,7 +129,7 @@ func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, e
 	if !created {
 		err = safefile.Unsafe("somebody else makes it at the same time")
 	} else if err = f.Chmod(mode); err != nil { // whatever the umask
-		err = errors.Join(err, os.Remove(path))
+		err = errors.Join(err, safefile.Remove(f, path))
 	}
 	if err != nil {
 		f.Close()
@@ -161,7 +161,7 @@ func removeStaleState(path string) error {
 	if !ours {
 		return safefile.Unsafe("it is no state file of a daemon")
 	}
-	return os.Remove(path)
+	return safefile.Remove(f, path)
 }
 
 // readRecord reads no more than tells whether the file is a record.

@@ -616,7 +616,7 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 func requireNoWrongRecord(t *testing.T, dir string) {
 	t.Helper()
 	reads := 100_000
-	if os.Getenv("LIFECYCLE_LONG") != "" {
+	if long() {
 		reads = 5_000_000
 	}
 	var states []Status

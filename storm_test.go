@@ -122,7 +122,7 @@ func answersOf(t *testing.T, text string) (all []answer) {
 func TestA14_StatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
 	needs(t, "linux")
 	storms, rounds := 1, 15
-	if os.Getenv("LIFECYCLE_LONG") != "" {
+	if long() {
 		storms, rounds = 10, 20
 	}
 	for range storms {

@@ -486,7 +486,7 @@ func sweepAll(t *testing.T, last, few int, step func(t *testing.T, at int) (outc
 	for i := range last + spare {
 		all = append(all, i+1)
 	}
-	if os.Getenv("LIFECYCLE_LONG") == "" {
+	if !long() {
 		all = fewOf(all[:last], few)
 	}
 	sweepEach(t, all, step)

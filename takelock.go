@@ -99,7 +99,7 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 	case err != nil:
 		// Where nobody can lock, nobody holds the file that we have just made, so it can go although it is not locked.
 		if seen, _ := filelock.Look(f); created && !seen.Marked {
-			os.Remove(path)
+			_ = safefile.Remove(f, path)
 		}
 		return nil, h, fmt.Errorf("%w: the file system must know flock(2), use a local one such as /run", err)
 	}
@@ -113,16 +113,13 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 
 // discard removes a file that this start has made but may not use: under the lock, like everybody.
 func discard(f *os.File, path string) {
-	if filelock.TryLock(f) != nil {
-		return
-	}
-	if same, err := safefile.Same(f, path); err == nil && same {
-		os.Remove(path)
+	if filelock.TryLock(f) == nil {
+		_ = safefile.Remove(f, path)
 	}
 }
 
-// clearStale removes what a daemon that was killed, or that may not remove it, has left: under the lock, like everybody, and with the checks of a start. Where it may not have the
-// lock, or not at once, somebody else has the file.
+// clearStale removes what a daemon that was killed, or that may not remove it, has left: under the lock, like everybody, and with the checks of
+// a start. Where it may not have the lock, or not at once, somebody else has the file.
 func (c *config) clearStale() {
 	if _, err := os.Lstat(c.pidFile); err != nil {
 		return

@@ -59,6 +59,15 @@ func Same(f *os.File, path string) (bool, error) {
 // sticky, the file or the directory must be its own (unlink(2)).
 func Removable(path string) error { return removable(path) }
 
+// Remove removes the file at path if that is still the open file f, and does nothing if the path names another by now, or none.
+func Remove(f *os.File, path string) error {
+	same, err := Same(f, path)
+	if same {
+		err = os.Remove(path)
+	}
+	return err
+}
+
 // Still returns nil if f is the file that it was. A program that closes a descriptor twice closes one of somebody else's, and what it opens next has that
 // number.
 func Still(f *os.File, was fs.FileInfo) error {
