@@ -26,6 +26,14 @@ func (s *Socket) Send(lines ...string) error {
 	return err
 }
 
+// SendFiles sends one message with files, of which the receiver gets copies.
+func (s *Socket) SendFiles(files []*os.File, lines ...string) error {
+	if err := s.file.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	return s.sendFiles(files, strings.Join(lines, "\n"))
+}
+
 // Close closes the socket.
 func (s *Socket) Close() error { return s.file.Close() }
 

@@ -2,6 +2,11 @@
 
 package sdnotify
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
+
+func (s *Socket) sendFiles([]*os.File, string) error { return errors.ErrUnsupported }
 
 func dial(string) (*Socket, error) { return nil, errors.ErrUnsupported }

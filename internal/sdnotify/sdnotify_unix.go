@@ -28,6 +28,25 @@ func dial(address string) (*Socket, error) {
 	return &Socket{os.NewFile(uintptr(fd), address)}, nil
 }
 
+func (s *Socket) sendFiles(files []*os.File, text string) error {
+	var fds []int
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	writeErr := raw.Write(func(fd uintptr) (done bool) {
+		err = unix.Sendmsg(int(fd), []byte(text), unix.UnixRights(fds...), nil, 0)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if writeErr != nil {
+		return writeErr
+	}
+	return os.NewSyscallError("sendmsg", err)
+}
+
 // socket makes one that does not block, for the deadline.
 func socket() (fd int, err error) {
 	syscall.ForkLock.RLock()

@@ -1,0 +1,88 @@
+package sdnotify
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestAServerHearsWhatWasSentAndByWhom(t *testing.T) {
+	t.Parallel()
+	s, err := Listen()
+	require.NoError(t, err)
+	defer s.Close()
+	require.Regexp(t, `^@[0-9a-f]+$`, s.Address)
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Send("READY=1", Line("STATUS", "two\nlines \x1b[1m and \xff")))
+	m, err := s.Receive()
+	require.NoError(t, err)
+	require.Equal(t, Message{PID: os.Getpid(), Lines: []string{"READY=1", "STATUS=two lines  [1m and ?"}}, m)
+	value, ok := m.Value("STATUS")
+	require.True(t, ok)
+	require.Equal(t, "two lines  [1m and ?", value)
+	_, ok = m.Value("STAT")
+	require.False(t, ok)
+
+	require.NoError(t, s.Close())
+	_, err = s.Receive()
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.Error(t, c.Send("READY=1"), "nobody is there")
+}
+
+func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
+	t.Parallel()
+	s, err := Listen()
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Send(strings.Repeat("x", maxMessage+1)))
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	require.NoError(t, c.SendFiles([]*os.File{r, w}, "FDSTORE=1", "FDNAME=x"))
+	m, err := s.Receive()
+	require.NoError(t, err)
+	require.Equal(t, []string{"FDSTORE=1", "FDNAME=x"}, m.Lines)
+	require.Len(t, m.Files, 2)
+	_, err = m.Files[1].WriteString("through")
+	require.NoError(t, err)
+	buf := make([]byte, 10)
+	n, err := r.Read(buf)
+	require.NoError(t, err)
+	require.Equal(t, "through", string(buf[:n]))
+	for _, f := range m.Files {
+		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+		require.NoError(t, err)
+		require.NotZero(t, flags&unix.FD_CLOEXEC)
+	}
+	m.Close()
+	require.ErrorIs(t, m.Files[0].Close(), os.ErrClosed)
+}
+
+func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {
+	t.Parallel()
+	s, err := Listen()
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	defer c.Close()
+	for err == nil {
+		err = c.Send("X=1")
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	for range 2 { // and then it is told again
+		_, err = s.Receive()
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return c.Send("X=1") == nil }, 10*time.Second, time.Millisecond)
+}
