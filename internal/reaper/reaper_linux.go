@@ -1,0 +1,5 @@
+package reaper
+
+func reap() []int { return nil }
+
+func orphans() []int { return nil }
