@@ -1,6 +1,7 @@
 package sdnotify
 
 import (
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -66,6 +67,30 @@ func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 	}
 	m.Close()
 	require.ErrorIs(t, m.Files[0].Close(), os.ErrClosed)
+}
+
+func TestAListenerThatIsSentDoesNotBlock(t *testing.T) {
+	t.Parallel()
+	s, err := Listen()
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	defer c.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		require.NoError(t, err)
+		require.NotZero(t, flags&unix.O_NONBLOCK)
+	}))
 }
 
 func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -31,8 +32,13 @@ func dial(address string) (*Socket, error) {
 func (s *Socket) sendFiles(files []*os.File, text string) error {
 	var fds []int
 	for _, f := range files {
-		fds = append(fds, int(f.Fd()))
+		fd, err := descriptor(f)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
 	}
+	defer runtime.KeepAlive(files)
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return err
@@ -45,6 +51,16 @@ func (s *Socket) sendFiles(files []*os.File, text string) error {
 		return writeErr
 	}
 	return os.NewSyscallError("sendmsg", err)
+}
+
+// descriptor is that of a file. It is tempting to call f.Fd: but for the File of a net.Listener that makes the socket block, in the listener too, and then Accept cannot be
+// ended any more.
+func descriptor(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(open uintptr) { fd = int(open) })
+	}
+	return fd, err
 }
 
 // socket makes one that does not block, for the deadline.
