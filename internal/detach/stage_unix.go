@@ -213,7 +213,7 @@ func inherit() error {
 
 // receive reads the note.
 func receive() (text []byte, fds []int, err error) {
-	buf, control := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(32*4))
+	buf, control := make([]byte, 2*maxNote), make([]byte, unix.CmsgSpace(maxFiles*4))
 	var n, controlled, flags int
 	for {
 		n, controlled, flags, _, err = unix.Recvmsg(stdout, buf, control, cloexecRights)

@@ -27,6 +27,15 @@ type Stage1 struct {
 	Error string `json:"error,omitempty"`
 }
 
+const (
+	// maxNote is how long the note may be, to come in one piece.
+	maxNote = 32 << 10
+	// maxFiles is how many descriptors come with it at most (SCM_MAX_FD, unix(7)).
+	maxFiles = 253
+)
+
+var errNoteTooLong = fmt.Errorf("what the detached process is told is longer than %d bytes", maxNote)
+
 func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
@@ -154,6 +163,9 @@ func give(conn *os.File, o Order) error {
 		n.Names = append(n.Names, f.Name())
 	}
 	line, err := encode(n)
+	if err == nil && len(line) > maxNote {
+		err = errNoteTooLong
+	}
 	if err != nil {
 		return err
 	}
@@ -176,7 +188,7 @@ func give(conn *os.File, o Order) error {
 	case err != nil:
 		return os.NewSyscallError("sendmsg", err)
 	case sent < len(line):
-		return fmt.Errorf("the note is too long: %d bytes", len(line))
+		return errNoteTooLong
 	}
 	return nil
 }
