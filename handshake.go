@@ -43,10 +43,20 @@ func (c *config) limits() *limits {
 	return &limits{c.startTimeout + grace(c.startTimeout), c.wholeStop()}
 }
 
-// handover is what the detached process is told with what it is given: the lock of this PID file, unless there is none.
+// handover is what the detached process is told with what it is given: the lock of this PID file, unless there is none, and then the sockets that the launcher was given.
 type handover struct {
 	PIDFile string `json:"pid_file"`
 	NoLog   bool   `json:"no_log"` // what goes to stderr goes nowhere
+}
+
+// readHandover is of the same program.
+func readHandover(given *detach.Inheritance) (h handover, lock *os.File, sockets []*os.File) {
+	_ = json.Unmarshal(given.Note, &h)
+	sockets = given.Files
+	if h.PIDFile != "" && len(sockets) > 0 {
+		lock, sockets = sockets[0], sockets[1:]
+	}
+	return h, lock, sockets
 }
 
 // failure is why a start failed.
@@ -131,10 +141,7 @@ func takeLauncher() *launcher {
 		return nil
 	}
 	l := &launcher{peer: given.Launcher, messages: messages, goAhead: make(chan struct{}), gone: make(chan struct{})}
-	_ = json.Unmarshal(given.Note, &l.handover) // it is of the same program
-	if len(given.Files) > 0 {
-		l.lock = given.Files[0]
-	}
+	l.handover, l.lock, _ = readHandover(given)
 	if l.NoLog {
 		_ = l.peer.TakeCrashes()
 	}

@@ -30,7 +30,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	if err := l.canDetach(); err != nil {
+	if err := l.canDetach(onlyStarts); err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
@@ -49,6 +49,9 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		}
 		defer lock.clear()
 		files = append(files, lock.file)
+	}
+	if onlyStarts { // those of another process that lives on are its own
+		files = append(files, sockets.toGive()...)
 	}
 	l.needLog()
 	// Not at a reopen: to ask the user database for the default can take its time.
@@ -84,6 +87,11 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	var lives *unkillableError
 	if err == nil || errors.As(err, &lives) {
 		lock.pass() // for it holds it
+		if onlyStarts {
+			for _, given := range sockets.takeAll() {
+				given.File.Close()
+			}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -94,13 +102,19 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 // errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
 var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
 
-// canDetach returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that.
-func (c *config) canDetach() error {
+// canDetach returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
+// sockets are meant for the daemon.
+func (c *config) canDetach(onlyStarts bool) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
 	if _, err := os.Executable(); err != nil {
 		return fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
+	}
+	if onlyStarts {
+		if err := listenedTooEarly(); err != nil {
+			return err
+		}
 	}
 	return c.findRole()
 }

@@ -93,6 +93,8 @@ func (l *life) run() (err error) {
 		defer deafen()
 		l.findManager()
 		defer func() { l.manager.end(err) }()
+		sockets.begin(l)
+		defer sockets.end()
 		if err := errors.Join(l.join(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}
@@ -205,6 +207,9 @@ func (l *life) serve() {
 	close(l.readied)
 	l.publish()
 	l.settle()
+	if !l.embedded {
+		sockets.settle(l.log)
+	}
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
 	l.startPeriodic()
 	for {

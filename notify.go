@@ -23,6 +23,7 @@ type manager struct {
 	log    *slog.Logger
 	limits map[Phase]time.Duration // how long a phase may take at most
 
+	room    int           // how many sockets it keeps for the next process
 	watches time.Duration // it ends what gives no sign of life for so long; 0: it does not
 
 	mu     sync.Mutex // may be held for half a second
@@ -33,11 +34,12 @@ type manager struct {
 }
 
 // variablesOfManager are not for what this process starts.
-var variablesOfManager = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+var variablesOfManager = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"}
 
 // findManager takes the manager from the environment. Whoever cannot be reached is no reason not to live.
 func (l *life) findManager() {
 	address, watches := os.Getenv("NOTIFY_SOCKET"), watchdogTime()
+	room, _ := strconv.Atoi(os.Getenv("FDSTORE"))
 	for _, name := range variablesOfManager {
 		os.Unsetenv(name)
 	}
@@ -49,7 +51,7 @@ func (l *life) findManager() {
 		l.log.Warn("the service manager cannot be told anything", "err", err)
 		return
 	}
-	l.manager = &manager{socket: socket, log: l.log, watches: watches, limits: map[Phase]time.Duration{
+	l.manager = &manager{socket: socket, log: l.log, room: room, watches: watches, limits: map[Phase]time.Duration{
 		Starting: l.startTimeout + grace(l.startTimeout), Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
 	}}
 }
@@ -111,6 +113,21 @@ func (m *manager) ping() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.send([]string{"WATCHDOG=1"})
+}
+
+// store gives it a socket, which the next process is given under that name (sd_pid_notify_with_fds(3)). It is not to let go of it by itself when there is an error at the
+// socket, as there can be at one of UDP.
+func (m *manager) store(name string, f *os.File) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.socket.SendFiles([]*os.File{f}, "FDSTORE=1", "FDPOLL=0", "FDNAME="+name)
+}
+
+// unstore has it let go of what it has under that name.
+func (m *manager) unstore(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.send([]string{"FDSTOREREMOVE=1", "FDNAME=" + name})
 }
 
 // end tells why the life has failed.

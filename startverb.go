@@ -75,7 +75,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
 	}
-	if err := p.canDetach(); err != nil {
+	if err := p.canDetach(true); err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}

@@ -1,0 +1,430 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// serving is a life that listens where its arguments say, and says to whoever connects which process it is.
+//
+//	serving [key=value …] [verb]
+//
+// The keys are pidfile, log, start, ready, detach as those of the program daemon, at=NETWORK,ADDRESS for each socket, and early, late, twice, never for when it listens: before Run, in fn, two
+// times in OnStart, or not at all; by default once in OnStart. A reload closes all and listens again, USR2 closes all and OnStop does.
+var serving = registerProgram("serving", func(args []string) int {
+	var s server
+	does := map[string]string{}
+	var verbArgs []string
+	for _, arg := range args {
+		key, value, found := strings.Cut(arg, "=")
+		switch {
+		case key == "at":
+			s.at = append(s.at, value)
+		case found:
+			does[key] = value
+		default:
+			verbArgs = append(verbArgs, arg)
+		}
+	}
+	has := func(key string) bool { _, ok := does[key]; return ok }
+	if has("early") {
+		if err := s.listen(); err != nil {
+			fmt.Println("early:", err)
+			return 1
+		}
+	}
+	opts := []Option{
+		Name("serving"), PIDFile(does["pidfile"]), LogFile(does["log"]),
+		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
+		OnStart(func(ctx context.Context) error {
+			if has("early") || has("late") || has("never") {
+				return behave("OnStart", does["start"])(ctx)
+			}
+			if has("twice") {
+				if err := errors.Join(s.listen(), s.close()); err != nil {
+					return err
+				}
+			}
+			return errors.Join(s.listen(), behave("OnStart", does["start"])(ctx))
+		}),
+		OnReload(func(context.Context) error { return errors.Join(s.close(), s.listen()) }),
+		OnStop(func(context.Context) error { return s.close() }),
+		OnSignal(syscall.SIGUSR2, func(context.Context) error {
+			defer fmt.Println("closed")
+			return s.close()
+		}),
+	}
+	if has("detach") {
+		opts = append(opts, Detach())
+	}
+	fn := func(ctx context.Context) error {
+		if has("late") {
+			if err := s.listen(); err != nil {
+				return err
+			}
+		}
+		<-ctx.Done()
+		return nil
+	}
+	if len(verbArgs) > 0 {
+		return Main(verbArgs, fn, opts...)
+	}
+	err := Run(fn, opts...)
+	fmt.Printf("Run returned: %v\n", err)
+	return ExitCode(err)
+})
+
+// server is what the program serving does at its sockets.
+type server struct {
+	at      []string
+	open    []io.Closer
+	serving sync.WaitGroup
+}
+
+func (s *server) listen() error {
+	for _, at := range s.at {
+		network, address, _ := strings.Cut(at, ",")
+		if strings.HasPrefix(network, "udp") || network == "unixgram" {
+			c, err := ListenPacket(network, address)
+			if err != nil {
+				return err
+			}
+			s.open = append(s.open, c)
+			fmt.Printf("listens %s %s\n", at, c.LocalAddr())
+			s.serving.Go(func() { echo(c) })
+			continue
+		}
+		l, err := Listen(network, address)
+		if err != nil {
+			return err
+		}
+		s.open = append(s.open, l)
+		fmt.Printf("listens %s %s\n", at, l.Addr())
+		s.serving.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprintln(c, os.Getpid())
+				c.Close()
+			}
+		})
+	}
+	return nil
+}
+
+func echo(c net.PacketConn) {
+	buf := make([]byte, 100)
+	for {
+		_, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo(fmt.Append(nil, os.Getpid()), from)
+	}
+}
+
+func (s *server) close() error {
+	var errs []error
+	for _, c := range s.open {
+		errs = append(errs, c.Close())
+	}
+	s.open = nil
+	s.serving.Wait() // Accept has ended
+	return errors.Join(errs...)
+}
+
+// whoServes is the PID of the process that listens there.
+func whoServes(t *testing.T, network, address string) (pid int) {
+	t.Helper()
+	c, err := net.Dial(network, address)
+	require.NoError(t, err)
+	defer c.Close()
+	text, err := io.ReadAll(c)
+	require.NoError(t, err)
+	_, err = fmt.Sscan(string(text), &pid)
+	require.NoError(t, err)
+	return pid
+}
+
+// where is the address at which the program serving has said that it listens, the last that was asked for so.
+func (p *process) where(at string) (address string) {
+	p.t.Helper()
+	for line := range strings.Lines(p.out.String()) {
+		if rest, ok := strings.CutPrefix(line, "listens "+at+" "); ok {
+			address = strings.TrimSpace(rest)
+		}
+	}
+	require.NotEmpty(p.t, address, "%s", p.out)
+	return address
+}
+
+func TestListenBindsWhereNothingWasGiven(t *testing.T) {
+	t.Parallel()
+	l, err := Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	f, err := l.(interface{ File() (*os.File, error) }).File()
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	other, err := Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err, "another port")
+	require.NotEqual(t, l.Addr().String(), other.Addr().String())
+	_, err = Listen("tcp", l.Addr().String())
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.EqualError(t, err, "listen tcp "+l.Addr().String()+": bind: address already in use", "as net says it")
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, l.Close(), net.ErrClosed)
+	require.NoError(t, other.Close())
+
+	p, err := ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NotNil(t, p.(interface {
+		ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error)
+	}))
+	_, err = ListenPacket("udp", p.LocalAddr().String())
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.NoError(t, p.Close())
+	for _, wrong := range []string{"udp", "nonsense", "tcp"} {
+		_, err = Listen(wrong, "127.0.0.1:nonsense")
+		require.Error(t, err)
+	}
+	_, err = ListenPacket("tcp", "127.0.0.1:0")
+	require.Error(t, err)
+}
+
+func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(shortDir(t), "s")
+	leaveDead(t, path)
+	l, err := Listen("unix", path)
+	require.NoError(t, err)
+	_, err = Listen("unix", path)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorContains(t, err, "this process listens there already")
+	require.NoError(t, l.Close())
+	require.NoFileExists(t, path)
+
+	foreign, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	_, err = Listen("unix", path)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.EqualError(t, err, "listen unix "+path+": bind: address already in use: somebody listens there")
+	_, err = foreign.Accept() // the look
+	require.NoError(t, err)
+	_, err = ListenPacket("unixgram", path)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.FileExists(t, path)
+	require.NoError(t, foreign.Close())
+
+	touch(t, path)
+	_, err = Listen("unix", path)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorContains(t, err, ": it is no socket")
+	requireText(t, path, "")
+	require.NoError(t, os.Remove(path))
+
+	for range 2 {
+		p, err := ListenPacket("unixgram", path)
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
+		leaveDead(t, path)
+	}
+}
+
+// leaveDead leaves a socket file at which nobody listens any more.
+func leaveDead(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+	require.FileExists(t, path)
+	awaitRefusal(t, "unix", path)
+}
+
+// awaitRefusal waits until nobody listens there. A process that another test starts has copies of all that this one has open, until it executes its program.
+func awaitRefusal(t *testing.T, network, address string) {
+	t.Helper()
+	eventually(t, func() bool {
+		c, err := net.Dial(network, address)
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, "nobody to listen at %s", address)
+}
+
+func TestASocketFileThatIsSomebodyElsesByNowIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(shortDir(t), "s")
+	l, err := Listen("unix", path)
+	require.NoError(t, err)
+	require.NoError(t, os.Rename(path, path+".old"))
+	foreign, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer foreign.Close()
+	require.NoError(t, l.Close())
+	require.FileExists(t, path)
+}
+
+// It is not parallel: a process that another test starts has copies of all that this one has open, until it executes its program.
+func TestTheFileOfASocketThatWasKeptIsRemovedAtTheEndUnlessSomebodyListens(t *testing.T) {
+	path := filepath.Join(shortDir(t), "s")
+	kept := func() *os.File {
+		l, err := net.Listen("unix", path)
+		require.NoError(t, err)
+		defer l.Close()
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		f, err := l.(*net.UnixListener).File()
+		require.NoError(t, err)
+		return f
+	}
+	removeSocketFile(kept())
+	require.NoFileExists(t, path)
+
+	f := kept()
+	require.NoError(t, os.Remove(path))
+	foreign, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	removeSocketFile(f)
+	require.FileExists(t, path)
+	require.NoError(t, foreign.Close())
+
+	f = kept()
+	require.NoError(t, os.Remove(path))
+	touch(t, path)
+	removeSocketFile(f)
+	require.FileExists(t, path)
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	f, err = l.(*net.TCPListener).File()
+	require.NoError(t, err)
+	removeSocketFile(f)
+	require.ErrorIs(t, f.Close(), os.ErrClosed)
+}
+
+func TestASocketIsFoundByWhereItIsBound(t *testing.T) {
+	t.Parallel()
+	tcp := func(address string) net.Addr {
+		a, err := net.ResolveTCPAddr("tcp", address)
+		require.NoError(t, err)
+		return a
+	}
+	udp := func(address string) net.Addr {
+		a, err := net.ResolveUDPAddr("udp", address)
+		require.NoError(t, err)
+		return a
+	}
+	for _, tt := range []struct {
+		asked, bound string
+		at           net.Addr
+		found        bool
+	}{
+		{"tcp :8080", "tcp6", tcp("[::]:8080"), true},
+		{"tcp :8080", "tcp4", tcp("0.0.0.0:8080"), true},
+		{"tcp 0.0.0.0:8080", "tcp6", tcp("[::]:8080"), true},
+		{"tcp4 :8080", "tcp6", tcp("[::]:8080"), false},
+		{"tcp6 :8080", "tcp6", tcp("[::]:8080"), true},
+		{"tcp :8080", "tcp4", tcp("127.0.0.1:8080"), false},
+		{"tcp 127.0.0.1:8080", "tcp4", tcp("127.0.0.1:8080"), true},
+		{"tcp 127.0.0.1:8080", "tcp4", tcp("127.0.0.2:8080"), false},
+		{"tcp 127.0.0.1:8080", "tcp6", tcp("[::]:8080"), false},
+		{"tcp [fe80::1%lo]:8080", "tcp6", tcp("[fe80::1%lo]:8080"), true},
+		{"tcp [fe80::1%lo]:8080", "tcp6", tcp("[fe80::1]:8080"), false},
+		{"tcp :http", "tcp6", tcp("[::]:80"), true},
+		{"tcp :0", "tcp6", tcp("[::]:80"), false},
+		{"tcp nonsense", "tcp6", tcp("[::]:80"), false},
+		{"udp :53", "udp6", udp("[::]:53"), true},
+		{"udp :53", "tcp6", tcp("[::]:53"), false},
+		{"unix /run/x", "unix", &net.UnixAddr{Name: "/run/x", Net: "unix"}, true},
+		{"unix /run/../run/x", "unix", &net.UnixAddr{Name: "/run/x", Net: "unix"}, true},
+		{"unix @x", "unix", &net.UnixAddr{Name: "@x", Net: "unix"}, true},
+		{"unix /x", "unix", &net.UnixAddr{Name: "@x", Net: "unix"}, false},
+		{"unix ", "unix", &net.UnixAddr{Net: "unix"}, false},
+		{"unixgram /run/x", "unix", &net.UnixAddr{Name: "/run/x", Net: "unix"}, false},
+		{"tcp :80", "", tcp("[::]:80"), false},
+	} {
+		network, address, _ := strings.Cut(tt.asked, " ")
+		r := newRequest("Listen", network, address)
+		require.Equal(t, tt.found, r.fits(tt.bound) && r.resolve()(tt.at), "%s and %s %s", tt.asked, tt.bound, tt.at)
+	}
+}
+
+// at are the arguments of the program serving that name sockets.
+func at(sockets ...string) (args []string) {
+	for _, s := range sockets {
+		args = append(args, "at="+s)
+	}
+	return args
+}
+
+// Whoever listens before Run in a program that detaches, does it in the launcher.
+func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
+	t.Parallel()
+	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches: call it in OnStart`
+	b := inBackground(t)
+	early := b.args(slices.Concat(at("tcp,127.0.0.1:0"), []string{"early="})...)
+	got := callProgram(t, serving, append(early, "detach=")...)
+	require.Regexp(t, `Run returned: `+says+"\n", got.stdout)
+	require.Equal(t, 1, got.code)
+	got = callProgram(t, serving, append(early, "start")...)
+	require.Regexp(t, `^serving: start failed: `+strings.TrimPrefix(says, "lifecycle: ")+"\n$", got.stderr)
+	require.Equal(t, 1, got.code)
+
+	pid := b.start()
+	got = callProgram(t, serving, append(early, "restart")...)
+	require.Regexp(t, `^serving: start failed: `+strings.TrimPrefix(says, "lifecycle: ")+"\n$", got.stderr)
+	requireRunning(t, b.pidfile, pid)
+	b.stop()
+
+	p := start(t, serving, append(early, "run")...)
+	p.await("msg=ready")
+	require.Equal(t, p.pid(), whoServes(t, "tcp", p.where("tcp,127.0.0.1:0")))
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+}
+
+func TestADetachedDaemonListens(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	path := filepath.Join(shortDir(t), "s")
+	pid := b.readied(callProgram(t, serving, b.args("at=unix,"+path, "start")...))
+	require.Equal(t, pid, whoServes(t, "unix", path))
+	b.stop()
+	require.NoFileExists(t, path)
+}
+
+func TestAReloadMayCloseASocketAndListenThereAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(shortDir(t), "s")
+	p := start(t, serving, "pidfile="+pidPath(t), "at=unix,"+path, "at=tcp,127.0.0.1:0")
+	p.await("msg=ready")
+	require.Equal(t, p.pid(), whoServes(t, "unix", path))
+	p.signal(syscall.SIGHUP)
+	p.await("msg=reloaded")
+	require.Equal(t, p.pid(), whoServes(t, "unix", path))
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+	require.NoFileExists(t, path)
+	require.Equal(t, 4, p.out.count("listens "))
+}
