@@ -42,16 +42,22 @@
 // where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
 // reason not to live; one that reads nothing is waited for half a second for each message.
 //
+// # Sockets
+//
+// [Listen] and [ListenPacket] return the sockets that a socket unit of systemd, or a manager that keeps them, has for this process, and bind where there is none. What is
+// bound, a manager keeps that can (FileDescriptorStoreMax=), so that a restart or a crash refuses no connection; and the file of a unix socket is neither left dead nor
+// taken from somebody who listens.
+//
 // # Platforms
 //
 // Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held
-// file says who holds it. On Windows programs run in the foreground without a PID file, and the rest answers errors.ErrUnsupported.
+// file says who holds it. On Windows programs run in the foreground without a PID file, Listen only binds, and the rest answers errors.ErrUnsupported.
 //
 // # What it does not do
 //
 // It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
 // locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It does not
-// yet supervise, nor take sockets over.
+// yet supervise.
 package lifecycle
 
 import (
