@@ -76,7 +76,7 @@ func FuzzDaemon(f *testing.F) {
 		l, err := newLife(nil, []Option{Embedded(), Logger(slog.New(slog.DiscardHandler))})
 		require.NoError(t, err)
 		messages := make(chan json.RawMessage)
-		l.launcher = &launcher{peer: &detach.Peer{}, messages: messages, goAhead: make(chan struct{}), gone: make(chan struct{})}
+		l.launcher = &launcher{peer: detach.NewPeer(nil), messages: messages, goAhead: make(chan struct{}), gone: make(chan struct{})}
 		require.ErrorIs(t, l.join(), os.ErrInvalid, "there is no socket here")
 		want := false
 		for line := range bytes.Lines(said) {

@@ -11,13 +11,11 @@
 package detach
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
-	"runtime/debug"
 	"sync"
+
+	"example.com/lifecycle/internal/lifeline"
 )
 
 // Order says what is to be started.
@@ -83,76 +81,15 @@ func Umask(mask int) { umask(mask) }
 
 // Peer is who sits at the other end of the socket.
 type Peer struct {
-	conn *os.File
-	in   *bufio.Reader
+	*lifeline.Peer
 
 	stage1     *os.Process   // nil in the detached process
 	stage1Over chan struct{} // closed when stage 1 has ended
 	stage1How  *os.ProcessState
-
-	mu    sync.Mutex
-	words []byte
 }
 
 // NewPeer returns who sits at the other end of an open socket.
-func NewPeer(conn *os.File) *Peer { return &Peer{conn: conn, in: bufio.NewReader(conn)} }
-
-// A message is a line of JSON behind a NUL. Whatever else comes is what a process had to say whose stderr the socket was: a panic in an init
-// that ran before ours.
-const messageMark = 0
-
-// encode puts the message on a line of its own, whatever was written before it.
-func encode(message any) ([]byte, error) {
-	text, err := json.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	return append(append([]byte{'\n', messageMark}, text...), '\n'), nil
-}
-
-// Send sends a message.
-func (p *Peer) Send(message any) error {
-	line, err := encode(message)
-	if err == nil {
-		_, err = p.conn.Write(line)
-	}
-	return err
-}
-
-// Receive blocks until there is a message, and returns io.EOF when the other end is gone, with all that held it open.
-func (p *Peer) Receive() (json.RawMessage, error) {
-	for {
-		line, err := p.in.ReadBytes('\n')
-		if len(line) > 1 && line[0] == messageMark && err == nil {
-			return line[1 : len(line)-1], nil
-		}
-		p.hear(line)
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-const maxWords = 64 << 10
-
-func (p *Peer) hear(line []byte) {
-	if len(bytes.TrimSpace(line)) == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.words = append(p.words, line...)
-	if len(p.words) > maxWords {
-		p.words = p.words[:maxWords]
-	}
-}
-
-// Words is what came over the socket that was no message.
-func (p *Peer) Words() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return string(p.words)
-}
+func NewPeer(conn *os.File) *Peer { return &Peer{Peer: lifeline.NewPeer(conn)} }
 
 // Orphaned is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.
 func (p *Peer) Orphaned() <-chan struct{} { return p.stage1Over }
@@ -165,16 +102,3 @@ func (p *Peer) Stage1() *os.ProcessState {
 
 // Kill ends stage 1, if it has not ended: then there will be no detached process.
 func (p *Peer) Kill() { _ = p.stage1.Kill() }
-
-// TakeCrashes sends what the Go runtime has to say of a panic or a fatal error to the other end too, where it is among Words, until
-// debug.SetCrashOutput is called again.
-func (p *Peer) TakeCrashes() error {
-	err := debug.SetCrashOutput(p.conn, debug.CrashOptions{})
-	return errors.Join(err, setNonblock(p.conn)) // which SetCrashOutput has undone for all copies
-}
-
-// CloseWrite closes this end for sending: the other one reads the end, and what it has to say can still be read.
-func (p *Peer) CloseWrite() error { return closeWrite(p.conn) }
-
-// Close closes this end: the other one reads that it is gone.
-func (p *Peer) Close() error { return p.conn.Close() }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/lifeline"
 )
 
 // child is what a process that a test starts does instead of the tests; see TestMain.
@@ -135,120 +136,10 @@ func TestWordsOfWhatRanBeforeTheInitAreHeard(t *testing.T) {
 	require.Len(t, got, 2)
 }
 
-// pair is a launcher's end and the descriptor at the other.
-func pair(t *testing.T) (ours *Peer, theirs *os.File) {
-	t.Helper()
-	conn, theirs, err := socketpair()
-	require.NoError(t, err)
-	ours = NewPeer(conn)
-	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	return ours, theirs
-}
-
-func TestMessagesAreToldFromWords(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		sent     string
-		messages []string
-		words    string
-	}{
-		{"", nil, ""},
-		{"\n\x00{}\n", []string{"{}"}, ""},
-		{"\n\x00{}\n\n\x00[1]\n", []string{"{}", "[1]"}, ""},
-		{"word\n\n\x00{}\n", []string{"{}"}, "word\n"},
-		{"half a word\n\x00{}\nanother", []string{"{}"}, "half a word\nanother"},
-		{"\n\x00{}\npanic: x\n\ngoroutine 1\n\n\x001\n", []string{"{}", "1"}, "panic: x\ngoroutine 1\n"},
-		{"{}\n", nil, "{}\n"},
-		{"x\x00{}\n", nil, "x\x00{}\n"},
-		{"\n\x00{\"cut", nil, "\x00{\"cut"},
-		{"\n\n \n\t\n", nil, ""},
-	} {
-		for _, piece := range []int{1, 7, 1000} {
-			ours, theirs := pair(t)
-			go func() {
-				for rest := tt.sent; rest != ""; rest = rest[min(piece, len(rest)):] {
-					theirs.WriteString(rest[:min(piece, len(rest))])
-				}
-				theirs.Close()
-			}()
-			var got []string
-			for {
-				message, err := ours.Receive()
-				if err != nil {
-					require.ErrorIs(t, err, io.EOF)
-					break
-				}
-				got = append(got, string(message))
-			}
-			require.Equal(t, tt.messages, got, "%q", tt.sent)
-			require.Equal(t, tt.words, ours.Words(), "%q", tt.sent)
-		}
-	}
-}
-
-func TestWordsHaveALimit(t *testing.T) {
-	t.Parallel()
-	ours, theirs := pair(t)
-	go func() {
-		for range 3 {
-			theirs.WriteString(strings.Repeat("word ", maxWords/5) + "\n")
-		}
-		theirs.Close()
-	}()
-	_, err := ours.Receive()
-	require.ErrorIs(t, err, io.EOF)
-	require.Len(t, ours.Words(), maxWords)
-}
-
-func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {
-	t.Parallel()
-	ours, theirs := pair(t)
-	fd, err := unix.Dup(int(theirs.Fd()))
-	require.NoError(t, err)
-	other := NewPeer(newConn(fd))
-	require.NoError(t, theirs.Close())
-	require.NoError(t, ours.Send(1))
-	require.NoError(t, ours.CloseWrite())
-	text, err := other.Receive()
-	require.NoError(t, err)
-	require.Equal(t, "1", string(text))
-	_, err = other.Receive()
-	require.ErrorIs(t, err, io.EOF)
-	require.NoError(t, other.Send("still here"))
-	text, err = ours.Receive()
-	require.NoError(t, err)
-	require.Equal(t, `"still here"`, string(text))
-	require.NoError(t, other.Close())
-	_, err = ours.Receive()
-	require.ErrorIs(t, err, io.EOF)
-}
-
-func TestTheMarkIsThatOfOneSocket(t *testing.T) {
-	t.Parallel()
-	_, theirs := pair(t)
-	_, other := pair(t)
-	fd := int(theirs.Fd())
-	mark, err := socketMark(theirs)
-	require.NoError(t, err)
-	require.True(t, isSocket(fd, mark))
-	for _, wrong := range []string{"", ":", "x", mark + "0", " " + mark, strings.Replace(mark, ":", ":0", 1)} {
-		require.False(t, isSocket(fd, wrong), "%q", wrong)
-	}
-	require.False(t, isSocket(int(other.Fd()), mark))
-	require.False(t, isSocket(-1, mark))
-
-	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	require.NoError(t, err)
-	defer file.Close()
-	mark, err = socketMark(file)
-	require.NoError(t, err)
-	require.False(t, isSocket(int(file.Fd()), mark), "it is no socket")
-}
-
 // What is given is queued before there is anybody to take it.
 func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	t.Parallel()
-	conn, theirs, err := socketpair()
+	conn, theirs, err := lifeline.Pair()
 	require.NoError(t, err)
 	defer conn.Close()
 	defer theirs.Close()
@@ -274,17 +165,9 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	require.Error(t, give(conn, Order{Note: func() {}}), "it cannot be sent")
 }
 
-func TestNothingOfASocketpairIsInherited(t *testing.T) {
+func TestACopyIsNotInheritedAndIsNoneOfTheFirstThree(t *testing.T) {
 	t.Parallel()
-	conn, theirs, err := socketpair()
-	require.NoError(t, err)
-	defer theirs.Close()
-	defer conn.Close()
-	raw, err := conn.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(fd uintptr) { requireCloseOnExec(t, int(fd), true) }))
-	requireCloseOnExec(t, int(theirs.Fd()), true)
-	copied, err := dup(theirs)
+	copied, err := dup(os.Stderr)
 	require.NoError(t, err)
 	defer copied.Close()
 	requireCloseOnExec(t, int(copied.Fd()), true)
@@ -296,27 +179,6 @@ func requireCloseOnExec(t *testing.T, fd int, want bool) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	require.NoError(t, err)
 	require.Equal(t, want, flags&unix.FD_CLOEXEC != 0, "descriptor %d", fd)
-}
-
-// Not parallel, and from a descriptor that is higher than all that others have.
-func TestDescriptorsAreClosedOnExecWithAndWithoutCloseRange(t *testing.T) {
-	const from = 700
-	for name, closeAll := range map[string]func() error{
-		"close_range": func() error { return closeOnExec(from) },
-		"listed":      func() error { return closeListedOnExec("/proc/self/fd", from) },
-	} {
-		var fds []int
-		for _, fd := range []int{from - 1, from, from + 7, from + 200} {
-			require.NoError(t, unix.Dup3(2, fd, 0))
-			fds = append(fds, fd)
-		}
-		require.NoError(t, closeAll(), name)
-		for i, fd := range fds {
-			requireCloseOnExec(t, fd, i > 0)
-			require.NoError(t, unix.Close(fd))
-		}
-	}
-	require.Error(t, closeListedOnExec("/no/such/place", from))
 }
 
 func TestRedirectReplacesADescriptorInOneStep(t *testing.T) {

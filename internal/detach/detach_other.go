@@ -11,8 +11,4 @@ func start(Order, <-chan struct{}) (*Peer, error) { return nil, errors.ErrUnsupp
 
 func redirect(*os.File, int) error { return errors.ErrUnsupported }
 
-func setNonblock(*os.File) error { return errors.ErrUnsupported }
-
-func closeWrite(*os.File) error { return errors.ErrUnsupported }
-
 func umask(int) {}

@@ -3,7 +3,6 @@
 package detach
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,9 @@ import (
 
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/execve"
+	"example.com/lifecycle/internal/lifeline"
 )
 
 // markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
@@ -35,7 +37,7 @@ func init() {
 	mark := os.Getenv(markVariable)
 	os.Unsetenv(markVariable)
 	stage, socket, _ := strings.Cut(mark, ":")
-	if mark == "" || !isSocket(stdout, socket) || !madeByUs(stdout) {
+	if mark == "" || !lifeline.IsMarked(stdout, socket) || !lifeline.MadeByUs(stdout) {
 		return
 	}
 	switch stage {
@@ -54,37 +56,15 @@ func init() {
 	}
 }
 
-func socketMark(f *os.File) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return "", os.NewSyscallError("fstat", err)
-	}
-	return markOf(&st), nil
-}
-
-func markOf(st *unix.Stat_t) string { return fmt.Sprintf("%d:%d", st.Dev, st.Ino) }
-
-func isSocket(fd int, mark string) bool {
-	var st unix.Stat_t
-	err := unix.Fstat(fd, &st)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && markOf(&st) == mark
-}
-
 // report writes a message to the socket that is stdout.
 func report(message any) {
-	if line, err := encode(message); err == nil {
+	if line, err := lifeline.Encode(message); err == nil {
 		os.Stdout.Write(line)
 	}
 }
 
 // errNoLauncher says that there is nobody any more who waits for this start.
 var errNoLauncher = errors.New("the launcher is gone")
-
-func launcherGone() bool {
-	poll := []unix.PollFd{{Fd: stdout}}
-	n, err := unix.Poll(poll, 0)
-	return err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-}
 
 // startDetached is stage 1: it finishes go-daemon's part and starts the detached process, which is no session leader, for that is this one. The
 // signals and descriptors of whoever called the launcher end here.
@@ -93,20 +73,20 @@ func startDetached(socket string) error {
 		return fmt.Errorf("stage 1: %w", err)
 	}
 	os.Unsetenv(daemon.MARK_NAME)
-	if launcherGone() {
+	if lifeline.IsGone(stdout) {
 		return errNoLauncher
 	}
-	if err := closeOnExec(firstOther); err != nil {
+	if err := execve.CloseOnExec(firstOther); err != nil {
 		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
 	}
 	// A signal that is caught is back to its default in what is executed; one that is ignored stays so (execve(2)).
-	if ignored := ignoredSignals(); len(ignored) > 0 {
+	if ignored := execve.IgnoredSignals(); len(ignored) > 0 {
 		signal.Notify(make(chan os.Signal, 1), ignored...)
 	}
 	runtime.LockOSThread() // the mask is the thread's, and what it forks inherits it
-	emptySignalMask()
+	execve.EmptySignalMask()
 	// Not os.StartProcess, which forks once more to find out whether it can wait with a pidfd: nobody waits here.
-	path := self()
+	path := execve.ThisProgram()
 	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{
 		Env:   append(os.Environ(), markVariable+"=2:"+socket),
 		Files: []uintptr{stdin, stdout, stderr},
@@ -138,24 +118,6 @@ func finishReborn() error {
 	return err
 }
 
-// ignorable are the signals that Go leaves ignored where it was started so; it catches the others.
-var ignorable = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT}
-
-// self is this program, also where its file was deleted or replaced since it was started.
-func self() string {
-	path, err := os.Executable()
-	running, runningErr := os.Stat(processExecutable)
-	if runningErr != nil {
-		return path
-	}
-	if named, nameErr := os.Stat(path); err == nil && nameErr == nil && os.SameFile(named, running) {
-		return path
-	}
-	return processExecutable
-}
-
-const processExecutable = "/proc/self/exe"
-
 // inherit is the beginning of the detached process: it takes what it is given, and gives up the socket as its stdout.
 func inherit() error {
 	text, fds, err := receive()
@@ -170,8 +132,8 @@ func inherit() error {
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	conn := newConn(fd)
-	if launcherGone() {
+	conn := lifeline.Conn(fd)
+	if lifeline.IsGone(stdout) {
 		return errNoLauncher
 	}
 	take := func(given bool, target int) error {
@@ -207,7 +169,7 @@ func inherit() error {
 	for i, fd := range fds {
 		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), n.Names[i]))
 	}
-	setProcessName(filepath.Base(os.Args[0]))
+	execve.NameProcess(filepath.Base(os.Args[0]))
 	return nil
 }
 
@@ -244,6 +206,5 @@ func receive() (text []byte, fds []int, err error) {
 	for _, fd := range fds {
 		unix.CloseOnExec(fd)
 	}
-	line := bytes.TrimSpace(buf[:n])
-	return bytes.TrimPrefix(line, []byte{messageMark}), fds, nil
+	return lifeline.Decode(buf[:n]), fds, nil
 }

@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/lifeline"
 )
 
 // note is the first message, with the descriptors.
@@ -37,12 +38,12 @@ const (
 var errNoteTooLong = fmt.Errorf("what the detached process is told is longer than %d bytes", maxNote)
 
 func start(o Order, cancel <-chan struct{}) (*Peer, error) {
-	ours, theirs, err := socketpair()
+	ours, theirs, err := lifeline.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	if !madeByUs(int(theirs.Fd())) { // stage 1 would not take it
+	if !lifeline.MadeByUs(int(theirs.Fd())) { // stage 1 would not take it
 		ours.Close()
 		return nil, errSetuid
 	}
@@ -81,7 +82,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 		return nil, errCancelled
 	default:
 	}
-	mark, err := socketMark(socket)
+	mark, err := lifeline.Mark(socket)
 	if err != nil {
 		return nil, err
 	}
@@ -125,27 +126,6 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 	return nil, errCancelled
 }
 
-func socketpair() (ours, theirs *os.File, err error) {
-	syscall.ForkLock.RLock()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err == nil {
-		unix.CloseOnExec(fds[0])
-		unix.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	return newConn(fds[0]), os.NewFile(uintptr(fds[1]), "socket"), nil
-}
-
-// newConn makes a file of which reading can be ended by closing it. It is tempting to take a net.UnixConn: but package net makes a program with
-// cgo a dynamic one, and each start of that takes as long again.
-func newConn(fd int) *os.File {
-	_ = unix.SetNonblock(fd, true)
-	return os.NewFile(uintptr(fd), "socket")
-}
-
 // give sends what the detached process is given. It reads it whenever it comes to that.
 func give(conn *os.File, o Order) error {
 	text, err := json.Marshal(o.Note)
@@ -162,7 +142,7 @@ func give(conn *os.File, o Order) error {
 	for _, f := range o.Files {
 		n.Names = append(n.Names, f.Name())
 	}
-	line, err := encode(n)
+	line, err := lifeline.Encode(n)
 	if err == nil && len(line) > maxNote {
 		err = errNoteTooLong
 	}
@@ -202,22 +182,5 @@ func dup(f *os.File) (*os.File, error) {
 }
 
 func redirect(f *os.File, fd int) error { return dup2(int(f.Fd()), fd) }
-
-func setNonblock(f *os.File) error {
-	return control(f, func(fd int) error { return unix.SetNonblock(fd, true) })
-}
-
-func closeWrite(f *os.File) error {
-	return control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
-}
-
-func control(f *os.File, do func(fd int) error) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	controlErr := raw.Control(func(fd uintptr) { err = do(int(fd)) })
-	return errors.Join(controlErr, err)
-}
 
 func umask(mask int) { unix.Umask(mask) }

@@ -1,0 +1,43 @@
+package execve
+
+import (
+	"errors"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func closeOnExec(from int) error {
+	err := unix.CloseRange(uint(from), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) { // before Linux 5.11, or seccomp
+		return closeListedOnExec("/proc/self/fd", from)
+	}
+	return err
+}
+
+func emptySignalMask() {
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
+}
+
+func ignoredSignals() []os.Signal {
+	status, err := os.ReadFile("/proc/self/status")
+	_, rest, found := strings.Cut(string(status), "\nSigIgn:\t")
+	text, _, _ := strings.Cut(rest, "\n")
+	mask, parseErr := strconv.ParseUint(text, 16, 64)
+	if err != nil || !found || parseErr != nil {
+		return ignorable
+	}
+	return slices.DeleteFunc(slices.Clone(ignorable), func(sig os.Signal) bool {
+		return mask&(1<<(sig.(unix.Signal)-1)) == 0
+	})
+}
+
+func nameProcess(name string) {
+	if comm, err := os.ReadFile("/proc/self/comm"); err == nil && string(comm) == "exe\n" {
+		_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
+	}
+}

@@ -1,0 +1,21 @@
+//go:build !unix || aix
+
+package execve
+
+import (
+	"errors"
+	"os"
+)
+
+func closeOnExec(int) error { return errors.ErrUnsupported }
+
+func emptySignalMask() {}
+
+func ignoredSignals() []os.Signal { return nil }
+
+func thisProgram() string {
+	path, _ := os.Executable()
+	return path
+}
+
+func nameProcess(string) {}
