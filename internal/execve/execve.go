@@ -13,6 +13,9 @@ func EmptySignalMask() { emptySignalMask() }
 // none is caught that need not be.
 func IgnoredSignals() []os.Signal { return ignoredSignals() }
 
+// DefaultSignals sets those to their default, and says whether there were any. What Go knows of them stays: it is for right before something is executed.
+func DefaultSignals() (any bool) { return defaultSignals() }
+
 // ThisProgram is the path of this program, also where its file was deleted or replaced since it was started.
 func ThisProgram() string { return thisProgram() }
 

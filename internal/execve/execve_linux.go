@@ -4,9 +4,6 @@ import (
 	"errors"
 	"math"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,19 +18,6 @@ func closeOnExec(from int) error {
 
 func emptySignalMask() {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
-}
-
-func ignoredSignals() []os.Signal {
-	status, err := os.ReadFile("/proc/self/status")
-	_, rest, found := strings.Cut(string(status), "\nSigIgn:\t")
-	text, _, _ := strings.Cut(rest, "\n")
-	mask, parseErr := strconv.ParseUint(text, 16, 64)
-	if err != nil || !found || parseErr != nil {
-		return ignorable
-	}
-	return slices.DeleteFunc(slices.Clone(ignorable), func(sig os.Signal) bool {
-		return mask&(1<<(sig.(unix.Signal)-1)) == 0
-	})
 }
 
 func nameProcess(name string) {

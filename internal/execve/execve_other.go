@@ -13,6 +13,8 @@ func emptySignalMask() {}
 
 func ignoredSignals() []os.Signal { return nil }
 
+func defaultSignals() (any bool) { return false }
+
 func thisProgram() string {
 	path, _ := os.Executable()
 	return path

@@ -10,4 +10,6 @@ func emptySignalMask() {}
 
 func ignoredSignals() []os.Signal { return ignorable } // those that may be
 
+func defaultSignals() (any bool) { return false }
+
 func nameProcess(string) {}

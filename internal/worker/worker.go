@@ -4,7 +4,8 @@
 //	     ▲                                           │
 //	     └────────── the lifeline, a socket ◄────────┘
 //
-// A foreign program is executed by a stage of this program, in the init of this package, without another fork: so both have the PID that was started.
+// A foreign program is executed by a stage of this program, without another fork: so it has the PID that was started. The stage lives in the init of this
+// package, and so does the beginning of an own worker: what is initialised before this package, is so in both.
 package worker
 
 import (
@@ -17,20 +18,21 @@ import (
 
 // Socket is an open socket that outlives workers.
 type Socket struct {
-	Name string
+	Name string // without a colon (sd_listen_fds_with_names(3))
 	File *os.File
 }
 
-// Order says what is to be started.
+// Order says what is to be started. The process has descriptors 0, 1 and 2 of this one and its environment, but for what a service manager has told
+// this one; default signals, and a group of its own: what is typed at a terminal reaches it through this process only.
 type Order struct {
 	Args     []string      // with the name of the program first
 	Program  string        // the path of a foreign program, which is executed with Args; "": this very program again
 	Note     any           // what an own worker is told, as JSON
 	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
-	Store    int           // FDSTORE: how many sockets are kept; 0: none
+	Store    int           // FDSTORE (systemd.exec(5)): how many sockets are kept; 0: none
 	Watchdog time.Duration // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
-	Sockets  []Socket      // LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)); they stay open here
-	Dir      string        // working directory; "": that of this process
+	Sockets  []Socket      // LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3 on; they stay open here
+	Dir      string        // working directory; "": that of this process, or the root directory of Become
 	Become   *Role         // foreign only: who it becomes, and its root directory; nil: as this process
 	Umask    int           // foreign only: the file mode creation mask; -1: that of this process
 }
@@ -38,19 +40,41 @@ type Order struct {
 // Role is who a foreign program becomes.
 type Role struct {
 	Identity *privilege.Identity // nil: as this process
-	Root     string              // root directory; "": that of this process. Program is looked for inside, and Dir too
-	Env      []string            // instead of what the environment has: HOME=…, USER=…, LOGNAME=…
+	Root     string              // root directory, in which Dir and Program are then; "": that of this process
+	Env      []string            // in the place of what the environment has: HOME=…, USER=…, LOGNAME=…
 }
 
-// Start starts the process. It blocks until an own worker could be executed, or a foreign program was: what keeps that from being executed is the error,
-// and then there is no process. An own worker reads its note whenever it comes to that.
+// Start starts the process. What keeps an own worker or a foreign program from being executed is an error, and then there is no process.
+// It blocks until the program was executed; an own worker reads its note whenever it comes to that.
+//
+// A foreign program is ended by KILL when this process is, unless it has more rights than who executes it (PR_SET_PDEATHSIG(2const)). An own
+// worker sees to that itself; see Take.
 func Start(o Order) (*Process, error) { return start(o) }
+
+// Process is what was started.
+type Process struct {
+	PID int
+
+	running
+}
+
+// Signal sends the process a signal, and never another one with its PID. It returns os.ErrProcessDone once Wait has returned.
+func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
+
+// Wait blocks until the process has ended, and all that an own worker's crash has said was heard. It is to be called once: until then the process has its PID.
+func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
+
+// Words is what the crash of an own worker has said that calls TakeCrashes, complete once Wait has returned. It is "" for a foreign program.
+func (p *Process) Words() string { return p.words() }
+
+// Close closes our end of the lifeline, which is as if this process were gone.
+func (p *Process) Close() { p.close() }
 
 // Inheritance is what an own worker was given.
 type Inheritance struct {
 	Note json.RawMessage
 
-	lifeline lifeline
+	line
 }
 
 // inherited is package state because it is settled before main: what was given to the process, which is one.
@@ -58,3 +82,11 @@ var inherited *Inheritance
 
 // Inherited returns what this process was given if it is an own worker, else nil.
 func Inherited() *Inheritance { return inherited }
+
+// Take returns a channel that is closed when the supervisor is gone. Until it was taken, a worker whose supervisor goes ends at once: nobody would ever
+// end it.
+func (i *Inheritance) Take() (lost <-chan struct{}) { return i.take() }
+
+// TakeCrashes sends what the Go runtime has to say of a panic or a fatal error to the supervisor too, where it is Words, until
+// debug.SetCrashOutput is called again.
+func (i *Inheritance) TakeCrashes() error { return i.takeCrashes() }

@@ -7,27 +7,20 @@ import (
 	"os"
 )
 
-// Process is what was started.
-type Process struct{ PID int }
-
-type lifeline struct{}
-
 func start(Order) (*Process, error) { return nil, errors.ErrUnsupported }
 
-// Signal sends the process a signal.
-func (*Process) Signal(os.Signal) error { return errors.ErrUnsupported }
+type running struct{}
 
-// Wait blocks until the process has ended.
-func (*Process) Wait() (*os.ProcessState, error) { return nil, errors.ErrUnsupported }
+func (running) signal(os.Signal) error { return errors.ErrUnsupported }
 
-// Words is what a crash of an own worker has said.
-func (*Process) Words() string { return "" }
+func (running) wait() (*os.ProcessState, error) { return nil, errors.ErrUnsupported }
 
-// Close closes the lifeline.
-func (*Process) Close() {}
+func (running) words() string { return "" }
 
-// Take returns a channel that is closed when the supervisor is gone.
-func (*Inheritance) Take() (lost <-chan struct{}) { return nil }
+func (running) close() {}
 
-// TakeCrashes sends what the Go runtime has to say of a crash to the supervisor too.
-func (*Inheritance) TakeCrashes() error { return errors.ErrUnsupported }
+type line struct{}
+
+func (line) take() (lost <-chan struct{}) { return nil }
+
+func (line) takeCrashes() error { return errors.ErrUnsupported }

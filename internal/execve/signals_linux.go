@@ -1,0 +1,54 @@
+package execve
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func ignoredSignals() (ignored []os.Signal) {
+	for _, sig := range ignorable {
+		if isIgnored(sig) {
+			ignored = append(ignored, sig)
+		}
+	}
+	return ignored
+}
+
+func defaultSignals() (any bool) {
+	for _, sig := range ignorable {
+		if isIgnored(sig) {
+			any = true
+			sigaction(sig, new(kernelSigaction), nil)
+		}
+	}
+	return any
+}
+
+// kernelSigaction is longer than struct sigaction of any kernel. One that is all zero is SIG_DFL.
+type kernelSigaction [8]uintptr
+
+const sigIgn = 1 // SIG_IGN
+
+func isIgnored(sig os.Signal) bool {
+	var now kernelSigaction
+	sigaction(sig, nil, &now)
+	if onMIPS { // where the flags come first
+		return now[1] == sigIgn
+	}
+	return now[0] == sigIgn
+}
+
+// sigaction is rt_sigaction(2): package signal tells of two signals only whether they are ignored.
+func sigaction(sig os.Signal, action, old *kernelSigaction) {
+	setSize := uintptr(8)
+	if onMIPS {
+		setSize = 16
+	}
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig.(unix.Signal)), uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), setSize, 0, 0)
+}
+
+var onMIPS = strings.HasPrefix(runtime.GOARCH, "mips")

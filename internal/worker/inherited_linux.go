@@ -1,0 +1,128 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/execve"
+	"example.com/lifecycle/internal/lifeline"
+)
+
+// markVariable makes a start that of a worker, or of the stage of a foreign program: the descriptor of the lifeline, and its device and inode. Whoever
+// cannot give us that socket, as a stray or forged variable cannot, is no supervisor. Nor is another user: he can forge mark and socket, and so
+// have a program that is setuid root execute what he likes.
+const markVariable = "_LIFECYCLE_WORKER"
+
+func init() {
+	mark, marked := os.LookupEnv(markVariable)
+	if !marked {
+		return
+	}
+	os.Unsetenv(markVariable)
+	number, socket, _ := strings.Cut(mark, ":")
+	fd, err := strconv.Atoi(number)
+	if err != nil || fd < firstSocket || !lifeline.IsMarked(fd, socket) || !lifeline.MadeByUs(fd) {
+		return
+	}
+	if err := begin(fd, mark); err != nil {
+		fail(fd, err)
+	}
+}
+
+// fail says why there is no worker: to a supervisor that waits for a foreign program, and to whoever reads the log.
+func fail(fd int, err error) {
+	_ = lifeline.NewPeer(lifeline.Conn(fd)).Send(newStageError(err))
+	fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+	os.Exit(1)
+}
+
+// begin is the beginning of a worker, and all of the stage.
+func begin(fd int, mark string) error {
+	// Go has asked at its start which signals are ignored, and so might the program.
+	if execve.DefaultSignals() {
+		err := syscall.Exec(execve.ProcessExecutable, os.Args, append(os.Environ(), markVariable+"="+mark))
+		return &os.PathError{Op: "exec", Path: execve.ProcessExecutable, Err: err}
+	}
+	if err := execve.CloseOnExec(firstSocket); err != nil {
+		return fmt.Errorf("cannot close descriptors: %w", err)
+	}
+	if supervisorGone(fd) {
+		os.Exit(1)
+	}
+	peer := lifeline.NewPeer(lifeline.Conn(fd))
+	text, err := peer.Receive()
+	if err != nil {
+		os.Exit(1) // the supervisor is gone
+	}
+	var told orders
+	if err := json.Unmarshal(text, &told); err != nil {
+		return err
+	}
+	if err := takeEnvironment(); err != nil {
+		return err
+	}
+	if told.Foreign != nil {
+		_ = peer.Send(newStageError(told.Foreign.execute(fd)))
+		os.Exit(1)
+	}
+	execve.NameProcess(filepath.Base(os.Args[0]))
+	inherited = &Inheritance{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
+	go inherited.watch()
+	return nil
+}
+
+// supervisorGone asks by the process that made the pair too, for what another process of its holds open is not closed with it.
+func supervisorGone(fd int) bool {
+	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err != nil || int(by.Pid) != os.Getppid() || lifeline.IsGone(fd)
+}
+
+// takeEnvironment says whom the variables are for, which who has started this process could not know. A program that is executed has the same PID.
+func takeEnvironment() error {
+	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
+		if os.Getenv(variable) == "" {
+			continue
+		}
+		if err := os.Setenv(whose, strconv.Itoa(os.Getpid())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// line is our end of the lifeline.
+type line struct {
+	peer *lifeline.Peer
+	lost chan struct{} // closed when the supervisor is gone
+
+	mu    sync.Mutex
+	taken bool
+}
+
+func (l *line) take() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken = true
+	return l.lost
+}
+
+func (l *line) takeCrashes() error { return l.peer.TakeCrashes() }
+
+func (l *line) watch() {
+	for err := error(nil); err == nil; _, err = l.peer.Receive() {
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.taken {
+		os.Exit(1)
+	}
+	close(l.lost)
+}

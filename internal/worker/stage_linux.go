@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/privilege"
+)
+
+// foreign is what the stage does before it becomes the program. Paths are bytes, for JSON is UTF-8.
+type foreign struct {
+	Program  []byte              `json:"program"`
+	Root     []byte              `json:"root,omitempty"`
+	Dir      []byte              `json:"dir,omitempty"`
+	Umask    int                 `json:"umask"`
+	Identity *privilege.Identity `json:"identity,omitempty"`
+	Sockets  int                 `json:"sockets"`
+}
+
+// execute makes this process the program. It returns only if it cannot.
+func (f *foreign) execute(lifelineFD int) error {
+	if err := maySwitch(); err != nil {
+		return err
+	}
+	if err := f.become(); err != nil {
+		return err
+	}
+	// Not before: to change the user undoes it.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if supervisorGone(lifelineFD) { // before that
+		os.Exit(1)
+	}
+	for i := range f.Sockets {
+		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
+	path := string(f.Program)
+	err := syscall.Exec(path, os.Args, os.Environ())
+	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) { // execve(2): "or a script or ELF interpreter does not exist"
+		return fmt.Errorf("exec %s: the interpreter that it names: %w", path, err)
+	}
+	return &os.PathError{Op: "exec", Path: path, Err: err}
+}
+
+func (f *foreign) become() error {
+	if len(f.Root) > 0 {
+		if err := closeDirectories(); err != nil {
+			return err
+		}
+		if err := privilege.Drop(string(f.Root), nil); err != nil {
+			return err
+		}
+	}
+	if len(f.Dir) > 0 {
+		if err := os.Chdir(string(f.Dir)); err != nil {
+			return err
+		}
+	}
+	if f.Umask >= 0 {
+		unix.Umask(f.Umask)
+	}
+	if f.Identity == nil {
+		return nil
+	}
+	return privilege.Drop("", f.Identity)
+}
+
+// closeDirectories closes what the supervisor was started with, and would keep this process from changing its root directory.
+func closeDirectories() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		var st unix.Stat_t
+		fd, err := strconv.Atoi(entry.Name())
+		if err == nil && fd >= firstSocket && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			unix.Close(fd)
+		}
+	}
+	return nil
+}
+
+// errMoreRights says that the stage cannot tell its supervisor from whoever called it: he is the same user, without those rights.
+var errMoreRights = errors.New("the file of this program gives it capabilities(7): then it executes no other")
+
+// maySwitch returns an error where this process has rights of its file. Not so where that is setuid: the pair says then that who has made it had them too.
+func maySwitch() error {
+	values, err := unix.Auxv()
+	if err != nil {
+		return err
+	}
+	for _, pair := range values {
+		if pair[0] == atSecure && pair[1] != 0 && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
+			return errMoreRights
+		}
+	}
+	return nil
+}
+
+const atSecure = 23 // AT_SECURE, getauxval(3)
+
+// stageError is why a foreign program was not executed.
+type stageError struct {
+	Text  string        `json:"error"`
+	Errno syscall.Errno `json:"errno,omitempty"`
+}
+
+func newStageError(err error) *stageError {
+	e := &stageError{Text: err.Error()}
+	errors.As(err, &e.Errno)
+	return e
+}
+
+func (e *stageError) Error() string { return e.Text }
+
+func (e *stageError) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return e.Errno
+}

@@ -1,0 +1,213 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"example.com/lifecycle/internal/execve"
+	"example.com/lifecycle/internal/lifeline"
+)
+
+// running is a process with our end of its lifeline.
+type running struct {
+	process *os.Process
+	peer    *lifeline.Peer
+	heard   chan struct{} // closed when nothing more comes over the lifeline
+}
+
+func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
+
+func (r *running) wait() (*os.ProcessState, error) {
+	state, err := r.process.Wait()
+	_ = r.peer.CloseRead() // what the worker has started may hold its end open for a moment
+	<-r.heard
+	return state, err
+}
+
+func (r *running) words() string { return r.peer.Words() }
+
+func (r *running) close() { _ = r.peer.Close() }
+
+func start(o Order) (*Process, error) {
+	if len(o.Args) == 0 {
+		return nil, errors.New("cannot start a program without a name")
+	}
+	p, err := o.start()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
+	}
+	return p, nil
+}
+
+func (o *Order) start() (*Process, error) {
+	orders, err := o.orders()
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := lifeline.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	p := &Process{running: running{peer: lifeline.NewPeer(ours), heard: make(chan struct{})}}
+	attributes, err := o.attributes(theirs)
+	if err == nil {
+		p.process, err = fork(o.Args, attributes)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.PID = p.process.Pid
+	theirs.Close()
+	go func() { _ = p.peer.Send(orders) }() // it may be more than fits the socket
+	if o.Program != "" {
+		if err := p.executed(); err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	go p.hear()
+	return p, nil
+}
+
+// hear hears what an own worker says until it is gone.
+func (r *running) hear() {
+	defer close(r.heard)
+	for err := error(nil); err == nil; _, err = r.peer.Receive() {
+	}
+}
+
+// executed waits until the foreign program was executed, which closes the other end, and returns why it was not. Whether the process was killed
+// before that is for Wait to tell.
+func (p *Process) executed() error {
+	defer close(p.heard)
+	defer p.Close()
+	text, err := p.peer.Receive()
+	if err != nil {
+		return nil
+	}
+	_, _ = p.process.Wait()
+	failed := &stageError{}
+	if err := json.Unmarshal(text, failed); err != nil {
+		return err
+	}
+	return failed
+}
+
+// orders are what the process is told over the lifeline.
+type orders struct {
+	Note    json.RawMessage `json:"note,omitempty"`
+	Foreign *foreign        `json:"foreign,omitempty"`
+}
+
+func (o *Order) orders() (told orders, err error) {
+	if o.Program == "" {
+		told.Note, err = json.Marshal(o.Note)
+		return told, err
+	}
+	told.Foreign = &foreign{Program: []byte(o.Program), Dir: []byte(o.Dir), Umask: o.Umask, Sockets: len(o.Sockets)}
+	if o.Become != nil {
+		told.Foreign.Root, told.Foreign.Identity = []byte(o.Become.Root), o.Become.Identity
+	}
+	return told, nil
+}
+
+// standard are kept as they were before main, which can put other files in the place of os.Stdout.
+var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
+
+const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
+
+func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
+	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{Setpgid: true}}
+	var names []string
+	for _, s := range o.Sockets {
+		if strings.Contains(s.Name, ":") {
+			return nil, fmt.Errorf("the name of a socket has a colon: %q", s.Name)
+		}
+		names = append(names, s.Name)
+		attributes.Files = append(attributes.Files, s.File)
+	}
+	mark, err := lifeline.Mark(lifelineEnd)
+	if err != nil {
+		return nil, err
+	}
+	set := []string{fmt.Sprintf("%s=%d:%s", markVariable, len(attributes.Files), mark)}
+	attributes.Files = append(attributes.Files, lifelineEnd)
+	if o.Notify != "" {
+		set = append(set, "NOTIFY_SOCKET="+o.Notify)
+	}
+	if o.Store > 0 {
+		set = append(set, "FDSTORE="+strconv.Itoa(o.Store))
+	}
+	if o.Watchdog > 0 {
+		set = append(set, "WATCHDOG_USEC="+strconv.FormatInt(o.Watchdog.Microseconds(), 10))
+	}
+	if len(names) > 0 {
+		set = append(set, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	if o.Program != "" { // whose directory is that of its stage, which knows the root directory
+		if o.Become != nil {
+			set = append(set, o.Become.Env...)
+		}
+	} else if attributes.Dir = o.Dir; o.Dir != "" {
+		if info, err := os.Stat(o.Dir); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, &os.PathError{Op: "chdir", Path: o.Dir, Err: syscall.ENOTDIR}
+		}
+	}
+	attributes.Env = environment(set)
+	return attributes, nil
+}
+
+// managers are the variables by which a service manager tells this process what is not for others.
+var managers = []string{
+	"NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", markVariable,
+}
+
+// environment is that of this process with set in it.
+func environment(set []string) []string {
+	gone := slices.Clone(managers)
+	for _, variable := range set {
+		gone = append(gone, nameOf(variable))
+	}
+	return append(slices.DeleteFunc(os.Environ(), func(variable string) bool { return slices.Contains(gone, nameOf(variable)) }), set...)
+}
+
+func nameOf(variable string) string {
+	name, _, _ := strings.Cut(variable, "=")
+	return name
+}
+
+// forks is package state because threads are the process's. The one that takes from it never ends, and has no signal blocked: what it forks inherits its
+// mask, and is killed with it, not with the process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread").
+var forks = sync.OnceValue(func() chan<- func() {
+	c := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		execve.EmptySignalMask()
+		for do := range c {
+			do()
+		}
+	}()
+	return c
+})
+
+func fork(args []string, attributes *os.ProcAttr) (process *os.Process, err error) {
+	done := make(chan struct{})
+	forks() <- func() {
+		defer close(done)
+		process, err = os.StartProcess(execve.ProcessExecutable, args, attributes)
+	}
+	<-done
+	return process, err
+}
