@@ -90,6 +90,9 @@ func (l *life) do(c call) error {
 	if err == nil {
 		return nil
 	}
+	if told, ok := err.(workersError); ok {
+		return told.error
+	}
 	l.logPanic(label, err)
 	return &HookError{c.component, c.hook, err}
 }

@@ -35,14 +35,18 @@ func Args(args ...string) Option {
 	})
 }
 
-// InDaemon says whether this process is a detached one. It is false in the launcher and in any other.
-func InDaemon() bool { return detach.Inherited() != nil }
+// InDaemon says whether this process is a detached one, or the worker of one that supervises it. It is false in the launcher and in any other.
+func InDaemon() bool {
+	note := noteOfParent()
+	return detach.Inherited() != nil || note != nil && note.Detached
+}
 
 // notUnderTest are the options that a test binary must not have: those of a program that is started again, which would run its tests, and those
 // that give up what the other tests need.
 var notUnderTest = map[string]string{
 	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
-	"User":   "under go test it would change the user of all tests; use Embedded or package lifecycletest, or build the program",
+	"User":      "under go test it would change the user of all tests; use Embedded or package lifecycletest, or build the program",
+	"Supervise": errUnderTest, "Program": errUnderTest,
 	"Chroot": "under go test it would change the root directory of all tests; use Embedded or package lifecycletest, or build the program",
 }
 
@@ -62,20 +66,26 @@ func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
 
 // runPlaced is run in the place where the life is to be.
 func (l *life) runPlaced() error {
-	if l.embedded {
+	switch {
+	case l.embedded:
+		return l.run()
+	case l.isWorker():
+		l.becomeWorker()
 		return l.run()
 	}
 	l.launcher = takeLauncher()
-	switch {
-	case l.launcher != nil:
-		err := l.run()
-		l.launcher.tellEnd(err, context.Cause(l.asked))
-		return err
-	case l.detach && !InDaemon():
+	if l.launcher == nil && l.detach && !InDaemon() {
 		_, err := l.launch(l.base, true)
 		return err
 	}
-	return l.run()
+	if l.supervises() {
+		l.becomeParent()
+	}
+	err := l.run()
+	if l.launcher != nil {
+		l.launcher.tellEnd(err, context.Cause(l.asked))
+	}
+	return err
 }
 
 // detached says whether the life is that of a detached process, be it the first one in it or not.

@@ -158,9 +158,13 @@ func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 	for after, of := range map[string]reflect.Type{
 		"## The state file":       reflect.TypeFor[Status](),
 		"A verdict is an object:": reflect.TypeFor[Verdict](),
+		"An exit is an object:":   reflect.TypeFor[Exit](),
 	} {
 		var want []string
 		for _, field := range reflect.VisibleFields(of) {
+			if !field.IsExported() {
+				continue
+			}
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			want = append(want, "`"+name+"` | "+jsonText(t, field.Type))
 		}
@@ -179,6 +183,7 @@ func jsonText(t *testing.T, of reflect.Type) string {
 		reflect.TypeFor[time.Time]():     "time",
 		reflect.TypeFor[time.Duration](): "nanoseconds",
 		reflect.TypeFor[*Verdict]():      "verdict",
+		reflect.TypeFor[*Exit]():         "exit",
 		reflect.TypeFor[[]string]():      "list of texts",
 	}[of]
 	require.NotEmpty(t, text, "what a %v becomes", of)

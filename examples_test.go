@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,7 @@ import (
 var exampleDrivers = map[string]func(t *testing.T, program string){
 	"agentctl": driveAgentctl,
 	"echod":    driveEchod,
+	"guard":    driveGuard,
 	"hello":    driveHello,
 	"tour":     driveTour,
 }
@@ -77,6 +79,49 @@ func driveHello(t *testing.T, program string) {
 	require.NoError(t, hello.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Equal(t, 0, hello.wait(), hello.out)
 	assertEmptyDir(t, dir)
+}
+
+func driveGuard(t *testing.T, program string) {
+	dir := t.TempDir()
+	pidfile, log := filepath.Join(dir, "flaky.pid"), filepath.Join(dir, "flaky.log")
+	endInBackground(t, pidfile)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "flaky.sh"), []byte("echo \"flaky: $1\"; test -e works || exit 3; exec sleep 60\n"), 0o644))
+	guard := func(args ...string) *exampleProcess {
+		return startExample(t, dir, program, append([]string{"-name", "flaky", "-pidfile", pidfile, "-log", log}, args...)...)
+	}
+	failed := guard("start", "--", "sh", "flaky.sh", "an argument")
+	assert.Equal(t, 1, failed.wait())
+	assert.Contains(t, failed.out.String(), "flaky: start failed: died before it was ready (exit 3); its last words:\n  | flaky: an argument\n")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "works"), nil, 0o644))
+	start := guard("start", "--", "sh", "flaky.sh", "an argument")
+	require.Equal(t, 0, start.wait(), start.out)
+	require.NoError(t, os.Remove(filepath.Join(dir, "works")))
+	status := func() string {
+		p := guard("status")
+		assert.Equal(t, 0, p.wait())
+		return p.out.String()
+	}
+	first := regexp.MustCompile(`ready \(pid (\d+), worker (\d+)\)`).FindStringSubmatch(status())
+	require.NotNil(t, first, status())
+	worker, err := strconv.Atoi(first[2])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		return strings.Contains(status(), "restarting (pid "+first[1]+")") && strings.Contains(status(), "; last: exit 3")
+	}, examplePatience, time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "works"), nil, 0o644))
+	require.Eventually(t, func() bool { return strings.Contains(status(), "ready (pid "+first[1]+", worker ") }, examplePatience, time.Millisecond)
+	assert.Contains(t, status(), "restart")
+	stop := guard("stop")
+	assert.Equal(t, 0, stop.wait(), stop.out)
+	text, err := os.ReadFile(log)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `the worker has ended how="signal SIGKILL"`)
+
+	usage := guard("start")
+	assert.Equal(t, 2, usage.wait())
+	assert.Contains(t, usage.out.String(), "which program?")
 }
 
 func driveAgentctl(t *testing.T, program string) {

@@ -40,6 +40,9 @@ type limits struct {
 }
 
 func (c *config) limits() *limits {
+	if c.longest != nil {
+		return c.longest
+	}
 	return &limits{c.startTimeout + grace(c.startTimeout), c.wholeStop()}
 }
 
@@ -181,12 +184,15 @@ const momentForBodies = time.Millisecond
 
 // agree tells the launcher that all is ready, and says whether it has heard. Until then the start is not settled, so the life is not Ready.
 func (l *life) agree() bool {
-	if l.launcher == nil {
+	if l.launcher == nil && !l.ofStart {
 		return true
 	}
 	l.pause(momentForBodies)
+	if l.launcher == nil {
+		return l.asked.Err() == nil
+	}
 	_ = l.launcher.peer.Send(notice{Ready: true})
-	limit := time.NewTimer(l.startTimeout)
+	limit := time.NewTimer(l.limits().Start)
 	defer limit.Stop()
 	select {
 	case <-l.launcher.goAhead:

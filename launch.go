@@ -116,6 +116,9 @@ func (c *config) canDetach(onlyStarts bool) error {
 			return err
 		}
 	}
+	if _, err := c.findProgram(); err != nil {
+		return err
+	}
 	return c.findRole()
 }
 

@@ -24,8 +24,11 @@ type life struct {
 	lock *pidLock
 	born time.Time
 
-	launcher *launcher // nil: nobody has detached this process
-	manager  *manager  // nil: nobody waits for word of it
+	launcher *launcher   // nil: nobody has detached this process
+	manager  *manager    // nil: nobody waits for word of it
+	parent   *supervisor // nil: it lives by itself, and supervises nothing
+	ofStart  bool        // it is the first worker of that, for which a start waits
+	ofParent bool        // it is that of a worker, of which a parent of this library has the PID file
 
 	values  context.Context // never ends; of it are all that the life hands out
 	asked   context.Context // ends as soon as a stop is asked for; the cause says why
@@ -78,7 +81,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
 func (l *life) run() (err error) {
 	l.born = time.Now()
-	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Started: l.born, Since: l.born}
+	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.born, Since: l.born}
 	if l.detached() {
 		l.needLog()
 		l.told.LogFile = cmp.Or(l.errorLogFile, l.logFile)
@@ -188,6 +191,7 @@ func (l *life) quit() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		l.parent.kill()
 		l.state.remove()
 		l.lock.letGo()
 		l.log.Warn("another stop signal: quitting at once")
@@ -240,17 +244,7 @@ func (l *life) next() (j job, ok bool) {
 func (l *life) enter(from, to Phase) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.told.Phase != from {
-		return false
-	}
-	l.told.Phase, l.told.Since = to, time.Now()
-	if to == Ready {
-		if l.told.Ready.IsZero() {
-			l.told.Ready = l.told.Since
-		}
-		l.told.Since = l.told.Ready
-	}
-	return true
+	return l.told.enter(from, to)
 }
 
 func (l *life) handle(j job) {

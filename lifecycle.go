@@ -48,6 +48,11 @@
 // bound, a manager keeps that can (FileDescriptorStoreMax=), so that a restart or a crash refuses no connection; and the file of a unix socket is neither left dead nor
 // taken from somebody who listens.
 //
+// # Supervision
+//
+// With [Supervise], a small parent starts the program again when it has crashed; with [Program], any other program. It is to its worker what systemd is to a
+// service, and keeps what [Listen] has opened. Only Linux has it.
+//
 // # Platforms
 //
 // Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held
@@ -56,8 +61,7 @@
 // # What it does not do
 //
 // It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
-// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It does not
-// yet supervise.
+// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends.
 package lifecycle
 
 import (
@@ -128,6 +132,10 @@ type config struct {
 	signals   []signalHook
 	every     []periodic
 	watchdog  watchdog
+
+	policy  *RestartPolicy // nil: nothing is supervised
+	program []string       // what is supervised in the place of fn
+	longest *limits        // in a supervising parent: how long it takes with its worker
 
 	detach                bool
 	args                  []string // of the detached process; nil: as this one
@@ -208,6 +216,7 @@ func (c *config) complete() {
 		c.completeLog()
 		c.completePlace()
 		c.completeChroot()
+		c.completeSupervise()
 	}
 }
 

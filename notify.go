@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,8 @@ type manager struct {
 	socket *sdnotify.Socket
 	log    *slog.Logger
 	limits map[Phase]time.Duration // how long a phase may take at most
+
+	isParent bool // it is one of this library, and is told all
 
 	room    int           // how many sockets it keeps for the next process
 	watches time.Duration // it ends what gives no sign of life for so long; 0: it does not
@@ -51,8 +54,8 @@ func (l *life) findManager() {
 		l.log.Warn("the service manager cannot be told anything", "err", err)
 		return
 	}
-	l.manager = &manager{socket: socket, log: l.log, room: room, watches: watches, limits: map[Phase]time.Duration{
-		Starting: l.startTimeout + grace(l.startTimeout), Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
+	l.manager = &manager{socket: socket, log: l.log, isParent: l.ofParent, room: room, watches: watches, limits: map[Phase]time.Duration{
+		Starting: l.limits().Start, Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
 	}}
 }
 
@@ -66,6 +69,9 @@ func (m *manager) tell(now Status, turn int) {
 	if turn <= m.turn {
 		return
 	}
+	if now.workerDown && m.phase == Ready {
+		now.Phase = Ready // there is no word for one that was ready and starts its worker again
+	}
 	var lines []string
 	if m.turn == 0 || now.Phase != m.phase {
 		lines = append(lines, m.phaseLines(now)...)
@@ -75,6 +81,11 @@ func (m *manager) tell(now Status, turn int) {
 		lines = append(lines, sdnotify.Line("STATUS", text))
 	}
 	m.turn, m.phase = turn, now.Phase
+	if m.isParent {
+		if text, err := now.fit(); err == nil {
+			lines = append(lines, "X_LIFECYCLE_STATE="+string(text))
+		}
+	}
 	m.send(lines)
 }
 
@@ -84,6 +95,9 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 		lines = append(lines, "READY=1")
 		if m.phase == Starting && InDaemon() {
 			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // it was the launcher
+		}
+		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
+			lines = append(lines, sdnotify.Line("X_LIFECYCLE_ERROR", plain(now.LastReload.Err())))
 		}
 	case Reloading:
 		lines = append(lines, "RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", monotonic.Now().Microseconds()))
@@ -141,6 +155,11 @@ func (m *manager) end(err error) {
 		lines := []string{
 			sdnotify.Line("STATUS", plain(err)), sdnotify.Line("X_LIFECYCLE_ERROR", plain(err)),
 			fmt.Sprintf("X_LIFECYCLE_EXIT=%d", ExitCode(err)),
+		}
+		if m.isParent {
+			if text, err := json.Marshal(newFailure(err, nil)); err == nil {
+				lines = append(lines, "X_LIFECYCLE_FAILURE="+string(text))
+			}
 		}
 		var errno syscall.Errno
 		if errors.As(err, &errno) {

@@ -129,7 +129,7 @@ func TestK3_ARefusedReloadEndsWithReady(t *testing.T) {
 	p.signal(syscall.SIGHUP)
 	all := m.await("READY=1")
 	require.Contains(t, all[0], "RELOADING=1\nMONOTONIC_USEC=N\n")
-	require.Equal(t, "READY=1\nSTATUS=ready, last reload rejected: OnCheck of daemon: OnCheck failed on purpose", all[len(all)-1])
+	require.Equal(t, "READY=1\nX_LIFECYCLE_ERROR=OnCheck of daemon: OnCheck failed on purpose\nSTATUS=ready, last reload rejected: OnCheck of daemon: OnCheck failed on purpose", all[len(all)-1])
 }
 
 // E15: a program that the daemon starts could else speak for it.

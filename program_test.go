@@ -355,8 +355,8 @@ func needs(t *testing.T, things ...string) {
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, log, errorlog, workdir, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
-// stop, exit, run, usr2, ready, every for what the hook or fn does; see behave. Without verb it is Run, detached if the key detach is there.
+// The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
+// stop, exit, run, usr2, ready, every, watchdog for what the hook or fn does; see behave; supervise for a policy; see parsePolicy. Without verb it is Run, detached if the key detach is there.
 var daemon = registerProgram("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -373,6 +373,7 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		LogFile(does["log"]),
 		ErrorLogFile(does["errorlog"]),
 		WorkDir(does["workdir"]),
+		User(does["user"]),
 		Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		OnCheck(behave("OnCheck", does["check"])),
 		OnStart(behave("OnStart", does["start"])),
@@ -406,6 +407,12 @@ var daemon = registerProgram("daemon", func(args []string) int {
 		opts = append(opts, PIDFileMode(mode))
 	}
 	fn := behave("fn", cmp.Or(does["run"], "wait"))
+	if policy, ok := does["supervise"]; ok {
+		opts = append(opts, Supervise(parsePolicy(policy)))
+	}
+	if what, ok := does["watchdog"]; ok {
+		opts = append(opts, Watchdog(50*time.Millisecond, behave("Watchdog", what)))
+	}
 	if len(verbArgs) > 0 {
 		return Main(verbArgs, fn, opts...)
 	}

@@ -28,14 +28,7 @@ var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64
 // encode makes a record. One pwrite(2) can be read half done, on tmpfs and ext4 alike, and reading twice does not help: hence
 // the checksum.
 func (s Status) encode() ([]byte, error) {
-	s.Format = recordFormat
-	text, err := json.Marshal(s)
-	for err == nil && len(text) > maxRecord+1 && s.shorten() {
-		text, err = json.Marshal(s)
-	}
-	if err == nil && len(text) > maxRecord+1 {
-		err = errors.New("does not fit")
-	}
+	text, err := s.fit()
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +39,32 @@ func (s Status) encode() ([]byte, error) {
 	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable())), nil
 }
 
+// fit is the Status as JSON, with texts that are cut so that it is no longer than a record.
+func (s Status) fit() ([]byte, error) {
+	s.Format = recordFormat
+	text, err := json.Marshal(s)
+	for err == nil && len(text) > maxRecord+1 && s.shorten() {
+		text, err = json.Marshal(s)
+	}
+	if err == nil && len(text) > maxRecord+1 {
+		err = errors.New("does not fit")
+	}
+	return text, err
+}
+
 // shorten cuts the longest text by a quarter, and says whether there was one.
 func (s *Status) shorten() bool {
-	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile}
+	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp}
+	if s.LastExit != nil {
+		e := *s.LastExit // the life goes on using the whole one
+		s.LastExit = &e
+		texts = append(texts, &e.Error, &e.Why)
+	}
 	for _, verdict := range []**Verdict{&s.LastReload, &s.LastReopen} {
 		if *verdict == nil {
 			continue
 		}
-		v := **verdict // the life goes on using the whole one
+		v := **verdict // as above
 		v.Applied = slices.Clone(v.Applied)
 		*verdict = &v
 		if len(v.Applied) > 20 {

@@ -50,8 +50,8 @@ func (l *life) reload() {
 	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
 	verdict := newVerdict(began, time.Since(begun), err)
-	l.enter(Reloading, Ready)
-	l.tell(func(s *Status) {
+	l.tell(func(s *Status) { // in one, for who hears that it is ready again must hear why
+		s.enter(Reloading, Ready)
 		s.Reloads++
 		s.LastReload = verdict
 	})
@@ -88,6 +88,9 @@ func (l *life) tryReload() error {
 			continue
 		}
 		if err := i.do(h.Name, "OnReload", h.OnReload); err != nil {
+			if failed, ok := err.(*reloadError); ok {
+				return failed // of a worker
+			}
 			if abandoned(err) {
 				l.stuck = err
 			}

@@ -76,6 +76,10 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 	return p.tryRestartVerb(given)
 }
 
+// hasReload says whether there is somebody to whom a reload means something. What a supervisor of no function looks after, only it knows.
 func (p program) hasReload() bool {
+	if p.policy != nil && p.fn == nil && len(p.hooks) == 0 {
+		return true
+	}
 	return slices.ContainsFunc(p.hooks, func(h Hooks) bool { return h.OnReload != nil })
 }

@@ -305,5 +305,5 @@ func listenedTooEarly() error {
 		return nil
 	}
 	r := sockets.open[0].request
-	return fmt.Errorf("lifecycle: %s(%s, %s) at %s was called before Run in a program that detaches: call it in OnStart", r.call, r.network, r.address, r.where)
+	return fmt.Errorf("lifecycle: %s(%s, %s) at %s was called before Run in a program that detaches or supervises itself: call it in OnStart", r.call, r.network, r.address, r.where)
 }

@@ -381,7 +381,7 @@ func at(sockets ...string) (args []string) {
 // Whoever listens before Run in a program that detaches, does it in the launcher.
 func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
 	t.Parallel()
-	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches: call it in OnStart`
+	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches or supervises itself: call it in OnStart`
 	b := inBackground(t)
 	early := b.args(slices.Concat(at("tcp,127.0.0.1:0"), []string{"early="})...)
 	got := callProgram(t, serving, append(early, "detach=")...)

@@ -38,9 +38,45 @@ type Status struct {
 	LastReload *Verdict `json:"last_reload,omitempty"` // nil: there was none
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
+	Supervised   bool      `json:"supervised,omitempty"`    // it is a parent that looks after a worker; see [Supervise]
+	Worker       int       `json:"worker,omitempty"`        // PID of that; 0 while there is none
+	Restarts     int       `json:"restarts,omitempty"`      // of the worker
+	LastExit     *Exit     `json:"last_exit,omitempty"`     // how the last one has ended; nil: none has
+	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next one starts, while there is none
+	Attempt      int       `json:"attempt,omitempty"`       // the how manyth that is
+	AttemptLimit int       `json:"attempt_limit,omitempty"` // at which it is given up; 0: never
+	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is not started any more; the file stays then when the daemon has ended
+	workerDown   bool      // the worker is not ready, though it has been
+
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"` // when a stop that is under way ends at the latest, CLOCK_MONOTONIC
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"`        // it has seen that its PID file was deleted or replaced
 	LogFile     string        `json:"log_file,omitempty"`             // where its stderr goes, if it is detached
+}
+
+// enter goes from one phase to the next, unless it is in another one.
+func (s *Status) enter(from, to Phase) bool {
+	if s.Phase != from {
+		return false
+	}
+	s.Phase, s.Since = to, time.Now()
+	if to == Ready {
+		if s.Ready.IsZero() {
+			s.Ready = s.Since
+		}
+		s.Since = s.Ready
+	}
+	return true
+}
+
+// seen is what is told: a parent whose worker is not ready is not either, though it lives on.
+func (s Status) seen() Status {
+	if s.workerDown && s.Phase == Ready {
+		s.Phase = Starting
+		if s.LastExit != nil {
+			s.Since = s.LastExit.At
+		}
+	}
+	return s
 }
 
 // Verdict is what became of a reload, or of reopening the log.
@@ -65,6 +101,9 @@ func newVerdict(began, took time.Duration, err error) *Verdict {
 	v.TimedOut = errors.As(err, &late)
 	if failed, ok := err.(*reloadError); ok {
 		err, v.Applied = failed.cause, failed.applied
+	}
+	if coded, ok := err.(*codedError); ok { // the code is told beside it
+		err = coded.error
 	}
 	if h, ok := err.(*HookError); ok {
 		v.Component, v.Hook, err = h.Component, h.Hook, h.Err
@@ -223,6 +262,19 @@ func (s *stateFile) willStay() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.ownFile.willStay()
+}
+
+// keep has the file stay when the life is over: somebody will want to know why it is.
+func (s *stateFile) keep() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.removed {
+		s.removed = true
+		s.file.Close()
+	}
 }
 
 // remove removes the state file, unless its path names another by now. It may be called again.

@@ -88,7 +88,7 @@ func (p program) look() report {
 // lookBack finds out what is left of a daemon that does not run, or not with this PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
-	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost) {
+	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.GaveUp != "") {
 		r.Status = &s
 	}
 	if !gone.Stale {
@@ -123,12 +123,42 @@ func lastState(pidFile string) (Status, error) {
 // runningText is the first line on a daemon that runs: ready (pid 4127, version 1.2) for 3h12m.
 func runningText(s Status) string {
 	who := fmt.Sprintf("pid %d", s.PID)
+	if s.Worker != 0 {
+		who += fmt.Sprintf(", worker %d", s.Worker)
+	}
 	if s.Version != "" {
 		who += ", version " + printable(s.Version)
+	}
+	if !s.NextRestart.IsZero() {
+		return restartingText(s, who)
 	}
 	text := fmt.Sprintf("%s (%s) for %s", s.Phase, who, agoText(time.Since(s.Since)))
 	if s.Doing != "" {
 		text += ", " + printable(s.Doing) + " running"
+	}
+	switch s.Restarts {
+	case 0:
+		return text
+	case 1:
+		text += ", 1 restart"
+	default:
+		text += fmt.Sprintf(", %d restarts, last", s.Restarts)
+	}
+	if s.LastExit != nil {
+		text += fmt.Sprintf(" %s ago: %s", agoText(time.Since(s.LastExit.At)), printable(s.LastExit.text()))
+	}
+	return text
+}
+
+// restartingText is that of one whose worker is started again: restarting (pid 4127), attempt 4 of 10 in 6 s; last: exit 1.
+func restartingText(s Status, who string) string {
+	text := fmt.Sprintf("restarting (%s), attempt %d", who, s.Attempt)
+	if s.AttemptLimit > 0 {
+		text += fmt.Sprintf(" of %d", s.AttemptLimit)
+	}
+	text += " in " + tookText(max(0, time.Until(s.NextRestart)))
+	if s.LastExit != nil {
+		text += "; last: " + printable(s.LastExit.text())
 	}
 	return text
 }
@@ -156,6 +186,9 @@ func (r report) details(p program) (lines []string) {
 	}
 	if v := s.LastReopen; v != nil && v.Error != "" {
 		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", agoText(time.Since(v.At)), printable(p.text(v.Err()))))
+	}
+	if s.GaveUp != "" {
+		lines = append(lines, printable(s.GaveUp))
 	}
 	if s.PIDFileLost {
 		lines = append(lines, lostText(*s))

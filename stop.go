@@ -147,7 +147,12 @@ func (l *life) budget() budget {
 }
 
 // wholeStop is how long a stop takes at most, with the grace for stragglers.
-func (c *config) wholeStop() time.Duration { return c.stopTimeout + grace(c.stopTimeout) }
+func (c *config) wholeStop() time.Duration {
+	if c.longest != nil {
+		return c.longest.Stop
+	}
+	return c.stopTimeout + grace(c.stopTimeout)
+}
 
 // next is until when the next one may take. In the grace that is half of what is left, so that one that hangs leaves
 // something for those behind it.

@@ -16,6 +16,9 @@ func (l *life) enterPIDFile() error {
 	if err != nil {
 		return err
 	}
+	if left, err := lastState(l.pidFile); err == nil && l.parent != nil {
+		l.parent.before = left.Worker
+	}
 	path := statePath(l.pidFile)
 	state, err := createState(path, l.pidFileMode, l.log)
 	if err != nil {
@@ -30,6 +33,9 @@ func (l *life) enterPIDFile() error {
 
 // leave removes what the life has put into the file system, the PID file last. It may be called again.
 func (l *life) leave() {
+	if l.status().GaveUp != "" {
+		l.state.keep()
+	}
 	l.state.remove()
 	l.lock.release()
 }
@@ -57,7 +63,7 @@ func (l *life) tell(change func(*Status)) {
 	l.mu.Lock()
 	change(&l.told)
 	l.turn++
-	now, turn, state := l.told, l.turn, l.state
+	now, turn, state := l.told.seen(), l.turn, l.state
 	l.mu.Unlock()
 	state.write(now, turn) // without l.mu, since disks may hang
 	l.manager.tell(now, turn)

@@ -120,7 +120,7 @@ func number(text string) (int, error) {
 
 // takeRole gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
 func (l *life) takeRole() error {
-	if l.embedded || l.chroot == "" && (l.role == nil || os.Geteuid() != 0) {
+	if l.embedded || l.parent != nil || l.chroot == "" && (l.role == nil || os.Geteuid() != 0) {
 		return nil
 	}
 	seen := l.pathsFrom(l.chroot)

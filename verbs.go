@@ -87,7 +87,7 @@ func verbs() []verb {
 }
 
 func (p program) main(args []string) (exitCode int) {
-	if InDaemon() { // whatever verb has started it
+	if InDaemon() || noteOfParent() != nil { // whatever verb has started it
 		return p.runVerb(nil)
 	}
 	if len(args) == 0 {
@@ -141,7 +141,9 @@ func (p program) runVerb(flags) (exitCode int) {
 		}
 	}
 	err := p.runPlaced()
-	p.sayErrors(err)
+	if !p.ofParent { // which says it
+		p.sayErrors(err)
+	}
 	return ExitCode(err)
 }
 

@@ -9,10 +9,11 @@ import (
 // User1 is SIGUSR1, nil where there is no such signal.
 var User1 os.Signal = user1
 
-// Stop and Continue are SIGSTOP and SIGCONT, nil where there are none.
+// Stop, Continue and Child are SIGSTOP, SIGCONT and SIGCHLD, nil where there are none.
 var (
 	Stop     os.Signal = stop
 	Continue os.Signal = cont
+	Child    os.Signal = child
 )
 
 // Name is how sysadmins call a signal: SIGSEGV.

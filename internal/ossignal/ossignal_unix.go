@@ -11,4 +11,5 @@ var (
 	user1 os.Signal = syscall.SIGUSR1
 	stop  os.Signal = syscall.SIGSTOP
 	cont  os.Signal = syscall.SIGCONT
+	child os.Signal = syscall.SIGCHLD
 )

@@ -10,7 +10,8 @@ import (
 type Server struct {
 	Address string // for NOTIFY_SOCKET
 	file    *os.File
-	remove  func()
+
+	buf, control []byte // of receive
 }
 
 // Listen makes a socket to which every process may send: Message.PID tells whose word it is.
@@ -40,7 +41,7 @@ func (m Message) Close() {
 	}
 }
 
-// Receive blocks until there is a message, and returns os.ErrClosed when the server is closed.
+// Receive blocks until there is a message, and returns os.ErrClosed when the server is closed. It is for one goroutine.
 func (s *Server) Receive() (Message, error) {
 	for {
 		m, err := s.receive()
@@ -55,6 +56,5 @@ var errNoMessage = errors.New("no message")
 
 // Close closes the socket.
 func (s *Server) Close() error {
-	s.remove()
 	return s.file.Close()
 }

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMessage and maxFiles are what systemd takes (sd_notify(3), sd_pid_notify_with_fds(3)).
+// maxFiles is what systemd takes (sd_pid_notify_with_fds(3)); messages may be longer than the 4096 bytes that it takes.
 const (
-	maxMessage = 4096
+	maxMessage = 64 << 10
 	maxFiles   = 253
 )
 
@@ -32,12 +32,14 @@ func listen() (*Server, error) {
 		file.Close()
 		return nil, os.NewSyscallError("bind", err)
 	}
-	return &Server{Address: name.(*unix.SockaddrUnix).Name, file: file, remove: func() {}}, nil
+	return &Server{Address: name.(*unix.SockaddrUnix).Name, file: file}, nil
 }
 
 func (s *Server) receive() (m Message, err error) {
-	buf := make([]byte, maxMessage)
-	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*maxFiles))
+	if s.buf == nil {
+		s.buf, s.control = make([]byte, maxMessage), make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*maxFiles))
+	}
+	buf, control := s.buf, s.control
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return m, err

@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// workers is where a program says that it lives.
+type workers struct {
+	fifo string
+	said *bufio.Reader
+}
+
+func newWorkers(b *testing.B) *workers {
+	b.Helper()
+	w := &workers{fifo: filepath.Join(b.TempDir(), "fifo")}
+	require.NoError(b, syscall.Mkfifo(w.fifo, 0o600))
+	f, err := os.OpenFile(w.fifo, os.O_RDWR, 0) // so that it never ends
+	require.NoError(b, err)
+	b.Cleanup(func() { f.Close() })
+	w.said = bufio.NewReader(f)
+	return w
+}
+
+// next waits for the next worker to live, and returns its PID.
+func (w *workers) next(b *testing.B) (pid int) {
+	b.Helper()
+	line, err := w.said.ReadString('\n')
+	require.NoError(b, err)
+	_, err = fmt.Sscan(line, &pid)
+	require.NoError(b, err)
+	return pid
+}
+
+// pause is before a crash: its parent may still have something to do with the last one.
+const pause = 10 * time.Millisecond
+
+// BenchmarkCrash is the time from a SIGKILL of a program until it lives again, beside that of its execution alone, and of a loop that does nothing but wait and execute. runsv(8) and s6-supervise start a
+// program once in a second at most.
+func BenchmarkCrash(b *testing.B) {
+	program := build(b, "worker")
+	start := func(b *testing.B, w *workers) *exec.Cmd {
+		cmd := exec.Command(program, w.fifo)
+		require.NoError(b, cmd.Start())
+		w.next(b)
+		return cmd
+	}
+	end := func(cmd *exec.Cmd) {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	b.Run("floor=execution", func(b *testing.B) {
+		w := newWorkers(b)
+		var took []time.Duration
+		for b.Loop() {
+			begun := time.Now()
+			cmd := start(b, w)
+			took = append(took, time.Since(begun))
+			end(cmd)
+		}
+		reportMedian(b, took)
+	})
+	b.Run("floor=death and execution", func(b *testing.B) {
+		w := newWorkers(b)
+		cmd := start(b, w)
+		var took []time.Duration
+		for b.Loop() {
+			time.Sleep(pause)
+			begun := time.Now()
+			end(cmd)
+			cmd = start(b, w)
+			took = append(took, time.Since(begun))
+		}
+		end(cmd)
+		reportMedian(b, took)
+	})
+	script := func(dir string, w *workers) string {
+		require.NoError(b, os.WriteFile(filepath.Join(dir, "run"), fmt.Appendf(nil, "#!/bin/sh\nexec %s %s\n", program, w.fifo), 0o755))
+		return dir
+	}
+	for name, supervisor := range map[string]func(w *workers) []string{
+		"lifecycle":         func(w *workers) []string { return []string{program, w.fifo, "supervise"} },
+		"peer=runsv":        func(w *workers) []string { return []string{"runsv", script(b.TempDir(), w)} },
+		"peer=s6-supervise": func(w *workers) []string { return []string{"s6-supervise", script(b.TempDir(), w)} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := newWorkers(b)
+			argv := supervisor(w)
+			if _, err := exec.LookPath(argv[0]); err != nil {
+				b.Skip(err)
+			}
+			cmd := exec.Command(argv[0], argv[1:]...)
+			require.NoError(b, cmd.Start())
+			pid := w.next(b)
+			b.Cleanup(func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			})
+			var took []time.Duration
+			for b.Loop() {
+				time.Sleep(pause)
+				begun := time.Now()
+				require.NoError(b, syscall.Kill(pid, syscall.SIGKILL))
+				pid = w.next(b)
+				took = append(took, time.Since(begun))
+			}
+			reportMedian(b, took)
+			b.ReportMetric(float64(memoryOf(b, cmd.Process.Pid)["Rss"]), "rss-kB")
+			const idle = 2 * time.Second
+			time.Sleep(100 * time.Millisecond)
+			before := switches(b, cmd.Process.Pid)
+			time.Sleep(idle)
+			b.ReportMetric(float64(switches(b, cmd.Process.Pid)-before)/idle.Seconds(), "wakeups/s")
+		})
+	}
+}

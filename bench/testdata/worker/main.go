@@ -1,0 +1,31 @@
+// Command worker FIFO [supervise] says its PID to the FIFO when it lives. It supervises itself, or leaves that to somebody else.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"example.com/lifecycle"
+)
+
+func main() {
+	opts := []lifecycle.Option{lifecycle.PIDFile(""), lifecycle.OnStart(func(context.Context) error { return nil }), lifecycle.Logger(slog.New(slog.DiscardHandler))}
+	if len(os.Args) > 2 {
+		opts = append(opts, lifecycle.Supervise(lifecycle.RestartPolicy{Foreground: true, MinDelay: -1, Limit: -1}))
+	}
+	err := lifecycle.Run(func(ctx context.Context) error {
+		fifo, err := os.OpenFile(os.Args[1], os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(fifo, os.Getpid())
+		<-ctx.Done()
+		return nil
+	}, opts...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(lifecycle.ExitCode(err))
+}

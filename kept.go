@@ -1,0 +1,82 @@
+package lifecycle
+
+import (
+	"os"
+
+	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/worker"
+)
+
+// maxStore is how many sockets a parent keeps for its workers (FDSTORE in systemd.exec(5)).
+const maxStore = 512
+
+// storedSocket is a socket that outlives workers.
+type storedSocket struct {
+	worker.Socket
+	info  os.FileInfo // by which it is known
+	bound bool        // by a worker, and not by who started the parent
+}
+
+// keep keeps the sockets of a message that asks for it, or gives up those that it names, as sd_pid_notify_with_fds(3) has it, and returns the files that are not
+// wanted. supervisor.mu is held.
+func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
+	name, named := m.Value("FDNAME")
+	if _, remove := m.Value("FDSTOREREMOVE"); remove && named {
+		kept := s.store[:0]
+		for _, k := range s.store {
+			if k.Name == name {
+				k.letGo()
+			} else {
+				kept = append(kept, k)
+			}
+		}
+		s.store = kept
+	}
+	if _, add := m.Value("FDSTORE"); !add {
+		return m.Files
+	}
+	if !named {
+		name = "stored" // as systemd calls it
+	}
+	for _, f := range m.Files {
+		info, err := f.Stat()
+		switch {
+		case err != nil, s.keeps(info):
+			unwanted = append(unwanted, f)
+		case len(s.store) >= maxStore:
+			s.life.log.Warn("a socket of the worker is not kept: there are too many", "name", name, "kept", maxStore)
+			unwanted = append(unwanted, f)
+		default:
+			s.store = append(s.store, storedSocket{worker.Socket{Name: name, File: f}, info, true})
+		}
+	}
+	return unwanted
+}
+
+func (s *supervisor) keeps(info os.FileInfo) bool {
+	for _, k := range s.store {
+		if os.SameFile(k.info, info) {
+			return true
+		}
+	}
+	return false
+}
+
+// forget closes what was kept.
+func (s *supervisor) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.store {
+		k.letGo()
+	}
+	s.store = nil
+}
+
+// letGo closes a socket, and removes the file of one that a worker has bound: a worker leaves that to the next one.
+func (k storedSocket) letGo() {
+	if k.bound {
+		removeSocketFile(k.File)
+	} else {
+		k.File.Close()
+	}
+}

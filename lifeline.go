@@ -1,0 +1,58 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/worker"
+)
+
+// A worker lives like any daemon in the foreground, but for what its parent has: the PID file, the state file, the terminal. It stops when it has lost that.
+
+// noteOfParent is what this process was told if it is a worker, else nil.
+var noteOfParent = sync.OnceValue(func() *workerNote {
+	in := worker.Inherited()
+	if in == nil {
+		return nil
+	}
+	note := new(workerNote)
+	_ = json.Unmarshal(in.Note, note) // it is of the same program
+	return note
+})
+
+// isWorker says whether this is the life that the parent of this process looks after.
+func (c *config) isWorker() bool {
+	note := noteOfParent()
+	return note != nil && c.policy != nil && c.pidFile == note.PIDFile
+}
+
+// errParentLost is the cause of a stop because the parent has died.
+const errParentLost = stopCause("lifecycle: the parent that supervises this worker is gone")
+
+// lostWorker is how long a worker has to stop when its parent is gone. Then the next start may be waiting for it.
+const lostWorker = 900 * time.Millisecond
+
+// becomeWorker makes this life that of a worker.
+func (l *life) becomeWorker() {
+	own := *l.config
+	own.pidFile = ""
+	own.host = workerHost{own.host}
+	l.config, l.ofParent, l.ofStart = &own, true, noteOfParent().First
+	in := worker.Inherited()
+	_ = in.TakeCrashes()
+	lost := in.Take()
+	go func() {
+		select {
+		case <-lost:
+			time.AfterFunc(lostWorker, func() { l.host.exit(1) })
+			l.on(stopRequest, errParentLost, nil)
+		case <-l.over:
+		}
+	}()
+}
+
+// workerHost is the host of a worker: whether the terminal has hung up is for the parent to know, which sends HUP for a reload only.
+type workerHost struct{ host }
+
+func (workerHost) terminal() (hungUp func() bool) { return func() bool { return false } }

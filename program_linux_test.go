@@ -1,0 +1,248 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// guard keeps another program alive:
+//
+//	guard [key=value …] verb [-- program arguments]
+//
+// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir and user.
+var guard = registerProgram("guard", func(args []string) int {
+	var argv []string
+	if at := slices.Index(args, "--"); at >= 0 {
+		args, argv = args[:at], args[at+1:]
+	}
+	does := map[string]string{}
+	for len(args) > 0 && strings.Contains(args[0], "=") {
+		key, value, _ := strings.Cut(args[0], "=")
+		does[key], args = value, args[1:]
+	}
+	opts := []Option{
+		Name("guard"), PIDFile(does["pidfile"]), LogFile(does["log"]), WorkDir(does["workdir"]), User(does["user"]),
+		Supervise(parsePolicy(does["supervise"])), OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }),
+	}
+	for key, option := range map[string]func(time.Duration) Option{"starttimeout": StartTimeout, "stoptimeout": StopTimeout} {
+		if d, err := time.ParseDuration(does[key]); err == nil {
+			opts = append(opts, option(d))
+		}
+	}
+	if argv != nil {
+		opts = append(opts, Program(argv...))
+	}
+	return Main(args, nil, opts...)
+})
+
+// guard calls the program guard here with a script of sh.
+func (b *background) guard(script string, args ...string) result {
+	b.t.Helper()
+	return callProgram(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
+}
+
+func TestAnyProgramIsKeptAlive(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.readied(b.guard("echo it runs; exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	worker := b.worker(0)
+	require.Equal(t, parent, b.status().PID)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGSEGV))
+	second := b.worker(worker)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds, 1 restart \ds ago: signal SIGSEGV\n$`, parent, second), b.call("status").stdout)
+	require.Equal(t, 2, strings.Count(b.said(), "it runs\n"))
+	require.Contains(t, b.said(), "signal SIGSEGV")
+	b.stop()
+}
+
+func TestAProgramIsStartedInTheDirectoryOfTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	dir := t.TempDir()
+	cmd := command(guard, append(b.args("start"), "--", "sh", "-c", "pwd; exec sleep 60")...)
+	cmd.Dir = dir
+	b.readied(runCommand(t, cmd))
+	b.awaitSaid(dir + "\n")
+	b.stop()
+
+	other := t.TempDir()
+	b.readied(b.guard("pwd; exec sleep 60", "workdir="+other, "start"))
+	b.awaitSaid(other + "\n")
+	b.stop()
+}
+
+func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755))
+	for argv0, want := range map[string]string{
+		"lifecycle-no-such-program": `start failed: Program: exec: "lifecycle-no-such-program": executable file not found in $PATH`,
+		"/no/such/program":          "start failed: Program: exec: \"/no/such/program\": stat /no/such/program: no such file or directory",
+		script:                      "start failed: cannot start " + script + ": ",
+	} {
+		got := callProgram(t, guard, append(b.args("start"), "--", argv0)...)
+		require.Equal(t, 1, got.code, "%s", got.stderr)
+		require.Contains(t, got.stderr, want)
+		b.requireNothingLeft()
+	}
+	got := b.guard("echo its last words; exit 7", "start")
+	require.Equal(t, result{"", "guard: start failed: died before it was ready (exit 7); its last words:\n  | its last words\n", 1}, got)
+	b.requireNothingLeft()
+}
+
+func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	got := b.guard("setsid sleep 60 & exit 0", "start")
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "must stay in the foreground")
+	b.requireNothingLeft()
+}
+
+func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("exec sleep 60", "start"))
+	worker := b.worker(0)
+	got := callProgram(t, guard, b.args("reload")...)
+	require.Equal(t, result{"", "guard: reload rejected, old configuration kept: sh does not handle SIGHUP, which would end it\n", 1}, got)
+	require.Equal(t, 0, b.call("reopen").code)
+	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
+	b.awaitSaid("SIGUSR2")
+	require.Equal(t, worker, b.worker(0))
+	b.stop()
+
+	b.readied(b.guard("trap 'echo reloads' HUP; trap 'echo reopens' USR1; trap 'echo usr2' USR2; while :; do sleep 0.01; done", "start"))
+	require.Equal(t, 0, callProgram(t, guard, b.args("reload")...).code)
+	b.awaitSaid("reloads\n")
+	require.Equal(t, 0, b.call("reopen").code)
+	b.awaitSaid("reopens\n")
+	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
+	b.awaitSaid("usr2\n")
+	b.stop()
+}
+
+func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("trap 'echo asked' TERM; while :; do sleep 0.01; done", "stoptimeout=50ms", "start"))
+	worker := b.worker(0)
+	got := b.call("stop")
+	require.Equal(t, 0, got.code, "%s", got.stderr)
+	require.Contains(t, b.said(), "asked\n")
+	require.Contains(t, b.said(), fmt.Sprintf("the worker (pid %d) was killed", worker))
+	b.requireNothingLeft()
+}
+
+// notifies is a script that speaks sd_notify with the socat or python3 that is there.
+func notifies(t *testing.T) (say string) {
+	t.Helper()
+	needs(t, "python3")
+	path := filepath.Join(t.TempDir(), "say.py")
+	require.NoError(t, os.WriteFile(path, []byte(`
+import os, signal, socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
+say = lambda text: s.send(text.encode())
+def reload(*_):
+    say("RELOADING=1\nMONOTONIC_USEC=%d" % (time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))
+    say("READY=1" if sys.argv[1] == "takes" else "READY=1\nX_LIFECYCLE_ERROR=line 7 is bad")
+signal.signal(signal.SIGHUP, reload)
+say("STATUS=warming up")
+while sys.argv[1] != "takes" and not os.path.exists(sys.argv[1]):
+    time.sleep(0.001)
+say("READY=1\nSTATUS=serves")
+while True:
+    time.sleep(60)
+`), 0o644))
+	return path
+}
+
+func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
+	t.Parallel()
+	say := notifies(t)
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	launcher := start(t, guard, append(b.args("supervise=settle:10s", "start"), "--", "python3", say, gate)...)
+	s := b.told("it to say what it does", func(s Status) bool { return s.Text == "warming up" })
+	require.Equal(t, Starting, s.Phase)
+	touch(t, gate)
+	require.Equal(t, 0, launcher.wait())
+	b.told("it to say what it does", func(s Status) bool { return s.Text == "serves" && s.Phase == Ready })
+	got := callProgram(t, guard, b.args("reload")...)
+	require.Equal(t, result{"", "guard: reload rejected, old configuration kept: line 7 is bad\n", 1}, got)
+	b.stop()
+
+	b.readied(callProgram(t, guard, append(b.args("supervise=settle:10s", "start"), "--", "python3", say, "takes")...))
+	require.Equal(t, 0, callProgram(t, guard, b.args("reload")...).code)
+	b.stop()
+
+	got = callProgram(t, guard, append(b.args("starttimeout=300ms", "supervise=settle:10s", "start"), "--", "python3", say, "/no/such/gate")...)
+	require.Equal(t, result{"", "guard: start failed: not ready after 300ms; stopped, nothing left\n", 1}, got)
+	b.requireNothingLeft()
+}
+
+// What is left of a thousand crashes is a number.
+func TestH1_H7_AThousandCrashesLeaveNothing(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.readied(b.guard("test -e "+gate+" && exit 3; exec sleep 60", "supervise=min:-1ns,limit:-1,settle:20ms", "start"))
+	worker := b.worker(0)
+	parent := b.status().PID
+	crash := func(n int) {
+		restarts := b.status().Restarts
+		touch(t, gate)
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.told(fmt.Sprintf("%d crashes more", n), func(s Status) bool { return s.Restarts >= restarts+n })
+		require.NoError(t, os.Remove(gate))
+		worker = b.worker(worker)
+	}
+	crash(20)
+	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
+	crash(1000)
+	require.Equal(t, before, descriptorsOf(t, parent))
+	require.Less(t, residentMemory(t, parent), memory+2<<10)
+	require.Len(t, childrenOf(t, parent), 1)
+	b.stop()
+}
+
+func descriptorsOf(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	require.NoError(t, err)
+	return len(entries)
+}
+
+// residentMemory is in KiB.
+func residentMemory(t *testing.T, pid int) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fmt.Sscan(rest, &kib)
+	require.NotZero(t, kib)
+	return kib
+}
+
+// childrenOf are those of the process, zombies too.
+func childrenOf(t *testing.T, pid int) (children []string) {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	require.NoError(t, err)
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		children = append(children, strings.Fields(string(text))...)
+	}
+	return children
+}

@@ -1,0 +1,118 @@
+package lifecycle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// RestartPolicy says when a worker that has ended is started again; see [Supervise]. The zero value is a good one.
+type RestartPolicy struct {
+	Always     bool          // also after a clean exit; default: only after a failure
+	MinDelay   time.Duration // before the first restart in a row; default 100 ms, negative: none; none too if the worker had been ready for Reset
+	MaxDelay   time.Duration // default 30 s; doubles in between, with jitter
+	Reset      time.Duration // a worker ready this long starts a new row; default 10 s
+	Limit      int           // crashes within Window before giving up; default 10; negative: never
+	Window     time.Duration // default 1 min
+	Permanent  []int         // exit codes that are not retried; default 64, 66, 77, 78 (sysexits); an empty slice: none
+	Foreground bool          // supervise under run too
+	Settle     time.Duration // with Program: ready after living this long, unless it speaks sd_notify; default 100 ms
+}
+
+// Supervise has a small parent look after the life: it starts the program again as its worker, restarts that when it has crashed, and is the process that has
+// the PID file, so that the PID never changes. The parent runs no hook and no body; hooks, bodies, [User] and [Chroot] are the worker's. Signals go on to the worker,
+// but for TERM and INT, which stop both, and the stop has StopTimeout as ever; a worker that overruns it gets KILL. What Run returns in the parent is what it
+// returned in the worker that the stop has ended, or says why there is none any more.
+//
+// The first worker that fails fails the start. Later, the policy decides: a worker that has ended with an error, a crash or because [Watchdog] found it
+// hanging is started again, after a delay that doubles. What a worker leaves behind, whatever it has detached, is ended before the next one starts. What
+// [Listen] has bound stays open meanwhile, so no connection is refused. When the parent is killed, the worker stops, within a second.
+//
+// The verb start, [Detach] and [Ensure] supervise. Run and the verb run do so only as process 1 of a container, with [Program] or with Foreground: a
+// service manager restarts by itself. The program's main runs in parent and worker, up to Run and after it. The parent speaks to its worker as systemd does (sd_notify(3)). Only Linux has it. By
+// default, nothing is supervised.
+func Supervise(p RestartPolicy) Option {
+	return option(func(c *config) {
+		for name, d := range map[string]time.Duration{"MaxDelay": p.MaxDelay, "Reset": p.Reset, "Window": p.Window, "Settle": p.Settle} {
+			if d < 0 {
+				c.refuse("Supervise: %s is %v: must not be negative", name, d)
+			}
+		}
+		p = p.completed()
+		c.policy = &p
+		c.needsProcess("Supervise", true)
+	})
+}
+
+// completed fills the defaults in.
+func (p RestartPolicy) completed() RestartPolicy {
+	for field, def := range map[*time.Duration]time.Duration{
+		&p.MinDelay: 100 * time.Millisecond, &p.MaxDelay: 30 * time.Second, &p.Reset: 10 * time.Second,
+		&p.Window: time.Minute, &p.Settle: 100 * time.Millisecond,
+	} {
+		if *field == 0 {
+			*field = def
+		}
+	}
+	if p.Limit == 0 {
+		p.Limit = 10
+	}
+	if p.Permanent == nil {
+		p.Permanent = []int{64, 66, 77, 78} // EX_USAGE, EX_NOINPUT, EX_NOPERM, EX_CONFIG
+	}
+	p.MaxDelay = max(p.MaxDelay, p.MinDelay)
+	return p
+}
+
+// row is what a supervisor remembers of the crashes of its worker. Its times are monotonic.
+type row struct {
+	policy  RestartPolicy
+	crashes []time.Time   // within Window, where there is a limit
+	attempt int           // to start again, since the last worker that was ready for long, or within Window where there is a limit
+	delay   time.Duration // before the last restart
+}
+
+// end is how a worker has ended.
+type end struct {
+	Exit
+	at       time.Time
+	readyFor time.Duration // how long it had been ready; 0: it never was
+}
+
+// next says how long to wait before the next start, or why there is none; "" after a clean exit.
+func (r *row) next(e end) (delay time.Duration, again bool, why string) {
+	switch {
+	case e.Code == 0 && !r.policy.Always:
+		return 0, false, ""
+	case slices.Contains(r.policy.Permanent, e.Code):
+		return 0, false, fmt.Sprintf("exit %d is final", e.Code)
+	}
+	long := e.readyFor >= r.policy.Reset
+	if long {
+		r.attempt = 0
+	}
+	r.attempt++
+	if r.policy.Limit > 0 {
+		r.crashes = slices.DeleteFunc(r.crashes, func(at time.Time) bool { return e.at.Sub(at) >= r.policy.Window })
+		r.crashes = append(r.crashes, e.at)
+		r.attempt = len(r.crashes)
+	}
+	switch {
+	case r.attempt == r.policy.Limit:
+		return 0, false, fmt.Sprintf("it has ended %d times in %s", r.attempt, limitText(r.policy.Window))
+	case r.policy.MinDelay < 0:
+		return 0, true, ""
+	case long:
+		r.delay = 0
+		return 0, true, ""
+	case r.delay == 0:
+		r.delay = r.policy.MinDelay
+	default:
+		r.delay = min(2*r.delay, r.policy.MaxDelay)
+	}
+	return jitter(r.delay), true, ""
+}
+
+// jitter keeps workers that died of the same thing from coming back in step: between three quarters of the delay and all of it.
+func jitter(d time.Duration) time.Duration { return d - time.Duration(rand.Int64N(int64(d)/4+1)) }

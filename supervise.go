@@ -1,0 +1,343 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/proc"
+	"example.com/lifecycle/internal/reaper"
+	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/worker"
+)
+
+// Program has the life of another program looked after instead of fn: any that stays in the foreground, whether it knows of this library or not. argv is its
+// name, which is looked for in PATH, and its arguments. It is supervised under run too; see [Supervise], of which the zero policy is the default here.
+//
+// It is ready when it says so, if it speaks sd_notify(3), else when it has lived for Settle. HUP, USR1 and what [OnSignal] names go on to it where it catches
+// them; those that would end it do not, and are an error of the reload. It is killed when its parent is. Its output goes where that of the
+// parent goes, so logrotate(8) needs copytruncate for it, unless it reopens its log by USR1. It is started in the directory of the start, unless WorkDir says
+// otherwise. By default, fn is what lives.
+func Program(argv ...string) Option {
+	return option(func(c *config) {
+		if len(argv) == 0 || argv[0] == "" {
+			c.refuse("Program: needs the name of a program")
+			return
+		}
+		c.program = slices.Clone(argv)
+		c.needsProcess("Program", true)
+	})
+}
+
+func (c *config) completeSupervise() {
+	if c.program == nil {
+		return
+	}
+	if c.policy == nil {
+		policy := RestartPolicy{}.completed()
+		c.policy = &policy
+	}
+	for option, given := range map[string]bool{
+		"a function to run": c.fn != nil, "hooks": len(c.hooks) > 0, "ReadyWhen": c.readyWhen != nil,
+		"Every": len(c.every) > 0, "Watchdog": c.watchdog.check != nil,
+	} {
+		if given {
+			c.refuse("Program(%q): %s cannot be given beside it, for nothing of this program runs then", c.program[0], option)
+		}
+	}
+	if strings.ContainsRune(c.program[0], filepath.Separator) {
+		path, err := filepath.Abs(c.program[0])
+		if err != nil {
+			c.refuse("Program(%q): %v", c.program[0], err)
+		}
+		c.program[0] = path
+	}
+}
+
+// findProgram finds the program that is supervised, "" if it is this one.
+func (c *config) findProgram() (path string, err error) {
+	if c.program == nil || c.chroot != "" { // it is inside of that
+		return strings.Join(c.program[:min(1, len(c.program))], ""), nil
+	}
+	if path, err = exec.LookPath(c.program[0]); err != nil {
+		return "", fmt.Errorf("lifecycle: Program: %w", err)
+	}
+	return path, nil
+}
+
+// supervises says whether this process is to look after another one rather than to live the life itself.
+func (c *config) supervises() bool {
+	return c.policy != nil && (c.program != nil || c.policy.Foreground || InDaemon() || os.Getpid() == 1)
+}
+
+// supervisor is the parent of a worker, and all that it knows. Its own life is one like any other, of which the hooks start, reload and stop the worker and the body
+// keeps it alive: so the PID file, the handshake, signals and the state are the same.
+type supervisor struct {
+	life   *life   // its own
+	of     *config // what the worker lives by
+	dir    string  // of the start: main still finds there what it was given by a relative path
+	server *sdnotify.Server
+	idle   func() // what undoes open
+	before int    // the worker of a parent that was killed, 0 if there was none
+
+	worker atomic.Pointer[workerProcess] // the last one
+
+	mu       sync.Mutex
+	stopping bool // no worker is to be started any more
+	row      row
+	restarts int
+	store    []storedSocket
+	awaits   *awaited // what the reload or reopen that is under way waits for; nil: there is none
+	barrier  chan struct{}
+}
+
+// byItself is the time that the life of a parent gives its hooks, which keep to times of their own: for a worker can ask for more (EXTEND_TIMEOUT_USEC).
+const byItself = 1000 * time.Hour
+
+// Beyond what a worker takes by its own options.
+const (
+	workerMargin  = time.Second // a worker has this to execute, to come to Run, and to end
+	orphansMargin = time.Second // what it has left has this to end after TERM
+)
+
+// becomeParent makes this life that of a parent.
+func (l *life) becomeParent() {
+	of := l.config
+	s := &supervisor{life: l, of: of, row: row{policy: *of.policy}, barrier: make(chan struct{}, 1)}
+	s.dir, _ = os.Getwd()
+	own := *of
+	own.fn = s.keepAlive
+	own.hooks = []Hooks{{Name: of.name, OnStart: s.startFirst, OnReload: s.reload, OnStop: s.stopWorker, OnExit: s.close}}
+	own.readyWhen, own.every, own.watchdog, own.cleanErrors = nil, nil, watchdog{}, nil
+	own.startTimeout, own.stopTimeout, own.stopDelay = byItself, byItself, 0
+	own.reloadTimeout = of.reloadTimeout + grace(of.reloadTimeout) + workerMargin
+	stop := of.wholeStop() + 2*workerMargin + 2*orphansMargin
+	own.longest = &limits{Start: of.startTimeout + grace(of.startTimeout) + workerMargin + stop, Stop: stop}
+	own.signals = slices.Clone(of.signals)
+	for i, h := range own.signals {
+		if h.f != nil {
+			own.signals[i].f = func(context.Context) error { return s.forward(h.signal) }
+		}
+	}
+	l.config, l.parent = &own, s
+	// It is to be small: the heap is to be collected when there is a quarter more, and not when it has grown to 4 MiB (runtime/debug).
+	debug.SetGCPercent(25)
+}
+
+// open makes ready what the parent needs for any worker.
+func (s *supervisor) open() error {
+	if err := listenedTooEarly(); err != nil {
+		return err
+	}
+	for _, given := range sockets.takeAll() {
+		info, err := given.File.Stat()
+		if err != nil {
+			return err
+		}
+		s.store = append(s.store, storedSocket{worker.Socket(given), info, false})
+	}
+	server, err := sdnotify.Listen()
+	if err != nil {
+		return fmt.Errorf("cannot supervise: %w", err)
+	}
+	s.server = server
+	letOrphans := detach.AdoptOrphans()
+	deafen := reapOrphans()
+	s.idle = func() {
+		server.Close()
+		deafen()
+		letOrphans()
+	}
+	go s.listen()
+	return nil
+}
+
+// close is for the end, when there is no worker any more.
+func (s *supervisor) close(context.Context) error {
+	s.idle()
+	s.forget()
+	return nil
+}
+
+// startFirst starts the first worker, and is the OnStart of the parent: what is wrong with that is wrong with the start.
+func (s *supervisor) startFirst(ctx context.Context) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.awaitLost(ctx)
+	w, err := s.startWorker()
+	if err == nil {
+		select {
+		case <-w.ready:
+			return nil
+		case <-w.gone:
+			err = s.whyNotReady(w, s.endOrphans())
+		case <-ctx.Done():
+			_ = s.stopWorker(ctx)
+			err = context.Cause(ctx)
+		}
+	}
+	s.endOrphans()
+	_ = s.close(ctx)
+	return workersError{err}
+}
+
+// awaitLost waits for the worker of a parent that was killed, which ends by itself: it may still have what the new one needs.
+func (s *supervisor) awaitLost(ctx context.Context) {
+	if s.before == 0 || s.before == os.Getpid() {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, lostWorker+workerMargin)
+	defer cancel()
+	awaitProcess(limited, s.before)
+}
+
+// keepAlive is the body of the parent.
+func (s *supervisor) keepAlive(ctx context.Context) error {
+	w := s.worker.Load()
+	for {
+		<-w.gone // also when it is to stop, for OnStop ends it
+		s.mu.Lock()
+		e := w.end(s.of)
+		s.mu.Unlock()
+		if left := s.endOrphans(); left > 0 && e.Code == 0 && s.of.program != nil {
+			e.Code, e.Error = 1, errForksAway.Error()
+		}
+		if ctx.Err() != nil {
+			return w.result(e)
+		}
+		var err error
+		if w, err = s.follow(ctx, e); w == nil {
+			return err
+		}
+	}
+}
+
+// follow starts the worker that follows one that has ended so. There is none where the life ends, be it with an error.
+func (s *supervisor) follow(ctx context.Context, e end) (*workerProcess, error) {
+	for {
+		delay, again, err := s.mourn(e)
+		if !again || !pauseFor(ctx, delay) {
+			return nil, err
+		}
+		w, err := s.startWorker()
+		switch {
+		case err == nil:
+			return w, nil
+		case errors.Is(err, errStopsInstead):
+			return nil, nil
+		}
+		e = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: plain(err)}}
+	}
+}
+
+// mourn says that a worker has ended, and whether and when to start another one.
+func (s *supervisor) mourn(e end) (delay time.Duration, again bool, err error) {
+	s.mu.Lock()
+	delay, again, why := s.row.next(e)
+	attempt := s.row.attempt
+	s.mu.Unlock()
+	s.life.log.Warn("the worker has ended", "how", e.text(), "worker", e.PID)
+	s.life.tell(func(st *Status) {
+		st.Worker, st.LastExit, st.workerDown = 0, &e.Exit, true
+		st.Doing, st.Text = "", ""
+		if again {
+			st.NextRestart, st.Attempt, st.AttemptLimit = time.Now().Add(delay), attempt, max(0, s.of.policy.Limit)
+		}
+	})
+	if again {
+		s.life.log.Info("the worker is started again", "in", delay.Round(time.Millisecond), "attempt", attempt)
+		return delay, true, nil
+	}
+	return 0, false, s.giveUp(e, why)
+}
+
+// giveUp ends the life of the parent because its worker is not started again.
+func (s *supervisor) giveUp(e end, why string) error {
+	if e.Code == 0 && why == "" {
+		return nil
+	}
+	err := fmt.Errorf("lifecycle: gave up: %s; last: %s", why, e.text())
+	s.life.tell(func(st *Status) { st.GaveUp = plain(err) })
+	if slices.Contains(s.of.policy.Permanent, e.Code) {
+		err = WithExitCode(err, e.Code)
+	}
+	return err
+}
+
+// pauseFor says whether ctx has not ended meanwhile.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// stopWorker ends the worker, and is the OnStop of the parent.
+func (s *supervisor) stopWorker(context.Context) error {
+	s.mu.Lock()
+	s.stopping = true
+	w := s.worker.Load()
+	if w != nil {
+		w.ask(s.of.wholeStop()+workerMargin, "")
+	}
+	s.mu.Unlock()
+	if w != nil {
+		<-w.gone
+	}
+	return nil
+}
+
+// kill ends the worker and what it has started at once, for somebody insists.
+func (s *supervisor) kill() {
+	if s == nil {
+		return
+	}
+	if w := s.worker.Load(); w != nil {
+		_ = w.Signal(syscall.SIGKILL)
+	}
+	for _, pid := range reaper.Orphans() {
+		proc.Signal(pid, syscall.SIGKILL)
+	}
+}
+
+// forward sends a signal on to the worker.
+func (s *supervisor) forward(sig os.Signal) error {
+	w := s.worker.Load()
+	if w == nil || w.hasEnded() {
+		return errNoWorker
+	}
+	if s.of.program != nil && !proc.Catches(w.PID, sig) {
+		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(s.of.program[0]), signalName(sig))
+	}
+	return w.Signal(sig)
+}
+
+// errNoWorker says why a signal was not sent on.
+var errNoWorker = errors.New("there is no worker just now: it is about to be started again")
+
+// errForksAway says what is wrong with a program that ends well and leaves itself behind.
+var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")
+
+func signalName(sig os.Signal) string {
+	if number, ok := sig.(syscall.Signal); ok {
+		return ossignal.Name(number)
+	}
+	return sig.String()
+}
