@@ -189,7 +189,8 @@ func nameOf(variable string) string {
 }
 
 // forks is package state because threads are the process's. The one that takes from it never ends, and has no signal blocked: what it forks inherits its
-// mask, and is killed with it, not with the process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread").
+// mask, and is killed with it, not with the process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread"). If this
+// process were ever to replace itself, it would have to do so from that thread: execve(2) ends the others.
 var forks = sync.OnceValue(func() chan<- func() {
 	c := make(chan func())
 	go func() {
