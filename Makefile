@@ -2,7 +2,7 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross bench stress churn sweep faults model fuzz tour ci
+.PHONY: help build test race lint fmt cross docs pictures bench stress churn sweep faults model fuzz tour ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ fmt: ## format the code
 
 cross: ## build and vet for every platform
 	bash .ci/run cross
+
+docs: ## write the tables and pictures of docs/ that are made from the code
+	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture' .
+
+pictures: ## draw the pictures of docs/pictures from their texts
+	go -C tools run ./svg ../docs/pictures
 
 bench: ## run the benchmarks; compare two outputs with: go tool -modfile=tools/go.mod benchstat old new
 	go test -run '^$$' -bench . . ./bench/...

@@ -40,7 +40,7 @@ type Hooks struct {
 }
 
 // With adds a component. It may be given any number of times; components start in the order given and stop in
-// reverse.
+// reverse. By default, there is none.
 func With(h Hooks) Option {
 	return option(func(c *config) { c.hooks = append(c.hooks, h) })
 }

@@ -1,0 +1,66 @@
+package lifecycle
+
+import (
+	"fmt"
+	"go/format"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// programsOf are the blocks of Go code of a page that are whole programs or tests: those that begin with a package clause.
+func programsOf(t *testing.T, page string) (texts []string) {
+	t.Helper()
+	for _, block := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(readPage(t, page), -1) {
+		if strings.HasPrefix(block[1], "package ") {
+			texts = append(texts, block[1])
+		}
+	}
+	return texts
+}
+
+func TestTheCodeOfThePagesIsFormatted(t *testing.T) {
+	t.Parallel()
+	for _, page := range append(pages(t), "README.md") {
+		for _, text := range programsOf(t, page) {
+			formatted, err := format.Source([]byte(text))
+			require.NoError(t, err, page)
+			require.Equal(t, string(formatted), text, page)
+		}
+	}
+}
+
+// The code of the pages is vetted, and its tests are run, as it stands there: in a module of its own, as that of a reader. What it imports is what this
+// module requires.
+func TestTheCodeOfThePagesWorks(t *testing.T) {
+	t.Parallel()
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for _, page := range pages(t) {
+		for i, text := range programsOf(t, page) {
+			name := "main.go"
+			if strings.Contains(text, "\nfunc Test") {
+				name = "main_test.go"
+			}
+			folder := filepath.Join(dir, strings.TrimSuffix(page, ".md"), fmt.Sprint(i+1))
+			require.NoError(t, os.MkdirAll(folder, 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+		}
+	}
+	module := strings.Replace(readPage(t, "go.mod"), "module example.com/lifecycle\n", "module example.com/pages\n", 1) +
+		fmt.Sprintf("\nrequire example.com/lifecycle v0.0.0\n\nreplace example.com/lifecycle => %q\n", root)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(module), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), []byte(readPage(t, "go.sum")), 0o600))
+	for _, args := range [][]string{{"vet", "-trimpath", "./..."}, {"test", "-trimpath", "-vet=off", "./..."}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "go %s\n%s", strings.Join(args, " "), out)
+	}
+}

@@ -1,0 +1,134 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const exitCodesPage = "docs/exit-codes.md"
+
+// exitCoded is a program whose start fails with an error that the arguments name, and which has nothing to reload:
+//
+//	exit code PIDFILE ERROR verb
+var exitCoded = registerProgram("exit code", func(args []string) int {
+	err := map[string]error{
+		"code 78":      WithExitCode(errors.New("failed on purpose"), 78),
+		"a permission": fmt.Errorf("listen: %w", fs.ErrPermission),
+	}[args[1]]
+	return Main(args[2:], nil, Name("coded"), PIDFile(args[0]), LogFile(""), OnStart(func(context.Context) error { return err }))
+})
+
+// exitCase is a row of the page: what a verb exits with, and where.
+type exitCase struct {
+	verb, when string
+	code       int
+	running    []string // the arguments of a daemon that is started before; nil: none
+	killed     bool     // and then killed
+	args       []string // of the verb, before it; those of exitCoded begin with its name
+}
+
+var alive = []string{"run=wait"}
+
+// cannotBeTold is where the PID file is no file.
+const cannotBeTold = "it cannot be told: the PID file is unsafe, or may not be read"
+
+var exitCases = []exitCase{
+	{"start", "the daemon is ready", 0, nil, false, nil},
+	{"start --oknodo", "one is running", 0, alive, false, nil},
+	{"start", "one is running", 1, alive, false, nil},
+	{"start", "an `OnStart` failed", 1, nil, false, []string{"start=error"}},
+	{"start", "an `OnStart` did not return in time", 1, nil, false, []string{"start=hang", "starttimeout=100ms", "stoptimeout=100ms"}},
+	{"start", "a body returned before the life was ready, even with nil", 1, nil, false, []string{"run=:"}},
+	{"start", "the daemon died before it was ready, whatever its own code", 1, nil, false, []string{"start=exit:3"}},
+	{"start", "the error that failed it is a missing permission", 4, nil, false, []string{exitCoded, "a permission"}},
+	{"start", "a hook or body panicked", 70, nil, false, []string{"start=panic"}},
+	{"start", "the error that failed it carries a code, here 78", 78, nil, false, []string{exitCoded, "code 78"}},
+	{"run", "one is running", 1, alive, false, nil},
+	{"run", "a body failed", 1, nil, false, []string{"run=error"}},
+	{"run", "a hook of the stop failed", 1, nil, false, []string{"run=:", "exit=error"}},
+	{"run", "a hook or body panicked", 70, nil, false, []string{"run=panic"}},
+	{"run", "the error carries a code, here 78", 78, nil, false, []string{exitCoded, "code 78"}},
+	{"stop", "the daemon is gone", 0, alive, false, nil},
+	{"stop", "it had to be killed, and is gone", 0, []string{"run=wait", "stop=hang", "exit=hang", "stoptimeout=1ms"}, false, nil},
+	{"stop --oknodo", "none is running", 0, nil, false, nil},
+	{"stop", "none is running", 7, nil, false, nil},
+	{"stop", "it is dead already", 7, alive, true, nil},
+	{"restart", "a new one is ready", 0, alive, false, nil},
+	{"restart", "none was running, and now one is", 0, nil, false, nil},
+	{"restart", "the old one is stopped and the start failed: as start", 1, alive, false, []string{"start=error"}},
+	{"restart", "an `OnCheck` failed, and the old one runs on", 6, alive, false, []string{"check=error"}},
+	{"try-restart", "none is running", 0, nil, false, nil},
+	{"reload", "the new configuration is live", 0, alive, false, nil},
+	{"reload", "it was rejected", 1, []string{"run=wait", "reload=error"}, false, nil},
+	{"reload", "there was no verdict in `ReloadTimeout`", 1, []string{"run=wait", "reload=hang"}, false, []string{"reloadtimeout=50ms"}},
+	{"reload", "no component has an `OnReload`", 3, nil, false, []string{exitCoded, ""}},
+	{"reload", "none is running", 7, nil, false, nil},
+	{"force-reload", "there is nothing to reload: as try-restart", 0, nil, false, []string{exitCoded, ""}},
+	{"force-reload", "there is something to reload: as reload", 7, nil, false, nil},
+	{"reopen", "the log is reopened, or there is none", 0, alive, false, nil},
+	{"reopen", "none is running", 7, nil, false, nil},
+	{"check", "every `OnCheck` has returned nil", 0, nil, false, nil},
+	{"check", "one failed", 6, nil, false, []string{"check=error"}},
+	{"status", "one is running", 0, alive, false, nil},
+	{"status", "one has died and left its PID file", 1, alive, true, nil},
+	{"status", "none is running", 3, nil, false, nil},
+	{"status", cannotBeTold, 4, nil, false, nil},
+	{"status --ready", "it is ready or reloading", 0, alive, false, nil},
+	{"status --ready", "it is not ready, for whatever reason", 150, nil, false, nil},
+	{"", "no verb", 2, nil, false, nil},
+	{"strat", "an unknown one, or a word too many", 2, nil, false, nil},
+}
+
+// The table is made of the cases, and each is tried.
+func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
+	rows := []string{"| verb | code | when |", "|---|---|---|"}
+	for _, c := range exitCases {
+		verb := "`" + c.verb + "`"
+		if c.verb == "" {
+			verb = ""
+		}
+		rows = append(rows, fmt.Sprintf("| %s | %d | %s |", verb, c.code, c.when))
+	}
+	requireTable(t, exitCodesPage, "exitCases of docs_exitcodes_test.go", rows...)
+}
+
+func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
+	t.Parallel()
+	for _, c := range exitCases {
+		t.Run(c.verb+" "+c.when, func(t *testing.T) {
+			t.Parallel()
+			pidfile := verbPlace(t)
+			if c.when == cannotBeTold {
+				require.NoError(t, os.Mkdir(pidfile, 0o755))
+			}
+			if c.running != nil {
+				p := start(t, daemon, append([]string{"pidfile=" + pidfile}, c.running...)...)
+				p.await("msg=ready")
+				if c.killed {
+					p.signal(syscall.SIGKILL)
+					p.wait()
+				}
+			}
+			program, args := daemon, append([]string{"pidfile=" + pidfile}, c.args...)
+			if len(c.args) > 0 && c.args[0] == exitCoded {
+				program, args = exitCoded, []string{pidfile, c.args[1]}
+			}
+			if c.verb == "" {
+				program, args = exitCoded, []string{pidfile, ""}
+			}
+			got := callProgram(t, program, append(args, strings.Fields(c.verb)...)...)
+			require.Equal(t, c.code, got.code, "%s%s", got.stdout, got.stderr)
+			if c.verb == "start" || strings.Contains(c.verb, "restart") { // what it has started is ended by its PID
+				_ = callProgram(t, daemon, "pidfile="+pidfile, "stop")
+			}
+		})
+	}
+}

@@ -1,0 +1,141 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set, and without it these tests compare.
+
+// update says that what is made from the code is to be written and not compared.
+func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
+
+// requireMade requires that this is what the file says, or writes it.
+func requireMade(t *testing.T, path, want string) {
+	t.Helper()
+	if update() {
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+		return
+	}
+	if readPage(t, path) != want {
+		t.Fatalf(`%s is not what the code makes of it: "make docs" writes it, with`+"\n\n%s", path, want)
+	}
+}
+
+// requireTable requires that the page has this very table between the marks of that name, or puts it there.
+func requireTable(t *testing.T, path, name string, rows ...string) {
+	t.Helper()
+	begin, end := "<!-- "+name+": make docs -->\n", "<!-- end -->\n"
+	before, rest, found := strings.Cut(readPage(t, path), begin)
+	require.True(t, found, "%s has no %s", path, begin)
+	table, after, found := strings.Cut(rest, end)
+	require.True(t, found, "%s has no %s behind %s", path, end, begin)
+	want := "\n" + strings.Join(rows, "\n") + "\n\n"
+	if update() {
+		require.NoError(t, os.WriteFile(path, []byte(before+begin+want+end+after), 0o644))
+		return
+	}
+	if table != want {
+		t.Fatalf(`%s must have this table, and "make docs" writes it:`+"\n%s", path, want)
+	}
+}
+
+// eventText is how the pages call the events of the table.
+var eventText = [events]string{
+	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
+	stopRequest: "other stop request",
+}
+
+func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
+	actionText := map[action]string{drop: "–", stop: "stop", insist: "insist", reload: "reload", reopen: "reopen", callHook: "call"}
+	head := "| phase |"
+	for e, text := range eventText {
+		require.NotEmpty(t, text, "event %d has no name here", e)
+		head += " " + text + " |"
+	}
+	rows := []string{head, strings.Repeat("|---", int(events)+1) + "|"}
+	for phase, actions := range dispatch {
+		row := "| " + phaseText(Phase(phase)) + " |"
+		for _, act := range actions {
+			require.NotEmpty(t, actionText[act], "action %d has no name here", act)
+			row += " " + actionText[act] + " |"
+		}
+		rows = append(rows, row)
+	}
+	requireTable(t, lifePage, "dispatch of signals.go", rows...)
+	for _, text := range actionText {
+		require.Contains(t, readPage(t, lifePage), "*"+text+"*", "what it means")
+	}
+}
+
+// What leads from one phase to the next in the picture is what the table says; only where the phases stand in it is said here.
+func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
+	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
+	// what is which events do that in a phase.
+	what := func(p Phase, does action) string {
+		var texts []string
+		for e, act := range dispatch[p] {
+			if act == does {
+				texts = append(texts, eventText[e])
+			}
+		}
+		return strings.Join(texts, " / ")
+	}
+	text := "# Made from dispatch in signals.go by make docs.\nstates: The states of a life\n" +
+		"alt: Starting becomes Ready; Ready and Reloading become each other; each of the three becomes Stopping, and that Exited.\n"
+	for p, place := range []string{"0 0 amber", "1.35 0 green", "2.45 0 green", "1.35 1 amber", "1.35 2 plain"} {
+		text += fmt.Sprintf("%s @ %s\n", name(Phase(p)), place)
+	}
+	text += "* -> Starting: Run\n" +
+		"Starting -> Ready: every OnStart has returned nil, / the bodies are called, / ReadyWhen is satisfied\n" +
+		"Ready -> Reloading: " + what(Ready, reload) + "\n" +
+		"Reloading -> Ready: verdict\n"
+	for p := range dispatch {
+		if stops := what(Phase(p), stop); stops != "" {
+			text += fmt.Sprintf("%s -> Stopping: %s\n", name(Phase(p)), stops)
+		}
+	}
+	text += "Stopping -> Exited: every OnStop, / the bodies return, / every OnExit\n" +
+		fmt.Sprintf("Stopping => Exited: %s again after %s: / at once, no hook runs\n", what(Stopping, insist), timeText(insistAfter))
+	requireMade(t, "docs/pictures/life.txt", text)
+}
+
+func TestThePicturesAreThoseOfTheirTexts(t *testing.T) {
+	args := []string{"-C", "tools", "run", "./svg", "-check", "../docs/pictures"}
+	if update() {
+		args = []string{"-C", "tools", "run", "./svg", "../docs/pictures"}
+	}
+	out, err := exec.Command("go", args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+func TestDocsSayHowLongThingsTake(t *testing.T) {
+	c, err := newConfig(nil, []Option{Embedded()})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, grace(4*time.Second), "a quarter")
+	longest := grace(time.Hour)
+	requireTable(t, lifePage, "times",
+		"| what | by default |",
+		"|---|---|",
+		"| `StartTimeout` | "+timeText(c.startTimeout)+" |",
+		"| `ReloadTimeout` | "+timeText(c.reloadTimeout)+" |",
+		"| `StopTimeout` | "+timeText(c.stopTimeout)+" |",
+		"| `StopDelay` | "+timeText(c.stopDelay)+" |",
+		"| grace behind each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
+		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settle)+" |",
+		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
+		"| another stop signal quits after | "+timeText(insistAfter)+" |",
+		"| handlers outlive `Run` by | "+timeText(linger)+" |",
+		"| the verb stop waits beyond the deadline of the stop for | "+timeText(stopMargin)+" |",
+	)
+	requireTimes(t, lifePage,
+		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, stopMargin)
+	requireTimes(t, pidFilePage, patience, patienceForSilence, patienceForState)
+	requireTimes(t, signalsPage, insistAfter, linger)
+}

@@ -1,0 +1,122 @@
+package lifecycle
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pages are the pages of docs/, those in its folders too.
+func pages(t *testing.T) (paths []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir("docs", func(path string, entry fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			paths = append(paths, filepath.ToSlash(path))
+		}
+		return err
+	}))
+	require.NotEmpty(t, paths)
+	return paths
+}
+
+func TestTheIndexNamesEveryPage(t *testing.T) {
+	index := readPage(t, "docs/README.md")
+	for _, path := range pages(t) {
+		name := strings.TrimPrefix(path, "docs/")
+		if name == "README.md" {
+			continue
+		}
+		require.Contains(t, index, name)
+	}
+}
+
+// A link of a page leads somewhere: to a file, to a heading in it, to a test.
+func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
+	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
+		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(readPage(t, page), "")
+		for _, link := range regexp.MustCompile(`\[([^\]]*)\]\(([^)#]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(text, -1) {
+			said, path, heading := link[1], link[2], link[3]
+			if strings.Contains(path, "://") {
+				continue
+			}
+			target := filepath.Join(filepath.Dir(page), path)
+			if path == "" {
+				target = page
+			}
+			info, err := os.Stat(target)
+			require.NoError(t, err, "%s links to %s", page, path)
+			if info.IsDir() {
+				continue
+			}
+			linked := readPage(t, target)
+			if heading != "" {
+				require.Contains(t, headings(linked), heading, "%s links to it in %s", page, path)
+			}
+			for _, name := range regexp.MustCompile(`\bTest\w+`).FindAllString(said, -1) {
+				require.Regexp(t, `(?m)^func `+name+rest(name), linked, "%s says that it is in %s", page, path)
+			}
+		}
+	}
+}
+
+// rest is how the name of a test may go on where a page has only its beginning: with the next word, and behind a number with no other digit.
+func rest(name string) string {
+	if last := name[len(name)-1]; last >= '0' && last <= '9' {
+		return `[_(]`
+	}
+	return `[_(A-Z0-9]`
+}
+
+// headings are the names that GitHub gives to the headings of a page.
+func headings(text string) (names []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+func TestDocsListTheMessagesOfTheHandshake(t *testing.T) {
+	want := []string{"(the first)"}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[notice]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		want = append(want, "`"+name+"`")
+	}
+	require.Equal(t, want, columnsOf(t, handshakePage, "## A start that succeeds\n", "message"))
+}
+
+// What the pages tell to type is there to be typed.
+func TestThePagesNameOnlyTargetsOfTheMakefile(t *testing.T) {
+	makefile := readPage(t, "Makefile")
+	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
+		for _, target := range regexp.MustCompile("(?:`|\n    )make ([a-z]+)").FindAllStringSubmatch(readPage(t, page), -1) {
+			require.Regexp(t, `(?m)^`+target[1]+`:`, makefile, "%s names it", page)
+		}
+	}
+}
+
+// A variable that a page names is read by the tests or the code.
+func TestThePagesNameOnlyVariablesThatAreRead(t *testing.T) {
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "internal/*/*.go", ".ci/run", "Makefile"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			sources.WriteString(readPage(t, file))
+		}
+	}
+	for _, page := range pages(t) {
+		names := regexp.MustCompile(`\b_?LIFECYCLE_[A-Z]+`).FindAllString(readPage(t, page), -1)
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			require.Contains(t, sources.String(), name, "%s names it", page)
+		}
+	}
+}

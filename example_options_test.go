@@ -1,0 +1,316 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"example.com/lifecycle"
+)
+
+// A part of a program that is used by many is a function that returns an option.
+func ExampleOption() {
+	cache := func(size int) lifecycle.Option {
+		return lifecycle.With(lifecycle.Hooks{
+			Name:    "cache",
+			OnStart: func(context.Context) error { fmt.Println("room for", size); return nil },
+			OnExit:  saying("written back"),
+		})
+	}
+	err := lifecycle.Run(nil, cache(100), endWhenReady, lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// room for 100
+	// written back
+	// <nil>
+}
+
+// The name is that of the program in all that it says, and of its files where no option names them.
+func ExampleName() {
+	err := lifecycle.Run(nil, lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog,
+		lifecycle.OnStart(func(context.Context) error { return errors.New("no disk") }))
+	fmt.Println(err)
+	// Output: lifecycle: OnStart of echod: no disk
+}
+
+// The version of the program is shown by status.
+func ExampleVersion() {
+	pidFile, stop := echodInBackground(lifecycle.Version("1.2"), lifecycle.OnStart(saying("started")))
+	defer stop()
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	s, err := process.Status()
+	fmt.Println(s.Version, err)
+	// Output:
+	// started
+	// 1.2 <nil>
+}
+
+// While the daemon lives, its PID file is locked and says who it is. Then it is gone.
+func ExamplePIDFile() {
+	dir, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	pidFile := filepath.Join(dir, "echod.pid")
+	look := func(context.Context) error {
+		text, err := os.ReadFile(pidFile)
+		fmt.Println(string(text) == fmt.Sprintln(os.Getpid()))
+		return err
+	}
+	err = lifecycle.Run(look, lifecycle.OnStart(saying("started")), lifecycle.PIDFile(pidFile), withoutLog)
+	_, gone := os.Stat(pidFile)
+	fmt.Println(err, errors.Is(gone, os.ErrNotExist))
+	// Output:
+	// started
+	// true
+	// <nil> true
+}
+
+// The mode is what was asked for, whatever the umask.
+func ExamplePIDFileMode() {
+	pidFile, stop := echodInBackground(lifecycle.PIDFileMode(0o600))
+	defer stop()
+	info, err := os.Stat(pidFile)
+	if err == nil {
+		fmt.Println(info.Mode())
+	}
+	// Output: -rw-------
+}
+
+func ExampleDefaultPIDFile() {
+	fmt.Println(filepath.Base(lifecycle.DefaultPIDFile("echod"))) // in /run for root, else below the home of the user
+	// Output: echod.pid
+}
+
+func ExampleDefaultLogFile() {
+	fmt.Println(filepath.Base(lifecycle.DefaultLogFile("echod"))) // in /var/log for root, else beside the PID file
+	// Output: echod.log
+}
+
+// The new configuration is judged before anything is changed, for the reload of a daemon and for the verb check.
+func ExampleOnCheck() {
+	check := func(context.Context) error { return errors.New(`echod.json:7: unknown field "lisen"`) }
+	code := lifecycle.Main([]string{"check"}, nil, lifecycle.OnCheck(check), lifecycle.Embedded(), withoutLog)
+	fmt.Println("exit code", code)
+	// Output: exit code 6
+}
+
+// OnExit frees what the bodies have used: it runs when all of them have returned, and OnStop before that.
+func ExampleOnExit() {
+	serve := func(ctx context.Context) error {
+		lifecycle.From(ctx).Stop(nil)
+		<-ctx.Done()
+		fmt.Println("the last request is answered")
+		return nil
+	}
+	err := lifecycle.Run(serve, lifecycle.OnStart(saying("db connects")), lifecycle.OnExit(saying("db disconnects")),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// db connects
+	// the last request is answered
+	// db disconnects
+	// <nil>
+}
+
+// A reload that takes too long is told that its time is over, and the life goes on with the old configuration.
+func ExampleReloadTimeout() {
+	fetch := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	ask := func(ctx context.Context) error {
+		err := lifecycle.From(ctx).Reload(ctx)
+		fmt.Println(errors.Is(err, lifecycle.ErrReload), lifecycle.From(ctx).Phase())
+		return nil
+	}
+	err := lifecycle.Run(ask, lifecycle.OnStart(saying("started")), lifecycle.OnReload(fetch),
+		lifecycle.ReloadTimeout(20*time.Millisecond), lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// started
+	// true ready
+	// <nil>
+}
+
+// Whatever has a context of the life finds it, however deep it is called.
+func ExampleFrom() {
+	step := func(ctx context.Context, text string) {
+		lifecycle.From(ctx).SetStatus(text) // which the verb status shows
+		fmt.Println(lifecycle.From(ctx).Phase(), text)
+	}
+	migrate := func(ctx context.Context) error { step(ctx, "migrating the database"); return nil }
+	err := lifecycle.Run(nil, lifecycle.OnStart(migrate), endWhenReady, lifecycle.Embedded(), withoutLog)
+	step(context.Background(), "no life: this is told to nobody")
+	fmt.Println(err)
+	// Output:
+	// starting migrating the database
+	// exited no life: this is told to nobody
+	// <nil>
+}
+
+// A program that sees its file change reloads by itself, and learns the verdict.
+func ExampleLife_Reload() {
+	watch := func(ctx context.Context) error {
+		if err := lifecycle.From(ctx).Reload(ctx); err != nil {
+			fmt.Println("kept the old one:", err)
+		}
+		return nil
+	}
+	load := func(context.Context) error { return errors.New("no echod.json") }
+	err := lifecycle.Run(watch, lifecycle.OnReload(load), lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// kept the old one: lifecycle: OnReload of echod: no echod.json
+	// <nil>
+}
+
+// The verdict of the last reload stays in the state, for whoever looks later.
+func ExampleVerdict() {
+	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")),
+		lifecycle.With(lifecycle.Hooks{Name: "tls", OnReload: saying("tls has the new certificate")}),
+		lifecycle.With(lifecycle.Hooks{Name: "db", OnReload: func(context.Context) error { return errors.New("no password") }}))
+	defer stop()
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	_ = process.Reload(context.Background())
+	if s, err := process.Status(); err == nil && s.LastReload != nil {
+		v := s.LastReload
+		fmt.Printf("%s of %s: %s; new already: %v\n", v.Hook, v.Component, v.Error, v.Applied)
+	}
+	// Output:
+	// started
+	// tls has the new certificate
+	// OnReload of db: no password; new already: [tls]
+}
+
+// Somebody who needs to know whether a daemon runs asks for it, and closes what he got.
+func ExampleProcess() {
+	pidFile, stop := echodInBackground()
+	defer stop()
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	fmt.Println(process.PID == os.Getpid())
+	// Output: true
+}
+
+// A log that was rotated is opened anew, here after mv. A daemon in the foreground has nothing to reopen, and says so in its log.
+func ExampleProcess_Reopen() {
+	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")))
+	defer stop()
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	fmt.Println(process.Reopen(context.Background()))
+	// Output:
+	// started
+	// <nil>
+}
+
+// Somebody waits until a daemon is gone, whoever stops it.
+func ExampleProcess_Wait() {
+	process, err := lifecycle.Find("/run/echod.pid")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	fmt.Println("gone:", process.Wait(context.Background()) == nil)
+}
+
+// What the daemon opens and writes is its own: log, directory, umask, user.
+func ExampleLogFile() {
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.Name("echod"),
+		lifecycle.LogFile("/var/log/echod/echod.log"),    // stdout and stderr; logrotate has echod reopen behind it
+		lifecycle.ErrorLogFile("/var/log/echod/err.log"), // stderr apart
+		lifecycle.WorkDir("/var/lib/echod"),
+		lifecycle.Umask(0o027)))
+}
+
+// Root only opens the port: every OnStart still has its privileges, and nothing behind it.
+func ExampleUser() {
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.Name("echod"),
+		lifecycle.User("echod"),
+		lifecycle.Chroot("/var/lib/echod")))
+}
+
+// The check takes the lock that every request takes: where that hangs, systemd with WatchdogSec= starts the program again.
+func ExampleWatchdog() {
+	var mu sync.Mutex
+	alive := func(context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return nil
+	}
+	err := lifecycle.Run(nil, lifecycle.Watchdog(10*time.Second, alive))
+	os.Exit(lifecycle.ExitCode(err))
+}
+
+// Before Run, main runs in the launcher and in the daemon. Few programs need to know in which it is.
+func ExampleInDaemon() {
+	if lifecycle.InDaemon() {
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil))) // in the log, for machines
+	}
+	os.Exit(lifecycle.Main(os.Args[1:], nil))
+}
+
+// From a socket unit of systemd if there is one for this address, else bound here.
+func ExampleListen() {
+	var listener net.Listener
+	serve := func(context.Context) error {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		fmt.Println("connected to", listener.Addr().Network())
+		return conn.Close()
+	}
+	err := lifecycle.Run(serve,
+		lifecycle.OnStart(func(context.Context) (err error) {
+			listener, err = lifecycle.Listen("tcp", "127.0.0.1:0")
+			return err
+		}),
+		lifecycle.OnExit(func(context.Context) error { return listener.Close() }),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// connected to tcp
+	// <nil>
+}
+
+func ExampleListenPacket() {
+	conn, err := lifecycle.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo([]byte("hello"), conn.LocalAddr()); err != nil {
+		panic(err)
+	}
+	buf := make([]byte, 16)
+	n, _, err := conn.ReadFrom(buf)
+	fmt.Println(string(buf[:n]), err)
+	// Output: hello <nil>
+}
