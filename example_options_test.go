@@ -268,6 +268,27 @@ func ExampleWatchdog() {
 	os.Exit(lifecycle.ExitCode(err))
 }
 
+// When it crashes, it is there again after a tenth of a second, and what Listen has opened was open all the while. An exit with 78 means that the
+// configuration is wrong, and that it is no use to try again.
+func ExampleSupervise() {
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.OnStart(func(context.Context) error {
+			if _, err := os.Stat("/etc/echod.json"); err != nil {
+				return lifecycle.WithExitCode(err, 78)
+			}
+			return nil
+		}),
+		lifecycle.Supervise(lifecycle.RestartPolicy{})))
+}
+
+// A program that knows nothing of this library gets a PID file, a log, every verb, and is started again.
+func ExampleProgram() {
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.Name("flaky"),
+		lifecycle.Program("python3", "flaky.py"),
+		lifecycle.Supervise(lifecycle.RestartPolicy{Always: true, MinDelay: time.Second})))
+}
+
 // Before Run, main runs in the launcher and in the daemon. Few programs need to know in which it is.
 func ExampleInDaemon() {
 	if lifecycle.InDaemon() {

@@ -62,6 +62,8 @@ var withoutExample = map[string]string{
 	"Phase_String":        "Phase",
 	"Phase_MarshalText":   "json",
 	"Phase_UnmarshalText": "json",
+	"Exit":                "Supervise",
+	"RestartPolicy":       "Supervise",
 	"Verdict_Err":         "Verdict",
 }
 

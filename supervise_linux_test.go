@@ -192,7 +192,7 @@ func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
 	p.await("OnStop")
 	p.insist()
 	require.Equal(t, 1, p.wait())
-	eventually(t, func() bool { return !alive(worker) }, "the worker to be gone")
+	eventually(t, func() bool { return !lives(worker) }, "the worker to be gone")
 	require.NoFileExists(t, pidfile)
 }
 
@@ -211,7 +211,7 @@ func TestD10_H9_AWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 			require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
 			eventually(t, func() bool { return !mustLook(t, b.pidfile).held }, "the parent to be dead")
 			second := b.start(atOnce, what)
-			require.False(t, alive(worker), "the next start waits for it")
+			require.False(t, lives(worker), "the next start waits for it")
 			require.NotEqual(t, parent, second)
 			require.Contains(t, b.said(), "the parent that supervises this worker is gone")
 			found, err := Find(b.pidfile)
@@ -365,8 +365,8 @@ func TestWhatAWorkerSaysDoesItsParentNoHarm(t *testing.T) {
 	}
 }
 
-// alive says whether there is such a process. A zombie is none.
-func alive(pid int) bool {
+// lives says whether there is such a process. A zombie is none.
+func lives(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.HasPrefix(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " Z")
 }
@@ -405,13 +405,13 @@ func TestH8_WhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
 	for _, pid := range first {
-		require.False(t, alive(pid), "pid %d", pid)
+		require.False(t, lives(pid), "pid %d", pid)
 	}
 	require.Contains(t, b.said(), "ends what the worker has left")
 	all := b.left(4)
 	b.stop()
 	for _, pid := range all {
-		require.False(t, alive(pid), "pid %d", pid)
+		require.False(t, lives(pid), "pid %d", pid)
 	}
 }
 
@@ -487,7 +487,7 @@ func TestD10_AProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
 	parent := b.readied(b.guard(stubborn, "start"))
 	worker := b.worker(0)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-	eventually(t, func() bool { return !mustLook(t, b.pidfile).held && !alive(worker) }, "the program to be killed")
+	eventually(t, func() bool { return !mustLook(t, b.pidfile).held && !lives(worker) }, "the program to be killed")
 	b.readied(b.guard(stubborn, "stoptimeout=20ms", "start"))
 	require.NotEqual(t, worker, b.worker(0))
 	b.stop()
