@@ -238,7 +238,7 @@ func (s *supervisor) reload(ctx context.Context) error {
 	case err := <-a.result:
 		var failed *reloadError
 		if errors.As(err, &failed) {
-			return workersError{err}
+			return ofWorker(err)
 		}
 		return err
 	case <-ctx.Done():

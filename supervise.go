@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,7 @@ type supervisor struct {
 	stopping bool // no worker is to be started any more
 	row      row
 	restarts int
+	told     bool // what the last worker came to
 	store    []storedSocket
 	awaits   *awaited // what the reload or reopen that is under way waits for; nil: there is none
 	barrier  chan struct{}
@@ -166,6 +168,7 @@ func (s *supervisor) open() error {
 
 // close is for the end, when there is no worker any more.
 func (s *supervisor) close(context.Context) error {
+	s.endOrphans()
 	s.idle()
 	s.forget()
 	return nil
@@ -183,15 +186,17 @@ func (s *supervisor) startFirst(ctx context.Context) error {
 		case <-w.ready:
 			return nil
 		case <-w.gone:
-			err = s.whyNotReady(w, s.endOrphans())
 		case <-ctx.Done():
-			_ = s.stopWorker(ctx)
-			err = context.Cause(ctx)
+			s.endWorker()
+		}
+		if left := s.endOrphans(); ctx.Err() != nil {
+			err = cmp.Or(s.result(w), context.Cause(ctx))
+		} else {
+			err = s.whyNotReady(w, left)
 		}
 	}
-	s.endOrphans()
 	_ = s.close(ctx)
-	return workersError{err}
+	return ofWorker(err)
 }
 
 // awaitLost waits for the worker of a parent that was killed, which ends by itself: it may still have what the new one needs.
@@ -216,7 +221,7 @@ func (s *supervisor) keepAlive(ctx context.Context) error {
 			e.Code, e.Error = 1, errForksAway.Error()
 		}
 		if ctx.Err() != nil {
-			return w.result(e)
+			return s.result(w)
 		}
 		var err error
 		if w, err = s.follow(ctx, e); w == nil {
@@ -289,8 +294,16 @@ func pauseFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stopWorker ends the worker, and is the OnStop of the parent.
+// stopWorker ends the worker, and is the OnStop of the parent. What the worker comes to is told here if there is no body that tells it: a stop can come before that.
 func (s *supervisor) stopWorker(context.Context) error {
+	if w := s.endWorker(); w != nil {
+		return ofWorker(s.result(w))
+	}
+	return nil
+}
+
+// endWorker ends the worker, for good.
+func (s *supervisor) endWorker() *workerProcess {
 	s.mu.Lock()
 	s.stopping = true
 	w := s.worker.Load()
@@ -301,7 +314,7 @@ func (s *supervisor) stopWorker(context.Context) error {
 	if w != nil {
 		<-w.gone
 	}
-	return nil
+	return w
 }
 
 // kill ends the worker and what it has started at once, for somebody insists.

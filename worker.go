@@ -351,28 +351,42 @@ func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 	return died
 }
 
-// result is what a worker has come to that was asked to stop.
-func (w *workerProcess) result(e end) error {
-	w.of.mu.Lock()
-	defer w.of.mu.Unlock()
+// result is what a worker has come to that was asked to stop, for the first who asks.
+func (s *supervisor) result(w *workerProcess) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told {
+		return nil
+	}
+	s.told = true
+	e := w.end(s.of)
 	status, _ := sysStatus(w.how)
+	var err error
 	switch {
 	case w.failed != nil:
-		return w.failed.Err()
+		err = w.failed.Err()
 	case e.Code == 0, w.asked && !w.felled && status.Signaled() && status.Signal() == syscall.SIGTERM:
 		return nil
 	case w.felled:
-		return fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(w.of.of.wholeStop()+workerMargin))
-	case e.Code > 0:
-		return WithExitCode(fmt.Errorf("lifecycle: the worker ended with %s", e.text()), e.Code)
+		err = fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(s.of.wholeStop()+workerMargin))
+	default:
+		err = fmt.Errorf("lifecycle: the worker ended with %s", e.text())
+		if e.Code > 0 {
+			err = WithExitCode(err, e.Code)
+		}
 	}
-	return fmt.Errorf("lifecycle: the worker ended with %s", e.text())
+	return err
 }
 
-// workersError is what has failed in a worker, or with it: no hook of the parent is to be named for it.
+// workersError is what a hook of a parent returns that has failed in the worker, or with it: that hook is not to be named for it.
 type workersError struct{ error }
 
-func (e workersError) Unwrap() error { return e.error }
+func ofWorker(err error) error {
+	if err == nil {
+		return nil
+	}
+	return workersError{err}
+}
 
 // Exit is how a worker has ended.
 type Exit struct {
