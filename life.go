@@ -96,6 +96,7 @@ func (l *life) run() (err error) {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
+		l.findJournal()
 		l.findManager()
 		l.findReadyFD()
 		defer l.readyFD.Close()

@@ -116,6 +116,7 @@ type config struct {
 	name        string
 	version     string
 	logger      *slog.Logger
+	ownLogger   bool
 	base        context.Context
 	cleanErrors []error
 
@@ -194,7 +195,7 @@ func (c *config) complete() {
 	if c.name == "" || c.name == "." || c.name == ".." || strings.ContainsAny(c.name, `/\`) || hasControl(c.name) {
 		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
 	}
-	if c.logger == nil {
+	if c.ownLogger = c.logger != nil; !c.ownLogger {
 		c.logger = slog.Default()
 	}
 	if c.stopDelay >= c.stopTimeout {
@@ -256,6 +257,9 @@ func Version(v string) Option {
 
 // Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not
 // block: a life that stops waits for it. By default, slog.Default().
+//
+// Where stderr goes to the journal of systemd, and the program has left slog.Default() and package log as they were, Run makes that one write "<N>"
+// priorities and no times, as the journal wants them (sd-daemon(3)). It tells from JOURNAL_STREAM (systemd.exec(5)).
 func Logger(l *slog.Logger) Option {
 	return option(func(c *config) { c.logger = l })
 }
