@@ -25,6 +25,9 @@ type server struct {
 
 // listen is OnStart, not a part of serve: an address that cannot be had refuses the start.
 func (s *server) listen(ctx context.Context) error {
+	if s.logger == nil {
+		s.logger = slog.Default() // not in main: Run makes it the one for the journal first
+	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.conf.current().listen)
 	if err != nil {
