@@ -125,7 +125,7 @@ func TestK7_AForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	u.systemctl("reload")
 
 	pid := u.mainPID()
-	m.run(t, "kill", "-9", pid)
+	m.sh(t, "kill -9 "+pid)
 	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid && u.mainPID() != "0" }, "another one")
 	require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/echod.pid"))
 	u.systemctl("stop")
@@ -317,7 +317,7 @@ func TestK10_AServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 		"ExecStart=/usr/local/bin/subject -pidfile /run/killed.pid -child run")
 	u.systemctl("start")
 	pid := u.mainPID()
-	m.run(t, "kill", "-9", pid)
+	m.sh(t, "kill -9 "+pid)
 	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")
 	require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/killed.pid"))
 	require.Len(t, u.processes(), 3, "with the child of the first, as this mode wants it")
