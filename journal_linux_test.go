@@ -18,7 +18,9 @@ import (
 // journaled is a program that says nothing about logs but what its first argument has it say, and then logs in each way.
 var journaled = registerProgram("journaled", func(args []string) int {
 	opts := []Option{PIDFile(""), LogFile("")}
+	early := slog.Default()
 	say := func(context.Context) error {
+		early.Warn("taken before Run")
 		slog.Debug("hidden")
 		slog.Warn("two\nlines", "n", 1)
 		log.Print("plain\nlog")
@@ -74,6 +76,7 @@ func TestTheDefaultLoggerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
 		text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, how), "pid=N took=T")
 		require.Contains(t, text, hidden+"<4>two\n<4>lines n=1\n<")
 		require.Regexp(t, `(?m)^<[67]>plain\n<[67]>log\n`, text)
+		require.Regexp(t, `(?m)^<[67]>WARN taken before Run$`, text)
 		require.Contains(t, text, "\n<6>ready pid=N took=T\n")
 		require.Contains(t, text, "\n<3>panic in OnStop of journaled panic=\"on purpose\" stack=\"goroutine ")
 		require.Regexp(t, `^(<[2-7]>.*\n)*$`, text, "each line has its priority")

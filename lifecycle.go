@@ -40,7 +40,10 @@
 // The verb run is what they want: it stays in the foreground, logs to stderr and exits with a code that says why; see [ExitCode]. Where
 // NOTIFY_SOCKET is set, the manager is told of every phase, of what goes on and of why a start failed (sd_notify(3); Type=notify, Type=notify-reload), and
 // where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
-// reason not to live; one that reads nothing is waited for half a second for each message.
+// reason not to live; one that reads nothing is waited for half a second for each message. To the journal go priorities and no times; see [Logger].
+//
+// READY_FD is the number of an inherited pipe or socket to which a newline is written when all is ready, as s6, dinit and OpenRC want it; then it is closed. With
+// the verb start it is the launcher's.
 //
 // # Sockets
 //
