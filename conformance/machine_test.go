@@ -200,6 +200,15 @@ func (m *machine) exits(t *testing.T, code int, args ...string) (out string) {
 // path is where a file of the machine is to be found from here.
 func (m *machine) path(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.init, path) }
 
+// dir makes a directory of the test's own in the machine.
+func (m *machine) dir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(m.path("/run"), "test-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return "/run/" + filepath.Base(dir)
+}
+
 func (m *machine) write(t *testing.T, path, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(m.path(path)), 0o755))
@@ -226,8 +235,9 @@ func eventually(t *testing.T, condition func() bool, format string, args ...any)
 // unit is a service of systemd.
 type unit struct {
 	*machine
-	t    *testing.T
-	name string
+	t      *testing.T
+	name   string
+	cursor string // where the journal was when it was installed: the tests may run more than once
 }
 
 // service writes a unit of its own for the test, which stops and removes it at its end. Lines are those of its section Service.
@@ -238,7 +248,9 @@ func (m *machine) service(t *testing.T, name string, lines ...string) *unit {
 
 func (m *machine) install(t *testing.T, name, text string) *unit {
 	t.Helper()
-	u := &unit{m, t, name}
+	m.try("journalctl", "--sync")
+	_, cursor, _ := strings.Cut(m.run(t, "journalctl", "--lines=0", "--show-cursor", "--quiet"), "-- cursor: ")
+	u := &unit{m, t, name, strings.TrimSpace(cursor)}
 	path := "/run/systemd/system/" + strings.Replace(name, "@one.", "@.", 1)
 	m.write(t, path, text)
 	m.run(t, "systemctl", "daemon-reload")
@@ -327,7 +339,7 @@ type entry struct {
 func (u *unit) journal() string {
 	u.t.Helper()
 	u.try("journalctl", "--sync")
-	out := u.run(u.t, "journalctl", "--unit="+u.name, "--output=json", "--no-pager")
+	out := u.run(u.t, "journalctl", "--unit="+u.name, "--after-cursor="+u.cursor, "--output=json", "--no-pager")
 	var text strings.Builder
 	for line := range strings.Lines(out) {
 		var e entry

@@ -96,7 +96,7 @@ func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
 	one := m.deployed(t, "echod@one.service")
 	m.write(t, "/etc/echod/one.json", `{"listen": "127.0.0.1:8081"}`)
 	m.write(t, "/etc/echod/two.json", `{"listen": "127.0.0.1:8082"}`)
-	two := &unit{m, t, "echod@two.service"}
+	two := &unit{machine: m, t: t, name: "echod@two.service"}
 	defer m.try("systemctl", "stop", two.name)
 	one.systemctl("start")
 	two.systemctl("start")
@@ -173,18 +173,19 @@ func TestAFailedStartShowsWhyInSystemctlStatus(t *testing.T) {
 func TestK3_NotifyReloadWaitsForTheVerdict(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
-	u := m.service(t, "reloads", "Type=notify-reload", "ExecStart=/usr/local/bin/subject -reload-when /run/reloads-go -refuse-if /run/reloads-refuse run")
+	dir := m.dir(t)
+	u := m.service(t, "reloads", "Type=notify-reload", "ExecStart=/usr/local/bin/subject -reload-when "+dir+"/go -refuse-if "+dir+"/refuse run")
 	u.systemctl("start")
 	u.systemctl("reload", "--no-block")
 	u.await("StatusText", "reloading: OnReload of gates")
 	require.Equal(t, "reloading\nreload-notify", u.show("ActiveState", "SubState"))
-	m.write(t, "/run/reloads-go", "")
+	m.write(t, dir+"/go", "")
 	u.await("ActiveState", "active")
 	require.Equal(t, "success\nready", u.show("ReloadResult", "StatusText"))
-	m.write(t, "/run/reloads-refuse", "")
+	m.write(t, dir+"/refuse", "")
 	u.systemctl("reload")
 	require.Equal(t, "active\nready, last reload rejected: OnReload of gates: refused on purpose", u.show("ActiveState", "StatusText"))
-	m.run(t, "rm", "/run/reloads-refuse")
+	m.run(t, "rm", dir+"/refuse")
 	u.systemctl("reload")
 	require.Equal(t, "ready", u.show("StatusText"))
 	u.systemctl("stop")
@@ -195,8 +196,9 @@ func TestK3_NotifyReloadWaitsForTheVerdict(t *testing.T) {
 // extensions then.
 func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	m := needMachine(t, systemd)
+	dir := m.dir(t)
 	u := m.service(t, "extends", "Type=notify", "TimeoutStartSec=1", "TimeoutStopSec=1",
-		"ExecStart=/usr/local/bin/subject -start-when /run/extends-start -stop-when /run/extends-stop run")
+		"ExecStart=/usr/local/bin/subject -start-when "+dir+"/start -stop-when "+dir+"/stop run")
 	longer := func() {
 		began := time.Now()
 		eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two seconds")
@@ -205,13 +207,13 @@ func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	u.await("ActiveState", "activating")
 	longer()
 	require.Equal(t, "activating\nstarting: OnStart of gates", u.show("ActiveState", "StatusText"))
-	m.write(t, "/run/extends-start", "")
+	m.write(t, dir+"/start", "")
 	u.await("ActiveState", "active")
 	u.systemctl("stop", "--no-block")
 	u.await("ActiveState", "deactivating")
 	longer()
 	require.Equal(t, "deactivating\nstopping: OnStop of gates", u.show("ActiveState", "StatusText"))
-	m.write(t, "/run/extends-stop", "")
+	m.write(t, dir+"/stop", "")
 	u.await("ActiveState", "inactive")
 	require.Equal(t, "success", u.show("Result"))
 }
@@ -219,18 +221,19 @@ func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 func TestK6_AServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
+	dir := m.dir(t)
 	u := m.service(t, "hangs", "Type=notify", "WatchdogSec=1", "Restart=on-failure", "RestartSec=0",
-		"ExecStartPre=rm -f /run/hangs-now", "ExecStart=/usr/local/bin/subject -pidfile /run/hangs.pid -hang-if /run/hangs-now run")
+		"ExecStartPre=rm -f "+dir+"/now", "ExecStart=/usr/local/bin/subject -pidfile "+dir+"/pid -hang-if "+dir+"/now run")
 	u.systemctl("start")
 	pid := u.mainPID()
 	began := time.Now()
 	eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two turns of the watchdog")
 	require.Equal(t, "active\n0\n"+pid, u.show("ActiveState", "NRestarts", "MainPID"), "one that is well is left alone")
-	m.write(t, "/run/hangs-now", "")
+	m.write(t, dir+"/now", "")
 	u.await("NRestarts", "1")
 	u.await("ActiveState", "active")
 	require.NotEqual(t, pid, u.mainPID())
-	require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/hangs.pid"))
+	require.Equal(t, u.mainPID()+"\n", m.read(t, dir+"/pid"))
 	journal := u.journal()
 	require.Contains(t, journal, "Watchdog timeout (limit 1s)!")
 	require.Contains(t, journal, "SIGABRT")
@@ -242,7 +245,8 @@ func TestK9_ADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
 	m := needMachine(t, systemd) // it holds up all others
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := strings.TrimPrefix(again, "daemon-") + "s"
-		start, reload := "/run/"+name+"-start", "/run/"+name+"-reload"
+		dir := m.dir(t)
+		start, reload := dir+"/start", dir+"/reload"
 		u := m.service(t, name, "Type=notify-reload", "WatchdogSec=10", "ExecStart=/usr/local/bin/subject -start-when "+start+" -reload-when "+reload+" run")
 		u.systemctl("start", "--no-block")
 		u.await("StatusText", "starting: OnStart of gates")
@@ -270,7 +274,8 @@ func TestK9_AForkingStartSurvivesADaemonReexec(t *testing.T) {
 	m := needMachine(t, systemd)
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := "forking-" + strings.TrimPrefix(again, "daemon-") + "s"
-		gate, pidFile := "/run/"+name+"-start", "/run/"+name+".pid"
+		dir := m.dir(t)
+		gate, pidFile := dir+"/start", dir+"/pid"
 		u := m.service(t, name, "Type=forking", "PIDFile="+pidFile, "ExecStart=/usr/local/bin/subject -pidfile "+pidFile+" -start-when "+gate+" start")
 		u.systemctl("start", "--no-block")
 		eventually(t, func() bool { return strings.Contains(u.journal(), "lines") || len(u.processes()) == 2 }, "launcher and daemon")
@@ -290,7 +295,7 @@ func TestK10_NoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 	for _, kind := range []string{"run", "start"} {
 		for _, mode := range []string{"control-group", "mixed", "process"} {
 			name := "kill-" + mode + "-" + kind
-			pidFile := "/run/" + name + ".pid"
+			pidFile := m.dir(t) + "/pid"
 			lines := []string{"Type=notify", "KillMode=" + mode, "ExecStart=/usr/local/bin/subject -pidfile " + pidFile + " -child " + kind}
 			if kind == "start" {
 				lines = append(lines, "Type=forking", "PIDFile="+pidFile)
