@@ -361,6 +361,7 @@ func driveEchod(t *testing.T, program string) {
 		require.NoError(t, err)
 		assert.Zero(t, info.Mode().Perm()&^0o640, info.Mode())
 
+		require.Eventually(t, func() bool { return strings.Contains(read(), "INFO ready") }, examplePatience, 5*time.Millisecond)
 		before := read()
 		p = echod(t, dir, "-log", "echod.log", "start")
 		assert.Equal(t, 1, p.wait())

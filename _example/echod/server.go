@@ -28,8 +28,7 @@ func (s *server) listen(ctx context.Context) error {
 	if s.logger == nil {
 		s.logger = slog.Default() // not in main: Run makes it the one for the journal first
 	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", s.conf.current().listen)
+	listener, err := lifecycle.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
 	if err != nil {
 		return err
 	}
