@@ -70,7 +70,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	if err := os.Chmod(temp, 0o755); err != nil { // services there have users of their own
 		return "", err
 	}
-	for name, path := range map[string]string{"echod": "../_example/echod", "subject": "./subject"} {
+	for name, path := range map[string]string{"echod": "../_example/echod", "subject": "./subject", "guard": "../_example/guard"} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(temp, name), path)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
