@@ -2,10 +2,10 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross docs pictures bench stress churn sweep faults model fuzz tour ci
+.PHONY: help build test race lint fmt cross docs pictures bench stress churn sweep faults model fuzz conformance tour ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the library
 	go build ./...
@@ -52,6 +52,9 @@ model: ## thousands of random interleavings of signals, verbs, looks and kills
 fuzz: ## a minute each of random PID files, state records, ends of the handshake, arguments and names of sockets
 	for target in PID Record Launcher Daemon Verbs; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done
+
+conformance: ## as root: make the images, once, and run what _example/deploy holds under systemd and others
+	bash .ci/run conformance
 
 tour: ## the guided tour
 	go run ./_example/tour

@@ -1235,3 +1235,25 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 		b.stop()
 	}
 }
+
+// systemd takes a daemon whose parent is another process for one that is not its own, and stops it with KILL (K7).
+func TestK7_StageOneIsGoneWhenTheStartReturns(t *testing.T) {
+	t.Parallel()
+	needsStrace(t)
+	b := inBackground(t)
+	strace := []string{"strace", "-D", "-f", "-I1", "-o", os.DevNull, "-e", "trace=exit_group", "-e", "inject=exit_group:delay_enter=200000"}
+	p := launch(t, wrapped(strace, daemon, b.args("start")...))
+	p.await("ready (pid ")
+	daemons := b.processes()
+	text, err := os.ReadFile(b.pidfile)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.Contains(t, daemons, pid)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // proc_pid_stat(5): state, ppid, pgrp, session
+	require.NotEqual(t, fields[3], fields[1], "its parent is the leader of its session, which is stage 1")
+	require.Equal(t, 0, p.wait())
+	b.stop()
+}

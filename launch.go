@@ -38,6 +38,8 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		var deafen func()
 		ctx, insisted, deafen = hearLauncher(parent)
 		defer func() { time.AfterFunc(linger, deafen) }() // this process is about to end: a late signal must not change how
+		l.findReadyFD()
+		defer l.readyFD.Close()
 	}
 
 	var lock *pidLock
@@ -96,6 +98,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if err != nil {
 		return nil, err
 	}
+	l.tellReadyFD()
 	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/readyfd"
 )
 
 // life is one life from the first signal handler to the release of the PID file.
@@ -29,6 +30,7 @@ type life struct {
 	parent   *supervisor // nil: it lives by itself, and supervises nothing
 	ofStart  bool        // it is the first worker of that, for which a start waits
 	ofParent bool        // it is that of a worker, of which a parent of this library has the PID file
+	readyFD  *readyfd.Descriptor
 
 	values  context.Context // never ends; of it are all that the life hands out
 	asked   context.Context // ends as soon as a stop is asked for; the cause says why
@@ -94,7 +96,10 @@ func (l *life) run() (err error) {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
+		l.findJournal()
 		l.findManager()
+		l.findReadyFD()
+		defer l.readyFD.Close()
 		defer func() { l.manager.end(err) }()
 		sockets.begin(l)
 		defer sockets.end()
@@ -210,6 +215,7 @@ func (l *life) serve() {
 	}
 	close(l.readied)
 	l.publish()
+	l.tellReadyFD()
 	l.settle()
 	if !l.embedded {
 		sockets.settle(l.log)

@@ -40,7 +40,10 @@
 // The verb run is what they want: it stays in the foreground, logs to stderr and exits with a code that says why; see [ExitCode]. Where
 // NOTIFY_SOCKET is set, the manager is told of every phase, of what goes on and of why a start failed (sd_notify(3); Type=notify, Type=notify-reload), and
 // where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
-// reason not to live; one that reads nothing is waited for half a second for each message.
+// reason not to live; one that reads nothing is waited for half a second for each message. To the journal go priorities and no times; see [Logger].
+//
+// READY_FD is the number of an inherited pipe or socket to which a newline is written when all is ready, as s6, dinit and OpenRC want it; then it is closed. With
+// the verb start it is the launcher's.
 //
 // # Sockets
 //
@@ -116,6 +119,7 @@ type config struct {
 	name        string
 	version     string
 	logger      *slog.Logger
+	ownLogger   bool
 	base        context.Context
 	cleanErrors []error
 
@@ -194,7 +198,7 @@ func (c *config) complete() {
 	if c.name == "" || c.name == "." || c.name == ".." || strings.ContainsAny(c.name, `/\`) || hasControl(c.name) {
 		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
 	}
-	if c.logger == nil {
+	if c.ownLogger = c.logger != nil; !c.ownLogger {
 		c.logger = slog.Default()
 	}
 	if c.stopDelay >= c.stopTimeout {
@@ -256,6 +260,9 @@ func Version(v string) Option {
 
 // Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not
 // block: a life that stops waits for it. By default, slog.Default().
+//
+// Where stderr goes to the journal of systemd, and the program has left slog.Default() and package log as they were, Run makes that one write "<N>"
+// priorities and no times, as the journal wants them (sd-daemon(3)). It tells from JOURNAL_STREAM (systemd.exec(5)).
 func Logger(l *slog.Logger) Option {
 	return option(func(c *config) { c.logger = l })
 }

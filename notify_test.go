@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,80 @@ func TestK2_K3_K4_AServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 				"STATUS=stopping: OnStop of daemon\nSTATUS=stopping: OnExit of daemon\n", all)
 		})
 	}
+}
+
+// A life with everything in it, to the last byte: nothing else may be sent, and nothing in another order.
+func TestK2_K3_K4_K6_EveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	config := filepath.Join(t.TempDir(), "config")
+	touch(t, config)
+	cmd := command(daemon, "pidfile="+pidPath(t), "reload=cat:"+config, "run")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "WATCHDOG_USEC=20000")
+	p := launch(t, cmd)
+	require.Equal(t, []string{
+		"EXTEND_TIMEOUT_USEC=65000000\nSTATUS=starting",
+		"STATUS=starting: OnStart of daemon",
+		"READY=1\nSTATUS=ready",
+	}, withoutSigns(m.await("READY=1")))
+	require.Empty(t, withoutSigns(m.await("WATCHDOG=1")))
+
+	reloading := []string{
+		"RELOADING=1\nMONOTONIC_USEC=N\nEXTEND_TIMEOUT_USEC=35000000\nSTATUS=reloading",
+		"STATUS=reloading: OnCheck of daemon",
+		"STATUS=reloading: OnReload of daemon",
+	}
+	p.signal(syscall.SIGHUP)
+	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.await("READY=1")))
+	require.NoError(t, os.Remove(config))
+	p.signal(syscall.SIGHUP)
+	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready, last reload rejected: OnReload of daemon: open "+config+": no such file or directory"),
+		withoutSigns(m.await("READY=1")))
+	touch(t, config)
+	p.signal(syscall.SIGHUP)
+	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.await("READY=1")))
+
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+	require.Equal(t, []string{
+		"STOPPING=1\nEXTEND_TIMEOUT_USEC=25000000", "STATUS=stopping: OnStop of daemon", "STATUS=stopping: OnExit of daemon",
+	}, stopOf(m.messages()))
+}
+
+// A failed start ends with why: the roll-back is a stop like any other before that.
+func TestK2_EveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	require.Equal(t, 1, managed(t, address, "start=cat:/no/such/file", "run").wait())
+	all := m.messages()
+	require.Equal(t, []string{"EXTEND_TIMEOUT_USEC=65000000\nSTATUS=starting", "STATUS=starting: OnStart of daemon"}, all[:2])
+	why := "OnStart of daemon: open /no/such/file: no such file or directory"
+	require.Equal(t, []string{
+		"STOPPING=1\nEXTEND_TIMEOUT_USEC=25000000", "STATUS=" + why + "\nX_LIFECYCLE_ERROR=" + why + "\nX_LIFECYCLE_EXIT=1\nERRNO=2",
+	}, stopOf(all[2:]))
+}
+
+func withoutSigns(all []string) []string {
+	return slices.DeleteFunc(all, func(message string) bool { return message == "WATCHDOG=1" })
+}
+
+// stopOf are the messages of a stop but for signs of life and what it waits for: the first hook does not wait for the first message, and fn may have returned.
+func stopOf(all []string) (stop []string) {
+	for _, message := range withoutSigns(all) {
+		lines := slices.DeleteFunc(strings.Split(message, "\n"), func(line string) bool {
+			return line == "STATUS=stopping" || line == "STATUS=stopping: Run of daemon" || line == "STATUS=stopping: Watchdog of daemon"
+		})
+		hook := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "STATUS=stopping: ") })
+		if hook > 0 { // it has come with the first
+			stop, lines = append(stop, strings.Join(lines[:hook], "\n")), lines[hook:]
+		}
+		if len(lines) > 0 {
+			stop = append(stop, strings.Join(lines, "\n"))
+		}
+	}
+	return stop
 }
 
 // managed runs the program daemon with a manager at that address.

@@ -65,6 +65,7 @@ func (p *pendingStart) wait(ctx context.Context) (pid int, err error) {
 			case n.Ready && cause == nil:
 				_ = p.peer.Send(notice{Go: true})
 			case n.Done:
+				p.awaitOrphan()
 				return p.pid, nil
 			}
 		case <-interrupted:
@@ -126,6 +127,19 @@ func (c *config) notLiving() error {
 
 // longestStop is how long the process takes to stop at most, and a margin.
 func (p *pendingStart) longestStop() time.Duration { return p.limits.Stop + stopMargin }
+
+// awaitOrphan waits until stage 1 is gone, which has nothing left to do. Else the process would for a moment be its child: systemd, which looks for its main
+// process as soon as the launcher has ended, would find one that is not its own, would not notice its end, and would stop it with KILL.
+func (p *pendingStart) awaitOrphan() {
+	for range 2 {
+		select {
+		case <-p.peer.Orphaned():
+			return
+		case <-time.After(stopMargin):
+			p.peer.Kill() // it was suspended
+		}
+	}
+}
 
 func (p *pendingStart) listen() {
 	defer close(p.notices)

@@ -32,9 +32,9 @@ type config struct {
 
 // configFile is the component that holds the live configuration.
 type configFile struct {
-	path  string
-	level *slog.LevelVar
-	live  atomic.Pointer[config]
+	path     string
+	setLevel func(slog.Level)
+	live     atomic.Pointer[config]
 }
 
 // current is for one request, or one decision: the next call may return another.
@@ -71,7 +71,7 @@ func (f *configFile) reload(context.Context) error {
 
 func (f *configFile) apply(next *config) {
 	f.live.Store(next)
-	f.level.Set(next.level)
+	f.setLevel(next.level)
 }
 
 func load(path string) (*config, error) {

@@ -115,18 +115,19 @@ func TestReload(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "echod.json")
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
-	f := &configFile{path: path, level: new(slog.LevelVar)}
+	level := new(slog.LevelVar)
+	f := &configFile{path: path, setLevel: level.Set}
 
 	require.ErrorIs(t, f.start(ctx), fs.ErrNotExist)
 	require.ErrorIs(t, f.check(ctx), fs.ErrNotExist)
 	write(`{"listen": ":80", "greeting": "one", "level": "warn"}`)
 	require.NoError(t, f.start(ctx))
 	first := f.current()
-	assert.Equal(t, slog.LevelWarn, f.level.Level())
+	assert.Equal(t, slog.LevelWarn, level.Level())
 
 	unchanged := func() {
 		assert.Same(t, first, f.current())
-		assert.Equal(t, slog.LevelWarn, f.level.Level())
+		assert.Equal(t, slog.LevelWarn, level.Level())
 	}
 	write("{\n\"listen\": \":80\", \"level\": \"debug\",\n\"color\": 1}")
 	require.EqualError(t, f.reload(ctx), path+`:3: unknown field "color"`)
@@ -140,5 +141,5 @@ func TestReload(t *testing.T) {
 	write(`{"listen": ":80", "greeting": "two", "level": "error"}`)
 	require.NoError(t, f.reload(ctx))
 	assert.Equal(t, "two", f.current().greeting)
-	assert.Equal(t, slog.LevelError, f.level.Level())
+	assert.Equal(t, slog.LevelError, level.Level())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -43,7 +44,8 @@ func start(t *testing.T, config string, opts ...lifecycle.Option) *running {
 	log, err := os.OpenFile(e.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	require.NoError(t, err)
 	t.Cleanup(func() { log.Close() })
-	srv, own := echod(e.config, log)
+	level := new(slog.LevelVar)
+	srv, own := echod(e.config, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})), level.Set)
 	e.Life = lifecycletest.Start(t, nil, append(own, opts...)...)
 	e.addr = srv.listener.Addr().String()
 	return e
@@ -54,7 +56,7 @@ func refused(t *testing.T, config string) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "echod.json")
 	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
-	_, opts := echod(path, io.Discard)
+	_, opts := echod(path, slog.New(slog.DiscardHandler), func(slog.Level) {})
 	err := lifecycle.Run(nil, append(opts, lifecycle.Embedded())...)
 	require.Error(t, err)
 	return err

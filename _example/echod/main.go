@@ -9,7 +9,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,6 +21,7 @@ func main() {
 	configPath := flag.String("config", "echod.json", "`file` to read the configuration from")
 	pidPath := flag.String("pidfile", lifecycle.DefaultPIDFile("echod"), "`file` that is locked while echod runs, and holds its PID")
 	logPath := flag.String("log", lifecycle.DefaultLogFile("echod"), "`file` to append the log to in the background; in the foreground it goes to stderr")
+	stopDelay := flag.Duration("stop-delay", 0, "`time` to be not ready before the stop, so that a load balancer looks away")
 	flag.Usage = usage
 	flag.Parse()
 
@@ -30,18 +30,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "echod:", err)
 		os.Exit(1)
 	}
-	_, opts := echod(config, os.Stderr)
+	_, opts := echod(config, nil, setLevel)
 	os.Exit(lifecycle.Main(flag.Args(), nil, append(opts,
 		lifecycle.PIDFile(*pidPath),
 		lifecycle.LogFile(*logPath),
+		lifecycle.StopDelay(*stopDelay),
 	)...))
 }
 
-// echod puts the program together, for main and for its tests. Nothing is opened, and no address taken, before its hooks are called.
-func echod(configPath string, log io.Writer) (*server, []lifecycle.Option) {
-	level := new(slog.LevelVar) // one variable for all loggers, so a reload can change it
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
-	conf := &configFile{path: configPath, level: level}
+// setLevel is that of the default logger, which writes to stderr, as the journal wants it where that is there.
+func setLevel(level slog.Level) { slog.SetLogLoggerLevel(level) }
+
+// echod puts the program together, for main and for its tests. A nil logger is the default one. Nothing is opened, and no address taken, before its hooks
+// are called.
+func echod(configPath string, logger *slog.Logger, setLevel func(slog.Level)) (*server, []lifecycle.Option) {
+	conf := &configFile{path: configPath, setLevel: setLevel}
 	srv := &server{conf: conf, logger: logger}
 
 	return srv, []lifecycle.Option{

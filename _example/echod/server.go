@@ -25,8 +25,10 @@ type server struct {
 
 // listen is OnStart, not a part of serve: an address that cannot be had refuses the start.
 func (s *server) listen(ctx context.Context) error {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", s.conf.current().listen)
+	if s.logger == nil {
+		s.logger = slog.Default() // not in main: Run makes it the one for the journal first
+	}
+	listener, err := lifecycle.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestHandler(t *testing.T) {
-	s := &server{conf: &configFile{level: new(slog.LevelVar)}, logger: slog.New(slog.DiscardHandler)}
+	s := &server{conf: &configFile{setLevel: new(slog.LevelVar).Set}, logger: slog.New(slog.DiscardHandler)}
 	s.conf.apply(&config{greeting: "hello"})
 	handler := s.handler()
 

@@ -96,7 +96,7 @@ func (sh *shell) find() error {
 	}
 	sh.letGo()
 	sh.echo = &daemon{Process: process}
-	listening := sh.log("msg=listening")
+	listening := sh.log("INFO listening")
 	_, addr, found := strings.Cut(listening, "addr=")
 	if !found {
 		return errors.New("echod does not say where it listens")
@@ -206,8 +206,8 @@ func (sh *shell) log(texts ...string) (record string) {
 			}
 			sh.logged += len(line)
 			record := strings.TrimSpace(string(line))
-			if at := strings.Index(record, "level="); at > 0 {
-				record = record[at:] // without the time
+			if words := strings.SplitN(record, " ", 3); len(words) == 3 {
+				record = words[2] // without date and time
 			}
 			show(record)
 			if containsAll(strings.ReplaceAll(record, `\"`, `"`), texts) {

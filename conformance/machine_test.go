@@ -1,0 +1,362 @@
+//go:build linux
+
+package conformance
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience is when a test gives up waiting. Nothing is ever right or wrong because it took long.
+const patience = 60 * time.Second
+
+// machine is a container. Its files are an overlay on an image: what is written is gone with it.
+type machine struct {
+	init int           // the PID here of its process 1
+	cmd  *exec.Cmd     // nspawn
+	done chan struct{} // closed when that has ended
+	out  *bytes.Buffer // for who reads it when done is closed
+}
+
+var (
+	systemd = sync.OnceValues(func() (*machine, error) { return boot("systemd", "--boot") })
+	openrc  = sync.OnceValues(func() (*machine, error) { return boot("openrc", "sleep", "infinity") })
+
+	toEnd []func()
+	temp  string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, end := range toEnd {
+		end()
+	}
+	if temp != "" {
+		os.RemoveAll(temp)
+	}
+	os.Exit(code)
+}
+
+// needMachine returns a container, which all tests share, or skips the test.
+func needMachine(t *testing.T, kind func() (*machine, error)) *machine {
+	t.Helper()
+	if os.Getenv("LIFECYCLE_CONFORMANCE") == "" {
+		t.Skip(`this test boots a container: "make conformance" makes its image and runs it`)
+	}
+	m, err := kind()
+	require.NoError(t, err)
+	return m
+}
+
+// programs builds the programs that the machines run: without cgo, so they need no libraries there.
+var programs = sync.OnceValues(func() (dir string, err error) {
+	if temp, err = os.MkdirTemp("", "lifecycle-conformance-"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(temp, 0o755); err != nil { // services there have users of their own
+		return "", err
+	}
+	for name, path := range map[string]string{"echod": "../_example/echod", "subject": "./subject", "guard": "../_example/guard"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(temp, name), path)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build %s: %w\n%s", path, err, out)
+		}
+	}
+	return temp, nil
+})
+
+// boot starts a container of that image with the programs in /usr/local/bin and the files of _example/deploy in /deploy.
+func boot(image string, args ...string) (*machine, error) {
+	bin, err := programs()
+	if err != nil {
+		return nil, err
+	}
+	deploy, err := filepath.Abs("../_example/deploy")
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(os.Getenv("LIFECYCLE_CONFORMANCE"), image)
+	if root, err = filepath.EvalSymlinks(root); err != nil {
+		return nil, err
+	}
+	nspawn := []string{
+		"--directory=" + root, "--volatile=overlay", "--register=no", "--quiet", "--private-network", "--machine=lifecycle-" + image + strconv.Itoa(os.Getpid()),
+		"--bind-ro=" + deploy + ":/deploy", "--bind-ro=" + bin + ":/usr/local/bin", "--as-pid2",
+	}
+	if args[0] == "--boot" {
+		nspawn = nspawn[:len(nspawn)-1]
+	}
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		nspawn = append(nspawn, "--keep-unit") // there is no manager here that could be asked for one
+	}
+	m := &machine{done: make(chan struct{}), out: new(bytes.Buffer)}
+	m.cmd = exec.Command("systemd-nspawn", append(nspawn, args...)...)
+	m.cmd.Stdout, m.cmd.Stderr = m.out, m.out
+	m.cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // whose end would be taken for ours (PR_SET_PDEATHSIG)
+		err := m.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = m.cmd.Wait()
+			close(m.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	toEnd = append(toEnd, m.end)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-m.done:
+			return nil, fmt.Errorf("systemd-nspawn has ended:\n%s", m.out)
+		default:
+		}
+		if m.init = childOf(m.cmd.Process.Pid); m.init != 0 && m.isUp(args[0]) {
+			return m, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("the container does not come up")
+		}
+	}
+}
+
+func (m *machine) isUp(how string) bool {
+	if how != "--boot" {
+		_, code := m.try("test", "-d", "/deploy")
+		return code == 0
+	}
+	out, _ := m.try("systemctl", "is-system-running")
+	return out == "running\n" || out == "degraded\n"
+}
+
+func childOf(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	first, _, _ := strings.Cut(string(text), " ")
+	child, _ := strconv.Atoi(first)
+	return child
+}
+
+func (m *machine) end() {
+	_ = m.cmd.Process.Signal(syscall.SIGTERM) // nspawn ends what is in it
+	select {
+	case <-m.done:
+	case <-time.After(patience):
+		_ = m.cmd.Process.Kill()
+		<-m.done
+	}
+}
+
+// try runs a command in the machine.
+func (m *machine) try(args ...string) (out string, code int) {
+	cmd := exec.Command("nsenter", append([]string{"--target", strconv.Itoa(m.init), "--all", "--"}, args...)...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER="}
+	text, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		return err.Error(), -1
+	}
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// run runs a command that must succeed.
+func (m *machine) run(t *testing.T, args ...string) (out string) {
+	t.Helper()
+	out, code := m.try(args...)
+	require.Zero(t, code, "%s: %s", strings.Join(args, " "), out)
+	return out
+}
+
+// sh is run of a line of shell.
+func (m *machine) sh(t *testing.T, line string) (out string) {
+	t.Helper()
+	return m.run(t, "sh", "-c", line)
+}
+
+// exits runs a command that must end with that code.
+func (m *machine) exits(t *testing.T, code int, args ...string) (out string) {
+	t.Helper()
+	out, got := m.try(args...)
+	require.Equal(t, code, got, "%s: %s", strings.Join(args, " "), out)
+	return out
+}
+
+// path is where a file of the machine is to be found from here.
+func (m *machine) path(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.init, path) }
+
+// dir makes a directory of the test's own in the machine.
+func (m *machine) dir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(m.path("/run"), "test-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return "/run/" + filepath.Base(dir)
+}
+
+func (m *machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(m.path(path)), 0o755))
+	require.NoError(t, os.WriteFile(m.path(path), []byte(text), 0o644))
+}
+
+func (m *machine) read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(m.path(path))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, condition func() bool, format string, args ...any) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for "+format, args...)
+		}
+	}
+}
+
+// unit is a service of systemd.
+type unit struct {
+	*machine
+	t      *testing.T
+	name   string
+	cursor string // where the journal was when it was installed: the tests may run more than once
+}
+
+// service writes a unit of its own for the test, which stops and removes it at its end. Lines are those of its section Service.
+func (m *machine) service(t *testing.T, name string, lines ...string) *unit {
+	t.Helper()
+	return m.install(t, name+".service", "[Service]\n"+strings.Join(lines, "\n")+"\n")
+}
+
+func (m *machine) install(t *testing.T, name, text string) *unit {
+	t.Helper()
+	m.try("journalctl", "--sync")
+	_, cursor, _ := strings.Cut(m.run(t, "journalctl", "--lines=0", "--show-cursor", "--quiet"), "-- cursor: ")
+	u := &unit{m, t, name, strings.TrimSpace(cursor)}
+	path := "/run/systemd/system/" + strings.Replace(name, "@one.", "@.", 1)
+	m.write(t, path, text)
+	m.run(t, "systemctl", "daemon-reload")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s\n%s", u.show("ActiveState", "SubState", "Result", "StatusText", "ExecMainCode", "ExecMainStatus"), u.journal())
+		}
+		m.try("systemctl", "kill", "--signal=KILL", name)
+		m.try("systemctl", "stop", name)
+		m.try("systemctl", "reset-failed", name)
+		os.Remove(m.path(path))
+	})
+	return u
+}
+
+// deployed installs a unit of _example/deploy, with the configuration beside it.
+func (m *machine) deployed(t *testing.T, name string) *unit {
+	t.Helper()
+	text, err := os.ReadFile("../_example/deploy/systemd/" + strings.Replace(name, "@one.", "@.", 1))
+	require.NoError(t, err)
+	m.configure(t, "hello")
+	return m.install(t, name, string(text))
+}
+
+// configure writes the configuration of echod.
+func (m *machine) configure(t *testing.T, greeting string) {
+	t.Helper()
+	text, err := os.ReadFile("../_example/deploy/echod.json")
+	require.NoError(t, err)
+	m.write(t, "/etc/echod/echod.json", strings.Replace(string(text), "hello", greeting, 1))
+}
+
+// misconfigure writes a configuration that echod refuses.
+func (m *machine) misconfigure(t *testing.T) {
+	t.Helper()
+	m.write(t, "/etc/echod/echod.json", "{\n\"lisen\": \":8080\"\n}\n")
+}
+
+// get asks echod, with what there is.
+func (m *machine) get(t *testing.T) string {
+	t.Helper()
+	out := m.run(t, "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET / HTTP/1.0\r\n\r\n' >&3; cat <&3`)
+	_, body, _ := strings.Cut(out, "\r\n\r\n")
+	return body
+}
+
+// systemctl runs a verb of it on the unit, which must succeed.
+func (u *unit) systemctl(verb ...string) {
+	u.t.Helper()
+	u.run(u.t, append(append([]string{"systemctl"}, verb...), u.name)...)
+}
+
+// show is what systemd knows of the unit, one value in each line.
+func (u *unit) show(properties ...string) string {
+	u.t.Helper()
+	out := u.run(u.t, "systemctl", "show", "--property="+strings.Join(properties, ","), u.name)
+	values := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		values[name] = value
+	}
+	var lines []string
+	for _, property := range properties {
+		lines = append(lines, values[property])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// await waits until a property has that value.
+func (u *unit) await(property, value string) {
+	u.t.Helper()
+	eventually(u.t, func() bool { return u.show(property) == value }, "%s=%s of %s", property, value, u.name)
+}
+
+func (u *unit) mainPID() string { return u.show("MainPID") }
+
+// entry is one of the journal.
+type entry struct {
+	Priority string `json:"PRIORITY"`
+	Message  any    `json:"MESSAGE"`
+	PID      string `json:"_PID"`
+	By       string `json:"SYSLOG_IDENTIFIER"`
+}
+
+// journal is what the journal has of the unit, and of what systemd says about it: "priority identifier: message".
+func (u *unit) journal() string {
+	u.t.Helper()
+	u.try("journalctl", "--sync")
+	out := u.run(u.t, "journalctl", "--unit="+u.name, "--after-cursor="+u.cursor, "--output=json", "--no-pager")
+	var text strings.Builder
+	for line := range strings.Lines(out) {
+		var e entry
+		if json.Unmarshal([]byte(line), &e) == nil {
+			fmt.Fprintf(&text, "%s %s: %v\n", e.Priority, e.By, e.Message)
+		}
+	}
+	return text.String()
+}
+
+// processes are the PIDs in the cgroup of the unit.
+func (u *unit) processes() (pids []string) {
+	u.t.Helper()
+	group := u.show("ControlGroup")
+	if group == "" {
+		return nil
+	}
+	text, _ := u.try("cat", "/sys/fs/cgroup"+group+"/cgroup.procs") // there, where PIDs are those of the container
+	return strings.Fields(text)
+}

@@ -1,0 +1,349 @@
+//go:build linux
+
+package conformance
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Those of them that use the places of echod itself, its address above all, do not run beside each other.
+
+func TestUnitFilesAreAsSystemdWantsThem(t *testing.T) {
+	m := needMachine(t, systemd)
+	files, err := filepath.Glob("../_example/deploy/systemd/*")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	m.sh(t, "mkdir -p /run/verify && cp /deploy/systemd/* /run/verify/")
+	for _, file := range files {
+		name := strings.Replace(filepath.Base(file), "@.", "@one.", 1)
+		require.Empty(t, m.run(t, "systemd-analyze", "verify", "/run/verify/"+name), name)
+	}
+}
+
+func TestK8_ANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
+	m := needMachine(t, systemd)
+	u := m.deployed(t, "echod.service")
+	u.systemctl("start")
+	require.Equal(t, "active\nrunning\nready", u.show("ActiveState", "SubState", "StatusText"))
+	require.Equal(t, m.read(t, "/run/echod.pid"), u.mainPID()+"\n")
+	require.Equal(t, []string{u.mainPID()}, u.processes(), "no second process")
+	require.Equal(t, "hello\n", m.get(t))
+	require.Contains(t, m.run(t, "systemctl", "status", u.name), `Status: "ready"`)
+
+	u.systemctl("stop")
+	require.Equal(t, "inactive\ndead\nsuccess", u.show("ActiveState", "SubState", "Result"))
+	require.NoFileExists(t, m.path("/run/echod.pid"))
+	journal := u.journal()
+	require.Regexp(t, `(?m)^6 echod: ready pid=\d+ took=`, journal)
+	require.NotRegexp(t, `(?m)^\d echod: .*\d\d:\d\d:\d\d`, journal, "the journal has times of its own")
+	require.NotRegexp(t, `(?m)^[0-4] `, journal, "nothing to warn of")
+}
+
+func TestK3_AReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
+	m := needMachine(t, systemd)
+	u := m.deployed(t, "echod.service")
+	u.systemctl("start")
+	pid := u.mainPID()
+	m.configure(t, "good day")
+	u.systemctl("reload")
+	require.Equal(t, "good day\n", m.get(t))
+	require.Equal(t, "ready", u.show("StatusText"))
+
+	m.misconfigure(t)
+	m.exits(t, 1, "systemctl", "reload", u.name)
+	require.Equal(t, "active\nrunning\n"+pid, u.show("ActiveState", "SubState", "MainPID"))
+	require.Equal(t, `ready, last reload rejected: OnCheck of config: /etc/echod/echod.json:2: unknown field "lisen"`, u.show("StatusText"))
+	require.Contains(t, m.run(t, "systemctl", "status", u.name), "last reload rejected: OnCheck of config: ")
+	require.Equal(t, "good day\n", m.get(t))
+	require.Regexp(t, `(?m)^3 echod: reload rejected, old configuration kept`, u.journal())
+	u.systemctl("stop")
+	require.Equal(t, "success", u.show("Result"))
+}
+
+// K11: as the unit template has it, and with nothing that the kernel lets a service do left open.
+func TestK11_TheHardenedUnitRunsAndReloads(t *testing.T) {
+	m := needMachine(t, systemd)
+	u := m.deployed(t, "echod-hardened.service")
+	u.systemctl("start")
+	require.Equal(t, "active\nready", u.show("ActiveState", "StatusText"))
+	pid := u.mainPID()
+	require.Equal(t, pid+"\n", m.read(t, "/run/echod-hardened/echod.pid"))
+	require.NotRegexp(t, `(?m)^Uid:\s+0\s`, m.read(t, "/proc/"+pid+"/status"), "it is not root")
+	require.Regexp(t, `(?m)^CapEff:\s+0+$`, m.read(t, "/proc/"+pid+"/status"))
+
+	m.configure(t, "good day")
+	u.systemctl("reload")
+	require.Equal(t, "good day\n", m.get(t))
+	m.misconfigure(t)
+	u.systemctl("reload") // this type knows no refusal
+	require.Equal(t, `ready, last reload rejected: OnCheck of config: /etc/echod/echod.json:2: unknown field "lisen"`, u.show("StatusText"))
+	require.Equal(t, "good day\n", m.get(t))
+
+	require.Contains(t, m.run(t, "/usr/local/bin/echod", "-pidfile", "/run/echod-hardened/echod.pid", "status"), "echod: ready (pid "+pid+")")
+	u.systemctl("stop")
+	require.Equal(t, "success", u.show("Result"))
+	require.NoDirExists(t, m.path("/run/echod-hardened"))
+	require.NotRegexp(t, `(?m)^[0-2,4] `, u.journal())
+}
+
+func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
+	m := needMachine(t, systemd)
+	one := m.deployed(t, "echod@one.service")
+	m.write(t, "/etc/echod/one.json", `{"listen": "127.0.0.1:8081"}`)
+	m.write(t, "/etc/echod/two.json", `{"listen": "127.0.0.1:8082"}`)
+	two := &unit{machine: m, t: t, name: "echod@two.service"}
+	defer m.try("systemctl", "stop", two.name)
+	one.systemctl("start")
+	two.systemctl("start")
+	require.NotEqual(t, one.mainPID(), two.mainPID())
+	one.systemctl("reload")
+	one.systemctl("stop")
+	require.Equal(t, "active", two.show("ActiveState"))
+	require.Equal(t, two.mainPID()+"\n", m.read(t, "/run/echod-two/echod.pid"))
+	two.systemctl("stop")
+	require.Equal(t, "success", two.show("Result"))
+}
+
+// K7: the PID file is whole before the start returns, so systemd finds it at once.
+func TestK7_AForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
+	m := needMachine(t, systemd)
+	u := m.deployed(t, "echod-forking.service")
+	for range 5 {
+		u.systemctl("start")
+		require.Equal(t, "active\nrunning", u.show("ActiveState", "SubState"))
+		require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/echod.pid"))
+		require.Equal(t, []string{u.mainPID()}, u.processes(), "the launcher is gone, and so is stage 1")
+		u.systemctl("stop")
+		require.Equal(t, "inactive\nsuccess", u.show("ActiveState", "Result"))
+	}
+	u.systemctl("start")
+	u.systemctl("reload")
+
+	pid := u.mainPID()
+	m.sh(t, "kill -9 "+pid)
+	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid && u.mainPID() != "0" }, "another one")
+	require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/echod.pid"))
+	u.systemctl("stop")
+	require.NotRegexp(t, `(?i)PID file|parse PID|not readable`, u.journal())
+
+	m.misconfigure(t)
+	m.exits(t, 1, "systemctl", "start", u.name)
+	require.Regexp(t, `echod: start failed: config: /etc/echod/echod.json:2: unknown field "lisen"`, u.journal())
+}
+
+// K8: in the foreground there is one process, whatever the type, and no PID file is needed.
+func TestK8_TypesThatHearNothingRunTheSame(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	for _, kind := range []string{"simple", "exec"} {
+		u := m.service(t, "type-"+kind, "Type="+kind, "ExecStart=/usr/local/bin/subject run")
+		u.systemctl("start")
+		eventually(t, func() bool { return strings.Contains(u.journal(), "6 subject: ready pid="+u.mainPID()+" ") }, "ready")
+		require.Equal(t, []string{u.mainPID()}, u.processes())
+		require.Equal(t, "/usr/local/bin/subject\x00run\x00", m.read(t, "/proc/"+u.mainPID()+"/cmdline"))
+		require.Regexp(t, `(?m)^4 subject: two\n4 subject: lines$`, u.journal())
+		u.systemctl("stop")
+		require.Equal(t, "success", u.show("Result"))
+	}
+	u := m.service(t, "type-exec-missing", "Type=exec", "ExecStart=/usr/local/bin/subject -need /no/such/file run")
+	u.systemctl("start") // which is all that this type promises
+	u.await("ActiveState", "failed")
+	require.Equal(t, "exit-code\n1", u.show("Result", "ExecMainStatus"))
+}
+
+// K2 and K3, with the manager that they are made for.
+func TestAFailedStartShowsWhyInSystemctlStatus(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	u := m.service(t, "fails", "Type=notify", "ExecStart=/usr/local/bin/subject -need /no/such/file run")
+	m.exits(t, 1, "systemctl", "start", u.name)
+	require.Equal(t, "failed\nexit-code\n1\n2\nOnStart of gates: open /no/such/file: no such file or directory",
+		u.show("ActiveState", "Result", "ExecMainStatus", "StatusErrno", "StatusText"))
+	status := m.exits(t, 3, "systemctl", "status", u.name)
+	require.Contains(t, status, `Status: "OnStart of gates: open /no/such/file: no such file or directory"`)
+	require.Regexp(t, `Error: (code: )?2 \(No such file or directory\)`, status)
+	require.Contains(t, u.journal(), "subject: start failed: gates: open /no/such/file: no such file or directory\n")
+}
+
+func TestK3_NotifyReloadWaitsForTheVerdict(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	dir := m.dir(t)
+	u := m.service(t, "reloads", "Type=notify-reload", "ExecStart=/usr/local/bin/subject -reload-when "+dir+"/go -refuse-if "+dir+"/refuse run")
+	u.systemctl("start")
+	u.systemctl("reload", "--no-block")
+	u.await("StatusText", "reloading: OnReload of gates")
+	require.Equal(t, "reloading\nreload-notify", u.show("ActiveState", "SubState"))
+	m.write(t, dir+"/go", "")
+	u.await("ActiveState", "active")
+	require.Equal(t, "success\nready", u.show("ReloadResult", "StatusText"))
+	m.write(t, dir+"/refuse", "")
+	u.systemctl("reload")
+	require.Equal(t, "active\nready, last reload rejected: OnReload of gates: refused on purpose", u.show("ActiveState", "StatusText"))
+	m.run(t, "rm", dir+"/refuse")
+	u.systemctl("reload")
+	require.Equal(t, "ready", u.show("StatusText"))
+	u.systemctl("stop")
+	require.Equal(t, "success", u.show("Result"))
+}
+
+// K4: each phase has its own limits, those of the daemon, and systemd's shorter ones give way. Not beside tests that reload systemd: it forgets
+// extensions then.
+func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
+	m := needMachine(t, systemd)
+	dir := m.dir(t)
+	u := m.service(t, "extends", "Type=notify", "TimeoutStartSec=1", "TimeoutStopSec=1",
+		"ExecStart=/usr/local/bin/subject -start-when "+dir+"/start -stop-when "+dir+"/stop run")
+	longer := func() {
+		began := time.Now()
+		eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two seconds")
+	}
+	u.systemctl("start", "--no-block")
+	u.await("ActiveState", "activating")
+	longer()
+	require.Equal(t, "activating\nstarting: OnStart of gates", u.show("ActiveState", "StatusText"))
+	m.write(t, dir+"/start", "")
+	u.await("ActiveState", "active")
+	u.systemctl("stop", "--no-block")
+	u.await("ActiveState", "deactivating")
+	longer()
+	require.Equal(t, "deactivating\nstopping: OnStop of gates", u.show("ActiveState", "StatusText"))
+	m.write(t, dir+"/stop", "")
+	u.await("ActiveState", "inactive")
+	require.Equal(t, "success", u.show("Result"))
+}
+
+func TestK6_AServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	dir := m.dir(t)
+	u := m.service(t, "hangs", "Type=notify", "WatchdogSec=1", "Restart=on-failure", "RestartSec=0",
+		"ExecStartPre=rm -f "+dir+"/now", "ExecStart=/usr/local/bin/subject -pidfile "+dir+"/pid -hang-if "+dir+"/now run")
+	u.systemctl("start")
+	pid := u.mainPID()
+	began := time.Now()
+	eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two turns of the watchdog")
+	require.Equal(t, "active\n0\n"+pid, u.show("ActiveState", "NRestarts", "MainPID"), "one that is well is left alone")
+	m.write(t, dir+"/now", "")
+	u.await("NRestarts", "1")
+	u.await("ActiveState", "active")
+	require.NotEqual(t, pid, u.mainPID())
+	require.Equal(t, u.mainPID()+"\n", m.read(t, dir+"/pid"))
+	journal := u.journal()
+	require.Contains(t, journal, "Watchdog timeout (limit 1s)!")
+	require.Contains(t, journal, "SIGABRT")
+	require.Contains(t, journal, "goroutine ", "its stacks")
+}
+
+// K9: systemd is reloaded, and even replaced, in the middle of a start and of a reload.
+func TestK9_ADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
+	m := needMachine(t, systemd) // it holds up all others
+	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
+		name := strings.TrimPrefix(again, "daemon-") + "s"
+		dir := m.dir(t)
+		start, reload := dir+"/start", dir+"/reload"
+		u := m.service(t, name, "Type=notify-reload", "WatchdogSec=10", "ExecStart=/usr/local/bin/subject -start-when "+start+" -reload-when "+reload+" run")
+		u.systemctl("start", "--no-block")
+		u.await("StatusText", "starting: OnStart of gates")
+		m.run(t, "systemctl", again)
+		m.write(t, start, "")
+		u.await("ActiveState", "active")
+		u.await("StatusText", "ready")
+		pid := u.mainPID()
+
+		u.systemctl("reload", "--no-block")
+		u.await("StatusText", "reloading: OnReload of gates")
+		m.run(t, "systemctl", again)
+		m.write(t, reload, "")
+		u.await("StatusText", "ready")
+		u.await("ActiveState", "active")
+		u.systemctl("reload")
+		require.Equal(t, "active\n"+pid+"\n0", u.show("ActiveState", "MainPID", "NRestarts"))
+		u.systemctl("stop")
+		require.Equal(t, "success", u.show("Result"))
+	}
+}
+
+// A forking service whose PID file comes late, across a daemon-reload and a daemon-reexec (TEST-07-PID1.pidfile-daemon-reload of systemd).
+func TestK9_AForkingStartSurvivesADaemonReexec(t *testing.T) {
+	m := needMachine(t, systemd)
+	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
+		name := "forking-" + strings.TrimPrefix(again, "daemon-") + "s"
+		dir := m.dir(t)
+		gate, pidFile := dir+"/start", dir+"/pid"
+		u := m.service(t, name, "Type=forking", "PIDFile="+pidFile, "ExecStart=/usr/local/bin/subject -pidfile "+pidFile+" -start-when "+gate+" start")
+		u.systemctl("start", "--no-block")
+		eventually(t, func() bool { return strings.Contains(u.journal(), "lines") || len(u.processes()) == 2 }, "launcher and daemon")
+		m.run(t, "systemctl", again)
+		m.write(t, gate, "")
+		u.await("ActiveState", "active")
+		require.Equal(t, u.mainPID()+"\n", m.read(t, pidFile))
+		u.systemctl("stop")
+		require.Equal(t, "success", u.show("Result"))
+		require.NotRegexp(t, `(?i)parse PID|not readable`, u.journal())
+	}
+}
+
+func TestK10_NoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	for _, kind := range []string{"run", "start"} {
+		for _, mode := range []string{"control-group", "mixed", "process"} {
+			name := "kill-" + mode + "-" + kind
+			pidFile := m.dir(t) + "/pid"
+			lines := []string{"Type=notify", "KillMode=" + mode, "ExecStart=/usr/local/bin/subject -pidfile " + pidFile + " -child " + kind}
+			if kind == "start" {
+				lines = append(lines, "Type=forking", "PIDFile="+pidFile)
+			}
+			u := m.service(t, name, lines...)
+			u.systemctl("start")
+			pids := u.processes()
+			require.Len(t, pids, 2, name)
+			u.systemctl("stop")
+			require.Equal(t, "inactive\nsuccess", u.show("ActiveState", "Result"))
+			for _, pid := range pids {
+				require.NoDirExists(t, m.path("/proc/"+pid), "%s: %s", name, pid)
+			}
+			require.NotRegexp(t, `(?i)left-over|remains running|killing process`, u.journal())
+		}
+	}
+}
+
+// A crash leaves the child to systemd, which ends it, and no lock.
+func TestK10_AServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	u := m.service(t, "killed", "Type=notify", "KillMode=process", "Restart=always", "RestartSec=0",
+		"ExecStart=/usr/local/bin/subject -pidfile /run/killed.pid -child run")
+	u.systemctl("start")
+	pid := u.mainPID()
+	m.sh(t, "kill -9 "+pid)
+	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")
+	require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/killed.pid"))
+	require.Len(t, u.processes(), 3, "with the child of the first, as this mode wants it")
+}
+
+func TestRestartPreventExitStatusIsObeyed(t *testing.T) {
+	m := needMachine(t, systemd)
+	u := m.deployed(t, "echod.service")
+	m.misconfigure(t)
+	m.exits(t, 1, "systemctl", "start", u.name)
+	require.Regexp(t, `echod: start failed: config: /etc/echod/echod.json:2: unknown field "lisen"`, u.journal())
+	m.try("systemctl", "stop", u.name)
+}
+
+func TestASecondStartUnderSystemdIsRefused(t *testing.T) {
+	t.Parallel()
+	m := needMachine(t, systemd)
+	first := m.service(t, "first", "Type=notify", "ExecStart=/usr/local/bin/subject -pidfile /run/both.pid run")
+	second := m.service(t, "second", "Type=notify", "ExecStart=/usr/local/bin/subject -pidfile /run/both.pid run")
+	first.systemctl("start")
+	m.exits(t, 1, "systemctl", "start", second.name)
+	require.Equal(t, "already running (pid "+first.mainPID()+"), PID file /run/both.pid", second.show("StatusText"))
+	require.Equal(t, "active\nready", first.show("ActiveState", "StatusText"))
+}

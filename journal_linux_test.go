@@ -1,0 +1,107 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// journaled is a program that says nothing about logs but what its first argument has it say, and then logs in each way.
+var journaled = registerProgram("journaled", func(args []string) int {
+	opts := []Option{PIDFile(""), LogFile("")}
+	early := slog.Default()
+	say := func(context.Context) error {
+		early.Warn("taken before Run")
+		slog.Debug("hidden")
+		slog.Warn("two\nlines", "n", 1)
+		log.Print("plain\nlog")
+		return nil
+	}
+	switch args[0] {
+	case "SetDefault":
+		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	case "SetOutput":
+		log.SetOutput(os.Stdout)
+	case "SetPrefix":
+		log.SetPrefix("own: ")
+	case "Logger":
+		opts = append(opts, Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	case "SetLogLoggerLevel":
+		slog.SetLogLoggerLevel(slog.LevelDebug)
+	case "detach":
+		opts = append(opts, Detach(), LogFile(args[1]))
+	}
+	opts = append(opts, OnStart(say), OnStop(func(context.Context) error { panic("on purpose") }))
+	return ExitCode(Run(func(ctx context.Context) error {
+		for From(ctx).Phase() == Starting {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}, opts...))
+})
+
+// toJournal runs the program journaled with a file for its stderr that is said to be the journal, and returns what it wrote there.
+func toJournal(t *testing.T, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stderr")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	require.NoError(t, err)
+	stat := info.Sys().(*syscall.Stat_t)
+	stream := fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+	if args[0] == "elsewhere" {
+		stream = fmt.Sprintf("%d:%d", stat.Dev, stat.Ino+1)
+	}
+	cmd := command(journaled, args...)
+	cmd.Env = append(cmd.Env, "JOURNAL_STREAM="+stream)
+	cmd.Stderr = f
+	launch(t, cmd).wait()
+	return logText(t, path)
+}
+
+func TestTheDefaultLoggerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
+	t.Parallel()
+	for how, hidden := range map[string]string{"": "", "SetLogLoggerLevel": "<7>hidden\n"} {
+		text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, how), "pid=N took=T")
+		require.Contains(t, text, hidden+"<4>two\n<4>lines n=1\n<")
+		require.Regexp(t, `(?m)^<[67]>plain\n<[67]>log\n`, text)
+		require.Regexp(t, `(?m)^<[67]>WARN taken before Run$`, text)
+		require.Contains(t, text, "\n<6>ready pid=N took=T\n")
+		require.Contains(t, text, "\n<3>panic in OnStop of journaled panic=\"on purpose\" stack=\"goroutine ")
+		require.Regexp(t, `^(<[2-7]>.*\n)*$`, text, "each line has its priority")
+		require.NotRegexp(t, `\d\d:\d\d:\d\d`, text)
+	}
+}
+
+func TestALoggerThatTheProgramHasChosenIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"SetDefault", "SetOutput", "SetPrefix", "Logger"} {
+		require.NotRegexp(t, `(?m)^<\d>`, toJournal(t, how), how)
+	}
+}
+
+func TestStderrThatIsNotTheJournalGetsTimes(t *testing.T) {
+	t.Parallel()
+	require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d INFO ready pid=`, toJournal(t, "elsewhere"))
+}
+
+// The variable of the launcher reaches the daemon, whose stderr is a file.
+func TestADetachedDaemonIsNotFooledByTheJournalOfItsLauncher(t *testing.T) {
+	t.Parallel()
+	path := logPlace(t)
+	toJournal(t, "detach", path)
+	awaitLog(t, path, "panic in OnStop")
+	require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d WARN two\nlines n=1$`, logText(t, path))
+	require.NotRegexp(t, `(?m)^<\d>`, logText(t, path))
+}
