@@ -55,7 +55,7 @@ func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 // testsOfRows are the names of the tests that are named after a row.
 func testsOfRows(t *testing.T) (names []string) {
 	t.Helper()
-	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go", "conformance/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {
