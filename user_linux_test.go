@@ -386,6 +386,7 @@ func TestL11_AfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
 		if user == "" { // it may remove what it sees
 			require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 			eventually(t, func() bool { return b.callServant(append(args, "status")...).code == 3 }, "the end")
+			eventually(t, func() bool { return len(b.processes()) == 0 }, "the process to end: it has let go of the lock before")
 			b.requireNothingLeft()
 		} else {
 			b.stopServant(args...)
