@@ -88,8 +88,12 @@ type Peer struct {
 	stage1How  *os.ProcessState
 }
 
-// NewPeer returns who sits at the other end of an open socket.
-func NewPeer(conn *os.File) *Peer { return &Peer{Peer: lifeline.NewPeer(conn)} }
+// NewPeer returns who sits at the other end of an open socket, and has no stage 1.
+func NewPeer(conn *os.File) *Peer {
+	over := make(chan struct{})
+	close(over)
+	return &Peer{Peer: lifeline.NewPeer(conn), stage1Over: over}
+}
 
 // Orphaned is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.
 func (p *Peer) Orphaned() <-chan struct{} { return p.stage1Over }
