@@ -259,10 +259,10 @@ func Version(v string) Option {
 }
 
 // Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not
-// block: a life that stops waits for it. By default, slog.Default().
+// block: a life that stops waits for it.
 //
-// Where stderr goes to the journal of systemd, and the program has left slog.Default() and package log as they were, Run makes that one write "<N>"
-// priorities and no times, as the journal wants them (sd-daemon(3)). It tells from JOURNAL_STREAM (systemd.exec(5)).
+// Without it, where stderr goes to the journal of systemd and the program has left slog.Default() and package log as they were, Run makes that one write
+// "<N>" priorities and no times, as the journal wants them (sd-daemon(3)). It tells from JOURNAL_STREAM (systemd.exec(5)). By default, slog.Default().
 func Logger(l *slog.Logger) Option {
 	return option(func(c *config) { c.logger = l })
 }

@@ -328,15 +328,6 @@ func TestK10_AServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 	require.Len(t, u.processes(), 3, "with the child of the first, as this mode wants it")
 }
 
-func TestRestartPreventExitStatusIsObeyed(t *testing.T) {
-	m := needMachine(t, systemd)
-	u := m.deployed(t, "echod.service")
-	m.misconfigure(t)
-	m.exits(t, 1, "systemctl", "start", u.name)
-	require.Regexp(t, `echod: start failed: config: /etc/echod/echod.json:2: unknown field "lisen"`, u.journal())
-	m.try("systemctl", "stop", u.name)
-}
-
 func TestASecondStartUnderSystemdIsRefused(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)

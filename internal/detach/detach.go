@@ -88,7 +88,7 @@ type Peer struct {
 	stage1How  *os.ProcessState
 }
 
-// NewPeer returns who sits at the other end of an open socket. There is no stage 1 that would have to end.
+// NewPeer returns who sits at the other end of an open socket, and has no stage 1.
 func NewPeer(conn *os.File) *Peer {
 	over := make(chan struct{})
 	close(over)
@@ -105,8 +105,4 @@ func (p *Peer) Stage1() *os.ProcessState {
 }
 
 // Kill ends stage 1, if it has not ended: then there will be no detached process.
-func (p *Peer) Kill() {
-	if p.stage1 != nil {
-		_ = p.stage1.Kill()
-	}
-}
+func (p *Peer) Kill() { _ = p.stage1.Kill() }
