@@ -365,7 +365,7 @@ func (s *supervisor) result(w *workerProcess) error {
 	switch {
 	case w.failed != nil:
 		err = w.failed.Err()
-	case e.Code == 0, w.asked && !w.felled && status.Signaled() && status.Signal() == syscall.SIGTERM:
+	case e.Code == 0, !w.felled && status.Signaled() && status.Signal() == syscall.SIGTERM: // ours, or that of systemd to all in the unit
 		return nil
 	case w.felled:
 		err = fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(s.of.wholeStop()+workerMargin))
