@@ -69,8 +69,11 @@ func (c *config) completeSupervise() {
 
 // findProgram finds the program that is supervised, "" if it is this one.
 func (c *config) findProgram() (path string, err error) {
-	if c.program == nil || c.chroot != "" { // it is inside of that
-		return strings.Join(c.program[:min(1, len(c.program))], ""), nil
+	switch {
+	case c.program == nil:
+		return "", nil
+	case c.chroot != "": // it is inside of that
+		return c.program[0], nil
 	}
 	if path, err = exec.LookPath(c.program[0]); err != nil {
 		return "", fmt.Errorf("lifecycle: Program: %w", err)
@@ -253,6 +256,7 @@ func (s *supervisor) mourn(e end) (delay time.Duration, again bool, err error) {
 	s.mu.Lock()
 	delay, again, why := s.row.next(e)
 	attempt := s.row.attempt
+	s.told = true
 	s.mu.Unlock()
 	s.life.log.Warn("the worker has ended", "how", e.text(), "worker", e.PID)
 	s.life.tell(func(st *Status) {
@@ -333,7 +337,7 @@ func (s *supervisor) kill() {
 // forward sends a signal on to the worker.
 func (s *supervisor) forward(sig os.Signal) error {
 	w := s.worker.Load()
-	if w == nil || w.hasEnded() {
+	if w == nil || !w.isReady() || w.hasEnded() { // before it is ready, it may not have its handlers
 		return errNoWorker
 	}
 	if s.of.program != nil && !proc.Catches(w.PID, sig) {

@@ -154,6 +154,14 @@ func TestH5_AStopInABackOffWinsAtOnce(t *testing.T) {
 	require.Equal(t, 150, b.call("status", "--ready").code)
 	require.Equal(t, 1, b.call("reload").code)
 	b.stop()
+
+	p, pidfile := startDaemon(t, "supervise=foreground,min:1h,max:1h", "run")
+	p.await("msg=ready", 2)
+	b = &background{t: t, pidfile: pidfile}
+	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGKILL))
+	b.told("a back-off", func(s Status) bool { return !s.NextRestart.IsZero() })
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait(), "what has crashed before is no failure of the stop:\n%s", p.out)
 }
 
 func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {

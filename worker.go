@@ -75,6 +75,7 @@ func (s *supervisor) tryWorker() (*workerProcess, error) {
 	if s.worker.Load() != nil {
 		s.restarts++
 	}
+	s.told = false
 	s.worker.Store(w)
 	w.limit = time.AfterFunc(byItself, w.overdue)
 	if s.of.program == nil {
