@@ -77,5 +77,6 @@ func lastWords(text string) []string {
 
 // isCrash says whether that is how the Go runtime begins to say that the process dies. With cgo it may begin with a signal, and end with all registers.
 func isCrash(line string) bool {
-	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "SIGABRT: ")
+	what, _, found := strings.Cut(line, ": ")
+	return found && (what == "panic" || what == "fatal error" || strings.HasPrefix(what, "SIG") && !strings.Contains(what, " "))
 }

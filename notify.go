@@ -66,7 +66,7 @@ func (m *manager) tell(now Status, turn int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if turn <= m.turn {
+	if turn <= m.turn || now.Phase == Exited { // which end tells
 		return
 	}
 	if now.workerDown && m.phase == Ready {
