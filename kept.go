@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"os"
+	"strings"
 
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
@@ -21,6 +22,7 @@ type storedSocket struct {
 // wanted. supervisor.mu is held.
 func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
 	name, named := m.Value("FDNAME")
+	named = named && canBeTold(name)
 	if _, remove := m.Value("FDSTOREREMOVE"); remove && named {
 		kept := s.store[:0]
 		for _, k := range s.store {
@@ -51,6 +53,12 @@ func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
 		}
 	}
 	return unwanted
+}
+
+// canBeTold says whether a file can have that name in LISTEN_FDNAMES, as systemd has it: what cannot would keep every worker from being started.
+func canBeTold(name string) bool {
+	unfit := func(r rune) bool { return r < ' ' || r > '~' || r == ':' }
+	return name != "" && len(name) <= 255 && !strings.ContainsFunc(name, unfit)
 }
 
 func (s *supervisor) keeps(info os.FileInfo) bool {

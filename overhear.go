@@ -33,8 +33,6 @@ func (s *supervisor) listen() {
 			return
 		case err != nil: // the kernel has no memory, or no descriptors, just now
 			time.Sleep(10 * time.Millisecond)
-		case m.PID == os.Getpid():
-			s.barrier <- struct{}{}
 		default:
 			if tell := s.hear(m); tell != nil {
 				tell()
@@ -43,19 +41,22 @@ func (s *supervisor) listen() {
 	}
 }
 
-// hearAll returns when all has been heard that was sent before.
+// hearAll returns when all has been heard that was sent before, for then the listener closes what has come with this (sd_notify_barrier(3)).
 func (s *supervisor) hearAll() {
 	socket, err := sdnotify.Dial(s.server.Address)
 	if err != nil {
 		return
 	}
 	defer socket.Close()
-	if socket.Send("X_LIFECYCLE_BARRIER=1") != nil {
+	heard, barrier, err := os.Pipe()
+	if err != nil {
 		return
 	}
-	select {
-	case <-s.barrier:
-	case <-time.After(workerMargin):
+	defer heard.Close()
+	err = socket.SendFiles([]*os.File{barrier}, "BARRIER=1")
+	barrier.Close()
+	if err == nil && heard.SetReadDeadline(time.Now().Add(workerMargin)) == nil {
+		_, _ = heard.Read(make([]byte, 1))
 	}
 }
 
@@ -82,33 +83,32 @@ func (s *supervisor) hear(m sdnotify.Message) (tell func()) {
 	_, isReloading := m.Value("RELOADING")
 	_, isStopping := m.Value("STOPPING")
 	wasReloading, wasReady := w.phase == Reloading, w.isReady()
-	switch {
-	case isReloading:
-		w.phase = Reloading
-		s.awaits.begins(m)
-	case isReady && wasReloading:
-		w.phase = Ready
-	case isReady:
-		w.becomesReady()
-	case isStopping:
+	switch ends := w.asked || w.phase == Stopping; {
+	case isStopping && !ends:
 		w.phase = Stopping
 		w.mustBeDoneIn(s.of.wholeStop() + workerMargin)
 		s.awaits.ends(errStopsInstead)
-	case refusal != "":
+	case isReloading && wasReady && !ends:
+		w.phase = Reloading
+		s.awaits.begins(m)
+	case isReady && !ends:
+		w.becomesReady()
+	case refusal != "" && !isReady:
 		w.error = refusal
 	}
-	if usec, ok := m.Value("EXTEND_TIMEOUT_USEC"); ok && !w.due.IsZero() && !w.felled {
-		if n, err := strconv.ParseInt(usec, 10, 64); err == nil && n >= 0 && n < byItself.Microseconds() {
-			w.mustBeDoneIn(time.Duration(n)*time.Microsecond + workerMargin)
-		}
+	if usec, ok := m.Value("EXTEND_TIMEOUT_USEC"); ok {
+		w.extend(usec)
 	}
-	if sign, ok := m.Value("WATCHDOG"); ok && sign == "1" && w.watch != nil {
+	switch sign, _ := m.Value("WATCHDOG"); {
+	case sign == "1" && w.watch != nil:
 		w.watchIt()
+	case sign == "trigger":
+		w.abort(errTriggered)
 	}
 	m.Files = s.keep(m)
 
 	var verdict *Verdict
-	if isReady && wasReloading {
+	if wasReloading && w.phase == Ready {
 		verdict = w.verdict(refusal)
 		if s.awaits.ends(w.reloadError(verdict)) {
 			verdict = nil // its reload tells
@@ -203,9 +203,11 @@ func (a *awaited) reopened(now *Status) {
 // disappoint ends the wait because the worker has ended.
 func (a *awaited) disappoint(w *workerProcess) {
 	if a != nil && a.worker == w {
-		a.decide(fmt.Errorf("the worker ended meanwhile: %s", howEnded(w.how)))
+		a.decide(fmt.Errorf("%w: %s", errEndedMeanwhile, howEnded(w.how)))
 	}
 }
+
+var errEndedMeanwhile = errors.New("the worker ended meanwhile")
 
 func (a *awaited) decide(result error) {
 	select {
@@ -216,6 +218,14 @@ func (a *awaited) decide(result error) {
 
 // reload sends a HUP on to the worker and returns its verdict. It is the OnReload of the parent.
 func (s *supervisor) reload(ctx context.Context) error {
+	if w := s.worker.Load(); w != nil { // one that is being started may have read what it was before
+		select {
+		case <-w.ready:
+		case <-w.gone:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	a, err := s.tellWorker(syscall.SIGHUP)
 	if err != nil {
 		return err
@@ -265,6 +275,9 @@ func (s *supervisor) reopenWorker() error {
 	defer timer.Stop()
 	select {
 	case err := <-a.result:
+		if errors.Is(err, errEndedMeanwhile) {
+			return nil // and the next one has the new one
+		}
 		return err
 	case <-timer.C:
 		return errors.New("the worker has not reopened it in " + limitText(s.of.reloadTimeout))
@@ -278,7 +291,7 @@ func (s *supervisor) tellWorker(sig os.Signal) (*awaited, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.worker.Load()
-	if w == nil || !w.isReady() || w.asked {
+	if w == nil || w.asked || w.phase == Stopping {
 		return nil, errNoWorker
 	}
 	a := &awaited{worker: w, signal: sig, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}

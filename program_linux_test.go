@@ -110,6 +110,17 @@ func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
 	b.requireNothingLeft()
 }
 
+func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
+	t.Parallel()
+	pidfile := pidPath(t)
+	p := start(t, guard, "pidfile="+pidfile, "run", "--", "sh", "-c", "trap 'exit 0' TERM; sleep 60 & echo waits; wait")
+	p.await("waits")
+	p.await("INFO ready")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait(), "%s", p.out)
+	requireNothingLeft(t, pidfile)
+}
+
 func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

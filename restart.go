@@ -83,7 +83,7 @@ type end struct {
 // next says how long to wait before the next start, or why there is none; "" after a clean exit.
 func (r *row) next(e end) (delay time.Duration, again bool, why string) {
 	switch {
-	case e.Code == 0 && !r.policy.Always:
+	case e.Code == 0 && e.Why == "" && !r.policy.Always:
 		return 0, false, ""
 	case slices.Contains(r.policy.Permanent, e.Code):
 		return 0, false, fmt.Sprintf("exit %d is final", e.Code)

@@ -70,7 +70,7 @@ func (s *Status) enter(from, to Phase) bool {
 
 // seen is what is told: a parent whose worker is not ready is not either, though it lives on.
 func (s Status) seen() Status {
-	if s.workerDown && s.Phase == Ready {
+	if s.workerDown && (s.Phase == Ready || s.Phase == Reloading) {
 		s.Phase = Starting
 		if s.LastExit != nil {
 			s.Since = s.LastExit.At

@@ -102,10 +102,8 @@ type supervisor struct {
 	stopping bool // no worker is to be started any more
 	row      row
 	restarts int
-	told     bool // what the last worker came to
 	store    []storedSocket
 	awaits   *awaited // what the reload or reopen that is under way waits for; nil: there is none
-	barrier  chan struct{}
 }
 
 // byItself is the time that the life of a parent gives its hooks, which keep to times of their own: for a worker can ask for more (EXTEND_TIMEOUT_USEC).
@@ -120,7 +118,7 @@ const (
 // becomeParent makes this life that of a parent.
 func (l *life) becomeParent() {
 	of := l.config
-	s := &supervisor{life: l, of: of, row: row{policy: *of.policy}, barrier: make(chan struct{}, 1)}
+	s := &supervisor{life: l, of: of, row: row{policy: *of.policy}}
 	s.dir, _ = os.Getwd()
 	own := *of
 	own.fn = s.keepAlive
@@ -190,12 +188,11 @@ func (s *supervisor) startFirst(ctx context.Context) error {
 			return nil
 		case <-w.gone:
 		case <-ctx.Done():
-			s.endWorker()
 		}
-		if left := s.endOrphans(); ctx.Err() != nil {
-			err = cmp.Or(s.result(w), context.Cause(ctx))
+		if ctx.Err() != nil {
+			err = cmp.Or(s.endWorker(), context.Cause(ctx))
 		} else {
-			err = s.whyNotReady(w, left)
+			err = s.whyNotReady(w, s.endOrphans())
 		}
 	}
 	_ = s.close(ctx)
@@ -217,14 +214,13 @@ func (s *supervisor) keepAlive(ctx context.Context) error {
 	w := s.worker.Load()
 	for {
 		<-w.gone // also when it is to stop, for OnStop ends it
-		s.mu.Lock()
-		e := w.end(s.of)
-		s.mu.Unlock()
-		if left := s.endOrphans(); left > 0 && e.Code == 0 && s.of.program != nil {
-			e.Code, e.Error = 1, errForksAway.Error()
-		}
+		e := w.end()
+		left := s.endOrphans()
 		if ctx.Err() != nil {
-			return s.result(w)
+			return w.result(e)
+		}
+		if left > 0 && e.Code == 0 && s.of.program != nil {
+			e.Code, e.Error = 1, errForksAway.Error()
 		}
 		var err error
 		if w, err = s.follow(ctx, e); w == nil {
@@ -256,7 +252,6 @@ func (s *supervisor) mourn(e end) (delay time.Duration, again bool, err error) {
 	s.mu.Lock()
 	delay, again, why := s.row.next(e)
 	attempt := s.row.attempt
-	s.told = true
 	s.mu.Unlock()
 	s.life.log.Warn("the worker has ended", "how", e.text(), "worker", e.PID)
 	s.life.tell(func(st *Status) {
@@ -298,27 +293,27 @@ func pauseFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stopWorker ends the worker, and is the OnStop of the parent. What the worker comes to is told here if there is no body that tells it: a stop can come before that.
-func (s *supervisor) stopWorker(context.Context) error {
-	if w := s.endWorker(); w != nil {
-		return ofWorker(s.result(w))
-	}
-	return nil
-}
+// stopWorker is the OnStop of the parent.
+func (s *supervisor) stopWorker(context.Context) error { return ofWorker(s.endWorker()) }
 
-// endWorker ends the worker, for good.
-func (s *supervisor) endWorker() *workerProcess {
+// endWorker ends the worker for good, and returns what it has come to, unless keepAlive does.
+func (s *supervisor) endWorker() error {
 	s.mu.Lock()
 	s.stopping = true
 	w := s.worker.Load()
 	if w != nil {
-		w.ask(s.of.wholeStop()+workerMargin, "")
+		w.ask(s.of.wholeStop()+workerMargin, nil)
 	}
 	s.mu.Unlock()
-	if w != nil {
-		<-w.gone
+	if w == nil {
+		return nil
 	}
-	return w
+	<-w.gone
+	if len(s.life.bodies) > 0 {
+		return nil
+	}
+	s.endOrphans()
+	return w.result(w.end())
 }
 
 // kill ends the worker and what it has started at once, for somebody insists.
@@ -334,20 +329,25 @@ func (s *supervisor) kill() {
 	}
 }
 
-// forward sends a signal on to the worker.
+// forward sends a signal on to the worker, which has its handlers when it is ready.
 func (s *supervisor) forward(sig os.Signal) error {
 	w := s.worker.Load()
-	if w == nil || !w.isReady() || w.hasEnded() { // before it is ready, it may not have its handlers
+	if w == nil || !w.isReady() || w.hasEnded() {
 		return errNoWorker
 	}
-	if s.of.program != nil && !proc.Catches(w.PID, sig) {
-		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(s.of.program[0]), signalName(sig))
+	return w.pass(sig)
+}
+
+// pass sends it a signal, unless it is a program that this would end.
+func (w *workerProcess) pass(sig os.Signal) error {
+	if program := w.of.of.program; program != nil && !proc.Catches(w.PID, sig) {
+		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(program[0]), signalName(sig))
 	}
 	return w.Signal(sig)
 }
 
 // errNoWorker says why a signal was not sent on.
-var errNoWorker = errors.New("there is no worker just now: it is about to be started again")
+var errNoWorker = errors.New("there is no worker that is ready just now: it is about to be started again")
 
 // errForksAway says what is wrong with a program that ends well and leaves itself behind.
 var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")

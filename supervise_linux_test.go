@@ -620,3 +620,50 @@ func TestH2_H3_I9_AParentThatCannotForkTriesAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestASignalThatComesWhileAWorkerStartsDoesNotEndIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start(atOnce)
+	for range 3 {
+		worker := b.worker(0)
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.told("another worker to be ready", func(s Status) bool {
+			require.NoError(t, syscall.Kill(parent, syscall.SIGUSR2))
+			return s.Worker != 0 && s.Worker != worker && s.Phase == Ready
+		})
+	}
+	require.Equal(t, 3, b.status().Restarts)
+	b.stop()
+}
+
+func TestAReloadWhileAWorkerStartsWaitsForIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	touch(t, gate)
+	b.start(atOnce, "start=until:"+gate)
+	worker := b.worker(0)
+	require.NoError(t, os.Remove(gate))
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	b.told("a worker that starts", func(s Status) bool { return s.Restarts == 1 && s.Phase == Starting && s.Worker != 0 })
+	reload := start(t, daemon, b.args("reload")...)
+	b.told("the reload", func(s Status) bool { return s.Doing == "OnReload of daemon" })
+	require.Equal(t, 150, b.call("status", "--ready").code)
+	touch(t, gate)
+	require.Equal(t, 0, reload.wait(), "%s", reload.out)
+	b.stop()
+}
+
+func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	pidfile := pidPath(t)
+	p := start(t, daemon, "pidfile="+pidfile, "supervise=foreground", "start=until:"+gate, "exit=exit:5", "run")
+	p.await("OnStart")
+	p.signal(syscall.SIGTERM)
+	p.await("stopping")
+	touch(t, gate)
+	require.Equal(t, 5, p.wait(), "%s", p.out)
+	requireNothingLeft(t, pidfile)
+}

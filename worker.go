@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,14 +33,15 @@ type workerProcess struct {
 	failed  *failure // why it ends, as it says
 	error   string   // the same from a program that knows X_LIFECYCLE_ERROR only
 
-	asked  bool   // it was asked to end
-	felled bool   // it was killed
-	why    string // why it was ended, unless for a stop
+	asked  bool  // it was asked to end
+	felled bool  // it was killed
+	why    error // why it was ended, unless for a stop
 
 	limit *time.Timer // when it must have become ready, or ended
 	due   time.Time   // when that is; zero: there is no limit
 	stale bool        // it has the old log
 	watch *time.Timer // when it must have given a sign of life; nil: nobody watches
+	alive time.Time   // when that is
 }
 
 // startWorker starts one.
@@ -67,7 +69,7 @@ func (s *supervisor) tryWorker() (*workerProcess, error) {
 	}
 	w := &workerProcess{of: s, began: time.Now(), ready: make(chan struct{}), gone: make(chan struct{})}
 	if s.life.detached() {
-		w.logs = s.of.logsFromNow()
+		w.logs = s.life.logsFromNow()
 	}
 	if w.Process, err = worker.Start(order); err != nil {
 		return nil, err
@@ -75,7 +77,6 @@ func (s *supervisor) tryWorker() (*workerProcess, error) {
 	if s.worker.Load() != nil {
 		s.restarts++
 	}
-	s.told = false
 	s.worker.Store(w)
 	w.limit = time.AfterFunc(byItself, w.overdue)
 	if s.of.program == nil {
@@ -182,8 +183,19 @@ func (w *workerProcess) mustBeDoneIn(d time.Duration) {
 	w.limit.Reset(d)
 }
 
+// extend gives it the time for which it asks, in microseconds, and never less than it has (sd_notify(3)). supervisor.mu is held.
+func (w *workerProcess) extend(usec string) {
+	n, err := strconv.ParseInt(usec, 10, 64)
+	if err != nil || n < 0 || n > byItself.Microseconds() || w.due.IsZero() || w.felled {
+		return
+	}
+	if asks := time.Duration(n)*time.Microsecond + workerMargin; asks > time.Until(w.due) {
+		w.mustBeDoneIn(asks)
+	}
+}
+
 // ask asks the worker to end, which has so long to do so, unless that is asked already. supervisor.mu is held.
-func (w *workerProcess) ask(limit time.Duration, why string) {
+func (w *workerProcess) ask(limit time.Duration, why error) {
 	if w.asked || w.hasEnded() {
 		return
 	}
@@ -209,10 +221,11 @@ func (w *workerProcess) overdue() {
 		w.over()
 	case w.asked || w.phase == Stopping:
 		w.asked, w.felled = true, true
+		w.why = cmp.Or(w.why, errors.New("its stop does not end"))
 		w.send(syscall.SIGKILL)
 		w.mustBeDoneIn(2 * time.Second)
 	default:
-		w.ask(w.of.of.wholeStop()+workerMargin, "not ready after "+limitText(w.of.of.startTimeout))
+		w.ask(w.of.of.wholeStop()+workerMargin, &notReady{limit: w.of.of.startTimeout})
 	}
 }
 
@@ -259,7 +272,7 @@ func (w *workerProcess) becomesReady() {
 	w.limit.Stop()
 	w.watchIt()
 	if w.stale {
-		_ = w.Signal(ossignal.User1)
+		_ = w.pass(ossignal.User1)
 	}
 	close(w.ready)
 	go debug.FreeOSMemory() // what the start took; the parent may have nothing to do for months
@@ -272,34 +285,53 @@ func (w *workerProcess) watchIt() {
 		return
 	}
 	due := time.Now().Add(every)
+	w.alive = due
 	if w.watch != nil {
 		w.watch.Stop()
 	}
 	w.watch = time.AfterFunc(every, func() { w.hangs(due) })
 }
 
-// hangs ends a worker that has given no sign of life, with its trace.
+// hangs ends a worker that has given no sign of life until then.
 func (w *workerProcess) hangs(due time.Time) {
+	late := time.Since(due)
+	w.of.hearAll() // it may have given one that was not read
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
-	switch {
-	case w.hasEnded() || w.asked || w.phase == Stopping:
-	case time.Since(due) > w.of.of.watchdog.every: // it was the parent that stood still, and has not heard what was said
+	switch every := w.of.of.watchdog.every; {
+	case w.alive != due:
+	case late > every/4: // this process stood still, and so may the other have
 		w.watchIt()
 	default:
-		w.asked, w.why = true, "no sign of life for "+limitText(2*w.of.of.watchdog.every)
-		w.of.life.log.Error("the worker hangs", "worker", w.PID, "why", w.why)
-		w.mustBeDoneIn(traceMargin)
-		w.send(syscall.SIGABRT)
+		w.abort(errors.New("no sign of life for " + limitText(2*every)))
 	}
+}
+
+// abort ends a worker that hangs, with its trace. supervisor.mu is held.
+func (w *workerProcess) abort(why error) {
+	if w.hasEnded() || w.asked || w.phase == Stopping {
+		return
+	}
+	w.asked, w.why = true, why
+	w.of.life.log.Error("the worker hangs", "worker", w.PID, "why", why)
+	w.mustBeDoneIn(traceMargin)
+	w.send(syscall.SIGABRT)
 }
 
 // traceMargin is how long a worker has to write its trace.
 const traceMargin = 5 * time.Second
 
-// end is how it has ended. supervisor.mu is held.
-func (w *workerProcess) end(c *config) end {
-	e := end{at: time.Now(), Exit: Exit{At: time.Now(), PID: w.PID, Why: w.why, Error: w.error}}
+// errTriggered says that a worker has found that out by itself (sd_notify(3)).
+var errTriggered = errors.New("it has asked for that (WATCHDOG=trigger)")
+
+// end is how it has ended.
+func (w *workerProcess) end() end {
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	e := end{at: time.Now(), Exit: Exit{At: time.Now(), PID: w.PID, Error: w.error}}
+	if w.why != nil {
+		e.Why = w.why.Error()
+	}
 	if !w.readyAt.IsZero() {
 		e.readyFor = e.at.Sub(w.readyAt)
 	}
@@ -313,7 +345,7 @@ func (w *workerProcess) end(c *config) end {
 	}
 	switch {
 	case w.failed != nil:
-		e.Error = program{life: &life{config: c}}.text(w.failed.Err())
+		e.Error = program{life: &life{config: w.of.of}}.text(w.failed.Err())
 	case e.Error == "" && e.Code != 0:
 		if words := lastWords(w.Words()); len(words) > 0 {
 			e.Error = words[0]
@@ -339,8 +371,8 @@ func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 		return w.failed.Err()
 	case w.error != "":
 		return errors.New(w.error)
-	case w.why != "":
-		return &notReady{limit: s.of.startTimeout}
+	case w.why != nil:
+		return w.why
 	}
 	died := &diedError{how: howEnded(w.how), words: lastWords(w.Words())}
 	if len(died.words) == 0 && w.logs != nil {
@@ -352,31 +384,22 @@ func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 	return died
 }
 
-// result is what a worker has come to that was asked to stop, for the first who asks.
-func (s *supervisor) result(w *workerProcess) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.told {
-		return nil
-	}
-	s.told = true
-	e := w.end(s.of)
+// result is what a worker has come to that was to stop, and has ended so.
+func (w *workerProcess) result(e end) error {
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
 	status, _ := sysStatus(w.how)
-	var err error
 	switch {
 	case w.failed != nil:
-		err = w.failed.Err()
+		return w.failed.Err()
 	case e.Code == 0, !w.felled && status.Signaled() && status.Signal() == syscall.SIGTERM: // ours, or that of systemd to all in the unit
 		return nil
 	case w.felled:
-		err = fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(s.of.wholeStop()+workerMargin))
-	default:
-		err = fmt.Errorf("lifecycle: the worker ended with %s", e.text())
-		if e.Code > 0 {
-			err = WithExitCode(err, e.Code)
-		}
+		return fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(w.of.of.wholeStop()+workerMargin))
+	case e.Code > 0:
+		return WithExitCode(fmt.Errorf("lifecycle: the worker ended with %s", e.text()), e.Code)
 	}
-	return err
+	return fmt.Errorf("lifecycle: the worker ended with %s", e.text())
 }
 
 // workersError is what a hook of a parent returns that has failed in the worker, or with it: that hook is not to be named for it.
