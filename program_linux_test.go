@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,7 +21,7 @@ import (
 //
 //	guard [key=value …] verb [-- program arguments]
 //
-// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir and user.
+// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user and chroot.
 var guard = registerProgram("guard", func(args []string) int {
 	var argv []string
 	if at := slices.Index(args, "--"); at >= 0 {
@@ -31,7 +33,7 @@ var guard = registerProgram("guard", func(args []string) int {
 		does[key], args = value, args[1:]
 	}
 	opts := []Option{
-		Name("guard"), PIDFile(does["pidfile"]), LogFile(does["log"]), WorkDir(does["workdir"]), User(does["user"]),
+		Name("guard"), PIDFile(does["pidfile"]), LogFile(does["log"]), WorkDir(does["workdir"]), User(does["user"]), Chroot(does["chroot"]),
 		Supervise(parsePolicy(does["supervise"])), OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }),
 	}
 	for key, option := range map[string]func(time.Duration) Option{"starttimeout": StartTimeout, "stoptimeout": StopTimeout} {
@@ -79,6 +81,35 @@ func TestAProgramIsStartedInTheDirectoryOfTheStart(t *testing.T) {
 	b.readied(b.guard("pwd; exec sleep 60", "workdir="+other, "start"))
 	b.awaitSaid(other + "\n")
 	b.stop()
+}
+
+func TestAProgramIsStartedInItsRootDirectory(t *testing.T) {
+	t.Parallel()
+	needs(t, "root", "ldd")
+	root := jail(t)
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	libraries, err := exec.Command("ldd", sh).Output()
+	require.NoError(t, err)
+	copies := map[string]string{sh: "/bin/sh"}
+	for _, path := range regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1) {
+		copies[path] = path
+	}
+	for from, to := range copies {
+		require.NoError(t, os.MkdirAll(filepath.Dir(root+to), 0o755))
+		require.NoError(t, os.WriteFile(root+to, readFile(t, from), 0o755))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(root, "fifo"), 0o666))
+	for dir, want := range map[string]string{"": "/", t.TempDir(): "/", filepath.Join(root, "bin"): "/bin"} {
+		for _, sh := range []string{"/bin/sh", "sh"} {
+			b := inBackground(t)
+			require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
+			args := append(b.args("chroot="+root, "user=12345:12345", "workdir="+dir, "start"), "--", sh, "-c", "echo in $PWD; read forever < /fifo")
+			b.readied(callProgram(t, guard, args...))
+			b.awaitSaid("in " + want + "\n")
+			b.stop()
+		}
+	}
 }
 
 func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {

@@ -109,12 +109,23 @@ func (s *supervisor) order() (o worker.Order, err error) {
 		if o.Program, err = s.of.findProgram(); err != nil {
 			return o, err
 		}
-		o.Dir, o.Become = cmp.Or(s.of.workDir, o.Dir), s.life.become()
+		o.Dir, o.Become = s.programDir(), s.life.become()
 	}
 	if info, err := os.Stat(o.Dir); o.Dir == s.dir && (err != nil || !info.IsDir()) { // it was removed since
 		o.Dir = ""
 	}
 	return o, nil
+}
+
+// programDir is the working directory of a program, as it is seen from its root directory; "" is that.
+func (s *supervisor) programDir() string {
+	if s.of.chroot == "" {
+		return cmp.Or(s.of.workDir, s.dir)
+	}
+	if seen := s.life.pathsFrom(s.of.chroot).workDir; seen != "" {
+		return filepath.Dir(seen)
+	}
+	return ""
 }
 
 // become is who a program becomes, once findRole has found that out.

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -42,12 +45,23 @@ func (f *foreign) execute(lifelineFD int) error {
 			return os.NewSyscallError("fcntl", err)
 		}
 	}
-	path := string(f.Program)
-	err := syscall.Exec(path, os.Args, os.Environ())
+	path, err := f.find()
+	if err != nil {
+		return err
+	}
+	err = syscall.Exec(path, os.Args, os.Environ())
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) { // execve(2): "or a script or ELF interpreter does not exist"
 		return fmt.Errorf("exec %s: the interpreter that it names: %w", path, err)
 	}
 	return &os.PathError{Op: "exec", Path: path, Err: err}
+}
+
+// find finds a program of which only the name is known, which is that in its root directory.
+func (f *foreign) find() (path string, err error) {
+	if path = string(f.Program); strings.ContainsRune(path, filepath.Separator) {
+		return path, nil
+	}
+	return exec.LookPath(path)
 }
 
 func (f *foreign) become() error {

@@ -26,7 +26,7 @@ type Socket struct {
 // this one; default signals, and a group of its own: what is typed at a terminal reaches it through this process only.
 type Order struct {
 	Args     []string      // with the name of the program first
-	Program  string        // the path of a foreign program, which is executed with Args; "": this very program again
+	Program  string        // the path of a foreign program, or its name in the PATH of its root directory, which is executed with Args; "": this very program again
 	Note     any           // what an own worker is told, as JSON
 	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
 	Store    int           // FDSTORE (systemd.exec(5)): how many sockets are kept; 0: none
