@@ -78,7 +78,7 @@ func (m *manager) tell(now Status, turn int) {
 	}
 	if text := statusText(now); text != m.text {
 		m.text = text
-		lines = append(lines, sdnotify.Line("STATUS", text))
+		lines = append(lines, managerLine("STATUS", text))
 	}
 	m.turn, m.phase = turn, now.Phase
 	if m.isParent {
@@ -97,7 +97,7 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // it was the launcher
 		}
 		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
-			lines = append(lines, sdnotify.Line("X_LIFECYCLE_ERROR", plain(now.LastReload.Err())))
+			lines = append(lines, managerLine("X_LIFECYCLE_ERROR", plain(now.LastReload.Err())))
 		}
 	case Reloading:
 		lines = append(lines, "RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", monotonic.Now().Microseconds()))
@@ -109,6 +109,11 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	}
 	return lines
 }
+
+// maxLine is how long a text may be that goes on to a manager: systemd drops a message of more than 4096 bytes, with READY=1 in it.
+const maxLine = 1024
+
+func managerLine(name, text string) string { return sdnotify.Line(name, cutTo(maxLine, text)) }
 
 // statusText is what goes on, in a line.
 func statusText(now Status) string {
@@ -153,11 +158,13 @@ func (m *manager) end(err error) {
 	defer m.mu.Unlock()
 	if err != nil {
 		lines := []string{
-			sdnotify.Line("STATUS", plain(err)), sdnotify.Line("X_LIFECYCLE_ERROR", plain(err)),
+			managerLine("STATUS", plain(err)), managerLine("X_LIFECYCLE_ERROR", plain(err)),
 			fmt.Sprintf("X_LIFECYCLE_EXIT=%d", ExitCode(err)),
 		}
 		if m.isParent {
-			if text, err := json.Marshal(newFailure(err, nil)); err == nil {
+			failed := newFailure(err, nil)
+			failed.Error = cutTo(maxStack, failed.Error)
+			if text, err := json.Marshal(failed); err == nil {
 				lines = append(lines, "X_LIFECYCLE_FAILURE="+string(text))
 			}
 		}

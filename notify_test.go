@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,8 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/sdnotify"
 )
 
 // managerSocket is a service manager that keeps every message, byte for byte.
@@ -284,4 +288,25 @@ func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	all := m.messages()
 	require.Equal(t, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=ready", pid), all[len(all)-1])
 	b.stop()
+}
+
+func TestALongTextDoesNotKeepAManagerFromHearingWhatGoesWithIt(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	at := managerAt(t, address)
+	socket, err := sdnotify.Dial(address)
+	require.NoError(t, err)
+	m := &manager{socket: socket, log: slog.New(slog.DiscardHandler)}
+	long := strings.Repeat("ö", 50_000)
+	m.tell(Status{Phase: Ready, Text: long}, 1)
+	m.tell(Status{Phase: Reloading, Text: long}, 2)
+	m.tell(Status{Phase: Ready, Text: long, LastReload: &Verdict{Error: long}}, 3)
+	m.end(errors.New(long))
+	all := at.messages()
+	require.Len(t, all, 4)
+	for i, begin := range []string{"READY=1\nSTATUS=ö", "RELOADING=1\n", "READY=1\nX_LIFECYCLE_ERROR=ö", "STATUS=ö"} {
+		require.True(t, strings.HasPrefix(all[i], begin), "%.100s", all[i])
+		require.Less(t, len(all[i]), 4096)
+		require.True(t, utf8.ValidString(all[i]))
+	}
 }

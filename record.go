@@ -89,6 +89,14 @@ func (s *Status) shorten() bool {
 	return true
 }
 
+// cutTo shortens text if it is longer than that.
+func cutTo(size int, text string) string {
+	if len(text) <= size {
+		return text
+	}
+	return cut(text, size)
+}
+
 // cut shortens text to at most that many bytes, and shows that it did.
 func cut(text string, size int) string {
 	const more = "…"
