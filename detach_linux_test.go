@@ -557,7 +557,7 @@ func TestE16_AProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	for name, tt := range map[string]struct{ script, says string }{
 		"it ends":  {"exit 3", `died before it was ready \(exit 3\)`},
 		"it talks": {"read x; echo a word; echo another >&2; exit 3", `died before it was ready \(exit 3\); its last words:\n  \| a word\n  \| another`},
-		"it hangs": {"exec sleep 29", `its main did not come to Run in 300ms; stopped, nothing left`},
+		"it hangs": {"exec sleep 29", `its main did not come to Run in 1s; stopped, nothing left`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -575,7 +575,7 @@ func TestE13_AHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.shifted("exec sleep 2", "HUGE="+strings.Repeat("x", 100<<10))
-	require.Equal(t, result{"", "scout: start failed: its main did not come to Run in 300ms; stopped, nothing left\n", 1}, got)
+	require.Equal(t, result{"", "scout: start failed: its main did not come to Run in 1s; stopped, nothing left\n", 1}, got)
 }
 
 // The launcher knows the PID from the daemon as well: stage 1 can die before it has told it.
@@ -613,7 +613,7 @@ var shapeShifter = registerProgram("shape shifter", func(args []string) int {
 		}
 	}
 	return Main([]string{"start"}, nil, Name("scout"), PIDFile(strings.TrimPrefix(args[0], "pidfile=")), LogFile(strings.TrimPrefix(args[1], "log=")),
-		OnReload(started), StartTimeout(300*time.Millisecond), StopTimeout(100*time.Millisecond))
+		OnReload(started), StartTimeout(time.Second), StopTimeout(100*time.Millisecond))
 })
 
 func copyOfTestBinary(t *testing.T) (path string) {

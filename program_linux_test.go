@@ -127,7 +127,7 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 		require.Contains(t, got.stderr, want)
 		b.requireNothingLeft()
 	}
-	got := b.guard("echo its last words; exit 7", "start")
+	got := b.guard("echo its last words; exit 7", "supervise=settle:1h", "start")
 	require.Equal(t, result{"", "guard: start failed: died before it was ready (exit 7); its last words:\n  | its last words\n", 1}, got)
 	b.requireNothingLeft()
 }
@@ -135,7 +135,7 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	got := b.guard("setsid sleep 60 & exit 0", "start")
+	got := b.guard("setsid sleep 60 & exit 0", "supervise=settle:1h", "start")
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stderr, "must stay in the foreground")
 	b.requireNothingLeft()
