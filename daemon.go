@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 
@@ -72,6 +73,9 @@ func (l *life) runPlaced() error {
 	case l.isWorker():
 		l.becomeWorker()
 		return l.run()
+	case l.policy != nil && noteOfParent() != nil: // it would become a parent of its own
+		return fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
+			noteOfParent().PIDFile, l.pidFile)
 	}
 	l.launcher = takeLauncher()
 	if l.launcher == nil && l.detach && !InDaemon() {

@@ -43,12 +43,9 @@ func (l *life) becomeWorker() {
 	_ = in.TakeCrashes()
 	lost := in.Take()
 	go func() {
-		select {
-		case <-lost:
-			time.AfterFunc(lostWorker, func() { l.host.exit(1) })
-			l.on(stopRequest, errParentLost, nil)
-		case <-l.over:
-		}
+		<-lost // be it after the life, in what main does then
+		time.AfterFunc(lostWorker, func() { l.host.exit(1) })
+		l.on(stopRequest, errParentLost, nil)
 	}()
 }
 

@@ -39,8 +39,9 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	case !errors.Is(err, errOverdue):
 		return p.fail(verb, err)
 	}
-	what, where := "", ""
+	what, where, worker := "", "", 0
 	if s, err := daemon.Status(); err == nil {
+		worker = s.Worker
 		what = strings.TrimPrefix(printable(s.Doing)+" ", " ")
 		if s.LogFile != "" {
 			where = ", stack in " + printable(s.LogFile)
@@ -54,6 +55,9 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		return 1
 	case err != nil:
 		return p.fail(verb, err)
+	}
+	if worker != 0 {
+		awaitProcess(limited, worker) // it ends by itself, and has what the next one needs
 	}
 	p.clearStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, tookText(time.Since(begun)), where)

@@ -667,3 +667,18 @@ func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
 	require.Equal(t, 5, p.wait(), "%s", p.out)
 	requireNothingLeft(t, pidfile)
 }
+
+// moving is a program that wants another PID file in each process.
+var moving = registerProgram("moving", func(args []string) int {
+	err := Run(nil, PIDFile(args[0]+strconv.Itoa(os.Getpid())), OnStart(started), Supervise(parsePolicy("foreground")))
+	fmt.Println("Run returned:", err)
+	return ExitCode(err)
+})
+
+func TestAWorkerThatIsToHaveAnotherPIDFileIsNoParentOfItsOwn(t *testing.T) {
+	t.Parallel()
+	p := start(t, moving, pidPath(t))
+	require.Equal(t, 1, p.wait())
+	require.Regexp(t, `Run returned: lifecycle: the parent of this process has the PID file ".*", but this process is to have ".*": both must be told the same\n`, p.out.String())
+	require.Contains(t, p.out.String(), "died before it was ready (exit 1)")
+}
