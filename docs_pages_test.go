@@ -37,6 +37,24 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 	}
 }
 
+// Who carries on finds every file of the root package and every package of internal on the page that says what is where.
+func TestTheArchitectureNamesEveryFileAndPackage(t *testing.T) {
+	page := readPage(t, "docs/architecture.md")
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			require.Contains(t, page, "["+file+"](../"+file+")")
+		}
+	}
+	packages, err := filepath.Glob("internal/*")
+	require.NoError(t, err)
+	for _, path := range packages {
+		name := filepath.Base(path)
+		require.Contains(t, page, "\n| ["+name+"](../internal/"+name+"/"+name+".go) |")
+	}
+}
+
 // A link of a page leads somewhere: to a file, to a heading in it, to a test.
 func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {

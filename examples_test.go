@@ -32,7 +32,7 @@ import (
 var exampleDrivers = map[string]func(t *testing.T, program string){
 	"agentctl": driveAgentctl,
 	"echod":    driveEchod,
-	"guard":    driveGuard,
+	"guard":    func(t *testing.T, program string) { driveGuard(t, program); driveGuardOfTheREADME(t, program) },
 	"hello":    driveHello,
 	"tour":     driveTour,
 }
@@ -428,6 +428,7 @@ func driveTour(t *testing.T, program string) {
 		tour.start()
 		assert.Equal(t, 0, tour.wait(), tour.out)
 		assert.Contains(t, tour.out.String(), "Every answer was right.")
+		assertShown(t, "echod", tour.out.String())
 		assertNothingLeft(t, tour, tmp)
 	})
 

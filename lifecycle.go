@@ -53,18 +53,21 @@
 //
 // # Supervision
 //
-// With [Supervise], a small parent starts the program again when it has crashed; with [Program], any other program. It is to its worker what systemd is to a
-// service, and keeps what [Listen] has opened. Only Linux has it.
+// With [Supervise], a small parent starts the program again when it has crashed; with [Program], any other program. The parent has the PID file, so the PID stays the same,
+// and keeps what [Listen] has opened; [RestartPolicy] says when it waits and when it gives up. It is to its worker what systemd is to a service, so one program
+// runs under both; where systemd is, one who restarts is enough. Only Linux has it.
 //
 // # Platforms
 //
-// Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held
-// file says who holds it. On Windows programs run in the foreground without a PID file, Listen only binds, and the rest answers errors.ErrUnsupported.
+// Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held file says who holds it. On
+// Windows programs run in the foreground without a PID file, Listen only binds, Umask does nothing, and what else needs a Unix answers errors.ErrUnsupported.
 //
 // # What it does not do
 //
 // It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
-// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends.
+// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It ends the daemon and not what that has
+// started, unless it supervises. It installs no service, rotates no log, and replaces no program while it runs: a restart ends the old process before
+// it starts the new one.
 package lifecycle
 
 import (

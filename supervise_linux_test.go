@@ -264,6 +264,16 @@ func TestH6_AnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	require.NoError(t, os.Remove(statePath(pidfile)))
 }
 
+func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
+	touch(t, gate)
+	require.Equal(t, 1, p.wait(), "%s", p.out)
+	p.await("daemon: gave up: it has ended 2 times in 60s; last: exit 7")
+	require.NoError(t, os.Remove(statePath(pidfile)))
+}
+
 func TestH4_ACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
