@@ -227,7 +227,9 @@ func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
 	eventually(t, func() bool { return len(s.written()) == 1 }, "a line")
 	require.Len(t, s.written()[0], 29)
 	s.resize(0) // it does not tell: then 80
-	eventually(t, func() bool { return len(s.written()) > 1 && strings.Contains(s.written()[len(s.written())-1], "OnStop of daemon, ") }, "a longer one")
+	eventually(t, func() bool {
+		return len(s.written()) > 1 && strings.Contains(s.written()[len(s.written())-1], "OnStop of daemon, ")
+	}, "a longer one")
 	touch(t, gate)
 	require.Equal(t, 0, stop.wait())
 	s.requireShows(`daemon: stopped .*`)
