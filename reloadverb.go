@@ -10,7 +10,7 @@ import (
 
 func (p program) reloadVerb(flags) (exitCode int) {
 	if !p.hasReload() {
-		p.say("nothing to reload: no component has an OnReload")
+		p.say("nothing to reload: this program does nothing at a reload")
 		return 3
 	}
 	daemon, err := Find(p.pidFile)
