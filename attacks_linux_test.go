@@ -158,7 +158,7 @@ func TestL2_RootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotSta
 	require.Equal(t, 0, callVerb(t, pidfile, "reopen").code)
 	for _, verb := range []string{"restart", "try-restart"} {
 		got := callVerb(t, pidfile, verb)
-		require.Equal(t, result{"", fmt.Sprintf("daemon: restart: unsafe PID file %s: open: the directory %s on the way belongs to user %d\n", pidfile, dir, nobody), 1}, got,
+		require.Equal(t, result{"", fmt.Sprintf("daemon: restart: unsafe PID file %s: the directory %s on the way belongs to user %d\n", pidfile, dir, nobody), 1}, got,
 			"root could not start it, so it is not stopped either")
 	}
 	requireRunning(t, pidfile, p.pid())
@@ -199,7 +199,7 @@ func TestL4_WhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
 	requireUntouched := untouched(t, pidfile)
 	attacker := start(t, locker, pidfile)
 	attacker.await("locked: <nil>")
-	want := fmt.Sprintf("locked by another program, which is not a daemon of this library (pid %d, a\ufffd[2J root)\n", attacker.pid())
+	want := fmt.Sprintf("locked by another program (pid %d, a\ufffd[2J root)\n", attacker.pid())
 	want = "PID file " + pidfile + ": " + want
 	again := start(t, daemon, "pidfile="+pidfile, "start", "--oknodo")
 	each(t, map[string]result{
@@ -239,7 +239,7 @@ func TestL4_WhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{f}
 	launch(t, cmd)
 	require.NoError(t, f.Close())
-	require.EqualError(t, foreign(path), "locked by another program, which is not a daemon of this library")
+	require.EqualError(t, foreign(path), "locked by another program")
 }
 
 // logPlaces are directories as root may find them, below one that is root's. Root refuses some.

@@ -194,7 +194,7 @@ func TestC3_AFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 	}
 	requireUntouched := untouched(t, path)
 	foreign := foreign(path).Error() + "\n" // it says who it is where the system tells
-	require.Contains(t, foreign, "locked by another program, which is not a daemon of this library")
+	require.Contains(t, foreign, "locked by another program")
 	each(t, map[string]result{
 		"status": {"daemon: unknown: PID file " + path + ": " + foreign, "", 4},
 		"stop":   {"", "daemon: stop: PID file " + path + ": " + foreign, 1},

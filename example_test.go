@@ -84,7 +84,7 @@ func ExampleMain() {
 		fmt.Println(args, code)
 	}
 	echod("check")            // echod: check failed: echod.json:7: unknown field "lisen"
-	echod("reload")           // echod: nothing to reload: no component has an OnReload
+	echod("reload")           // echod: nothing to reload: this program does nothing at a reload
 	echod("stop")             // echod: not running (nobody holds /nowhere/echod.pid)
 	echod("stop", "--oknodo") // the same, but that is fine
 	// Output:

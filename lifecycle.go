@@ -159,7 +159,8 @@ type config struct {
 	processOptions []string // those that mean nothing if embedded
 
 	host       host
-	onStopping func(reason error) // tells a person, besides the log
+	onStopping func(reason error)          // tells a person, besides the log
+	onLaunched func(pid int) (over func()) // shows a person that the start of that process is waited for, until over
 
 	wrong []string // what was wrong with the options
 }

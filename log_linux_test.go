@@ -79,7 +79,7 @@ func TestK14_ADeviceIsNoLog(t *testing.T) {
 	pidfile := verbPlace(t)
 	for _, log := range []string{"/dev/zero", "/dev/full", "/dev/ptmx"} {
 		got := callVerb(t, pidfile, "log="+log, "start")
-		require.Equal(t, result{"", "daemon: start failed: log file " + log + ": open: it is a device, not a regular file\n", 1}, got)
+		require.Equal(t, result{"", "daemon: start failed: log file " + log + ": it is a device, not a regular file\n", 1}, got)
 		requireVerbLeftNothing(t, pidfile)
 	}
 }

@@ -381,7 +381,7 @@ func TestAReopenThatCannotHaveOneOfTwoLogsKeepsBoth(t *testing.T) {
 	require.NoError(t, os.Rename(errors, errors+".1"))
 	require.NoError(t, os.Mkdir(errors, 0o700))
 	got := callVerb(t, pidfile, "reopen")
-	require.Equal(t, result{"", "daemon: reopen: log file " + errors + ": open: it is a directory, not a regular file\n", 1}, got)
+	require.Equal(t, result{"", "daemon: reopen: log file " + errors + ": it is a directory, not a regular file\n", 1}, got)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 	awaitLog(t, log+".1", "OnSignal done\n")
 	awaitLog(t, errors+".1", "cannot reopen the log")

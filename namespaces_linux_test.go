@@ -297,7 +297,7 @@ func TestJ8_RootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 			continue
 		}
 		require.Equal(t, 4, got.code, "%s: %s", verb, got.stderr)
-		require.Regexp(t, "(operation not permitted|permission denied .user 0 may not.)\n$", got.stderr, verb)
+		require.Regexp(t, "(operation not permitted|permission denied .as user 0.)\n$", got.stderr, verb)
 	}
 	requireUntouched()
 	requireLives(t, p)

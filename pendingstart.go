@@ -52,6 +52,9 @@ func (p *pendingStart) wait(ctx context.Context) (pid int, err error) {
 				cause = fmt.Errorf("lifecycle: cannot detach: %s", n.Error)
 			case n.PID != 0 && p.pid == 0: // stage 1 says it, and the process itself
 				p.watch(n.PID)
+				if p.onLaunched != nil {
+					defer p.onLaunched(n.PID)()
+				}
 			case n.Living:
 				p.living, p.limits = true, cmp.Or(n.Limits, p.limits)
 				if cause == nil {

@@ -198,7 +198,7 @@ func pidFileError(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		hint = fmt.Sprintf(" (the directory %s must exist)", dir)
 	case errors.Is(err, fs.ErrPermission):
-		hint = fmt.Sprintf(" (user %d may not)", os.Geteuid())
+		hint = fmt.Sprintf(" (as user %d)", os.Geteuid())
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			hint = fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
 		}
@@ -208,7 +208,11 @@ func pidFileError(path string, err error) error {
 
 // withoutPath is an error on path that does not say which, since that was said already.
 func withoutPath(path string, err error) error {
-	if at, ok := err.(*fs.PathError); ok && at.Path == path {
+	at, ok := err.(*fs.PathError)
+	switch {
+	case ok && at.Path == path && errors.Is(at.Err, safefile.ErrUnsafe): // it says what is wrong by itself
+		return at.Err
+	case ok && at.Path == path:
 		return fmt.Errorf("%s: %w", at.Op, at.Err)
 	}
 	return err

@@ -256,7 +256,7 @@ func TestB8_RootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 		"service":         fmt.Sprintf("the directory %s on the way belongs to user %d", filepath.Join(dir, "service"), service),
 	} {
 		pidfile := filepath.Join(dir, name, "daemon.pid")
-		requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: open: %s\n", pidfile, why), pidfile)
+		requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: %s\n", pidfile, why), pidfile)
 		requireNothingLeft(t, filepath.Join(root, "daemon.pid"))
 		require.NoFileExists(t, pidfile)
 	}
@@ -440,7 +440,7 @@ func TestB15_ADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	pidfile := pidPath(t)
 	dir := filepath.Dir(pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777))
-	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: open: others can write the directory %s on the way (mode 0777)\n", pidfile, dir), pidfile)
+	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: others can write the directory %s on the way (mode 0777)\n", pidfile, dir), pidfile)
 	requireNothingLeft(t, pidfile)
 	require.NoError(t, os.Chmod(dir, 0o775))
 	requireStarts(t, pidfile) // the group is root's

@@ -336,7 +336,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 	for verb, code := range map[string]int{"run": 1, "status": 4, "stop": 1, "reload": 1} {
 		got := callVerb(t, pidfile, verb)
 		require.Equal(t, code, got.code, verb)
-		require.Contains(t, got.stdout+got.stderr, fmt.Sprintf(": unsafe PID file %s: open: %s\n", pidfile, why), verb)
+		require.Contains(t, got.stdout+got.stderr, fmt.Sprintf(": unsafe PID file %s: %s\n", pidfile, why), verb)
 		require.Equal(t, 1, strings.Count(got.stdout+got.stderr, "\n"), "and that is all it says or does")
 	}
 	after, err := os.Lstat(pidfile)
@@ -371,7 +371,7 @@ func TestB6_ASocketOrADeviceIsRefused(t *testing.T) {
 	defer socket.Close()
 	requireUnsafe(t, pidfile, "it is a socket, not a regular file")
 
-	requireRefused(t, 1, "unsafe PID file /dev/null: open: it is a device, not a regular file\n", os.DevNull)
+	requireRefused(t, 1, "unsafe PID file /dev/null: it is a device, not a regular file\n", os.DevNull)
 	require.Equal(t, 4, callVerb(t, os.DevNull, "status").code)
 }
 
@@ -529,7 +529,7 @@ func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
 	requireUntouched := untouched(t, pidfile)
 	foreign := held(t, pidfile)
-	requireRefused(t, 1, "start failed: PID file "+pidfile+": locked by another program, which is not a daemon of this library", pidfile)
+	requireRefused(t, 1, "start failed: PID file "+pidfile+": locked by another program", pidfile)
 	status := callVerb(t, pidfile, "status")
 	require.Equal(t, 4, status.code)
 	require.Contains(t, status.stdout, "locked by another program")

@@ -118,8 +118,8 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	require.NoError(t, os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755))
 	for argv0, want := range map[string]string{
-		"lifecycle-no-such-program": `start failed: Program: exec: "lifecycle-no-such-program": executable file not found in $PATH`,
-		"/no/such/program":          "start failed: Program: exec: \"/no/such/program\": stat /no/such/program: no such file or directory",
+		"lifecycle-no-such-program": `start failed: program lifecycle-no-such-program: executable file not found in $PATH`,
+		"/no/such/program":          "start failed: program /no/such/program: stat: no such file or directory",
 		script:                      "start failed: cannot start " + script + ": ",
 	} {
 		got := callProgram(t, guard, append(b.args("start"), "--", argv0)...)

@@ -10,7 +10,7 @@ import (
 
 func (p program) reloadVerb(flags) (exitCode int) {
 	if !p.hasReload() {
-		p.say("nothing to reload: no component has an OnReload")
+		p.say("nothing to reload: this program does nothing at a reload")
 		return 3
 	}
 	daemon, err := Find(p.pidFile)
@@ -22,7 +22,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	// The moment is for the verdict on a hook that returned at the end of its time.
 	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout+500*time.Millisecond)
 	defer cancel()
-	err = daemon.Reload(ctx)
+	err = p.showing("reload", daemon, func() error { return daemon.Reload(ctx) })
 	var failed *reloadError
 	var waited *waitError
 	switch {
@@ -57,7 +57,11 @@ func (p program) reopenVerb(flags) (exitCode int) {
 	defer daemon.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout)
 	defer cancel()
-	log, err := daemon.reopen(ctx)
+	log := ""
+	err = p.showing("reopen its log", daemon, func() (err error) {
+		log, err = daemon.reopen(ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 		return p.fail("reopen", err)

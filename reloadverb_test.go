@@ -67,7 +67,7 @@ func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
-	nothing := "nothing to reload: no component has an OnReload"
+	nothing := "nothing to reload: this program does nothing at a reload"
 	callParts(t, 3, nothing, path, "reload")
 	callParts(t, 3, nothing, path, "a.check=", "a.start=", "a.stop=", "reload")
 	callParts(t, 3, nothing, pidPath(t), "reload")

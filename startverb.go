@@ -18,6 +18,7 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 	if p.args == nil {
 		p.args = p.startArgs()
 	}
+	p.onLaunched = p.showStart
 	started, err := p.launch(p.base, true)
 	if err == nil {
 		log := ""

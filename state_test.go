@@ -338,24 +338,24 @@ var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	"a symbolic link": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path+".target", mustEncode(t, fullStatus()), 0o644))
 		require.NoError(t, os.Symlink(path+".target", path))
-		return "open: it is a symbolic link, not a regular file"
+		return "it is a symbolic link, not a regular file"
 	},
 	"a dangling link": func(t *testing.T, path string) string {
 		require.NoError(t, os.Symlink(path+".target", path))
-		return "open: it is a symbolic link, not a regular file"
+		return "it is a symbolic link, not a regular file"
 	},
 	"a hard link": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path+".target", mustEncode(t, fullStatus()), 0o644))
 		require.NoError(t, os.Link(path+".target", path))
-		return "open: it has 2 names (hard links)"
+		return "it has 2 names (hard links)"
 	},
 	"a FIFO": func(t *testing.T, path string) string {
 		require.NoError(t, syscall.Mkfifo(path, 0o644))
-		return "open: it is a FIFO, not a regular file"
+		return "it is a FIFO, not a regular file"
 	},
 	"a directory": func(t *testing.T, path string) string {
 		require.NoError(t, os.Mkdir(path, 0o755))
-		return "open: it is a directory, not a regular file"
+		return "it is a directory, not a regular file"
 	},
 	"somebody's data": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path, []byte("precious"), 0o644))

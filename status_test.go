@@ -169,7 +169,7 @@ func TestStatusWhereNoneIsRunning(t *testing.T) {
 func TestStatusWhereItCannotBeTold(t *testing.T) {
 	pidfile := pidPath(t)
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
-	want := "daemon: unknown: unsafe PID file " + pidfile + ": open: it is a directory, not a regular file\n"
+	want := "daemon: unknown: unsafe PID file " + pidfile + ": it is a directory, not a regular file\n"
 	require.Equal(t, result{want, "", 4}, verbHere(t, pidfile, "status"))
 	require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
 }
@@ -208,7 +208,7 @@ func TestStatusInJSON(t *testing.T) {
 	require.Equal(t, map[string]any{"state": "not running", "pid_file": pidfile}, answered(t, pidfile, 3))
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	require.Equal(t, map[string]any{
-		"state": "unknown", "pid_file": pidfile, "error": "unsafe PID file " + pidfile + ": open: it is a directory, not a regular file",
+		"state": "unknown", "pid_file": pidfile, "error": "unsafe PID file " + pidfile + ": it is a directory, not a regular file",
 	}, answered(t, pidfile, 4))
 }
 

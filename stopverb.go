@@ -29,7 +29,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	ctx, overdue := context.WithCancelCause(context.Background())
 	defer overdue(nil)
 	go p.watchStop(ctx, daemon, overdue)
-	switch err := daemon.Stop(ctx); {
+	err := p.showing("stop", daemon, func() error { return daemon.Stop(ctx) })
+	switch {
 	case err == nil:
 		if info, err := os.Lstat(p.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
 			p.clearStale()
@@ -49,7 +50,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	}
 	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	switch err := daemon.Kill(limited); {
+	err = p.showing("end", daemon, func() error { return daemon.Kill(limited) })
+	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
 		return 1

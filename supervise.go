@@ -76,7 +76,11 @@ func (c *config) findProgram() (path string, err error) {
 		return c.program[0], nil
 	}
 	if path, err = exec.LookPath(c.program[0]); err != nil {
-		return "", fmt.Errorf("lifecycle: Program: %w", err)
+		cause := err
+		if failed := new(exec.Error); errors.As(err, &failed) {
+			cause = withoutPath(c.program[0], failed.Err)
+		}
+		return "", fmt.Errorf("lifecycle: program %s: %w", c.program[0], cause)
 	}
 	return path, nil
 }

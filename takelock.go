@@ -63,7 +63,7 @@ func lockPIDFile(path string, mode fs.FileMode, named bool, log *slog.Logger) (*
 }
 
 // errForeign says that the holder set no mark, where a daemon of this library would have.
-var errForeign = errors.New("locked by another program, which is not a daemon of this library")
+var errForeign = errors.New("locked by another program")
 
 // errMoved says that the path named another file by the time the first one was locked.
 var errMoved = errors.New("the file is replaced again and again while it is being locked")

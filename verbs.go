@@ -65,24 +65,43 @@ type program struct {
 
 type verb struct {
 	name, does string
-	flags      []string // that may stand behind it
+	flags      []verbFlag
 	do         func(p program, given flags) (exitCode int)
+}
+
+type verbFlag struct{ name, does string }
+
+// takes says whether arg may stand behind the verb.
+func (v verb) takes(arg string) bool {
+	return slices.ContainsFunc(v.flags, func(f verbFlag) bool { return f.name == arg })
 }
 
 type flags map[string]bool
 
 func verbs() []verb {
 	return []verb{
-		{"start", "start it in the background, and say when it is ready", []string{"--oknodo"}, program.startVerb},
-		{"run", "live in the foreground until TERM or INT", nil, program.runVerb},
-		{"stop", "stop the running one and wait until it is gone", []string{"--oknodo"}, program.stopVerb},
-		{"restart", "check the configuration, stop the running one, start", nil, program.restartVerb},
-		{"reload", "tell the running one to reload its configuration", nil, program.reloadVerb},
-		{"reopen", "tell the running one to reopen its log", nil, program.reopenVerb},
+		{
+			"start", "start it in the background, and say when it is ready",
+			[]verbFlag{{"--oknodo", "the same, and fine if it runs already"}},
+			program.startVerb,
+		},
+		{"run", "run it in the foreground, until Ctrl-C or TERM", nil, program.runVerb},
+		{
+			"stop", "stop it, and wait until it is gone",
+			[]verbFlag{{"--oknodo", "the same, and fine if it does not run"}},
+			program.stopVerb,
+		},
+		{"restart", "check the configuration, stop it, start it again", nil, program.restartVerb},
+		{"reload", "have it read its configuration again", nil, program.reloadVerb},
+		{"reopen", "have it open its log again, after a rotation", nil, program.reopenVerb},
 		{"check", "say whether the configuration is good", nil, program.checkVerb},
-		{"status", "say whether one is running, and what it does", []string{"--json", "--ready"}, program.statusVerb},
-		{"try-restart", "restart if one is running", nil, program.tryRestartVerb},
-		{"force-reload", "reload if there is something to reload, else try-restart", nil, program.forceReloadVerb},
+		{
+			"status", "say whether it runs, and what it does",
+			[]verbFlag{{"--json", "the same as JSON"}, {"--ready", "the same, with exit code 0 if it is ready, else 150"}},
+			program.statusVerb,
+		},
+		{"try-restart", "restart it if it runs", nil, program.tryRestartVerb},
+		{"force-reload", "reload it if it can do so, else restart it if it runs", nil, program.forceReloadVerb},
 	}
 }
 
@@ -102,7 +121,7 @@ func (p program) main(args []string) (exitCode int) {
 		given := flags{}
 		for _, arg := range rest {
 			switch {
-			case slices.Contains(v.flags, arg):
+			case v.takes(arg):
 				given[arg] = true
 			case strings.HasPrefix(arg, "-"):
 				return p.usage("unexpected argument %s: flags go before the verb", arg)
@@ -119,13 +138,11 @@ func (p program) usage(format string, args ...any) (exitCode int) {
 	p.say(format, args...)
 	fmt.Fprintf(p.stderr, "usage: %s [flags] VERB\n", p.name)
 	for _, v := range verbs() {
-		fmt.Fprintf(p.stderr, "  %-12s  %s\n", v.name, v.does)
+		fmt.Fprintf(p.stderr, "  %-14s  %s\n", v.name, v.does)
+		for _, f := range v.flags {
+			fmt.Fprintf(p.stderr, "  %-14s  %s\n", v.name+" "+f.name, f.does)
+		}
 	}
-	fmt.Fprint(p.stderr, `  start --oknodo   one running is fine
-  stop --oknodo    none running is fine
-  status --json    the same for programs
-  status --ready   exit 150 unless it is ready
-`)
 	return 2
 }
 

@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -49,4 +51,32 @@ func TestStatusTellsOfADeadDaemon(t *testing.T) {
 	number, err := os.ReadFile(pidfile)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("%d\n", next.pid()), string(number))
+}
+
+func TestTheUsageSaysWhatEveryVerbDoesInTwoColumns(t *testing.T) {
+	t.Parallel()
+	lines := strings.Split(strings.TrimSuffix(callProgram(t, verbless).stderr, "\n"), "\n")[2:]
+	for _, v := range verbs() {
+		for _, does := range append([]verbFlag{{"", v.does}}, v.flags...) {
+			require.NotEmpty(t, lines)
+			require.Equal(t, strings.TrimSpace(v.name+" "+does.name), strings.TrimSpace(lines[0][:18]))
+			require.Equal(t, does.does, lines[0][18:])
+			require.LessOrEqual(t, len(lines[0]), 79)
+			lines = lines[1:]
+		}
+	}
+	require.Empty(t, lines)
+}
+
+func TestAVerbThatMayNotSignalSaysWhichSignalToWhom(t *testing.T) {
+	t.Parallel()
+	needs(t, "root", "setpriv")
+	p, pidfile := startDaemon(t)
+	for _, dir := range []string{filepath.Dir(pidfile), filepath.Dir(filepath.Dir(pidfile))} {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+	for verb, sig := range map[string]string{"stop": "SIGTERM", "reload": "SIGHUP", "reopen": "SIGUSR1"} {
+		got := runCommand(t, wrapped([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, daemon, "pidfile="+pidfile, verb))
+		require.Equal(t, result{"", fmt.Sprintf("daemon: %s: cannot send %s to pid %d: operation not permitted\n", verb, sig, p.pid()), 4}, got)
+	}
 }

@@ -81,10 +81,7 @@ func (p *Pin) Signal(sig os.Signal) error {
 	if err == nil {
 		err = p.ifOpen(p.proc.signal(sig))
 	}
-	if err != nil {
-		return fmt.Errorf("signal process %d: %w", p.pid, err)
-	}
-	return nil
+	return err
 }
 
 // Wait blocks until the process has ended, and returns nil then; it does not have to be a child. A zombie has ended.

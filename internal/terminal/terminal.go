@@ -1,4 +1,4 @@
-// Package terminal tells whether the terminal that a program was started on is still there.
+// Package terminal tells of the terminal that a program was started on: whether it is still there, and what can be shown on it.
 package terminal
 
 import "os"
