@@ -34,7 +34,7 @@ func (p program) statusVerb(given flags) (exitCode int) {
 		}
 		fmt.Fprintf(p.stdout, "%s\n", escapeUnprintable(text))
 	} else {
-		fmt.Fprintln(p.stdout, harmless(p.name+": "+r.line))
+		p.sayStatus(r)
 		for _, line := range r.details(p) {
 			fmt.Fprintf(p.stdout, "  %s\n", line)
 		}

@@ -51,7 +51,7 @@ func (p program) showStart(pid int) (over func()) {
 // show shows that it is waited for that process, until over is called. What status returns of another one, such as the one before it, does not count.
 func (p program) show(what string, pid int, status func() (Status, error)) (over func()) {
 	tty, ok := p.stderr.(*os.File)
-	if !ok || !terminal.Is(tty) || !canErase() {
+	if !ok || !terminal.Is(tty) || !obeysCodes() {
 		return func() {}
 	}
 	w := &waiting{tty: tty, begun: time.Now()}
@@ -108,15 +108,9 @@ func (w *waiting) end() {
 	}
 }
 
-// canErase says that a line can be taken back: a dumb terminal has nothing for that.
-func canErase() bool {
-	kind := os.Getenv("TERM")
-	return kind != "" && kind != "dumb"
-}
-
 // erase is what makes the line that the cursor is on an empty one. Who has set NO_COLOR wants no escape codes, and gets spaces.
 func (w *waiting) erase() string {
-	if os.Getenv("NO_COLOR") != "" {
+	if noColour() {
 		return "\r" + strings.Repeat(" ", w.room()) + "\r"
 	}
 	return "\r\x1b[K"
