@@ -466,7 +466,7 @@ func TestEnsureReturnsTheErrorOfAStartThatFails(t *testing.T) {
 			"error: lifecycle: OnStart of daemon: panic: OnStart panics on purpose\nhook: OnStart of daemon\npanic: OnStart panics on purpose, with a stack: true\n",
 		},
 		"os.Exit": {[]string{"start=exit:3"}, 1, "error: lifecycle: died before it was ready\n"},
-		"the log": {[]string{"log=/no/such/directory/log"}, 1, "error: lifecycle: log file /no/such/directory/log: open: no such file or directory\n"},
+		"the log": {[]string{"log=/no/such/directory/log"}, 1, "error: lifecycle: log file /no/such/directory/log: open: no such file or directory (the directory /no/such/directory must exist)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

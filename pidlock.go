@@ -191,19 +191,25 @@ func (p *pidLock) holds(info fs.FileInfo) bool {
 // pidFileError says what is wrong with the PID file at path.
 func pidFileError(path string, err error) error {
 	cause := withoutPath(path, err)
-	hint := ""
-	switch dir := filepath.Dir(path); {
-	case errors.Is(err, safefile.ErrUnsafe):
+	if errors.Is(err, safefile.ErrUnsafe) {
 		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, path, cause)
-	case errors.Is(err, fs.ErrNotExist):
-		hint = fmt.Sprintf(" (the directory %s must exist)", dir)
-	case errors.Is(err, fs.ErrPermission):
-		hint = fmt.Sprintf(" (as user %d)", os.Geteuid())
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			hint = fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
-		}
 	}
-	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint)
+	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, remedy(path, err))
+}
+
+// remedy says what the file at path needs, "" where that is not known.
+func remedy(path string, err error) string {
+	dir := filepath.Dir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf(" (the directory %s must exist)", dir)
+	case errors.Is(err, fs.ErrPermission):
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
+		}
+		return fmt.Sprintf(" (as user %d)", os.Geteuid())
+	}
+	return ""
 }
 
 // withoutPath is an error on path that does not say which, since that was said already.
