@@ -56,7 +56,7 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(flag.CommandLine.Output(), "usage: guard [flags] VERB [-- PROGRAM ARGUMENTS]")
+	fmt.Fprintln(flag.CommandLine.Output(), "usage: guard [flags] start|run|stop|restart|reload|reopen|check|status [-- PROGRAM ARGUMENTS]")
 	flag.PrintDefaults()
 }
 
