@@ -23,7 +23,7 @@ import (
 // can say it, with %3A for each colon: tcp%3Alocalhost%3A8080. Each is returned once.
 //
 // Listen may be called at any time and by any goroutine, best in OnStart: when the life is ready, sockets that nobody has asked for are closed, which the log says, unless neither Listen
-// nor ListenPacket was called until then. In a program that detaches, it is an error of the start to call it before Run, where that
+// nor ListenPacket was called before the bodies were. In a program that detaches, it is an error of the start to call it before Run, where that
 // would be done by the wrong process.
 //
 // A socket file at which nobody listens any more is replaced. The error wraps syscall.EADDRINUSE where somebody listens, this process included, or where the file is no socket; else
@@ -57,6 +57,7 @@ type socketTable struct {
 	mu      sync.Mutex
 	taken   bool                // what was inherited
 	asked   bool                // Listen or ListenPacket was called
+	early   bool                // and that before the bodies were
 	given   []activation.Socket // that nobody has asked for yet
 	open    []*socket           // in the order in which they were asked for
 	stored  int                 // how many the manager keeps
@@ -261,11 +262,18 @@ func (t *socketTable) phase() Phase {
 	return l.status().Phase
 }
 
+// bodiesBegin notes whether somebody has asked for a socket until now.
+func (t *socketTable) bodiesBegin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.early = t.asked
+}
+
 // settle closes what nobody has asked for until the life is ready: those who connect would wait for ever. A program that has asked for nothing yet may do so later, or may know of the
 // descriptors by other means, and they may be in use.
 func (t *socketTable) settle(log *slog.Logger) {
 	t.mu.Lock()
-	asked := t.asked
+	asked := t.early
 	given := slices.Clone(t.given)
 	if asked { // a connection is none of ours, whatever it is for
 		listens := func(g activation.Socket) bool { return activation.Network(g.File) != "" }
@@ -285,7 +293,7 @@ func (t *socketTable) settle(log *slog.Logger) {
 		names = append(names, name)
 	}
 	if !asked {
-		log.Info("sockets were given and stay open, though nobody has called Listen", "sockets", names)
+		log.Info("sockets were given and stay open, though nobody has called Listen before the bodies", "sockets", names)
 		return
 	}
 	for _, g := range given {

@@ -165,7 +165,7 @@ func TestE5_SocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")
 	p := launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+pidPath(t), "never="))
-	p.await(`msg="sockets were given and stay open, though nobody has called Listen" sockets=[a.socket]`)
+	p.await(`msg="sockets were given and stay open, though nobody has called Listen before the bodies" sockets=[a.socket]`)
 	require.Equal(t, []string{inode(t, s.File)}, socketsOf(t, p.pid()))
 
 	p = launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+pidPath(t), "late=", "at="+asked))

@@ -60,6 +60,9 @@ func (l *life) start() error {
 	if err := l.takeRole(); err != nil {
 		return err
 	}
+	if !l.embedded {
+		sockets.bodiesBegin()
+	}
 	l.startBodies()
 	hasStart := slices.ContainsFunc(l.hooks, func(h Hooks) bool { return h.OnStart != nil })
 	switch {

@@ -6,84 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/detach"
-	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/proc"
 	"example.com/lifecycle/internal/reaper"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
 )
-
-// Program has the life of another program looked after instead of fn: any that stays in the foreground, whether it knows of this library or not. argv is its
-// name, which is looked for in PATH, and its arguments. It is supervised under run too; see [Supervise], of which the zero policy is the default here.
-//
-// It is ready when it says so, if it speaks sd_notify(3), else when it has lived for Settle. HUP, USR1 and what [OnSignal] names go on to it where it catches
-// them; those that would end it do not, and are an error of the reload. It is killed when its parent is. Its output goes where that of the
-// parent goes, so logrotate(8) needs copytruncate for it, unless it reopens its log by USR1. It is started in the directory of the start, unless WorkDir says
-// otherwise. By default, fn is what lives.
-func Program(argv ...string) Option {
-	return option(func(c *config) {
-		if len(argv) == 0 || argv[0] == "" {
-			c.refuse("Program: needs the name of a program")
-			return
-		}
-		c.program = slices.Clone(argv)
-		c.needsProcess("Program", true)
-	})
-}
-
-func (c *config) completeSupervise() {
-	if c.program == nil {
-		return
-	}
-	if c.policy == nil {
-		policy := RestartPolicy{}.completed()
-		c.policy = &policy
-	}
-	for option, given := range map[string]bool{
-		"a function to run": c.fn != nil, "hooks": len(c.hooks) > 0, "ReadyWhen": c.readyWhen != nil,
-		"Every": len(c.every) > 0, "Watchdog": c.watchdog.check != nil,
-	} {
-		if given {
-			c.refuse("Program(%q): %s cannot be given beside it, for nothing of this program runs then", c.program[0], option)
-		}
-	}
-	if strings.ContainsRune(c.program[0], filepath.Separator) {
-		path, err := filepath.Abs(c.program[0])
-		if err != nil {
-			c.refuse("Program(%q): %v", c.program[0], err)
-		}
-		c.program[0] = path
-	}
-}
-
-// findProgram finds the program that is supervised, "" if it is this one.
-func (c *config) findProgram() (path string, err error) {
-	switch {
-	case c.program == nil:
-		return "", nil
-	case c.chroot != "": // it is inside of that
-		return c.program[0], nil
-	}
-	if path, err = exec.LookPath(c.program[0]); err != nil {
-		cause := err
-		if failed := new(exec.Error); errors.As(err, &failed) {
-			cause = withoutPath(c.program[0], failed.Err)
-		}
-		return "", fmt.Errorf("lifecycle: program %s: %w", c.program[0], cause)
-	}
-	return path, nil
-}
 
 // supervises says whether this process is to look after another one rather than to live the life itself.
 func (c *config) supervises() bool {
@@ -331,34 +266,4 @@ func (s *supervisor) kill() {
 	for _, pid := range reaper.Orphans() {
 		proc.Signal(pid, syscall.SIGKILL)
 	}
-}
-
-// forward sends a signal on to the worker, which has its handlers when it is ready.
-func (s *supervisor) forward(sig os.Signal) error {
-	w := s.worker.Load()
-	if w == nil || !w.isReady() || w.hasEnded() {
-		return errNoWorker
-	}
-	return w.pass(sig)
-}
-
-// pass sends it a signal, unless it is a program that this would end.
-func (w *workerProcess) pass(sig os.Signal) error {
-	if program := w.of.of.program; program != nil && !proc.Catches(w.PID, sig) {
-		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(program[0]), signalName(sig))
-	}
-	return w.Signal(sig)
-}
-
-// errNoWorker says why a signal was not sent on.
-var errNoWorker = errors.New("there is no worker that is ready just now: it is about to be started again")
-
-// errForksAway says what is wrong with a program that ends well and leaves itself behind.
-var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")
-
-func signalName(sig os.Signal) string {
-	if number, ok := sig.(syscall.Signal); ok {
-		return ossignal.Name(number)
-	}
-	return sig.String()
 }
