@@ -97,7 +97,7 @@ func BenchmarkCrash(b *testing.B) {
 		b.Run(supervisor.name, func(b *testing.B) {
 			w := newWorkers(b)
 			argv := supervisor.argv(w)
-			needs(b, argv[0])
+			maker{command: argv[:1]}.skipWithout(b)
 			cmd := exec.Command(argv[0], argv[1:]...)
 			require.NoError(b, cmd.Start())
 			pid := w.next(b)

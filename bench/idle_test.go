@@ -37,7 +37,7 @@ func BenchmarkIdle(b *testing.B) {
 		awaitAnswer(b, socket)
 		idleCost(b, cmd.Process.Pid)
 	})
-	own := []maker{services[0], services[1], {"lifecycle/without cgo", func(b *testing.B) *service {
+	own := []maker{services[0], services[1], {name: "lifecycle/without cgo", make: func(b *testing.B) *service {
 		needsCgo(b)
 		return ours(b, buildStatic(b, "lifecycle"))
 	}}}
@@ -48,6 +48,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	for _, of := range own {
 		b.Run(of.name, func(b *testing.B) {
+			of.skipWithout(b)
 			s := of.make(b)
 			s.start()
 			defer s.stop()
@@ -61,6 +62,7 @@ func BenchmarkSupervisor(b *testing.B) {
 	needsSmaps(b)
 	for _, of := range supervisors {
 		b.Run(of.name, func(b *testing.B) {
+			of.skipWithout(b)
 			s := of.make(b)
 			s.start()
 			defer s.stop()
@@ -115,13 +117,13 @@ func needsSmaps(b *testing.B) {
 // idleCost lets the process idle.
 func idleCost(b *testing.B, pid int) {
 	b.Helper()
-	idle := 3 * time.Second
+	settle, idle := 1500*time.Millisecond, 2*time.Second
 	if testing.Short() {
-		idle /= 20
+		settle, idle = settle/20, idle/20
 	}
 	wakeUps := 0
 	for b.Loop() {
-		time.Sleep(idle / 6) // what the start has left to do
+		time.Sleep(settle) // what the start has left to do
 		before := switches(b, pid)
 		time.Sleep(idle)
 		wakeUps += switches(b, pid) - before

@@ -14,17 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const python = "/usr/bin/python3" // that of the package
+
 // peers keep any program in the background; but for python-daemon, which has its own, all of them the same one.
 var peers = append([]maker{
-	{"peer=daemonize", daemonize},
-	{"peer=start-stop-daemon", startStopDaemon},
-	{"peer=python-daemon", pythonDaemon},
+	{"peer=daemonize", []string{"daemonize"}, daemonize},
+	{"peer=start-stop-daemon", []string{"start-stop-daemon"}, startStopDaemon},
+	{"peer=python-daemon", []string{python, "-c", "import daemon.pidfile"}, pythonDaemon},
 }, supervisors...)
 
 // supervisors start it again, too. Their service is that of a supervisor which runs already.
 var supervisors = []maker{
-	{"peer=runit", runit},
-	{"peer=s6", s6},
+	{"peer=runit", []string{"runsv"}, runit},
+	{"peer=s6", []string{"s6-supervise"}, s6},
 }
 
 // adopt has what is left behind in the background become a child of this process, which waits for it: not every process 1 does so at once, and
@@ -51,7 +53,6 @@ func serving(b *testing.B, socket string) int {
 // daemonize(1) has no notion of ready, and no stop.
 func daemonize(b *testing.B) *service {
 	b.Helper()
-	needs(b, "daemonize")
 	program := build(b, "plain")
 	pidfile, socket := places(b)
 	return &service{
@@ -67,7 +68,6 @@ func daemonize(b *testing.B) *service {
 // start-stop-daemon(8) waits for sd_notify(3), and for the end.
 func startStopDaemon(b *testing.B) *service {
 	b.Helper()
-	needs(b, "start-stop-daemon")
 	program := build(b, "plain")
 	pidfile, socket := places(b)
 	return &service{
@@ -86,10 +86,6 @@ func startStopDaemon(b *testing.B) *service {
 // python-daemon has no notion of ready, and no stop.
 func pythonDaemon(b *testing.B) *service {
 	b.Helper()
-	const python = "/usr/bin/python3" // that of the package
-	if exec.Command(python, "-c", "import daemon.pidfile").Run() != nil {
-		b.Skip("python3-daemon is not installed")
-	}
 	pidfile, socket := places(b)
 	return &service{
 		start: func() {
@@ -126,7 +122,6 @@ func supervisor(b *testing.B, name, dir string) *exec.Cmd {
 // sv(8) looks every 420 ms whether its wish has come true.
 func runit(b *testing.B) *service {
 	b.Helper()
-	needs(b, "runsv")
 	_, socket := places(b)
 	dir := serviceDirectory(b, build(b, "plain")+" "+socket)
 	cmd := supervisor(b, "runsv", dir)
@@ -145,7 +140,6 @@ func runit(b *testing.B) *service {
 
 func s6(b *testing.B) *service {
 	b.Helper()
-	needs(b, "s6-supervise")
 	_, socket := places(b)
 	dir := serviceDirectory(b, build(b, "plain")+" "+socket+" 3")
 	require.NoError(b, os.WriteFile(filepath.Join(dir, "notification-fd"), []byte("3\n"), 0o644))

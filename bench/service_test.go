@@ -32,7 +32,7 @@ func build(b *testing.B, program string) (path string) {
 	return buildWith(b, "./testdata/"+program, "")
 }
 
-// buildStatic builds a program without cgo, which is half of the memory of a small one.
+// buildStatic builds a program without cgo, which brings the C library into its memory.
 func buildStatic(b *testing.B, program string) (path string) {
 	b.Helper()
 	return buildWith(b, "./testdata/"+program, "CGO_ENABLED=0")
@@ -54,14 +54,6 @@ func buildWith(b *testing.B, from, env string) (path string) {
 		built.paths[env+from] = path
 	}
 	return built.paths[env+from]
-}
-
-// needs skips where a command is missing.
-func needs(b *testing.B, command string) {
-	b.Helper()
-	if _, err := exec.LookPath(command); err != nil {
-		b.Skip(command + " is not installed")
-	}
 }
 
 // needsCgo skips where the builds without cgo are all there are.
@@ -91,23 +83,41 @@ type service struct {
 	next  time.Time     // not before
 }
 
-// rest waits until the service may be started again.
-func (s *service) rest() {
-	time.Sleep(time.Until(s.next))
-	s.next = time.Now().Add(s.every)
-}
-
 // services is what keeps a program in the background, first ours, then others.
 var services = append([]maker{
-	{"peer=go-daemon", goDaemon},
-	{"lifecycle", func(b *testing.B) *service { return ours(b, build(b, "lifecycle")) }},
-	{"lifecycle/supervised", func(b *testing.B) *service { return ours(b, build(b, "lifecycle"), "supervise") }},
+	{name: "peer=go-daemon", make: goDaemon},
+	{name: "lifecycle", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle")) }},
+	{name: "lifecycle/supervised", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle"), "supervise") }},
 }, peers...)
 
-// maker makes a service, or skips where something is missing.
+// maker makes a service, with a command that may be missing.
 type maker struct {
-	name string
-	make func(b *testing.B) *service
+	name    string
+	command []string
+	make    func(b *testing.B) *service
+}
+
+// missing says what is, if something is.
+func (m maker) missing() string {
+	if len(m.command) == 0 {
+		return ""
+	}
+	_, err := exec.LookPath(m.command[0])
+	if err == nil && len(m.command) > 1 {
+		err = exec.Command(m.command[0], m.command[1:]...).Run()
+	}
+	if err == nil {
+		return ""
+	}
+	return "not installed"
+}
+
+// skipWithout skips where it is missing.
+func (m maker) skipWithout(b *testing.B) {
+	b.Helper()
+	if why := m.missing(); why != "" {
+		b.Skip(why)
+	}
 }
 
 // ours is the service on this library.

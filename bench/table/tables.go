@@ -27,15 +27,17 @@ var tables = []table{
 	{"Start", "Start until ready", "From the call of the command until its service is ready, where somebody tells (lifecycle; s6; start-stop-daemon, which is made to wait for " +
 		"sd_notify; go-daemon, which has been helped to); else until the socket of the service answers. runit and s6 run already.", times},
 	{"Stop", "Stop until gone", "From the call of the command until it returns, when the process is gone. go-daemon, daemonize and python-daemon have none: " +
-		"there it is a TERM and the end of the process. sv of runit looks every 420 ms.", times},
+		"there it is a TERM and the end of the process. sv of runit looks every 420 ms. The floor is the end of a child.", times},
 	{"StatusCommand", "Status, as a command", "", times},
-	{"Status", "Status, from Go", "From the path of a PID file to the answer; `lifecycle=Status` has the daemon at hand. The floor does not notice that the process is another one.",
-		[]column{{"ns/op", "mean, µs", 1e3}}},
+	{
+		"Status", "Status, from Go", "From the path of a PID file to the answer; `lifecycle: Status` has the daemon at hand. The floor does not notice that the process is another one.",
+		[]column{{"ns/op", "mean, µs", 1e3}},
+	},
 	{"Reload", "Reload until its verdict", "The floor is a kill -HUP and a line in a pipe, from the handler.", inside},
 	{"HUP", "HUP until the code that reloads", "", inside},
 	{"Crash", "Crash until it lives again", "From a SIGKILL of the program to the first thing that it says when it runs again. The second floor is a loop that waits and executes. " +
 		"runit and s6 start a program once in a second at most; lifecycle has a negative `MinDelay` here, and waits 100 ms by default.", times},
-	{"Idle", "An idle service", "With daemonize, start-stop-daemon, runit and s6 it is the service in the foreground.", idling},
+	{"Idle", "An idle service", "From 1.5 s after its start, for two seconds. With daemonize, start-stop-daemon, runit and s6 it is the service in the foreground.", idling},
 	{"Supervisor", "Its idle supervisor", "The parent that starts it again, without the service. That of guard supervises another program, so it shares no page with it.", idling},
 }
 
@@ -105,7 +107,7 @@ func label(name string) string {
 	return name
 }
 
-// number has about three digits.
+// number has two digits or three.
 func number(value float64) string {
 	switch {
 	case value == 0:
@@ -114,6 +116,8 @@ func number(value float64) string {
 		return fmt.Sprintf("%.0f", value)
 	case value >= 9.995:
 		return fmt.Sprintf("%.1f", value)
+	case value < 0.1:
+		return fmt.Sprintf("%.3f", value)
 	}
 	return fmt.Sprintf("%.2f", value)
 }
