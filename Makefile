@@ -31,8 +31,8 @@ docs: ## write the tables and pictures of docs/ that are made from the code
 pictures: ## draw the pictures of docs/pictures from their texts
 	go -C tools run ./svg ../docs/pictures
 
-bench: ## run the benchmarks; compare two outputs with: go tool -modfile=tools/go.mod benchstat old new
-	go test -run '^$$' -bench . . ./bench/...
+bench: ## run the benchmarks, in three minutes, and write the tables of bench/README.md
+	go test -v -run '^$$' -bench . . ./bench | go run ./bench/table bench/README.md
 
 stress: ## twenty rounds of the tests under the race detector
 	go test -race -count=20 -timeout 60m ./...

@@ -6,6 +6,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +14,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -31,7 +34,7 @@ const programVariable = "LIFECYCLE_BENCH_PROGRAM"
 func TestMain(m *testing.M) {
 	switch os.Getenv(programVariable) {
 	case "":
-		os.Exit(m.Run())
+		os.Exit(measure(m))
 	case "daemon":
 		go endWithStdin()
 		os.Exit(lifecycle.ExitCode(lifecycle.Run(nil,
@@ -48,6 +51,34 @@ func TestMain(m *testing.M) {
 			fmt.Println("reloaded")
 		}
 	}
+}
+
+// limit is how long the benchmarks may take: -timeout is for tests alone.
+const limit = 5 * time.Minute
+
+// measure runs the benchmarks, and says on which machine, as testing does of its processor.
+func measure(m *testing.M) (code int) {
+	flag.Parse()
+	var err error
+	if built.dir, err = os.MkdirTemp("", "bench"); err == nil {
+		defer os.RemoveAll(built.dir)
+		err = adopt()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	time.AfterFunc(limit, func() { panic("the benchmarks hang") })
+	if flag.Lookup("test.bench").Value.String() != "" {
+		fmt.Printf("date: %s\ngo: %s\ncores: %d\n", time.Now().Format(time.DateOnly), runtime.Version(), runtime.NumCPU())
+		if kernel, err := exec.Command("uname", "-sr").Output(); err == nil {
+			fmt.Printf("kernel: %s", kernel)
+		}
+		if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+			fmt.Printf("load: %s\n", strings.Fields(string(load))[0])
+		}
+	}
+	return m.Run()
 }
 
 // endWithStdin ends the process with the one that started it, whatever becomes of that.

@@ -86,17 +86,18 @@ func BenchmarkCrash(b *testing.B) {
 		require.NoError(b, os.WriteFile(filepath.Join(dir, "run"), fmt.Appendf(nil, "#!/bin/sh\nexec %s %s\n", program, w.fifo), 0o755))
 		return dir
 	}
-	for name, supervisor := range map[string]func(w *workers) []string{
-		"lifecycle":         func(w *workers) []string { return []string{program, w.fifo, "supervise"} },
-		"peer=runsv":        func(w *workers) []string { return []string{"runsv", script(b.TempDir(), w)} },
-		"peer=s6-supervise": func(w *workers) []string { return []string{"s6-supervise", script(b.TempDir(), w)} },
+	for _, supervisor := range []struct {
+		name string
+		argv func(w *workers) []string
+	}{
+		{"lifecycle", func(w *workers) []string { return []string{program, w.fifo, "supervise"} }},
+		{"peer=runit", func(w *workers) []string { return []string{"runsv", script(b.TempDir(), w)} }},
+		{"peer=s6", func(w *workers) []string { return []string{"s6-supervise", script(b.TempDir(), w)} }},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(supervisor.name, func(b *testing.B) {
 			w := newWorkers(b)
-			argv := supervisor(w)
-			if _, err := exec.LookPath(argv[0]); err != nil {
-				b.Skip(err)
-			}
+			argv := supervisor.argv(w)
+			maker{command: argv[:1]}.skipWithout(b)
 			cmd := exec.Command(argv[0], argv[1:]...)
 			require.NoError(b, cmd.Start())
 			pid := w.next(b)
@@ -105,21 +106,10 @@ func BenchmarkCrash(b *testing.B) {
 				_ = cmd.Wait()
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			})
-			var took []time.Duration
-			for b.Loop() {
-				time.Sleep(pause)
-				begun := time.Now()
+			timed(b, func() { time.Sleep(pause) }, func() {
 				require.NoError(b, syscall.Kill(pid, syscall.SIGKILL))
 				pid = w.next(b)
-				took = append(took, time.Since(begun))
-			}
-			reportMedian(b, took)
-			b.ReportMetric(float64(memoryOf(b, cmd.Process.Pid)["Rss"]), "rss-kB")
-			const idle = 2 * time.Second
-			time.Sleep(100 * time.Millisecond)
-			before := switches(b, cmd.Process.Pid)
-			time.Sleep(idle)
-			b.ReportMetric(float64(switches(b, cmd.Process.Pid)-before)/idle.Seconds(), "wakeups/s")
+			}, nop)
 		})
 	}
 }

@@ -1,16 +1,10 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,84 +14,6 @@ import (
 	"example.com/lifecycle"
 )
 
-// build builds a program of testdata, of the size that it would have without our tests.
-func build(b *testing.B, program string) (path string) {
-	b.Helper()
-	path = filepath.Join(b.TempDir(), program)
-	out, err := exec.Command("go", "build", "-o", path, "./testdata/"+program).CombinedOutput()
-	require.NoError(b, err, "%s", out)
-	return path
-}
-
-// run runs a program to its end, without pipes, which a process in the background would keep open.
-func run(b *testing.B, path string, args ...string) {
-	b.Helper()
-	require.NoError(b, exec.Command(path, args...).Run(), "%s %v", path, args)
-}
-
-// service is a program in the background that answers on a socket.
-type service struct {
-	path, pidfile, socket string
-	ready                 net.Listener // nil: start returns when it is ready
-}
-
-// newService builds the service on this library, or, for the peer, on go-daemon alone.
-func newService(b *testing.B, program string) *service {
-	b.Helper()
-	path, dir := build(b, program), b.TempDir()
-	s := &service{path: path, pidfile: filepath.Join(dir, "bench.pid"), socket: filepath.Join(dir, "socket")}
-	if program == "godaemon" {
-		var err error
-		s.ready, err = net.Listen("unix", filepath.Join(dir, "ready"))
-		require.NoError(b, err)
-		b.Cleanup(func() { s.ready.Close() })
-	}
-	return s
-}
-
-// start returns when the service answers.
-func (s *service) start(b *testing.B) {
-	b.Helper()
-	if s.ready == nil {
-		run(b, s.path, s.pidfile, s.socket, "start")
-		return
-	}
-	run(b, s.path, s.pidfile, s.socket, s.ready.Addr().String())
-	conn, err := s.ready.Accept()
-	require.NoError(b, err)
-	conn.Close()
-}
-
-func (s *service) pid(b *testing.B) int {
-	b.Helper()
-	text, err := os.ReadFile(s.pidfile)
-	require.NoError(b, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(b, err)
-	return pid
-}
-
-// kill ends the service and removes what it leaves.
-func (s *service) kill(b *testing.B) {
-	b.Helper()
-	pid := s.pid(b)
-	require.NoError(b, syscall.Kill(pid, syscall.SIGKILL))
-	for awaitsEnd(pid) {
-		time.Sleep(time.Millisecond)
-	}
-	os.Remove(s.pidfile)
-	os.Remove(s.socket)
-}
-
-// awaitsEnd says whether the process has not ended. One whose new parent does not care stays a zombie.
-func awaitsEnd(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || !bytes.Contains(text, []byte(") Z "))
-}
-
 // reportMedian reports what is to be compared: ns/op has in it what comes before and after.
 func reportMedian(b *testing.B, took []time.Duration) {
 	b.Helper()
@@ -106,152 +22,170 @@ func reportMedian(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(took[len(took)*9/10])/1e6, "p90-ms")
 }
 
-// BenchmarkStart is the time from the call of a program until its service answers in the background. It is three executions, of the
-// launcher, of stage 1 and of the daemon, where go-daemon needs two.
-func BenchmarkStart(b *testing.B) {
-	measure := func(b *testing.B, start func(), end func()) {
-		start() // reads the program from the disk
-		end()
-		var took []time.Duration
-		for b.Loop() {
-			begun := time.Now()
-			start()
-			took = append(took, time.Since(begun))
-			end()
-		}
-		reportMedian(b, took)
+// least is how many times are measured of what takes long: a median of one is none.
+const least = 5
+
+// timed measures what is done between two other things.
+func timed(b *testing.B, before, do, after func()) {
+	b.Helper()
+	var took []time.Duration
+	once := func() {
+		before()
+		begun := time.Now()
+		do()
+		took = append(took, time.Since(begun))
+		after()
 	}
-	b.Run("floor=3 empty programs", func(b *testing.B) {
-		empty := build(b, "empty")
-		measure(b, func() {
-			for range 3 {
-				run(b, empty)
+	once() // reads the programs from the disk
+	took = nil
+	for b.Loop() {
+		once()
+	}
+	for !testing.Short() && len(took) < least {
+		once()
+	}
+	reportMedian(b, took)
+}
+
+func nop() {}
+
+// rounds have every service started and stopped in turn, so that what else the machine does meets all of them alike.
+const rounds = 40
+
+// turns is how long the starts and the stops of a service took.
+type turns struct {
+	service       *service
+	missing       string
+	starts, stops []time.Duration
+}
+
+// taken is what takeTurns has measured, for the starts and for the stops.
+var taken map[string]*turns
+
+// emptyThrice is the floor of our start.
+var emptyThrice = maker{name: "floor=3 empty programs", make: func(b *testing.B) *service {
+	empty := build(b, "empty")
+	return &service{stop: nop, start: func() {
+		for range 3 {
+			run(b, empty)
+		}
+	}}
+}}
+
+// takeTurns is that of all of them, and of the floor of a start.
+func takeTurns(b *testing.B) map[string]*turns {
+	b.Helper()
+	order, all := append([]maker{emptyThrice}, services...), map[string]*turns{}
+	for _, of := range order {
+		all[of.name] = &turns{missing: of.missing()}
+		if all[of.name].missing == "" {
+			all[of.name].service = of.make(b)
+		}
+	}
+	n := rounds
+	if testing.Short() {
+		n = 1
+	}
+	for range n + 1 { // the first reads the programs from the disk
+		for _, of := range order {
+			t := all[of.name]
+			if t.service == nil || time.Now().Before(t.service.next) {
+				continue // it may not be started yet: its turn is another one
 			}
-		}, func() {})
+			t.service.next = time.Now().Add(t.service.every)
+			begun := time.Now()
+			t.service.start()
+			started := time.Now()
+			t.service.stop()
+			t.starts, t.stops = append(t.starts, started.Sub(begun)), append(t.stops, time.Since(started))
+		}
+	}
+	for _, t := range all {
+		if len(t.starts) > 1 {
+			t.starts, t.stops = t.starts[1:], t.stops[1:]
+		}
+	}
+	return all
+}
+
+// reportTurns reports what was measured before. Without a loop of it testing finds that it takes no time.
+func reportTurns(b *testing.B, of maker, took func(t *turns) []time.Duration) {
+	b.Helper()
+	if taken == nil {
+		taken = takeTurns(b)
+	}
+	b.Run(of.name, func(b *testing.B) {
+		t := taken[of.name]
+		if t.missing != "" {
+			b.Skip(t.missing)
+		}
+		b.ReportMetric(0, "ns/op") // leaves it out
+		reportMedian(b, took(t))
 	})
-	b.Run("peer=go-daemon", func(b *testing.B) {
-		s := newService(b, "godaemon")
-		measure(b, func() { s.start(b) }, func() { s.kill(b) })
-	})
-	b.Run("lifecycle", func(b *testing.B) {
-		s := newService(b, "lifecycle")
-		measure(b, func() { s.start(b) }, func() { run(b, s.path, s.pidfile, s.socket, "stop") })
-	})
+}
+
+// BenchmarkStart is the time from the call of a program until its service is ready in the background, or answers, where nobody says so. Ours is three
+// executions, of the launcher, of stage 1 and of the daemon, where go-daemon needs two.
+func BenchmarkStart(b *testing.B) {
+	for _, of := range append([]maker{emptyThrice}, services...) {
+		reportTurns(b, of, func(t *turns) []time.Duration { return t.starts })
+	}
 }
 
 // BenchmarkStop is the time from the wish that a service stops until it is gone.
 func BenchmarkStop(b *testing.B) {
+	for _, of := range services {
+		reportTurns(b, of, func(t *turns) []time.Duration { return t.stops })
+	}
 	b.Run("floor=kill,wait", func(b *testing.B) {
 		empty := build(b, "empty")
-		var took []time.Duration
-		for b.Loop() {
-			cmd := exec.Command(empty, "wait")
+		var cmd *exec.Cmd
+		timed(b, func() {
+			cmd = exec.Command(empty, "wait")
 			require.NoError(b, cmd.Start())
 			time.Sleep(5 * time.Millisecond)
-			begun := time.Now()
+		}, func() {
 			require.NoError(b, cmd.Process.Signal(syscall.SIGTERM))
 			_ = cmd.Wait()
-			took = append(took, time.Since(begun))
-		}
-		reportMedian(b, took)
+		}, nop)
 	})
-	for what, stop := range map[string]func(s *service){
-		"lifecycle/Process.Stop": func(s *service) {
-			daemon, err := lifecycle.Find(s.pidfile)
+	b.Run("lifecycle/Process.Stop", func(b *testing.B) {
+		pidfile, socket := places(b)
+		path := build(b, "lifecycle")
+		timed(b, func() { run(b, path, pidfile, socket, "start") }, func() {
+			daemon, err := lifecycle.Find(pidfile)
 			require.NoError(b, err)
 			defer daemon.Close()
 			require.NoError(b, daemon.Stop(context.Background()))
-		},
-		"lifecycle/verb": func(s *service) { run(b, s.path, s.pidfile, s.socket, "stop") },
-	} {
-		b.Run(what, func(b *testing.B) {
-			s := newService(b, "lifecycle")
-			var took []time.Duration
-			for b.Loop() {
-				s.start(b)
-				begun := time.Now()
-				stop(s)
-				took = append(took, time.Since(begun))
-			}
-			reportMedian(b, took)
-		})
-	}
-}
-
-// BenchmarkIdle is what a service costs that nobody asks for anything: its memory, and how often one of its threads is woken, beside a program
-// that only waits.
-func BenchmarkIdle(b *testing.B) {
-	if _, err := os.Stat("/proc/self/smaps_rollup"); err != nil {
-		b.Skip("this system does not tell: ", err)
-	}
-	measure := func(b *testing.B, pid int) {
-		const idle = 2 * time.Second
-		wakeUps := 0
-		for b.Loop() {
-			time.Sleep(100 * time.Millisecond) // what the start has left to do
-			before := switches(b, pid)
-			time.Sleep(idle)
-			wakeUps += switches(b, pid) - before
-		}
-		b.ReportMetric(float64(wakeUps)/float64(b.N)/idle.Seconds(), "wakeups/s")
-		memory := memoryOf(b, pid)
-		b.ReportMetric(float64(memory["Rss"]), "rss-kB")
-		b.ReportMetric(float64(memory["Pss"]), "pss-kB")
-		b.ReportMetric(float64(memory["Private_Dirty"]), "dirty-kB")
-	}
-	b.Run("floor=empty program", func(b *testing.B) {
-		cmd := exec.Command(build(b, "empty"), "wait")
-		require.NoError(b, cmd.Start())
-		b.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
-		measure(b, cmd.Process.Pid)
+		}, nop)
 	})
-	for name, program := range map[string]string{"peer=go-daemon": "godaemon", "lifecycle": "lifecycle"} {
-		b.Run(name, func(b *testing.B) {
-			s := newService(b, program)
-			s.start(b)
-			defer s.kill(b)
-			measure(b, s.pid(b))
+}
+
+// BenchmarkStatusCommand is a command that says of a service that it runs.
+func BenchmarkStatusCommand(b *testing.B) {
+	b.Run("floor=empty program", func(b *testing.B) {
+		empty := build(b, "empty")
+		timed(b, nop, func() { run(b, empty) }, nop)
+	})
+	for _, of := range services {
+		b.Run(of.name, func(b *testing.B) {
+			of.skipWithout(b)
+			s := of.make(b)
+			if s.status == nil {
+				b.Skip("has none")
+			}
+			s.start()
+			defer s.stop()
+			timed(b, nop, func() { run(b, s.status[0], s.status[1:]...) }, nop)
 		})
 	}
 }
 
-// switches is how often a thread of the process has begun to run.
-func switches(b *testing.B, pid int) (n int) {
+// awaitFile waits for what a supervisor makes when it listens.
+func awaitFile(b *testing.B, path string) {
 	b.Helper()
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	require.NoError(b, err)
-	require.NotEmpty(b, threads)
-	for _, path := range threads {
-		for name, value := range numbersIn(b, path) {
-			if strings.HasSuffix(name, "_ctxt_switches") {
-				n += value
-			}
-		}
-	}
-	return n
-}
-
-func memoryOf(b *testing.B, pid int) map[string]int {
-	b.Helper()
-	return numbersIn(b, fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-}
-
-// numbersIn reads the lines "name: number" of a file in /proc.
-func numbersIn(b *testing.B, path string) map[string]int {
-	b.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(b, err)
-	numbers := map[string]int{}
-	for line := range strings.Lines(string(text)) {
-		name, rest, found := strings.Cut(line, ":")
-		if fields := strings.Fields(rest); found && len(fields) > 0 {
-			if n, err := strconv.Atoi(fields[0]); err == nil {
-				numbers[name] = n
-			}
-		}
-	}
-	return numbers
+	require.Eventually(b, func() bool {
+		found, err := filepath.Glob(path)
+		return err == nil && found != nil
+	}, 10*time.Second, time.Millisecond)
 }

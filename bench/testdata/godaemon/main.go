@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"time"
 
 	"github.com/sevlyar/go-daemon"
 )
@@ -19,6 +20,7 @@ func main() {
 	if child != nil {
 		return // before there is a service
 	}
+	time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
 	l, err := net.Listen("unix", os.Args[2])
 	if err != nil {
 		log.Fatal(err)

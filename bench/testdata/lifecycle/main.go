@@ -1,17 +1,31 @@
-// Command lifecycle PIDFILE SOCKET VERB serves on the socket.
+// Command lifecycle PIDFILE SOCKET VERB [supervise] serves on the socket, and has a parent that would start it again.
 package main
 
 import (
 	"context"
 	"net"
 	"os"
+	"time"
 
 	"example.com/lifecycle"
 )
 
 func main() {
 	var l net.Listener
-	os.Exit(lifecycle.Main(os.Args[3:],
+	opts := []lifecycle.Option{
+		lifecycle.PIDFile(os.Args[1]),
+		lifecycle.LogFile(""),
+		lifecycle.OnStart(func(context.Context) (err error) {
+			time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
+			l, err = net.Listen("unix", os.Args[2])
+			return err
+		}),
+		lifecycle.OnStop(func(context.Context) error { return l.Close() }),
+	}
+	if len(os.Args) > 4 {
+		opts = append(opts, lifecycle.Supervise(lifecycle.RestartPolicy{}))
+	}
+	os.Exit(lifecycle.Main(os.Args[3:4],
 		func(ctx context.Context) error {
 			for {
 				conn, err := l.Accept()
@@ -21,11 +35,5 @@ func main() {
 				conn.Close()
 			}
 		},
-		lifecycle.PIDFile(os.Args[1]),
-		lifecycle.LogFile(""),
-		lifecycle.OnStart(func(context.Context) (err error) {
-			l, err = net.Listen("unix", os.Args[2])
-			return err
-		}),
-		lifecycle.OnStop(func(context.Context) error { return l.Close() })))
+		opts...))
 }

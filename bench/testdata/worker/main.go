@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"example.com/lifecycle"
 )
@@ -20,6 +21,7 @@ func main() {
 		if err != nil {
 			return err
 		}
+		time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
 		fmt.Fprintln(fifo, os.Getpid())
 		<-ctx.Done()
 		return nil

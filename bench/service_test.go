@@ -1,0 +1,198 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/pin"
+)
+
+// built has the programs that were built, by what they were built from. TestMain removes them.
+var built = struct {
+	sync.Mutex
+	dir   string
+	paths map[string]string
+}{paths: map[string]string{}}
+
+// build builds a program of testdata, of the size that it would have without our tests.
+func build(b *testing.B, program string) (path string) {
+	b.Helper()
+	return buildWith(b, "./testdata/"+program, "")
+}
+
+// buildStatic builds a program without cgo, which brings the C library into its memory.
+func buildStatic(b *testing.B, program string) (path string) {
+	b.Helper()
+	return buildWith(b, "./testdata/"+program, "CGO_ENABLED=0")
+}
+
+func buildWith(b *testing.B, from, env string) (path string) {
+	b.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if built.paths[env+from] == "" {
+		path := filepath.Join(built.dir, strconv.Itoa(len(built.paths)), filepath.Base(from))
+		cmd := exec.Command("go", "build", "-o", path, from)
+		cmd.Env = os.Environ()
+		if env != "" {
+			cmd.Env = append(cmd.Env, env)
+		}
+		out, err := cmd.CombinedOutput()
+		require.NoError(b, err, "%s", out)
+		built.paths[env+from] = path
+	}
+	return built.paths[env+from]
+}
+
+// needsCgo skips where the builds without cgo are all there are.
+func needsCgo(b *testing.B) {
+	b.Helper()
+	out, err := exec.Command("go", "env", "CGO_ENABLED").Output()
+	require.NoError(b, err)
+	if strings.TrimSpace(string(out)) != "1" {
+		b.Skip("there is no C compiler here")
+	}
+}
+
+// run runs a program to its end, without pipes, which a process in the background would keep open.
+func run(b *testing.B, path string, args ...string) {
+	b.Helper()
+	require.NoError(b, exec.Command(path, args...).Run(), "%s %v", path, args)
+}
+
+// service is a program in the background that answers on a socket.
+type service struct {
+	start  func()   // returns when it is ready
+	stop   func()   // returns when it is gone
+	status []string // the command that says whether it runs; nil: none
+	pid    func() int
+
+	every time.Duration // it is started once in so long at most
+	next  time.Time     // not before
+}
+
+// services is what keeps a program in the background, first ours, then others.
+var services = append([]maker{
+	{name: "peer=go-daemon", make: goDaemon},
+	{name: "lifecycle", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle")) }},
+	{name: "lifecycle/supervised", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle"), "supervise") }},
+}, peers...)
+
+// maker makes a service, with a command that may be missing.
+type maker struct {
+	name    string
+	command []string
+	make    func(b *testing.B) *service
+}
+
+// missing says what is, if something is.
+func (m maker) missing() string {
+	if len(m.command) == 0 {
+		return ""
+	}
+	_, err := exec.LookPath(m.command[0])
+	if err == nil && len(m.command) > 1 {
+		err = exec.Command(m.command[0], m.command[1:]...).Run()
+	}
+	if err == nil {
+		return ""
+	}
+	return "not installed"
+}
+
+// skipWithout skips where it is missing.
+func (m maker) skipWithout(b *testing.B) {
+	b.Helper()
+	if why := m.missing(); why != "" {
+		b.Skip(why)
+	}
+}
+
+// ours is the service on this library.
+func ours(b *testing.B, path string, more ...string) *service {
+	b.Helper()
+	pidfile, socket := places(b)
+	verb := func(verb string) []string { return append([]string{pidfile, socket, verb}, more...) }
+	return &service{
+		start:  func() { run(b, path, verb("start")...) },
+		stop:   func() { run(b, path, verb("stop")...) },
+		status: append([]string{path}, verb("status")...),
+		pid:    func() int { return readPID(b, pidfile) },
+	}
+}
+
+// goDaemon is the service on go-daemon alone. It has no way to tell that it is ready, nor to be stopped, so it is helped to.
+func goDaemon(b *testing.B) *service {
+	b.Helper()
+	path := build(b, "godaemon")
+	pidfile, socket := places(b)
+	ready, err := net.Listen("unix", filepath.Join(filepath.Dir(socket), "ready"))
+	require.NoError(b, err)
+	b.Cleanup(func() { ready.Close() })
+	return &service{
+		start: func() {
+			run(b, path, pidfile, socket, ready.Addr().String())
+			conn, err := ready.Accept()
+			require.NoError(b, err)
+			conn.Close()
+		},
+		stop: func() { terminate(b, readPID(b, pidfile), pidfile, socket) },
+		pid:  func() int { return readPID(b, pidfile) },
+	}
+}
+
+func places(b *testing.B) (pidfile, socket string) {
+	b.Helper()
+	dir := b.TempDir()
+	return filepath.Join(dir, "bench.pid"), filepath.Join(dir, "socket")
+}
+
+func readPID(b *testing.B, pidfile string) int {
+	b.Helper()
+	text, err := os.ReadFile(pidfile)
+	require.NoError(b, err)
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+	require.NoError(b, err)
+	return pid
+}
+
+// terminate is the stop of what has none: a TERM, then the end of the process. It removes what that leaves.
+func terminate(b *testing.B, pid int, leaves ...string) {
+	b.Helper()
+	process, err := pin.Open(pid)
+	require.NoError(b, err)
+	defer process.Close()
+	require.NoError(b, process.Signal(syscall.SIGTERM))
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(b, process.Wait(ctx))
+	for _, path := range leaves {
+		os.Remove(path)
+	}
+}
+
+// awaitAnswer is how who has no notion of ready knows it.
+func awaitAnswer(b *testing.B, socket string) {
+	b.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		require.True(b, time.Now().Before(deadline), "%v", err)
+		time.Sleep(100 * time.Microsecond)
+	}
+}
