@@ -213,6 +213,7 @@ func (s *supervisor) giveUp(e end, why string) error {
 		return nil
 	}
 	err := fmt.Errorf("lifecycle: gave up: %s; last: %s", why, e.text())
+	s.life.log.Error("the worker is not started any more", "why", plain(err))
 	s.life.tell(func(st *Status) { st.GaveUp = plain(err) })
 	if slices.Contains(s.of.policy.Permanent, e.Code) {
 		err = WithExitCode(err, e.Code)

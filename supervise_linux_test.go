@@ -174,7 +174,7 @@ func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
 	got := b.call("status")
 	require.Equal(t, 3, got.code)
 	require.Contains(t, got.stdout, "gave up: it has ended 3 times in 60s; last: exit 7")
-	require.Contains(t, b.said(), "gave up")
+	require.Contains(t, b.said(), `msg="the worker is not started any more" why="gave up: `)
 	require.NoError(t, os.Remove(statePath(b.pidfile)))
 }
 
