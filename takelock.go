@@ -119,13 +119,20 @@ func discard(f *os.File, path string) {
 }
 
 // clearStale removes what a daemon that was killed, or that may not remove it, has left: under the lock, like everybody, and with the checks of
-// a start. Where it may not have the lock, or not at once, somebody else has the file.
+// a start. Where it may not have the lock for longer than a process takes to die, somebody else has the file.
 func (c *config) clearStale() {
-	if _, err := os.Lstat(c.pidFile); err != nil {
-		return
-	}
-	if f, _, err := tryPIDFile(c.pidFile, c.pidFileMode); err == nil {
-		newPIDLock(c.pidFile, f, slog.New(slog.DiscardHandler)).clear()
+	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(c.pidFile); err != nil {
+			return
+		}
+		f, _, err := tryPIDFile(c.pidFile, c.pidFileMode)
+		if err == nil {
+			newPIDLock(c.pidFile, f, slog.New(slog.DiscardHandler)).clear()
+			return
+		}
+		if !errors.Is(err, filelock.ErrHeld) || time.Now().After(deadline) {
+			return
+		}
 	}
 }
 

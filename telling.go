@@ -34,6 +34,7 @@ func (l *life) enterPIDFile() error {
 // leave removes what the life has put into the file system, the PID file last. It may be called again.
 func (l *life) leave() {
 	if l.status().GaveUp != "" {
+		l.publish() // no hook runs any more
 		l.state.keep()
 	}
 	l.state.remove()
