@@ -11,7 +11,6 @@ import (
 type workerProcess struct {
 	*worker.Process
 	of    *supervisor
-	began time.Time
 	ready chan struct{} // closed when it is ready for the first time
 	gone  chan struct{} // closed when it has ended and all that it said was heard, or when it does not end even by KILL
 	logs  *logs         // from where it began to write to it; nil: there is none
@@ -58,7 +57,7 @@ func (s *supervisor) tryWorker() (*workerProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workerProcess{of: s, began: time.Now(), ready: make(chan struct{}), gone: make(chan struct{})}
+	w := &workerProcess{of: s, ready: make(chan struct{}), gone: make(chan struct{})}
 	if s.life.detached() {
 		w.logs = s.life.logsFromNow()
 	}
