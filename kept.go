@@ -4,8 +4,8 @@ import (
 	"os"
 	"strings"
 
+	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/sdnotify"
-	"example.com/lifecycle/internal/worker"
 )
 
 // maxStore is how many sockets a parent keeps for its workers (FDSTORE in systemd.exec(5)).
@@ -13,7 +13,7 @@ const maxStore = 512
 
 // storedSocket is a socket that outlives workers.
 type storedSocket struct {
-	worker.Socket
+	activation.Socket
 	info  os.FileInfo // by which it is known
 	bound bool        // by a worker, and not by who started the parent
 }
@@ -49,7 +49,7 @@ func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
 			s.life.log.Warn("a socket of the worker is not kept: there are too many", "name", name, "kept", maxStore)
 			unwanted = append(unwanted, f)
 		default:
-			s.store = append(s.store, storedSocket{worker.Socket{Name: name, File: f}, info, true})
+			s.store = append(s.store, storedSocket{activation.Socket{Name: name, File: f}, info, true})
 		}
 	}
 	return unwanted

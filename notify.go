@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/privilege"
 	"example.com/lifecycle/internal/sdnotify"
 )
 
@@ -46,7 +47,7 @@ func (l *life) findManager() {
 	for _, name := range variablesOfManager {
 		os.Unsetenv(name)
 	}
-	if address == "" || moreRights() {
+	if address == "" || privilege.Lent() { // who calls a setuid program is no manager of it, and is to be given none of its sockets
 		return
 	}
 	socket, err := sdnotify.Dial(address)
@@ -58,9 +59,6 @@ func (l *life) findManager() {
 		Starting: l.limits().Start, Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
 	}}
 }
-
-// moreRights says whether this is a setuid or setgid program: who calls it is no manager of it, and is to be given none of its sockets (secure_getenv(3)).
-func moreRights() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() }
 
 // tell tells what is new, unless something later was told already.
 func (m *manager) tell(now Status, turn int) {

@@ -17,7 +17,6 @@ import (
 	"example.com/lifecycle/internal/proc"
 	"example.com/lifecycle/internal/reaper"
 	"example.com/lifecycle/internal/sdnotify"
-	"example.com/lifecycle/internal/worker"
 )
 
 // supervises says whether this process is to look after another one rather than to live the life itself.
@@ -88,7 +87,7 @@ func (s *supervisor) open() error {
 		if err != nil {
 			return err
 		}
-		s.store = append(s.store, storedSocket{worker.Socket(given), info, false})
+		s.store = append(s.store, storedSocket{given, info, false})
 	}
 	server, err := sdnotify.Listen()
 	if err != nil {

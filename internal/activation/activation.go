@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"example.com/lifecycle/internal/privilege"
 )
 
 // Socket is an open socket with the name that the service manager has for it.
@@ -30,8 +32,7 @@ func Take() []Socket {
 	for _, name := range variables {
 		os.Unsetenv(name)
 	}
-	// Who calls a setuid program is no manager of it (secure_getenv(3)).
-	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
+	if privilege.Lent() { // who calls a setuid program is no manager of it
 		return nil
 	}
 	return take(names)

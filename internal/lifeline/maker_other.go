@@ -2,7 +2,7 @@
 
 package lifeline
 
-import "os"
+import "example.com/lifecycle/internal/privilege"
 
 // madeByUs is true only where it must be so, for who made a socket pair is not told.
-func madeByUs(int) bool { return os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() }
+func madeByUs(int) bool { return !privilege.Lent() }

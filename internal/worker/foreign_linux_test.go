@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/privilege"
 )
 
@@ -131,7 +132,7 @@ func TestD10_AForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 func TestTheLifelineIsNoWordOfAForeignProgram(t *testing.T) {
 	t.Parallel()
 	out := pipe(t)
-	p, err := Start(Order{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []Socket{{"out", out.w}}})
+	p, err := Start(Order{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
 	require.NoError(t, err)
 	state, err := p.Wait()
 	require.NoError(t, err)

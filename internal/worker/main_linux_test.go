@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle/internal/activation"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -89,7 +90,7 @@ func supervise() {
 		if err != nil {
 			panic(err)
 		}
-		o.Sockets = append(o.Sockets, Socket{filepath.Base(path), f})
+		o.Sockets = append(o.Sockets, activation.Socket{Name: filepath.Base(path), File: f})
 	}
 	self, _ := os.Executable()
 	switch o.Binary {

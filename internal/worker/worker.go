@@ -13,28 +13,23 @@ import (
 	"os"
 	"time"
 
+	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/privilege"
 )
-
-// Socket is an open socket that outlives workers.
-type Socket struct {
-	Name string // without a colon (sd_listen_fds_with_names(3))
-	File *os.File
-}
 
 // Order says what is to be started. The process has descriptors 0, 1 and 2 of this one and its environment, but for what a service manager has told
 // this one; default signals, and a group of its own: what is typed at a terminal reaches it through this process only.
 type Order struct {
-	Args     []string      // with the name of the program first
-	Program  string        // the path of a foreign program, or its name in the PATH of its root directory, which is executed with Args; "": this very program again
-	Note     any           // what an own worker is told, as JSON
-	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
-	Store    int           // FDSTORE (systemd.exec(5)): how many sockets are kept; 0: none
-	Watchdog time.Duration // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
-	Sockets  []Socket      // LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3 on; they stay open here
-	Dir      string        // working directory; "": that of this process, or the root directory of Become
-	Become   *Role         // foreign only: who it becomes, and its root directory; nil: as this process
-	Umask    int           // foreign only: the file mode creation mask; -1: that of this process
+	Args     []string            // with the name of the program first
+	Program  string              // the path of a foreign program, or its name in the PATH of its root directory, which is executed with Args; "": this very program again
+	Note     any                 // what an own worker is told, as JSON
+	Notify   string              // NOTIFY_SOCKET (sd_notify(3)); "": none
+	Store    int                 // FDSTORE (systemd.exec(5)): how many sockets are kept; 0: none
+	Watchdog time.Duration       // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
+	Sockets  []activation.Socket // LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3 on; they stay open here
+	Dir      string              // working directory; "": that of this process, or the root directory of Become
+	Become   *Role               // foreign only: who it becomes, and its root directory; nil: as this process
+	Umask    int                 // foreign only: the file mode creation mask; -1: that of this process
 }
 
 // Role is who a foreign program becomes.

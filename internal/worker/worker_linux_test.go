@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/lifeline"
 )
 
@@ -138,7 +139,7 @@ func TestNoWorkerInheritsTheLifelineOfAnother(t *testing.T) {
 
 func TestASocketWithAColonInItsNameIsAnError(t *testing.T) {
 	t.Parallel()
-	_, err := Start(Order{Args: []string{"x"}, Sockets: []Socket{{"a:b", os.Stdin}}})
+	_, err := Start(Order{Args: []string{"x"}, Sockets: []activation.Socket{{Name: "a:b", File: os.Stdin}}})
 	require.EqualError(t, err, `cannot start x: the name of a socket has a colon: "a:b"`)
 }
 
