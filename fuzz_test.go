@@ -12,10 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/worker"
 )
 
 // FuzzLauncher: whatever the other end of the socket says, a launcher stops waiting when that is closed, and takes for a success only what was called
@@ -135,5 +138,41 @@ func FuzzVerbs(f *testing.F) {
 			require.Equal(t, known, !strings.Contains(stderr.String(), "usage: app [flags] VERB\n"))
 			require.True(t, strings.HasPrefix(stdout.String()+stderr.String(), "app: ") || strings.HasPrefix(stdout.String(), "{") || stdout.String()+stderr.String() == "")
 		}
+	})
+}
+
+// FuzzWorker: whatever a worker says, its parent takes it for ready only if it has said so, and can still tell what it does.
+func FuzzWorker(f *testing.F) {
+	for _, said := range []string{
+		"READY=1\nSTATUS=serves",
+		"STATUS=warms up\x00RELOADING=1\nMONOTONIC_USEC=1\x00READY=1\nX_LIFECYCLE_ERROR=no",
+		"X_LIFECYCLE_STATE={\"phase\":\"ready\",\"doing\":\"x\",\"last_reload\":{}}\x00X_LIFECYCLE_STATE=null\x00X_LIFECYCLE_STATE=[",
+		"X_LIFECYCLE_FAILURE={\"error\":\"x\",\"panicked\":true}\x00X_LIFECYCLE_FAILURE=null\nREADY=1",
+		"EXTEND_TIMEOUT_USEC=1\nEXTEND_TIMEOUT_USEC=99999999999999999999\nSTOPPING=1\x00READY=1",
+		"FDSTORE=1\nFDNAME=a:b\x00FDSTOREREMOVE=1\nFDNAME=\x00WATCHDOG=1",
+		"=\n\n\x00\x00READY",
+	} {
+		f.Add(said)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		l, err := newLife(nil, []Option{Embedded()})
+		require.NoError(t, err)
+		s := &supervisor{life: l, of: l.config}
+		w := &workerProcess{Process: &worker.Process{PID: math.MaxInt32}, of: s, ready: make(chan struct{}), gone: make(chan struct{}), limit: time.NewTimer(time.Hour)}
+		defer w.limit.Stop()
+		s.worker.Store(w)
+		saysReady := false
+		for text := range strings.SplitSeq(said, "\x00") {
+			m := sdnotify.Message{PID: w.PID, Lines: strings.Split(text, "\n")}
+			_, is := m.Value("READY")
+			saysReady = saysReady || is
+			if tell := s.hear(m); tell != nil {
+				tell()
+			}
+			require.Nil(t, s.hear(sdnotify.Message{PID: 1, Lines: []string{"READY=1"}}), "of a stranger")
+		}
+		require.True(t, saysReady || !w.isReady())
+		_, err = l.status().encode()
+		require.NoError(t, err)
 	})
 }
