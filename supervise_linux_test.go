@@ -658,7 +658,7 @@ func TestAReloadWhileAWorkerStartsWaitsForIt(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.told("a worker that starts", func(s Status) bool { return s.Restarts == 1 && s.Phase == Starting && s.Worker != 0 })
 	reload := start(t, daemon, b.args("reload")...)
-	b.told("the reload", func(s Status) bool { return s.Doing == "OnReload of daemon" })
+	b.told("the reload, which begins with the log", func(s Status) bool { return s.LastReopen != nil })
 	require.Equal(t, 150, b.call("status", "--ready").code)
 	touch(t, gate)
 	require.Equal(t, 0, reload.wait(), "%s", reload.out)
