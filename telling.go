@@ -16,8 +16,10 @@ func (l *life) enterPIDFile() error {
 	if err != nil {
 		return err
 	}
-	if left, err := lastState(l.pidFile); err == nil && l.parent != nil {
-		l.parent.before = left.Worker
+	if l.parent != nil {
+		if left, err := lastState(l.pidFile); err == nil {
+			l.parent.before = left.Worker
+		}
 	}
 	path := statePath(l.pidFile)
 	state, err := createState(path, l.pidFileMode, l.log)
