@@ -89,12 +89,9 @@ func (c *config) become() *worker.Role {
 	if c.role == nil && c.chroot == "" {
 		return nil
 	}
-	become := &worker.Role{Root: c.chroot}
+	become := &worker.Role{Root: c.chroot, Env: c.role.environment()}
 	if c.role != nil {
 		become.Identity = &c.role.Identity
-		if c.role.Name != "" {
-			become.Env = []string{"HOME=" + c.role.Home, "USER=" + c.role.Name, "LOGNAME=" + c.role.Name}
-		}
 	}
 	return become
 }

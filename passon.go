@@ -66,14 +66,7 @@ func (a *awaited) begins(m sdnotify.Message) {
 	close(a.begun)
 }
 
-func (a *awaited) hasBegun() bool {
-	select {
-	case <-a.begun:
-		return true
-	default:
-		return false
-	}
-}
+func (a *awaited) hasBegun() bool { return isClosed(a.begun) }
 
 // ends is the end of the reload that is under way, and says whether it was waited for.
 func (a *awaited) ends(verdict error) bool {

@@ -51,6 +51,14 @@ type role struct {
 	Name, Home string // "": not in the user database
 }
 
+// environment is what a login of that user has in it, nil where the user database does not know him.
+func (r *role) environment() []string {
+	if r == nil || r.Name == "" {
+		return nil
+	}
+	return []string{"HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name}
+}
+
 // findRole finds out, before anything is started, who the life is to become, and whether it can.
 func (c *config) findRole() error {
 	if c.role != nil || c.user == "" && c.chroot == "" {
@@ -135,10 +143,9 @@ func (l *life) takeRole() error {
 	if l.chroot != "" {
 		l.take(seen)
 	}
-	if l.role != nil && l.role.Name != "" {
-		os.Setenv("HOME", l.role.Home)
-		os.Setenv("USER", l.role.Name)
-		os.Setenv("LOGNAME", l.role.Name)
+	for _, variable := range l.role.environment() {
+		name, value, _ := strings.Cut(variable, "=")
+		os.Setenv(name, value)
 	}
 	l.log.Info("goes on " + l.roleText())
 	l.sayWhatIsLost()

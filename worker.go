@@ -129,10 +129,8 @@ func (w *workerProcess) await() {
 
 // over is the end of it. supervisor.mu is held.
 func (w *workerProcess) over() {
-	select {
-	case <-w.gone:
+	if w.hasEnded() {
 		return
-	default:
 	}
 	w.limit.Stop()
 	if w.watch != nil {
@@ -143,9 +141,11 @@ func (w *workerProcess) over() {
 	close(w.gone)
 }
 
-func (w *workerProcess) hasEnded() bool {
+func (w *workerProcess) hasEnded() bool { return isClosed(w.gone) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-w.gone:
+	case <-c:
 		return true
 	default:
 		return false

@@ -87,14 +87,7 @@ func (w *workerProcess) tellUp(change func(*Status)) {
 	})
 }
 
-func (w *workerProcess) isReady() bool {
-	select {
-	case <-w.ready:
-		return true
-	default:
-		return false
-	}
-}
+func (w *workerProcess) isReady() bool { return isClosed(w.ready) }
 
 // becomesReady notes that the worker is ready. supervisor.mu is held.
 func (w *workerProcess) becomesReady() {

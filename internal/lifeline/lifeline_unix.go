@@ -25,7 +25,6 @@ func pair() (ours, theirs *os.File, err error) {
 	return conn(fds[0]), os.NewFile(uintptr(fds[1]), "socket"), nil
 }
 
-// It is tempting to take a net.UnixConn: but package net makes a program with cgo a dynamic one, and each start of that takes as long again.
 func conn(fd int) *os.File {
 	_ = unix.SetNonblock(fd, true)
 	return os.NewFile(uintptr(fd), "socket")

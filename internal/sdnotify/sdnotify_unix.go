@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// It is tempting to take package net: but that makes a program with cgo a dynamic one, and each start of that takes as long again.
 func dial(address string) (*Socket, error) {
 	if !strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "@") {
 		return nil, fmt.Errorf("NOTIFY_SOCKET is %q: %w", address, errors.ErrUnsupported)
