@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"time"
+
+	"example.com/lifecycle/internal/console"
 )
 
 // PanicError is the error of a hook or body that panicked or called runtime.Goexit. It does not wrap a value that is an
@@ -32,7 +34,7 @@ func (e *overrun) Error() string {
 	if e.told != "" {
 		return e.told
 	}
-	text := "did not return in " + limitText(e.limit)
+	text := "did not return in " + console.FormatLimit(e.limit)
 	if e.result != nil {
 		text += ", then returned: " + e.result.Error()
 	}
@@ -126,7 +128,7 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 func (l *life) abandon(component, hook string, late overrun) error {
 	label := hook + " of " + component
 	late.stack = stackOf(label)
-	l.log.Error(label+" was abandoned: it does not return", "after", limitText(late.limit), "stack", string(late.stack))
+	l.log.Error(label+" was abandoned: it does not return", "after", console.FormatLimit(late.limit), "stack", string(late.stack))
 	return &HookError{component, hook, &late}
 }
 
@@ -188,12 +190,4 @@ func stackOf(label string) []byte {
 		return []byte("(not in the profile: it has not begun, has just returned, or changed its profiler labels)")
 	}
 	return bytes.Join(stacks, []byte("\n\n"))
-}
-
-// limitText is a duration as an option would be said aloud: 60s and not 1m0s.
-func limitText(d time.Duration) string {
-	if d >= time.Second && d%time.Second == 0 {
-		return fmt.Sprintf("%ds", d/time.Second)
-	}
-	return d.String()
 }

@@ -123,15 +123,6 @@ func TestAHookThatChangedItsLabelsIsStillNamed(t *testing.T) {
 	require.EqualError(t, <-done, "labelled OnStop of db", "so pprof.Do in a hook keeps the label")
 }
 
-func TestDurationsAreSaidAsTheyWereAsked(t *testing.T) {
-	require.Equal(t, "60s", limitText(time.Minute))
-	require.Equal(t, "1.5s", limitText(1500*time.Millisecond))
-	require.Equal(t, "200ms", limitText(200*time.Millisecond))
-	require.Equal(t, "38 ms", tookText(38*time.Millisecond))
-	require.Equal(t, "1.2 s", tookText(1234*time.Millisecond))
-	require.Equal(t, "3m12s", tookText(192*time.Second))
-}
-
 func BenchmarkHook(b *testing.B) {
 	l, err := newLife(nil, []Option{PIDFile(""), Logger(slog.New(slog.DiscardHandler))})
 	require.NoError(b, err)

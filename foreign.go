@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pin"
 )
@@ -24,7 +25,7 @@ func foreign(path string) error {
 	}
 	who := fmt.Sprintf("pid %d", p.PID())
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID())); err == nil {
-		who += ", " + printable(string(name))
+		who += ", " + console.SanitizeInline(string(name))
 	}
 	return fmt.Errorf("%w (%s)", errForeign, who)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/ossignal"
 )
 
@@ -60,7 +61,7 @@ const maxLastWords = 20
 func lastWords(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {
-		lines[i] = visible(lines[i])
+		lines[i] = console.SanitizeLine(lines[i])
 	}
 	if len(lines) == 1 && lines[0] == "" {
 		return nil

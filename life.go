@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/readyfd"
@@ -128,7 +129,7 @@ func (l *life) run() (err error) {
 
 // endLateWork ends the context for work in hand because StopTimeout is over.
 func (l *life) endLateWork() {
-	l.endWork(&overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + limitText(l.stopTimeout)})
+	l.endWork(&overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + console.FormatLimit(l.stopTimeout)})
 }
 
 // endAllWork ends the context for work in hand with the life.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/proc"
@@ -163,7 +164,7 @@ func (s *supervisor) reopenWorker() error {
 		}
 		return err
 	case <-timer.C:
-		return errors.New("the worker has not reopened it in " + limitText(s.of.reloadTimeout))
+		return errors.New("the worker has not reopened it in " + console.FormatLimit(s.of.reloadTimeout))
 	case <-s.life.asked.Done():
 		return context.Cause(s.life.asked)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/pin"
 )
@@ -121,11 +122,11 @@ func (p *pendingStart) overdue() error {
 	if !p.living {
 		return p.notLiving()
 	}
-	return &overrun{is: ErrStartTimeout, told: "lifecycle: it neither became ready nor ended in " + limitText(time.Since(p.born).Round(time.Second))}
+	return &overrun{is: ErrStartTimeout, told: "lifecycle: it neither became ready nor ended in " + console.FormatLimit(time.Since(p.born).Round(time.Second))}
 }
 
 func (c *config) notLiving() error {
-	return &overrun{is: ErrStartTimeout, told: "lifecycle: its main did not come to Run in " + limitText(c.startTimeout)}
+	return &overrun{is: ErrStartTimeout, told: "lifecycle: its main did not come to Run in " + console.FormatLimit(c.startTimeout)}
 }
 
 // longestStop is how long the process takes to stop at most, and a margin.

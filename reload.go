@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/monotonic"
 )
 
@@ -123,7 +124,7 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 	case i.asked.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.asked))}
 	case i.ctx.Err() != nil:
-		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", limitText(i.limit.limit))}
+		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", console.FormatLimit(i.limit.limit))}
 	}
 	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/lifecycle/internal/console"
 )
 
 func (p program) reloadVerb(flags) (exitCode int) {
@@ -22,27 +24,27 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	// The moment is for the verdict on a hook that returned at the end of its time.
 	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout+500*time.Millisecond)
 	defer cancel()
-	err = p.showing("reload", daemon, func() error { return daemon.Reload(ctx) })
+	err = p.withProgress("reload", daemon, func() error { return daemon.Reload(ctx) })
 	var failed *reloadError
 	var waited *waitError
 	switch {
 	case err == nil:
-		p.say("reloaded (%s)", tookText(time.Since(begun)))
+		p.say("reloaded (%s)", console.FormatElapsed(time.Since(begun)))
 		return 0
 	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &waited):
 		doing := ""
 		if waited.doing != "" {
-			doing = ", " + printable(waited.doing) + " still running"
+			doing = ", " + console.SanitizeInline(waited.doing) + " still running"
 		}
-		p.say("reload: no verdict after %s%s; see `%s status`", limitText(p.reloadTimeout), doing, p.name)
+		p.say("reload: no verdict after %s%s; see `%s status`", console.FormatLimit(p.reloadTimeout), doing, p.name)
 	case errors.As(err, &waited) && errors.Is(err, ErrNotRunning):
 		p.say("reload: no verdict: pid %d ended before there was one", daemon.PID)
 	case errors.As(err, &waited):
-		p.say("reload: no verdict: %s", printable(p.text(waited.cause)))
+		p.say("reload: no verdict: %s", console.SanitizeInline(p.text(waited.cause)))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
-		p.say("reload failed half-way: %s; new already: %s", printable(p.text(failed.cause)), printable(strings.Join(failed.applied, ", ")))
+		p.say("reload failed half-way: %s; new already: %s", console.SanitizeInline(p.text(failed.cause)), console.SanitizeInline(strings.Join(failed.applied, ", ")))
 	case errors.As(err, &failed):
-		p.say("reload rejected, old configuration kept: %s", printable(p.text(failed.cause)))
+		p.say("reload rejected, old configuration kept: %s", console.SanitizeInline(p.text(failed.cause)))
 	default:
 		return p.fail("reload", err)
 	}
@@ -58,7 +60,7 @@ func (p program) reopenVerb(flags) (exitCode int) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout)
 	defer cancel()
 	log := ""
-	err = p.showing("reopen its log", daemon, func() (err error) {
+	err = p.withProgress("reopen its log", daemon, func() (err error) {
 		log, err = daemon.reopen(ctx)
 		return err
 	})

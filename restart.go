@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"example.com/lifecycle/internal/console"
 )
 
 // RestartPolicy says when a worker that has ended is started again; see [Supervise]. The zero value is a good one.
@@ -100,7 +102,7 @@ func (r *row) next(e end) (delay time.Duration, again bool, why string) {
 	}
 	switch {
 	case r.attempt == r.policy.Limit:
-		return 0, false, fmt.Sprintf("it has ended %d times in %s", r.attempt, limitText(r.policy.Window))
+		return 0, false, fmt.Sprintf("it has ended %d times in %s", r.attempt, console.FormatLimit(r.policy.Window))
 	case r.policy.MinDelay < 0:
 		return 0, true, ""
 	case long:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"example.com/lifecycle/internal/console"
 )
 
 // ErrStartTimeout says that the start took longer than StartTimeout.
@@ -122,7 +124,7 @@ type notReady struct {
 }
 
 func (e *notReady) Error() string {
-	text := "not ready after " + limitText(e.limit)
+	text := "not ready after " + console.FormatLimit(e.limit)
 	if e.last != nil {
 		text += ": " + e.last.Error()
 	}

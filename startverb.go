@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"example.com/lifecycle/internal/console"
 )
 
 func (p program) startVerb(given flags) (exitCode int) {
@@ -18,14 +20,14 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 	if p.args == nil {
 		p.args = p.startArgs()
 	}
-	p.onLaunched = p.showStart
+	p.onLaunched = p.showStartProgress
 	started, err := p.launch(p.base, true)
 	if err == nil {
 		log := ""
 		if path := cmp.Or(p.logFile, p.errorLogFile); path != "" {
 			log = ", log " + path
 		}
-		p.say("ready (pid %d, %s)%s", started.pid, tookText(started.took), log)
+		p.say("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
 		return 0
 	}
 	p.sayFailedStart(err)
@@ -49,7 +51,7 @@ func (p program) sayFailedStart(err error) {
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
 		for line := range strings.Lines(string(panicked.Stack)) {
-			fmt.Fprintf(p.stderr, "  | %s\n", visible(strings.TrimSuffix(line, "\n")))
+			fmt.Fprintf(p.stderr, "  | %s\n", console.SanitizeLine(strings.TrimSuffix(line, "\n")))
 		}
 	}
 }

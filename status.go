@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -32,7 +32,7 @@ func (p program) statusVerb(given flags) (exitCode int) {
 		if err != nil {
 			return p.fail("status", err)
 		}
-		fmt.Fprintf(p.stdout, "%s\n", escapeUnprintable(text))
+		fmt.Fprintf(p.stdout, "%s\n", console.SanitizeJSON(text))
 	} else {
 		p.sayStatus(r)
 		for _, line := range r.details(p) {
@@ -77,10 +77,10 @@ func (p program) look() report {
 		r.line = "running (in another PID namespace)"
 	case daemon != nil:
 		r.Error = p.text(err)
-		r.line = fmt.Sprintf("running (pid %d); what it is doing cannot be told: %s", daemon.PID, printable(r.Error))
+		r.line = fmt.Sprintf("running (pid %d); what it is doing cannot be told: %s", daemon.PID, console.SanitizeInline(r.Error))
 	default:
 		r.State, r.Error, r.code = "unknown", p.text(err), 4
-		r.line = "unknown: " + printable(r.Error)
+		r.line = "unknown: " + console.SanitizeInline(r.Error)
 	}
 	return r
 }
@@ -99,9 +99,9 @@ func (r *report) lookBack(gone *NotRunningError) {
 	r.State, r.code = "dead", 1
 	r.line = fmt.Sprintf("dead: pid %d left %s", gone.PID, gone.PIDFile)
 	if r.Status != nil && s.PID == gone.PID {
-		r.line += fmt.Sprintf(", was %s %s ago", s.Phase, agoText(time.Since(s.Since)))
+		r.line += fmt.Sprintf(", was %s %s ago", s.Phase, console.FormatAge(time.Since(s.Since)))
 		if s.Doing != "" {
-			r.line += ", in " + printable(s.Doing)
+			r.line += ", in " + console.SanitizeInline(s.Doing)
 		}
 	}
 }
@@ -127,14 +127,14 @@ func runningText(s Status) string {
 		who += fmt.Sprintf(", worker %d", s.Worker)
 	}
 	if s.Version != "" {
-		who += ", version " + printable(s.Version)
+		who += ", version " + console.SanitizeInline(s.Version)
 	}
 	if !s.NextRestart.IsZero() {
 		return restartingText(s, who)
 	}
-	text := fmt.Sprintf("%s (%s) for %s", s.Phase, who, agoText(time.Since(s.Since)))
+	text := fmt.Sprintf("%s (%s) for %s", s.Phase, who, console.FormatAge(time.Since(s.Since)))
 	if s.Doing != "" {
-		text += ", " + printable(s.Doing) + " running"
+		text += ", " + console.SanitizeInline(s.Doing) + " running"
 	}
 	switch s.Restarts {
 	case 0:
@@ -145,7 +145,7 @@ func runningText(s Status) string {
 		text += fmt.Sprintf(", %d restarts, last", s.Restarts)
 	}
 	if s.LastExit != nil {
-		text += fmt.Sprintf(" %s ago: %s", agoText(time.Since(s.LastExit.At)), printable(s.LastExit.text()))
+		text += fmt.Sprintf(" %s ago: %s", console.FormatAge(time.Since(s.LastExit.At)), console.SanitizeInline(s.LastExit.text()))
 	}
 	return text
 }
@@ -156,9 +156,9 @@ func restartingText(s Status, who string) string {
 	if s.AttemptLimit > 0 {
 		text += fmt.Sprintf(" of %d", s.AttemptLimit)
 	}
-	text += " in " + tookText(max(0, time.Until(s.NextRestart)))
+	text += " in " + console.FormatElapsed(max(0, time.Until(s.NextRestart)))
 	if s.LastExit != nil {
-		text += "; last: " + printable(s.LastExit.text())
+		text += "; last: " + console.SanitizeInline(s.LastExit.text())
 	}
 	return text
 }
@@ -175,20 +175,20 @@ func (r report) details(p program) (lines []string) {
 		return nil
 	}
 	if s.Text != "" && r.State == "running" {
-		lines = append(lines, printable(s.Text))
+		lines = append(lines, console.SanitizeInline(s.Text))
 	}
 	if v := s.LastReload; v != nil && v.Error != "" {
 		what := "rejected"
 		if len(v.Applied) > 0 {
 			what = "failed half-way"
 		}
-		lines = append(lines, fmt.Sprintf("last reload %s %s ago: %s", what, agoText(time.Since(v.At)), printable(p.text(v.Err()))))
+		lines = append(lines, fmt.Sprintf("last reload %s %s ago: %s", what, console.FormatAge(time.Since(v.At)), console.SanitizeInline(p.text(v.Err()))))
 	}
 	if v := s.LastReopen; v != nil && v.Error != "" {
-		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", agoText(time.Since(v.At)), printable(p.text(v.Err()))))
+		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", console.FormatAge(time.Since(v.At)), console.SanitizeInline(p.text(v.Err()))))
 	}
 	if s.GaveUp != "" {
-		lines = append(lines, printable(s.GaveUp))
+		lines = append(lines, console.SanitizeInline(s.GaveUp))
 	}
 	if s.PIDFileLost {
 		lines = append(lines, lostText(*s))
@@ -212,82 +212,25 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	return ""
 }
 
-// printable is a text that came from elsewhere, on one line and without what a terminal would take for a command.
-func printable(text string) string {
-	return strings.ReplaceAll(visible(strings.TrimSpace(text)), "\t", " ")
-}
-
-// harmless is a text of which others may have written a part: their lines cannot be taken for ours.
-func harmless(text string) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	for i, line := range lines {
-		lines[i] = visible(line)
-		if i > 0 && !strings.HasPrefix(line, wordsMark) {
-			lines[i] = wordsMark + lines[i]
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-// wordsMark stands before lines that are not ours.
-const wordsMark = "  | "
-
-// visible is a line without what a terminal would take for a command.
-func visible(line string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return r
-		case unicode.IsSpace(r):
-			return ' '
-		case unprintable(r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, line)
-}
-
-// unprintable says that r is a control or format character.
-func unprintable(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
-
-// escapeUnprintable escapes in JSON what printable replaces: encoding/json does so for the first 32 characters only.
-func escapeUnprintable(text []byte) string {
-	var b strings.Builder
-	for _, r := range string(text) {
-		if r == '\n' || !unprintable(r) {
-			b.WriteRune(r)
-		} else {
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&b, `\u%04x`, unit)
-			}
-		}
-	}
-	return b.String()
-}
-
-// tookText is a duration that somebody has waited for: 38 ms, 1.2 s, 3m12s.
-func tookText(d time.Duration) string {
+// colour returns the colour of the state on a terminal: green is well, yellow may pass by itself, red
+// does not.
+func (r report) colour() console.Colour {
 	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	case r.ready:
+		return console.Green
+	case r.State == "running":
+		return console.Yellow
+	case r.State == "not running" && (r.Status == nil || r.GaveUp == ""):
+		return ""
 	}
-	return d.Round(time.Second).String()
+	return console.Red
 }
 
-// agoText is how long ago something was, no finer than people want to know: 12s, 5m, 3h12m, 4d3h. A clock that was set back makes it 0s.
-func agoText(d time.Duration) string {
-	minutes := int(d.Minutes())
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
-	case minutes < 60:
-		return fmt.Sprintf("%dm", minutes)
-	case minutes < 24*60 && minutes%60 == 0:
-		return fmt.Sprintf("%dh", minutes/60)
-	case minutes < 24*60:
-		return fmt.Sprintf("%dh%dm", minutes/60, minutes%60)
-	}
-	return fmt.Sprintf("%dd%dh", minutes/60/24, minutes/60%24)
+// sayStatus prints the first line. The state stands at its beginning, and has a colour.
+func (p program) sayStatus(r report) {
+	name := console.SanitizeMessage(p.name + ": ")
+	line := strings.TrimPrefix(console.SanitizeMessage(p.name+": "+r.line), name)
+	state := strings.TrimRight(line[:max(0, strings.IndexAny(line, "(:"))], " ")
+	line = name + console.Colourize(p.stdout, r.colour(), state) + line[len(state):]
+	_, _ = io.WriteString(p.stdout, line+"\n")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -254,22 +253,6 @@ func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {
 	requireHarmless(verbHere(t, leftBy(t, 4127, s), "status").stdout, 2)
 }
 
-func TestPrintableIsOneLineWithoutCommands(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                   "",
-		" a\tb \n":           "a b",
-		"one\r\ntwo":         "one  two",
-		"one\u2028two":       "one two",
-		"\x1b[31mred\x1b[0m": "\ufffd[31mred\ufffd[0m",
-		"a\x00\x7f\u009bb":   "a\ufffd\ufffd\ufffdb",
-		"\u202eback":         "\ufffdback",
-		"\xffa\xc3":          "\ufffda\ufffd",
-		"Größe 5 µm – 漢字 😀":  "Größe 5 µm – 漢字 😀",
-	} {
-		require.Equal(t, want, printable(text))
-	}
-}
-
 func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
 	t.Parallel()
 	p, pidfile, file, say := startSpeaker(t, "serving \x1b[1mthree\x1b[0m\nclients\n")
@@ -343,51 +326,4 @@ func TestStatusTakesNoOtherFlags(t *testing.T) {
 	}
 	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").code)
 	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").code)
-}
-
-func TestAgoIsNoFinerThanPeopleWantToKnow(t *testing.T) {
-	const day = 24 * time.Hour
-	for d, want := range map[time.Duration]string{
-		-1 << 63:                         "0s",
-		-time.Second:                     "0s",
-		0:                                "0s",
-		time.Second - 1:                  "0s",
-		time.Second:                      "1s",
-		12345 * time.Millisecond:         "12s",
-		time.Minute - 1:                  "59s",
-		time.Minute:                      "1m",
-		5*time.Minute + 59*time.Second:   "5m",
-		time.Hour - 1:                    "59m",
-		time.Hour:                        "1h",
-		time.Hour + time.Minute:          "1h1m",
-		3*time.Hour + 12*time.Minute:     "3h12m",
-		day - 1:                          "23h59m",
-		day:                              "1d0h",
-		4*day + 3*time.Hour + 59*60*1e9:  "4d3h",
-		365 * day:                        "365d0h",
-		1<<63 - 1:                        "106751d23h",
-		10*time.Hour + 59*time.Second:    "10h",
-		23*time.Hour + 1*time.Minute - 1: "23h",
-	} {
-		require.Equal(t, want, agoText(d), strconv.FormatInt(int64(d), 10))
-	}
-}
-
-func TestTookIsAsFineAsWhoWaitedWantsToKnow(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0:                                 "0 ms",
-		999 * time.Microsecond:            "0 ms",
-		38 * time.Millisecond:             "38 ms",
-		time.Second - 1:                   "999 ms",
-		time.Second:                       "1 s",
-		1040 * time.Millisecond:           "1 s",
-		1200 * time.Millisecond:           "1.2 s",
-		59*time.Second + 900*1000*1000:    "59.9 s",
-		time.Minute:                       "1m0s",
-		3*time.Minute + 12*time.Second:    "3m12s",
-		3*time.Minute + 12600*1000*1000:   "3m13s",
-		2*time.Hour + 400*time.Nanosecond: "2h0m0s",
-	} {
-		require.Equal(t, want, tookText(d))
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/monotonic"
 )
 
@@ -29,13 +30,13 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	ctx, overdue := context.WithCancelCause(context.Background())
 	defer overdue(nil)
 	go p.watchStop(ctx, daemon, overdue)
-	err := p.showing("stop", daemon, func() error { return daemon.Stop(ctx) })
+	err := p.withProgress("stop", daemon, func() error { return daemon.Stop(ctx) })
 	switch {
 	case err == nil:
 		if info, err := os.Lstat(p.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
 			p.clearStale()
 		}
-		p.say("stopped (pid %d, %s)", daemon.PID, tookText(time.Since(begun)))
+		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
 	case !errors.Is(err, errOverdue):
 		return p.fail(verb, err)
@@ -43,14 +44,14 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	what, where, worker := "", "", 0
 	if s, err := daemon.Status(); err == nil {
 		worker = s.Worker
-		what = strings.TrimPrefix(printable(s.Doing)+" ", " ")
+		what = strings.TrimPrefix(console.SanitizeInline(s.Doing)+" ", " ")
 		if s.LogFile != "" {
-			where = ", stack in " + printable(s.LogFile)
+			where = ", stack in " + console.SanitizeInline(s.LogFile)
 		}
 	}
 	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err = p.showing("end", daemon, func() error { return daemon.Kill(limited) })
+	err = p.withProgress("end", daemon, func() error { return daemon.Kill(limited) })
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
@@ -62,7 +63,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		awaitProcess(limited, worker) // it ends by itself, and has what the next one needs
 	}
 	p.clearStale()
-	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, tookText(time.Since(begun)), where)
+	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)
 	return 0
 }
 

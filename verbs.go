@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/terminal"
 )
@@ -147,7 +148,7 @@ func (p program) usage(format string, args ...any) (exitCode int) {
 }
 
 func (p program) say(format string, args ...any) {
-	fmt.Fprintln(p.stderr, harmless(p.name+": "+fmt.Sprintf(format, args...)))
+	fmt.Fprintln(p.stderr, console.SanitizeMessage(p.name+": "+fmt.Sprintf(format, args...)))
 }
 
 func (p program) runVerb(flags) (exitCode int) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/ossignal"
 )
 
@@ -83,7 +84,7 @@ func (w *workerProcess) result(e end) error {
 	case e.Code == 0, !w.felled && status.Signaled() && status.Signal() == syscall.SIGTERM: // ours, or that of systemd to all in the unit
 		return nil
 	case w.felled:
-		return fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, limitText(w.of.of.wholeStop()+workerMargin))
+		return fmt.Errorf("%w: the worker (pid %d) was killed after %s", ErrStopTimeout, w.PID, console.FormatLimit(w.of.of.wholeStop()+workerMargin))
 	case e.Code > 0:
 		return WithExitCode(fmt.Errorf("lifecycle: the worker ended with %s", e.text()), e.Code)
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/ossignal"
 )
 
@@ -131,7 +132,7 @@ func (w *workerProcess) hangs(due time.Time) {
 	case late > every/4: // this process stood still, and so may the other have
 		w.watchIt()
 	default:
-		w.abort(errors.New("no sign of life for " + limitText(2*every)))
+		w.abort(errors.New("no sign of life for " + console.FormatLimit(2*every)))
 	}
 }
 

@@ -1,0 +1,39 @@
+package console
+
+import (
+	"io"
+	"os"
+
+	"example.com/lifecycle/internal/terminal"
+)
+
+// Colour is the escape code that begins a colour. The zero value is the normal colour.
+type Colour string
+
+// The colours of the states that a status shows.
+const (
+	Green  Colour = "\x1b[32m"
+	Yellow Colour = "\x1b[33m"
+	Red    Colour = "\x1b[31m"
+)
+
+const reset = "\x1b[0m"
+
+// Colourize returns text in that colour if out is a terminal that supports colours and the
+// environment does not forbid them. Otherwise it returns text.
+func Colourize(out io.Writer, colour Colour, text string) string {
+	f, ok := out.(*os.File)
+	if colour == "" || !ok || !terminal.Is(f) || !supportsANSI() || noColour() {
+		return text
+	}
+	return string(colour) + text + reset
+}
+
+// supportsANSI reports whether the terminal executes escape codes.
+func supportsANSI() bool {
+	kind := os.Getenv("TERM")
+	return kind != "" && kind != "dumb"
+}
+
+// noColour reports whether the user wants no escape codes (no-color.org).
+func noColour() bool { return os.Getenv("NO_COLOR") != "" }

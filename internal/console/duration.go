@@ -1,0 +1,43 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// FormatLimit formats a duration that was configured: 60s and not 1m0s.
+func FormatLimit(d time.Duration) string {
+	if d >= time.Second && d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return d.String()
+}
+
+// FormatElapsed formats how long something took: 38 ms, 1.2 s, 3m12s.
+func FormatElapsed(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	}
+	return d.Round(time.Second).String()
+}
+
+// FormatAge formats how long ago something was, in at most two units: 12s, 5m, 3h12m, 4d3h. It
+// returns 0s for a negative age, which a clock that was set back causes.
+func FormatAge(d time.Duration) string {
+	minutes := int(d.Minutes())
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case minutes < 60:
+		return fmt.Sprintf("%dm", minutes)
+	case minutes < 24*60 && minutes%60 == 0:
+		return fmt.Sprintf("%dh", minutes/60)
+	case minutes < 24*60:
+		return fmt.Sprintf("%dh%dm", minutes/60, minutes%60)
+	}
+	return fmt.Sprintf("%dd%dh", minutes/60/24, minutes/60%24)
+}

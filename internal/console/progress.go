@@ -1,0 +1,131 @@
+package console
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/terminal"
+)
+
+// progressInterval is the time before the progress line appears, and between two updates of it.
+const progressInterval = time.Second
+
+// progress is a line that is rewritten in place while a command waits:
+//
+//	waiting for echod (pid 12) to stop: OnStop of http, 2 s
+type progress struct {
+	tty   *os.File
+	start time.Time
+	text  func(elapsed time.Duration, columns int) string
+
+	mu    sync.Mutex
+	shown bool
+	over  bool
+}
+
+// StartProgress shows a progress line on out, and rewrites it each second until stop is called. stop
+// erases the line. text returns what to show; it must fit into that many columns.
+//
+// Only a terminal that supports it shows the line, and only while this process is in the foreground
+// of that terminal.
+func StartProgress(out io.Writer, text func(elapsed time.Duration, columns int) string) (stop func()) {
+	tty, ok := out.(*os.File)
+	if !ok || !terminal.Is(tty) || !supportsANSI() {
+		return func() {}
+	}
+	p := &progress{tty: tty, start: time.Now(), text: text}
+	done := make(chan struct{})
+	go p.run(done)
+	return func() {
+		close(done)
+		p.clear()
+	}
+}
+
+func (p *progress) run(done <-chan struct{}) {
+	ticker := time.NewTicker(progressInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			// p.mu is not held here: text may be slow, and stop must not wait for it.
+			p.show(p.text(time.Since(p.start).Truncate(time.Second), p.columns()))
+		}
+	}
+}
+
+// show writes the line, unless the wait is over.
+func (p *progress) show(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || terminal.InBackground(p.tty) {
+		return
+	}
+	p.shown = true
+	fmt.Fprint(p.tty, p.erase(), line) // in one write(2)
+}
+
+// clear erases the line for good.
+func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	if p.shown && !terminal.InBackground(p.tty) {
+		fmt.Fprint(p.tty, p.erase())
+	}
+}
+
+// erase returns what empties the current line. It uses spaces where the user wants no escape codes.
+func (p *progress) erase() string {
+	if noColour() {
+		return "\r" + strings.Repeat(" ", p.columns()) + "\r"
+	}
+	return "\r\x1b[K"
+}
+
+// columns returns how many columns may be used. The last one may not: some terminals wrap after it.
+func (p *progress) columns() int {
+	columns := terminal.Columns(p.tty)
+	if columns <= 0 {
+		columns = 80
+	}
+	return columns - 1
+}
+
+// FitLine joins head, detail and tail on one line of at most that many columns. It cuts detail first.
+// Where detail is not empty, separator stands before tail.
+func FitLine(head, detail, separator, tail string, columns int) string {
+	detail = fit(detail, columns-width(head)-width(separator+tail))
+	if detail != "" {
+		tail = separator + tail
+	}
+	return fit(head+detail+tail, columns)
+}
+
+// fit cuts text to that many columns.
+func fit(text string, columns int) string {
+	for i, r := range text {
+		if columns -= width(string(r)); columns < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+// width returns the largest number of columns that text may take: a character that is not ASCII may
+// take two.
+func width(text string) (columns int) {
+	for _, r := range text {
+		columns++
+		if r >= 0x80 {
+			columns++
+		}
+	}
+	return columns
+}
