@@ -2,7 +2,7 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross docs pictures bench stress churn sweep faults model fuzz conformance tour ci
+.PHONY: help build test race lint fmt cross docs pictures cycles bench stress churn sweep faults model fuzz conformance tour ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ docs: ## write the tables and pictures of docs/ that are made from the code
 
 pictures: ## draw the pictures of docs/pictures from their texts
 	go -C tools run ./svg ../docs/pictures
+
+cycles: ## print which files of the root package refer to each other in a circle
+	go -C tools run ./cycles ..
 
 bench: ## run the benchmarks, in three minutes, and write the tables of bench/README.md
 	go test -v -run '^$$' -bench . . ./bench | go run ./bench/table bench/README.md
