@@ -26,7 +26,7 @@ cross: ## build and vet for every platform
 	bash .ci/run cross
 
 docs: ## write the tables and pictures of docs/ that are made from the code
-	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture' .
+	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' .
 
 pictures: ## draw the pictures of docs/pictures from their texts
 	go -C tools run ./svg ../docs/pictures
@@ -41,10 +41,10 @@ stress: ## twenty rounds of the tests under the race detector
 	go test -race -count=20 -timeout 60m ./...
 
 churn: ## a long storm on the lock of the PID file, and a million lines over a hundred rotations of the log
-	LIFECYCLE_LONG=1 go test -run 'TestA2_|TestK12_Rot' -count=1 -v .
+	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v .
 
 sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
-	LIFECYCLE_LONG=1 go test -run 'TestD[0-9]|TestA14_Status' -count=1 -timeout 30m -v .
+	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v .
 
 faults: ## an error of every system call of a start, a stop and the verbs
 	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v .

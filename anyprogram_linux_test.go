@@ -236,7 +236,8 @@ func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 }
 
 // What is left of a thousand crashes is a number.
-func TestH1_H7_AThousandCrashesLeaveNothing(t *testing.T) {
+// Rows H1, H7.
+func TestAThousandCrashesLeaveNothing(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -62,7 +62,8 @@ func callHere(pidfile, verb string) result {
 	return result{stdout.String(), stderr.String(), code}
 }
 
-func TestC3_C4_C5_C6_C8_L2_NoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
+// Rows C3, C4, C5, C6, C8, L2.
+func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
 	pid, requireUntouched := startVictim(t)
 	number, group := fmt.Sprintln(pid), fmt.Sprintln(-pid)
@@ -144,7 +145,8 @@ func openForWriting(t *testing.T, path string) *os.File {
 	return f
 }
 
-func TestL2_RootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(t *testing.T) {
+// Row L2.
+func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -190,7 +192,8 @@ func inMemory(t *testing.T) (pidfile string) {
 	return filepath.Join(dir, "daemon.pid")
 }
 
-func TestL4_WhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
+// Row L4.
+func TestWhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
 	programsUsed.Store(locker, true)
 	needs(t, "root")
 	t.Parallel()
@@ -215,7 +218,8 @@ func TestL4_WhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
 	requireStarts(t, pidfile)
 }
 
-func TestL4_WhoCannotReadTheFileCannotLockIt(t *testing.T) {
+// Row L4.
+func TestWhoCannotReadTheFileCannotLockIt(t *testing.T) {
 	programsUsed.Store(locker, true)
 	needs(t, "root")
 	t.Parallel()
@@ -231,7 +235,8 @@ func TestL4_WhoCannotReadTheFileCannotLockIt(t *testing.T) {
 }
 
 // A lock that its taker has left to another is not blamed on him.
-func TestL4_WhoHasLeftTheLockIsNotNamed(t *testing.T) {
+// Row L4.
+func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	t.Parallel()
 	path := pidFileWith(t, "12345\n")
 	f := held(t, path)
@@ -290,7 +295,8 @@ func below(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-func TestK14_L5_RootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
+// Rows K14, L5.
+func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	for name, place := range logPlaces {
@@ -324,7 +330,8 @@ func TestK14_L5_RootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 }
 
 // At a reopen it is the same, however the directory was at the start.
-func TestK14_L5_RootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
+// Rows K14, L5.
+func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	for name, place := range logPlaces {
@@ -355,7 +362,8 @@ func TestK14_L5_RootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 }
 
 // On Ubuntu /var/log is root's and the group syslog can write it.
-func TestK14_TheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
+// Row K14.
+func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for options, trusted := range map[string]bool{"mode=0775,gid=12345": true, "mode=0777,gid=12345": false, "mode=0775,uid=12345": false} {
@@ -373,7 +381,8 @@ func TestK14_TheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 	}
 }
 
-func TestK14_AUserLogsWhereHeLikes(t *testing.T) {
+// Row K14.
+func TestAUserLogsWhereHeLikes(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -472,7 +481,8 @@ func mayChroot(path string) error {
 
 // A user can forge mark and socket for a setuid program, but not that root has made the socket. Taken for stage 1, the program would go where
 // he says before it executes itself; for stage 2, it would believe that it holds a lock which it does not.
-func TestL9_L10_ASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
+// Rows L9, L10.
+func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	programsUsed.Store(forger, true)
 	needs(t, "root")
 	t.Parallel()
@@ -488,7 +498,8 @@ func TestL9_L10_ASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 }
 
 // A program with capabilities is of the same user, so he can be its launcher. That gives him no use of them.
-func TestL9_AProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
+// Row L9.
+func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	programsUsed.Store(forger, true)
 	needs(t, "root")
 	t.Parallel()
@@ -500,7 +511,8 @@ func TestL9_AProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-func TestL9_ASetuidProgramDetachesAllTheSame(t *testing.T) {
+// Row L9.
+func TestASetuidProgramDetachesAllTheSame(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	program, b := privilegedCopy(t, setuidRoot), inBackground(t)
@@ -521,7 +533,8 @@ func ownerOf(t *testing.T, path string) uint32 {
 	return info.Sys().(*syscall.Stat_t).Uid
 }
 
-func TestL14_NothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testing.T) {
+// Row L14.
+func TestNothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testing.T) {
 	t.Parallel()
 	for _, umask := range []string{"0", "0777"} {
 		t.Run(umask, func(t *testing.T) {
@@ -570,7 +583,8 @@ func TestL14_NothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testin
 	}
 }
 
-func TestL14_TheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
+// Row L14.
+func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	binary := filepath.Join(nobodys(t), "program")
@@ -599,7 +613,8 @@ func TestL14_TheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 }
 
 // What is opened follows no link at the end of its path and waits for nobody, and nothing is done by path to a file that is open.
-func TestL5_NoFileIsOpenedThroughALinkOrChangedByItsPath(t *testing.T) {
+// Row L5.
+func TestNoFileIsOpenedThroughALinkOrChangedByItsPath(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	dir, traces := t.TempDir(), t.TempDir()

@@ -48,7 +48,8 @@ func requireOwnLines(t *testing.T, got string) {
 	}
 }
 
-func TestL12_WhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
+// Row L12.
+func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
 	t.Parallel()
 	for at, verbs := range map[string][]string{
 		"OnStart": {"start", "run", "restart"},
@@ -67,7 +68,8 @@ func TestL12_WhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
 	}
 }
 
-func TestL12_AWordThatIsNoVerbIsNoCommand(t *testing.T) {
+// Row L12.
+func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{strings.ReplaceAll(nasty, "\x00", "")}, {"stop", "a\ndaemon: stopped"}, {"stop", "-\x1b[2J"}} {
 		got := callProgram(t, liar, append([]string{pidPath(t), ""}, args...)...)
@@ -77,7 +79,8 @@ func TestL12_AWordThatIsNoVerbIsNoCommand(t *testing.T) {
 	}
 }
 
-func TestL12_APathIsNoCommand(t *testing.T) {
+// Row L12.
+func TestAPathIsNoCommand(t *testing.T) {
 	t.Parallel()
 	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.
 	for _, option := range []Option{PIDFile("/run/\u009b2J.pid"), LogFile("/var/log/\u009b2J.log"), Name("\u009b2J")} {

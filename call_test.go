@@ -19,7 +19,8 @@ type badError struct{}
 
 func (badError) Error() string { panic("even the text panics") }
 
-func TestG6_AnyPanicIsAnError(t *testing.T) {
+// Row G6.
+func TestAnyPanicIsAnError(t *testing.T) {
 	for name, value := range map[string]any{"nil": nil, "error": errBoom, "error that panics": badError{}, "canceled": context.Canceled} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -35,7 +36,8 @@ func TestG6_AnyPanicIsAnError(t *testing.T) {
 	}
 }
 
-func TestG7_GoexitIsAFaultAndNoDeadlock(t *testing.T) {
+// Row G7.
+func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
 	goexit := func(context.Context) error { runtime.Goexit(); return nil }
 	for _, hook := range []string{"OnStart", "OnReload", "OnStop", "OnExit", "Run", "fn", "Every", "OnSignal"} {
 		t.Run(hook, func(t *testing.T) {
@@ -72,13 +74,14 @@ func TestG7_GoexitIsAFaultAndNoDeadlock(t *testing.T) {
 					require.Equal(t, 70, ExitCode(err))
 				}
 				require.Contains(t, v.log.String(), "runtime.Goexit was called")
-				require.Contains(t, v.log.String(), "TestG7_Goexit", "the stack names who called it")
+				require.Contains(t, v.log.String(), "TestGoexit", "the stack names who called it")
 			})
 		})
 	}
 }
 
-func TestG1_APanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
+// Row G1.
+func TestAPanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Minute); panic("boom") }, With(traced(&trace, "a")))
@@ -88,7 +91,7 @@ func TestG1_APanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
 		require.Equal(t, 70, ExitCode(err))
 		require.Equal(t, 1, trace.count("OnStop a"))
 		require.Equal(t, 1, trace.count("OnExit a"))
-		require.Contains(t, v.log.String(), "TestG1_APanicInFn")
+		require.Contains(t, v.log.String(), "TestAPanicInFn")
 	})
 }
 

@@ -90,7 +90,8 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 	return turn, nil
 }
 
-func TestA2_ChurnOfEightProcessesNeverOverlaps(t *testing.T) {
+// Row A2.
+func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 	const processes, turns = 8, 3000
 	deadline := time.Now()
 	if long() {
@@ -193,7 +194,8 @@ var looker = registerProgram("looker", func(args []string) int {
 	}
 })
 
-func TestA14_LookingNeverFailsNorMakesAStartFail(t *testing.T) {
+// Row A14.
+func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		rounds int
@@ -235,7 +237,8 @@ func TestA14_LookingNeverFailsNorMakesAStartFail(t *testing.T) {
 	}
 }
 
-func TestA13_AReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
+// Row A13.
+func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
 	needs(t, "linux") // elsewhere only the number says who holds it
 	pidfile := pidPath(t)
 	witness := filepath.Join(t.TempDir(), "witness")

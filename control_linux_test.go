@@ -61,7 +61,8 @@ func nobodys(t *testing.T) (dir string) {
 	return dir
 }
 
-func TestC2_AHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
+// Row C2.
+func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"status", "reload"} {
 		t.Run(what, func(t *testing.T) {
@@ -104,7 +105,8 @@ func opens(t *testing.T, path string) (await func()) {
 	}
 }
 
-func TestC7_ADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
+// Rows C7, L1.
+func TestADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	path := filepath.Join(nobodys(t), "daemon.pid")
@@ -127,7 +129,8 @@ func TestC7_ADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestC7_TheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
+// Row C7.
+func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	bystander, _ := startDaemon(t)
@@ -145,9 +148,10 @@ func TestC7_TheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-// TestC7_AFileThatIsNotRootsNamesOnlyAProcessOfItsOwner has a user who holds a PID file of his own that names a process of root, and
+// TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner has a user who holds a PID file of his own that names a process of root, and
 // then waits for root to stop it.
-func TestC7_AFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
+// Row C7.
+func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	bystander, _ := startDaemon(t)
@@ -174,7 +178,8 @@ func TestC7_AFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 	require.Equal(t, 0, p.wait())
 }
 
-func TestC16_AnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
+// Row C16.
+func TestAnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	for _, tt := range []struct {
@@ -211,7 +216,8 @@ func TestC16_AnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
 	}
 }
 
-func TestC10_StopWorksWithoutPidfd(t *testing.T) {
+// Row C10.
+func TestStopWorksWithoutPidfd(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for _, errno := range []string{"ENOSYS", "EPERM", "EINVAL"} {
@@ -237,9 +243,10 @@ func TestC10_StopWorksWithoutPidfd(t *testing.T) {
 	}
 }
 
-// TestC10_StopSignalsThroughThePidfd is also why stop returns at once: it waits for the same descriptor and asks for nothing
+// TestStopSignalsThroughThePidfd is also why stop returns at once: it waits for the same descriptor and asks for nothing
 // again and again.
-func TestC10_StopSignalsThroughThePidfd(t *testing.T) {
+// Row C10.
+func TestStopSignalsThroughThePidfd(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -306,7 +313,8 @@ func startAs(t *testing.T, pid int, program string, args ...string) *process {
 	return p
 }
 
-func TestC8_AZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
+// Row C8.
+func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 	t.Parallel()
 	path := pidPath(t)
 	programsUsed.Store(idle, true)
@@ -332,7 +340,8 @@ func TestC8_AZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 	require.NoError(t, heir.Kill())
 }
 
-func TestC8_AStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
+// Row C8.
+func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return
@@ -358,7 +367,8 @@ func TestC8_AStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
 	requireLives(t, stranger)
 }
 
-func TestC9_APIDThatWasGivenOutAgainIsNotSignalled(t *testing.T) {
+// Row C9.
+func TestAPIDThatWasGivenOutAgainIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return

@@ -110,7 +110,8 @@ func requireLives(t *testing.T, p *process) {
 
 func notRunning(pidfile string) string { return "daemon: not running (nobody holds " + pidfile + ")\n" }
 
-func TestC1_AnEmptyFileThatNobodyHoldsIsNoDaemon(t *testing.T) {
+// Row C1.
+func TestAnEmptyFileThatNobodyHoldsIsNoDaemon(t *testing.T) {
 	t.Parallel()
 	path := pidFileWith(t, "")
 	requireUntouched := untouched(t, path)
@@ -130,7 +131,8 @@ func requireText(t *testing.T, path, want string) {
 	require.Equal(t, want, string(text))
 }
 
-func TestC2_AHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
+// Row C2.
+func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
 	t.Parallel()
 	path := pidPath(t)
 	p := start(t, holding, "late:"+filepath.Join(t.TempDir(), "never"), path)
@@ -163,8 +165,9 @@ func each(t *testing.T, want map[string]result, pidfile string) {
 	}
 }
 
-// TestC3_… has a bystander whose PID a lenient reader would find in the file.
-func TestC3_C5_WhatIsNoPIDIsNeverSignalled(t *testing.T) {
+// The test has a bystander whose PID a lenient reader would find in the file.
+// Rows C3, C5.
+func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	pid := bystander.pid()
@@ -184,7 +187,8 @@ func TestC3_C5_WhatIsNoPIDIsNeverSignalled(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-func TestC3_AFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
+// Row C3.
+func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	path := pidFileWith(t, fmt.Sprintln(bystander.pid()))
@@ -205,7 +209,8 @@ func TestC3_AFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-func TestC4_AFileThatSaysOneIsStale(t *testing.T) {
+// Row C4.
+func TestAFileThatSaysOneIsStale(t *testing.T) {
 	t.Parallel()
 	path := pidFileWith(t, "1\n")
 	requireUntouched := untouched(t, path)
@@ -222,7 +227,8 @@ func TestC4_AFileThatSaysOneIsStale(t *testing.T) {
 	require.EqualError(t, err, "lifecycle: not running: pid 1 is dead and has left "+path)
 }
 
-func TestC8_AFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
+// Row C8.
+func TestAFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	path := pidFileWith(t, fmt.Sprintln(bystander.pid()))
@@ -239,7 +245,8 @@ func TestC8_AFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-func TestC9_WhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
+// Row C9.
+func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	p, path := startDaemon(t)
@@ -257,7 +264,8 @@ func TestC9_WhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-func TestC9_ASignalGoesOnlyToWhoStillHoldsTheFile(t *testing.T) {
+// Row C9.
+func TestASignalGoesOnlyToWhoStillHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := Find(path)
@@ -280,7 +288,8 @@ func TestC9_ASignalGoesOnlyToWhoStillHoldsTheFile(t *testing.T) {
 	require.Equal(t, 0, p.wait())
 }
 
-func TestC9_AClosedProcessAnswersErrClosed(t *testing.T) {
+// Row C9.
+func TestAClosedProcessAnswersErrClosed(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := Find(path)
@@ -315,7 +324,8 @@ var selfishDaemon = registerProgram("selfish daemon", func(args []string) int {
 	return programs[daemon](append([]string{"pidfile=" + args[1]}, args[2:]...))
 })
 
-func TestC11_OurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
+// Row C11.
+func TestOurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
 	t.Parallel()
 	for _, whose := range []string{"own", "parent"} {
 		path := pidPath(t)
@@ -336,7 +346,8 @@ func TestC11_OurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
 	}
 }
 
-func TestC12_C14_WhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
+// Rows C12, C14.
+func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 	t.Parallel()
 	path := pidPath(t)
 	requireUntouched := untouched(t, path)
@@ -352,7 +363,8 @@ func TestC12_C14_WhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 	requireUntouched()
 }
 
-func TestC12_ThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
+// Row C12.
+func TestThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"stop", "reload", "status"} {
 		got := callVerb(t, "", name)
@@ -363,7 +375,8 @@ func TestC12_ThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
-func TestC13_ASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
+// Row C13.
+func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
@@ -373,7 +386,8 @@ func TestC13_ASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestC19_AFailedReloadKeepsWhatWas(t *testing.T) {
+// Row C19.
+func TestAFailedReloadKeepsWhatWas(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"check=error", "reload=error", "reload=panic"} {
 		p, path := startDaemon(t, how)
@@ -388,7 +402,8 @@ func TestC19_AFailedReloadKeepsWhatWas(t *testing.T) {
 	}
 }
 
-func TestC17_ADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
+// Row C17.
+func TestADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	p.signal(syscall.SIGSTOP)
@@ -399,7 +414,8 @@ func TestC17_ADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
 	require.Equal(t, 1, linesOf(p, "OnExit done"))
 }
 
-func TestC17_AnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
+// Row C17.
+func TestAnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t, "stop=hang", "stoptimeout=200ms")
 	stopped := callVerb(t, path, "stop", "stoptimeout=200ms")
@@ -411,7 +427,8 @@ func TestC17_AnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestC17_WhoIgnoresTERMIsKilledAndThatIsSaid(t *testing.T) {
+// Row C17.
+func TestWhoIgnoresTERMIsKilledAndThatIsSaid(t *testing.T) {
 	t.Parallel()
 	path := pidPath(t)
 	p := start(t, holding, "deaf", path)
@@ -441,7 +458,8 @@ func requireFree(t *testing.T, f *os.File) {
 	require.False(t, state.Held)
 }
 
-func TestC18_WhenStopReturnsTheFileIsFree(t *testing.T) {
+// Row C18.
+func TestWhenStopReturnsTheFileIsFree(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p, path := startDaemon(t)
@@ -478,7 +496,8 @@ func heirIn(t *testing.T, said string) *os.Process {
 	return heir
 }
 
-func TestC18_AsLongAsAnybodyHoldsTheFileTheDaemonIsNotGone(t *testing.T) {
+// Row C18.
+func TestAsLongAsAnybodyHoldsTheFileTheDaemonIsNotGone(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	found, err := Find(path)
@@ -495,7 +514,8 @@ func TestC18_AsLongAsAnybodyHoldsTheFileTheDaemonIsNotGone(t *testing.T) {
 	requireFree(t, openForReading(t, path))
 }
 
-func TestC18_StopWaitsForWhoeverHoldsTheFile(t *testing.T) {
+// Row C18.
+func TestStopWaitsForWhoeverHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	f := openForReading(t, path)
@@ -511,7 +531,8 @@ func TestC18_StopWaitsForWhoeverHoldsTheFile(t *testing.T) {
 	requireFree(t, f)
 }
 
-func TestC18_AnHeirOfADeadDaemonIsSaidToBeOne(t *testing.T) {
+// Row C18.
+func TestAnHeirOfADeadDaemonIsSaidToBeOne(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	p.signal(syscall.SIGKILL)
@@ -523,7 +544,8 @@ func TestC18_AnHeirOfADeadDaemonIsSaidToBeOne(t *testing.T) {
 	eventually(t, func() bool { _, err := Find(path); return errors.Is(err, ErrNotRunning) }, "the end of the heir")
 }
 
-func TestC20_AVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
+// Row C20.
+func TestAVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		gate := filepath.Join(t.TempDir(), "gate")
@@ -543,7 +565,8 @@ func TestC20_AVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
 	}
 }
 
-func TestC20_TheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
+// Row C20.
+func TestTheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := Find(path)
@@ -559,7 +582,8 @@ func TestC20_TheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
 	require.NoError(t, found.Wait(t.Context()))
 }
 
-func TestC21_WithNobodyWhoReadsTheExitCodeIsTheSame(t *testing.T) {
+// Row C21.
+func TestWithNobodyWhoReadsTheExitCodeIsTheSame(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		none := pidPath(t)
@@ -606,7 +630,8 @@ var mutes = map[string]func(t *testing.T, args ...string) (exitCode int){
 	},
 }
 
-func TestC22_WhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
+// Row C22.
+func TestWhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
@@ -640,7 +665,8 @@ func TestC22_WhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestC22_NoVerbPrintsTheUsage(t *testing.T) {
+// Row C22.
+func TestNoVerbPrintsTheUsage(t *testing.T) {
 	t.Parallel()
 	got := callProgram(t, verbless)
 	require.Equal(t, 2, got.code)
@@ -664,7 +690,8 @@ var lingerer = registerProgram("lingerer", func(args []string) int {
 	return ExitCode(err)
 })
 
-func TestC18_WhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T) {
+// Row C18.
+func TestWhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T) {
 	t.Parallel()
 	path, gate := pidPath(t), filepath.Join(t.TempDir(), "gate")
 	p := start(t, lingerer, path, gate)

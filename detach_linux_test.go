@@ -303,7 +303,8 @@ func (w whereabouts) requireNothingOfTheHandshake(t *testing.T) {
 	}
 }
 
-func TestE7_E9_ADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
+// Rows E7, E9.
+func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
 	t.Parallel()
 	// The same open gives a session leader a terminal: else this proves nothing.
 	leader := command(terminalOpener)
@@ -331,7 +332,8 @@ var terminalOpener = registerProgram("terminal opener", func([]string) int {
 	return ExitCode(err)
 })
 
-func TestE1_E3_E12_ADaemonHasNothingOfWhoStartedIt(t *testing.T) {
+// Rows E1, E3, E12.
+func TestADaemonHasNothingOfWhoStartedIt(t *testing.T) {
 	t.Parallel()
 	r, wr, err := os.Pipe()
 	require.NoError(t, err)
@@ -365,7 +367,8 @@ func TestE1_E3_E12_ADaemonHasNothingOfWhoStartedIt(t *testing.T) {
 }
 
 // What a daemon starts has no more than what it is given.
-func TestE1_E12_WhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
+// Rows E1, E12.
+func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 	t.Parallel()
 	for name, wrapper := range map[string][]string{
 		"plain":   {"env"},
@@ -427,7 +430,8 @@ var deafened = registerProgram("deafened", func(args []string) int {
 	return 1
 })
 
-func TestE6_WithClosedStandardDescriptorsADaemonHasItsOwn(t *testing.T) {
+// Row E6.
+func TestWithClosedStandardDescriptorsADaemonHasItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, closed := range []string{"<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"} {
 		t.Run(closed, func(t *testing.T) {
@@ -444,7 +448,8 @@ func TestE6_WithClosedStandardDescriptorsADaemonHasItsOwn(t *testing.T) {
 	}
 }
 
-func TestE19_TheUmaskIsTheOneOfTheOptionOrTheDefault(t *testing.T) {
+// Row E19.
+func TestTheUmaskIsTheOneOfTheOptionOrTheDefault(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		callers, args string
@@ -514,7 +519,8 @@ func isOver(pid int) bool {
 }
 
 // E16: the program may change on disk under a launcher.
-func TestE16_TheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
+// Row E16.
+func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"replaced", "deleted"} {
 		t.Run(how, func(t *testing.T) {
@@ -552,7 +558,8 @@ func (b *background) shifted(script string, env ...string) result {
 }
 
 // A new version may be something else altogether.
-func TestE16_AProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
+// Row E16.
+func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ script, says string }{
 		"it ends":  {"exit 3", `died before it was ready \(exit 3\)`},
@@ -571,7 +578,8 @@ func TestE16_AProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 }
 
 // go-daemon writes the environment to a pipe, which has room for 64 KiB.
-func TestE13_AHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
+// Row E13.
+func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.shifted("exec sleep 2", "HUGE="+strings.Repeat("x", 100<<10))
@@ -680,7 +688,8 @@ func TestAfterTheDeathOfADaemonItsLockIsFree(t *testing.T) {
 	b.start()
 }
 
-func TestE2_WhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
+// Row E2.
+func TestWhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	programsUsed.Store(idle, true)
@@ -924,7 +933,8 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 }
 
 // E11: a mark in the environment is none unless a launcher sits behind it.
-func TestE11_AStrayMarkIsAsIfItWereNotThere(t *testing.T) {
+// Row E11.
+func TestAStrayMarkIsAsIfItWereNotThere(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{
 		"go-daemon":          {"_GO_DAEMON=1"},
@@ -964,7 +974,8 @@ func socketMarks(t *testing.T, f *os.File) (marks []string) {
 	return marks
 }
 
-func TestE11_AGenuineMarkWithoutALauncherEndsTheProcess(t *testing.T) {
+// Row E11.
+func TestAGenuineMarkWithoutALauncherEndsTheProcess(t *testing.T) {
 	t.Parallel()
 	for stage := range 2 {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -1008,7 +1019,8 @@ func TestADaemonStartsADaemon(t *testing.T) {
 }
 
 // E4: whoever reads what start writes gets to the end of it when start has returned, though the daemon lives.
-func TestE3_E4_ACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
+// Rows E3, E4.
+func TestACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
 		"substitution": `out=$("$0" "$@" 2>&1); echo "$? [$out]"`,
@@ -1033,7 +1045,8 @@ func TestE3_E4_ACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testin
 	}
 }
 
-func TestE13_AHugeEnvironmentReachesTheDaemon(t *testing.T) {
+// Row E13.
+func TestAHugeEnvironmentReachesTheDaemon(t *testing.T) {
 	t.Parallel()
 	var huge []string
 	for i := range 4 {
@@ -1045,7 +1058,8 @@ func TestE13_AHugeEnvironmentReachesTheDaemon(t *testing.T) {
 }
 
 // One variable has at most 128 KiB (execve(2)).
-func TestE13_AnEnvironmentThatIsTooLargeFailsTheStartWithItsName(t *testing.T) {
+// Row E13.
+func TestAnEnvironmentThatIsTooLargeFailsTheStartWithItsName(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := callProgram(t, bloated, b.args()...)
@@ -1057,7 +1071,8 @@ var bloated = registerProgram("bloated", func(args []string) int {
 	return Main([]string{"start"}, nil, Name("scout"), PIDFile(strings.TrimPrefix(args[0], "pidfile=")), LogFile(strings.TrimPrefix(args[1], "log=")))
 })
 
-func TestE14_AStrangeEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
+// Row E14.
+func TestAStrangeEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
 	t.Parallel()
 	strange := []string{"=x", "NOTHING", "EMPTY=", "BYTES=\xff\xfe", "LINES=a\nb"}
 	b := inBackground(t)
@@ -1076,7 +1091,8 @@ var junk = registerProgram("junk", func(args []string) int {
 	return 1
 })
 
-func TestE16_AProgramThatIsFoundByPATHOrInADirectoryThatIsGone(t *testing.T) {
+// Row E16.
+func TestAProgramThatIsFoundByPATHOrInADirectoryThatIsGone(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Dir(copyOfTestBinary(t))
 	for name, script := range map[string]string{
@@ -1096,7 +1112,8 @@ func TestE16_AProgramThatIsFoundByPATHOrInADirectoryThatIsGone(t *testing.T) {
 	}
 }
 
-func TestE17_AProgramThatCannotBeExecutedFailsTheStart(t *testing.T) {
+// Row E17.
+func TestAProgramThatCannotBeExecutedFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	binary := copyOfTestBinary(t)
@@ -1169,7 +1186,8 @@ var defaulted = registerProgram("defaulted", func(args []string) int {
 })
 
 // What `go run` has built may be gone when it has returned.
-func TestE16_ADaemonOutlivesItsGoRun(t *testing.T) {
+// Row E16.
+func TestADaemonOutlivesItsGoRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	agentctl := func(args ...string) string {
@@ -1237,7 +1255,8 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 }
 
 // systemd takes a daemon whose parent is another process for one that is not its own, and stops it with KILL (K7).
-func TestK7_StageOneIsGoneWhenTheStartReturns(t *testing.T) {
+// Row K7.
+func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
 	t.Parallel()
 	needsStrace(t)
 	b := inBackground(t)

@@ -205,7 +205,8 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 }
 
 // E18: it is the daemon that goes there, and it says so before anything has begun.
-func TestE18_AWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
+// Row E18.
+func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	file := filepath.Join(t.TempDir(), "file")

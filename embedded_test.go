@@ -296,7 +296,8 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 	return result{stdout.String(), stderr.String(), code}
 }
 
-func TestI10_TenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
+// Row I10.
+func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	t.Setenv("TMPDIR", dir)

@@ -294,7 +294,8 @@ func TestEnsureTakesTheFileOfADeadDaemonOver(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-func TestA1_FiftyProcessesThatEnsureGetOneDaemon(t *testing.T) {
+// Row A1.
+func TestFiftyProcessesThatEnsureGetOneDaemon(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	var all []*process
@@ -311,7 +312,8 @@ func TestA1_FiftyProcessesThatEnsureGetOneDaemon(t *testing.T) {
 	requireVerbRuns(t, pidfile, slices.Collect(maps.Keys(pids))[0])
 }
 
-func TestA1_FiftyGoroutinesThatEnsureGetOneDaemon(t *testing.T) {
+// Row A1.
+func TestFiftyGoroutinesThatEnsureGetOneDaemon(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	code, says := callEnsure(t, "many:50", pidfile, "log="+log)
@@ -642,7 +644,8 @@ func TestEnsureUnderGoTestSaysThatItCannot(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestI10_EnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
+// Row I10.
+func TestEnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
 	t.Parallel()
 	needs(t, "linux")
 	pidfile := verbPlace(t)

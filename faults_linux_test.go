@@ -210,7 +210,8 @@ func needsInjection(t *testing.T) {
 }
 
 // A start in which the launcher, stage 1 or the daemon is told by one of its system calls that it cannot be.
-func TestB9_B10_B11_I1_AFaultDuringAStartLeavesADaemonOrNothing(t *testing.T) {
+// Rows B9, B10, B11, I1.
+func TestAFaultDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	needsInjection(t)
 	t.Parallel()
 	outcome, p := sweepFaultyStart(t, launcherStage, "openat:EIO:0")
@@ -300,7 +301,8 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 }
 
 // A daemon that cannot do what a verb wants of it, at any of its system calls.
-func TestB12_B13_K13_I5_I7_AFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
+// Rows B12, B13, K13, I5, I7.
+func TestAFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
 	needsInjection(t)
 	t.Parallel()
 	for _, verb := range []string{"reload", "reopen", "stop"} {
@@ -366,7 +368,8 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 }
 
 // A verb that cannot do what it wants, at any of its system calls.
-func TestI1_B19_AFaultInAVerbIsTold(t *testing.T) {
+// Rows I1, B19.
+func TestAFaultInAVerbIsTold(t *testing.T) {
 	needsInjection(t)
 	t.Parallel()
 	for _, verb := range []string{"status", "reload", "reopen", "stop", "restart"} {
@@ -382,7 +385,8 @@ func TestI1_B19_AFaultInAVerbIsTold(t *testing.T) {
 }
 
 // What each verb knows of a daemon whose PID file is not there any more, or is not its own.
-func TestA10_A11_B10_OfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
+// Rows A10, A11, B10.
+func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	t.Parallel()
 	for what, lose := range map[string]func(t *testing.T, pidfile string){
 		"deleted": func(t *testing.T, pidfile string) { require.NoError(t, os.Remove(pidfile)) },
@@ -438,7 +442,8 @@ func requireFound(t *testing.T, b *background, lost, found int) {
 	require.Contains(t, b.processes(), lost)
 }
 
-func TestA11_B10_ADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
+// Rows A11, B10.
+func TestADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	dir := filepath.Dir(b.pidfile)
@@ -473,7 +478,8 @@ func TestA11_B10_ADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
 	b.stop()
 }
 
-func TestB9_B10_K13_ADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
+// Rows B9, B10, K13.
+func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	b := inBackground(t)
@@ -502,7 +508,8 @@ func TestB9_B10_K13_ADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testin
 }
 
 // Here the log is full in truth: what is written to it is lost, and it goes on where there is room again.
-func TestB11_B14_K13_I5_ADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
+// Rows B11, B14, K13, I5.
+func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for what, c := range map[string]struct {

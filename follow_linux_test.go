@@ -12,9 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestA6_… takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
+// The test takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
 // for somebody who insists. From then on the first one would take a TERM for that as well.
-func TestA6_TwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
+// Row A6.
+func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -48,9 +49,10 @@ func TestA6_TwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// TestC9_NoMethod… has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
+// The test has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
 // two are the same. A context that has ended keeps nothing from being answered at once.
-func TestC9_NoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
+// Row C9.
+func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return

@@ -379,7 +379,8 @@ func TestADaemonThatCannotSayWhatItDoesIsNotFollowedForLong(t *testing.T) {
 	require.Contains(t, verb.out.String(), "daemon: reload: no verdict: state file "+statePath(last.path)+": ")
 }
 
-func TestC9_WhomTheStateFileNamesIsNotSignalled(t *testing.T) {
+// Row C9.
+func TestWhomTheStateFileNamesIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	bystander, bystandersPath := startDaemon(t)
 	record, err := os.ReadFile(statePath(bystandersPath))

@@ -57,7 +57,8 @@ var noPIDs = map[string]string{
 	"7\n" + strings.Repeat(" ", 64): "7",
 }
 
-func TestC5_OnlyAWholeAndPlainNumberIsAPID(t *testing.T) {
+// Row C5.
+func TestOnlyAWholeAndPlainNumberIsAPID(t *testing.T) {
 	for text, lenient := range noPIDs {
 		require.Zero(t, parsePID([]byte(text)), "%.70q, which a lenient reader may take for %s", text, lenient)
 	}
@@ -67,7 +68,8 @@ func TestC5_OnlyAWholeAndPlainNumberIsAPID(t *testing.T) {
 	}
 }
 
-func TestC6_ANumberAbovePIDMaxIsNoPID(t *testing.T) {
+// Row C6.
+func TestANumberAbovePIDMaxIsNoPID(t *testing.T) {
 	require.Positive(t, maxPID())
 	require.EqualValues(t, maxPID(), parsePID(fmt.Appendln(nil, maxPID())))
 	require.Zero(t, parsePID(fmt.Appendln(nil, maxPID()+1)))
@@ -148,7 +150,8 @@ func untouched(t *testing.T, path string) (requireUntouched func()) {
 	}
 }
 
-func TestC5_WhatIsNoPIDNamesNobodyHeldOrNot(t *testing.T) {
+// Row C5.
+func TestWhatIsNoPIDNamesNobodyHeldOrNot(t *testing.T) {
 	owner := os.Geteuid()
 	for text := range noPIDs {
 		path := pidFileWith(t, text)
@@ -199,7 +202,8 @@ func mustState(t *testing.T, path string) (state filelock.State, blind bool) {
 	return state, state.Blind
 }
 
-func TestC5_NoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
+// Row C5.
+func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
 	const size = 64 << 20
 	path := pidFileWith(t, "")
 	require.NoError(t, os.Truncate(path, size))

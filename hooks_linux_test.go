@@ -84,7 +84,8 @@ var hooksOfAStart = map[string][]string{
 	"start": nil, "ready": nil, "run": {"ready=error"}, "stop": {"ready=panic"}, "exit": {"ready=panic"},
 }
 
-func TestG8_G9_TheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
+// Rows G8, G9.
+func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
 	t.Parallel()
 	for hook, others := range hooksOfAStart {
 		for fault, how := range faultyEnds {
@@ -119,7 +120,8 @@ func (b *background) requireDead() {
 	b.stop()
 }
 
-func TestG8_G9_TheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
+// Rows G8, G9.
+func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 	t.Parallel()
 	for hook, verb := range map[string]string{
 		"check": "reload", "reload": "reload", "stop": "stop", "exit": "stop", "usr2": "", "every": "",
@@ -148,7 +150,8 @@ func TestG8_G9_TheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 }
 
 // OnCheck runs in the process of the verb, too.
-func TestG8_G9_TheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
+// Rows G8, G9.
+func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -160,7 +163,8 @@ func TestG8_G9_TheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 }
 
 // A goroutine that ends with its thread locked takes the thread along, and whatever the thread held.
-func TestG7_AHookThatEndsWithItsThreadIsAFault(t *testing.T) {
+// Row G7.
+func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for hook, others := range hooksOfAStart {
@@ -181,7 +185,8 @@ func TestG7_AHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 }
 
 // What a program does to its process does not reach what was settled before: paths are absolute, modes are exact.
-func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
+// Row G8.
+func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	t.Parallel()
 	closed := func(fd int) func(t *testing.T, pid int) bool {
 		return func(t *testing.T, pid int) bool {
@@ -227,7 +232,8 @@ func TestG8_AHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 }
 
 // Without its descriptor the lock is free: nobody believes that two daemons hold it, and the first one says so.
-func TestA11_G8_AProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
+// Rows A11, G8.
+func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"closelock", "reuse"} {
 		t.Run(fault, func(t *testing.T) {
@@ -259,7 +265,8 @@ func TestA11_G8_AProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *te
 	}
 }
 
-func TestG8_AProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T) {
+// Row G8.
+func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start("usr2=closestate")
@@ -276,7 +283,8 @@ func TestG8_AProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing
 }
 
 // The Go runtime does not survive that its poller is closed. Until it notices, the daemon holds no lock.
-func TestG8_AProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
+// Row G8.
+func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for _, hook := range []string{"start", "ready"} {
@@ -293,7 +301,8 @@ func TestG8_AProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) 
 }
 
 // A program that gives the signals back or ignores them is told what became of that, and can be ended all the same.
-func TestG8_AProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
+// Row G8.
+func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]struct{ reload, stop string }{
 		"reset":  {"no verdict: pid %d ended before there was one\n", ""},

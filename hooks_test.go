@@ -21,7 +21,8 @@ var crasher = registerProgram("crasher", func(args []string) int {
 	return ExitCode(Run(nil, PIDFile(args[0]), OnSignal(syscall.SIGUSR2, func(context.Context) error { close(crash); return nil })))
 })
 
-func TestG5_APanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T) {
+// Row G5.
+func TestAPanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	p := start(t, crasher, pidfile)
@@ -36,7 +37,8 @@ func TestG5_APanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T)
 	next.await("msg=ready")
 }
 
-func TestG8_OsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
+// Row G8.
+func TestOsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
 	t.Parallel()
 	for hook, sig := range map[string]syscall.Signal{
 		"start": 0, "run": 0, "reload": syscall.SIGHUP, "check": syscall.SIGHUP, "stop": syscall.SIGTERM, "exit": syscall.SIGTERM,
@@ -64,7 +66,8 @@ func TestG8_OsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
 }
 
 // A log.Fatal is an os.Exit(1) after a line: one row, one test more.
-func TestG9_ExitWithOneIsNoDifferent(t *testing.T) {
+// Row G9.
+func TestExitWithOneIsNoDifferent(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "reload=exit:1")
 	p.signal(syscall.SIGHUP)

@@ -174,7 +174,8 @@ func fails(context.Context) error { return errBoom }
 
 func panics(context.Context) error { panic("boom") }
 
-func TestG21_ComponentsStartInOrderAndStopInReverse(t *testing.T) {
+// Row G21.
+func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace lines
 		fn := func(ctx context.Context) error {
@@ -202,7 +203,8 @@ func TestG21_ComponentsStartInOrderAndStopInReverse(t *testing.T) {
 	})
 }
 
-func TestG13_FnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
+// Row G13.
+func TestFnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace lines
 		a := traced(&trace, "a")
@@ -215,7 +217,8 @@ func TestG13_FnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
 	})
 }
 
-func TestG14_FnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
+// Row G14.
+func TestFnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return errBoom }, With(traced(&trace, "a")))
@@ -256,7 +259,8 @@ func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
 	})
 }
 
-func TestG18_NilFnWaitsForItsContext(t *testing.T) {
+// Row G18.
+func TestNilFnWaitsForItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, nil, OnStart(func(context.Context) error { return nil }))
 		time.Sleep(24 * time.Hour)
@@ -265,7 +269,8 @@ func TestG18_NilFnWaitsForItsContext(t *testing.T) {
 	})
 }
 
-func TestG18_WrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
+// Row G18.
+func TestWrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 	never := func(context.Context) error { t.Error("called"); return nil }
 	var nobody context.Context
 	for want, opts := range map[string][]Option{
@@ -347,7 +352,8 @@ func TestABaseContextThatHasEndedStartsNothing(t *testing.T) {
 	})
 }
 
-func TestG22_ASecondRunInOneProcessIsRefused(t *testing.T) {
+// Row G22.
+func TestASecondRunInOneProcessIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve)
 		err := Run(nil, PIDFile(""))
@@ -361,7 +367,8 @@ func TestG22_ASecondRunInOneProcessIsRefused(t *testing.T) {
 	})
 }
 
-func TestG16_RunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
+// Row G16.
+func TestRunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		again := func(context.Context) error { return Run(nil, PIDFile("")) }
 		v := live(t, serve, OnStart(again))
@@ -369,7 +376,8 @@ func TestG16_RunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
 	})
 }
 
-func TestG20_NoGoroutineIsLeft(t *testing.T) {
+// Row G20.
+func TestNoGoroutineIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) { // which fails by itself where a goroutine of the bubble is left

@@ -40,7 +40,8 @@ func (b *background) requireStartsHere() {
 	b.stop()
 }
 
-func TestI1_AStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
+// Row I1.
+func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for _, n := range []int{7, 8, 10, 13, 16, 18, 20, 22, 24, 28} { // with fewer the Go runtime does not begin
@@ -64,7 +65,8 @@ func TestI1_AStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 	}
 }
 
-func TestI1_K13_ADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
+// Rows I1, K13.
+func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -87,7 +89,8 @@ func TestI1_K13_ADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing
 }
 
 // No table of descriptors is walked through: what a start costs does not depend on how large it may grow.
-func TestI1_I12_AStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
+// Rows I1, I12.
+func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 	needs(t, "prlimit")
 	needsTrace(t)
 	t.Parallel()
@@ -122,7 +125,8 @@ func TestI1_I12_AStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) 
 	}
 }
 
-func TestI3_AStartThatMayWriteNoFileSaysSo(t *testing.T) {
+// Row I3.
+func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t).quietly()
 	require.Equal(t, result{"", "daemon: start failed: PID file " + b.pidfile + ": write: file too large\n", 1}, b.limited("--fsize=0", "start"))
@@ -131,7 +135,8 @@ func TestI3_AStartThatMayWriteNoFileSaysSo(t *testing.T) {
 }
 
 // A log on a disk that is full, as far as a daemon can tell: the limit also brings it a SIGXFSZ at each write.
-func TestI3_I5_ADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
+// Rows I3, I5.
+func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -161,7 +166,8 @@ func TestI3_I5_ADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 // crowded is a user who has no other process.
 const crowded = 54398
 
-func TestI2_AStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
+// Row I2.
+func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 	needs(t, "root", "setpriv", "prlimit")
 	t.Parallel()
 	dir := nobodys(t)
@@ -235,7 +241,8 @@ var hungry = registerProgram("hungry", func(args []string) int {
 		}))
 })
 
-func TestI4_AStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
+// Row I4.
+func TestAStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.crashes = true
@@ -278,7 +285,8 @@ func cgroup(t *testing.T, controller string, settings map[string]string) (dir st
 	return dir
 }
 
-func TestI8_AStartThatTheKernelKillsForItsMemoryIsToldAndTheNextOneWorks(t *testing.T) {
+// Row I8.
+func TestAStartThatTheKernelKillsForItsMemoryIsToldAndTheNextOneWorks(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "memory", map[string]string{"memory.limit_in_bytes": "20M"})
 	_ = os.WriteFile(filepath.Join(group, "memory.memsw.limit_in_bytes"), []byte("20M"), 0)
@@ -291,7 +299,8 @@ func TestI8_AStartThatTheKernelKillsForItsMemoryIsToldAndTheNextOneWorks(t *test
 	b.requireStartsHere()
 }
 
-func TestI11_WithHardlyAnyCPUNothingIsLate(t *testing.T) {
+// Row I11.
+func TestWithHardlyAnyCPUNothingIsLate(t *testing.T) {
 	t.Parallel()
 	quota := "5000" // of 100000
 	if long() {
@@ -308,7 +317,8 @@ func TestI11_WithHardlyAnyCPUNothingIsLate(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestI6_AFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
+// Row I6.
+func TestAFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "freezer", nil)
 	b := inBackground(t)
@@ -358,7 +368,8 @@ var blocked = registerProgram("blocked", func(args []string) int {
 })
 
 // A log that hangs is waited for no longer than a hook that hangs.
-func TestI6_AStopOfADaemonWhoseLogHangsEndsInItsTime(t *testing.T) {
+// Row I6.
+func TestAStopOfADaemonWhoseLogHangsEndsInItsTime(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	p := start(t, blocked, pidfile)

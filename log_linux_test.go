@@ -74,7 +74,8 @@ func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
 }
 
 // A device is in no table of traps, for making one needs more than root: these are there anyway.
-func TestK14_ADeviceIsNoLog(t *testing.T) {
+// Row K14.
+func TestADeviceIsNoLog(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	for _, log := range []string{"/dev/zero", "/dev/full", "/dev/ptmx"} {
@@ -196,7 +197,8 @@ var logWriter = registerProgram("writer", func(args []string) int {
 
 var logFiller = strings.Repeat("x", 100)
 
-func TestK12_AfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
+// Row K12.
+func TestAfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	got := callProgram(t, logWriter, "pidfile="+pidfile, log, "", "start")
@@ -215,7 +217,8 @@ func TestK12_AfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
 	}
 }
 
-func TestK12_RotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
+// Row K12.
+func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	t.Parallel()
 	lines, rotations := 10_000, 10
 	if long() {
@@ -267,7 +270,8 @@ func TestK12_RotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	t.Logf("%d lines over %d rotations in %v", out+raw, rotations, took)
 }
 
-func TestK15_ALogThatIsTruncatedInItsPlaceHasNoHole(t *testing.T) {
+// Row K15.
+func TestALogThatIsTruncatedInItsPlaceHasNoHole(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate")
 	got := callProgram(t, logWriter, "pidfile="+pidfile, log, gate, "start")

@@ -214,7 +214,8 @@ func requireVictim(t *testing.T, path string) {
 	}
 }
 
-func TestK14_AStartWithALogThatIsNoRegularFileIsRefused(t *testing.T) {
+// Row K14.
+func TestAStartWithALogThatIsNoRegularFileIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, trap := range logTraps {
 		t.Run(name, func(t *testing.T) {
@@ -303,7 +304,8 @@ func TestEveryReloadReopensTheLogFirst(t *testing.T) {
 	}
 }
 
-func TestK13_K14_AReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
+// Rows K13, K14.
+func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 	t.Parallel()
 	traps := map[string]func(t *testing.T, log string){
 		"the directory is gone": func(t *testing.T, log string) {

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestJ1_AsProcess1TheForegroundIsThatOfAnyOther(t *testing.T) {
+// Row J1.
+func TestAsProcess1TheForegroundIsThatOfAnyOther(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, ownPIDs...)
 	t.Parallel()
@@ -50,7 +51,8 @@ func TestJ1_AsProcess1TheForegroundIsThatOfAnyOther(t *testing.T) {
 	}
 }
 
-func TestJ1_Process1StartsNothingInTheBackground(t *testing.T) {
+// Row J1.
+func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, ownPIDs...)
 	t.Parallel()
@@ -71,7 +73,8 @@ func TestJ1_Process1StartsNothingInTheBackground(t *testing.T) {
 }
 
 // Whoever started the daemon is gone, and so it is a child of process 1, which is the test here and waits for nobody.
-func TestJ2_AZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
+// Row J2.
+func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return
@@ -100,7 +103,8 @@ func TestJ2_AZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 	}
 }
 
-func TestJ3_J11_AContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
+// Rows J3, J11.
+func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, ownPIDs...)
 	t.Parallel()
@@ -120,7 +124,8 @@ func TestJ3_J11_AContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.
 	requireStarts(t, path)
 }
 
-func TestJ4_VerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
+// Row J4.
+func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, ownPIDs...)
 	t.Parallel()
@@ -186,7 +191,8 @@ func ownProc(do string) []string {
 	return []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", do + ` || exit 99; "$@"; exit $?`, "sh"}
 }
 
-func TestJ5_WhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
+// Row J5.
+func TestWhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
 	needs(t, "root", "setpriv")
 	hiding := append(ownProc("mount -o remount,hidepid=2 /proc"), "setpriv", "--reuid="+strconv.Itoa(nobody), "--regid="+strconv.Itoa(nobody), "--clear-groups")
 	needsLeave(t, hiding...)
@@ -202,7 +208,8 @@ func TestJ5_WhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
 // withoutProc is a mount namespace in which nothing tells of processes.
 var withoutProc = []string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec "$0" "$@"`}
 
-func TestJ6_WithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T) {
+// Row J6.
+func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, withoutProc...)
 	t.Parallel()
@@ -247,7 +254,8 @@ func withFaults(t *testing.T, faults []string, program string, args ...string) (
 	return result{string(readFile(t, files[0].Name())), string(readFile(t, files[1].Name())), code}, string(readFile(t, path))
 }
 
-func TestC10_J9_WithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
+// Rows C10, J9.
+func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for _, errno := range []string{"ENOSYS", "EPERM"} {
@@ -274,7 +282,8 @@ func TestC10_J9_WithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
 }
 
 // In a user namespace root may be a user without rights over anybody else.
-func TestJ8_RootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
+// Row J8.
+func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 	needs(t, "root")
 	needsLeave(t, "unshare", "--user")
 	t.Parallel()
@@ -303,7 +312,8 @@ func TestJ8_RootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestJ10_TheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
+// Row J10.
+func TestTheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	for _, offset := range []string{"-1", "100000000"} {
@@ -315,7 +325,8 @@ func TestJ10_TheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
 	}
 }
 
-func TestJ7_OnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
+// Row J7.
+func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
 	needs(t, "root")
 	readOnlyRoot := []string{"unshare", "--mount", "sh", "-c", `mount -o remount,ro,bind / && exec "$@"`, "sh"}
 	needsLeave(t, readOnlyRoot...)
@@ -327,7 +338,8 @@ func TestJ7_OnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T)
 
 // The time of day is only shown. Go programs do not ask the kernel for it in a way that could be faked here, so it is the state file that comes from the
 // past or the future, as it does when the clock has been set since.
-func TestH10_J10_ATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
+// Rows H10, J10.
+func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for what, years := range map[string]int{"the past": -30, "the future": 30} {
 		t.Run(what, func(t *testing.T) {

@@ -68,7 +68,8 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func TestK2_K3_K4_AServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
+// Rows K2, K3, K4.
+func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 	t.Parallel()
 	for where, address := range map[string]string{"path": filepath.Join(shortDir(t), "s"), "abstract": "@lifecycle" + filepath.Base(shortDir(t))} {
 		t.Run(where, func(t *testing.T) {
@@ -103,7 +104,8 @@ func TestK2_K3_K4_AServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 }
 
 // A life with everything in it, to the last byte: nothing else may be sent, and nothing in another order.
-func TestK2_K3_K4_K6_EveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
+// Rows K2, K3, K4, K6.
+func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(shortDir(t), "s")
 	m := managerAt(t, address)
@@ -142,7 +144,8 @@ func TestK2_K3_K4_K6_EveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 }
 
 // A failed start ends with why: the roll-back is a stop like any other before that.
-func TestK2_EveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
+// Row K2.
+func TestEveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(shortDir(t), "s")
 	m := managerAt(t, address)
@@ -199,7 +202,8 @@ func TestAServiceManagerIsToldWhyAStartHasFailed(t *testing.T) {
 		"X_LIFECYCLE_ERROR=working directory: chdir /no/such/place: no such file or directory\nX_LIFECYCLE_EXIT=1\nERRNO=2", all[len(all)-1])
 }
 
-func TestK3_ARefusedReloadEndsWithReady(t *testing.T) {
+// Row K3.
+func TestARefusedReloadEndsWithReady(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(shortDir(t), "s")
 	m := managerAt(t, address)
@@ -212,7 +216,8 @@ func TestK3_ARefusedReloadEndsWithReady(t *testing.T) {
 }
 
 // E15: a program that the daemon starts could else speak for it.
-func TestE15_TheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
+// Row E15.
+func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 	t.Parallel()
 	needs(t, "sh")
 	address := filepath.Join(shortDir(t), "s")
@@ -224,7 +229,8 @@ func TestE15_TheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T)
 	require.NotContains(t, p.out.String(), "WATCHDOG")
 }
 
-func TestK1_AManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
+// Row K1.
+func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
 	touch(t, filepath.Join(dir, "file"))
@@ -245,7 +251,8 @@ func TestK1_AManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 }
 
 // One that reads nothing costs half a second for each message, and one that has gone nothing.
-func TestK1_AManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
+// Row K1.
+func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(shortDir(t), "s")
 	m := managerAt(t, address)

@@ -67,7 +67,8 @@ func statusField(t *testing.T, pid int, field string) string {
 }
 
 // Between open and lock everything can happen to the file.
-func TestA8_AStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
+// Row A8.
+func TestAStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for what, meanwhile := range map[string]func(t *testing.T, pidfile string) (owner *process){
@@ -121,7 +122,8 @@ func TestA8_AStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
 	}
 }
 
-func TestA9_AStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
+// Row A9.
+func TestAStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := pidPath(t)
@@ -141,7 +143,8 @@ func TestA9_AStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
 	requireRefused(t, 1, alreadyRunning(next.pid()), pidfile)
 }
 
-func TestA12_AnotherMountOfTheDirectoryIsTheSameFile(t *testing.T) {
+// Row A12.
+func TestAnotherMountOfTheDirectoryIsTheSameFile(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	p, pidfile := startDaemon(t)
@@ -152,7 +155,8 @@ func TestA12_AnotherMountOfTheDirectoryIsTheSameFile(t *testing.T) {
 	requireRunning(t, other, p.pid())
 }
 
-func TestA16_AnInterruptedSystemCallIsMadeAgain(t *testing.T) {
+// Row A16.
+func TestAnInterruptedSystemCallIsMadeAgain(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for _, call := range []string{"flock", "fcntl", "pwrite64", "ftruncate", "openat"} {
@@ -172,7 +176,8 @@ func TestA16_AnInterruptedSystemCallIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestA16_B19_AFileSystemThatCannotLockIsRefused(t *testing.T) {
+// Rows A16, B19.
+func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for errno, text := range map[string]string{
@@ -223,7 +228,8 @@ func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestB2_ADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
+// Row B2.
+func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -241,7 +247,8 @@ func TestB2_ADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 	require.Equal(t, 4, callProgram(t, asNobody, "pidfile="+pidfile, "status").code)
 }
 
-func TestB8_RootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
+// Row B8.
+func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	dir, root := t.TempDir(), t.TempDir()
@@ -288,7 +295,8 @@ func readOnly(t *testing.T, dir string) {
 	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 }
 
-func TestB9_AReadOnlyFileSystemIsAnError(t *testing.T) {
+// Row B9.
+func TestAReadOnlyFileSystemIsAnError(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	missing, stale := pidPath(t), pidFileWith(t, "12345\n")
@@ -301,7 +309,8 @@ func TestB9_AReadOnlyFileSystemIsAnError(t *testing.T) {
 	require.Equal(t, 1, callVerb(t, stale, "status").code, "but it can be looked at")
 }
 
-func TestB10_ADaemonSurvivesThatItsFileSystemBecomesReadOnly(t *testing.T) {
+// Row B10.
+func TestADaemonSurvivesThatItsFileSystemBecomesReadOnly(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	p, pidfile := startDaemon(t)
@@ -339,7 +348,8 @@ func fillUp(t *testing.T, dir string, write func(name string) error) (free func(
 	}
 }
 
-func TestB11_B14_AFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
+// Rows B11, B14.
+func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for what, c := range map[string]struct {
@@ -364,7 +374,8 @@ func TestB11_B14_AFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 	}
 }
 
-func TestB12_AWriteThatFailsFailsTheStart(t *testing.T) {
+// Row B12.
+func TestAWriteThatFailsFailsTheStart(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, text := range map[string]string{
@@ -402,7 +413,8 @@ func TestB12_AWriteThatFailsFailsTheStart(t *testing.T) {
 	}
 }
 
-func TestB13_APIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
+// Row B13.
+func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for errno, c := range map[string]struct {
@@ -434,7 +446,8 @@ func TestB13_APIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	}
 }
 
-func TestB15_ADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
+// Row B15.
+func TestADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
 	pidfile := pidPath(t)
@@ -450,7 +463,8 @@ func TestB15_ADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	requireStarts(t, pidfile) // as in /tmp
 }
 
-func TestB16_AFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
+// Row B16.
+func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -491,7 +505,8 @@ var settler = registerProgram("settler", func(args []string) int {
 	return ExitCode(err)
 })
 
-func TestB16_TheDefaultDirectoryIsMadeForItsUserAndTakenFromNoOther(t *testing.T) {
+// Row B16.
+func TestTheDefaultDirectoryIsMadeForItsUserAndTakenFromNoOther(t *testing.T) {
 	programsUsed.Store(settler, true)
 	needs(t, "root")
 	t.Parallel()
@@ -729,7 +744,8 @@ func TestAThousandRefusedStartsLeaveNoDescriptor(t *testing.T) {
 	require.Equal(t, result{"0 descriptors more\n", "", 0}, got)
 }
 
-func TestE1_WhatTheDaemonStartsHasNoDescriptorOfThePIDFile(t *testing.T) {
+// Row E1.
+func TestWhatTheDaemonStartsHasNoDescriptorOfThePIDFile(t *testing.T) {
 	t.Parallel()
 	p, child, pidfile := startForker(t)
 	openIn := func(pid int) (paths []string) {

@@ -53,7 +53,8 @@ func requireStarts(t *testing.T, pidfile string, args ...string) {
 
 func alreadyRunning(pid int) string { return fmt.Sprintf("daemon: already running (pid %d)\n", pid) }
 
-func TestA1_OfFiftyStartsOneWins(t *testing.T) {
+// Row A1.
+func TestOfFiftyStartsOneWins(t *testing.T) {
 	pidfile := pidPath(t)
 	var all []*process
 	for range 50 {
@@ -92,7 +93,8 @@ func TestA1_OfFiftyStartsOneWins(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestA3_AStartDuringOnStopIsRefused(t *testing.T) {
+// Row A3.
+func TestAStartDuringOnStopIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, hook := range []string{"stop", "exit"} {
 		t.Run(hook, func(t *testing.T) {
@@ -124,7 +126,8 @@ var heedful = registerProgram("heedful", func(args []string) int {
 		})))
 })
 
-func TestA4_AStopDuringOnStartEndsItAndRollsBackWhatSucceeded(t *testing.T) {
+// Row A4.
+func TestAStopDuringOnStartEndsItAndRollsBackWhatSucceeded(t *testing.T) {
 	t.Parallel()
 	for returns, stops := range map[string]int{"error": 0, "nil": 1} {
 		t.Run(returns, func(t *testing.T) {
@@ -143,7 +146,8 @@ func TestA4_AStopDuringOnStartEndsItAndRollsBackWhatSucceeded(t *testing.T) {
 	}
 }
 
-func TestA5_AStopOfADaemonThatCrashesAtThatMomentSucceeds(t *testing.T) {
+// Row A5.
+func TestAStopOfADaemonThatCrashesAtThatMomentSucceeds(t *testing.T) {
 	t.Parallel()
 	t.Run("found before", func(t *testing.T) {
 		p, pidfile := startDaemon(t)
@@ -170,7 +174,8 @@ func TestA5_AStopOfADaemonThatCrashesAtThatMomentSucceeds(t *testing.T) {
 	})
 }
 
-func TestA6_TwoConcurrentStopsBothSucceed(t *testing.T) {
+// Row A6.
+func TestTwoConcurrentStopsBothSucceed(t *testing.T) {
 	t.Parallel()
 	t.Run("both found it before", func(t *testing.T) {
 		p, pidfile := startDaemon(t)
@@ -209,7 +214,8 @@ func TestA6_TwoConcurrentStopsBothSucceed(t *testing.T) {
 
 const lostWarning = "the PID file was deleted or replaced"
 
-func TestA10_ADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testing.T) {
+// Row A10.
+func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	other := filepath.Join(filepath.Dir(pidfile), "other")
@@ -237,7 +243,8 @@ func TestA10_ADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *t
 }
 
 // That a second start is not refused then is the limit of any lock on a file that its owner deletes. It is not silent.
-func TestA11_ADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
+// Row A11.
+func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"at its next signal", "at its end"} {
 		t.Run(when, func(t *testing.T) {
@@ -263,7 +270,8 @@ func TestA11_ADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *t
 	}
 }
 
-func TestA12_AHardLinkIsRefused(t *testing.T) {
+// Row A12.
+func TestAHardLinkIsRefused(t *testing.T) {
 	t.Parallel()
 	t.Run("of a stale file", func(t *testing.T) {
 		pidfile := pidFileWith(t, "12345\n")
@@ -287,7 +295,8 @@ func TestA12_AHardLinkIsRefused(t *testing.T) {
 	})
 }
 
-func TestA15_AnotherDaemonOnTheSamePIDFileIsRefusedAndToldByWhom(t *testing.T) {
+// Row A15.
+func TestAnotherDaemonOnTheSamePIDFileIsRefusedAndToldByWhom(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "name=alpha")
 	got := callVerb(t, pidfile, "name=beta", "run")
@@ -306,7 +315,8 @@ func TestAlreadyRunningErrorSaysWhoAndWhere(t *testing.T) {
 	}
 }
 
-func TestB1_AMissingDirectoryIsNamedAndNotMade(t *testing.T) {
+// Row B1.
+func TestAMissingDirectoryIsNamedAndNotMade(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "missing")
 	pidfile := filepath.Join(dir, "daemon.pid")
@@ -315,7 +325,8 @@ func TestB1_AMissingDirectoryIsNamedAndNotMade(t *testing.T) {
 	require.Equal(t, result{notRunning(pidfile), "", 3}, callVerb(t, pidfile, "status"))
 }
 
-func TestB3_AFileOnTheWayIsNoDirectory(t *testing.T) {
+// Row B3.
+func TestAFileOnTheWayIsNoDirectory(t *testing.T) {
 	t.Parallel()
 	file := pidFileWith(t, "untouched")
 	requireUntouched := untouched(t, file)
@@ -346,21 +357,24 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 	require.Equal(t, before.Mode(), after.Mode())
 }
 
-func TestB4_ADirectoryIsRefused(t *testing.T) {
+// Row B4.
+func TestADirectoryIsRefused(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	requireUnsafe(t, pidfile, "it is a directory, not a regular file")
 }
 
-func TestB5_AFIFOIsRefusedAndNobodyHangs(t *testing.T) {
+// Row B5.
+func TestAFIFOIsRefusedAndNobodyHangs(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	require.NoError(t, syscall.Mkfifo(pidfile, 0o644))
 	requireUnsafe(t, pidfile, "it is a FIFO, not a regular file")
 }
 
-func TestB6_ASocketOrADeviceIsRefused(t *testing.T) {
+// Row B6.
+func TestASocketOrADeviceIsRefused(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("/tmp", "lifecycle") // the path of a socket must be short
 	require.NoError(t, err)
@@ -375,7 +389,8 @@ func TestB6_ASocketOrADeviceIsRefused(t *testing.T) {
 	require.Equal(t, 4, callVerb(t, os.DevNull, "status").code)
 }
 
-func TestB7_ASymbolicLinkIsRefusedAndItsTargetUntouched(t *testing.T) {
+// Row B7.
+func TestASymbolicLinkIsRefusedAndItsTargetUntouched(t *testing.T) {
 	t.Parallel()
 	t.Run("live", func(t *testing.T) {
 		target, pidfile := pidFileWith(t, "untouched"), pidPath(t)
@@ -399,7 +414,8 @@ func TestB7_ASymbolicLinkIsRefusedAndItsTargetUntouched(t *testing.T) {
 	})
 }
 
-func TestB17_AnyPathThatTheSystemTakesWorks(t *testing.T) {
+// Row B17.
+func TestAnyPathThatTheSystemTakesWorks(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"with spaces .pid", "Dämon – %s \\ \"quoted\" 'x' $HOME;.pid", "-pidfile", ".pid"} {
 		pidfile := filepath.Join(t.TempDir(), name)
@@ -412,7 +428,8 @@ func TestB17_AnyPathThatTheSystemTakesWorks(t *testing.T) {
 	}
 }
 
-func TestB17_APathThatIsTooLongOrCannotBePrintedIsRefused(t *testing.T) {
+// Row B17.
+func TestAPathThatIsTooLongOrCannotBePrintedIsRefused(t *testing.T) {
 	t.Parallel()
 	long := filepath.Join(t.TempDir(), strings.Repeat("n", 256)+".pid")
 	requireRefused(t, 1, "file name too long\n", long)
@@ -432,7 +449,8 @@ var wanderer = registerProgram("wanderer", func(args []string) int {
 	return ExitCode(Run(nil, PIDFile(args[0]), OnStart(func(context.Context) error { return os.Chdir("/") })))
 })
 
-func TestB18_ARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
+// Row B18.
+func TestARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	cmd := command(wanderer, "./"+filepath.Base(pidfile))
@@ -449,7 +467,8 @@ func TestB18_ARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
 }
 
 // What a power loss leaves is a file that is empty, or says what was true before.
-func TestB20_AnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
+// Row B20.
+func TestAnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"empty":        "",
@@ -477,7 +496,8 @@ func TestB20_AnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
 	}
 }
 
-func TestE19_ThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
+// Row E19.
+func TestThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []fs.FileMode{0o644, 0o600, 0o755} {
 		for _, umask := range []string{"0", "0777"} {
@@ -503,7 +523,8 @@ func TestE19_ThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestE19_AFileThatEverybodyCanWriteIsRefused(t *testing.T) {
+// Row E19.
+func TestAFileThatEverybodyCanWriteIsRefused(t *testing.T) {
 	t.Parallel()
 	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
 	require.NoError(t, os.Chmod(pidfile, 0o666))
@@ -596,7 +617,8 @@ func startForker(t *testing.T) (p *process, child *os.Process, pidfile string) {
 	return p, child, pidfile
 }
 
-func TestE1_E2_AChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
+// Rows E1, E2.
+func TestAChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
 	t.Parallel()
 	p, child, pidfile := startForker(t)
 	p.signal(syscall.SIGKILL)
@@ -607,7 +629,8 @@ func TestE1_E2_AChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
 	require.NoError(t, child.Signal(syscall.Signal(0)), "and still does")
 }
 
-func TestB13_APIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
+// Row B13.
+func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	t.Parallel()
 	var said lines
 	log := slog.New(slog.NewTextHandler(&said, nil))

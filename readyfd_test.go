@@ -60,7 +60,8 @@ func TestAReadinessDescriptorIsClosedWithoutAWordWhereTheStartFails(t *testing.T
 }
 
 // E15: who had it could say that the daemon is ready, and would keep it open.
-func TestE15_AReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
+// Row E15.
+func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
 	t.Parallel()
 	needs(t, "linux", "sh")
 	p, r := withReadyFD(t, command(daemon, "pidfile="+pidPath(t), "start=children", "run"))

@@ -29,7 +29,8 @@ func TestAFailedOnCheckChangesNothing(t *testing.T) {
 	})
 }
 
-func TestG3_AFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
+// Row G3.
+func TestAFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
 	for how, bad := range map[string]func(context.Context) error{"error": fails, "panic": panics} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,7 +57,8 @@ func TestG3_AFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
 	}
 }
 
-func TestG12_OnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing.T) {
+// Row G12.
+func TestOnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var calls atomic.Int32
@@ -72,7 +74,7 @@ func TestG12_OnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing
 		time.Sleep(time.Nanosecond)
 		require.Equal(t, Ready, v.phaseNow())
 		require.Contains(t, v.log.String(), "OnReload of db was abandoned")
-		require.Contains(t, v.log.String(), "TestG12_OnReload", "the stack names the function that hangs")
+		require.Contains(t, v.log.String(), "TestOnReload", "the stack names the function that hangs")
 		v.send(syscall.SIGHUP)
 		require.Equal(t, Ready, v.phaseNow())
 		require.EqualValues(t, 1, calls.Load())
@@ -82,7 +84,8 @@ func TestG12_OnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing
 	})
 }
 
-func TestG12_AStopEndsAReloadThatHeedsItsContext(t *testing.T) {
+// Row G12.
+func TestAStopEndsAReloadThatHeedsItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		v := live(t, serve, With(Hooks{Name: "db", OnStart: started, OnReload: func(ctx context.Context) error {
@@ -98,7 +101,8 @@ func TestG12_AStopEndsAReloadThatHeedsItsContext(t *testing.T) {
 	})
 }
 
-func TestG12_AReloadThatHangsDoesNotEatTheStop(t *testing.T) {
+// Row G12.
+func TestAReloadThatHangsDoesNotEatTheStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var told, asked time.Time
@@ -136,7 +140,8 @@ func TestHUPsDuringAReloadMakeExactlyOneMore(t *testing.T) {
 	})
 }
 
-func TestG19_HooksNeverRunBesideEachOther(t *testing.T) {
+// Row G19.
+func TestHooksNeverRunBesideEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inside, most, calls atomic.Int32
 		hook := func(context.Context) error {

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestH1_TheDelayDoublesUntilItIsGivenUp(t *testing.T) {
+// Row H1.
+func TestTheDelayDoublesUntilItIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := row{policy: RestartPolicy{Limit: 8, MinDelay: time.Second, MaxDelay: 10 * time.Second, Window: time.Hour}.completed()}
 	now := time.Now()
@@ -25,7 +26,8 @@ func TestH1_TheDelayDoublesUntilItIsGivenUp(t *testing.T) {
 	require.Equal(t, "it has ended 8 times in 3600s", why)
 }
 
-func TestH4_H6_WhatIsNotRetried(t *testing.T) {
+// Rows H4, H6.
+func TestWhatIsNotRetried(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		policy RestartPolicy
@@ -51,7 +53,8 @@ func TestH4_H6_WhatIsNotRetried(t *testing.T) {
 	}
 }
 
-func TestH11_AWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
+// Row H11.
+func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
 	t.Parallel()
 	r := row{policy: RestartPolicy{MinDelay: time.Second}.completed()}
 	now := time.Now()

@@ -3,36 +3,48 @@ package lifecycle
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D kills, E what a process inherits, F signals,
-// G hooks, H supervision, I limits, J namespaces, K the log and systemd, L users. A test is named after those that it injects, such as TestC1_…. The table in
-// docs/security.md has each of them, with a test or with the reason why there is none.
-func TestEveryFaultHasATestOrAReason(t *testing.T) {
-	text, err := os.ReadFile("docs/security.md")
-	require.NoError(t, err)
-	row := regexp.MustCompile(`(?m)^\| ([A-L])(\d+) \| .+ \| (.+) \|$`)
-	last := map[string]int{"A": 0, "B": 0, "C": 0, "D": 0, "E": 0, "F": 0, "G": 0, "H": 0, "I": 0, "J": 0, "K": 0, "L": 0}
-	for _, cells := range row.FindAllStringSubmatch(string(text), -1) {
-		group, why := cells[1], cells[3]
-		last[group]++
-		require.Equal(t, fmt.Sprint(last[group]), cells[2], "the rows of %s are in order", group)
-		require.NotEmpty(t, strings.TrimSpace(why), "%s%s", group, cells[2])
-	}
-	require.Equal(t, map[string]int{"A": 16, "B": 20, "C": 22, "D": 16, "E": 19, "F": 16, "G": 22, "H": 12, "I": 12, "J": 12, "K": 21, "L": 15}, last)
+// faultRow is a row of the tables of faults in docs/security.md.
+var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)
 
-	for _, name := range testsOfRows(t) {
-		row := regexp.MustCompile(`[A-L][0-9]+`).FindString(name)
-		require.Regexp(t, `(?m)^\| `+row+` \| .*\bTest`, string(text), "the row of %s has a test", name)
-	}
+// leadingTests are the links to tests with which the last cell of a row begins.
+var leadingTests = regexp.MustCompile(`^(\[Test\w+\]\([^)]*\)(, )?)*`)
+
+// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D kills, E what a process inherits, F signals,
+// G hooks, H supervision, I limits, J namespaces, K the log and systemd, L users. A test that injects a fault says so in the last line of its
+// comment: "Row A1." or "Rows A1, B10.". The tables have each fault with its tests, which "make docs" writes, or the reason why there is none.
+func TestEveryFaultHasATestOrAReason(t *testing.T) {
+	const page = "docs/security.md"
+	tests := testsOfRows(t)
+	next := map[string]int{}
+	made := faultRow.ReplaceAllStringFunc(readPage(t, page), func(line string) string {
+		cells := faultRow.FindStringSubmatch(line)
+		row, fault, rest := cells[1], cells[2], leadingTests.ReplaceAllString(cells[3], "")
+		next[row[:1]]++
+		require.Equal(t, fmt.Sprint(row[:1], next[row[:1]]), row, "the rows are in order")
+		links := tests[row]
+		delete(tests, row)
+		if rest != "" {
+			links = append(links, rest)
+		}
+		require.NotEmpty(t, links, "%s has no test and no reason", row)
+		return "| " + row + " | " + fault + " | " + strings.Join(links, ", ") + " |"
+	})
+	require.Empty(t, tests, "the comment of a test names a row that is not there")
+	requireMade(t, page, made)
 }
 
 // The program in the README is built as it stands there, in a folder that exists only in an overlay.
@@ -52,39 +64,70 @@ func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// testsOfRows are the names of the tests that are named after a row.
-func testsOfRows(t *testing.T) (names []string) {
+// rowComment is the last line of the comment of a test that injects a fault.
+var rowComment = regexp.MustCompile(`(?m)^// Rows? ([A-L]\d+(?:, [A-L]\d+)*)\.\nfunc (Test\w+)\(`)
+
+// testsOfRows returns for each row the links to its tests, from a page in docs.
+func testsOfRows(t *testing.T) (links map[string][]string) {
 	t.Helper()
-	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go", "conformance/*_test.go"} {
-		files, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		for _, file := range files {
-			source, err := os.ReadFile(file)
-			require.NoError(t, err)
-			names = append(names, regexp.MustCompile(`(?m)^func Test[A-L][0-9]+_\w+`).FindAllString(string(source), -1)...)
+	links = map[string][]string{}
+	for _, file := range testFiles(t) {
+		for _, found := range rowComment.FindAllStringSubmatch(readPage(t, file), -1) {
+			for row := range strings.SplitSeq(found[1], ", ") {
+				links[row] = append(links[row], "["+found[2]+"](../"+file+")")
+			}
 		}
 	}
-	require.NotEmpty(t, names)
-	return names
+	require.NotEmpty(t, links)
+	return links
 }
 
-// A link in the documentation leads somewhere, and a test that it names exists.
-func TestTheDocumentationNamesWhatIsThere(t *testing.T) {
-	pages, err := filepath.Glob("docs/*.md")
-	require.NoError(t, err)
-	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
-		text, err := os.ReadFile(page)
-		require.NoError(t, err)
-		for _, link := range regexp.MustCompile(`\[([^\]]*)\]\(([^)#]+)\)`).FindAllStringSubmatch(string(text), -1) {
-			if strings.Contains(link[2], "://") {
-				continue
-			}
-			target := filepath.Join(filepath.Dir(page), link[2])
-			linked, err := os.ReadFile(target)
-			require.NoError(t, err, "%s links to %s", page, link[2])
-			for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(link[1], -1) {
-				require.True(t, strings.Contains(string(linked), "func "+name), "%s says that %s is in %s", page, name, link[2])
+// testFiles returns the paths of all files of tests.
+func testFiles(t *testing.T) (paths []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, "_test.go") {
+			paths = append(paths, filepath.ToSlash(path))
+		}
+		return err
+	}))
+	return paths
+}
+
+// A link of the pages to tests leads to the file that has them. "make docs" mends the links to tests that have moved.
+func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
+	files := map[string]string{}
+	for _, file := range testFiles(t) {
+		files[file] = readPage(t, file)
+	}
+	// find returns the file of the test whose name begins so: that one, if it has it.
+	find := func(name, where string) string {
+		begin := regexp.MustCompile(`(?m)^func ` + name + `(\(|[A-Z0-9_])`)
+		for _, file := range append([]string{where}, slices.Sorted(maps.Keys(files))...) {
+			if begin.MatchString(files[file]) {
+				return file
 			}
 		}
+		require.Fail(t, "a page names a test that is not there", name)
+		return ""
+	}
+	links := regexp.MustCompile(`\[((?:Test\w+(?:, )?)+)\]\(([^)#]+)\)`)
+	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
+		made := links.ReplaceAllStringFunc(readPage(t, page), func(link string) string {
+			parts := links.FindStringSubmatch(link)
+			var made []string
+			for name := range strings.SplitSeq(parts[1], ", ") {
+				target, err := filepath.Rel(filepath.Dir(page), find(name, path.Join(path.Dir(page), parts[2])))
+				require.NoError(t, err)
+				behind := "](" + filepath.ToSlash(target) + ")"
+				if last := len(made) - 1; last >= 0 && strings.HasSuffix(made[last], behind) {
+					made[last] = strings.TrimSuffix(made[last], behind) + ", " + name + behind
+				} else {
+					made = append(made, "["+name+behind)
+				}
+			}
+			return strings.Join(made, ", ")
+		})
+		requireMade(t, page, made)
 	}
 }

@@ -41,7 +41,8 @@ var ourSignals = []syscall.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGCHLD,
 }
 
-func TestF1_F2_WhatTheDaemonStartsGetsDefaultSignals(t *testing.T) {
+// Rows F1, F2.
+func TestWhatTheDaemonStartsGetsDefaultSignals(t *testing.T) {
 	t.Parallel()
 	for name, wrapper := range map[string][]string{
 		"plain": {"env"},
@@ -80,7 +81,8 @@ var blocking = registerProgram("blocking", func(args []string) int {
 	return 1
 })
 
-func TestF3_BlockedSignalsArrive(t *testing.T) {
+// Row F3.
+func TestBlockedSignalsArrive(t *testing.T) {
 	t.Parallel()
 	cat, err := exec.LookPath("cat")
 	require.NoError(t, err)
@@ -96,7 +98,8 @@ func TestF3_BlockedSignalsArrive(t *testing.T) {
 	}
 }
 
-func TestF5_HUPsDuringOnStartMakeAReloadOnceReady(t *testing.T) {
+// Row F5.
+func TestHUPsDuringOnStartMakeAReloadOnceReady(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p := start(t, daemon, "pidfile="+pidPath(t), "start=until:"+gate)
@@ -121,7 +124,8 @@ func requireOnce(t *testing.T, reloads int) {
 	require.LessOrEqual(t, reloads, 2)
 }
 
-func TestF6_HUPsDuringOnStopMakeNoReload(t *testing.T) {
+// Row F6.
+func TestHUPsDuringOnStopMakeNoReload(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -141,7 +145,8 @@ func TestF6_HUPsDuringOnStopMakeNoReload(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestF9_HUPsDuringAReloadMakeOneMore(t *testing.T) {
+// Row F9.
+func TestHUPsDuringAReloadMakeOneMore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config, gate := filepath.Join(dir, "config"), filepath.Join(dir, "gate")
@@ -161,7 +166,8 @@ func TestF9_HUPsDuringAReloadMakeOneMore(t *testing.T) {
 	requireOnce(t, linesOf(p, "OnCheck says: new"))
 }
 
-func TestF14_AStoppedDaemonGoesOnWhereItWas(t *testing.T) {
+// Row F14.
+func TestAStoppedDaemonGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTSTP} {
@@ -206,7 +212,8 @@ func closeWindow(t *testing.T, window, tty *os.File) {
 	require.NoError(t, window.Close())
 }
 
-func TestE8_TheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
+// Row E8.
+func TestTheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	path := pidPath(t)
@@ -224,7 +231,8 @@ func TestE8_TheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestE8_ADaemonThatWritesToATerminalSurvivesItsEndLongEnoughToStop(t *testing.T) {
+// Row E8.
+func TestADaemonThatWritesToATerminalSurvivesItsEndLongEnoughToStop(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	path, left := pidPath(t), filepath.Join(t.TempDir(), "left")
@@ -249,7 +257,8 @@ var scribe = registerProgram("scribe", func(args []string) int {
 	return Main([]string{"run"}, nil, PIDFile(args[0]), OnStart(leave(".started")), OnExit(leave(".stopped")))
 })
 
-func TestF1_UnderNohupTheEndOfTheTerminalIsAReload(t *testing.T) {
+// Row F1.
+func TestUnderNohupTheEndOfTheTerminalIsAReload(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	p := launch(t, inTerminal(wrapped([]string{"nohup"}, daemon, "pidfile="+pidPath(t)), tty))
@@ -267,7 +276,8 @@ func requireStops(t *testing.T, p *process) {
 	requireBalanced(t, p)
 }
 
-func TestF15_CtrlCStopsADaemonInTheForegroundAndSaysWhatAnotherWouldDo(t *testing.T) {
+// Row F15.
+func TestCtrlCStopsADaemonInTheForegroundAndSaysWhatAnotherWouldDo(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -286,7 +296,8 @@ func TestF15_CtrlCStopsADaemonInTheForegroundAndSaysWhatAnotherWouldDo(t *testin
 	require.Equal(t, 1, linesOf(p, "OnExit done"))
 }
 
-func TestF15_ATERMOrAnINTWithoutATerminalSaysNothingOfCtrlC(t *testing.T) {
+// Row F15.
+func TestATERMOrAnINTWithoutATerminalSaysNothingOfCtrlC(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		p, _ := startDaemon(t, "run")

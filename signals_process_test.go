@@ -105,7 +105,8 @@ func requireNothingLeft(t *testing.T, path string) {
 	require.Empty(t, left)
 }
 
-func TestF4_F16_AHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
+// Rows F4, F16.
+func TestAHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		path := pidPath(t)
@@ -121,7 +122,8 @@ func TestF4_F16_AHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
 	}
 }
 
-func TestF16_AHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
+// Row F16.
+func TestAHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p := start(t, daemon, "pidfile="+pidPath(t))
@@ -136,7 +138,8 @@ func TestF16_AHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
 	}
 }
 
-func TestF1_UnderNohupAHUPIsAReload(t *testing.T) {
+// Row F1.
+func TestUnderNohupAHUPIsAReload(t *testing.T) {
 	needs(t, "nohup")
 	t.Parallel()
 	p := launch(t, wrapped([]string{"nohup"}, daemon, "pidfile="+pidPath(t)))
@@ -150,7 +153,8 @@ func TestF1_UnderNohupAHUPIsAReload(t *testing.T) {
 	requireBalanced(t, p)
 }
 
-func TestF2_WhatTheCallerIgnoresArrives(t *testing.T) {
+// Row F2.
+func TestWhatTheCallerIgnoresArrives(t *testing.T) {
 	t.Parallel()
 	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -185,7 +189,8 @@ var twoParts = registerProgram("two parts", func(args []string) int {
 	return ExitCode(err)
 })
 
-func TestF7_ATERMDuringOnStartRollsBack(t *testing.T) {
+// Row F7.
+func TestATERMDuringOnStartRollsBack(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		path := pidPath(t)
@@ -205,7 +210,8 @@ func TestF7_ATERMDuringOnStartRollsBack(t *testing.T) {
 	}
 }
 
-func TestF7_AnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
+// Row F7.
+func TestAnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
 	t.Parallel()
 	path := pidPath(t)
 	p := start(t, twoParts, path, "late")
@@ -220,8 +226,9 @@ func TestF7_AnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// TestF8_… sends as many as it can. The log says when the daemon took one of them for a second wish.
-func TestF8_AnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
+// This test sends as many as it can. The log says when the daemon took one of them for a second wish.
+// Row F8.
+func TestAnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, signals := range map[string][]syscall.Signal{
 		"TERM":         {syscall.SIGTERM},
@@ -280,7 +287,8 @@ func (h stuckHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-func TestF8_ALogThatHangsKeepsNobodyFromQuitting(t *testing.T) {
+// Row F8.
+func TestALogThatHangsKeepsNobodyFromQuitting(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"stopping", "another stop signal", "the PID file was deleted"} {
 		t.Run(at, func(t *testing.T) {
@@ -298,7 +306,8 @@ func TestF8_ALogThatHangsKeepsNobodyFromQuitting(t *testing.T) {
 	}
 }
 
-func TestF9_AfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
+// Row F9.
+func TestAfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "config")
 	write := func(text string) {
@@ -326,7 +335,8 @@ func TestF9_AfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
 	require.True(t, strings.HasPrefix(said, fmt.Sprintf("OnReload says: version %d\n", floods)), said)
 }
 
-func TestF10_AFloodOfTERMsStopsOnce(t *testing.T) {
+// Row F10.
+func TestAFloodOfTERMsStopsOnce(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -340,7 +350,8 @@ func TestF10_AFloodOfTERMsStopsOnce(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-func TestF11_WhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
+// Row F11.
+func TestWhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -367,7 +378,8 @@ func TestF11_WhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
 	}
 }
 
-func TestF12_QUITPrintsWhereEverythingIsAndExits(t *testing.T) {
+// Row F12.
+func TestQUITPrintsWhereEverythingIsAndExits(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	p.signal(syscall.SIGQUIT)
@@ -381,7 +393,8 @@ func TestF12_QUITPrintsWhereEverythingIsAndExits(t *testing.T) {
 	next.await("msg=ready")
 }
 
-func TestF13_USR1AndUSR2AreHarmless(t *testing.T) {
+// Row F13.
+func TestUSR1AndUSR2AreHarmless(t *testing.T) {
 	t.Parallel()
 	p, _ := startDaemon(t)
 	for n := range 3 {
@@ -400,7 +413,8 @@ func TestF13_USR1AndUSR2AreHarmless(t *testing.T) {
 	}
 }
 
-func TestF13_USR2WithoutOnSignalIsHarmless(t *testing.T) {
+// Row F13.
+func TestUSR2WithoutOnSignalIsHarmless(t *testing.T) {
 	t.Parallel()
 	p := start(t, twoParts, pidPath(t), "")
 	p.await("ready pid=")
@@ -411,7 +425,8 @@ func TestF13_USR2WithoutOnSignalIsHarmless(t *testing.T) {
 	requireExited(t, p, 0)
 }
 
-func TestF14_WhatHasNoMeaningHasNoEffect(t *testing.T) {
+// Row F14.
+func TestWhatHasNoMeaningHasNoEffect(t *testing.T) {
 	t.Parallel()
 	p, _ := startDaemon(t)
 	for range 3 {
@@ -424,7 +439,8 @@ func TestF14_WhatHasNoMeaningHasNoEffect(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestE10_F14_ABrokenStdoutDoesNotKill(t *testing.T) {
+// Rows E10, F14.
+func TestABrokenStdoutDoesNotKill(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -444,8 +460,9 @@ func TestE10_F14_ABrokenStdoutDoesNotKill(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// TestE10_… cannot read the log, so the verbs have to tell.
-func TestE10_ABrokenLogDoesNotKill(t *testing.T) {
+// The test cannot read the log, so the verbs have to tell.
+// Row E10.
+func TestABrokenLogDoesNotKill(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -478,7 +495,8 @@ var afterwards = registerProgram("afterwards", func(args []string) int {
 	return ExitCode(err)
 })
 
-func TestF16_ASignalBetweenTheEndOfRunAndThatOfTheProcessDoesNotSpoilItsExitCode(t *testing.T) {
+// Row F16.
+func TestASignalBetweenTheEndOfRunAndThatOfTheProcessDoesNotSpoilItsExitCode(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		path, gate := pidPath(t), filepath.Join(t.TempDir(), "gate")

@@ -118,7 +118,8 @@ func TestDispatchTable(t *testing.T) {
 	}
 }
 
-func TestF8_AStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) {
+// Row F8.
+func TestAStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
@@ -230,8 +231,9 @@ func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
 	})
 }
 
-// TestF11_ random sequences of signals leave a life that ends stopped, with balanced hooks, whatever their order.
-func TestF11_RandomSignalsKeepTheInvariants(t *testing.T) {
+// Random sequences of signals leave a life that ends stopped, with balanced hooks, whatever their order.
+// Row F11.
+func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 	seeds := 1000
 	if testing.Short() {
 		seeds = 50

@@ -83,7 +83,8 @@ func inode(t *testing.T, f *os.File) string {
 
 func address(at string) string { _, a, _ := strings.Cut(at, ","); return a }
 
-func TestE5_SocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
+// Row E5.
+func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
 	var given []activation.Socket
@@ -142,7 +143,8 @@ func TestE5_SocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	}
 }
 
-func TestE5_SocketsOfAnotherProcessAreNotTaken(t *testing.T) {
+// Row E5.
+func TestSocketsOfAnotherProcessAreNotTaken(t *testing.T) {
 	t.Parallel()
 	s, at := unit(t, "other.socket", "tcp", "127.0.0.1:0")
 	cmd := command(serving, "pidfile="+pidPath(t), "at="+at, "start=children")
@@ -161,7 +163,8 @@ func TestE5_SocketsOfAnotherProcessAreNotTaken(t *testing.T) {
 }
 
 // A program that knows LISTEN_FDS by itself, or that listens as late as in fn, is not robbed of them.
-func TestE5_SocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
+// Row E5.
+func TestSocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")
 	p := launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+pidPath(t), "never="))
@@ -173,7 +176,8 @@ func TestE5_SocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	require.Equal(t, p.pid(), whoServes(t, "tcp", address(asked)))
 }
 
-func TestE5_ADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
+// Row E5.
+func TestADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	var given []activation.Socket

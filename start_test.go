@@ -32,7 +32,8 @@ func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
 	}
 }
 
-func TestG2_APanicInOnStartFailsTheStartWithItsStack(t *testing.T) {
+// Row G2.
+func TestAPanicInOnStartFailsTheStartWithItsStack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, With(Hooks{Name: "db", OnStart: panics, OnStop: fails, OnExit: fails}))
 		err := v.end()
@@ -59,7 +60,8 @@ func TestRollBackHasAFreshContextAndABudgetOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestG10_OnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
+// Row G10.
+func TestOnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		begun := time.Now()
@@ -75,7 +77,7 @@ func TestG10_OnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T
 		require.ErrorIs(t, err, ErrStartTimeout)
 		require.EqualError(t, err, "lifecycle: OnStart of db: did not return in 8s")
 		require.Contains(t, v.log.String(), "OnStart of db was abandoned")
-		require.Contains(t, v.log.String(), "TestG10_OnStart", "the stack names the function that hangs")
+		require.Contains(t, v.log.String(), "TestOnStart", "the stack names the function that hangs")
 		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all())
 		close(release)
 	})
@@ -129,7 +131,8 @@ func TestTheContextOfOnStartLivesOnUntilTheBodiesAreToReturn(t *testing.T) {
 	})
 }
 
-func TestA4_AStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
+// Row A4.
+func TestAStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 	for how, returns := range map[string]func(context.Context) error{
 		"its error":       func(ctx context.Context) error { return ctx.Err() },
 		"the cause":       func(ctx context.Context) error { return context.Cause(ctx) },

@@ -318,7 +318,8 @@ func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestC15_RestartWhereNoneRunsStartsOne(t *testing.T) {
+// Row C15.
+func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
 	t.Parallel()
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
@@ -375,7 +376,8 @@ func TestARestartOfOneThatIsStartingIsToldToBothWhoStartedIt(t *testing.T) {
 	requireVerbRuns(t, pidfile, verbSays(t, verbReady, got.stderr))
 }
 
-func TestA7_OfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
+// Row A7.
+func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
 	t.Parallel()
 	old, pidfile := verbStart(t)
 	for range 4 {
@@ -450,7 +452,8 @@ func TestTheVerbReopenSaysWhetherThereIsOne(t *testing.T) {
 	require.Equal(t, result{"", notRunning(pidfile), 7}, callVerb(t, pidfile, "reopen"))
 }
 
-func TestC21_WithNobodyWhoReadsTheVerbsThatStartHaveTheSameExitCode(t *testing.T) {
+// Row C21.
+func TestWithNobodyWhoReadsTheVerbsThatStartHaveTheSameExitCode(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		t.Run(how, func(t *testing.T) {
@@ -488,7 +491,8 @@ func TestC21_WithNobodyWhoReadsTheVerbsThatStartHaveTheSameExitCode(t *testing.T
 	}
 }
 
-func TestC22_WhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
+// Row C22.
+func TestWhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	requireUntouched := untouched(t, pidfile)

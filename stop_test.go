@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestG11_OnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T) {
+// Row G11.
+func TestOnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace lines
@@ -25,7 +26,7 @@ func TestG11_OnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testin
 		require.ErrorIs(t, err, ErrStopTimeout)
 		require.EqualError(t, err, "lifecycle: OnStop of b: did not return in 8s")
 		require.Contains(t, v.log.String(), "OnStop of b was abandoned")
-		require.Contains(t, v.log.String(), "TestG11_OnStop", "the stack names the function that hangs")
+		require.Contains(t, v.log.String(), "TestOnStop", "the stack names the function that hangs")
 		require.Equal(t, []string{
 			"OnStart a", "OnStart b", "OnStart c",
 			"OnStop c", "OnStop a", "OnExit c", "OnExit b", "OnExit a",
@@ -65,7 +66,8 @@ func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
 	})
 }
 
-func TestG15_FnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
+// Row G15.
+func TestFnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace lines
@@ -75,7 +77,7 @@ func TestG15_FnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) 
 		require.Equal(t, 4*time.Second, time.Since(begun))
 		require.EqualError(t, err, "lifecycle: Run of app: did not return in 4s")
 		require.ErrorIs(t, err, ErrStopTimeout)
-		require.Contains(t, v.log.String(), "TestG15_Fn")
+		require.Contains(t, v.log.String(), "TestFn")
 		require.Equal(t, 1, trace.count("OnExit a"))
 		close(release)
 	})
@@ -93,7 +95,8 @@ func TestOnStopThatHeedsItsContextIsNotAbandoned(t *testing.T) {
 	})
 }
 
-func TestG4_APanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
+// Row G4.
+func TestAPanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace lines
 		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b", OnStop: panics, OnExit: fails}))

@@ -31,7 +31,8 @@ func stopDetached(t *testing.T, pidfile string) {
 	})
 }
 
-func TestA1_OfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
+// Row A1.
+func TestOfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
 	needs(t, "linux") // elsewhere the lock of a launcher does not say whose it is to be
 	const starts = 100
 	pidfile := pidPath(t)
@@ -119,7 +120,8 @@ func answersOf(t *testing.T, text string) (all []answer) {
 	return all
 }
 
-func TestA14_StatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
+// Row A14.
+func TestStatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
 	needs(t, "linux")
 	storms, rounds := 1, 15
 	if long() {

@@ -76,7 +76,8 @@ func TestAParentHoldsThePIDFileAndItsWorkerLives(t *testing.T) {
 	}
 }
 
-func TestD11_AWorkerThatIsKilledIsStartedAgainUnderTheSamePID(t *testing.T) {
+// Row D11.
+func TestAWorkerThatIsKilledIsStartedAgainUnderTheSamePID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
@@ -139,7 +140,8 @@ func TestTheReloadOfAParentBringsTheVerdictOfTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestH5_AStopInABackOffWinsAtOnce(t *testing.T) {
+// Row H5.
+func TestAStopInABackOffWinsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start("supervise=min:1h,max:1h")
@@ -204,7 +206,8 @@ func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-func TestD10_H9_AWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
+// Rows D10, H9.
+func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"stop=", "stop=hang", "run=hang", "start=until:"} {
 		t.Run(what, func(t *testing.T) {
@@ -233,7 +236,8 @@ func TestD10_H9_AWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 	}
 }
 
-func TestH12_AWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
+// Row H12.
+func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce, "watchdog=hang")
@@ -254,7 +258,8 @@ func TestH12_AWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b.stop()
 }
 
-func TestH6_AnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
+// Row H6.
+func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
@@ -274,7 +279,8 @@ func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
 	require.NoError(t, os.Remove(statePath(pidfile)))
 }
 
-func TestH4_ACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
+// Row H4.
+func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, _ := startDaemon(t, "supervise=foreground", "run=until:"+gate, "run")
@@ -414,7 +420,8 @@ func (b *background) left(n int) (pids []int) {
 	return pids
 }
 
-func TestH8_WhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
+// Row H8.
+func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
@@ -433,7 +440,8 @@ func TestH8_WhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestH7_AnOrphanThatEndsWhileTheWorkerLivesIsNoZombie(t *testing.T) {
+// Row H7.
+func TestAnOrphanThatEndsWhileTheWorkerLivesIsNoZombie(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("for i in 1 2 3 4 5; do sh -c 'sleep 0.01 & '; done; exec sleep 60", "start"))
@@ -442,7 +450,8 @@ func TestH7_AnOrphanThatEndsWhileTheWorkerLivesIsNoZombie(t *testing.T) {
 	b.stop()
 }
 
-func TestJ1_AsProcess1ItSupervisesAndReapsAndStops(t *testing.T) {
+// Row J1.
+func TestAsProcess1ItSupervisesAndReapsAndStops(t *testing.T) {
 	t.Parallel()
 	needs(t, "root", "unshare")
 	pidfile := pidPath(t)
@@ -498,7 +507,8 @@ func uidOf(t *testing.T, pid int) (uid int) {
 	return uid
 }
 
-func TestD10_AProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
+// Row D10.
+func TestAProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	const stubborn = "trap '' TERM HUP INT; while :; do sleep 0.02; done"
@@ -605,7 +615,8 @@ func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestH2_H3_I9_AParentThatCannotForkTriesAgain(t *testing.T) {
+// Rows H2, H3, I9.
+func TestAParentThatCannotForkTriesAgain(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "pids", nil)
 	limit := func(max string) { require.NoError(t, os.WriteFile(filepath.Join(group, "pids.max"), []byte(max), 0)) }

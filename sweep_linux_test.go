@@ -513,7 +513,8 @@ func sweepEach[T any](t *testing.T, all []T, step func(t *testing.T, at T) (outc
 }
 
 // A start in which the launcher, stage 1 or the daemon is killed at any of its system calls.
-func TestD1_D2_D3_D4_D5_AKillDuringAStartLeavesADaemonOrNothing(t *testing.T) {
+// Rows D1, D2, D3, D4, D5.
+func TestAKillDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	needsTrace(t)
 	t.Parallel()
 	outcome, counts := sweepStart(t, launcherStage, 0)
@@ -596,7 +597,8 @@ func readFile(t *testing.T, path string) []byte {
 }
 
 // A daemon that is killed at any of the system calls of what a verb asks for.
-func TestD6_D7_D8_D9_AKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
+// Rows D6, D7, D8, D9.
+func TestAKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
 	needsTrace(t)
 	t.Parallel()
 	for _, verb := range []string{"reload", "reopen", "stop", "restart"} {
@@ -612,7 +614,8 @@ func TestD6_D7_D8_D9_AKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
 }
 
 // A verb that is killed at any of its system calls: nothing has happened to the daemon but the signal.
-func TestD15_AVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
+// Row D15.
+func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
 	needsTrace(t)
 	t.Parallel()
 	for _, verb := range []string{"status", "reload", "reopen", "stop", "restart"} {
@@ -666,7 +669,8 @@ func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []in
 	return outcome, counts
 }
 
-func TestD16_ASuspendedDaemonIsStopped(t *testing.T) {
+// Row D16.
+func TestASuspendedDaemonIsStopped(t *testing.T) {
 	t.Parallel()
 	pidfile := pidPath(t)
 	endAll(t, pidfile)
@@ -682,7 +686,8 @@ func TestD16_ASuspendedDaemonIsStopped(t *testing.T) {
 }
 
 // A verb that stands still while its time passes says afterwards what has happened, and not that its time is over.
-func TestD16_AVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
+// Row D16.
+func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]struct {
 		hook, said string

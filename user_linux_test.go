@@ -113,7 +113,8 @@ func rootsKey(t *testing.T) (path string) {
 	return path
 }
 
-func TestL6_TheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
+// Row L6.
+func TestTheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	mail := lookUp(t, "mail")
@@ -227,7 +228,8 @@ func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
 }
 
 // Securebits can keep what setuid(2) takes (capabilities(7)).
-func TestL6_AStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
+// Row L6.
+func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	needsLeave(t, "setpriv", "--securebits", "+no_setuid_fixup")
@@ -249,7 +251,8 @@ func TestL6_AStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 }
 
 // In a user namespace with one user nobody else can be become (user_namespaces(7)).
-func TestJ8_AUserThatIsNotMappedFailsTheStart(t *testing.T) {
+// Row J8.
+func TestAUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	t.Parallel()
 	needsLeave(t, "unshare", "--user", "--map-root-user")
 	b := inBackground(t)
@@ -265,7 +268,8 @@ func TestJ8_AUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	}
 }
 
-func TestL7_APIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
+// Row L7.
+func TestAPIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	b := inBackground(t)
@@ -316,7 +320,8 @@ func TestALogFileThatIsMadeBelongsToTheUser(t *testing.T) {
 	b.stopServant()
 }
 
-func TestL8_ALogThatTheUserCannotReopenStays(t *testing.T) {
+// Row L8.
+func TestALogThatTheUserCannotReopenStays(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	b := inBackground(t)
@@ -351,7 +356,8 @@ func jail(t *testing.T) (root string) {
 	return root
 }
 
-func TestL11_AfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
+// Row L11.
+func TestAfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	root := jail(t)
@@ -411,7 +417,8 @@ func directoriesOf(t *testing.T, pid int) (open []string) {
 	return open
 }
 
-func TestL11_AfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
+// Row L11.
+func TestAfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	b, root := inBackground(t), jail(t)
@@ -461,7 +468,8 @@ func TestAnOpenDirectoryForbidsAChroot(t *testing.T) {
 }
 
 // CVE-2016-1247: a log of the user's, in a directory of the user's, is opened by root.
-func TestK14_RootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
+// Row K14.
+func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 	t.Parallel()
 	needs(t, "root")
 	const user = 54321

@@ -47,7 +47,8 @@ func watchedAt(t *testing.T, address, usec, pid string, args ...string) *process
 	return launch(t, cmd)
 }
 
-func TestK6_ASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
+// Row K6.
+func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 	t.Parallel()
 	for what, line := range map[string]string{"fails": `msg="Watchdog of`, "hangs": "check was late"} {
 		t.Run(what, func(t *testing.T) {
@@ -67,7 +68,8 @@ func TestK6_ASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 	}
 }
 
-func TestK6_WithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
+// Row K6.
+func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(shortDir(t), "s")
 	m := managerAt(t, address)
@@ -79,7 +81,8 @@ func TestK6_WithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
 	require.Equal(t, 0, p.wait())
 }
 
-func TestK5_AWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
+// Row K5.
+func TestAWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range [][2]string{{"1000", "1"}, {"0", ""}, {"-1", ""}, {"x", ""}, {"", ""}, {"99999999999999999999", ""}, {"1000", "x"}} {
 		address := filepath.Join(shortDir(t), "s")

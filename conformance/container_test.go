@@ -168,7 +168,8 @@ func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
 }
 
 // J1: whatever process 1 starts in the background ends with it.
-func TestJ1_AStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
+// Row J1.
+func TestAStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, "start")
 	require.Equal(t, 1, c.wait())

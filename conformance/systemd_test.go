@@ -25,7 +25,8 @@ func TestUnitFilesAreAsSystemdWantsThem(t *testing.T) {
 	}
 }
 
-func TestK8_ANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
+// Row K8.
+func TestANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod.service")
 	u.systemctl("start")
@@ -44,7 +45,8 @@ func TestK8_ANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
 	require.NotRegexp(t, `(?m)^[0-4] `, journal, "nothing to warn of")
 }
 
-func TestK3_AReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
+// Row K3.
+func TestAReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod.service")
 	u.systemctl("start")
@@ -66,7 +68,8 @@ func TestK3_AReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
 }
 
 // K11: as the unit template has it, and with nothing that the kernel lets a service do left open.
-func TestK11_TheHardenedUnitRunsAndReloads(t *testing.T) {
+// Row K11.
+func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod-hardened.service")
 	u.systemctl("start")
@@ -110,7 +113,8 @@ func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
 }
 
 // K7: the PID file is whole before the start returns, so systemd finds it at once.
-func TestK7_AForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
+// Row K7.
+func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod-forking.service")
 	for range 5 {
@@ -137,7 +141,8 @@ func TestK7_AForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 }
 
 // K8: in the foreground there is one process, whatever the type, and no PID file is needed.
-func TestK8_TypesThatHearNothingRunTheSame(t *testing.T) {
+// Row K8.
+func TestTypesThatHearNothingRunTheSame(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	for _, kind := range []string{"simple", "exec"} {
@@ -170,7 +175,8 @@ func TestAFailedStartShowsWhyInSystemctlStatus(t *testing.T) {
 	require.Contains(t, u.journal(), "subject: start failed: gates: open /no/such/file: no such file or directory\n")
 }
 
-func TestK3_NotifyReloadWaitsForTheVerdict(t *testing.T) {
+// Row K3.
+func TestNotifyReloadWaitsForTheVerdict(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	dir := m.dir(t)
@@ -194,7 +200,8 @@ func TestK3_NotifyReloadWaitsForTheVerdict(t *testing.T) {
 
 // K4: each phase has its own limits, those of the daemon, and systemd's shorter ones give way. Not beside tests that reload systemd: it forgets
 // extensions then.
-func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
+// Row K4.
+func TestAStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	m := needMachine(t, systemd)
 	dir := m.dir(t)
 	u := m.service(t, "extends", "Type=notify", "TimeoutStartSec=1", "TimeoutStopSec=1",
@@ -218,7 +225,8 @@ func TestK4_AStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-func TestK6_AServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
+// Row K6.
+func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	dir := m.dir(t)
@@ -241,7 +249,8 @@ func TestK6_AServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 }
 
 // K9: systemd is reloaded, and even replaced, in the middle of a start and of a reload.
-func TestK9_ADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
+// Row K9.
+func TestADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
 	m := needMachine(t, systemd) // it holds up all others
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := strings.TrimPrefix(again, "daemon-") + "s"
@@ -270,7 +279,8 @@ func TestK9_ADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
 }
 
 // A forking service whose PID file comes late, across a daemon-reload and a daemon-reexec (TEST-07-PID1.pidfile-daemon-reload of systemd).
-func TestK9_AForkingStartSurvivesADaemonReexec(t *testing.T) {
+// Row K9.
+func TestAForkingStartSurvivesADaemonReexec(t *testing.T) {
 	m := needMachine(t, systemd)
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := "forking-" + strings.TrimPrefix(again, "daemon-") + "s"
@@ -289,7 +299,8 @@ func TestK9_AForkingStartSurvivesADaemonReexec(t *testing.T) {
 	}
 }
 
-func TestK10_NoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
+// Row K10.
+func TestNoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	for _, kind := range []string{"run", "start"} {
@@ -315,7 +326,8 @@ func TestK10_NoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 }
 
 // A crash leaves the child to systemd, which ends it, and no lock.
-func TestK10_AServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
+// Row K10.
+func TestAServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	u := m.service(t, "killed", "Type=notify", "KillMode=process", "Restart=always", "RestartSec=0",

@@ -119,7 +119,8 @@ func TestADetachedProcessGetsItsNoteItsFilesAndItsArguments(t *testing.T) {
 	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "program"), "\n", `\n`)}, lines(runChild(t, "plain")))
 }
 
-func TestE16_ADetachedProcessIsStartedThoughItsFileIsGone(t *testing.T) {
+// Row E16.
+func TestADetachedProcessIsStartedThoughItsFileIsGone(t *testing.T) {
 	t.Parallel()
 	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "again"), "\n", `\n`)}, lines(runChild(t, "delete")))
 }

@@ -156,7 +156,8 @@ func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 }
 
 // A service of root's is the peer of whoever connects to it, and may say what he asks it to.
-func TestL9_OnlyAPairIsMadeByUs(t *testing.T) {
+// Row L9.
+func TestOnlyAPairIsMadeByUs(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)
 	require.True(t, MadeByUs(int(theirs.Fd())))

@@ -89,7 +89,8 @@ func noChildren() bool {
 	return err == unix.ECHILD
 }
 
-func TestJ1_AnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
+// Row J1.
+func TestAnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "exit codes")
 }

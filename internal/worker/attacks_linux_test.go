@@ -21,7 +21,8 @@ import (
 
 const untouched = "plain, and the mark is \"\"\n"
 
-func TestL9_AForgedMarkDoesNothing(t *testing.T) {
+// Row L9.
+func TestAForgedMarkDoesNothing(t *testing.T) {
 	t.Parallel()
 	file, err := os.Open(os.DevNull)
 	require.NoError(t, err)
@@ -139,7 +140,8 @@ func maySetuid(path string) error {
 	return unix.Setxattr(path, "security.capability", data, 0)
 }
 
-func TestL9_L10_AProgramWithMoreRightsThanItsCallerExecutesNothingForHim(t *testing.T) {
+// Rows L9, L10.
+func TestAProgramWithMoreRightsThanItsCallerExecutesNothingForHim(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	id, err := exec.LookPath("id")
@@ -156,7 +158,8 @@ func TestL9_L10_AProgramWithMoreRightsThanItsCallerExecutesNothingForHim(t *test
 	require.Contains(t, forged(maySetuid, "own"), "look {", "it is a worker of his, with no rights that it has not anyway")
 }
 
-func TestL9_ASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
+// Row L9.
+func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	path := privileged(t, setuidRoot)
@@ -172,7 +175,8 @@ func TestL9_ASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 }
 
 // A user connects to a service of root's that says what he asks it to. So root is his peer; but that is no pair.
-func TestL9_WhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
+// Row L9.
+func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
 	t.Parallel()
 	service, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix"})
 	require.NoError(t, err)

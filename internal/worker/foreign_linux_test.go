@@ -24,7 +24,8 @@ func shell(script string) testOrder {
 	return testOrder{Order: Order{Args: []string{"a name", "-c", script, "argument 0", "an argument", ""}, Program: "/bin/sh", Umask: -1}}
 }
 
-func TestE5_AForeignProgramIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
+// Row E5.
+func TestAForeignProgramIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
 	t.Parallel()
 	o := shell(`echo "I am $$"; echo "arguments: $# $1 $2 $(tr '\0' ' ' </proc/$$/cmdline | cut -d' ' -f1-3)"
 		env | sed 's/^/env: /'; for n in $(seq 3 20); do [ -e /proc/$$/fd/$n ] && echo "fd: $n" && readlink /proc/$$/fd/$n; done
@@ -73,7 +74,8 @@ func TestInAForeignProgramNoSignalIsBlockedOrIgnored(t *testing.T) {
 	}
 }
 
-func TestD10_AForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
+// Row D10.
+func TestAForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, shell(`trap "" TERM HUP INT; echo waits; while :; do sleep 1; done`))
 	pid := s.pid()
@@ -83,7 +85,8 @@ func TestD10_AForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
 	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
 }
 
-func TestD10_AForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T) {
+// Row D10.
+func TestAForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo waits; exec sleep 30`)
@@ -105,7 +108,8 @@ func TestAForeignProgramOutlivesTheThreadThatAskedForIt(t *testing.T) {
 	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"), "and not killed")
 }
 
-func TestD10_AForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
+// Row D10.
+func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 	t.Parallel()
 	hold, release := fifo(t)
 	s := startSupervisor(t, shell("echo executed"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
@@ -199,7 +203,8 @@ func needsRoot(t *testing.T) {
 	}
 }
 
-func TestL6_AForeignProgramIsWhomItWasToldToBecome(t *testing.T) {
+// Row L6.
+func TestAForeignProgramIsWhomItWasToldToBecome(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo "ids: $(grep -E '^(Uid|Gid|Groups|CapEff):' /proc/$$/status | tr -s '\t\n ' ' ')"; env | sed 's/^/env: /'; cat /etc/shadow`)
@@ -228,7 +233,8 @@ func TestAForeignProgramThatCannotBecomeSomebodyIsNotExecuted(t *testing.T) {
 	require.Empty(t, s.all("executed"))
 }
 
-func TestL11_AForeignProgramIsExecutedInsideItsRoot(t *testing.T) {
+// Row L11.
+func TestAForeignProgramIsExecutedInsideItsRoot(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	jail := t.TempDir()

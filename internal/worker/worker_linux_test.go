@@ -54,7 +54,8 @@ func copyOf(t *testing.T) (path string) {
 	return path
 }
 
-func TestE16_AnOwnWorkerIsStartedThoughItsFileIsGoneOrAnother(t *testing.T) {
+// Row E16.
+func TestAnOwnWorkerIsStartedThoughItsFileIsGoneOrAnother(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"removed", "replaced"} {
 		path := copyOf(t)
@@ -101,7 +102,8 @@ func leaks(t *testing.T) func(*exec.Cmd) {
 	}
 }
 
-func TestE5_AnOwnWorkerIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
+// Row E5.
+func TestAnOwnWorkerIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
 	t.Parallel()
 	o := own("look")
 	o.Notify, o.Store, o.Watchdog = "@notify", 7, 3*time.Second
@@ -176,7 +178,8 @@ func TestInAnOwnWorkerNoSignalIsBlockedOrIgnored(t *testing.T) {
 	require.Equal(t, `"look"`, got.Note)
 }
 
-func TestD10_AWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
+// Row D10.
+func TestAWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
 	t.Parallel()
 	for what, lose := range map[string]func(*supervisor){
 		"killed": (*supervisor).kill,
@@ -192,7 +195,8 @@ func TestD10_AWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
 	}
 }
 
-func TestD10_AWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
+// Row D10.
+func TestAWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("take nothing"))
 	pid := s.pid()
@@ -206,7 +210,8 @@ func TestD10_AWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
 	require.Equal(t, "exit status 1 <nil> os: process already finished", s.line("ended:"))
 }
 
-func TestD10_AWorkerWhoseSupervisorWasGoneAtItsBeginningDoesNotBegin(t *testing.T) {
+// Row D10.
+func TestAWorkerWhoseSupervisorWasGoneAtItsBeginningDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	hold, release := fifo(t)
 	s := startSupervisor(t, own("wait"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
@@ -274,7 +279,8 @@ func TestWhatKeepsAnOwnWorkerFromBeingStartedIsTheError(t *testing.T) {
 	require.EqualError(t, err, "cannot start x: fork/exec /proc/self/exe: argument list too long")
 }
 
-func TestH3_AForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
+// Row H3.
+func TestAForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
 	t.Parallel()
 	o := own("nothing")
 	o.Before = "limit"
@@ -288,7 +294,8 @@ func TestH3_AForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
 	require.Equal(t, failed{"cannot start /somewhere/worker: fork/exec /proc/self/exe: resource temporarily unavailable", syscall.EAGAIN, true}, got)
 }
 
-func TestH7_NothingIsLeftOfWorkersThatComeAndGo(t *testing.T) {
+// Row H7.
+func TestNothingIsLeftOfWorkersThatComeAndGo(t *testing.T) {
 	t.Parallel()
 	o := own("nothing")
 	o.Before = "many"
