@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/worker"
 )
 
@@ -66,7 +67,7 @@ func (c *config) findProgram() (path string, err error) {
 	if path, err = exec.LookPath(c.program[0]); err != nil {
 		cause := err
 		if failed := new(exec.Error); errors.As(err, &failed) {
-			cause = withoutPath(c.program[0], failed.Err)
+			cause = safefile.Cause(c.program[0], failed.Err)
 		}
 		return "", fmt.Errorf("lifecycle: program %s: %w", c.program[0], cause)
 	}

@@ -51,7 +51,7 @@ var churner = registerProgram("churner", func(args []string) int {
 			mine++
 			turn, err = witnessTurn(witness, args[0])
 			if args[3] == "crash" && mine%2 == 0 {
-				lock.file.Close()
+				lock.File.Close()
 			} else {
 				lock.release()
 			}
@@ -143,7 +143,7 @@ var restarter = registerProgram("restarter", func(args []string) int {
 			break
 		}
 		if args[2] == "crash" {
-			lock.file.Close()
+			lock.File.Close()
 		} else {
 			lock.release()
 		}

@@ -44,7 +44,7 @@ var holding = registerProgram("holding", func(args []string) int {
 		signal.Ignore(syscall.SIGTERM)
 	case "leaving":
 		heir := command(idle)
-		heir.ExtraFiles = []*os.File{lock.file}
+		heir.ExtraFiles = []*os.File{lock.File}
 		if err := heir.Start(); err != nil {
 			fmt.Println(err)
 			return 1

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/statefile"
 )
 
 // Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set, and without it these tests compare.
@@ -136,6 +138,6 @@ func TestDocsSayHowLongThingsTake(t *testing.T) {
 	)
 	requireTimes(t, lifePage,
 		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, stopMargin)
-	requireTimes(t, pidFilePage, patience, patienceForSilence, patienceForState)
+	requireTimes(t, pidFilePage, patience, patienceForSilence, statefile.RetryTime)
 	requireTimes(t, signalsPage, insistAfter, linger)
 }

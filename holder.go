@@ -32,7 +32,7 @@ var looking sync.RWMutex
 func lookAt(path string) (holder, error) {
 	looking.RLock()
 	defer looking.RUnlock()
-	owner, err := guardLook(path)
+	owner, err := safefile.GuardRead(path)
 	if err != nil {
 		return holder{}, pidFileError(path, err)
 	}
@@ -63,7 +63,7 @@ func readHolder(f *os.File) (h holder, err error) {
 	if err != nil {
 		return h, err
 	}
-	if err := guardMode(info); err != nil {
+	if err := safefile.CheckMode(info); err != nil {
 		return h, err
 	}
 	var text []byte

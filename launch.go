@@ -50,7 +50,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 			return nil, err
 		}
 		defer lock.clear()
-		files = append(files, lock.file)
+		files = append(files, lock.File)
 	}
 	if onlyStarts { // those of another process that lives on are its own
 		files = append(files, sockets.toGive()...)

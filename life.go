@@ -14,6 +14,7 @@ import (
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/readyfd"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // life is one life from the first signal handler to the release of the PID file.
@@ -45,7 +46,7 @@ type life struct {
 	started []*Hooks // the components that were started, in order
 	bodies  []*body
 	stuck   error // of an OnReload that was abandoned
-	state   *stateFile
+	state   *statefile.File
 	readied chan struct{} // closed when it is ready
 
 	saidStopping bool
@@ -198,7 +199,7 @@ func (l *life) quit() {
 	go func() {
 		defer close(done)
 		l.parent.kill()
-		l.state.remove()
+		l.removeState()
 		l.lock.letGo()
 		l.log.Warn("another stop signal: quitting at once")
 	}()

@@ -107,13 +107,13 @@ func prepareLog(f *os.File, owner *role) error {
 		return nil
 	}
 	if err := f.Chown(owner.UID, owner.GID); err != nil {
-		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, withoutPath(f.Name(), err))
+		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, safefile.Cause(f.Name(), err))
 	}
 	return nil
 }
 
 func logFileError(path string, err error) error {
-	return fmt.Errorf("lifecycle: log file %s: %w%s", path, withoutPath(path, err), remedy(path, err))
+	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), remedy(path, err))
 }
 
 // logs are the open log files. A nil one is /dev/null.

@@ -73,7 +73,7 @@ func guardLog(f *os.File) error {
 // guardPaths says what of the paths would make a start refuse, before anything is stopped for it.
 func (c *config) guardPaths() error {
 	c.needLog()
-	if err := guardPath(c.pidFile); err != nil {
+	if err := safefile.GuardWrite(c.pidFile); err != nil {
 		return pidFileError(c.pidFile, err)
 	}
 	for _, path := range []string{c.logFile, c.errorLogFile} {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an [*AlreadyRunningError].
@@ -66,7 +67,7 @@ func PIDFileMode(mode fs.FileMode) Option {
 
 // pidLock is a PID file that this process holds. A nil pidLock is that of a life without PID file.
 type pidLock struct {
-	ownFile
+	safefile.Owned
 	log *slog.Logger
 
 	mu       sync.Mutex // a second stop signal releases it from beside the life
@@ -75,7 +76,7 @@ type pidLock struct {
 }
 
 func newPIDLock(path string, f *os.File, log *slog.Logger) *pidLock {
-	return &pidLock{ownFile: newOwnFile(path, f), log: log}
+	return &pidLock{Owned: safefile.NewOwned(path, f), log: log}
 }
 
 // pass closes the copy of the lock in a launcher: from now on it is the daemon's alone.
@@ -87,14 +88,14 @@ func (p *pidLock) pass() {
 	defer p.mu.Unlock()
 	if !p.released {
 		p.released = true
-		p.file.Close()
+		p.File.Close()
 	}
 }
 
 // sign writes the PID: from now on the daemon can be found. The number comes in one write, so that nobody reads half of it.
 func (p *pidLock) sign() error {
-	if err := safefile.WriteOnce(p.file, []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
-		return pidFileError(p.path, err)
+	if err := safefile.WriteOnce(p.File, []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		return pidFileError(p.Path, err)
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (p *pidLock) moved(path string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.path = path
+	p.Path = path
 }
 
 // willStay says why the file cannot be removed at the end, nil if it can.
@@ -116,7 +117,7 @@ func (p *pidLock) willStay() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ownFile.willStay()
+	return p.CheckRemovable()
 }
 
 // loses says, once, that the path names another file, or that the program has closed the descriptor and with it given up the lock. It
@@ -130,8 +131,8 @@ func (p *pidLock) loses() bool {
 	if p.released || p.lost {
 		return false
 	}
-	p.lost = p.still() != nil
-	if same, err := safefile.Same(p.file, p.path); err == nil && !same && p.path != "" {
+	p.lost = p.CheckOpen() != nil
+	if same, err := safefile.Same(p.File, p.Path); err == nil && !same && p.Path != "" {
 		p.lost = true
 	}
 	return p.lost
@@ -143,7 +144,7 @@ func (p *pidLock) release() {
 	switch stays, full := p.letGo(); {
 	case stays != nil && full != nil:
 		p.log.Warn("cannot remove the PID file, nor empty it", "err", errors.Join(stays, full))
-	case stays != nil && !p.stays:
+	case stays != nil:
 		p.log.Warn("cannot remove the PID file, emptied it", "err", stays)
 	}
 }
@@ -154,13 +155,13 @@ func (p *pidLock) clear() {
 	if p == nil {
 		return
 	}
-	if same, err := safefile.Same(p.file, p.path); err == nil && same {
-		_ = removeStaleState(statePath(p.path))
+	if same, err := safefile.Same(p.File, p.Path); err == nil && same {
+		_ = statefile.RemoveStale(statePath(p.Path))
 	}
 	p.release()
 }
 
-// letGo lets go of the file and of the lock; see [ownFile.letGo].
+// letGo lets go of the file and of the lock; see [safefile.Owned.Remove].
 func (p *pidLock) letGo() (stays, full error) {
 	if p == nil {
 		return nil, nil
@@ -171,7 +172,7 @@ func (p *pidLock) letGo() (stays, full error) {
 		return nil, nil
 	}
 	p.released = true
-	return p.ownFile.letGo()
+	return p.Owned.Remove()
 }
 
 // holds says whether info is the PID file of this life.
@@ -184,13 +185,13 @@ func (p *pidLock) holds(info fs.FileInfo) bool {
 	if p.released {
 		return false
 	}
-	ours, err := p.file.Stat()
+	ours, err := p.File.Stat()
 	return err == nil && os.SameFile(ours, info)
 }
 
 // pidFileError says what is wrong with the PID file at path.
 func pidFileError(path string, err error) error {
-	cause := withoutPath(path, err)
+	cause := safefile.Cause(path, err)
 	if errors.Is(err, safefile.ErrUnsafe) {
 		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, path, cause)
 	}
@@ -210,16 +211,4 @@ func remedy(path string, err error) string {
 		return fmt.Sprintf(" (as user %d)", os.Geteuid())
 	}
 	return ""
-}
-
-// withoutPath is an error on path that does not say which, since that was said already.
-func withoutPath(path string, err error) error {
-	at, ok := err.(*fs.PathError)
-	switch {
-	case ok && at.Path == path && errors.Is(at.Err, safefile.ErrUnsafe): // it says what is wrong by itself
-		return at.Err
-	case ok && at.Path == path:
-		return fmt.Errorf("%s: %w", at.Op, at.Err)
-	}
-	return err
 }

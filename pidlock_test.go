@@ -637,7 +637,7 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	pidfile := pidPath(t)
 	lock, err := takePIDFile(pidfile, log)
 	require.NoError(t, err)
-	require.NoError(t, lock.file.Close())
+	require.NoError(t, lock.File.Close())
 	lock.release()
 	require.Equal(t, 1, said.count("cannot remove the PID file, nor empty it"))
 	require.Equal(t, 1, callVerb(t, pidfile, "status").code)
@@ -654,7 +654,7 @@ func TestALogThatHangsKeepsNobodyFromTheLock(t *testing.T) {
 	}))
 	lock, err := takePIDFile(pidPath(t), log)
 	require.NoError(t, err)
-	lock.path += "/below" // cannot be removed
+	lock.Path += "/below" // cannot be removed
 	over := make(chan struct{})
 	go func() {
 		lock.release()

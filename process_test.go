@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/statefile"
 )
 
 // errand is a call that blocks until a daemon has done something, in a goroutine of its own.
@@ -247,7 +249,7 @@ func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.
 // spoilings are what can be wrong with the state file of a daemon that lives. Each is put in the place of the file that the daemon has open.
 var spoilings = map[string]func(t *testing.T, statePath string){
 	"missing": func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) },
-	"damaged": func(t *testing.T, path string) { replace(t, path, make([]byte, recordSize)) },
+	"damaged": func(t *testing.T, path string) { replace(t, path, make([]byte, statefile.Size)) },
 	"of another process": func(t *testing.T, path string) {
 		record, err := Status{Name: "daemon", PID: os.Getpid(), Phase: Stopping}.encode()
 		require.NoError(t, err)

@@ -1,58 +1,42 @@
 package lifecycle
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"slices"
 	"strings"
-	"sync"
 	"unicode/utf8"
+
+	"example.com/lifecycle/internal/statefile"
 )
 
-// A record is a Status as the state file has it.
+// recordFormat is the version of the record in the state file.
+const recordFormat = 1
 
-const (
-	recordFormat = 1
-	recordSize   = 4096
-	sumFormat    = `,"sum":"%016x"}` + "\n"
-	sumLength    = len(`,"sum":"0123456789abcdef"}`) + 1
-	maxRecord    = recordSize - sumLength
-)
-
-// sumTable takes time to make, which a program that only starts another one should not.
-var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
-
-// encode makes a record. One pwrite(2) can be read half done, on tmpfs and ext4 alike, and reading twice does not help: hence
-// the checksum.
+// encode returns the record of a Status.
 func (s Status) encode() ([]byte, error) {
-	text, err := s.fit()
+	object, err := s.fit()
 	if err != nil {
 		return nil, err
 	}
-	record := append(make([]byte, 0, recordSize), bytes.TrimSuffix(text, []byte("}"))...)
-	for len(record) < maxRecord {
-		record = append(record, ' ')
-	}
-	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable())), nil
+	return statefile.Seal(object)
 }
 
-// fit is the Status as JSON, with texts that are cut so that it is no longer than a record.
+// fit returns the Status as JSON. It cuts texts until the JSON fits into a record.
 func (s Status) fit() ([]byte, error) {
 	s.Format = recordFormat
 	text, err := json.Marshal(s)
-	for err == nil && len(text) > maxRecord+1 && s.shorten() {
+	for err == nil && len(text) > statefile.MaxObject && s.shorten() {
 		text, err = json.Marshal(s)
 	}
-	if err == nil && len(text) > maxRecord+1 {
+	if err == nil && len(text) > statefile.MaxObject {
 		err = errors.New("does not fit")
 	}
 	return text, err
 }
 
-// shorten cuts the longest text by a quarter, and says whether there was one.
+// shorten cuts the longest text by a quarter. It reports whether there was one to cut.
 func (s *Status) shorten() bool {
 	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp}
 	if s.LastExit != nil {
@@ -85,11 +69,11 @@ func (s *Status) shorten() bool {
 	if len(*longest) < 8 {
 		return false
 	}
-	*longest = cut(*longest, min(len(*longest)*3/4, recordSize))
+	*longest = cut(*longest, min(len(*longest)*3/4, statefile.Size))
 	return true
 }
 
-// cutTo shortens text if it is longer than that.
+// cutTo returns text, cut to at most size bytes.
 func cutTo(size int, text string) string {
 	if len(text) <= size {
 		return text
@@ -97,7 +81,7 @@ func cutTo(size int, text string) string {
 	return cut(text, size)
 }
 
-// cut shortens text to at most that many bytes, and shows that it did.
+// cut cuts text to at most size bytes, and marks the cut with an ellipsis.
 func cut(text string, size int) string {
 	const more = "…"
 	text = strings.TrimSuffix(text, more)
@@ -106,27 +90,16 @@ func cut(text string, size int) string {
 	return text[:max(0, size)] + more
 }
 
-// errTorn says that a record was read while it was written, or that it was never written to its end.
-var errTorn = errors.New("the record is damaged")
-
-// decodeRecord reads a record, and nothing else.
-func decodeRecord(record []byte) (s Status, err error) {
-	if len(record) != recordSize {
-		return s, errTorn
-	}
-	sum := fmt.Appendf(nil, sumFormat, crc64.Checksum(record[:maxRecord], sumTable()))
-	if !bytes.Equal(record[maxRecord:], sum) {
-		return s, errTorn
-	}
-	text := slices.Concat(bytes.TrimRight(record[:maxRecord], " "), []byte("}"))
+// decodeStatus returns the Status of a JSON object that [Status.encode] has made.
+func decodeStatus(object []byte) (s Status, err error) {
 	var version struct{ Format int }
-	if err := json.Unmarshal(text, &version); err != nil {
+	if err := json.Unmarshal(object, &version); err != nil {
 		return s, err
 	}
 	if version.Format != recordFormat {
 		return s, fmt.Errorf("the record has format %d, where this program knows format %d", version.Format, recordFormat)
 	}
-	if err := json.Unmarshal(text, &s); err != nil {
+	if err := json.Unmarshal(object, &s); err != nil {
 		return Status{}, err
 	}
 	return s, nil

@@ -1,18 +1,14 @@
 package lifecycle
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // Status is what a daemon says that it is doing: it keeps it in a file beside its PID file, the .pid of which is replaced by .state,
@@ -81,212 +77,80 @@ func (s Status) seen() Status {
 // statePath is the path of the state file that goes with a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
-// stateFile is the state file of this process. A nil stateFile is that of a life that has none.
-type stateFile struct {
-	ownFile
-	log *slog.Logger
-
-	mu      sync.Mutex // may be held for long, for a disk may hang
-	turn    int        // of the record in the file
-	removed bool
-	failed  bool
-}
-
-// createState makes the state file. It is called, like all that changes the file, by who holds the lock on the PID file. What a daemon
-// that died has left is replaced and not written to: a daemon whose PID file was deleted may still write to that.
-func createState(path string, mode fs.FileMode, log *slog.Logger) (*stateFile, error) {
-	if err := removeStaleState(path); err != nil {
-		return nil, err
-	}
-	f, created, err := safefile.Create(path, mode)
-	if err != nil {
-		return nil, err
-	}
-	if !created {
-		err = safefile.Unsafe("somebody else makes it at the same time")
-	} else if err = f.Chmod(mode); err != nil { // whatever the umask
-		err = errors.Join(err, safefile.Remove(f, path))
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return &stateFile{ownFile: newOwnFile(path, f), log: log}, nil
-}
-
-// removeStaleState removes what a daemon that died has left, and nothing else: the file may be somebody's data.
-func removeStaleState(path string) error {
-	f, err := safefile.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := guardFile(f); err != nil {
-		return err
-	}
-	record, err := readRecord(f)
-	if err != nil {
-		return err
-	}
-	// A disk that was full, or a loss of power, leaves less than a record, or zeros.
-	ours := len(record) <= recordSize &&
-		(bytes.HasPrefix(record, []byte(`{"format":`)) || len(bytes.Trim(record, "\x00")) == 0)
-	if !ours {
-		return safefile.Unsafe("it is no state file of a daemon")
-	}
-	return safefile.Remove(f, path)
-}
-
-// readRecord reads no more than tells whether the file is a record.
-func readRecord(f *os.File) ([]byte, error) {
-	record := make([]byte, recordSize+1)
-	n, err := f.ReadAt(record, 0) // one pread(2), so that it is rarely torn
-	if err == io.EOF {
-		err = nil
-	}
-	return record[:n], err
-}
-
-// write writes a record, unless a later turn has been written already. A write that fails is said once and does no harm.
-func (s *stateFile) write(now Status, turn int) {
-	if s == nil {
+// writeState writes the record of now, unless a later one was written already. It does not hold l.mu,
+// for a disk may hang.
+func (l *life) writeState(f *statefile.File, now Status, seq int) {
+	if f == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.removed || turn <= s.turn {
-		return
-	}
-	s.turn = turn
-	err := s.still()
-	if err == nil {
-		if err = s.put(now); err != nil { // what is in it is not true any more
-			_ = s.file.Truncate(0)
-		}
-	}
-	if err != nil && !s.failed {
-		s.log.Warn("cannot write the state file: status and reload will know less", "err", err)
-	}
-	s.failed = err != nil
-}
-
-func (s *stateFile) put(now Status) error {
 	record, err := now.encode()
+	if writeErr := f.Write(seq, record); err == nil { // without a record, the old one is no longer true
+		err = writeErr
+	}
 	if err != nil {
-		return err
-	}
-	return safefile.WriteOnce(s.file, record)
-}
-
-// moved says what the path is from now on, "" if it is out of sight.
-func (s *stateFile) moved(path string) {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.path = path
-}
-
-// willStay notes whether the file cannot be removed at the end.
-func (s *stateFile) willStay() {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_ = s.ownFile.willStay()
-}
-
-// keep has the file stay when the life is over: somebody will want to know why it is.
-func (s *stateFile) keep() {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.removed {
-		s.removed = true
-		s.file.Close()
+		l.log.Warn("cannot write the state file: status and reload will know less", "err", err)
 	}
 }
 
-// remove removes the state file, unless its path names another by now. It may be called again.
-func (s *stateFile) remove() {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.removed {
-		return
-	}
-	s.removed = true
-	switch stays, full := s.letGo(); {
-	case stays != nil && full != nil:
-		s.log.Warn("cannot remove the state file, nor empty it", "err", errors.Join(stays, full))
-	case stays != nil && !s.stays:
-		s.log.Warn("cannot remove the state file, emptied it", "err", stays)
+// warnLeftover logs that a file of the daemon stays behind.
+func (l *life) warnLeftover(what string, removeErr, emptyErr error) {
+	switch {
+	case removeErr != nil && emptyErr != nil:
+		l.log.Warn("cannot remove the "+what+", nor empty it", "err", errors.Join(removeErr, emptyErr))
+	case removeErr != nil:
+		l.log.Warn("cannot remove the "+what+", emptied it", "err", removeErr)
 	}
 }
 
-// readState reads the state file that goes with what look sees at the PID file. It tries again for a moment while what it reads is half
-// written or of the daemon before.
-func readState(pidFile string, look func() (holder, error)) (Status, error) {
+// readState reads the state file that goes with the PID file that inspect looks at. It tries again for
+// a moment while it reads a record that is half written, or that of an earlier daemon.
+func readState(pidFile string, inspect func() (holder, error)) (s Status, err error) {
 	path := statePath(pidFile)
-	for deadline := time.Now().Add(patienceForState); ; time.Sleep(time.Millisecond) {
-		h, err := look()
-		if err != nil {
-			return Status{}, err
+	var inspectErr error
+	err = statefile.Retry(func() (again bool, err error) {
+		var h holder
+		if h, inspectErr = inspect(); inspectErr != nil {
+			return false, inspectErr
 		}
-		s, err := readStateOnce(path, h.owner)
+		s, err = readStateOnce(path, h.owner)
 		if err == nil && s.PID != h.number {
 			s, err = Status{}, fmt.Errorf("it is of pid %d, not of pid %d", s.PID, h.number)
 		}
-		// A start makes a new file, so for an instant there is none.
-		again := err != nil && !errors.Is(err, safefile.ErrUnsafe) && !errors.Is(err, fs.ErrPermission)
-		if !again || time.Now().After(deadline) {
-			return s, stateFileError(path, err)
-		}
+		return true, err
+	})
+	if inspectErr != nil {
+		return Status{}, inspectErr
 	}
+	return s, stateFileError(path, err)
 }
 
-// patienceForState is how long a look tries again while the record is damaged. To write one takes some microseconds.
-const patienceForState = 100 * time.Millisecond
-
-// readStateOnce reads a state file, which must belong to the owner of the PID file: nobody else speaks for the daemon.
+// readStateOnce reads a state file. It must belong to the owner of the PID file: no other user speaks
+// for the daemon.
 func readStateOnce(path string, owner int) (Status, error) {
-	if _, err := guardLook(path); err != nil {
-		return Status{}, err
-	}
-	f, err := safefile.Open(path)
+	object, err := statefile.Read(path, owner)
 	if err != nil {
 		return Status{}, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err == nil {
-		err = guardMode(info)
-	}
-	if err == nil && safefile.Owner(info) != owner {
-		err = safefile.Unsafe("it belongs to user %d, and the PID file to user %d", safefile.Owner(info), owner)
-	}
+	return decodeStatus(object)
+}
+
+// lastState returns what the state file says, whoever wrote it, if he could have written the PID file.
+func lastState(pidFile string) (Status, error) {
+	path := statePath(pidFile)
+	info, err := os.Lstat(path)
 	if err != nil {
 		return Status{}, err
 	}
-	record, err := readRecord(f)
-	if err != nil {
-		return Status{}, err
+	owner := safefile.Owner(info)
+	if named, err := os.Lstat(pidFile); err == nil {
+		owner = safefile.Owner(named)
 	}
-	return decodeRecord(record)
+	return readStateOnce(path, owner)
 }
 
 func stateFileError(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("lifecycle: state file %s: %w", path, withoutPath(path, err))
+	return fmt.Errorf("lifecycle: state file %s: %w", path, safefile.Cause(path, err))
 }

@@ -37,10 +37,6 @@ func onTmpfs(t *testing.T) (dir string) {
 	return dir
 }
 
-func TestAReaderBesideAWriterGetsAWholeRecordOrNoneOnTmpfs(t *testing.T) {
-	requireNoWrongRecord(t, onTmpfs(t))
-}
-
 // faultyState is faulty for the state file that goes with a PID file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()

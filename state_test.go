@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -20,6 +20,7 @@ import (
 
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // speaker is a daemon that says more than the program daemon, in the words of a file:
@@ -62,7 +63,7 @@ func stateOf(t *testing.T, pidfile string) (s Status) {
 	var err error
 	eventually(t, func() bool {
 		s, err = readStateOnce(statePath(pidfile), os.Geteuid())
-		return !errors.Is(err, errTorn)
+		return !errors.Is(err, statefile.ErrDamaged)
 	}, "a whole record in %s", statePath(pidfile))
 	require.NoError(t, err)
 	return s
@@ -171,7 +172,7 @@ func TestAStateFileThatIsLeftIsReplacedAndNotWrittenTo(t *testing.T) {
 	same, err := safefile.Same(left, statePath(pidfile))
 	require.NoError(t, err)
 	require.False(t, same)
-	record, err := readRecord(left)
+	record, err := io.ReadAll(left)
 	require.NoError(t, err)
 	require.Equal(t, dead, mustDecode(t, record))
 	next.signal(syscall.SIGTERM)
@@ -185,9 +186,9 @@ func TestADamagedStateFileIsReplaced(t *testing.T) {
 	record := mustEncode(t, fullStatus())
 	for what, left := range map[string][]byte{
 		"empty":   nil,
-		"zeros":   make([]byte, recordSize),
-		"torn":    append(bytes.Clone(record[:100]), make([]byte, recordSize-100)...),
-		"changed": append(bytes.Clone(record[:recordSize-2]), "x\n"...),
+		"zeros":   make([]byte, statefile.Size),
+		"torn":    append(bytes.Clone(record[:100]), make([]byte, statefile.Size-100)...),
+		"changed": append(bytes.Clone(record[:statefile.Size-2]), "x\n"...),
 		"newer":   sealed(`{"format":2,"phase":"hibernating"`),
 	} {
 		pidfile := pidPath(t)
@@ -362,7 +363,7 @@ var inTheWay = map[string]func(t *testing.T, path string) (why string){
 		return "it is no state file of a daemon"
 	},
 	"as much data as a record": func(t *testing.T, path string) string {
-		require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("precious"), recordSize/8), 0o644))
+		require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("precious"), statefile.Size/8), 0o644))
 		return "it is no state file of a daemon"
 	},
 	"more than a record": func(t *testing.T, path string) string {
@@ -444,43 +445,6 @@ func requireLivesWithoutState(t *testing.T, p *process, pidfile, warning, why st
 	require.Equal(t, 1, p.out.count(why), "%s", p.out)
 }
 
-func TestALaterWriteIsNotUndoneByAnEarlierOne(t *testing.T) {
-	pidfile := pidPath(t)
-	state, err := createState(statePath(pidfile), 0o600, slog.Default())
-	require.NoError(t, err)
-	defer state.remove()
-	state.write(Status{Reloads: 2}, 2)
-	state.write(Status{Reloads: 1}, 1)
-	require.Equal(t, 2, stateOf(t, pidfile).Reloads)
-
-	var all sync.WaitGroup
-	for turn := 3; turn < 500; turn++ {
-		all.Go(func() { state.write(Status{Reloads: turn}, turn) })
-	}
-	all.Wait()
-	require.Equal(t, 499, stateOf(t, pidfile).Reloads)
-}
-
-func TestAStateFileThatWasReplacedIsLeftAlone(t *testing.T) {
-	var log lines
-	pidfile := pidPath(t)
-	state, err := createState(statePath(pidfile), 0o600, slog.New(slog.NewTextHandler(&log, nil)))
-	require.NoError(t, err)
-	require.NoError(t, os.Remove(statePath(pidfile)))
-	require.NoError(t, os.WriteFile(statePath(pidfile), []byte("precious"), 0o600))
-	requireUntouched := untouched(t, statePath(pidfile))
-	state.write(Status{}, 1)
-	state.remove()
-	state.write(Status{}, 2) // it is closed
-	state.remove()
-	requireUntouched()
-	require.Empty(t, log.String())
-
-	var none *stateFile
-	none.write(Status{}, 1)
-	none.remove()
-}
-
 func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 	good := mustEncode(t, Status{PID: 4127})
 	for what, c := range map[string]struct {
@@ -489,11 +453,11 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 		why  string
 		took time.Duration
 	}{
-		"no file":           {nil, 0, "lstat: no such file or directory", patienceForState},
-		"empty":             {[]byte{}, 0o644, "the record is damaged", patienceForState},
-		"torn":              {append(bytes.Clone(good[:recordSize-2]), "x\n"...), 0o644, "the record is damaged", patienceForState},
-		"of another format": {sealed(`{"format":2`), 0o644, "the record has format 2, where this program knows format 1", patienceForState},
-		"of another":        {mustEncode(t, Status{PID: 4126}), 0o644, "it is of pid 4126, not of pid 4127", patienceForState},
+		"no file":           {nil, 0, "lstat: no such file or directory", statefile.RetryTime},
+		"empty":             {[]byte{}, 0o644, "the record is damaged", statefile.RetryTime},
+		"torn":              {append(bytes.Clone(good[:statefile.Size-2]), "x\n"...), 0o644, "the record is damaged", statefile.RetryTime},
+		"of another format": {sealed(`{"format":2`), 0o644, "the record has format 2, where this program knows format 1", statefile.RetryTime},
+		"of another":        {mustEncode(t, Status{PID: 4126}), 0o644, "it is of pid 4126, not of pid 4127", statefile.RetryTime},
 		"unsafe":            {good, 0o666, "everybody can write it (mode 0666)", 0},
 		"right":             {good, 0o644, "", 0},
 	} {
@@ -526,7 +490,7 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 	good := mustEncode(t, Status{PID: 4127})
 	for what, before := range map[string][]byte{
 		"no file":    nil,
-		"torn":       make([]byte, recordSize),
+		"torn":       make([]byte, statefile.Size),
 		"of another": mustEncode(t, Status{PID: 4126}),
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -535,11 +499,11 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 				require.NoError(t, os.WriteFile(statePath(pidfile), before, 0o644))
 			}
 			begun := time.Now()
-			time.AfterFunc(patienceForState/2, func() { os.WriteFile(statePath(pidfile), good, 0o644) })
+			time.AfterFunc(statefile.RetryTime/2, func() { os.WriteFile(statePath(pidfile), good, 0o644) })
 			s, err := readState(pidfile, sees(4127))
 			require.NoError(t, err, what)
 			require.Equal(t, 4127, s.PID)
-			require.InDelta(t, patienceForState/2, time.Since(begun), float64(2*time.Millisecond))
+			require.InDelta(t, statefile.RetryTime/2, time.Since(begun), float64(2*time.Millisecond))
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -605,64 +569,4 @@ func requireUntold(t *testing.T, pid int, pidfile, why string) {
 	require.True(t, strings.HasPrefix(got.stdout, want), got.stdout)
 	require.True(t, strings.HasSuffix(got.stdout, why+"\n"), got.stdout)
 	require.Equal(t, 1, strings.Count(got.stdout, "\n"))
-}
-
-func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
-	requireNoWrongRecord(t, t.TempDir())
-}
-
-// requireNoWrongRecord reads and writes a state file in dir as fast as it can, at the same time. It logs how often the checksum was
-// needed.
-func requireNoWrongRecord(t *testing.T, dir string) {
-	t.Helper()
-	reads := 100_000
-	if long() {
-		reads = 5_000_000
-	}
-	var states []Status
-	records := map[string]bool{}
-	for n := range 16 {
-		s := Status{Name: fmt.Sprint("daemon ", n), PID: n, Reloads: n, Text: strings.Repeat(string(rune('a'+n)), n*n*15)}
-		states = append(states, s)
-		records[string(mustEncode(t, s))] = true
-	}
-	path := filepath.Join(dir, "daemon.state")
-	state, err := createState(path, 0o600, slog.Default())
-	require.NoError(t, err)
-	defer state.remove()
-	state.write(states[0], 1)
-	f, err := safefile.Open(path)
-	require.NoError(t, err)
-	defer f.Close()
-
-	stop, stopped := make(chan struct{}), make(chan int)
-	go func() {
-		for turn := 2; ; turn++ {
-			select {
-			case <-stop:
-				stopped <- turn
-				return
-			default:
-				state.write(states[turn%len(states)], turn)
-			}
-		}
-	}()
-	torn, wrong := 0, 0
-	for range reads {
-		record, err := readRecord(f)
-		if err != nil || len(record) != recordSize {
-			t.Errorf("read %d bytes, %v", len(record), err)
-			break
-		}
-		if records[string(record)] {
-			continue
-		}
-		torn++
-		if _, err := decodeRecord(record); err == nil {
-			wrong++
-		}
-	}
-	close(stop)
-	t.Logf("%d reads beside %d writes: %d torn, which the checksum caught, and %d wrong", reads, <-stopped, torn, wrong)
-	require.Zero(t, wrong)
 }

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"example.com/lifecycle/internal/console"
-	"example.com/lifecycle/internal/safefile"
 )
 
 // report is the answer of the verb status. Its JSON is that of the Status with what the lock says before it.
@@ -104,20 +102,6 @@ func (r *report) lookBack(gone *NotRunningError) {
 			r.line += ", in " + console.SanitizeInline(s.Doing)
 		}
 	}
-}
-
-// lastState is what the state file says, whoever wrote it, as long as he could have written the PID file.
-func lastState(pidFile string) (Status, error) {
-	path := statePath(pidFile)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return Status{}, err
-	}
-	owner := safefile.Owner(info)
-	if named, err := os.Lstat(pidFile); err == nil {
-		owner = safefile.Owner(named)
-	}
-	return readStateOnce(path, owner)
 }
 
 // runningText is the first line on a daemon that runs: ready (pid 4127, version 1.2) for 3h12m.

@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/statefile"
 )
 
 // verbHere calls a verb of a program named daemon in this process.
@@ -140,7 +142,7 @@ func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
 	for what, left := range map[string][]byte{
 		"none":              nil,
 		"empty":             {},
-		"torn":              make([]byte, recordSize),
+		"torn":              make([]byte, statefile.Size),
 		"of another format": sealed(`{"format":2`),
 	} {
 		pidfile := pidFileWith(t, "4127\n")

@@ -74,7 +74,7 @@ var errSquatted = errors.New("the place of the mark is taken")
 
 // tryPIDFile opens and locks the file once, and writes nothing. With filelock.ErrHeld it says who has it.
 func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error) {
-	if err := guardPath(path); err != nil {
+	if err := safefile.GuardWrite(path); err != nil {
 		return nil, h, err
 	}
 	f, created, err := safefile.Create(path, mode)
@@ -86,7 +86,7 @@ func tryPIDFile(path string, mode fs.FileMode) (_ *os.File, h holder, err error)
 			f.Close()
 		}
 	}()
-	if err := guardFile(f); err != nil {
+	if err := safefile.CheckOwner(f); err != nil {
 		if created {
 			discard(f, path)
 		}
@@ -139,20 +139,20 @@ func (c *config) clearStale() {
 // claim makes the locked file ours. It is emptied before anything else, so that a number in a held file is always that of the
 // holder. Where it cannot be marked because of a squatter, it returns errSquatted if choosy.
 func (p *pidLock) claim(mode fs.FileMode, named, choosy bool) error {
-	if err := p.file.Truncate(0); err != nil {
+	if err := p.File.Truncate(0); err != nil {
 		return err
 	}
-	info, err := p.file.Stat()
+	info, err := p.File.Stat()
 	if err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
-		err = p.file.Chmod(mode)
+		err = p.File.Chmod(mode)
 	}
 	if err != nil {
 		return err
 	}
 	// Advice to those who look; the flock is held without it.
-	err = filelock.Mark(p.file)
+	err = filelock.Mark(p.File)
 	if named {
-		err = errors.Join(err, filelock.Name(p.file))
+		err = errors.Join(err, filelock.Name(p.File))
 	}
 	if choosy && errors.Is(err, filelock.ErrHeld) {
 		return errSquatted

@@ -1,5 +1,7 @@
 package lifecycle
 
+import "example.com/lifecycle/internal/statefile"
+
 // What a life says about itself is kept in its state file, beside its PID file, for as long as it has one.
 
 // enterPIDFile takes the lock, and says what the life is doing before it says who it is: who finds the PID finds the state.
@@ -22,7 +24,7 @@ func (l *life) enterPIDFile() error {
 		}
 	}
 	path := statePath(l.pidFile)
-	state, err := createState(path, l.pidFileMode, l.log)
+	state, err := statefile.Create(path, l.pidFileMode)
 	if err != nil {
 		l.log.Warn("no state file: status and reload will know less", "err", plain(stateFileError(path, err)))
 	}
@@ -37,10 +39,16 @@ func (l *life) enterPIDFile() error {
 func (l *life) leave() {
 	if l.status().GaveUp != "" {
 		l.publish() // no hook runs any more
-		l.state.keep()
+		l.state.Keep()
 	}
-	l.state.remove()
+	l.removeState()
 	l.lock.release()
+}
+
+// removeState removes the state file. It may be called again.
+func (l *life) removeState() {
+	removeErr, emptyErr := l.state.Remove()
+	l.warnLeftover("state file", removeErr, emptyErr)
 }
 
 // checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
@@ -68,7 +76,7 @@ func (l *life) tell(change func(*Status)) {
 	l.turn++
 	now, turn, state := l.told.seen(), l.turn, l.state
 	l.mu.Unlock()
-	state.write(now, turn) // without l.mu, since disks may hang
+	l.writeState(state, now, turn)
 	l.manager.tell(now, turn)
 }
 

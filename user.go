@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/userdb"
 )
 
@@ -66,7 +67,7 @@ func (c *config) findRole() error {
 	}
 	if c.chroot != "" {
 		if info, err := os.Stat(c.chroot); err != nil {
-			return fmt.Errorf("lifecycle: Chroot(%q): %w", c.chroot, withoutPath(c.chroot, err))
+			return fmt.Errorf("lifecycle: Chroot(%q): %w", c.chroot, safefile.Cause(c.chroot, err))
 		} else if !info.IsDir() {
 			return fmt.Errorf("lifecycle: Chroot(%q): not a directory", c.chroot)
 		}
@@ -202,7 +203,7 @@ func inside(root, path string) string {
 // take goes on with the files as they are seen from the new root directory.
 func (l *life) take(seen paths) {
 	l.lock.moved(seen.pidFile)
-	l.state.moved(seen.state)
+	l.state.SetPath(seen.state)
 	for path, now := range map[*string]string{&l.logFile: seen.log, &l.errorLogFile: seen.errorLog} {
 		if *path != "" && now == "" {
 			l.outOfSight = append(l.outOfSight, *path)
@@ -218,7 +219,7 @@ func (l *life) take(seen paths) {
 }
 
 func (l *life) sayWhatIsLost() {
-	l.state.willStay()
+	_ = l.state.CheckRemovable() // the PID file beside it is reported
 	if why := l.lock.willStay(); why != nil {
 		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.pidFile, "why", why)
 	}

@@ -1,0 +1,79 @@
+package safefile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// Owned is a file that a process keeps open and removes when it ends. It is not safe for concurrent
+// use.
+type Owned struct {
+	Path string // "" if the path is outside of the root directory
+	File *os.File
+
+	opened fs.FileInfo // of the file when it was opened
+	stays  bool        // CheckRemovable has reported that the file stays
+}
+
+// NewOwned returns an Owned for the open file at path.
+func NewOwned(path string, f *os.File) Owned {
+	opened, _ := f.Stat() // the caller has checked the file, so this does not fail
+	return Owned{Path: path, File: f, opened: opened}
+}
+
+// CheckOpen returns an error if the program has closed the descriptor.
+func (o *Owned) CheckOpen() error { return Still(o.File, o.opened) }
+
+// CheckRemovable returns why the file cannot be removed at the end, nil if it can.
+func (o *Owned) CheckRemovable() error {
+	why := errOutsideRoot
+	if o.Path != "" {
+		why = Removable(o.Path)
+	}
+	o.stays = why != nil
+	return why
+}
+
+var errOutsideRoot = errors.New("it is outside of the root directory")
+
+// Remove removes the file, unless the path names another file by now, and closes it. It empties the
+// file in any case: a process that opened it earlier must not take its content for current.
+//
+// removeErr is nil if CheckRemovable has reported already that the file stays and it could be emptied.
+func (o *Owned) Remove() (removeErr, emptyErr error) {
+	if err := o.CheckOpen(); err != nil {
+		return err, err
+	}
+	defer o.File.Close()
+	removeErr = errOutsideRoot
+	if o.Path != "" {
+		removeErr = Remove(o.File, o.Path)
+	}
+	emptyErr = o.File.Truncate(0)
+	if o.stays && emptyErr == nil {
+		removeErr = nil
+	}
+	return removeErr, emptyErr
+}
+
+// Cause returns err without its path, for a message that names the path already.
+func Cause(path string, err error) error {
+	at, ok := err.(*fs.PathError)
+	switch {
+	case ok && at.Path == path && errors.Is(at.Err, ErrUnsafe): // its text needs no operation
+		return at.Err
+	case ok && at.Path == path:
+		return &opError{at.Op, at.Err}
+	}
+	return err
+}
+
+// opError is a fs.PathError without a path.
+type opError struct {
+	op    string
+	cause error
+}
+
+func (e *opError) Error() string { return e.op + ": " + e.cause.Error() }
+func (e *opError) Unwrap() error { return e.cause }

@@ -1,0 +1,56 @@
+package safefile
+
+import (
+	"io/fs"
+	"os"
+)
+
+// Whoever can write a PID file, or replace it, decides which process root signals. CVE-2017-16933,
+// CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path that
+// another user can change, and nobody uses a file that everybody can write.
+
+// GuardWrite returns an error if this process is root and another user decides what the path names.
+func GuardWrite(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return Guarded(path)
+}
+
+// GuardRead is [GuardWrite] for a process that only reads the file. It also accepts a path that the
+// owner of the file can change, and returns that owner: the file that is opened next must be his. It
+// returns -1 if the owner does not matter.
+func GuardRead(path string) (owner int, err error) {
+	if os.Geteuid() != 0 {
+		return -1, nil
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return -1, nil // nobody owns a missing file; opening it reports any other error
+	}
+	owner = Owner(info)
+	return owner, Guarded(path, owner)
+}
+
+// CheckOwner returns an error if another user than root and this one can write the open file f.
+func CheckOwner(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil {
+		err = CheckMode(info)
+	}
+	if err != nil {
+		return err
+	}
+	if uid, owner := os.Geteuid(), Owner(info); owner != uid && owner != 0 {
+		return Unsafe("it belongs to user %d, not to user %d", owner, uid)
+	}
+	return nil
+}
+
+// CheckMode returns an error if everybody can write the file.
+func CheckMode(info fs.FileInfo) error {
+	if info.Mode()&0o002 != 0 {
+		return Unsafe("everybody can write it (mode %04o)", info.Mode().Perm())
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package statefile
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// RetryTime is how long [Retry] tries. Writing a record takes some microseconds.
+const RetryTime = 100 * time.Millisecond
+
+// Read returns the JSON object in the state file. The file must belong to that user, and root must be
+// able to trust the path.
+func Read(path string, owner int) (object []byte, err error) {
+	if _, err := safefile.GuardRead(path); err != nil {
+		return nil, err
+	}
+	f, err := safefile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = safefile.CheckMode(info)
+	}
+	if err == nil && safefile.Owner(info) != owner {
+		err = safefile.Unsafe("it belongs to user %d, and the PID file to user %d", safefile.Owner(info), owner)
+	}
+	if err != nil {
+		return nil, err
+	}
+	record, err := readRecord(f)
+	if err != nil {
+		return nil, err
+	}
+	return Unseal(record)
+}
+
+// Retry calls read until it succeeds, for up to [RetryTime]. A record may be half written, and a new
+// process removes the old file before it creates its own. Retry returns at once where trying again
+// cannot help: if the file is unsafe, or may not be read, or if read returns again as false.
+func Retry(read func() (again bool, err error)) error {
+	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
+		again, err := read()
+		if err == nil || !again || errors.Is(err, safefile.ErrUnsafe) || errors.Is(err, fs.ErrPermission) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// readRecord reads at most one byte more than a record, which shows that the file is no record.
+func readRecord(f *os.File) ([]byte, error) {
+	record := make([]byte, Size+1)
+	n, err := f.ReadAt(record, 0) // one pread(2), so that the record is rarely torn
+	if err == io.EOF {
+		err = nil
+	}
+	return record[:n], err
+}

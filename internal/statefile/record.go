@@ -1,0 +1,67 @@
+package statefile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"slices"
+	"sync"
+)
+
+// A record is the JSON object, padded with spaces, with the checksum as its last field. One pwrite(2)
+// can be read half done, on tmpfs and ext4 alike, and reading twice does not help. Hence the checksum.
+
+const (
+	// Size is the size of a record.
+	Size = 4096
+	// MaxObject is the size of the largest JSON object that a record can hold.
+	MaxObject = bodySize + len("}")
+
+	sumFormat = `,"sum":"%016x"}` + "\n"
+	sumSize   = len(`,"sum":"0123456789abcdef"}`) + 1
+	bodySize  = Size - sumSize
+)
+
+// recordPrefix is how each record begins that is not damaged.
+const recordPrefix = `{"format":`
+
+// sumTable is not a plain variable: making it takes time, which a launcher need not spend.
+var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
+
+var (
+	errTooLong = errors.New("does not fit")
+	// ErrDamaged is returned for a record that was read while it was written, or was never completed.
+	ErrDamaged = errors.New("the record is damaged")
+)
+
+// Seal makes a record of a JSON object.
+func Seal(object []byte) (record []byte, err error) {
+	if len(object) > MaxObject {
+		return nil, errTooLong
+	}
+	record = append(make([]byte, 0, Size), bytes.TrimSuffix(object, []byte("}"))...)
+	for len(record) < bodySize {
+		record = append(record, ' ')
+	}
+	return fmt.Appendf(record, sumFormat, crc64.Checksum(record, sumTable())), nil
+}
+
+// Unseal returns the JSON object of a record, or [ErrDamaged].
+func Unseal(record []byte) (object []byte, err error) {
+	if len(record) != Size {
+		return nil, ErrDamaged
+	}
+	body := record[:bodySize]
+	if !bytes.Equal(record[bodySize:], fmt.Appendf(nil, sumFormat, crc64.Checksum(body, sumTable()))) {
+		return nil, ErrDamaged
+	}
+	return slices.Concat(bytes.TrimRight(body, " "), []byte("}")), nil
+}
+
+// resemblesRecord reports whether the content of a file is a record, or what remains of one: after a
+// power loss or on a full disk, that is less than a record, or zeros.
+func resemblesRecord(content []byte) bool {
+	return len(content) <= Size &&
+		(bytes.HasPrefix(content, []byte(recordPrefix)) || len(bytes.Trim(content, "\x00")) == 0)
+}

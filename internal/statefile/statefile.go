@@ -1,0 +1,154 @@
+// Package statefile keeps a record of fixed size in a file. One process rewrites the record in place
+// while other processes read it. The content of a record is a JSON object, which this package does not
+// interpret.
+package statefile
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// File is the state file of this process. All methods of a nil File do nothing. It is safe for
+// concurrent use. Its mutex may be held for long, because a disk may hang.
+type File struct {
+	mu      sync.Mutex
+	file    safefile.Owned
+	seq     int // of the record in the file
+	closed  bool
+	failing bool // the last write failed
+}
+
+// Create makes the state file and replaces one that a process has left which died. It does not write
+// to the old file: a process that has lost its path may still do so.
+//
+// Only the process that holds the lock of the PID file may call it.
+func Create(path string, mode fs.FileMode) (*File, error) {
+	if err := RemoveStale(path); err != nil {
+		return nil, err
+	}
+	f, created, err := safefile.Create(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	if !created {
+		err = safefile.Unsafe("another process creates it at the same time")
+	} else if err = f.Chmod(mode); err != nil { // whatever the umask
+		err = errors.Join(err, safefile.Remove(f, path))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &File{file: safefile.NewOwned(path, f)}, nil
+}
+
+// Write replaces the record, unless one with a later number was written already. An empty record
+// empties the file. Write returns only the first of several errors in a row.
+func (f *File) Write(seq int, record []byte) error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || seq <= f.seq {
+		return nil
+	}
+	f.seq = seq
+	err := f.file.CheckOpen()
+	if err == nil {
+		if err = f.put(record); err != nil { // the old record is no longer true
+			_ = f.file.File.Truncate(0)
+		}
+	}
+	wasFailing := f.failing
+	f.failing = err != nil
+	if wasFailing {
+		return nil
+	}
+	return err
+}
+
+func (f *File) put(record []byte) error {
+	if len(record) == 0 {
+		return f.file.File.Truncate(0)
+	}
+	return safefile.WriteOnce(f.file.File, record)
+}
+
+// SetPath changes the path of the file, for a process that has changed its root directory. "" means
+// that the file is outside of it.
+func (f *File) SetPath(path string) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.file.Path = path
+}
+
+// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [File.Remove] does
+// not report that again.
+func (f *File) CheckRemovable() error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.file.CheckRemovable()
+}
+
+// Keep closes the file and leaves it where it is.
+func (f *File) Keep() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.closed = true
+		f.file.File.Close()
+	}
+}
+
+// Remove removes the file and closes it; see [safefile.Owned.Remove]. It may be called again.
+func (f *File) Remove() (removeErr, emptyErr error) {
+	if f == nil {
+		return nil, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, nil
+	}
+	f.closed = true
+	return f.file.Remove()
+}
+
+// RemoveStale removes a state file that a process has left which died. It removes nothing else: the
+// file may be somebody's data.
+//
+// Only the process that holds the lock of the PID file may call it.
+func RemoveStale(path string) error {
+	f, err := safefile.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := safefile.CheckOwner(f); err != nil {
+		return err
+	}
+	record, err := readRecord(f)
+	if err != nil {
+		return err
+	}
+	if !resemblesRecord(record) {
+		return safefile.Unsafe("it is no state file of a daemon")
+	}
+	return safefile.Remove(f, path)
+}
