@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -268,7 +267,7 @@ func ExampleWatchdog() {
 	os.Exit(lifecycle.ExitCode(err))
 }
 
-// When it crashes, it is there again after a tenth of a second, and what Listen has opened was open all the while. An exit with 78 means that the
+// When it crashes, it is there again after a tenth of a second, and what socket.Listen has opened was open all the while. An exit with 78 means that the
 // configuration is wrong, and that it is no use to try again.
 func ExampleSupervise() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
@@ -295,43 +294,4 @@ func ExampleInDaemon() {
 		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil))) // in the log, for machines
 	}
 	os.Exit(lifecycle.Main(os.Args[1:], nil))
-}
-
-// From a socket unit of systemd if there is one for this address, else bound here.
-func ExampleListen() {
-	var listener net.Listener
-	serve := func(context.Context) error {
-		conn, err := net.Dial("tcp", listener.Addr().String())
-		if err != nil {
-			return err
-		}
-		fmt.Println("connected to", listener.Addr().Network())
-		return conn.Close()
-	}
-	err := lifecycle.Run(serve,
-		lifecycle.OnStart(func(context.Context) (err error) {
-			listener, err = lifecycle.Listen("tcp", "127.0.0.1:0")
-			return err
-		}),
-		lifecycle.OnExit(func(context.Context) error { return listener.Close() }),
-		lifecycle.Embedded(), withoutLog)
-	fmt.Println(err)
-	// Output:
-	// connected to tcp
-	// <nil>
-}
-
-func ExampleListenPacket() {
-	conn, err := lifecycle.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	defer conn.Close()
-	if _, err := conn.WriteTo([]byte("hello"), conn.LocalAddr()); err != nil {
-		panic(err)
-	}
-	buf := make([]byte, 16)
-	n, _, err := conn.ReadFrom(buf)
-	fmt.Println(string(buf[:n]), err)
-	// Output: hello <nil>
 }

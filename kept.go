@@ -14,8 +14,7 @@ const maxStore = 512
 // storedSocket is a socket that outlives workers.
 type storedSocket struct {
 	activation.Socket
-	info  os.FileInfo // by which it is known
-	bound bool        // by a worker, and not by who started the parent
+	info os.FileInfo // by which it is known
 }
 
 // keep keeps the sockets of a message that asks for it, or gives up those that it names, as sd_pid_notify_with_fds(3) has it, and returns the files that are not
@@ -27,7 +26,7 @@ func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
 		kept := s.store[:0]
 		for _, k := range s.store {
 			if k.Name == name {
-				k.letGo()
+				k.File.Close()
 			} else {
 				kept = append(kept, k)
 			}
@@ -49,7 +48,7 @@ func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
 			s.life.log.Warn("a socket of the worker is not kept: there are too many", "name", name, "kept", maxStore)
 			unwanted = append(unwanted, f)
 		default:
-			s.store = append(s.store, storedSocket{activation.Socket{Name: name, File: f}, info, true})
+			s.store = append(s.store, storedSocket{activation.Socket{Name: name, File: f}, info})
 		}
 	}
 	return unwanted
@@ -75,16 +74,7 @@ func (s *supervisor) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.store {
-		k.letGo()
-	}
-	s.store = nil
-}
-
-// letGo closes a socket, and removes the file of one that a worker has bound: a worker leaves that to the next one.
-func (k storedSocket) letGo() {
-	if k.bound {
-		removeSocketFile(k.File)
-	} else {
 		k.File.Close()
 	}
+	s.store = nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/fdstore"
 )
 
 // readyProcess is a detached process that is ready.
@@ -53,7 +54,9 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		files = append(files, lock.File)
 	}
 	if onlyStarts { // those of another process that lives on are its own
-		files = append(files, sockets.toGive()...)
+		for _, unclaimed := range fdstore.Unclaimed() {
+			files = append(files, unclaimed.File)
+		}
 	}
 	l.needLog()
 	// Not at a reopen: to ask the user database for the default can take its time.
@@ -90,7 +93,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 	if err == nil || errors.As(err, &lives) {
 		lock.pass() // for it holds it
 		if onlyStarts {
-			for _, given := range sockets.takeAll() {
+			for _, given := range fdstore.TakeUnclaimed() {
 				given.File.Close()
 			}
 		}

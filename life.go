@@ -12,6 +12,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/readyfd"
 	"example.com/lifecycle/internal/statefile"
@@ -103,8 +104,8 @@ func (l *life) run() (err error) {
 		l.findReadyFD()
 		defer l.readyFD.Close()
 		defer func() { l.manager.end(err) }()
-		sockets.begin(l)
-		defer sockets.end()
+		fdstore.Begin(l.descriptors())
+		defer fdstore.End()
 		if err := errors.Join(l.join(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}
@@ -220,7 +221,7 @@ func (l *life) serve() {
 	l.tellReadyFD()
 	l.settle()
 	if !l.embedded {
-		sockets.settle(l.log)
+		fdstore.CloseUnclaimed(l.log)
 	}
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
 	l.startPeriodic()

@@ -47,20 +47,22 @@
 //
 // # Sockets
 //
-// [Listen] and [ListenPacket] return the sockets that a socket unit of systemd, or a manager that keeps them, has for this process, and bind where there is none. What is
-// bound, a manager keeps that can (FileDescriptorStoreMax=), so that a restart or a crash refuses no connection; and the file of a unix socket is neither left dead nor
-// taken from somebody who listens.
+// Listen and ListenPacket of package [example.com/lifecycle/socket] return the sockets that a systemd
+// socket unit, or a manager that keeps them, has for this process, and bind new ones where there are none.
+// A manager with a descriptor store (FileDescriptorStoreMax=) keeps what they bind, so that a restart or a
+// crash refuses no connection. The file of a unix socket is neither left dead nor taken from a process
+// that listens.
 //
 // # Supervision
 //
 // With [Supervise], a small parent starts the program again when it has crashed; with [Program], any other program. The parent has the PID file, so the PID stays the same,
-// and keeps what [Listen] has opened; [RestartPolicy] says when it waits and when it gives up. It is to its worker what systemd is to a service, so one program
+// and keeps what socket.Listen has opened; [RestartPolicy] says when it waits and when it gives up. It is to its worker what systemd is to a service, so one program
 // runs under both; where systemd is, one who restarts is enough. Only Linux has it.
 //
 // # Platforms
 //
 // Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held file says who holds it. On
-// Windows programs run in the foreground without a PID file, Listen only binds, Umask does nothing, and what else needs a Unix answers errors.ErrUnsupported.
+// Windows programs run in the foreground without a PID file, socket.Listen only binds, Umask does nothing, and what else needs a Unix answers errors.ErrUnsupported.
 //
 // # What it does not do
 //

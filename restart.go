@@ -29,7 +29,7 @@ type RestartPolicy struct {
 //
 // The first worker that fails fails the start. Later, the policy decides: a worker that has ended with an error, a crash or because [Watchdog] found it
 // hanging is started again, after a delay that doubles. What a worker leaves behind, whatever it has detached, is ended before the next one starts. What
-// [Listen] has bound stays open meanwhile, so no connection is refused. When the parent is killed, the worker stops, within a second.
+// socket.Listen has bound stays open meanwhile, so no connection is refused. When the parent is killed, the worker stops, within a second.
 //
 // The verb start, [Detach] and [Ensure] supervise. Run and the verb run do so only as process 1 of a container, with [Program] or with Foreground: a
 // service manager restarts by itself. The program's main runs in parent and worker, up to Run and after it. The parent speaks to its worker as systemd does (sd_notify(3)). Only Linux has it. By

@@ -37,21 +37,24 @@ func activated(t *testing.T, given []activation.Socket, program string, args ...
 	return cmd
 }
 
+// withFile are the sockets of package net.
+type withFile interface {
+	io.Closer
+	File() (*os.File, error)
+}
+
 // unit is a socket unit: it listens, under that name, for whoever is started.
 func unit(t *testing.T, name, network, address string) (s activation.Socket, at string) {
 	t.Helper()
-	var c interface {
-		io.Closer
-		File() (*os.File, error)
-	}
+	var c withFile
 	if strings.HasPrefix(network, "udp") || network == "unixgram" {
 		p, err := net.ListenPacket(network, address)
 		require.NoError(t, err)
-		c, at = p.(socketMethods), p.LocalAddr().String()
+		c, at = p.(withFile), p.LocalAddr().String()
 	} else {
 		l, err := net.Listen(network, address)
 		require.NoError(t, err)
-		c, at = l.(socketMethods), l.Addr().String()
+		c, at = l.(withFile), l.Addr().String()
 	}
 	f, err := c.File()
 	require.NoError(t, err)

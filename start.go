@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/fdstore"
 )
 
 // ErrStartTimeout says that the start took longer than StartTimeout.
@@ -63,7 +64,7 @@ func (l *life) start() error {
 		return err
 	}
 	if !l.embedded {
-		sockets.bodiesBegin()
+		fdstore.BodiesBegin()
 	}
 	l.startBodies()
 	hasStart := slices.ContainsFunc(l.hooks, func(h Hooks) bool { return h.OnStart != nil })

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/proc"
 	"example.com/lifecycle/internal/reaper"
 	"example.com/lifecycle/internal/sdnotify"
@@ -82,12 +83,12 @@ func (s *supervisor) open() error {
 	if err := listenedTooEarly(); err != nil {
 		return err
 	}
-	for _, given := range sockets.takeAll() {
+	for _, given := range fdstore.TakeUnclaimed() {
 		info, err := given.File.Stat()
 		if err != nil {
 			return err
 		}
-		s.store = append(s.store, storedSocket{given, info, false})
+		s.store = append(s.store, storedSocket{given, info})
 	}
 	server, err := sdnotify.Listen()
 	if err != nil {

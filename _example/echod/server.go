@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/lifecycle"
+	"example.com/lifecycle/socket"
 )
 
 const maxBody = 1 << 20
@@ -28,7 +29,7 @@ func (s *server) listen(ctx context.Context) error {
 	if s.logger == nil {
 		s.logger = slog.Default() // not in main: Run makes it the one for the journal first
 	}
-	listener, err := lifecycle.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
+	listener, err := socket.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
 	if err != nil {
 		return err
 	}

@@ -1,28 +1,27 @@
-package lifecycle
+package socket
 
 import (
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/fdstore"
 )
 
-// request is what Listen or ListenPacket was asked for.
+// request is one call of Listen or ListenPacket.
 type request struct {
 	call, network, address string
-	where                  string // in the program
+	where                  string // file and line in the program
 	path                   string // of the socket file, "" for a socket that has none
 }
 
-// newRequest is for the two that are called by the program.
+// newRequest is called by a function that the program calls.
 func newRequest(call, network, address string) request {
 	r := request{call: call, network: network, address: address}
 	_, file, line, _ := runtime.Caller(2)
@@ -33,7 +32,8 @@ func newRequest(call, network, address string) request {
 	return r
 }
 
-// name is what a manager knows the socket by: network and address, behind a number where there are several, as there can be with ":0".
+// name is the name of the socket for a manager: network and address. The second and later ones of a
+// name, as there can be with ":0", have a number before that.
 func (r request) name(n int) string {
 	key := r.network + ":" + r.address
 	if n > 1 {
@@ -42,12 +42,14 @@ func (r request) name(n int) string {
 	return activation.Name(key)
 }
 
-// fits says whether a socket of that network is one of those that were asked for: tcp6 is a tcp.
+// fits reports whether a socket of that network is one for the request: tcp6 is a tcp.
 func (r request) fits(network string) bool {
-	return network != "" && (network == r.network || network == r.network+"4" || network == r.network+"6")
+	return network != "" &&
+		(network == r.network || network == r.network+"4" || network == r.network+"6")
 }
 
-// resolve returns what says whether a socket that is bound there is the one that was asked for.
+// resolve returns a function that reports whether a socket bound to that address is one for the
+// request.
 func (r request) resolve() func(net.Addr) bool {
 	var host net.IPAddr
 	var port int
@@ -74,17 +76,18 @@ func (r request) resolve() func(net.Addr) bool {
 	}
 }
 
-// sameHost says whether both are the same address, or both all of them: with :: the kernel serves 0.0.0.0 too (ipv6(7), IPV6_V6ONLY).
+// sameHost reports whether both are the same address, or both mean all addresses: with :: the
+// kernel serves 0.0.0.0 too (ipv6(7), IPV6_V6ONLY).
 func sameHost(a, b net.IPAddr) bool {
 	all := func(ip net.IP) bool { return ip == nil || ip.IsUnspecified() }
 	return all(a.IP) && all(b.IP) || a.IP.Equal(b.IP) && a.Zone == b.Zone
 }
 
-// socketConn is one of those that package net returns.
+// socketConn is a listener or a packet connection of package net.
 type socketConn struct {
 	socketMethods
-	listener net.Listener   // the same, if it is one
-	packets  net.PacketConn // else
+	listener net.Listener   // nil if it is a packet connection
+	packets  net.PacketConn // nil if it is a listener
 }
 
 type socketMethods interface {
@@ -100,7 +103,7 @@ func (c socketConn) address() net.Addr {
 	return c.packets.LocalAddr()
 }
 
-// bindOnce is net.Listen or net.ListenPacket.
+// bindOnce calls net.Listen or net.ListenPacket.
 func (r request) bindOnce() (c socketConn, err error) {
 	if r.call == "Listen" {
 		l, err := net.Listen(r.network, r.address)
@@ -110,7 +113,7 @@ func (r request) bindOnce() (c socketConn, err error) {
 	return packetsConn(p, err)
 }
 
-// from makes it of a file, which stays open.
+// from makes a socketConn of a duplicate of f.
 func (r request) from(f *os.File) (c socketConn, err error) {
 	if r.call == "Listen" {
 		l, err := net.FileListener(f)
@@ -134,70 +137,20 @@ func packetsConn(p net.PacketConn, err error) (socketConn, error) {
 	return socketConn{socketMethods: p.(socketMethods), packets: p}, nil
 }
 
-// socket is an open one.
+// socket is a socket in use.
 type socket struct {
-	request
-	conn   socketConn
-	fdName string      // for the manager
-	given  bool        // this process has not bound it
-	file   fs.FileInfo // the socket file that it has made, if any
-
-	mu     sync.Mutex
-	stored bool
-	closed bool
+	conn socketConn
+	fd   *fdstore.Descriptor
 }
 
-// store gives the manager a copy, unless it has one. It is tempting to store what a socket unit has given too, but systemd keeps that anyway.
-func (s *socket) store(m *manager) {
-	if m == nil || m.room <= 0 || s.given {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.stored {
-		return
-	}
-	if !sockets.reserve(m) {
-		m.log.Warn("the service manager keeps no more sockets", "most", m.room, "network", s.network, "address", s.address)
-		return
-	}
-	f, err := s.conn.File()
-	if err == nil {
-		err = m.store(s.fdName, f)
-		f.Close()
-	}
-	if s.stored = err == nil; !s.stored {
-		sockets.unreserve()
-		m.log.Warn("the service manager does not get a socket to keep", "network", s.network, "address", s.address, "err", err)
-	}
-}
-
-// close closes it. What somebody else will go on listening with, and what can be asked for again, is kept for that: to bind it again would fail.
+// close tells fdstore first: it copies what can be claimed again.
 func (s *socket) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return s.conn.Close() // which says so
-	}
-	s.closed = true
-	phase := sockets.phase()
-	switch {
-	case phase < Stopping && s.given && !s.stored, phase == Starting && s.stored:
-		if f, err := s.conn.File(); err == nil {
-			sockets.remove(s, &activation.Socket{Name: s.fdName, File: f})
-			return s.conn.Close()
-		}
-	case phase < Stopping && s.stored:
-		sockets.forget(s.fdName)
-		s.removeFile()
-	case !s.stored:
-		s.removeFile()
-	}
-	sockets.remove(s, nil)
+	s.fd.Close()
 	return s.conn.Close()
 }
 
-// listener is what Listen returns. It embeds what is behind it, so that who wants its SyscallConn or its deadlines, finds them.
+// listener is what Listen returns. It embeds the listener of package net, so that its other
+// methods, such as SyscallConn and SetDeadline, are there.
 func (s *socket) listener() net.Listener {
 	switch l := s.conn.listener.(type) {
 	case *net.TCPListener:

@@ -1,0 +1,50 @@
+package socket_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/socket"
+)
+
+// The socket is that of a systemd socket unit if there is one for the address, else a new one.
+func ExampleListen() {
+	var listener net.Listener
+	serve := func(context.Context) error {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		fmt.Println("connected to", listener.Addr().Network())
+		return conn.Close()
+	}
+	err := lifecycle.Run(serve,
+		lifecycle.OnStart(func(context.Context) (err error) {
+			listener, err = socket.Listen("tcp", "127.0.0.1:0")
+			return err
+		}),
+		lifecycle.OnExit(func(context.Context) error { return listener.Close() }),
+		lifecycle.Embedded(), lifecycle.Logger(slog.New(slog.DiscardHandler)))
+	fmt.Println(err)
+	// Output:
+	// connected to tcp
+	// <nil>
+}
+
+func ExampleListenPacket() {
+	conn, err := socket.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo([]byte("hello"), conn.LocalAddr()); err != nil {
+		panic(err)
+	}
+	buf := make([]byte, 16)
+	n, _, err := conn.ReadFrom(buf)
+	fmt.Println(string(buf[:n]), err)
+	// Output: hello <nil>
+}

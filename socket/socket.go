@@ -1,0 +1,116 @@
+// Package socket opens sockets that outlive the process: over a restart and a crash, clients wait
+// and are not refused.
+//
+//	listener, err := socket.Listen("tcp", ":8080")
+//
+// A daemon of package lifecycle calls it in OnStart. Only this package needs package net: a daemon
+// without a network does not pay for it.
+package socket
+
+import (
+	"errors"
+	"net"
+	"os"
+
+	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/fdstore"
+)
+
+// Listen is like net.Listen for a socket that outlives the process. If this process has inherited a
+// socket for that network and address, Listen returns it, else it binds one. A process inherits the
+// sockets of a systemd socket unit and those that its manager keeps (sd_listen_fds(3)); a detached
+// process inherits those of its launcher.
+//
+// If the manager keeps sockets, as systemd does with FileDescriptorStoreMax= in the unit
+// (systemd.service(5)), Listen gives it what it has bound, and the next process inherits that: a
+// client that connects during a restart waits and is not refused. Such a socket is known by network
+// and address as they are written in the call, so ":0" keeps its port. A socket of a socket unit is
+// known by where it is bound: ":8080" is port 8080 of all addresses, and names of hosts and ports
+// are looked up. FileDescriptorName= can name it instead, with %3A for each colon:
+// tcp%3Alocalhost%3A8080. Each socket is returned once.
+//
+// Listen may be called at any time and by any goroutine, best in OnStart. When the life is ready,
+// inherited sockets that nobody has asked for are closed, and the log names them. They stay open if
+// neither Listen nor ListenPacket was called before the bodies were. In a program that detaches, a
+// call before Run fails the start: it would run in the launcher.
+//
+// A socket file at which nobody listens any more is replaced. The error wraps syscall.EADDRINUSE if
+// somebody listens there, this process included, or if the file is no socket; else it is that of
+// net.Listen. Listen blocks while a name is looked up, and for at most a second while a manager
+// closes its copy of a socket that was closed before.
+//
+// Close while the life is ready makes the manager remove its copy, and removes the socket file that
+// Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
+// socket. The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
+// SyscallConn, but is neither. On Windows, Listen only binds.
+func Listen(network, address string) (net.Listener, error) {
+	s, err := listen(newRequest("Listen", network, address))
+	if err != nil {
+		return nil, err
+	}
+	return s.listener(), nil
+}
+
+// ListenPacket is to net.ListenPacket what [Listen] is to net.Listen. The connection has all
+// methods of a *net.UDPConn, *net.UnixConn or *net.IPConn.
+func ListenPacket(network, address string) (net.PacketConn, error) {
+	s, err := listen(newRequest("ListenPacket", network, address))
+	if err != nil {
+		return nil, err
+	}
+	return s.packetConn(), nil
+}
+
+// listen returns an inherited socket for the request, or binds one.
+func listen(r request) (*socket, error) {
+	if s := claim(r); s != nil {
+		return s, nil
+	}
+	conn, err := bind(r)
+	if err != nil {
+		return nil, err
+	}
+	use := r.use(&conn)
+	use.File = fileOf(r, conn)
+	return &socket{conn, fdstore.Add(use)}, nil
+}
+
+// claim finds the inherited socket for the request: by its name, else by where it is bound.
+func claim(r request) *socket {
+	var conn socketConn
+	use := r.use(&conn)
+	fd := fdstore.Claim(use, func(f *os.File) (err error) {
+		conn, err = r.from(f)
+		return err
+	})
+	if fd == nil && len(fdstore.Unclaimed()) > 0 {
+		wanted := r.resolve() // may ask a name server
+		fd = fdstore.ClaimWhere(use, func(f *os.File) (err error) {
+			if !r.fits(activation.Network(f)) {
+				return errOther
+			}
+			if conn, err = r.from(f); err != nil {
+				return err
+			}
+			if !wanted(conn.address()) {
+				conn.Close()
+				return errOther
+			}
+			return nil
+		})
+	}
+	if fd == nil {
+		return nil
+	}
+	return &socket{conn, fd}
+}
+
+var errOther = errors.New("another socket")
+
+// use is what fdstore is told of the socket. conn may be set later.
+func (r request) use(conn *socketConn) fdstore.Use {
+	return fdstore.Use{
+		Call: r.call, Network: r.network, Address: r.address, Where: r.where, Path: r.path,
+		Name: r.name, Copy: func() (*os.File, error) { return conn.File() },
+	}
+}
