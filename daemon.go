@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/handshake"
 )
 
 // Detach places the life in the background: Run starts the program again as a process of its own, without a terminal, in a session of
@@ -77,7 +78,7 @@ func (l *life) runPlaced() error {
 		return fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
 			noteOfParent().PIDFile, l.pidFile)
 	}
-	l.launcher = takeLauncher()
+	l.launcher = handshake.Inherited()
 	if l.launcher == nil && l.detach && !InDaemon() {
 		_, err := l.launch(l.base, true)
 		return err
@@ -87,7 +88,7 @@ func (l *life) runPlaced() error {
 	}
 	err := l.run()
 	if l.launcher != nil {
-		l.launcher.tellEnd(err, context.Cause(l.asked))
+		l.launcher.Fail(newFailure(err, context.Cause(l.asked)))
 	}
 	return err
 }

@@ -2,23 +2,12 @@ package lifecycle
 
 import (
 	"fmt"
-	"os"
 
-	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handshake"
 )
 
-func init() { fdstore.InheritFrom(fromLauncher) }
-
-// fromLauncher returns the descriptors that the launcher has handed to this process.
-func fromLauncher() []*os.File {
-	inherited := detach.Inherited()
-	if inherited == nil {
-		return nil
-	}
-	_, _, files := readHandover(inherited)
-	return files
-}
+func init() { fdstore.InheritFrom(handshake.Given) }
 
 // descriptors is what package fdstore is told of the life.
 func (l *life) descriptors() fdstore.Life {

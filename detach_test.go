@@ -319,21 +319,3 @@ func TestAnEmbeddedLifeIsNotDetached(t *testing.T) {
 	require.Equal(t, 1, said.count(`msg="an embedded life ignores options that need a process" options="Detach, LogFile, ErrorLogFile, WorkDir, Umask, Args, User, Chroot"`), "%s", &said)
 	require.NoFileExists(t, log)
 }
-
-func TestLastWordsBeginWhereACrashDoes(t *testing.T) {
-	t.Parallel()
-	many := strings.Repeat("\nrax 0x0", 30)
-	for _, tt := range []struct{ text, first, last string }{
-		{"a\nb", "a", "b"},
-		{"first" + many + "\nlast", "rax 0x0", "last"},
-		{"a\npanic: x\n\ngoroutine 1", "panic: x", "goroutine 1"},
-		{"a\nruntime: may need to increase max user processes (ulimit -u)\nfatal error: newosproc" + many, "runtime: may need to increase max user processes (ulimit -u)", "rax 0x0"},
-		{"a\nruntime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort\nPC=0x1" + many, "runtime/cgo: pthread_create failed: Resource temporarily unavailable", "rax 0x0"},
-		{"runtime: all is well\nbut then", "runtime: all is well", "but then"},
-	} {
-		got := lastWords(tt.text)
-		require.Equal(t, []string{tt.first, tt.last}, []string{got[0], got[len(got)-1]})
-		require.LessOrEqual(t, len(got), maxLastWords)
-	}
-	require.Empty(t, lastWords(" \n"))
-}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle/internal/handshake"
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/statefile"
@@ -134,10 +135,10 @@ func TestDocsSayHowLongThingsTake(t *testing.T) {
 		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
 		"| another stop signal quits after | "+timeText(insistAfter)+" |",
 		"| handlers outlive `Run` by | "+timeText(linger)+" |",
-		"| the verb stop waits beyond the deadline of the stop for | "+timeText(stopMargin)+" |",
+		"| the verb stop waits beyond the deadline of the stop for | "+timeText(handshake.StopMargin)+" |",
 	)
 	requireTimes(t, lifePage,
-		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, stopMargin)
+		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, handshake.StopMargin)
 	requireTimes(t, pidFilePage, patience, patienceForSilence, statefile.RetryTime)
 	requireTimes(t, signalsPage, insistAfter, linger)
 }

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,15 +87,6 @@ func headings(text string) (names []string) {
 		names = append(names, strings.ReplaceAll(name, " ", "-"))
 	}
 	return names
-}
-
-func TestDocsListTheMessagesOfTheHandshake(t *testing.T) {
-	want := []string{"(the first)"}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[notice]()) {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		want = append(want, "`"+name+"`")
-	}
-	require.Equal(t, want, columnsOf(t, handshakePage, "## A start that succeeds\n", "message"))
 }
 
 // What the pages tell to type is there to be typed.

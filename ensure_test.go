@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle/internal/handshake"
 	"github.com/stretchr/testify/require"
 )
 
@@ -437,7 +438,7 @@ func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 			select {
 			case <-e.done:
 				t.Fatalf("it does not wait: %s", e.out)
-			case <-time.After(stopMargin + 700*time.Millisecond):
+			case <-time.After(handshake.StopMargin + 700*time.Millisecond):
 			}
 			touch(t, gate)
 			if what == "the start" {

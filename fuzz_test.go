@@ -1,13 +1,9 @@
 package lifecycle
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,90 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
 )
-
-// FuzzLauncher: whatever the other end of the socket says, a launcher stops waiting when that is closed, and takes for a success only what was called
-// one by somebody who had named himself.
-func FuzzLauncher(f *testing.F) {
-	for _, said := range []string{
-		"",
-		"done",
-		"{\"done\":true}\n",
-		"\n\x00{\"done\":true}\n",
-		"\n\x00{\"done\":true}",
-		"\n\x00{\"living\":true}\n\n\x00{\"ready\":true}\n\n\x00{\"ready\":true}\n\n\x00{\"done\":true}\n",
-		"\n\x00{\"error\":\"x\"}\n\n\x00{\"ready\":true}\n",
-		"\n\x00{\"error\":\"x\",\"done\":true}\n",
-		"\n\x00{\"failed\":{\"error\":\"\",\"code\":-1,\"panicked\":true,\"hook\":\"\\u0000\"}}\n",
-		"\n\x00{\"failed\":{\"error\":\"x\",\"timed_out\":true,\"code\":0}}\n",
-		"\n\x00{\"failed\":{}}\npanic: x\n\ngoroutine 1 [running]:\n",
-		"\n\x00{\"pid\":\"x\"}\n\x00null\n\x00[]\n\x00{\"done\":tr\nue}\n",
-	} {
-		f.Add([]byte(said), uint8(7))
-	}
-	f.Fuzz(func(t *testing.T, said []byte, piece uint8) {
-		l, err := newLife(nil, []Option{Embedded()})
-		require.NoError(t, err)
-		ours, theirs, err := os.Pipe()
-		require.NoError(t, err)
-		defer ours.Close()
-		go func() {
-			fmt.Fprintf(theirs, "\n\x00{\"pid\":%d}\n", math.MaxInt32) // nobody's
-			for rest := said; len(rest) > 0; rest = rest[min(len(rest), 1+int(piece)):] {
-				_, _ = theirs.Write(rest[:min(len(rest), 1+int(piece))])
-			}
-			theirs.Close()
-		}()
-		p := &pendingStart{life: l, over: t.Context(), peer: detach.NewPeer(ours), logs: &logs{}, notices: make(chan notice), limits: l.limits()}
-		pid, err := p.wait(t.Context())
-		if err == nil {
-			done := false
-			for line := range bytes.Lines(said) {
-				var n notice
-				message, marked := bytes.CutPrefix(line, []byte{0})
-				done = done || marked && bytes.HasSuffix(line, []byte("\n")) && json.Unmarshal(message, &n) == nil && n.Done
-			}
-			require.True(t, done, "it has not said so")
-			require.Equal(t, math.MaxInt32, pid)
-			return
-		}
-		require.Positive(t, ExitCode(err), "a failure is no success: %v", err)
-	})
-}
-
-// FuzzDaemon: whatever a launcher says, only its go makes the daemon go ahead, and the end of its words ends the start.
-func FuzzDaemon(f *testing.F) {
-	for _, said := range []string{"", `{"go":true}`, `{"go":true}` + "\n" + `{"go":true}`, `{"go":1}`, "null\n[]\n{", `{"done":true,"pid":1}`} {
-		f.Add([]byte(said))
-	}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		l, err := newLife(nil, []Option{Embedded(), Logger(slog.New(slog.DiscardHandler))})
-		require.NoError(t, err)
-		messages := make(chan json.RawMessage)
-		l.launcher = &launcher{peer: detach.NewPeer(nil), messages: messages, goAhead: make(chan struct{}), gone: make(chan struct{})}
-		require.ErrorIs(t, l.join(), os.ErrInvalid, "there is no socket here")
-		want := false
-		for line := range bytes.Lines(said) {
-			var n notice
-			want = want || json.Unmarshal(line, &n) == nil && n.Go
-			messages <- line
-		}
-		close(messages)
-		<-l.launcher.gone
-		<-l.asked.Done()
-		require.ErrorIs(t, context.Cause(l.asked), errLauncherGone)
-		select {
-		case <-l.launcher.goAhead:
-			require.True(t, want)
-		default:
-			require.False(t, want)
-		}
-		require.False(t, l.agree() && !want)
-	})
-}
 
 // FuzzVerbs: whatever the arguments are, Main answers with a code that is documented, and with the usage to all that it does not know.
 func FuzzVerbs(f *testing.F) {

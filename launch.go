@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handshake"
 )
 
 // readyProcess is a detached process that is ready.
@@ -26,18 +25,18 @@ type readyProcess struct {
 // Where this process is there only for the start, that one is its child for as long as it starts, so that its exit code can be told, and a signal undoes
 // the start before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well,
 // for good, and its signals are its own.
-func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, error) {
+func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, error) {
 	l.born = time.Now()
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	if err := l.canDetach(onlyStarts); err != nil {
+	if err := l.preflight(oneShot); err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
-	if onlyStarts {
+	if oneShot {
 		var deafen func()
-		ctx, insisted, deafen = hearLauncher(parent)
+		ctx, insisted, deafen = notifyLauncherSignals(parent)
 		defer func() { time.AfterFunc(linger, deafen) }() // this process is about to end: a late signal must not change how
 		l.findReadyFD()
 		defer l.readyFD.Close()
@@ -53,7 +52,7 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		defer lock.clear()
 		files = append(files, lock.File)
 	}
-	if onlyStarts { // those of another process that lives on are its own
+	if oneShot { // those of another process that lives on are its own
 		for _, unclaimed := range fdstore.Unclaimed() {
 			files = append(files, unclaimed.File)
 		}
@@ -69,37 +68,23 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 		return nil, err
 	}
 	defer logs.close()
-	if onlyStarts {
-		defer detach.AdoptOrphans()()
+	spec := handshake.Spec{
+		Args: l.detachedArgs(), PIDFile: l.pidFile, Stdout: logs.stdout, Stderr: logs.stderr, Files: files,
+		Began: l.born, StartTimeout: l.startTimeout, Limits: l.limits(),
+		OneShot: oneShot, Insist: insisted, OnPID: l.onLaunched, Tail: logs.since, Decode: decodeFailure,
 	}
-	inTime, cancel := context.WithDeadlineCause(ctx, l.born.Add(l.startTimeout), l.notLiving())
-	defer cancel()
-	peer, err := detach.Start(detach.Order{
-		Args: l.detachedArgs(), Note: handover{PIDFile: l.pidFile, NoLog: logs.stderr == nil},
-		Stdout: logs.stdout, Stderr: logs.stderr, Files: files,
-	}, inTime.Done())
-	if err != nil {
-		if cause := context.Cause(inTime); cause != nil {
-			err = cause
-		}
-		return nil, plainly(err)
-	}
-	defer peer.Close()
-	over, end := context.WithCancel(context.Background())
-	defer end()
-	p := &pendingStart{life: l, over: over, peer: peer, logs: logs, notices: make(chan notice), insisted: insisted, limits: l.limits()}
-	pid, err := p.wait(ctx)
-	var lives *unkillableError
+	pid, err := handshake.Start(ctx, spec)
+	var lives *handshake.UnkillableError
 	if err == nil || errors.As(err, &lives) {
 		lock.pass() // for it holds it
-		if onlyStarts {
+		if oneShot {
 			for _, given := range fdstore.TakeUnclaimed() {
 				given.File.Close()
 			}
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, startError(err)
 	}
 	l.tellReadyFD()
 	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
@@ -108,16 +93,16 @@ func (l *life) launch(parent context.Context, onlyStarts bool) (*readyProcess, e
 // errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
 var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
 
-// canDetach returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
+// preflight returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
 // sockets are meant for the daemon.
-func (c *config) canDetach(onlyStarts bool) error {
+func (c *config) preflight(oneShot bool) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
 	if _, err := os.Executable(); err != nil {
 		return fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
 	}
-	if onlyStarts {
+	if oneShot {
 		if err := listenedTooEarly(); err != nil {
 			return err
 		}
@@ -128,17 +113,9 @@ func (c *config) canDetach(onlyStarts bool) error {
 	return c.findRole()
 }
 
-// plainly gives an error our name, if it has not got it.
-func plainly(err error) error {
-	if strings.HasPrefix(err.Error(), "lifecycle: ") {
-		return err
-	}
-	return fmt.Errorf("lifecycle: %w", err)
-}
-
-// hearLauncher makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
+// notifyLauncherSignals makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
 // wait for that, which is told from the same wish twice as in a life.
-func hearLauncher(parent context.Context) (ctx context.Context, insisted <-chan struct{}, deafen func()) {
+func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, deafen func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)

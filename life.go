@@ -13,6 +13,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/readyfd"
 	"example.com/lifecycle/internal/statefile"
@@ -28,11 +29,11 @@ type life struct {
 	lock *pidLock
 	born time.Time
 
-	launcher *launcher   // nil: nobody has detached this process
-	manager  *manager    // nil: nobody waits for word of it
-	parent   *supervisor // nil: it lives by itself, and supervises nothing
-	ofStart  bool        // it is the first worker of that, for which a start waits
-	ofParent bool        // it is that of a worker, of which a parent of this library has the PID file
+	launcher *handshake.Launcher // nil: nobody has detached this process
+	manager  *manager            // nil: nobody waits for word of it
+	parent   *supervisor         // nil: it lives by itself, and supervises nothing
+	ofStart  bool                // it is the first worker of that, for which a start waits
+	ofParent bool                // it is that of a worker, of which a parent of this library has the PID file
 	readyFD  *readyfd.Descriptor
 
 	values  context.Context // never ends; of it are all that the life hands out
@@ -106,7 +107,7 @@ func (l *life) run() (err error) {
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer fdstore.End()
-		if err := errors.Join(l.join(), l.findRole(), l.takePlace()); err != nil {
+		if err := errors.Join(l.attach(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}
 	}
@@ -213,13 +214,13 @@ func (l *life) quit() {
 
 // serve does what signals ask for until a stop is asked for.
 func (l *life) serve() {
-	if !l.agree() || !l.enter(Starting, Ready) {
+	if !l.confirmReady() || !l.enter(Starting, Ready) {
 		return
 	}
 	close(l.readied)
 	l.publish()
 	l.tellReadyFD()
-	l.settle()
+	l.finishStart()
 	if !l.embedded {
 		fdstore.CloseUnclaimed(l.log)
 	}

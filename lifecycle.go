@@ -84,6 +84,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+
+	"example.com/lifecycle/internal/handshake"
 )
 
 // Run lives one life of this process around fn, in the foreground unless there is a [Detach]: it installs the signal handlers, locks the PID file, calls each
@@ -142,9 +144,9 @@ type config struct {
 	every     []periodic
 	watchdog  watchdog
 
-	policy  *RestartPolicy // nil: nothing is supervised
-	program []string       // what is supervised in the place of fn
-	longest *limits        // in a supervising parent: how long it takes with its worker
+	policy  *RestartPolicy    // nil: nothing is supervised
+	program []string          // what is supervised in the place of fn
+	longest *handshake.Limits // in a supervising parent: how long it takes with its worker
 
 	detach                bool
 	args                  []string // of the detached process; nil: as this one

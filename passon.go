@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/proc"
@@ -87,7 +88,7 @@ func (a *awaited) reopened(now *Status) {
 // disappoint ends the wait because the worker has ended.
 func (a *awaited) disappoint(w *workerProcess) {
 	if a != nil && a.worker == w {
-		a.decide(fmt.Errorf("%w: %s", errEndedMeanwhile, howEnded(w.how)))
+		a.decide(fmt.Errorf("%w: %s", errEndedMeanwhile, handshake.ExitText(w.how)))
 	}
 }
 

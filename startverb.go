@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
 )
 
 func (p program) startVerb(given flags) (exitCode int) {
@@ -39,10 +40,10 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 
 // sayFailedStart says why, and the stack of a panic below that.
 func (p program) sayFailedStart(err error) {
-	var killed *killedError
+	var killed *handshake.KilledError
 	switch {
 	case errors.As(err, &killed):
-		p.say("start failed: %s; killed", p.text(killed.error))
+		p.say("start failed: %s; killed", p.text(killed.Err))
 	case errors.Is(err, ErrStartTimeout):
 		p.say("start failed: %s; stopped, nothing left", p.text(err))
 	default:
@@ -78,7 +79,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
 	}
-	if err := p.canDetach(true); err != nil {
+	if err := p.preflight(true); err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
 )
 
@@ -70,9 +71,6 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 // errOverdue says that a stop takes longer than it may.
 var errOverdue = errors.New("the stop is overdue")
 
-// stopMargin is how long it is waited for a daemon beyond the time by which it wants to have stopped.
-const stopMargin = 2 * time.Second
-
 // watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
@@ -83,7 +81,7 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 		if known {
 			deadline = max(s.StopBy, begun)
 		}
-		left := deadline + stopMargin - monotonic.Now()
+		left := deadline + handshake.StopMargin - monotonic.Now()
 		if left <= 0 {
 			overdue(errOverdue)
 			return

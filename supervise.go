@@ -15,6 +15,7 @@ import (
 
 	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/proc"
 	"example.com/lifecycle/internal/reaper"
 	"example.com/lifecycle/internal/sdnotify"
@@ -66,7 +67,7 @@ func (l *life) becomeParent() {
 	own.startTimeout, own.stopTimeout, own.stopDelay = byItself, byItself, 0
 	own.reloadTimeout = of.reloadTimeout + grace(of.reloadTimeout) + workerMargin
 	stop := of.wholeStop() + 2*workerMargin + 2*orphansMargin
-	own.longest = &limits{Start: of.startTimeout + grace(of.startTimeout) + workerMargin + stop, Stop: stop}
+	own.longest = &handshake.Limits{Start: of.startTimeout + grace(of.startTimeout) + workerMargin + stop, Stop: stop}
 	own.signals = slices.Clone(of.signals)
 	for i, h := range own.signals {
 		if h.f != nil {

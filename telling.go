@@ -11,7 +11,7 @@ func (l *life) enterPIDFile() error {
 	var lock *pidLock
 	var err error
 	if l.launcher != nil {
-		lock, err = adoptPIDFile(l.pidFile, l.launcher.lock, l.pidFileMode, l.log)
+		lock, err = adoptPIDFile(l.pidFile, l.launcher.Lock, l.pidFileMode, l.log)
 	} else {
 		lock, err = lockPIDFile(l.pidFile, l.pidFileMode, true, l.log)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/ossignal"
 )
 
@@ -36,7 +37,7 @@ func (w *workerProcess) end() end {
 	case w.failed != nil:
 		e.Error = program{life: &life{config: w.of.of}}.text(w.failed.Err())
 	case e.Error == "" && e.Code != 0:
-		if words := lastWords(w.Words()); len(words) > 0 {
+		if words := handshake.LastLines(w.Words()); len(words) > 0 {
 			e.Error = words[0]
 		}
 	}
@@ -63,9 +64,9 @@ func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 	case w.why != nil:
 		return w.why
 	}
-	died := &diedError{how: howEnded(w.how), words: lastWords(w.Words())}
-	if len(died.words) == 0 && w.logs != nil {
-		died.words = lastWords(w.logs.since())
+	died := &handshake.ExitError{How: handshake.ExitText(w.how), Lines: handshake.LastLines(w.Words())}
+	if len(died.Lines) == 0 && w.logs != nil {
+		died.Lines = handshake.LastLines(w.logs.since())
 	}
 	if left > 0 && s.of.program != nil {
 		return fmt.Errorf("%w\n  | (%s: %w)", died, filepath.Base(s.of.program[0]), errForksAway)

@@ -105,4 +105,8 @@ func (p *Peer) Stage1() *os.ProcessState {
 }
 
 // Kill ends stage 1, if it has not ended: then there will be no detached process.
-func (p *Peer) Kill() { _ = p.stage1.Kill() }
+func (p *Peer) Kill() {
+	if p.stage1 != nil {
+		_ = p.stage1.Kill()
+	}
+}

@@ -1,0 +1,127 @@
+package handshake
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+)
+
+// Launcher is the launcher of this process, as the daemon sees it.
+type Launcher struct {
+	PIDFile string   // the PID file that the launcher has locked; "": none
+	Lock    *os.File // of that PID file; nil: the launcher did not hand it over
+
+	noLog    bool
+	limits   Limits
+	peer     *detach.Peer
+	messages <-chan json.RawMessage // closed when the launcher is gone
+	ack      chan struct{}          // closed when the launcher has confirmed ready
+	gone     chan struct{}          // closed when the launcher is gone
+
+	mu       sync.Mutex
+	finished bool // the launcher knows how the start ended
+	lost     bool // the launcher is gone
+}
+
+// Inherited returns the launcher of this process to the first caller, and nil to any other or where there is none.
+func Inherited() *Launcher {
+	given := detach.Inherited()
+	if given == nil {
+		return nil
+	}
+	messages, first := given.Take()
+	if !first {
+		return nil
+	}
+	h, lock, _ := readHandoff(given)
+	l := newLauncher(given.Launcher, messages)
+	l.PIDFile, l.Lock, l.noLog = h.PIDFile, lock, h.NoLog
+	if l.noLog {
+		_ = l.peer.TakeCrashes()
+	}
+	return l
+}
+
+func newLauncher(peer *detach.Peer, messages <-chan json.RawMessage) *Launcher {
+	return &Launcher{peer: peer, messages: messages, ack: make(chan struct{}), gone: make(chan struct{})}
+}
+
+// Attach tells the launcher that the daemon has begun to live and how long it takes at most. It calls lost, once, if the
+// launcher goes before it knows how the start ended.
+func (l *Launcher) Attach(limits Limits, lost func()) error {
+	l.limits = limits
+	ack := sync.OnceFunc(func() { close(l.ack) })
+	go func() {
+		for text := range l.messages {
+			var m message
+			if json.Unmarshal(text, &m) == nil && m.Go {
+				ack()
+			}
+		}
+		close(l.gone)
+		if l.lose() {
+			lost()
+		}
+	}()
+	return l.peer.Send(message{Living: true, Limits: &limits})
+}
+
+// ErrSilent is returned by ConfirmReady for a launcher that neither answers nor goes, such as a suspended one.
+var ErrSilent = errors.New("the launcher does not answer")
+
+// ConfirmReady tells the launcher that the daemon is ready and blocks until the launcher confirms it, is gone, stop is
+// closed or the limit of the start is over. It reports whether the launcher has confirmed.
+func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error) {
+	_ = l.peer.Send(message{Ready: true})
+	limit := time.NewTimer(l.limits.Start)
+	defer limit.Stop()
+	select {
+	case <-l.ack:
+		return true, nil
+	case <-limit.C:
+		return false, ErrSilent
+	case <-l.gone:
+	case <-stop:
+	}
+	return false, nil
+}
+
+// Finish tells the launcher that the start has succeeded.
+func (l *Launcher) Finish() { l.end(message{Done: true}) }
+
+// Fail tells the launcher, if it still waits, why the start has failed.
+func (l *Launcher) Fail(why any) {
+	text, err := json.Marshal(why)
+	if err != nil {
+		text = []byte("{}")
+	}
+	l.end(message{Failed: text})
+}
+
+// lose notes that the launcher is gone and reports whether that undoes the start.
+func (l *Launcher) lose() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = true
+	return !l.finished
+}
+
+// end sends the last message, once.
+func (l *Launcher) end(last message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.finished || l.lost && last.Done {
+		return
+	}
+	l.finished = true
+	if l.noLog {
+		_ = debug.SetCrashOutput(nil, debug.CrashOptions{})
+	}
+	_ = l.peer.Send(last)
+	l.peer.Close()
+}

@@ -1,0 +1,37 @@
+package handshake
+
+import (
+	"testing"
+	"time"
+
+	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/lifeline"
+	"github.com/stretchr/testify/require"
+)
+
+// A daemon that does nothing is asked to stop where it can hear that, and then killed: no state waits forever.
+func TestEveryStateOfAStartEndsByItsDeadline(t *testing.T) {
+	t.Parallel()
+	for state, next := range map[state][]state{
+		launching: {launching, killing, killing},
+		starting:  {starting, undoing, undoing, killing, killing},
+		undoing:   {undoing, killing, killing},
+		killing:   {killing},
+	} {
+		ours, theirs, err := lifeline.Pair()
+		require.NoError(t, err)
+		l := newLaunch(Spec{Began: time.Now(), StartTimeout: time.Hour, Limits: Limits{Stop: time.Hour}}, detach.NewPeer(ours))
+		l.state, l.deadline = state, time.NewTimer(time.Hour)
+		for i, want := range next {
+			require.False(t, l.expired(), "state %d, step %d", state, i)
+			require.Equal(t, want, l.state, "state %d, step %d", state, i)
+		}
+		require.True(t, l.expired(), "state %d", state)
+		if state != killing {
+			require.ErrorAs(t, l.cause, new(*TimeoutError))
+		}
+		l.deadline.Stop()
+		ours.Close()
+		theirs.Close()
+	}
+}
