@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"log"
 	"log/slog"
 	"os"
@@ -8,21 +9,36 @@ import (
 	"example.com/lifecycle/internal/journal"
 )
 
-// firstLogger is what slog starts with, unless a package that is initialised earlier has replaced it. It is never changed.
+// StderrHandler returns a [slog.Handler] for stderr, for programs that run under systemd and elsewhere. Where stderr is
+// the journal, as JOURNAL_STREAM says (systemd.exec(5)), each line carries its priority and no timestamp
+// (sd-daemon(3)). Elsewhere the handler is a [slog.TextHandler]. It writes records of at least that level; nil means
+// [slog.LevelInfo].
+//
+//	slog.SetDefault(slog.New(lifecycle.StderrHandler(nil)))
+func StderrHandler(level slog.Leveler) slog.Handler {
+	if level == nil {
+		level = slog.LevelInfo
+	}
+	if stderrIsJournal() {
+		return journal.New(os.Stderr, func(_ context.Context, l slog.Level) bool { return l >= level.Level() })
+	}
+	return slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+}
+
+// firstLogger is the default logger of slog, unless a package that is initialised earlier has replaced it. It is package
+// state because only the start of the process can tell; it never changes.
 var firstLogger = slog.Default()
 
-// findJournal makes the default logger one for the journal of systemd, where stderr goes there: it adds the time, and knows levels from the priority
-// before a line. Others of the program who log to it, and those who use package log, do so as well.
-//
-// A program that has had its say about logs keeps what it has: by the option Logger, [slog.SetDefault], log.SetOutput or log.SetPrefix. JOURNAL_STREAM stays in the
-// environment, for what the program starts inherits the same stderr.
-func (l *life) findJournal() {
-	if l.ownLogger || slog.Default() != firstLogger || log.Writer() != os.Stderr || log.Prefix() != "" {
-		return
+// journalLogger returns the logger of a life whose program leaves the logs alone and whose stderr is the journal. It
+// returns nil for any other: the option Logger, [slog.SetDefault], log.SetOutput and log.SetPrefix have precedence.
+// [slog.SetLogLoggerLevel] sets its level, as it does for the default logger.
+func (c *config) journalLogger() *slog.Logger {
+	untouched := !c.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
+	if !untouched || !stderrIsJournal() {
+		return nil
 	}
-	if !journal.IsStderr(os.Getenv("JOURNAL_STREAM")) {
-		return
-	}
-	l.log = slog.New(journal.New(os.Stderr, firstLogger.Enabled)) // so slog.SetLogLoggerLevel sets its level as before
-	slog.SetDefault(l.log)
+	return slog.New(journal.New(os.Stderr, firstLogger.Enabled))
 }
+
+// stderrIsJournal leaves JOURNAL_STREAM in the environment: what the program starts inherits the same stderr.
+func stderrIsJournal() bool { return journal.IsStderr(os.Getenv("JOURNAL_STREAM")) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ var journaled = registerProgram("journaled", func(args []string) int {
 	switch args[0] {
 	case "SetDefault":
 		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	case "StderrHandler":
+		slog.SetDefault(slog.New(StderrHandler(nil)))
 	case "SetOutput":
 		log.SetOutput(os.Stdout)
 	case "SetPrefix":
@@ -60,7 +63,7 @@ func toJournal(t *testing.T, args ...string) string {
 	require.NoError(t, err)
 	stat := info.Sys().(*syscall.Stat_t)
 	stream := fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
-	if args[0] == "elsewhere" {
+	if slices.Contains(args, "elsewhere") {
 		stream = fmt.Sprintf("%d:%d", stat.Dev, stat.Ino+1)
 	}
 	cmd := command(journaled, args...)
@@ -70,18 +73,26 @@ func toJournal(t *testing.T, args ...string) string {
 	return logText(t, path)
 }
 
-func TestTheDefaultLoggerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
+func TestTheRecordsOfALifeHavePrioritiesAndNoTimesInTheJournal(t *testing.T) {
 	t.Parallel()
-	for how, hidden := range map[string]string{"": "", "SetLogLoggerLevel": "<7>hidden\n"} {
+	for _, how := range []string{"", "SetLogLoggerLevel"} {
 		text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, how), "pid=N took=T")
-		require.Contains(t, text, hidden+"<4>two\n<4>lines n=1\n<")
-		require.Regexp(t, `(?m)^<[67]>plain\n<[67]>log\n`, text)
-		require.Regexp(t, `(?m)^<[67]>WARN taken before Run$`, text)
 		require.Contains(t, text, "\n<6>ready pid=N took=T\n")
 		require.Contains(t, text, "\n<3>panic in OnStop of journaled panic=\"on purpose\" stack=\"goroutine ")
-		require.Regexp(t, `^(<[2-7]>.*\n)*$`, text, "each line has its priority")
-		require.NotRegexp(t, `\d\d:\d\d:\d\d`, text)
+		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d WARN two\nlines n=1$`, text, "those of the program are as it left them")
+		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d plain\nlog$`, text)
 	}
+}
+
+func TestStderrHandlerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
+	t.Parallel()
+	text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, "StderrHandler"), "pid=N took=T")
+	require.Contains(t, text, "<4>two\n<4>lines n=1\n<")
+	require.Regexp(t, `(?m)^<6>plain\n<6>log\n`, text)
+	require.NotContains(t, text, "hidden")
+	require.Contains(t, text, "\n<6>ready pid=N took=T\n", "the life logs there too")
+	require.NotRegexp(t, `(?m)^time=`, text)
+	require.Regexp(t, `(?m)^time=\S+ level=INFO msg=ready pid=`, toJournal(t, "StderrHandler", "elsewhere"))
 }
 
 func TestALoggerThatTheProgramHasChosenIsLeftAlone(t *testing.T) {

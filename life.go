@@ -100,7 +100,9 @@ func (l *life) run() (err error) {
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.listen()
 		defer deafen()
-		l.findJournal()
+		if log := l.journalLogger(); log != nil {
+			l.log = log
+		}
 		l.findManager()
 		l.findReadyFD()
 		defer l.readyFD.Close()

@@ -40,7 +40,8 @@
 // The verb run is what they want: it stays in the foreground, logs to stderr and exits with a code that says why; see [ExitCode]. Where
 // NOTIFY_SOCKET is set, the manager is told of every phase, of what goes on and of why a start failed (sd_notify(3); Type=notify, Type=notify-reload), and
 // where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
-// reason not to live; one that reads nothing is waited for half a second for each message. To the journal go priorities and no times; see [Logger].
+// reason not to live; one that reads nothing is waited for half a second for each message. Journal lines carry a priority and no timestamp; see
+// [StderrHandler].
 //
 // READY_FD is the number of an inherited pipe or socket to which a newline is written when all is ready, as s6, dinit and OpenRC want it; then it is closed. With
 // the verb start it is the launcher's.
@@ -266,11 +267,10 @@ func Version(v string) Option {
 	return option(func(c *config) { c.version = v })
 }
 
-// Logger sets where the life logs what it does: what its phases are, what became of a reload, what overran, panics. It must not
-// block: a life that stops waits for it.
-//
-// Without it, where stderr goes to the journal of systemd and the program has left slog.Default() and package log as they were, Run makes that one write
-// "<N>" priorities and no times, as the journal wants them (sd-daemon(3)). It tells from JOURNAL_STREAM (systemd.exec(5)). By default, slog.Default().
+// Logger sets the logger of the life: phases, verdicts of reloads, hooks that overrun, panics. It must not block, since a
+// life that stops waits for it. Default: slog.Default(). Where stderr is the journal of systemd and the program has left
+// slog.Default() and package log as they were, the records of the life carry a priority and no timestamp; see
+// [StderrHandler] for those of the program.
 func Logger(l *slog.Logger) Option {
 	return option(func(c *config) { c.logger = l })
 }

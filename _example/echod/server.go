@@ -27,7 +27,7 @@ type server struct {
 // listen is OnStart, not a part of serve: an address that cannot be had refuses the start.
 func (s *server) listen(ctx context.Context) error {
 	if s.logger == nil {
-		s.logger = slog.Default() // not in main: Run makes it the one for the journal first
+		s.logger = slog.Default()
 	}
 	listener, err := socket.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
 	if err != nil {
