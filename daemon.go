@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/procattr"
 )
 
 // Detach places the life in the background: Run starts the program again as a process of its own, without a terminal, in a session of
@@ -91,6 +93,16 @@ func (l *life) runPlaced() error {
 		l.launcher.Fail(newFailure(err, context.Cause(l.asked)))
 	}
 	return err
+}
+
+// warnOfCaller logs what this daemon has from whoever started it, and could not be reset.
+func (l *life) warnOfCaller() {
+	if l.launcher == nil {
+		return
+	}
+	if kept := procattr.Kept(); len(kept) > 0 {
+		l.log.Warn("the daemon keeps what its caller has: start it from elsewhere, such as by a service manager", "kept", strings.Join(kept, ", "))
+	}
 }
 
 // detached says whether the life is that of a detached process, be it the first one in it or not.

@@ -119,6 +119,7 @@ func (l *life) run() (err error) {
 			return err
 		}
 	}
+	l.warnOfCaller()
 	baseEnded := func() { l.on(stopRequest, context.Cause(l.base), nil) }
 	defer context.AfterFunc(l.base, baseEnded)()
 	if l.base.Err() != nil {

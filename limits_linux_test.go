@@ -54,7 +54,8 @@ func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 			continue
 		}
 		pid := b.readied(got)
-		require.NotContains(t, b.said(), "level=WARN")
+		const kept = `level=WARN msg="the daemon keeps what its caller has` // root without CAP_SYS_RESOURCE
+		require.NotContains(t, strings.ReplaceAll(b.said(), kept, ""), "level=WARN")
 		for _, verb := range []string{"status", "reload", "reopen"} {
 			got := b.limited(fmt.Sprintf("--nofile=%d", n), verb)
 			require.Equal(t, 0, got.code, "%d: %s%s", n, got.stdout, got.stderr)

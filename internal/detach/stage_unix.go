@@ -19,6 +19,7 @@ import (
 
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/procattr"
 )
 
 // markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
@@ -67,7 +68,7 @@ func report(message any) {
 var errNoLauncher = errors.New("the launcher is gone")
 
 // startDetached is stage 1: it finishes go-daemon's part and starts the detached process, which is no session leader, for that is this one. The
-// signals and descriptors of whoever called the launcher end here.
+// signals, descriptors, limits and priorities of whoever called the launcher end here.
 func startDetached(socket string) error {
 	if err := finishReborn(); err != nil {
 		return fmt.Errorf("stage 1: %w", err)
@@ -85,6 +86,8 @@ func startDetached(socket string) error {
 	}
 	runtime.LockOSThread() // the mask is the thread's, and what it forks inherits it
 	execve.EmptySignalMask()
+	execve.DefaultRuntimeSignals()
+	procattr.Reset()
 	// Not os.StartProcess, which forks once more to find out whether it can wait with a pidfd: nobody waits here.
 	path := execve.ThisProgram()
 	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{

@@ -16,6 +16,10 @@ func IgnoredSignals() []os.Signal { return ignoredSignals() }
 // DefaultSignals sets those to their default, and says whether there were any. What Go knows of them stays: it is for right before something is executed.
 func DefaultSignals() (any bool) { return defaultSignals() }
 
+// DefaultRuntimeSignals sets the signals to their default that the Go runtime leaves as it finds them, because libc uses them, if
+// they are ignored. They cannot be caught.
+func DefaultRuntimeSignals() { defaultRuntimeSignals() }
+
 // ThisProgram is the path of this program, also where its file was deleted or replaced since it was started.
 func ThisProgram() string { return thisProgram() }
 

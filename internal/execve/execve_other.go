@@ -15,6 +15,8 @@ func ignoredSignals() []os.Signal { return nil }
 
 func defaultSignals() (any bool) { return false }
 
+func defaultRuntimeSignals() {}
+
 func thisProgram() string {
 	path, _ := os.Executable()
 	return path

@@ -12,4 +12,6 @@ func ignoredSignals() []os.Signal { return ignorable } // those that may be
 
 func defaultSignals() (any bool) { return false }
 
+func defaultRuntimeSignals() {}
+
 func nameProcess(string) {}

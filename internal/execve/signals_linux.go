@@ -28,6 +28,17 @@ func defaultSignals() (any bool) {
 	return any
 }
 
+// ofLibc are flagged _SigSetStack in runtime/sigtab_linux_generic.go: the runtime installs no handler for them.
+var ofLibc = []unix.Signal{32, 33, 34}
+
+func defaultRuntimeSignals() {
+	for _, sig := range ofLibc {
+		if isIgnored(sig) {
+			sigaction(sig, new(kernelSigaction), nil)
+		}
+	}
+}
+
 // kernelSigaction is longer than struct sigaction of any kernel. One that is all zero is SIG_DFL.
 type kernelSigaction [8]uintptr
 

@@ -1,0 +1,290 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// burdened sets what the arguments before "--" say for itself, then it is executed as the program that they name:
+//
+//	burdened WHAT… PROGRAM -- arguments of that program
+var burdened = registerProgram("burdened", func(args []string) int {
+	runtime.LockOSThread()
+	for len(args) > 1 && args[1] != "--" {
+		if err := burdens[args[0]](); err != nil {
+			fmt.Fprintln(os.Stderr, "burdened:", args[0], err)
+			return 7
+		}
+		args = args[1:]
+	}
+	os.Setenv(programVariable, args[0])
+	err := syscall.Exec("/proc/self/exe", append(args[:1:1], args[2:]...), os.Environ())
+	fmt.Fprintln(os.Stderr, "burdened:", err)
+	return 7
+})
+
+// burdens are what a caller can have, each set by a system call of the calling thread.
+var burdens = map[string]func() error{
+	"cpu":      softLimit(unix.RLIMIT_CPU, 60),
+	"fsize":    softLimit(unix.RLIMIT_FSIZE, 1<<20),
+	"data":     softLimit(unix.RLIMIT_DATA, 8<<30),
+	"as":       softLimit(unix.RLIMIT_AS, 16<<30),
+	"rttime":   softLimit(unix.RLIMIT_RTTIME, 1<<20),
+	"stack":    softLimit(unix.RLIMIT_STACK, 1<<20),
+	"memlock":  softLimit(unix.RLIMIT_MEMLOCK, 4096),
+	"msgqueue": softLimit(unix.RLIMIT_MSGQUEUE, 4096),
+	"pending":  softLimit(unix.RLIMIT_SIGPENDING, 64),
+	"nofile":   softLimit(unix.RLIMIT_NOFILE, 64),
+	"hardcpu": func() error {
+		return unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: 50, Max: 60})
+	},
+	"oom":  func() error { return os.WriteFile("/proc/self/oom_score_adj", []byte("321"), 0) },
+	"nice": func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, 7) },
+	"batch": func() error {
+		return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: 7}, 0)
+	},
+	"fifo": func() error {
+		return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	},
+	"affinity": func() error {
+		var all, one unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &all); err != nil {
+			return err
+		}
+		for cpu := range 1024 {
+			if all.IsSet(cpu) {
+				one.Set(cpu)
+				break
+			}
+		}
+		return unix.SchedSetaffinity(0, &one)
+	},
+	"ioprio":      sets(unix.SYS_IOPRIO_SET, 1, 0, 3<<13), // IOPRIO_CLASS_IDLE
+	"personality": sets(unix.SYS_PERSONALITY, 0x0040000, 0, 0),
+	"slack":       sets(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 12345678, 0),
+	"thp":         sets(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0),
+	"mce":         sets(unix.SYS_PRCTL, unix.PR_MCE_KILL, unix.PR_MCE_KILL_SET, unix.PR_MCE_KILL_EARLY),
+	"nonewprivs":  sets(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0),
+	"undumpable":  sets(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0),
+	"deathsignal": sets(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGUSR2), 0),
+	"timer": func() error {
+		_, err := unix.Setitimer(unix.ITIMER_VIRTUAL, unix.Itimerval{
+			Interval: unix.Timeval{Sec: 60}, Value: unix.Timeval{Sec: 60},
+		})
+		return err
+	},
+	"blocked": func() error {
+		all := unix.Sigset_t{}
+		for i := range all.Val {
+			all.Val[i] = ^all.Val[i]
+		}
+		return unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil)
+	},
+	"ignored": func() error {
+		ignore := [8]uintptr{1}
+		for sig := range uintptr(64) {
+			if sig == 0 || sig == uintptr(unix.SIGKILL) || sig == uintptr(unix.SIGSTOP) || sig == uintptr(unix.SIGURG) {
+				continue
+			}
+			_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0)
+		}
+		return nil
+	},
+}
+
+func softLimit(resource int, limit uint64) func() error {
+	return func() error {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(resource, &now); err != nil {
+			return err
+		}
+		return unix.Setrlimit(resource, &unix.Rlimit{Cur: min(limit, now.Max), Max: now.Max})
+	}
+}
+
+func sets(number, a, b, c uintptr) func() error {
+	return func() error {
+		if _, _, errno := unix.RawSyscall6(number, a, b, c, 0, 0, 0); errno != 0 {
+			return errno
+		}
+		return nil
+	}
+}
+
+// limitsOf are the soft and the hard limits of a process, by their names in proc_pid_limits(5).
+func limitsOf(t *testing.T, pid int) (soft, hard map[string]string) {
+	t.Helper()
+	soft, hard = map[string]string{}, map[string]string{}
+	for line := range strings.Lines(string(readFile(t, fmt.Sprintf("/proc/%d/limits", pid)))) {
+		if name := strings.TrimSpace(line[:26]); name != "Limit" {
+			values := strings.Fields(line[26:])
+			soft[name], hard[name] = values[0], values[1]
+		}
+	}
+	return soft, hard
+}
+
+// attributesOf are the rest of what a process inherits.
+func attributesOf(t *testing.T, pid int) map[string]string {
+	t.Helper()
+	read := func(name string) string {
+		return strings.TrimSpace(string(readFile(t, fmt.Sprintf("/proc/%d/%s", pid, name))))
+	}
+	stat := read("stat")
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from field 3 of proc_pid_stat(5)
+	is := map[string]string{"nice": fields[16], "realtime": fields[37], "policy": fields[38], "oom": read("oom_score_adj"), "slack": read("timerslack_ns")}
+	is["personality"] = read("personality")
+	for line := range strings.Lines(read("status")) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "Cpus_allowed_list", "THP_enabled", "SigIgn", "NoNewPrivs":
+			is[name] = strings.TrimSpace(value)
+		}
+	}
+	priority, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, 1, uintptr(pid), 0)
+	require.Zero(t, errno)
+	is["io"] = strconv.Itoa(int(priority) >> 13)
+	return is
+}
+
+// masksOf are the signals that each thread of a process blocks. The Go runtime has one thread that blocks most.
+func masksOf(t *testing.T, pid int) (masks []string) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	require.NoError(t, err)
+	for _, task := range tasks {
+		text, _ := os.ReadFile(task) // it may have ended
+		for line := range strings.Lines(string(text)) {
+			if mask, found := strings.CutPrefix(line, "SigBlk:"); found {
+				masks = append(masks, strings.TrimSpace(mask))
+			}
+		}
+	}
+	return masks
+}
+
+// burden is what a caller has whose daemon must not have it. A signal that Go ignores for itself may stay so.
+var burden = []string{
+	"cpu", "fsize", "data", "as", "rttime", "stack", "memlock", "msgqueue", "pending", "nofile", "oom", "fifo", "affinity",
+	"ioprio", "personality", "slack", "thp", "mce", "deathsignal", "timer", "ignored", "blocked",
+}
+
+// requireUnburdened requires that a process has the limits of process 1, or more, and nothing of its caller.
+func requireUnburdened(t *testing.T, pid int) {
+	t.Helper()
+	soft, _ := limitsOf(t, pid)
+	initSoft, _ := limitsOf(t, 1)
+	_, ourHard := limitsOf(t, os.Getpid())
+	for _, name := range []string{"cpu time", "file size", "data size", "address space", "realtime timeout", "locked memory", "pending signals", "msgqueue size"} {
+		name = "Max " + name
+		if want := initSoft[name]; soft[name] != want { // root without CAP_SYS_RESOURCE
+			require.Equal(t, ourHard[name], soft[name], name)
+		}
+	}
+	require.Equal(t, initSoft["Max stack size"], soft["Max stack size"])
+	files, err := strconv.Atoi(soft["Max open files"])
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, files, 1024)
+	is := attributesOf(t, pid)
+	for name, want := range map[string]string{
+		"nice": "0", "realtime": "0", "policy": "0", "oom": "0", "slack": "50000", "personality": "00000000", "io": "0", "THP_enabled": "1",
+		"Cpus_allowed_list": attributesOf(t, os.Getpid())["Cpus_allowed_list"], "NoNewPrivs": "0",
+	} {
+		require.Equal(t, want, is[name], name)
+	}
+	require.Contains(t, masksOf(t, pid), "0000000000000000", "signals are blocked in all threads")
+	ignored, err := strconv.ParseUint(is["SigIgn"], 16, 64)
+	require.NoError(t, err)
+	require.Zero(t, ignored&^(1<<(unix.SIGPIPE-1)), "ignored: %x", ignored)
+}
+
+func TestADaemonOfRootHasNothingThatItsCallerHad(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	args := append(append([]string{}, burden...), append([]string{daemon, "--"}, b.args("start")...)...)
+	pid := b.readied(callProgram(t, burdened, args...))
+	programsUsed.Store(daemon, true)
+	requireUnburdened(t, pid)
+	b.stop()
+}
+
+func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	args := append(append([]string{}, burden...), guard, "--")
+	args = append(append(args, b.args("start")...), "--", "sleep", "60")
+	b.readied(callProgram(t, burdened, args...))
+	requireUnburdened(t, b.worker(0))
+	b.stop()
+}
+
+// What cannot be reset is in the log, once.
+func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
+	t.Parallel()
+	needs(t, "root")
+	b := inBackground(t)
+	pid := b.readied(callProgram(t, burdened, append([]string{"nonewprivs", "hardcpu", daemon, "--"}, b.args("start")...)...))
+	soft, hard := limitsOf(t, pid)
+	require.Equal(t, hard["Max cpu time"], soft["Max cpu time"])
+	_, initHard := limitsOf(t, 1)
+	want := `kept=no_new_privs`
+	if hard["Max cpu time"] != initHard["Max cpu time"] { // no CAP_SYS_RESOURCE
+		want = `kept="a hard limit RLIMIT_CPU, no_new_privs`
+	}
+	require.Equal(t, 1, strings.Count(b.said(), want), "%s", b.said())
+	b.stop()
+}
+
+// The foreground is for a service manager, which sets what it wants.
+func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
+	t.Parallel()
+	pidfile := pidPath(t)
+	p := start(t, burdened, "cpu", "fsize", "nice", "slack", "affinity", daemon, "--", "pidfile="+pidfile, "run")
+	p.await("msg=ready")
+	soft, _ := limitsOf(t, p.pid())
+	require.Equal(t, "60", soft["Max cpu time"])
+	require.Equal(t, strconv.Itoa(1<<20), soft["Max file size"])
+	require.Equal(t, "7", attributesOf(t, p.pid())["nice"])
+	require.NotContains(t, attributesOf(t, p.pid())["Cpus_allowed_list"], ",")
+}
+
+// A limit that only warns a login ends no daemon. Priorities are what the user has chosen.
+func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	const uid = 54321
+	b := inBackground(t)
+	cmd := command(burdened, append([]string{"cpu", "fsize", "data", "as", "rttime", "stack", "nice", "slack", daemon, "--"}, b.args("start")...)...)
+	programsUsed.Store(daemon, true)
+	if os.Geteuid() == 0 {
+		for _, path := range []string{b.pidfile, b.log} {
+			require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
+			require.NoError(t, os.Chown(filepath.Dir(path), uid, uid))
+		}
+		program := filepath.Join(filepath.Dir(filepath.Dir(b.log)), "program")
+		require.NoError(t, os.Rename(copyOfTestBinary(t), program))
+		cmd.Path, cmd.Dir = program, "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
+	pid := b.readied(runCommand(t, cmd))
+	soft, hard := limitsOf(t, pid)
+	for _, name := range []string{"cpu time", "file size", "data size", "address space", "realtime timeout"} {
+		require.Equal(t, hard["Max "+name], soft["Max "+name], name)
+	}
+	require.Equal(t, strconv.Itoa(1<<20), soft["Max stack size"])
+	is := attributesOf(t, pid)
+	require.Equal(t, "7", is["nice"])
+	require.NotContains(t, b.said(), "level=WARN")
+	b.stop()
+}
