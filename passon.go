@@ -29,7 +29,12 @@ func (s *supervisor) forward(sig os.Signal) error {
 
 // pass sends it a signal, unless it is a program that this would end.
 func (w *workerProcess) pass(sig os.Signal) error {
-	if program := w.of.of.program; program != nil && !proc.Catches(w.PID, sig) {
+	program := w.of.of.program
+	caught := program == nil || proc.Catches(w.PID, sig)
+	if err := w.Signal(syscall.Signal(0)); err != nil { // the PID may be that of another one now
+		return err
+	}
+	if !caught {
 		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(program[0]), signalName(sig))
 	}
 	return w.Signal(sig)

@@ -16,7 +16,6 @@ import (
 	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/proc"
 	"example.com/lifecycle/internal/reaper"
 	"example.com/lifecycle/internal/sdnotify"
 )
@@ -36,7 +35,8 @@ type supervisor struct {
 	idle   func() // what undoes open
 	before int    // the worker of a parent that was killed, 0 if there was none
 
-	worker atomic.Pointer[workerProcess] // the last one
+	worker  atomic.Pointer[workerProcess] // the last one
+	orphans orphans
 
 	mu       sync.Mutex
 	stopping bool // no worker is to be started any more
@@ -262,10 +262,13 @@ func (s *supervisor) kill() {
 	if s == nil {
 		return
 	}
-	if w := s.worker.Load(); w != nil {
-		_ = w.Signal(syscall.SIGKILL)
+	if w := s.worker.Load(); w != nil && w.Signal(syscall.SIGKILL) == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), killMargin)
+		defer cancel()
+		awaitProcess(ctx, w.PID) // until then what it has started is not ours
 	}
-	for _, pid := range reaper.Orphans() {
-		proc.Signal(pid, syscall.SIGKILL)
-	}
+	_ = reaper.Kill(time.Now().Add(killMargin))
 }
+
+// killMargin is how long kill waits for the worker, and then for what it has started.
+const killMargin = 75 * time.Millisecond

@@ -1,21 +1,12 @@
-// Package proc tells of processes that are children of this one: so their PIDs are not given to others before it has waited for them.
+// Package proc reads what /proc says of children of this process: a child keeps its PID until this
+// process has waited for it. Nothing here sends a signal, since a PID alone is not enough for that.
 package proc
 
-import (
-	"os"
-	"syscall"
-)
+import "os"
 
-// Name is the name of the command (proc_pid_comm(5)), "" if it cannot be told.
+// Name returns the name of the command (proc_pid_comm(5)), or "" where that is unknown.
 func Name(pid int) string { return name(pid) }
 
-// Catches says whether the process has a handler for that signal, or ignores it (proc_pid_status(5)): it does not end of it. Where it cannot be told it is taken
-// to have none.
+// Catches reports whether the process has a handler for that signal, or ignores it
+// (proc_pid_status(5)), so that the signal does not end it. It returns false where that is unknown.
 func Catches(pid int, sig os.Signal) bool { return catches(pid, sig) }
-
-// Signal sends a signal to a child.
-func Signal(pid int, sig os.Signal) {
-	if s, ok := sig.(syscall.Signal); ok {
-		kill(pid, s)
-	}
-}

@@ -25,12 +25,10 @@ func catches(pid int, sig os.Signal) bool {
 	return has(string(status), "SigCgt", number) || has(string(status), "SigIgn", number)
 }
 
-// has says whether the signal is in the mask of that name.
+// has reports whether the signal is in the mask of that name.
 func has(status, mask string, sig syscall.Signal) bool {
 	_, rest, _ := strings.Cut(status, "\n"+mask+":\t")
 	text, _, _ := strings.Cut(rest, "\n")
 	bits, err := strconv.ParseUint(text, 16, 64)
 	return err == nil && bits&(1<<(sig-1)) != 0
 }
-
-func kill(pid int, sig syscall.Signal) { _ = syscall.Kill(pid, sig) }

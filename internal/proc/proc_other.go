@@ -2,13 +2,8 @@
 
 package proc
 
-import (
-	"os"
-	"syscall"
-)
+import "os"
 
 func name(int) string { return "" }
 
 func catches(int, os.Signal) bool { return false }
-
-func kill(int, syscall.Signal) {}

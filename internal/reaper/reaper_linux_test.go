@@ -84,6 +84,14 @@ func eventually(what string, is func() bool) error {
 	return nil
 }
 
+// orphans are the PIDs of the orphans that live.
+func orphans() (pids []int) {
+	if err := EachOrphan(func(o Orphan) { pids = append(pids, o.PID) }); err != nil {
+		panic(err)
+	}
+	return pids
+}
+
 func noChildren() bool {
 	_, err := ended(unix.P_ALL, 0)
 	return err == unix.ECHILD
@@ -158,7 +166,7 @@ func besideAZombie() error {
 	if slices.Sort(reaped); err != nil || !slices.Equal(reaped, left) {
 		return fmt.Errorf("reaped %v, and left were %v: %w", reaped, left, err)
 	}
-	if again := Reap(); again != nil || Orphans() != nil {
+	if again := Reap(); again != nil || orphans() != nil {
 		return fmt.Errorf("reaped %v", again)
 	}
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
@@ -202,12 +210,12 @@ func livingOrphans() error {
 		return err
 	}
 	defer until.Close()
-	got := Orphans()
+	got := orphans()
 	if !slices.Equal(got, left) {
 		return fmt.Errorf("orphans are %v, and left were %v", got, left)
 	}
-	if all := scan(); !slices.Equal(all, list()) || len(all) != 4 {
-		return fmt.Errorf("children are %v, and by parent %v", list(), all)
+	if all := scan(os.Getpid()); !slices.Equal(slices.Sorted(slices.Values(all)), children()) || len(all) != 4 {
+		return fmt.Errorf("children are %v, and by parent %v", children(), all)
 	}
 	if err := syscall.Kill(left[0], syscall.SIGKILL); err != nil {
 		return err
@@ -215,7 +223,7 @@ func livingOrphans() error {
 	if err := eventually("a zombie", func() bool { pid, _ := ended(unix.P_ALL, 0); return pid == left[0] }); err != nil {
 		return err
 	}
-	if got := Orphans(); !slices.Equal(got, left[1:]) {
+	if got := orphans(); !slices.Equal(got, left[1:]) {
 		return fmt.Errorf("a zombie is none of them: %v", got)
 	}
 	if got := Reap(); !slices.Equal(got, left[:1]) {
@@ -230,7 +238,7 @@ func TestWhereThereAreNoChildrenThereIsNothingToDo(t *testing.T) {
 }
 
 func nobody() error {
-	if reaped, left := Reap(), Orphans(); reaped != nil || left != nil || !noChildren() {
+	if reaped, left := Reap(), orphans(); reaped != nil || left != nil || !noChildren() {
 		return fmt.Errorf("%v %v", reaped, left)
 	}
 	return nil
@@ -268,14 +276,14 @@ func claimsOfChildren() error {
 	if err := cmd.Process.Release(); err != nil {
 		return err
 	}
-	if Orphans() != nil {
+	if orphans() != nil {
 		return errors.New("the second one holds it still")
 	}
 	if got, err := claims(second); err != nil || got != nil {
 		return fmt.Errorf("claims are %v: %w", got, err)
 	}
 	unix.Close(second)
-	if got := Orphans(); !slices.Equal(got, []int{pid}) {
+	if got := orphans(); !slices.Equal(got, []int{pid}) {
 		return fmt.Errorf("orphans are %v", got)
 	}
 	in.Close()

@@ -1,0 +1,89 @@
+package reaper
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// children returns the PIDs of the children, zombies too. The kernel lists them one after the
+// other, so one that ends meanwhile can hide the next (proc_tid_children(5)): they are listed until
+// no other one turns up. Some of them may have gone since.
+func children() (pids []int) {
+	for range 4 {
+		before := len(pids)
+		pids = slices.Compact(slices.Sorted(slices.Values(append(pids, childrenOf(os.Getpid())...))))
+		if len(pids) == before {
+			break
+		}
+	}
+	return pids
+}
+
+// childrenOf lists the children of a process once. Adopted ones are usually those of its first
+// thread, which comes first.
+func childrenOf(parent int) (pids []int) {
+	dir := "/proc/" + strconv.Itoa(parent) + "/task"
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(dir + "/" + thread.Name() + "/children")
+		if err != nil && !procHasChildren() {
+			return scan(parent)
+		}
+		for field := range strings.FieldsSeq(string(text)) { // none if the thread has ended
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// procHasChildren reports whether the kernel has CONFIG_PROC_CHILDREN.
+func procHasChildren() bool {
+	_, err := os.Stat("/proc/thread-self/children")
+	return err == nil
+}
+
+// scan is childrenOf by asking every process for its parent.
+func scan(parent int) (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			continue
+		}
+		if s, ok := statOf(pid); ok && s.parent == parent {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// stat is what proc_pid_stat(5) says of a process.
+type stat struct {
+	state  byte
+	parent int
+	began  string // in ticks since boot
+}
+
+// stopped reports whether the first thread is suspended.
+func (s stat) stopped() bool { return s.state == 'T' || s.state == 't' }
+
+func statOf(pid int) (s stat, ok bool) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return s, false
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 20 {
+		return s, false
+	}
+	parent, err := strconv.Atoi(fields[1])
+	return stat{fields[0][0], parent, fields[19]}, err == nil
+}

@@ -1,0 +1,146 @@
+package reaper
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDepth bounds the descriptors of a look at the descendants: it holds one for each level. What is
+// deeper is met later, as its ancestors are killed.
+const maxDepth = 64
+
+// look is one look at the orphans.
+type look struct {
+	claimed map[int]bool
+	deep    bool               // also at what descends from them
+	parent  func(Orphan, stat) // called before its children are looked at; nil: nothing
+	child   func(Orphan)       // called after that; nil: nothing
+	err     error
+}
+
+func eachOrphan(do func(Orphan)) error {
+	return (&look{child: do}).run()
+}
+
+// run looks at the orphans once.
+func (l *look) run() error {
+	if _, err := ended(unix.P_ALL, 0); err != nil || !claimsAreMade() {
+		return nil
+	}
+	return l.pinned(l.once)
+}
+
+// pinned calls do while nothing is reaped and no child is started, so that what is claimed stays so.
+func (l *look) pinned(do func()) error {
+	pinning.Lock()
+	defer pinning.Unlock()
+	if err := lockForks(); err != nil {
+		return err
+	}
+	defer syscall.ForkLock.RUnlock()
+	claimed, err := claims()
+	if err != nil {
+		return nil // nor are there any orphans that could be told from other children
+	}
+	l.claimed = map[int]bool{}
+	for _, pid := range claimed {
+		l.claimed[pid] = true
+	}
+	l.err = nil
+	do()
+	return l.err
+}
+
+var errForking = errors.New("this process is starting another one")
+
+// lockForks waits a short while for a child that other code is starting: its claim is made when
+// fork(2) returns.
+func lockForks() error {
+	for end := time.Now().Add(forkTime); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return errForking
+		}
+	}
+	return nil
+}
+
+const forkTime = 50 * time.Millisecond
+
+func (l *look) once() {
+	list := children
+	if l.deep {
+		list = func() []int { return childrenOf(os.Getpid()) } // for here speed is what counts
+	}
+	for _, pid := range list() {
+		if !l.claimed[pid] {
+			l.at(pid, Orphan{}, 0)
+		}
+	}
+}
+
+// at looks at one process, which the list of its parent's children has named. The parent is pinned,
+// or is this process at level 0.
+func (l *look) at(pid int, parent Orphan, level int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	switch err {
+	case nil:
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone, and the number may be that of a thread
+		return
+	default:
+		l.err = os.NewSyscallError("pidfd_open", err)
+		return
+	}
+	defer unix.Close(fd)
+	o := Orphan{pid, fd}
+	s, lives := o.livesBelow(parent, level, l.deep)
+	if !lives {
+		return
+	}
+	if l.parent != nil {
+		l.parent(o, s)
+	}
+	if l.deep && level < maxDepth {
+		for _, child := range childrenOf(pid) {
+			l.at(child, o, level+1)
+		}
+	}
+	if l.child != nil {
+		l.child(o)
+	}
+}
+
+// livesBelow reports whether the pinned process lives and is a child of that one, and not another
+// one that has got the PID since that was read.
+func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives bool) {
+	if level == 0 {
+		// waitid(2): ECHILD for "a process that is not a child of the calling process".
+		if pid, err := ended(unix.P_PIDFD, o.fd); err != nil || pid != 0 {
+			return s, false
+		}
+		if deep {
+			s, _ = statOf(o.PID)
+		}
+		return s, true
+	}
+	s, ok := statOf(o.PID)
+	// Both are still there, so what was read was of this process, and told of that parent.
+	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
+}
+
+// isThere reports whether nobody has waited for the process yet: until then its PID is its own.
+func (o Orphan) isThere() bool { return o.signal(0) != unix.ESRCH }
+
+// isOver reports whether the process has ended, with all of its threads.
+func (o Orphan) isOver() bool {
+	fds := []unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
+
+func (o Orphan) signal(sig syscall.Signal) error {
+	return unix.PidfdSendSignal(o.fd, sig, nil, 0)
+}

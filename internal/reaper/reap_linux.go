@@ -1,0 +1,89 @@
+package reaper
+
+import (
+	"slices"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// pinning keeps two calls apart: the pidfd by which one of them pins a child would be a claim to
+// the other.
+var pinning sync.Mutex
+
+// batch is how many ended children are pinned at the same time. One look at the claims serves all
+// of them.
+const batch = 64
+
+func reap() (reaped []int) {
+	if pid, err := ended(unix.P_ALL, 0); err != nil || pid == 0 || !claimsAreMade() {
+		return nil
+	}
+	for pids := range slices.Chunk(children(), batch) {
+		reaped = append(reaped, reapOf(pids)...)
+	}
+	return reaped
+}
+
+// reapOf reaps those of the children that have ended and are orphans. It pins them before it looks
+// at the claims: the PID of a child could since have been given to one that other code has started.
+func reapOf(pids []int) (reaped []int) {
+	pinning.Lock()
+	defer pinning.Unlock()
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	var pinned []Orphan
+	for _, pid := range pids {
+		if e, err := ended(unix.P_PID, pid); err != nil || e != pid {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		fds, pinned = append(fds, fd), append(pinned, Orphan{pid, fd})
+	}
+	if len(pinned) == 0 {
+		return nil
+	}
+	claimed, err := claims(fds...)
+	if err != nil {
+		return nil
+	}
+	for _, o := range pinned {
+		if slices.Contains(claimed, o.PID) {
+			continue
+		}
+		if pid, err := wait(unix.P_PIDFD, o.fd, 0); err == nil && pid == o.PID {
+			reaped = append(reaped, pid)
+		}
+	}
+	return reaped
+}
+
+// ended returns the PID of a child that has ended, and leaves it so; 0 if there is none. Where
+// there is no such child at all it returns ECHILD.
+func ended(kind, id int) (pid int, err error) { return wait(kind, id, unix.WNOWAIT) }
+
+// wait is waitid(2) for a child that has ended, without blocking.
+func wait(kind, id, options int) (pid int, err error) {
+	var info siginfo
+	err = unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|options, nil)
+	return int(info.child.pid), err
+}
+
+// siginfo is siginfo_t of a child (sigaction(2)): what follows the first three numbers is aligned
+// as a pointer is.
+type siginfo struct {
+	_     [3]int32
+	child struct {
+		_   [0]uintptr
+		pid int32
+		_   [28]int32
+	}
+}
