@@ -195,7 +195,8 @@ func notifies(t *testing.T) (say string) {
 	require.NoError(t, os.WriteFile(path, []byte(`
 import os, signal, socket, sys, time
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
+address = os.environ["NOTIFY_SOCKET"]
+s.connect("\0" + address[1:] if address[0] == "@" else address)
 say = lambda text: s.send(text.encode())
 def reload(*_):
     say("RELOADING=1\nMONOTONIC_USEC=%d" % (time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))

@@ -78,13 +78,13 @@ func FuzzWorker(f *testing.F) {
 		s.worker.Store(w)
 		saysReady := false
 		for text := range strings.SplitSeq(said, "\x00") {
-			m := sdnotify.Message{PID: w.PID, Lines: strings.Split(text, "\n")}
+			m := sdnotify.Message{PID: w.PID, Text: text}
 			_, is := m.Value("READY")
 			saysReady = saysReady || is
 			if tell := s.hear(m); tell != nil {
 				tell()
 			}
-			require.Nil(t, s.hear(sdnotify.Message{PID: 1, Lines: []string{"READY=1"}}), "of a stranger")
+			require.Nil(t, s.hear(sdnotify.Message{PID: 1, Text: "READY=1"}), "of a stranger")
 		}
 		require.True(t, saysReady || !w.isReady())
 		_, err = l.status().encode()

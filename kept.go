@@ -3,55 +3,88 @@ package lifecycle
 import (
 	"os"
 	"strings"
+	"time"
 
 	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// maxStore is how many sockets a parent keeps for its workers (FDSTORE in systemd.exec(5)).
-const maxStore = 512
+// maxNames bounds the names of what is kept in LISTEN_FDNAMES. execve(2) fails if one variable has 128 KiB.
+const maxNames = 32 << 10
 
-// storedSocket is a socket that outlives workers.
+// storedSocket is a descriptor that outlives workers.
 type storedSocket struct {
 	activation.Socket
 	info os.FileInfo // by which it is known
 }
 
-// keep keeps the sockets of a message that asks for it, or gives up those that it names, as sd_pid_notify_with_fds(3) has it, and returns the files that are not
-// wanted. supervisor.mu is held.
-func (s *supervisor) keep(m sdnotify.Message) (unwanted []*os.File) {
+func newStored(name string, f *os.File) (storedSocket, error) {
+	info, err := f.Stat()
+	return storedSocket{activation.Socket{Name: name, File: f}, info}, err
+}
+
+// storeRequest is what a message asks of the store, as sd_pid_notify_with_fds(3) has it.
+type storeRequest struct {
+	add    []storedSocket
+	remove string // the name of what is not wanted any more
+	close  []*os.File
+	warn   string
+}
+
+// newStoreRequest reads that from a message. It takes no lock, because it asks the system about the descriptors.
+func newStoreRequest(m sdnotify.Message) (f storeRequest) {
 	name, named := m.Value("FDNAME")
 	named = named && canBeTold(name)
 	if _, remove := m.Value("FDSTOREREMOVE"); remove && named {
-		kept := s.store[:0]
-		for _, k := range s.store {
-			if k.Name == name {
-				k.File.Close()
-			} else {
-				kept = append(kept, k)
-			}
-		}
-		s.store = kept
-	}
-	if _, add := m.Value("FDSTORE"); !add {
-		return m.Files
+		f.remove = name
 	}
 	if !named {
 		name = "stored" // as systemd calls it
 	}
-	for _, f := range m.Files {
-		info, err := f.Stat()
-		switch {
-		case err != nil, s.keeps(info):
-			unwanted = append(unwanted, f)
-		case len(s.store) >= maxStore:
-			s.life.log.Warn("a socket of the worker is not kept: there are too many", "name", name, "kept", maxStore)
-			unwanted = append(unwanted, f)
-		default:
-			s.store = append(s.store, storedSocket{activation.Socket{Name: name, File: f}, info})
+	_, add := m.Value("FDSTORE")
+	for _, file := range m.Files {
+		if stored, err := newStored(name, file); add && err == nil {
+			f.add = append(f.add, stored)
+		} else {
+			f.close = append(f.close, file)
 		}
 	}
-	return unwanted
+	if add && m.Refused > 0 {
+		f.warn = "a descriptor of the worker is not kept: it is no socket, pipe or file in memory"
+	}
+	return f
+}
+
+// keep keeps what is to be kept. What is to be closed is added to f, for the time without supervisor.mu, which is held.
+func (s *supervisor) keep(f *storeRequest) {
+	kept := s.store[:0]
+	names := 0
+	for _, k := range s.store {
+		if f.remove != "" && k.Name == f.remove {
+			f.close = append(f.close, k.File)
+		} else {
+			kept = append(kept, k)
+			names += len(k.Name) + 1
+		}
+	}
+	clear(s.store[len(kept):])
+	s.store = kept
+	for _, k := range f.add {
+		switch {
+		case s.keeps(k.info):
+			f.close = append(f.close, k.File)
+		case len(s.store) >= sdnotify.Room() || names+len(k.Name) >= maxNames:
+			f.warn = "a descriptor of the worker is not kept: there are too many, or their names are too long"
+			f.close = append(f.close, k.File)
+		default:
+			s.store = append(s.store, k)
+			names += len(k.Name) + 1
+		}
+	}
+	if s.warned { // once is enough
+		f.warn = ""
+	}
+	s.warned = s.warned || f.warn != ""
 }
 
 // canBeTold says whether a file can have that name in LISTEN_FDNAMES, as systemd has it: what cannot would keep every worker from being started.
@@ -69,12 +102,19 @@ func (s *supervisor) keeps(info os.FileInfo) bool {
 	return false
 }
 
-// forget closes what was kept.
-func (s *supervisor) forget() {
+// closeAll closes what is kept, and waits for that if it does not take long. It removes no socket file: who has bound
+// that does so, for a path that a worker has named means nothing to its parent.
+func (s *supervisor) closeAll() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.store {
-		k.File.Close()
-	}
+	store := s.store
 	s.store = nil
+	s.mu.Unlock()
+	var files []*os.File
+	for _, k := range store {
+		files = append(files, k.File)
+	}
+	select {
+	case <-sdnotify.Discard(files...):
+	case <-time.After(workerMargin):
+	}
 }

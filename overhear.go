@@ -1,9 +1,7 @@
 package lifecycle
 
 import (
-	"encoding/json"
-	"errors"
-	"os"
+	"cmp"
 	"time"
 
 	"example.com/lifecycle/internal/sdnotify"
@@ -18,61 +16,50 @@ import (
 //
 // The last two are for a parent only.
 
-// listen hears until the socket is closed.
+// listen hears the worker until the socket is closed.
 func (s *supervisor) listen() {
-	for {
-		m, err := s.server.Receive()
-		switch {
-		case errors.Is(err, os.ErrClosed):
-			return
-		case err != nil: // the kernel has no memory, or no descriptors, just now
-			time.Sleep(10 * time.Millisecond)
-		default:
-			if tell := s.hear(m); tell != nil {
-				tell()
-			}
+	s.server.Serve(s.isWorker, func(m sdnotify.Message) {
+		if tell := s.hear(m); tell != nil {
+			tell()
 		}
-	}
+	})
 }
 
-// hearAll returns when all has been heard that was sent before, for then the listener closes what has come with this (sd_notify_barrier(3)).
-func (s *supervisor) hearAll() {
-	socket, err := sdnotify.Dial(s.server.Address)
-	if err != nil {
-		return
-	}
-	defer socket.Close()
-	heard, barrier, err := os.Pipe()
-	if err != nil {
-		return
-	}
-	defer heard.Close()
-	err = socket.SendFiles([]*os.File{barrier}, "BARRIER=1")
-	barrier.Close()
-	if err == nil && heard.SetReadDeadline(time.Now().Add(workerMargin)) == nil {
-		_, _ = heard.Read(make([]byte, 1))
-	}
+// hearAll returns when all has been heard that was sent before, or after a while.
+func (s *supervisor) hearAll() { s.server.Barrier(workerMargin) }
+
+// isWorker reports whether a message of that process counts: only the worker's does, and not those of what it has started.
+func (s *supervisor) isWorker(pid int) bool {
+	s.mu.Lock() // a worker that is being started is not known yet
+	defer s.mu.Unlock()
+	w := s.worker.Load()
+	return w != nil && pid == w.PID && !w.hasEnded()
 }
 
-// hear takes one message. Only the worker's count, and not those of what it has started. It returns how to tell what is new, nil if there is nothing.
+// hear takes one message. It returns how to tell what is new, nil if there is nothing. What it closes or logs, it does without supervisor.mu.
 func (s *supervisor) hear(m sdnotify.Message) (tell func()) {
-	defer func() { m.Close() }()
+	now, failed, store := stateFrom(m), failureFrom(m), newStoreRequest(m)
+	defer func() {
+		if len(store.close) > 0 {
+			sdnotify.Discard(store.close...)
+		}
+		if store.warn != "" {
+			s.life.log.Warn(store.warn)
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.worker.Load()
 	if w == nil || m.PID != w.PID || w.hasEnded() {
+		store.close = m.Files
 		return nil
 	}
 	first := !w.speaks
 	w.speaks = true
-	var now *Status
-	if text, ok := m.Value("X_LIFECYCLE_STATE"); ok && json.Unmarshal([]byte(text), &now) == nil {
-		w.state = now
-	}
-	if text, ok := m.Value("X_LIFECYCLE_FAILURE"); ok {
-		_ = json.Unmarshal([]byte(text), &w.failed)
-	}
+	w.state = cmp.Or(now, w.state)
+	w.failed = cmp.Or(failed, w.failed)
 	refusal, _ := m.Value("X_LIFECYCLE_ERROR")
+	refusal = cutTo(maxStack, refusal)
 	_, isReady := m.Value("READY")
 	_, isReloading := m.Value("RELOADING")
 	_, isStopping := m.Value("STOPPING")
@@ -80,7 +67,7 @@ func (s *supervisor) hear(m sdnotify.Message) (tell func()) {
 	switch ends := w.asked || w.phase == Stopping; {
 	case isStopping && !ends:
 		w.phase = Stopping
-		w.mustBeDoneIn(s.of.wholeStop() + workerMargin)
+		w.mustStopIn(s.of.wholeStop() + workerMargin)
 		s.awaits.ends(errStopsInstead)
 	case isReloading && wasReady && !ends:
 		w.phase = Reloading
@@ -99,7 +86,7 @@ func (s *supervisor) hear(m sdnotify.Message) (tell func()) {
 	case sign == "trigger":
 		w.abort(errTriggered)
 	}
-	m.Files = s.keep(m)
+	s.keep(&store)
 
 	var verdict *Verdict
 	if wasReloading && w.phase == Ready {

@@ -259,9 +259,10 @@ func (k *keeper) hear(m sdnotify.Message) {
 	name, _ := m.Value("FDNAME")
 	k.mu.Lock()
 	if name != "" {
-		k.said = append(k.said, strings.Join(m.Lines, " "))
+		k.said = append(k.said, strings.ReplaceAll(m.Text, "\n", " "))
 	}
-	k.ready[m.PID] = k.ready[m.PID] || slices.Contains(m.Lines, "READY=1")
+	_, isReady := m.Value("READY")
+	k.ready[m.PID] = k.ready[m.PID] || isReady
 	k.mu.Unlock()
 	if _, ok := m.Value("FDSTORE"); ok {
 		k.mu.Lock()
@@ -271,7 +272,7 @@ func (k *keeper) hear(m sdnotify.Message) {
 		}
 		return
 	}
-	m.Close()
+	<-sdnotify.Discard(m.Files...)
 	if _, ok := m.Value("FDSTOREREMOVE"); ok {
 		k.drop(func(s activation.Socket) bool { return s.Name == name })
 	}

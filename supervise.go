@@ -43,6 +43,7 @@ type supervisor struct {
 	row      row
 	restarts int
 	store    []storedSocket
+	warned   bool     // that something is not kept
 	awaits   *awaited // what the reload or reopen that is under way waits for; nil: there is none
 }
 
@@ -85,13 +86,13 @@ func (s *supervisor) open() error {
 		return err
 	}
 	for _, given := range fdstore.TakeUnclaimed() {
-		info, err := given.File.Stat()
+		stored, err := newStored(given.Name, given.File)
 		if err != nil {
 			return err
 		}
-		s.store = append(s.store, storedSocket{given, info})
+		s.store = append(s.store, stored)
 	}
-	server, err := sdnotify.Listen()
+	server, err := s.life.listenForWorker()
 	if err != nil {
 		return fmt.Errorf("cannot supervise: %w", err)
 	}
@@ -111,7 +112,7 @@ func (s *supervisor) open() error {
 func (s *supervisor) close(context.Context) error {
 	s.endOrphans()
 	s.idle()
-	s.forget()
+	s.closeAll()
 	return nil
 }
 

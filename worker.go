@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
 )
 
@@ -29,6 +30,7 @@ type workerProcess struct {
 
 	limit *time.Timer // when it must have become ready, or ended
 	due   time.Time   // when that is; zero: there is no limit
+	last  time.Time   // when its stop must be over, whatever it asks for; zero: it does not stop
 	stale bool        // it has the old log
 	watch *time.Timer // when it must have given a sign of life; nil: nobody watches
 	alive time.Time   // when that is
@@ -88,7 +90,7 @@ type workerNote struct {
 
 func (s *supervisor) order() (o worker.Order, err error) {
 	o = worker.Order{
-		Args: os.Args, Notify: s.server.Address, Store: maxStore, Watchdog: 2 * s.of.watchdog.every, Umask: s.of.umask,
+		Args: os.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: 2 * s.of.watchdog.every, Umask: s.of.umask,
 		Note: workerNote{s.of.pidFile, InDaemon(), s.worker.Load() == nil}, Dir: s.dir,
 	}
 	for _, kept := range s.store {

@@ -19,13 +19,28 @@ func (w *workerProcess) mustBeDoneIn(d time.Duration) {
 	w.limit.Reset(d)
 }
 
-// extend gives it the time for which it asks, in microseconds, and never less than it has (sd_notify(3)). supervisor.mu is held.
+// mustStopIn limits its stop. supervisor.mu is held.
+func (w *workerProcess) mustStopIn(d time.Duration) {
+	if w.last.IsZero() {
+		w.last = time.Now().Add(maxExtension * (w.of.of.wholeStop() + workerMargin))
+	}
+	w.mustBeDoneIn(d)
+}
+
+// maxExtension is how many times as long as it should a stop takes at most whose worker asks for more time.
+const maxExtension = 10
+
+// extend gives it the time for which it asks, in microseconds, and never less than it has (sd_notify(3)). A stop ends all the same. supervisor.mu is held.
 func (w *workerProcess) extend(usec string) {
 	n, err := strconv.ParseInt(usec, 10, 64)
 	if err != nil || n < 0 || n > byItself.Microseconds() || w.due.IsZero() || w.felled {
 		return
 	}
-	if asks := time.Duration(n)*time.Microsecond + workerMargin; asks > time.Until(w.due) {
+	asks := time.Duration(n)*time.Microsecond + workerMargin
+	if !w.last.IsZero() {
+		asks = min(asks, time.Until(w.last))
+	}
+	if asks > time.Until(w.due) {
 		w.mustBeDoneIn(asks)
 	}
 }
@@ -36,7 +51,7 @@ func (w *workerProcess) ask(limit time.Duration, why error) {
 		return
 	}
 	w.asked, w.why = true, why
-	w.mustBeDoneIn(limit)
+	w.mustStopIn(limit)
 	w.send(syscall.SIGTERM)
 }
 
@@ -143,7 +158,7 @@ func (w *workerProcess) abort(why error) {
 	}
 	w.asked, w.why = true, why
 	w.of.life.log.Error("the worker hangs", "worker", w.PID, "why", why)
-	w.mustBeDoneIn(traceMargin)
+	w.mustStopIn(traceMargin)
 	w.send(syscall.SIGABRT)
 }
 

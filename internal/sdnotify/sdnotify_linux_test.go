@@ -23,7 +23,7 @@ func TestAServerHearsWhatWasSentAndByWhom(t *testing.T) {
 	require.NoError(t, c.Send("READY=1", Line("STATUS", "two\nlines \x1b[1m and \xff")))
 	m, err := s.Receive()
 	require.NoError(t, err)
-	require.Equal(t, Message{PID: os.Getpid(), Lines: []string{"READY=1", "STATUS=two lines  [1m and ?"}}, m)
+	require.Equal(t, Message{PID: os.Getpid(), Text: "READY=1\nSTATUS=two lines  [1m and ?"}, m)
 	value, ok := m.Value("STATUS")
 	require.True(t, ok)
 	require.Equal(t, "two lines  [1m and ?", value)
@@ -52,7 +52,7 @@ func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 	require.NoError(t, c.SendFiles([]*os.File{r, w}, "FDSTORE=1", "FDNAME=x"))
 	m, err := s.Receive()
 	require.NoError(t, err)
-	require.Equal(t, []string{"FDSTORE=1", "FDNAME=x"}, m.Lines)
+	require.Equal(t, "FDSTORE=1\nFDNAME=x", m.Text)
 	require.Len(t, m.Files, 2)
 	_, err = m.Files[1].WriteString("through")
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 		require.NoError(t, err)
 		require.NotZero(t, flags&unix.FD_CLOEXEC)
 	}
-	m.Close()
+	<-Discard(m.Files...)
 	require.ErrorIs(t, m.Files[0].Close(), os.ErrClosed)
 }
 

@@ -4,29 +4,50 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // Server is the other end: it hears what services say.
 type Server struct {
 	Address string // for NOTIFY_SOCKET
 	file    *os.File
+	place   *place        // where the file of the socket is; nil: it has none
+	turn    chan struct{} // held by who receives and hears a message
+	queued  int           // how many datagrams the kernel keeps at most
 
-	buf, control []byte // of receive
+	trusts func(pid int) bool // nil: everybody is
+	hear   func(Message)      // of Serve
+
+	buf, control []byte       // of next
+	refusing     atomic.Bool  // the kernel takes no descriptors for it
+	strangers    atomic.Int64 // how many messages of theirs were dropped
 }
 
-// Listen makes a socket to which every process may send: Message.PID tells whose word it is.
+// Listen makes a socket to which every process may send, in a chroot too: Message.PID tells whose word it is.
 func Listen() (*Server, error) { return listen() }
+
+// ListenPrivate makes a socket to which only root and that user can send. It is a file in a directory of its own,
+// which Close removes, or the next ListenPrivate after a death.
+func ListenPrivate(uid int) (*Server, error) { return listenPrivate(uid) }
+
+// maxRoom is how many descriptors a manager keeps for a service at most (FDSTORE in systemd.exec(5)).
+const maxRoom = 512
+
+// Room is how many descriptors this process can keep for its services.
+func Room() int { return room() }
 
 // Message is one datagram.
 type Message struct {
-	PID   int // of the sender, by the kernel; 0 where that does not tell
-	Lines []string
-	Files []*os.File // for the receiver to close
+	PID     int // of the sender, by the kernel; 0 where that does not tell
+	Text    string
+	Files   []*os.File // for the receiver to close, with Discard
+	Refused int        // how many descriptors came that are not among them, because of their kind
 }
 
 // Value is that of the last line of that name.
 func (m Message) Value(name string) (value string, ok bool) {
-	for _, line := range m.Lines {
+	for line := range strings.SplitSeq(strings.TrimSuffix(m.Text, "\n"), "\n") {
 		if v, found := strings.CutPrefix(line, name+"="); found {
 			value, ok = v, true
 		}
@@ -34,27 +55,118 @@ func (m Message) Value(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// Close closes the files of a message that is not wanted.
-func (m Message) Close() {
-	for _, f := range m.Files {
-		f.Close()
-	}
-}
-
 // Receive blocks until there is a message, and returns os.ErrClosed when the server is closed. It is for one goroutine.
 func (s *Server) Receive() (Message, error) {
 	for {
-		m, err := s.receive()
-		if !errors.Is(err, errNoMessage) {
+		m, err := s.next()
+		switch {
+		case errors.Is(err, errEmpty):
+			if err := s.await(); err != nil {
+				return Message{}, err
+			}
+		case !errors.Is(err, errNoMessage):
 			return m, err
 		}
 	}
 }
 
-// errNoMessage says that a datagram was dropped: it was too long, or brought too many files.
-var errNoMessage = errors.New("no message")
+var (
+	// errEmpty says that there is no datagram.
+	errEmpty = errors.New("nothing was sent")
+	// errNoMessage says that a datagram was dropped: it was too long, brought too many files, or is of a stranger.
+	errNoMessage = errors.New("no message")
+)
 
-// Close closes the socket.
+// batch is how many messages are heard between two looks at the pace.
+const batch = 16
+
+// Serve calls hear for each message of a process that trusts reports to be trusted, one after the other, until the
+// server is closed. Of the others it reads no byte.
+func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
+	s.turn <- struct{}{}
+	s.trusts, s.hear = trusts, hear
+	<-s.turn
+	var p pace
+	for {
+		begun, heard, before := time.Now(), 0, s.strangers.Load()
+		err := errNoMessage
+		for ; heard < batch && (err == nil || errors.Is(err, errNoMessage)); heard++ {
+			s.turn <- struct{}{}
+			err = s.one()
+			<-s.turn
+		}
+		share := 1
+		if s.strangers.Load() != before {
+			share = 9
+		}
+		p.keep(heard, time.Duration(share)*time.Since(begun))
+		switch {
+		case err == nil, errors.Is(err, errNoMessage):
+		case errors.Is(err, errEmpty):
+			if s.await() != nil {
+				return
+			}
+		case errors.Is(err, os.ErrClosed):
+			return
+		default: // the kernel has no memory, or no descriptors, just now
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// one hears one message. s.turn is held.
+func (s *Server) one() error {
+	m, err := s.next()
+	if err == nil {
+		s.hear(m)
+	}
+	return err
+}
+
+// Barrier returns when Serve has heard all that was sent before, as sd_notify_barrier(3) does, or after limit. It reads
+// what waits itself, so nobody keeps it waiting who fills the queue.
+func (s *Server) Barrier(limit time.Duration) {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	for range s.queued + 1 {
+		select {
+		case <-over.C:
+			return
+		case s.turn <- struct{}{}:
+		}
+		if s.hear == nil {
+			<-s.turn
+			return
+		}
+		err := s.one()
+		<-s.turn
+		if err != nil && !errors.Is(err, errNoMessage) {
+			return
+		}
+	}
+}
+
+// Close closes the socket and removes its file.
 func (s *Server) Close() error {
-	return s.file.Close()
+	err := s.file.Close()
+	s.place.remove()
+	return err
+}
+
+// pace limits what messages cost once there are more than a burst of them in a second: to half of a CPU, and to a
+// tenth of one if some are of strangers. Who sends more waits.
+type pace struct {
+	since time.Time
+	n     int
+}
+
+const burst = 256
+
+func (p *pace) keep(n int, rest time.Duration) {
+	if now := time.Now(); now.Sub(p.since) > time.Second {
+		p.since, p.n = now, 0
+	}
+	if p.n += n; p.n > burst {
+		time.Sleep(min(max(rest, 100*time.Microsecond), 100*time.Millisecond))
+	}
 }

@@ -2,8 +2,24 @@
 
 package sdnotify
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 func listen() (*Server, error) { return nil, errors.ErrUnsupported }
 
-func (s *Server) receive() (Message, error) { return Message{}, errors.ErrUnsupported }
+func listenPrivate(int) (*Server, error) { return nil, errors.ErrUnsupported }
+
+func (s *Server) await() error { return errors.ErrUnsupported }
+
+func (s *Server) next() (Message, error) { return Message{}, errors.ErrUnsupported }
+
+func room() int { return maxRoom }
+
+func calm(*os.File) {}
+
+// place is nothing: a Server cannot be had here.
+type place struct{}
+
+func (*place) remove() {}

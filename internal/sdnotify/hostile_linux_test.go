@@ -1,0 +1,271 @@
+package sdnotify
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// served is a server that trusts everybody or nobody.
+type served struct {
+	t      *testing.T
+	server *Server
+	trusts atomic.Bool
+	heard  chan Message
+}
+
+func serve(t *testing.T) *served {
+	t.Helper()
+	server, err := Listen()
+	require.NoError(t, err)
+	s := &served{t: t, server: server, heard: make(chan Message, 10_000)}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		server.Serve(func(int) bool { return s.trusts.Load() }, func(m Message) { s.heard <- m })
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-over
+	})
+	return s
+}
+
+func (s *served) dial() *Socket {
+	s.t.Helper()
+	c, err := Dial(s.server.Address)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// requireHears sends a message, and fails if that is not heard.
+func (s *served) requireHears() {
+	s.t.Helper()
+	s.server.Barrier(time.Minute)
+	s.trusts.Store(true)
+	c := s.dial()
+	require.Eventually(s.t, func() bool { return c.Send("READY=1") == nil }, time.Minute, time.Millisecond)
+	select {
+	case m := <-s.heard:
+		require.Equal(s.t, "READY=1", m.Text)
+	case <-time.After(time.Minute):
+		s.t.Fatal("it hears nothing any more")
+	}
+}
+
+// lingers is a socket of which close(2) sleeps until the end of the test.
+func lingers(t *testing.T) *os.File {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	peer, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = peer.(*net.TCPConn).SetLinger(0)
+		peer.Close()
+	})
+	require.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+	for err == nil {
+		_, err = c.Write(make([]byte, 1<<20))
+	}
+	f, err := c.(*net.TCPConn).File()
+	require.NoError(t, err)
+	fd, err := descriptor(f)
+	require.NoError(t, err)
+	require.NoError(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 30_000}))
+	return f
+}
+
+func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
+	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
+		t.Run(what, func(t *testing.T) {
+			s := serve(t)
+			s.trusts.Store(trusted)
+			f := lingers(t)
+			require.NoError(t, s.dial().SendFiles([]*os.File{f}, "FDSTORE=1"))
+			f.Close()
+			if trusted {
+				m := <-s.heard
+				require.Len(t, m.Files, 1)
+				select {
+				case <-Discard(m.Files...):
+				case <-time.After(time.Minute):
+					t.Fatal("it is not closed")
+				}
+			}
+			s.requireHears()
+		})
+	}
+}
+
+// hidden is a socket in the queue of which one waits that lingers: what can be set for the outer one does not help.
+func hidden(t *testing.T, inner *os.File) *os.File {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	fd, err := descriptor(inner)
+	require.NoError(t, err)
+	require.NoError(t, unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(fd), nil, 0))
+	require.NoError(t, unix.Close(pair[0]))
+	return os.NewFile(uintptr(pair[1]), "hidden")
+}
+
+// Each of these keeps a goroutine that closes it. When all are kept, and the queue is full, the kernel refuses what
+// comes then.
+func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
+	s := serve(t)
+	c := s.dial()
+	fd, err := descriptor(s.server.file)
+	require.NoError(t, err)
+	_, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS)
+	refuses := err == nil
+	var stuck [maxClosing]*os.File
+	for i := range stuck {
+		inner := lingers(t)
+		stuck[i] = hidden(t, inner)
+		inner.Close()
+	}
+	for _, f := range stuck {
+		require.NoError(t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
+		f.Close()
+	}
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	require.Eventually(t, func() bool {
+		for err == nil && !discards.isFull() {
+			err = c.SendFiles([]*os.File{w}, "FDSTORE=1")
+			s.server.Barrier(time.Minute)
+		}
+		return discards.isFull()
+	}, time.Minute, time.Millisecond)
+	if refuses {
+		require.Eventually(t, func() bool {
+			return errors.Is(c.SendFiles([]*os.File{w}, "FDSTORE=1"), unix.EPERM)
+		}, time.Minute, time.Millisecond, "the kernel refuses descriptors while too many are to be closed")
+	}
+	s.requireHears()
+	discards.mu.Lock()
+	require.LessOrEqual(t, discards.closing, maxClosing)
+	require.LessOrEqual(t, len(discards.queue), maxDiscards+maxFiles)
+	discards.mu.Unlock()
+}
+
+func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
+	s, err := Listen()
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	defer c.Close()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	require.NoError(t, c.SendFiles([]*os.File{w, w, w}, "FDSTORE=1"))
+	fd, err := descriptor(s.file)
+	require.NoError(t, err)
+	before, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for range 2 {
+		pid, size, err := peek(fd)
+		require.NoError(t, err)
+		require.Equal(t, os.Getpid(), pid)
+		require.Equal(t, len("FDSTORE=1"), size)
+	}
+	after, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	require.Len(t, after, len(before))
+}
+
+func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
+	t.Parallel()
+	open := func(path string, flags int) int {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	made := func(fd int, err error) int {
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	var p [2]int
+	require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC))
+	made(p[1], nil)
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for what, tt := range map[string]struct {
+		fd   int
+		kept bool
+	}{
+		"a socket":       {made(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)), true},
+		"a pipe":         {made(p[0], nil), true},
+		"a memfd":        {made(unix.MemfdCreate("x", unix.MFD_CLOEXEC)), true},
+		"an eventfd":     {made(unix.Eventfd(0, unix.EFD_CLOEXEC)), true},
+		"a directory":    {open("/", unix.O_RDONLY|unix.O_DIRECTORY), false},
+		"a device":       {open(os.DevNull, unix.O_RDWR), false},
+		"a path":         {open("/", unix.O_PATH), false},
+		"a file on disk": {open("/proc/self/exe", unix.O_RDONLY), false},
+		"nothing":        {-1, false},
+	} {
+		require.Equal(t, tt.kept, canBeKept(tt.fd), what)
+	}
+}
+
+func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	over := make(chan struct{})
+	for range 3 {
+		c := s.dial()
+		raw, err := c.file.SyscallConn()
+		require.NoError(t, err)
+		go func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					_ = raw.Control(func(fd uintptr) { _ = unix.Send(int(fd), make([]byte, 60_000), unix.MSG_DONTWAIT) })
+				}
+			}
+		}()
+	}
+	defer close(over)
+	ended := make(chan struct{})
+	go func() {
+		for range 100 {
+			s.server.Barrier(time.Hour)
+		}
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("it has no end")
+	}
+	require.Empty(t, s.heard, "strangers")
+}
+
+func TestABarrierEndsInTimeWhenNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.server.turn <- struct{}{} // as a message that takes long
+	s.server.Barrier(time.Millisecond)
+	<-s.server.turn
+}
