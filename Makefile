@@ -53,8 +53,9 @@ model: ## thousands of random interleavings of signals, verbs, looks and kills
 	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m .
 
 fuzz: ## a minute each of random PID files, state records, ends of the handshake, words of a worker, arguments and names of sockets
-	for target in PID Record Verbs Worker; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
+	for target in Record Verbs Worker; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
+	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done
 
 conformance: ## as root: make the images, once, and run what _example/deploy holds under systemd and others

@@ -73,7 +73,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	free := map[string]int{"stop": 7, "restart": 1, "try-restart": 0, "reload": 7, "force-reload": 7, "reopen": 7, "status": 3}
 	stale := maps.Clone(free)
 	stale["status"] = 1
-	mark := func(f *os.File) { require.NoError(t, filelock.Mark(f)) }
+	mark := func(f *os.File) { require.NoError(t, filelock.LockPresence(f)) }
 
 	type row struct {
 		what, content string
@@ -244,7 +244,7 @@ func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{f}
 	launch(t, cmd)
 	require.NoError(t, f.Close())
-	require.EqualError(t, foreign(path), "locked by another program")
+	require.EqualError(t, mustLook(t, path).Unidentified(path), "locked by another program")
 }
 
 // logPlaces are directories as root may find them, below one that is root's. Root refuses some.
@@ -497,7 +497,7 @@ func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	}
 }
 
-// A program with capabilities is of the same user, so nothing tells the caller from a launcher.
+// A program with capabilities is of the same user, so he can be its launcher. That gives him no use of them.
 // Row L9.
 func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	programsUsed.Store(forger, true)
@@ -505,14 +505,10 @@ func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	t.Parallel()
 	program, jail := privilegedCopy(t, mayChroot), t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(jail), 0o755))
-	for _, stage := range []string{"1", "2"} {
-		pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
-		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
-		requireUntouched := untouched(t, pidfile)
-		got := callProgram(t, forger, stage, program, jail, pidfile, "pidfile="+pidfile, "status")
-		require.Equal(t, result{fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), "", 1}, got)
-		requireUntouched()
-	}
+	pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
+	got := callProgram(t, forger, "1", program, jail, pidfile, "pidfile="+pidfile, "status")
+	require.Regexp(t, `^\n\x00\{"pid":\d+\}\n\n\x00\{"error":"the launcher is gone"\}\n$`, got.stdout, "it found itself where it is")
+	require.NoFileExists(t, pidfile)
 }
 
 // Row L9.

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -42,7 +43,7 @@ var churner = registerProgram("churner", func(args []string) int {
 	}
 	mine := 0
 	for turn := uint64(0); turn < turns; {
-		lock, err := takePIDFile(args[0], slog.New(slog.DiscardHandler))
+		lock, err := takePIDFile(args[0])
 		var other *AlreadyRunningError
 		if errors.As(err, &other) && other.PID != os.Getpid() {
 			continue
@@ -51,9 +52,9 @@ var churner = registerProgram("churner", func(args []string) int {
 			mine++
 			turn, err = witnessTurn(witness, args[0])
 			if args[3] == "crash" && mine%2 == 0 {
-				lock.File.Close()
+				lock.File().Close()
 			} else {
-				lock.release()
+				_, _ = lock.Release()
 			}
 		}
 		if err != nil {
@@ -138,14 +139,14 @@ var restarter = registerProgram("restarter", func(args []string) int {
 			err = Run(none, Name("restarter"), PIDFile(args[0]), Logger(quiet), OnStart(none))
 			continue
 		}
-		var lock *pidLock
-		if lock, err = takePIDFile(args[0], quiet); err != nil {
+		var lock *pidfile.Lock
+		if lock, err = takePIDFile(args[0]); err != nil {
 			break
 		}
 		if args[2] == "crash" {
-			lock.File.Close()
+			lock.File().Close()
 		} else {
-			lock.release()
+			_, _ = lock.Release()
 		}
 	}
 	if err != nil {
@@ -174,18 +175,18 @@ var looker = registerProgram("looker", func(args []string) int {
 			return 0
 		default:
 		}
-		h, err := lookAt(args[0])
+		h, err := inspectPIDFile(args[0])
 		switch {
 		case err != nil:
 			fmt.Println("an error:", err)
 			return 1
-		case h.number != 0 && h.number != pid, h.pid != 0 && h.pid != pid:
+		case h.Number != 0 && h.Number != pid, h.PID != 0 && h.PID != pid:
 			fmt.Printf("the wrong one: %+v\n", h)
 			return 1
-		case !h.held && h.number != 0 && args[2] == "clean":
+		case !h.Held && h.Number != 0 && args[2] == "clean":
 			fmt.Printf("called dead, but nobody died: %+v\n", h)
 			return 1
-		case h.held:
+		case h.Held:
 			held++
 		}
 		if looks == 0 {
@@ -280,11 +281,11 @@ func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 	}
 	require.NoError(t, err)
 	defer f.Close()
-	before, err := filelock.Look(f)
+	before, err := filelock.Inspect(f)
 	require.NoError(t, err)
 	b, err := io.ReadAll(f)
 	require.NoError(t, err)
-	after, err := filelock.Look(f)
+	after, err := filelock.Inspect(f)
 	require.NoError(t, err)
 	if before.PID != after.PID {
 		return string(b), 0
@@ -295,11 +296,10 @@ func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 // BenchmarkChurn lets eight take and release a PID file as fast as they can, and counts how often one of them had it while another
 // did: the floor is none, and the peer is what we would get by wrapping go-daemon's own file.
 func BenchmarkChurn(b *testing.B) {
-	quiet := slog.New(slog.DiscardHandler)
 	b.Run("lifecycle", func(b *testing.B) {
 		churn(b, func(path string) (release func(), err error) {
-			lock, err := takePIDFile(path, quiet)
-			return func() { lock.release() }, err
+			lock, err := takePIDFile(path)
+			return func() { _, _ = lock.Release() }, err
 		})
 	})
 	b.Run("peer=go-daemon", func(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/pin"
 )
 
@@ -53,24 +54,24 @@ func Find(pidFile string) (*Process, error) {
 		return nil, pidFileError(pidFile, err)
 	}
 	for deadline := time.Now().Add(patienceForPID); ; time.Sleep(lookAgain) {
-		h, err := lookAt(path)
+		h, err := inspectPIDFile(path)
 		last := time.Now().After(deadline)
 		switch {
 		case err != nil:
 			return nil, err
-		case !h.held:
-			return nil, &NotRunningError{PIDFile: path, Stale: h.number != 0, PID: h.number}
-		case !h.known && !last:
+		case !h.Held:
+			return nil, &NotRunningError{PIDFile: path, Stale: h.Number != 0, PID: h.Number}
+		case !h.Known && !last:
 			continue
-		case h.pid == 0:
-			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.nameless(path))
+		case h.PID == 0:
+			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.Unidentified(path))
 		}
 		p, err := hold(path, h)
 		if !errors.Is(err, os.ErrProcessDone) {
 			return p, err
 		}
 		if last {
-			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", path, h.pid)
+			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", path, h.PID)
 		}
 	}
 }
@@ -85,31 +86,14 @@ const (
 // errNoPIDFile says that there is nothing by which a daemon could be found.
 var errNoPIDFile = fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
 
-// errUnsigned says that somebody holds the file and has not said who it is.
-var errUnsigned = errors.New("held by a process that has not written its PID")
-
-// errElsewhere says that a daemon runs, but not where we could signal it.
-var errElsewhere = errors.New("held by a daemon in another PID namespace")
-
-// nameless says why no process can be named for a file that is held.
-func (h holder) nameless(path string) error {
-	switch {
-	case h.daemon && h.known:
-		return errElsewhere
-	case h.daemon || h.number == 0:
-		return errUnsigned
-	}
-	return foreign(path)
-}
-
 // hold pins the process that h names, and then asks again whether it is the one that holds the PID file: between the two, the
 // PID could have been given to another. It returns os.ErrProcessDone where h is out of date.
-func hold(pidFile string, h holder) (*Process, error) {
-	pinned, err := pin.Open(h.pid)
+func hold(pidFile string, h pidfile.Holder) (*Process, error) {
+	pinned, err := pin.Open(h.PID)
 	if err != nil {
 		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
-	p := &Process{PID: h.pid, pidFile: pidFile, pin: pinned}
+	p := &Process{PID: h.PID, pidFile: pidFile, pin: pinned}
 	if _, err = p.verifyAlive(); err != nil { // a zombie is not
 		pinned.Close()
 		return nil, err
@@ -119,25 +103,25 @@ func hold(pidFile string, h holder) (*Process, error) {
 
 // verify returns what is seen at the PID file if the process holds it now, and may be named by it: a file that is not root's names only
 // processes of its owner. It returns os.ErrProcessDone where the process does not hold it.
-func (p *Process) verify() (holder, error) {
-	h, err := lookAt(p.pidFile)
+func (p *Process) verify() (pidfile.Holder, error) {
+	h, err := inspectPIDFile(p.pidFile)
 	if err != nil {
 		return h, err
 	}
-	if !h.held || h.pid != p.PID {
+	if !h.Held || h.PID != p.PID {
 		return h, os.ErrProcessDone
 	}
-	if h.owner != 0 {
-		err = p.verifyOwner(h.owner)
+	if h.Owner != 0 {
+		err = p.verifyOwner(h.Owner)
 	}
-	if err == nil && h.guessed {
+	if err == nil && h.Guessed {
 		err = p.verifyGuess()
 	}
 	return h, err
 }
 
 // verifyAlive is verify, and asks the process itself too: a daemon that came after it can have its PID and its PID file.
-func (p *Process) verifyAlive() (holder, error) {
+func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	h, err := p.verify()
 	if err == nil {
 		err = p.pin.Signal(syscall.Signal(0))
@@ -164,12 +148,12 @@ func (p *Process) verifyGuess() error {
 		if err != nil || has {
 			return nil
 		}
-		h, err := lookAt(p.pidFile)
+		h, err := inspectPIDFile(p.pidFile)
 		switch {
-		case err != nil || !h.held || h.pid != p.PID || !h.guessed:
+		case err != nil || !h.Held || h.PID != p.PID || !h.Guessed:
 			return os.ErrProcessDone
 		case time.Now().After(deadline):
-			return fmt.Errorf("lifecycle: PID file %s: %w", p.pidFile, errElsewhere)
+			return fmt.Errorf("lifecycle: PID file %s: %w", p.pidFile, pidfile.ErrOtherNamespace)
 		}
 	}
 }

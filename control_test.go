@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -28,12 +28,15 @@ import (
 var holding = registerProgram("holding", func(args []string) int {
 	how, path := args[0], args[1]
 	do, gate, _ := strings.Cut(how, ":")
-	var lock *pidLock
+	var f *os.File
 	var err error
 	if do == "late" {
-		lock, err = lockLate(path, gate)
+		f, err = lockLate(path, gate)
 	} else {
-		lock, err = takePIDFile(path, slog.Default())
+		var lock *pidfile.Lock
+		if lock, err = takePIDFile(path); err == nil {
+			f = lock.File()
+		}
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -44,7 +47,7 @@ var holding = registerProgram("holding", func(args []string) int {
 		signal.Ignore(syscall.SIGTERM)
 	case "leaving":
 		heir := command(idle)
-		heir.ExtraFiles = []*os.File{lock.File}
+		heir.ExtraFiles = []*os.File{f}
 		if err := heir.Start(); err != nil {
 			fmt.Println(err)
 			return 1
@@ -55,21 +58,23 @@ var holding = registerProgram("holding", func(args []string) int {
 	select {}
 })
 
-func lockLate(path, gate string) (*pidLock, error) {
-	f, _, err := tryPIDFile(path, 0o644)
+func lockLate(path, gate string) (*os.File, error) {
+	f, _, err := safefile.Create(path, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	lock := newPIDLock(path, f, slog.Default())
-	if err := errors.Join(f.Truncate(0), filelock.Mark(f)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if err := filelock.TryLock(f); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Truncate(0), filelock.LockPresence(f)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
 	}
 	fmt.Println("locked it")
 	if err := behave("late", "until:"+gate)(context.Background()); err != nil {
 		return nil, err
 	}
-	_ = filelock.Name(f)
-	return lock, safefile.WriteOnce(f, fmt.Appendln(nil, os.Getpid()))
+	_ = filelock.LockOwnership(f)
+	return f, safefile.WriteOnce(f, fmt.Appendln(nil, os.Getpid()))
 }
 
 // idle is a process that does nothing and dies of every signal.
@@ -197,7 +202,7 @@ func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 		t.Skip("marks cannot be seen on this system, so the number decides")
 	}
 	requireUntouched := untouched(t, path)
-	foreign := foreign(path).Error() + "\n" // it says who it is where the system tells
+	foreign := mustLook(t, path).Unidentified(path).Error() + "\n" // it says who it is where the system tells
 	require.Contains(t, foreign, "locked by another program")
 	each(t, map[string]result{
 		"status": {"daemon: unknown: PID file " + path + ": " + foreign, "", 4},
@@ -252,13 +257,13 @@ func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
 	for _, h := range []holder{
-		{held: true, daemon: true, known: true, pid: bystander.pid()}, // another holds it by now
-		{held: true, daemon: true, known: true, pid: 1<<31 - 1},       // it has ended
+		{Held: true, Daemon: true, Known: true, PID: bystander.pid()}, // another holds it by now
+		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended
 	} {
 		_, err := hold(path, h)
 		require.ErrorIs(t, err, os.ErrProcessDone)
 	}
-	_, err := hold(pidPath(t), holder{held: true, daemon: true, known: true, pid: p.pid()}) // nobody holds it by now
+	_, err := hold(pidPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.pid()}) // nobody holds it by now
 	require.ErrorIs(t, err, os.ErrProcessDone)
 	requireUntouched()
 	requireLives(t, bystander)
@@ -453,7 +458,7 @@ func openForReading(t *testing.T, path string) *os.File {
 // requireFree requires that nobody holds the file, which may have lost its name.
 func requireFree(t *testing.T, f *os.File) {
 	t.Helper()
-	state, err := filelock.Look(f)
+	state, err := filelock.Inspect(f)
 	require.NoError(t, err)
 	require.False(t, state.Held)
 }

@@ -655,7 +655,7 @@ func TestTheLockGoesFromTheLauncherToTheDaemonWithoutAGap(t *testing.T) {
 		require.Equal(t, result{"", fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", pid), 1}, b.call(verb))
 	}
 	h := mustLook(t, b.pidfile)
-	require.Equal(t, holder{held: true, daemon: true, known: true, pid: pid, number: pid, owner: os.Geteuid()}, h, "by the name, which the kernel vouches for")
+	require.Equal(t, holder{Held: true, Daemon: true, Known: true, PID: pid, Number: pid, Owner: os.Geteuid()}, h, "by the name, which the kernel vouches for")
 	touch(t, gate)
 	require.Equal(t, 0, launcher.wait())
 	require.Equal(t, pid, b.readied(result{"", launcher.out.String(), 0}))

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"example.com/lifecycle/internal/handshake"
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/pidfile"
 
 	"example.com/lifecycle/internal/statefile"
 )
@@ -139,6 +141,6 @@ func TestDocsSayHowLongThingsTake(t *testing.T) {
 	)
 	requireTimes(t, lifePage,
 		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, handshake.StopMargin)
-	requireTimes(t, pidFilePage, patience, patienceForSilence, statefile.RetryTime)
+	requireTimes(t, pidFilePage, pidfile.AcquireTime, patienceForSilence, statefile.RetryTime)
 	requireTimes(t, signalsPage, insistAfter, linger)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"example.com/lifecycle/internal/pidfile"
 )
 
 // Ensure returns the daemon that these options describe, running and ready: it starts it, detached, where none is running, and waits for it where somebody
@@ -41,7 +43,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", l.pidFile, context.Cause(ctx))
 		case errors.Is(err, ErrNotRunning): // whoever was there, or was starting it, is gone: it is our turn
-		case errors.Is(err, errUnsigned):
+		case errors.Is(err, pidfile.ErrNoPID):
 			time.Sleep(lookAgain)
 		default:
 			return nil, err

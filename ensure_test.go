@@ -18,8 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"example.com/lifecycle/internal/handshake"
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/handshake"
 )
 
 // ensuring is a program that wants the program daemon to run, and says what became of that:

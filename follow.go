@@ -9,13 +9,14 @@ import (
 
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/pidfile"
 )
 
 // Status returns what the daemon says that it is doing. The error wraps [ErrNotRunning] where the daemon is gone; any other says why it cannot
 // be told what a daemon does that runs. It tries for 100 ms to read the state file.
 func (p *Process) Status() (Status, error) {
 	var gone error
-	s, err := readState(p.pidFile, func() (holder, error) {
+	s, err := readState(p.pidFile, func() (pidfile.Holder, error) {
 		h, err := p.verifyAlive()
 		gone = p.gone(err)
 		return h, gone

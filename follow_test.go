@@ -680,7 +680,7 @@ func TestADaemonCanFollowItselfAndStaysTheOneThatIsFound(t *testing.T) {
 	found := mustFind(t, path)
 	require.Equal(t, p.pid(), found.PID)
 	if state, blind := mustState(t, path); !blind {
-		require.True(t, state.Named, "closing the file would have taken its name from it")
+		require.True(t, state.Owned, "closing the file would have taken its name from it")
 		require.Equal(t, p.pid(), state.PID)
 	}
 	require.NoError(t, sendOff(t, found.WaitReady).wait())

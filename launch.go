@@ -11,6 +11,7 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/pidfile"
 )
 
 // readyProcess is a detached process that is ready.
@@ -42,15 +43,19 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 		defer l.readyFD.Close()
 	}
 
-	var lock *pidLock
+	var lock *pidfile.Lock
 	var files []*os.File
 	if l.pidFile != "" {
 		var err error
-		if lock, err = lockPIDFile(l.pidFile, l.pidFileMode, false, l.log); err != nil {
+		if lock, err = l.acquireLockForChild(); err != nil {
 			return nil, err
 		}
-		defer lock.clear()
-		files = append(files, lock.File)
+		l.noteUnmarked(lock)
+		defer func() {
+			removeErr, emptyErr := lock.ReleaseStale(l.removeStaleState)
+			l.warnLeftover("PID file", removeErr, emptyErr)
+		}()
+		files = append(files, lock.File())
 	}
 	if oneShot { // those of another process that lives on are its own
 		for _, unclaimed := range fdstore.Unclaimed() {
@@ -76,7 +81,7 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	pid, err := handshake.Start(ctx, spec)
 	var lives *handshake.UnkillableError
 	if err == nil || errors.As(err, &lives) {
-		lock.pass() // for it holds it
+		lock.HandOff()
 		if oneShot {
 			for _, given := range fdstore.TakeUnclaimed() {
 				given.File.Close()

@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/readyfd"
 	"example.com/lifecycle/internal/statefile"
 )
@@ -26,7 +27,7 @@ import (
 type life struct {
 	*config
 	log  *slog.Logger
-	lock *pidLock
+	lock *pidfile.Lock
 	born time.Time
 
 	launcher *handshake.Launcher // nil: nobody has detached this process
@@ -205,7 +206,7 @@ func (l *life) quit() {
 		defer close(done)
 		l.parent.kill()
 		l.removeState()
-		l.lock.letGo()
+		_, _ = l.lock.Release()
 		l.log.Warn("another stop signal: quitting at once")
 	}()
 	select { // a disk that hangs may be why somebody insists

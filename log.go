@@ -113,7 +113,7 @@ func prepareLog(f *os.File, owner *role) error {
 }
 
 func logFileError(path string, err error) error {
-	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), remedy(path, err))
+	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), hint(path, err))
 }
 
 // logs are the open log files. A nil one is /dev/null.

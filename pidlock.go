@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
-	"sync"
 
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
 )
@@ -65,141 +63,70 @@ func PIDFileMode(mode fs.FileMode) Option {
 	})
 }
 
-// pidLock is a PID file that this process holds. A nil pidLock is that of a life without PID file.
-type pidLock struct {
-	safefile.Owned
-	log *slog.Logger
-
-	mu       sync.Mutex // a second stop signal releases it from beside the life
-	released bool
-	lost     bool // the path was seen to name another file or none
+// acquireLock locks the PID file for this process. Its error is an [*AlreadyRunningError] where another
+// daemon holds it.
+func (c *config) acquireLock() (*pidfile.Lock, error) {
+	return c.lockPIDFile(pidfile.Acquire)
 }
 
-func newPIDLock(path string, f *os.File, log *slog.Logger) *pidLock {
-	return &pidLock{Owned: safefile.NewOwned(path, f), log: log}
+// acquireLockForChild is acquireLock for a launcher, whose child takes the lock over.
+func (c *config) acquireLockForChild() (*pidfile.Lock, error) {
+	return c.lockPIDFile(pidfile.AcquireForChild)
 }
 
-// pass closes the copy of the lock in a launcher: from now on it is the daemon's alone.
-func (p *pidLock) pass() {
-	if p == nil {
-		return
+func (c *config) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
+	if err := makeDefaultDir(c.pidFile, ".pid", DefaultPIDFile); err != nil {
+		return nil, pidFileError(c.pidFile, err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.released {
-		p.released = true
-		p.File.Close()
+	lock, err := acquire(c.pidFile, c.pidFileMode)
+	var held *pidfile.HeldError
+	switch {
+	case errors.As(err, &held):
+		return nil, &AlreadyRunningError{PID: held.PID, PIDFile: c.pidFile}
+	case err != nil:
+		return nil, pidFileError(c.pidFile, err)
 	}
+	return lock, nil
 }
 
-// sign writes the PID: from now on the daemon can be found. The number comes in one write, so that nobody reads half of it.
-func (p *pidLock) sign() error {
-	if err := safefile.WriteOnce(p.File, []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
-		return pidFileError(p.Path, err)
+// inheritLock takes over the lock that the launcher has acquired.
+func (c *config) inheritLock(f *os.File) (*pidfile.Lock, error) {
+	lock, err := pidfile.Inherit(c.pidFile, f, c.pidFileMode)
+	if err != nil {
+		return nil, pidFileError(c.pidFile, err)
 	}
-	return nil
+	return lock, nil
 }
 
-// moved says what the path is from now on, "" if it is out of sight.
-func (p *pidLock) moved(path string) {
-	if p == nil {
-		return
+// inspectPIDFile returns who holds the PID file at path.
+func inspectPIDFile(path string) (pidfile.Holder, error) {
+	h, err := pidfile.Inspect(path)
+	if err != nil {
+		return h, pidFileError(path, err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.Path = path
+	return h, nil
 }
 
-// willStay says why the file cannot be removed at the end, nil if it can.
-func (p *pidLock) willStay() error {
-	if p == nil {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.CheckRemovable()
+// releaseStale removes what a daemon has left that was killed, or that may not remove it. It does nothing
+// where another process has the file.
+func (c *config) releaseStale() {
+	pidfile.RemoveStale(c.pidFile, c.pidFileMode, patienceForDeath, c.removeStaleState)
 }
 
-// loses says, once, that the path names another file, or that the program has closed the descriptor and with it given up the lock. It
-// must not open the file: closing it again would drop the name. It does not log, for p.mu must not be held while a log hangs.
-func (p *pidLock) loses() bool {
-	if p == nil {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released || p.lost {
-		return false
-	}
-	p.lost = p.CheckOpen() != nil
-	if same, err := safefile.Same(p.File, p.Path); err == nil && !same && p.Path != "" {
-		p.lost = true
-	}
-	return p.lost
-}
+// removeStaleState removes the state file of a daemon that has died.
+func (c *config) removeStaleState() { _ = statefile.RemoveStale(statePath(c.pidFile)) }
 
-// release unlinks the PID file if it is still ours, and only then lets go of the lock: the other way round, the next start
-// would lock a file that we are about to unlink. It may be called again.
-func (p *pidLock) release() {
-	switch stays, full := p.letGo(); {
-	case stays != nil && full != nil:
-		p.log.Warn("cannot remove the PID file, nor empty it", "err", errors.Join(stays, full))
-	case stays != nil:
-		p.log.Warn("cannot remove the PID file, emptied it", "err", stays)
-	}
-}
-
-// clear is release for a launcher whose process has come to nothing: what that had no time to remove goes too. After
-// pass it does nothing.
-func (p *pidLock) clear() {
-	if p == nil {
-		return
-	}
-	if same, err := safefile.Same(p.File, p.Path); err == nil && same {
-		_ = statefile.RemoveStale(statePath(p.Path))
-	}
-	p.release()
-}
-
-// letGo lets go of the file and of the lock; see [safefile.Owned.Remove].
-func (p *pidLock) letGo() (stays, full error) {
-	if p == nil {
-		return nil, nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released {
-		return nil, nil
-	}
-	p.released = true
-	return p.Owned.Remove()
-}
-
-// holds says whether info is the PID file of this life.
-func (p *pidLock) holds(info fs.FileInfo) bool {
-	if p == nil {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released {
-		return false
-	}
-	ours, err := p.File.Stat()
-	return err == nil && os.SameFile(ours, info)
-}
-
-// pidFileError says what is wrong with the PID file at path.
+// pidFileError returns err as an error about the PID file at path.
 func pidFileError(path string, err error) error {
 	cause := safefile.Cause(path, err)
 	if errors.Is(err, safefile.ErrUnsafe) {
 		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, path, cause)
 	}
-	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, remedy(path, err))
+	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint(path, err))
 }
 
-// remedy says what the file at path needs, "" where that is not known.
-func remedy(path string, err error) string {
+// hint returns what the file at path needs, "" where that is not known.
+func hint(path string, err error) string {
 	dir := filepath.Dir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

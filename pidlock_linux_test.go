@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/pidfile"
 )
 
 const (
@@ -628,7 +629,7 @@ func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
 	unshare.await("OnSignal done")
 
 	_, err = Find(pidfile)
-	require.ErrorIs(t, err, errElsewhere, "and not process 1 of this namespace")
+	require.ErrorContains(t, err, "held by a daemon in another PID namespace", "and not process 1 of this namespace")
 	require.ErrorIs(t, found.Signal(syscall.SIGTERM), ErrNotRunning)
 	require.Equal(t, result{"daemon: running (in another PID namespace)\n", "", 0}, callVerb(t, pidfile, "status"))
 	require.Equal(t, 1, callVerb(t, pidfile, "stop").code)
@@ -717,16 +718,15 @@ var refused = registerProgram("refused", func(args []string) int {
 		}
 		return len(entries)
 	}
-	none := slog.New(slog.DiscardHandler)
-	_, _ = lockPIDFile(args[0], 0o644, true, none) // whatever Go opens once
+	_, _ = pidfile.Acquire(args[0], 0o644) // whatever Go opens once
 	before := descriptors()
 	for n := range 1000 {
-		pidfile := args[n%len(args)]
-		if _, err := lockPIDFile(pidfile, 0o644, true, none); err == nil {
-			fmt.Println("not refused:", pidfile)
+		path := args[n%len(args)]
+		if _, err := pidfile.Acquire(path, 0o644); err == nil {
+			fmt.Println("not refused:", path)
 			return 1
 		}
-		_, _ = lookAt(pidfile)
+		_, _ = pidfile.Inspect(path)
 	}
 	fmt.Printf("%d descriptors more\n", descriptors()-before)
 	return 0

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pidfile"
 )
 
 // requireRefused requires that a start is refused with that exit code and text before anything of it has run.
@@ -633,70 +633,33 @@ func TestAChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
 func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	t.Parallel()
 	var said lines
-	log := slog.New(slog.NewTextHandler(&said, nil))
 	pidfile := pidPath(t)
-	lock, err := takePIDFile(pidfile, log)
+	lock, err := takePIDFile(pidfile)
 	require.NoError(t, err)
-	require.NoError(t, lock.File.Close())
-	lock.release()
+	require.NoError(t, lock.File().Close())
+	l, err := newLife(nil, []Option{Embedded(), Logger(slog.New(slog.NewTextHandler(&said, nil)))})
+	require.NoError(t, err)
+	l.lock = lock
+	l.leave()
 	require.Equal(t, 1, said.count("cannot remove the PID file, nor empty it"))
 	require.Equal(t, 1, callVerb(t, pidfile, "status").code)
 	requireStarts(t, pidfile)
 }
 
-// A second stop signal, or a look from beside the life, must not wait for a log that hangs.
-func TestALogThatHangsKeepsNobodyFromTheLock(t *testing.T) {
-	t.Parallel()
-	hangs, goOn := make(chan struct{}), make(chan struct{})
-	log := slog.New(handlerFunc(func() {
-		hangs <- struct{}{}
-		<-goOn
-	}))
-	lock, err := takePIDFile(pidPath(t), log)
-	require.NoError(t, err)
-	lock.Path += "/below" // cannot be removed
-	over := make(chan struct{})
-	go func() {
-		lock.release()
-		close(over)
-	}()
-	<-hangs
-	released := make(chan struct{})
-	go func() {
-		lock.release()
-		close(released)
-	}()
-	eventually(t, func() bool {
-		select {
-		case <-released:
-			return true
-		default:
-			return false
-		}
-	}, "a release while another one hangs")
-	goOn <- struct{}{}
-	<-over
-}
-
 // takePIDFile is how a daemon takes its PID file, without the state file.
-func takePIDFile(path string, log *slog.Logger) (*pidLock, error) {
-	lock, err := lockPIDFile(path, 0o644, true, log)
+func takePIDFile(path string) (*pidfile.Lock, error) {
+	c := &config{}
+	c.pidFile, c.pidFileMode = path, 0o644
+	lock, err := c.acquireLock()
 	if err != nil {
 		return nil, err
 	}
-	if err := lock.sign(); err != nil {
-		lock.release()
+	if err := lock.WritePID(); err != nil {
+		_, _ = lock.Release()
 		return nil, err
 	}
 	return lock, nil
 }
-
-type handlerFunc func()
-
-func (h handlerFunc) Enabled(context.Context, slog.Level) bool  { return true }
-func (h handlerFunc) Handle(context.Context, slog.Record) error { h(); return nil }
-func (h handlerFunc) WithAttrs([]slog.Attr) slog.Handler        { return h }
-func (h handlerFunc) WithGroup(string) slog.Handler             { return h }
 
 func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWouldTakeIt(t *testing.T) {
 	t.Parallel()
@@ -720,7 +683,7 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 			c, path := stale(t)
 			spoil(t, path)
 			requireUntouched := untouched(t, path)
-			c.clearStale()
+			c.releaseStale()
 			requireUntouched()
 		})
 	}
@@ -729,37 +692,6 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 	record, err := Status{PID: 4242}.encode()
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(statePath(path), record, 0o644))
-	c.clearStale()
+	c.releaseStale()
 	requireNothingLeft(t, path)
-}
-
-func TestWhatALauncherHandsOverIsTheLockOrRefused(t *testing.T) {
-	t.Parallel()
-	path := pidFileWith(t, "4242\n")
-	file := func() *os.File {
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		require.NoError(t, err)
-		t.Cleanup(func() { f.Close() })
-		return f
-	}
-	adopt := func(f *os.File) error {
-		_, err := adoptPIDFile(path, f, 0o644, slog.New(slog.DiscardHandler))
-		return err
-	}
-	refused := "lifecycle: PID file " + path + ": "
-	other, given := held(t, path), file()
-	requireUntouched := untouched(t, path)
-	require.EqualError(t, adopt(given), refused+"what the launcher has given is locked by another process")
-	require.EqualError(t, adopt(nil), refused+"the launcher has not given it")
-	requireUntouched()
-	require.ErrorIs(t, filelock.TryLock(given), filelock.ErrHeld, "who had it has it")
-
-	require.NoError(t, other.Close())
-	require.NoError(t, adopt(given), "nobody has it")
-	require.NoError(t, adopt(given), "it has it itself")
-	require.ErrorIs(t, filelock.TryLock(file()), filelock.ErrHeld)
-	requireText(t, path, "")
-
-	require.NoError(t, os.Rename(path, path+".gone"))
-	require.EqualError(t, adopt(given), refused+"it was deleted or replaced during the start")
 }

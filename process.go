@@ -45,9 +45,9 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 	// The kernel drops the locks before it tells of the end. What the daemon left behind can hold a copy of the descriptor.
 	for {
-		h, err := lookAt(p.pidFile)
+		h, err := inspectPIDFile(p.pidFile)
 		// A name is that of a process which lives, so of another one with the same PID.
-		if err != nil || !h.held || h.pid != p.PID || !h.guessed {
+		if err != nil || !h.Held || h.PID != p.PID || !h.Guessed {
 			return nil
 		}
 		select {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
 )
@@ -104,17 +105,17 @@ func (l *life) warnLeftover(what string, removeErr, emptyErr error) {
 
 // readState reads the state file that goes with the PID file that inspect looks at. It tries again for
 // a moment while it reads a record that is half written, or that of an earlier daemon.
-func readState(pidFile string, inspect func() (holder, error)) (s Status, err error) {
+func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status, err error) {
 	path := statePath(pidFile)
 	var inspectErr error
 	err = statefile.Retry(func() (again bool, err error) {
-		var h holder
+		var h pidfile.Holder
 		if h, inspectErr = inspect(); inspectErr != nil {
 			return false, inspectErr
 		}
-		s, err = readStateOnce(path, h.owner)
-		if err == nil && s.PID != h.number {
-			s, err = Status{}, fmt.Errorf("it is of pid %d, not of pid %d", s.PID, h.number)
+		s, err = readStateOnce(path, h.Owner)
+		if err == nil && s.PID != h.Number {
+			s, err = Status{}, fmt.Errorf("it is of pid %d, not of pid %d", s.PID, h.Number)
 		}
 		return true, err
 	})

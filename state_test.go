@@ -483,7 +483,9 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 
 // sees is a look at a PID file of ours that says pid.
 func sees(pid int) func() (holder, error) {
-	return func() (holder, error) { return holder{held: true, number: pid, owner: os.Geteuid()}, nil }
+	return func() (holder, error) {
+		return holder{Held: true, Number: pid, Owner: os.Geteuid()}, nil
+	}
 }
 
 func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {

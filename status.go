@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/pidfile"
 )
 
 // report is the answer of the verb status. Its JSON is that of the Status with what the lock says before it.
@@ -70,7 +71,7 @@ func (p program) look() report {
 	switch {
 	case errors.As(err, &gone):
 		r.lookBack(gone)
-	case errors.Is(err, errElsewhere):
+	case errors.Is(err, pidfile.ErrOtherNamespace):
 		r.Error = p.text(err)
 		r.line = "running (in another PID namespace)"
 	case daemon != nil:
@@ -185,7 +186,7 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	if running.here {
 		return ""
 	}
-	look := func() (holder, error) { return lookAt(running.PIDFile) }
+	look := func() (pidfile.Holder, error) { return inspectPIDFile(running.PIDFile) }
 	switch s, err := readState(running.PIDFile, look); {
 	case err != nil:
 	case s.Phase == Starting:

@@ -35,7 +35,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	switch {
 	case err == nil:
 		if info, err := os.Lstat(p.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
-			p.clearStale()
+			p.releaseStale()
 		}
 		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
@@ -63,7 +63,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	if worker != 0 {
 		awaitProcess(limited, worker) // it ends by itself, and has what the next one needs
 	}
-	p.clearStale()
+	p.releaseStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)
 	return 0
 }

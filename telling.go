@@ -1,23 +1,25 @@
 package lifecycle
 
-import "example.com/lifecycle/internal/statefile"
+import (
+	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/statefile"
+)
 
 // What a life says about itself is kept in its state file, beside its PID file, for as long as it has one.
 
 // enterPIDFile takes the lock, and says what the life is doing before it says who it is: who finds the PID finds the state.
 func (l *life) enterPIDFile() error {
-	looking.Lock()
-	defer looking.Unlock()
-	var lock *pidLock
+	var lock *pidfile.Lock
 	var err error
 	if l.launcher != nil {
-		lock, err = adoptPIDFile(l.pidFile, l.launcher.Lock, l.pidFileMode, l.log)
+		lock, err = l.inheritLock(l.launcher.Lock)
 	} else {
-		lock, err = lockPIDFile(l.pidFile, l.pidFileMode, true, l.log)
+		lock, err = l.acquireLock()
 	}
 	if err != nil {
 		return err
 	}
+	l.noteUnmarked(lock)
 	if l.parent != nil {
 		if left, err := lastState(l.pidFile); err == nil {
 			l.parent.before = left.Worker
@@ -32,7 +34,17 @@ func (l *life) enterPIDFile() error {
 	l.lock, l.state = lock, state
 	l.mu.Unlock()
 	l.publish()
-	return lock.sign()
+	if err := lock.WritePID(); err != nil {
+		return pidFileError(l.pidFile, err)
+	}
+	return nil
+}
+
+// noteUnmarked logs that others see less of the lock than they could.
+func (l *life) noteUnmarked(lock *pidfile.Lock) {
+	if err := lock.MarkErr(); err != nil {
+		l.log.Debug("the PID file is locked, but not marked", "err", err)
+	}
 }
 
 // leave removes what the life has put into the file system, the PID file last. It may be called again.
@@ -42,7 +54,8 @@ func (l *life) leave() {
 		l.state.Keep()
 	}
 	l.removeState()
-	l.lock.release()
+	removeErr, emptyErr := l.lock.Release()
+	l.warnLeftover("PID file", removeErr, emptyErr)
 }
 
 // removeState removes the state file. It may be called again.
@@ -53,7 +66,7 @@ func (l *life) removeState() {
 
 // checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
 func (l *life) checkPIDFile() {
-	if l.lock.loses() {
+	if l.lock.DetectLost() {
 		l.tell(func(s *Status) { s.PIDFileLost = true })
 		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.pidFile)
 	}

@@ -202,7 +202,7 @@ func inside(root, path string) string {
 
 // take goes on with the files as they are seen from the new root directory.
 func (l *life) take(seen paths) {
-	l.lock.moved(seen.pidFile)
+	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
 	for path, now := range map[*string]string{&l.logFile: seen.log, &l.errorLogFile: seen.errorLog} {
 		if *path != "" && now == "" {
@@ -220,7 +220,7 @@ func (l *life) take(seen paths) {
 
 func (l *life) sayWhatIsLost() {
 	_ = l.state.CheckRemovable() // the PID file beside it is reported
-	if why := l.lock.willStay(); why != nil {
+	if why := l.lock.CheckRemovable(); why != nil {
 		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.pidFile, "why", why)
 	}
 	if !l.detached() {

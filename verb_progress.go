@@ -24,8 +24,8 @@ func (p program) showStartProgress(pid int) (stop func()) {
 	})
 }
 
-// showProgress shows that the verb waits for that process, until stop is called. It ignores the status
-// of any other process, such as the daemon before this one.
+// showProgress shows that the verb waits for that process, until stop is called. It ignores the
+// status of any other process, such as the daemon before this one.
 func (p program) showProgress(what string, pid int, status func() (Status, error)) (stop func()) {
 	return console.StartProgress(p.stderr, func(elapsed time.Duration, columns int) string {
 		s, err := status()

@@ -4,7 +4,6 @@ import (
 	"io"
 	"os"
 
-	"example.com/lifecycle/internal/secureenv"
 	"example.com/lifecycle/internal/terminal"
 )
 
@@ -32,9 +31,9 @@ func Colourize(out io.Writer, colour Colour, text string) string {
 
 // supportsANSI reports whether the terminal executes escape codes.
 func supportsANSI() bool {
-	kind := secureenv.Get("TERM")
+	kind := os.Getenv("TERM")
 	return kind != "" && kind != "dumb"
 }
 
 // noColour reports whether the user wants no escape codes (no-color.org).
-func noColour() bool { return secureenv.Get("NO_COLOR") != "" }
+func noColour() bool { return os.Getenv("NO_COLOR") != "" }

@@ -1,5 +1,5 @@
-// Package console makes the text that a terminal is shown: sanitized strings, durations, colours and
-// a progress line. Text that comes from another process must never act as a terminal command.
+// Package console makes the text that a terminal is shown: sanitized strings, durations, colours
+// and a progress line. Text that comes from another process must never act as a terminal command.
 package console
 
 import (
@@ -34,8 +34,8 @@ func SanitizeInline(text string) string {
 	return strings.ReplaceAll(SanitizeLine(strings.TrimSpace(text)), "\t", " ")
 }
 
-// SanitizeMessage sanitizes each line. It quotes all lines but the first with [QuoteMark], so that no
-// text from elsewhere can pass for a line of the program.
+// SanitizeMessage sanitizes each line. It quotes all lines but the first with [QuoteMark], so that
+// no text from elsewhere can pass for a line of the program.
 func SanitizeMessage(text string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {

@@ -27,8 +27,8 @@ type progress struct {
 	over  bool
 }
 
-// StartProgress shows a progress line on out, and rewrites it each second until stop is called. stop
-// erases the line. text returns what to show; it must fit into that many columns.
+// StartProgress shows a progress line on out, and rewrites it each second until stop is called.
+// stop erases the line. text returns what to show; it must fit into that many columns.
 //
 // Only a terminal that supports it shows the line, and only while this process is in the foreground
 // of that terminal.
@@ -98,8 +98,8 @@ func (p *progress) columns() int {
 	return columns - 1
 }
 
-// FitLine joins head, detail and tail on one line of at most that many columns. It cuts detail first.
-// Where detail is not empty, separator stands before tail.
+// FitLine joins head, detail and tail on one line of at most that many columns. It cuts detail
+// first. Where detail is not empty, separator stands before tail.
 func FitLine(head, detail, separator, tail string, columns int) string {
 	detail = fit(detail, columns-width(head)-width(separator+tail))
 	if detail != "" {

@@ -20,13 +20,11 @@ import (
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/procattr"
-	"example.com/lifecycle/internal/secureenv"
 )
 
 // markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
-// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge
-// mark and socket, and so tell a program that is setuid root where to have its root directory. Who
-// calls a program with file capabilities is the same user, so that one believes nobody.
+// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge mark and socket, and so tell a program that is
+// setuid root where to have its root directory.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -37,7 +35,8 @@ const (
 )
 
 func init() {
-	mark := secureenv.Take(markVariable)
+	mark := os.Getenv(markVariable)
+	os.Unsetenv(markVariable)
 	stage, socket, _ := strings.Cut(mark, ":")
 	if mark == "" || !lifeline.IsMarked(stdout, socket) || !lifeline.MadeByUs(stdout) {
 		return

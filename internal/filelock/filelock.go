@@ -1,20 +1,24 @@
-// Package filelock holds a file under flock(2) and lets a stranger see, without touching it, that it is held and by whom.
+// Package filelock locks a file with flock(2), and lets other processes see that it is locked and
+// by whom, without changing anything.
 //
-// The flock is the lock: it alone excludes. It is bound to the open file description, so it lasts until the last
-// descriptor of that description is closed, in whatever process. What it cannot do is tell: a look at it is a try-lock that
-// can make a start fail which happens at the same moment, and the kernel reports the process that took it, which may
-// be long gone. So on Linux two record locks stand beside it, far behind any content (fcntl_locking(2)):
+// Only the flock excludes. It belongs to the open file description, so it lasts until the last
+// descriptor of that description is closed, in any process. But it tells nothing: the only test is
+// to try it, which can make a start fail that happens at the same moment, and the kernel reports
+// the process that took the lock, which may have ended. So on Linux two record locks stand beside
+// it, far behind any content (fcntl_locking(2)):
 //
-//   - the mark, an open file description lock on byte 1<<62. It goes wherever the flock goes, and F_OFD_GETLK shows it.
-//   - the name, a POSIX lock on byte (1<<62)+1, of the process that calls [Name]. F_GETLK answers its PID, as the kernel
-//     numbers it in the PID namespace of who asks.
+//   - the presence lock, an open file description lock on byte 1<<62. It goes with the flock,
+//     and F_OFD_GETLK shows it.
+//   - the owner lock, a POSIX lock on byte (1<<62)+1, of the process that calls [LockOwnership].
+//     F_GETLK returns its PID, as the kernel numbers it in the PID namespace of the caller.
 //
-// Both are write locks, so a descriptor that was opened for reading can forge neither. Both are advice: where they cannot be
-// had, the flock serves alone. A POSIX lock is lost as soon as its process closes any descriptor of the file, so whoever
-// calls [Name] does not open the file a second time.
+// Both are write locks, so a descriptor that was opened for reading cannot forge them. Both are
+// advice: where they are not available, the flock serves alone. A process loses its POSIX locks on
+// a file when it closes any descriptor of it, so the process that calls [LockOwnership] must not
+// open the file a second time.
 //
-// On the BSDs and macOS flock and record locks are one and the same, so there is neither mark nor name and [Look] is the
-// try-lock. Elsewhere every function answers errors.ErrUnsupported.
+// On the BSDs and macOS flock and record locks are one and the same. There are no such marks there,
+// and [Inspect] tries the lock. On other systems every function returns errors.ErrUnsupported.
 package filelock
 
 import (
@@ -23,42 +27,46 @@ import (
 	"os"
 )
 
-// ErrHeld says that another open file description holds the lock.
+// ErrHeld is returned where another open file description holds the lock.
 var ErrHeld = errors.New("locked by another process")
 
-// State is what [Look] saw of a file.
+// State is what [Inspect] saw of a file.
 type State struct {
-	Held   bool // somebody holds the flock, or says so by mark or name
-	Marked bool // who holds it has set the mark or the name: it is one of ours
-	Named  bool // who holds it has set the name
-	PID    int  // of who set the name; 0 when that process is not in the PID namespace of the caller
-	Blind  bool // marks and names cannot be seen here, so their absence says nothing
+	Held    bool // the flock, the presence lock or the owner lock is held
+	Present bool // the presence lock or the owner lock is held: the holder uses this package
+	Owned   bool // the owner lock is held
+	PID     int  // of the process with the owner lock; 0 if it is in another PID namespace
+	NoMarks bool // this system shows no presence and no owner lock, so their absence means nothing
 }
 
-// TryLock takes the exclusive flock on f. It never blocks: where another open file description holds a lock, it returns
-// an error that wraps [ErrHeld].
+// TryLock takes the exclusive flock on f. It never blocks: where another open file description
+// holds a lock, it returns an error that wraps [ErrHeld].
 func TryLock(f *os.File) error { return wrap("flock", f, tryLock(f)) }
 
-// Mark sets the mark on f, which must be open for writing. It never blocks: where another description has a lock of any kind in its
-// place, which takes no more than the right to read the file, it returns an error that wraps [ErrHeld].
-func Mark(f *os.File) error { return wrap("mark", f, mark(f)) }
+// LockPresence takes the presence lock on f, which must be open for writing. It never blocks: where
+// another description has any lock on that byte, it returns an error that wraps [ErrHeld]. A
+// process needs no more than the right to read the file to have such a lock.
+func LockPresence(f *os.File) error { return wrap("presence lock", f, lockPresence(f)) }
 
-// Name sets the name of this process on f, which must be open for writing. It never blocks; see [Mark].
-func Name(f *os.File) error { return wrap("name", f, name(f)) }
+// LockOwnership takes the owner lock on f for this process. f must be open for writing. It never
+// blocks; see [LockPresence].
+func LockOwnership(f *os.File) error { return wrap("owner lock", f, lockOwnership(f)) }
 
-// Look says who holds f, which may be open for reading only. It never blocks. Where there is neither mark nor name
-// it takes the flock shared for an instant, so whoever finds a file locked but not marked tries again before it believes it.
-func Look(f *os.File) (State, error) { return LookInside(f, func() {}) }
+// Inspect returns who holds f, which may be open for reading only. It never blocks. Where it finds
+// neither mark, it takes the flock shared for an instant. So a caller that finds a file locked but
+// not marked must try again before it believes that.
+func Inspect(f *os.File) (State, error) { return InspectWith(f, func() {}) }
 
-// LookInside is Look, and calls ifFree where nobody holds f, in the instant in which nobody can: what it sees is not of somebody who
-// came since.
-func LookInside(f *os.File, ifFree func()) (State, error) {
-	s, err := look(f, ifFree)
+// InspectWith is [Inspect]. Where nobody holds f, it calls ifFree while nobody can lock f: what
+// ifFree reads was not written by a holder that came after the inspection.
+func InspectWith(f *os.File, ifFree func()) (State, error) {
+	s, err := inspect(f, ifFree)
 	return s, wrap("flock", f, err)
 }
 
-// Taker returns a process that took a flock on that file, of those that the system tells of, or 0. It may have left the lock to another, and ended.
-func Taker(info fs.FileInfo) (pid int) { return taker(info) }
+// LockOwner returns a process that took a flock on that file, or 0 if the system does not tell.
+// That process may have passed the lock to another one, and ended.
+func LockOwner(info fs.FileInfo) (pid int) { return lockOwner(info) }
 
 func wrap(op string, f *os.File, err error) error {
 	if err == nil {

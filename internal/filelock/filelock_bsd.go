@@ -8,13 +8,13 @@ import (
 	"os"
 )
 
-func mark(*os.File) error { return errors.ErrUnsupported }
+func lockPresence(*os.File) error { return errors.ErrUnsupported }
 
-func name(*os.File) error { return errors.ErrUnsupported }
+func lockOwnership(*os.File) error { return errors.ErrUnsupported }
 
-func look(f *os.File, ifFree func()) (State, error) {
-	held, err := glance(f, ifFree)
-	return State{Held: held, Blind: true}, err
+func inspect(f *os.File, ifFree func()) (State, error) {
+	held, err := probe(f, ifFree)
+	return State{Held: held, NoMarks: true}, err
 }
 
-func taker(fs.FileInfo) (pid int) { return 0 }
+func lockOwner(fs.FileInfo) (pid int) { return 0 }

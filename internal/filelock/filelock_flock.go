@@ -17,8 +17,9 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// glance takes the lock shared for an instant, to see whether somebody holds it, and for ifFree if nobody does.
-func glance(f *os.File, ifFree func()) (held bool, err error) {
+// probe takes the lock shared for an instant, to see whether it is held. It calls ifFree if it is
+// not.
+func probe(f *os.File, ifFree func()) (held bool, err error) {
 	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return true, nil

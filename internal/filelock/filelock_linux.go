@@ -12,23 +12,26 @@ import (
 )
 
 const (
-	markByte = 1 << 62
-	nameByte = 1<<62 + 1
+	presenceByte = 1 << 62
+	ownerByte    = 1<<62 + 1
 )
 
-func mark(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, markByte) }
+func lockPresence(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, presenceByte) }
 
-func name(f *os.File) error { return setRecord(f, unix.F_SETLK, nameByte) }
+func lockOwnership(f *os.File) error { return setRecord(f, unix.F_SETLK, ownerByte) }
 
-func look(f *os.File, ifFree func()) (State, error) {
-	_, marked, err := getRecord(f, unix.F_OFD_GETLK, markByte)
-	pid, named, nameErr := getRecord(f, unix.F_GETLK, nameByte)
-	s := State{Marked: marked || named, Named: named, PID: pid, Blind: err != nil || nameErr != nil}
-	if s.Marked {
+func inspect(f *os.File, ifFree func()) (State, error) {
+	_, present, err := getRecord(f, unix.F_OFD_GETLK, presenceByte)
+	pid, owned, ownerErr := getRecord(f, unix.F_GETLK, ownerByte)
+	s := State{
+		Present: present || owned, Owned: owned, PID: pid,
+		NoMarks: err != nil || ownerErr != nil,
+	}
+	if s.Present {
 		s.Held = true
 		return s, nil
 	}
-	s.Held, err = glance(f, ifFree)
+	s.Held, err = probe(f, ifFree)
 	return s, err
 }
 
@@ -42,8 +45,8 @@ func setRecord(f *os.File, cmd int, at int64) error {
 	return err
 }
 
-// getRecord says whether a write lock of somebody else is on that byte. It asks for a read lock, which only a write lock
-// keeps it from: read locks, which any reader can set, do not count.
+// getRecord reports whether another process has a write lock on that byte. It asks for a read lock,
+// which only a write lock prevents: read locks, which any reader can take, do not count.
 func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
 	err = control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
@@ -53,9 +56,9 @@ func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	return max(0, int(record.Pid)), true, nil
 }
 
-// taker reads proc_locks(5): "1: FLOCK  ADVISORY  WRITE 4127 08:01:1234 0 EOF". The device is that of the file system, which on some, as on btrfs,
-// is not that of stat(2); then nobody is found.
-func taker(info fs.FileInfo) (pid int) {
+// lockOwner reads proc_locks(5): "1: FLOCK  ADVISORY  WRITE 4127 08:01:1234 0 EOF". On some file
+// systems, such as btrfs, the device is not that of stat(2). Then it finds nobody.
+func lockOwner(info fs.FileInfo) (pid int) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	text, err := os.ReadFile("/proc/locks")
 	if !ok || err != nil {
@@ -63,11 +66,11 @@ func taker(info fs.FileInfo) (pid int) {
 	}
 	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
 	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line) // of one that waits for the lock, the second is "->"
+		f := strings.Fields(line) // the second field of a waiter is "->"
 		if len(f) < 6 || f[1] != "FLOCK" || f[5] != file {
 			continue
 		}
-		if n, _ := fmt.Sscan(f[4], &pid); n == 1 && pid > 0 { // from another PID namespace it is 0 or less
+		if n, _ := fmt.Sscan(f[4], &pid); n == 1 && pid > 0 { // <= 0: in another PID namespace
 			return pid
 		}
 	}

@@ -18,13 +18,13 @@ func init() {
 // nameInherited sets the name of this process on descriptor 3.
 func nameInherited([]string) (any, error) {
 	locked = os.NewFile(3, "inherited")
-	return nil, Name(locked)
+	return nil, LockOwnership(locked)
 }
 
 // holdFile locks, marks and names a file.
 func holdFile(args []string) (any, error) {
 	_, err := lockFile(args)
-	for _, set := range []func(*os.File) error{Mark, Name} {
+	for _, set := range []func(*os.File) error{LockPresence, LockOwnership} {
 		if err == nil {
 			err = set(locked)
 		}
@@ -38,7 +38,7 @@ func lookAtFile(args []string) (any, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return Look(f)
+	return Inspect(f)
 }
 
 // requireSeen says what another process sees: to its own a process is not named, and what it opens and closes there takes the name.
@@ -55,8 +55,8 @@ func hold(t *testing.T) (path string, f *os.File) {
 	path = lockPath(t)
 	f = open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(f))
-	require.NoError(t, Mark(f))
-	require.NoError(t, Name(f))
+	require.NoError(t, LockPresence(f))
+	require.NoError(t, LockOwnership(f))
 	return path, f
 }
 
@@ -66,7 +66,7 @@ func TestLookTellsWhoHoldsAFile(t *testing.T) {
 	requireLook := func(want State) {
 		t.Helper()
 		for _, f := range []*os.File{reader, writer} {
-			state, err := Look(f)
+			state, err := Inspect(f)
 			require.NoError(t, err)
 			require.Equal(t, want, state)
 		}
@@ -77,18 +77,18 @@ func TestLookTellsWhoHoldsAFile(t *testing.T) {
 	end()
 	requireLook(State{})
 	pid, end := program(t, "hold", nil, path)
-	requireLook(State{Held: true, Marked: true, Named: true, PID: pid})
+	requireLook(State{Held: true, Present: true, Owned: true, PID: pid})
 	end()
 	requireLook(State{})
 }
 
 func TestMarkGoesWithTheDescriptionAndNameWithTheProcess(t *testing.T) {
 	path, holder := hold(t)
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 	_, end := program(t, "idle", holder)
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 	require.NoError(t, holder.Close())
-	requireSeen(t, State{Held: true, Marked: true}, path)
+	requireSeen(t, State{Held: true, Present: true}, path)
 	end()
 	requireSeen(t, State{}, path)
 }
@@ -97,10 +97,10 @@ func TestWhoInheritsTheDescriptionNamesItself(t *testing.T) {
 	path := lockPath(t)
 	holder := open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(holder))
-	require.NoError(t, Mark(holder))
+	require.NoError(t, LockPresence(holder))
 	pid, end := program(t, "name", holder)
 	require.NoError(t, holder.Close())
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: pid}, path)
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: pid}, path)
 	end()
 	requireSeen(t, State{}, path)
 }
@@ -108,23 +108,23 @@ func TestWhoInheritsTheDescriptionNamesItself(t *testing.T) {
 func TestClosingAnyDescriptorOfTheFileDropsTheName(t *testing.T) {
 	path, holder := hold(t)
 	require.NoError(t, open(t, path, os.O_RDONLY).Close())
-	requireSeen(t, State{Held: true, Marked: true}, path)
-	require.NoError(t, Name(holder), "it can be set again")
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	requireSeen(t, State{Held: true, Present: true}, path)
+	require.NoError(t, LockOwnership(holder), "it can be set again")
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
 func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
 	path := lockPath(t)
 	holder := open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(holder))
-	require.NoError(t, Name(holder))
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	require.NoError(t, LockOwnership(holder))
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
 // squat sets read locks where mark and name go: whoever can read the file can.
 func squat(t *testing.T, reader *os.File) {
 	t.Helper()
-	for _, at := range []int64{markByte, nameByte} {
+	for _, at := range []int64{presenceByte, ownerByte} {
 		require.NoError(t, control(reader, func(fd int) error {
 			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1})
 		}))
@@ -134,8 +134,8 @@ func squat(t *testing.T, reader *os.File) {
 func TestAReaderForgesNothing(t *testing.T) {
 	path := lockPath(t)
 	reader := open(t, path, os.O_RDONLY|os.O_CREATE)
-	require.ErrorIs(t, Mark(reader), unix.EBADF)
-	require.ErrorIs(t, Name(reader), unix.EBADF)
+	require.ErrorIs(t, LockPresence(reader), unix.EBADF)
+	require.ErrorIs(t, LockOwnership(reader), unix.EBADF)
 	squat(t, reader)
 	requireSeen(t, State{}, path)
 }
@@ -145,11 +145,11 @@ func TestAReaderWhoCameFirstKeepsTheMarkAway(t *testing.T) {
 	reader, holder := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	squat(t, reader)
 	require.NoError(t, TryLock(holder), "the lock does not depend on it")
-	require.ErrorIs(t, Mark(holder), ErrHeld)
-	require.ErrorIs(t, Name(holder), ErrHeld)
+	require.ErrorIs(t, LockPresence(holder), ErrHeld)
+	require.ErrorIs(t, LockOwnership(holder), ErrHeld)
 	require.NoError(t, reader.Close())
-	require.NoError(t, Mark(holder))
-	require.NoError(t, Name(holder))
+	require.NoError(t, LockPresence(holder))
+	require.NoError(t, LockOwnership(holder))
 }
 
 func TestTheMarkDoesNotCareForTheContent(t *testing.T) {
@@ -159,5 +159,5 @@ func TestTheMarkDoesNotCareForTheContent(t *testing.T) {
 		_, err := fmt.Fprint(holder, "more")
 		require.NoError(t, err)
 	}
-	requireSeen(t, State{Held: true, Marked: true, Named: true, PID: os.Getpid()}, path)
+	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }

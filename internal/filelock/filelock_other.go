@@ -10,10 +10,10 @@ import (
 
 func tryLock(*os.File) error { return errors.ErrUnsupported }
 
-func mark(*os.File) error { return errors.ErrUnsupported }
+func lockPresence(*os.File) error { return errors.ErrUnsupported }
 
-func name(*os.File) error { return errors.ErrUnsupported }
+func lockOwnership(*os.File) error { return errors.ErrUnsupported }
 
-func look(*os.File, func()) (State, error) { return State{}, errors.ErrUnsupported }
+func inspect(*os.File, func()) (State, error) { return State{}, errors.ErrUnsupported }
 
-func taker(fs.FileInfo) (pid int) { return 0 }
+func lockOwner(fs.FileInfo) (pid int) { return 0 }

@@ -102,7 +102,7 @@ func lockPath(t *testing.T) string { return filepath.Join(t.TempDir(), "lock") }
 
 func requireHeld(t *testing.T, held bool, f *os.File) {
 	t.Helper()
-	state, err := Look(f)
+	state, err := Inspect(f)
 	require.NoError(t, err)
 	require.Equal(t, held, state.Held)
 }
@@ -183,7 +183,7 @@ func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
 	path := lockPath(t)
 	looking, locking := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	calls := 0
-	state, err := LookInside(looking, func() {
+	state, err := InspectWith(looking, func() {
 		calls++
 		require.ErrorIs(t, TryLock(locking), ErrHeld)
 		requireHeld(t, false, open(t, path, os.O_RDONLY)) // another look is not in its way
@@ -193,7 +193,7 @@ func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
 	require.Equal(t, 1, calls)
 
 	require.NoError(t, TryLock(locking))
-	state, err = LookInside(looking, func() { calls++ })
+	state, err = InspectWith(looking, func() { calls++ })
 	require.NoError(t, err)
 	require.True(t, state.Held)
 	require.Equal(t, 1, calls, "it is not called where somebody holds the file")
@@ -204,9 +204,9 @@ func TestAClosedFileIsAnError(t *testing.T) {
 	require.NoError(t, f.Close())
 	for name, do := range map[string]func(*os.File) error{
 		"flock": TryLock,
-		"mark":  Mark,
-		"name":  Name,
-		"look":  func(f *os.File) error { _, err := Look(f); return err },
+		"mark":  LockPresence,
+		"name":  LockOwnership,
+		"look":  func(f *os.File) error { _, err := Inspect(f); return err },
 	} {
 		err := do(f)
 		if errors.Is(err, errors.ErrUnsupported) {

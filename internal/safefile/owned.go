@@ -40,7 +40,8 @@ var errOutsideRoot = errors.New("it is outside of the root directory")
 // Remove removes the file, unless the path names another file by now, and closes it. It empties the
 // file in any case: a process that opened it earlier must not take its content for current.
 //
-// removeErr is nil if CheckRemovable has reported already that the file stays and it could be emptied.
+// removeErr is nil if CheckRemovable has reported already that the file stays and it could be
+// emptied.
 func (o *Owned) Remove() (removeErr, emptyErr error) {
 	if err := o.CheckOpen(); err != nil {
 		return err, err

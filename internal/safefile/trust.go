@@ -6,8 +6,8 @@ import (
 )
 
 // Whoever can write a PID file, or replace it, decides which process root signals. CVE-2017-16933,
-// CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path that
-// another user can change, and nobody uses a file that everybody can write.
+// CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path
+// that another user can change, and nobody uses a file that everybody can write.
 
 // GuardWrite returns an error if this process is root and another user decides what the path names.
 func GuardWrite(path string) error {
@@ -18,8 +18,8 @@ func GuardWrite(path string) error {
 }
 
 // GuardRead is [GuardWrite] for a process that only reads the file. It also accepts a path that the
-// owner of the file can change, and returns that owner: the file that is opened next must be his. It
-// returns -1 if the owner does not matter.
+// owner of the file can change, and returns that owner: the file that is opened next must be his.
+// It returns -1 if the owner does not matter.
 func GuardRead(path string) (owner int, err error) {
 	if os.Geteuid() != 0 {
 		return -1, nil

@@ -13,8 +13,8 @@ import (
 // RetryTime is how long [Retry] tries. Writing a record takes some microseconds.
 const RetryTime = 100 * time.Millisecond
 
-// Read returns the JSON object in the state file. The file must belong to that user, and root must be
-// able to trust the path.
+// Read returns the JSON object in the state file. The file must belong to that user, and root must
+// be able to trust the path.
 func Read(path string, owner int) (object []byte, err error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err
@@ -41,13 +41,14 @@ func Read(path string, owner int) (object []byte, err error) {
 	return Unseal(record)
 }
 
-// Retry calls read until it succeeds, for up to [RetryTime]. A record may be half written, and a new
-// process removes the old file before it creates its own. Retry returns at once where trying again
-// cannot help: if the file is unsafe, or may not be read, or if read returns again as false.
+// Retry calls read until it succeeds, for up to [RetryTime]. A record may be half written, and a
+// new process removes the old file before it creates its own. Retry returns at once where trying
+// again cannot help: if the file is unsafe, or may not be read, or if read returns again as false.
 func Retry(read func() (again bool, err error)) error {
 	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
 		again, err := read()
-		if err == nil || !again || errors.Is(err, safefile.ErrUnsafe) || errors.Is(err, fs.ErrPermission) || time.Now().After(deadline) {
+		final := errors.Is(err, safefile.ErrUnsafe) || errors.Is(err, fs.ErrPermission)
+		if err == nil || !again || final || time.Now().After(deadline) {
 			return err
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// A record is the JSON object, padded with spaces, with the checksum as its last field. One pwrite(2)
-// can be read half done, on tmpfs and ext4 alike, and reading twice does not help. Hence the checksum.
+// A record is the JSON object, padded with spaces, with the checksum as its last field. One
+// pwrite(2) can be read half done, on tmpfs and ext4 alike, and reading twice does not help. Hence
+// the checksum.
 
 const (
 	// Size is the size of a record.
@@ -31,7 +32,8 @@ var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64
 
 var (
 	errTooLong = errors.New("does not fit")
-	// ErrDamaged is returned for a record that was read while it was written, or was never completed.
+	// ErrDamaged is returned for a record that was read while it was written, or was never
+	// completed.
 	ErrDamaged = errors.New("the record is damaged")
 )
 
@@ -59,8 +61,8 @@ func Unseal(record []byte) (object []byte, err error) {
 	return slices.Concat(bytes.TrimRight(body, " "), []byte("}")), nil
 }
 
-// resemblesRecord reports whether the content of a file is a record, or what remains of one: after a
-// power loss or on a full disk, that is less than a record, or zeros.
+// resemblesRecord reports whether the content of a file is a record, or what remains of one: after
+// a power loss or on a full disk, that is less than a record, or zeros.
 func resemblesRecord(content []byte) bool {
 	return len(content) <= Size &&
 		(bytes.HasPrefix(content, []byte(recordPrefix)) || len(bytes.Trim(content, "\x00")) == 0)

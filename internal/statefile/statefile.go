@@ -1,6 +1,6 @@
-// Package statefile keeps a record of fixed size in a file. One process rewrites the record in place
-// while other processes read it. The content of a record is a JSON object, which this package does not
-// interpret.
+// Package statefile keeps a record of fixed size in a file. One process rewrites the record in
+// place while other processes read it. The content of a record is a JSON object, which this package
+// does not interpret.
 package statefile
 
 import (
@@ -21,8 +21,8 @@ type File struct {
 	failing bool // the last write failed
 }
 
-// Create makes the state file and replaces one that a process has left which died. It does not write
-// to the old file: a process that has lost its path may still do so.
+// Create makes the state file and replaces one that a process has left which died. It does not
+// write to the old file: a process that has lost its path may still do so.
 //
 // Only the process that holds the lock of the PID file may call it.
 func Create(path string, mode fs.FileMode) (*File, error) {
@@ -89,8 +89,8 @@ func (f *File) SetPath(path string) {
 	f.file.Path = path
 }
 
-// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [File.Remove] does
-// not report that again.
+// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [File.Remove]
+// does not report that again.
 func (f *File) CheckRemovable() error {
 	if f == nil {
 		return nil

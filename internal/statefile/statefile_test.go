@@ -18,7 +18,8 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR says.
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
+// says.
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
@@ -201,11 +202,11 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 	}
 }
 
-// requireNoWrongRecord reads and writes a state file at the same time, as fast as it can. It logs how
-// often the checksum was needed.
+// requireNoWrongRecord reads and writes a state file at the same time, as fast as it can. It logs
+// how often the checksum was needed.
 func requireNoWrongRecord(t *testing.T, path string) {
 	t.Helper()
-	reads := 100_000
+	reads := 30_000
 	if os.Getenv("LIFECYCLE_LONG") != "" {
 		reads = 5_000_000
 	}

@@ -14,7 +14,6 @@ import (
 
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
-	"example.com/lifecycle/internal/privilege"
 )
 
 // running is a process with our end of its lifeline.
@@ -40,9 +39,6 @@ func (r *running) close() { _ = r.peer.Close() }
 func start(o Order) (*Process, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("cannot start a program without a name")
-	}
-	if privilege.IsFileCapable() { // no process would believe to be our worker
-		return nil, fmt.Errorf("cannot supervise: %w", privilege.ErrFileCapable)
 	}
 	p, err := o.start()
 	if err != nil {

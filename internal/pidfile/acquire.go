@@ -1,0 +1,226 @@
+package pidfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/safefile"
+)
+
+const (
+	// AcquireTime is how long [Acquire] tries while it cannot tell who holds the file: an
+	// inspection locks it for an instant, and another start does so before it has written its PID.
+	AcquireTime = time.Second
+	// startTime is how long Acquire tries where a daemon holds the file but does not say its PID: a
+	// launcher holds the lock while the program of the daemon loads.
+	startTime = 5 * time.Second
+
+	// Time alone proves nothing: on a machine that stalls now and then it is over after one try.
+	minTries        = 100
+	minTriesUnknown = 1000
+)
+
+// HeldError is returned where a daemon of this library holds the file.
+type HeldError struct {
+	PID int // 0 if it is in another PID namespace, or has not written its PID
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %d)", e.PID) }
+
+const needsFlock = "the file system must know flock(2), use a local one such as /run"
+
+var (
+	// errMoved is returned where the path names another file by the time the first one is locked.
+	errMoved = errors.New("the file is replaced again and again while it is being locked")
+	// errMarkTaken is returned where a process that can only read a stale file has a lock where our
+	// marks go. Nobody has one in the new file that replaces it.
+	errMarkTaken = errors.New("the place of the mark is taken")
+)
+
+// Acquire locks the PID file at path for this process and empties it. The file is created where it
+// is missing, with exactly that mode, and a stale one is taken over. The caller writes the PID,
+// with [Lock.WritePID].
+//
+// It returns a [*HeldError] where a daemon holds the file, and an [*OtherHolderError] where another
+// program does.
+func Acquire(path string, mode fs.FileMode) (*Lock, error) { return acquire(path, mode, true) }
+
+// AcquireForChild is [Acquire] for a launcher: the child inherits the lock and takes the owner
+// lock.
+func AcquireForChild(path string, mode fs.FileMode) (*Lock, error) {
+	return acquire(path, mode, false)
+}
+
+func acquire(path string, mode fs.FileMode, own bool) (*Lock, error) {
+	start := time.Now()
+	acceptNoMark := false
+	for try := 1; ; try++ {
+		lock, holder, err := attempt(path, mode, own, acceptNoMark)
+		moved, isHeld := errors.Is(err, errMoved), errors.Is(err, filelock.ErrHeld)
+		last := time.Since(start) > AcquireTime && try >= minTries
+		lastOfStart := time.Since(start) > startTime && try >= minTries
+		switch {
+		case err == nil:
+			return lock, nil
+		case errors.Is(err, errMarkTaken):
+			acceptNoMark = true
+		case isHeld && holder.Daemon && (holder.Known || lastOfStart):
+			return nil, &HeldError{PID: holder.PID}
+		case isHeld && !holder.Daemon && last && (holder.Held || try >= minTriesUnknown):
+			return nil, otherHolder(path)
+		case !isHeld && (last || !moved):
+			return nil, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// attempt opens, locks and initializes the file once. Inspections of this process wait meanwhile:
+// until the lock is registered, they would not know the file as ours. For an error that wraps
+// filelock.ErrHeld, it returns the holder.
+func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Holder, error) {
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	f, holder, err := tryAcquire(path, mode)
+	if err != nil {
+		return nil, holder, err
+	}
+	lock := newLock(path, f)
+	err = lock.initialize(mode, own)
+	if acceptNoMark && errors.Is(err, errMarkTaken) {
+		err = nil
+	}
+	if err != nil {
+		_, _ = lock.file.Remove()
+		return nil, holder, err
+	}
+	if own {
+		held.add(lock)
+	}
+	return lock, holder, nil
+}
+
+// tryAcquire opens and locks the file once, and writes nothing.
+func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error) {
+	if err := safefile.GuardWrite(path); err != nil {
+		return nil, h, err
+	}
+	f, created, err := safefile.Create(path, mode)
+	if err != nil {
+		return nil, h, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := safefile.CheckOwner(f); err != nil {
+		if created {
+			discard(f, path)
+		}
+		return nil, h, err
+	}
+	switch err := filelock.TryLock(f); {
+	case errors.Is(err, filelock.ErrHeld):
+		h, readErr := readHolder(f)
+		return nil, h, errors.Join(err, readErr)
+	case err != nil:
+		// Where nobody can lock, nobody holds the new file, so it may go although it is not locked.
+		if seen, _ := filelock.Inspect(f); created && !seen.Present {
+			_ = safefile.Remove(f, path)
+		}
+		return nil, h, fmt.Errorf("%w: %s", err, needsFlock)
+	}
+	// Between open and lock, the holder can have removed the file. Then our lock protects nothing.
+	// flopen(3) of FreeBSD is about this.
+	if same, err := safefile.Same(f, path); err != nil || !same {
+		return nil, h, errors.Join(err, errMoved)
+	}
+	return f, h, nil
+}
+
+// discard removes a file that tryAcquire has made but may not use: under the lock, as always.
+func discard(f *os.File, path string) {
+	if filelock.TryLock(f) == nil {
+		_ = safefile.Remove(f, path)
+	}
+}
+
+// initialize makes the locked file ours. It empties the file first, so that a number in a file that
+// is held is always that of the holder. It returns errMarkTaken if another process prevents the
+// marks.
+func (l *Lock) initialize(mode fs.FileMode, own bool) error {
+	f := l.file.File
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
+		err = f.Chmod(mode)
+	}
+	if err != nil {
+		return err
+	}
+	// These locks are advice to inspections; the flock is held without them.
+	l.markErr = filelock.LockPresence(f)
+	if own {
+		l.markErr = errors.Join(l.markErr, filelock.LockOwnership(f))
+	}
+	if errors.Is(l.markErr, filelock.ErrHeld) {
+		return errMarkTaken
+	}
+	return nil
+}
+
+// Inherit takes over a lock that a launcher has acquired with [AcquireForChild], and takes the
+// owner lock. It does not trust the launcher: the kernel grants the flock again to a process that
+// has it (flock(2)), and to any other only if it is free.
+func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
+	if f == nil {
+		return nil, errors.New("the launcher has not given it")
+	}
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	err := filelock.TryLock(f)
+	if errors.Is(err, filelock.ErrHeld) {
+		err = errors.New("what the launcher has given is locked by another process")
+	}
+	lock := newLock(path, f)
+	if err == nil {
+		var same bool
+		if same, err = safefile.Same(f, path); err == nil && !same {
+			err = errors.New("it was deleted or replaced during the start")
+		}
+	}
+	if err == nil {
+		err = lock.initialize(mode, true)
+	}
+	if err != nil && !errors.Is(err, errMarkTaken) {
+		return nil, err
+	}
+	held.add(lock)
+	return lock, nil
+}
+
+// RemoveStale removes the file that a process has left which was killed, or may not remove it:
+// under the lock, and with the checks of [Acquire]. It calls cleanup before it removes the file. It
+// tries for that long, because a process holds its lock until it is dead.
+func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup func()) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(path); err != nil {
+			return
+		}
+		f, _, err := tryAcquire(path, mode)
+		if err == nil {
+			_, _ = newLock(path, f).ReleaseStale(cleanup)
+			return
+		}
+		if !errors.Is(err, filelock.ErrHeld) || time.Now().After(deadline) {
+			return
+		}
+	}
+}

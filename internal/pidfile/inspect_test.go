@@ -1,0 +1,123 @@
+package pidfile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR says.
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run())
+	}
+	dir, err := os.MkdirTemp("/tmp", "pidfile-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// pidFileWith creates a PID file with that content, which nobody holds.
+func pidFileWith(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "daemon.pid")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+// openFile opens the file. Each call makes another open file description.
+func openFile(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// lockedBy locks the file as a program does that does not use this package.
+func lockedBy(t *testing.T, path string) *os.File {
+	t.Helper()
+	f := openFile(t, path)
+	require.NoError(t, filelock.TryLock(f))
+	return f
+}
+
+func mustInspect(t *testing.T, path string) Holder {
+	t.Helper()
+	h, err := Inspect(path)
+	require.NoError(t, err)
+	return h
+}
+
+func requireContent(t *testing.T, path, want string) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.True(t, want == string(got), "%.70q", got)
+}
+
+// Row C5.
+func TestWhatIsNoPIDNamesNobodyHeldOrNot(t *testing.T) {
+	owner := os.Geteuid()
+	for text := range noPIDs {
+		path := pidFileWith(t, text)
+		require.Equal(t, Holder{Owner: owner}, mustInspect(t, path), "%.70q, held by nobody", text)
+		f := lockedBy(t, path)
+		require.Equal(t, Holder{Held: true, Owner: owner}, mustInspect(t, path), "%.70q, held by a stranger", text)
+		if filelock.LockPresence(f) == nil {
+			require.Equal(t, Holder{Held: true, Daemon: true, Owner: owner}, mustInspect(t, path), "%.70q, held by a daemon", text)
+		}
+		requireContent(t, path, text)
+	}
+	require.Equal(t, Holder{}, mustInspect(t, filepath.Join(t.TempDir(), "none")), "no file")
+}
+
+func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
+	const number = 4242
+	path := pidFileWith(t, fmt.Sprintln(number))
+	owner := os.Geteuid()
+	require.Equal(t, Holder{Number: number, Owner: owner}, mustInspect(t, path), "held by nobody")
+
+	f := lockedBy(t, path)
+	if state, err := filelock.Inspect(openFile(t, path)); err != nil || state.NoMarks {
+		t.Skip("marks cannot be seen on this system, so the number decides")
+	}
+	require.Equal(t, Holder{Held: true, Number: number, Owner: owner}, mustInspect(t, path), "held by a stranger")
+	require.NoError(t, filelock.LockPresence(f))
+	require.Equal(t, Holder{Held: true, Daemon: true, Known: true, PID: number, Number: number, Owner: owner, Guessed: true}, mustInspect(t, path),
+		"held by a daemon that has lost its name")
+	requireContent(t, path, fmt.Sprintln(number))
+}
+
+// Row C5.
+func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
+	const size = 64 << 20
+	path := pidFileWith(t, "")
+	require.NoError(t, os.Truncate(path, size))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.Zero(t, mustInspect(t, path).Number)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(size/2))
+}
+
+func TestAFileThatEverybodyCanWriteIsNotInspected(t *testing.T) {
+	path := pidFileWith(t, "1\n")
+	require.NoError(t, os.Chmod(path, 0o646))
+	_, err := Inspect(path)
+	require.ErrorIs(t, err, safefile.ErrUnsafe)
+}

@@ -1,0 +1,66 @@
+package pidfile
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unicode"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pin"
+)
+
+// OtherHolderError is returned where a program that does not use this package holds the file. It
+// names the process where the system tells: any user who can read the file can be the holder, and
+// somebody must end that process.
+type OtherHolderError struct {
+	PID  int    // 0 if it is not known
+	Name string // of the program; "" if it is not known
+}
+
+func (e *OtherHolderError) Error() string {
+	const text = "locked by another program"
+	switch {
+	case e.PID == 0:
+		return text
+	case e.Name == "":
+		return fmt.Sprintf("%s (pid %d)", text, e.PID)
+	}
+	return fmt.Sprintf("%s (pid %d, %s)", text, e.PID, e.Name)
+}
+
+// otherHolder returns the error for the file at path.
+func otherHolder(path string) *OtherHolderError {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return &OtherHolderError{}
+	}
+	p, err := pin.Open(filelock.LockOwner(info))
+	if err != nil {
+		return &OtherHolderError{}
+	}
+	defer p.Close()
+	// A process that does not have the file open has passed the lock to another one.
+	if has, err := p.HasOpen(info); err == nil && !has {
+		return &OtherHolderError{}
+	}
+	return &OtherHolderError{PID: p.PID(), Name: programOf(p.PID())}
+}
+
+// programOf returns the name of the program that a process executes. The process chooses that name,
+// so control characters are replaced.
+func programOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.TrimSpace(string(text)))
+}

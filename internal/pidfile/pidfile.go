@@ -1,0 +1,147 @@
+// Package pidfile locks a PID file for as long as a process lives, and tells others who holds it.
+//
+// The lock is the truth. The number in the file is advice: nobody can tell from a number whether
+// that process lives, or is the one that wrote it. Three rules follow:
+//
+//   - Only the holder of the lock writes or removes the file, and it removes before it unlocks.
+//   - The holder never opens its own file again: closing it would drop the owner lock.
+//   - Root uses no path that another user can change, nobody a file that everybody can write.
+package pidfile
+
+import (
+	"io/fs"
+	"os"
+	"strconv"
+	"sync"
+
+	"example.com/lifecycle/internal/safefile"
+)
+
+// Lock is a PID file that this process holds. All methods of a nil Lock do nothing. It is safe for
+// concurrent use: a process that must end at once releases it from another goroutine.
+type Lock struct {
+	mu       sync.Mutex
+	file     safefile.Owned
+	written  bool // the PID is in the file
+	released bool
+	lost     bool // DetectLost has reported it
+	markErr  error
+}
+
+func newLock(path string, f *os.File) *Lock { return &Lock{file: safefile.NewOwned(path, f)} }
+
+// File returns the open file, for a child process that inherits the lock.
+func (l *Lock) File() *os.File { return l.file.File }
+
+// MarkErr returns why the lock is held without the presence or owner lock, nil if it has them.
+func (l *Lock) MarkErr() error { return l.markErr }
+
+// WritePID writes the PID of this process: from now on others can find it. The number comes in one
+// write, so nobody reads half of it.
+func (l *Lock) WritePID() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := safefile.WriteOnce(l.file.File, []byte(strconv.Itoa(os.Getpid())+"\n"))
+	l.written = err == nil
+	return err
+}
+
+// HandOff closes the descriptor of a launcher, once the daemon has inherited the lock. From then on
+// only the daemon holds it.
+func (l *Lock) HandOff() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.released {
+		l.released = true
+		held.remove(l)
+		l.file.File.Close()
+	}
+}
+
+// SetPath changes the path of the file, for a process that has changed its root directory. "" means
+// that the file is outside of it.
+func (l *Lock) SetPath(path string) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.file.Path = path
+}
+
+// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [Lock.Release]
+// does not report that again.
+func (l *Lock) CheckRemovable() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.CheckRemovable()
+}
+
+// DetectLost reports, once, that the path names another file, or that the program has closed the
+// descriptor and so given up the lock. It does not open the file: closing it would drop the owner
+// lock.
+func (l *Lock) DetectLost() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released || l.lost {
+		return false
+	}
+	l.lost = l.file.CheckOpen() != nil
+	if l.file.Path != "" {
+		same, err := safefile.Same(l.file.File, l.file.Path)
+		l.lost = l.lost || err == nil && !same
+	}
+	return l.lost
+}
+
+// Release removes the file if it is still ours, and unlocks it only then. The other way round, the
+// next start would lock a file that is about to be removed. It may be called again. See
+// [safefile.Owned.Remove] for what it returns.
+func (l *Lock) Release() (removeErr, emptyErr error) {
+	if l == nil {
+		return nil, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return nil, nil
+	}
+	l.released = true
+	held.remove(l)
+	return l.file.Remove()
+}
+
+// ReleaseStale is [Lock.Release] for a process that has never run, or has died. It calls cleanup
+// first, under the lock, if the path still names the file. It does nothing after [Lock.HandOff].
+func (l *Lock) ReleaseStale(cleanup func()) (removeErr, emptyErr error) {
+	if l == nil {
+		return nil, nil
+	}
+	if same, err := safefile.Same(l.file.File, l.file.Path); err == nil && same {
+		cleanup()
+	}
+	return l.Release()
+}
+
+// holds reports whether the file is the one of this lock.
+func (l *Lock) holds(info fs.FileInfo) (holds, written bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return false, false
+	}
+	ours, err := l.file.File.Stat()
+	return err == nil && os.SameFile(ours, info), l.written
+}
