@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -34,13 +35,23 @@ func IsGone(fd int) bool { return isGone(fd) }
 type Peer struct {
 	conn *os.File
 	in   *bufio.Reader
+	max  int // how long a message may be that Receive returns
+	left int // how much Drain still reads; 0: any amount
 
 	mu    sync.Mutex
 	words []byte
 }
 
 // NewPeer returns who sits at the other end of an open socket.
-func NewPeer(conn *os.File) *Peer { return &Peer{conn: conn, in: bufio.NewReader(conn)} }
+func NewPeer(conn *os.File) *Peer {
+	return &Peer{conn: conn, in: bufio.NewReader(conn), max: MaxMessage}
+}
+
+// MaxMessage is how long a message may be, in bytes. Send refuses a longer one, Receive drops it.
+const MaxMessage = 4 << 20
+
+// Limit has Receive drop messages that are longer than that.
+func (p *Peer) Limit(bytes int) { p.max = bytes }
 
 // A message is a line of JSON behind a NUL. Whatever else comes is what a process had to say whose stderr the socket was: a panic in an init
 // that ran before ours.
@@ -63,38 +74,88 @@ func Decode(line []byte) json.RawMessage {
 // Send sends a message. It blocks while the other end reads nothing and what was sent before fills the socket.
 func (p *Peer) Send(message any) error {
 	line, err := Encode(message)
-	if err == nil {
-		_, err = p.conn.Write(line)
+	switch {
+	case err != nil:
+		return err
+	case len(line) > MaxMessage:
+		return fmt.Errorf("a message of %d bytes is too long: %d are the limit", len(line), MaxMessage)
 	}
+	_, err = p.conn.Write(line)
 	return err
 }
 
 // Receive blocks until there is a message, and returns io.EOF when the other end is gone, with all that held it open.
+// The other end may be hostile: what it sends takes no more memory than one message and the words.
 func (p *Peer) Receive() (json.RawMessage, error) {
 	for {
-		line, err := p.in.ReadBytes('\n')
-		if len(line) > 1 && line[0] == messageMark && err == nil {
-			return line[1 : len(line)-1], nil
+		if message, err := p.receiveLine(p.max); message != nil || err != nil {
+			return message, err
 		}
-		p.hear(line)
-		if err != nil {
+	}
+}
+
+// maxDrained is how much Drain reads of one peer, in bytes.
+const maxDrained = 4 << 20
+
+var errFlood = errors.New("the other end sends too much")
+
+// Drain keeps the words of a peer and drops its messages, until the other end is gone. When that has sent more than
+// any crash has to say, Drain reads no more, and the other end cannot send any more (EPIPE): so a flood has an end.
+func (p *Peer) Drain() {
+	p.left = maxDrained
+	for err := error(nil); err == nil; {
+		if _, err = p.receiveLine(0); err == errFlood {
+			_ = p.CloseRead()
+		}
+	}
+}
+
+// receiveLine reads a line, piece by piece. It returns the message, or nil if the line is words or a message that is longer than limit.
+func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
+	var whole []byte
+	isMessage, isTooLong := false, false
+	for first := true; ; first = false {
+		piece, err := p.in.ReadSlice('\n')
+		if first {
+			isMessage = len(piece) > 0 && piece[0] == messageMark
+		}
+		switch {
+		case !isMessage:
+			p.hear(piece)
+		case isTooLong:
+		case len(whole)+len(piece) > limit:
+			whole, isTooLong = nil, true
+		default:
+			whole = append(whole, piece...)
+		}
+		if p.left > 0 {
+			if p.left -= len(piece); p.left <= 0 {
+				return nil, errFlood
+			}
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err != nil:
+			p.hear(whole) // a message that was cut off
 			return nil, err
+		case len(whole) > 1:
+			return whole[1 : len(whole)-1], nil
+		default:
+			return nil, nil
 		}
 	}
 }
 
 const maxWords = 64 << 10
 
-func (p *Peer) hear(line []byte) {
-	if len(bytes.TrimSpace(line)) == 0 {
+// hear keeps what was said, up to maxWords.
+func (p *Peer) hear(piece []byte) {
+	if len(bytes.TrimSpace(piece)) == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.words = append(p.words, line...)
-	if len(p.words) > maxWords {
-		p.words = p.words[:maxWords]
-	}
+	p.words = append(p.words, piece[:min(len(piece), maxWords-len(p.words))]...)
 }
 
 // Words is what came over the socket that was no message.

@@ -82,8 +82,7 @@ func (o *Order) start() (*Process, error) {
 // hear hears what an own worker says until it is gone.
 func (r *running) hear() {
 	defer close(r.heard)
-	for err := error(nil); err == nil; _, err = r.peer.Receive() {
-	}
+	r.peer.Drain()
 }
 
 // executed waits until the foreign program was executed, which closes the other end, and returns why it was not. Whether the process was killed
