@@ -30,7 +30,8 @@ func (s *supervisor) hearAll() { s.server.Barrier(workerMargin) }
 
 // isWorker reports whether a message of that process counts: only the worker's does, and not those of what it has started.
 func (s *supervisor) isWorker(pid int) bool {
-	s.mu.Lock() // a worker that is being started is not known yet
+	s.awaitFork() // a worker that is being started is not known yet
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.worker.Load()
 	return w != nil && pid == w.PID && !w.hasEnded()

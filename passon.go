@@ -178,18 +178,27 @@ func (s *supervisor) reopenWorker() error {
 
 // tellWorker sends a signal on to a worker that is ready, and returns what can be waited for.
 func (s *supervisor) tellWorker(sig os.Signal) (*awaited, error) {
+	a, err := s.begin(sig)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.worker.pass(sig); err != nil {
+		s.awaitNoMore()
+		return nil, err
+	}
+	return a, nil
+}
+
+// begin begins to wait for what comes of a signal that is about to be sent.
+func (s *supervisor) begin(sig os.Signal) (*awaited, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.worker.Load()
-	if w == nil || w.asked || w.phase == Stopping {
+	if w == nil || !w.isReady() || w.hasEnded() || w.asked || w.phase == Stopping {
 		return nil, errNoWorker
 	}
-	a := &awaited{worker: w, signal: sig, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}
-	if err := s.forward(sig); err != nil {
-		return nil, err
-	}
-	s.awaits = a
-	return a, nil
+	s.awaits = &awaited{worker: w, signal: sig, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}
+	return s.awaits, nil
 }
 
 func (s *supervisor) awaitNoMore() {

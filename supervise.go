@@ -38,13 +38,15 @@ type supervisor struct {
 	worker  atomic.Pointer[workerProcess] // the last one
 	orphans orphans
 
-	mu       sync.Mutex
-	stopping bool // no worker is to be started any more
-	row      row
-	restarts int
-	store    []storedSocket
-	warned   bool     // that something is not kept
-	awaits   *awaited // what the reload or reopen that is under way waits for; nil: there is none
+	forking    sync.Mutex // held while a worker is started, until it is known
+	mu         stateLock
+	stopping   bool // no worker is to be started any more
+	row        row
+	restarts   int
+	startedOne bool // a worker has executed its program
+	store      []storedSocket
+	warned     bool     // that something is not kept
+	awaits     *awaited // what the reload or reopen that is under way waits for; nil: there is none
 }
 
 // byItself is the time that the life of a parent gives its hooks, which keep to times of their own: for a worker can ask for more (EXTEND_TIMEOUT_USEC).
@@ -122,7 +124,7 @@ func (s *supervisor) startFirst(ctx context.Context) error {
 		return err
 	}
 	s.awaitLost(ctx)
-	w, err := s.startWorker()
+	w, err := s.startWorker(ctx)
 	if err == nil {
 		select {
 		case <-w.ready:
@@ -177,11 +179,11 @@ func (s *supervisor) follow(ctx context.Context, e end) (*workerProcess, error) 
 		if !again || !pauseFor(ctx, delay) {
 			return nil, err
 		}
-		w, err := s.startWorker()
+		w, err := s.startWorker(ctx)
 		switch {
 		case err == nil:
 			return w, nil
-		case errors.Is(err, errStopsInstead):
+		case errors.Is(err, errStopsInstead), ctx.Err() != nil:
 			return nil, nil
 		}
 		e = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: plain(err)}}
@@ -242,11 +244,14 @@ func (s *supervisor) stopWorker(context.Context) error { return ofWorker(s.endWo
 func (s *supervisor) endWorker() error {
 	s.mu.Lock()
 	s.stopping = true
+	s.mu.Unlock()
+	s.awaitFork()
 	w := s.worker.Load()
 	if w != nil {
+		s.mu.Lock()
 		w.ask(s.of.wholeStop()+workerMargin, nil)
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	if w == nil {
 		return nil
 	}

@@ -153,6 +153,9 @@ func (l *life) takeRole() error {
 	return nil
 }
 
+// changesUser says whether the life, or what is supervised in its place, becomes somebody else.
+func (c *config) changesUser() bool { return c.role != nil && c.role.UID != os.Geteuid() }
+
 func (c *config) roleText() string {
 	text := ""
 	if c.role != nil {

@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"cmp"
+	"context"
 	"os"
 	"time"
 
@@ -16,7 +18,10 @@ type workerProcess struct {
 	gone  chan struct{} // closed when it has ended and all that it said was heard, or when it does not end even by KILL
 	logs  *logs         // from where it began to write to it; nil: there is none
 
-	how     *os.ProcessState // once it has ended; nil too where that cannot be told
+	how     *os.ProcessState        // once it has ended; nil too where that cannot be told
+	isStage bool                    // it has not executed its program yet
+	stage   context.Context         // how long it may be that
+	giveUp  context.CancelCauseFunc // ends that
 	phase   Phase
 	readyAt time.Time
 	speaks  bool     // sd_notify
@@ -36,9 +41,12 @@ type workerProcess struct {
 	alive time.Time   // when that is
 }
 
-// startWorker starts one.
-func (s *supervisor) startWorker() (*workerProcess, error) {
-	w, err := s.tryWorker()
+// startWorker starts one, and returns when it has executed its program. When ctx ends before, there is none, and the error is its cause.
+func (s *supervisor) startWorker(ctx context.Context) (*workerProcess, error) {
+	w, err := s.forkWorker(ctx)
+	if err == nil {
+		err = w.executes()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -49,36 +57,73 @@ func (s *supervisor) startWorker() (*workerProcess, error) {
 	return w, nil
 }
 
-func (s *supervisor) tryWorker() (*workerProcess, error) {
-	s.mu.Lock() // what it says at once waits until it is known
-	defer s.mu.Unlock()
-	if s.stopping {
-		return nil, errStopsInstead
-	}
+// forkWorker starts one, which may be no more than a stage yet when it returns: any process of the user that this becomes can stop it.
+func (s *supervisor) forkWorker(ctx context.Context) (*workerProcess, error) {
 	order, err := s.order()
 	if err != nil {
 		return nil, err
 	}
-	w := &workerProcess{of: s, ready: make(chan struct{}), gone: make(chan struct{})}
+	w := &workerProcess{of: s, ready: make(chan struct{}), gone: make(chan struct{}), isStage: true}
+	w.stage, w.giveUp = context.WithCancelCause(ctx)
 	if s.life.detached() {
 		w.logs = s.life.logsFromNow()
+	}
+	s.forking.Lock() // what it says at once waits until it is known
+	defer s.forking.Unlock()
+	if s.stops() {
+		return nil, errStopsInstead
 	}
 	if w.Process, err = worker.Start(order); err != nil {
 		return nil, err
 	}
-	if s.worker.Load() != nil {
-		s.restarts++
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.worker.Store(w)
 	w.limit = time.AfterFunc(byItself, w.overdue)
 	if s.of.program == nil {
 		w.mustBeDoneIn(s.of.startTimeout + grace(s.of.startTimeout) + workerMargin)
 	} else {
 		w.mustBeDoneIn(s.of.startTimeout)
-		time.AfterFunc(s.of.policy.Settle, w.settle)
 	}
 	go w.await()
 	return w, nil
+}
+
+// awaitFork waits until a worker that is being started is known.
+func (s *supervisor) awaitFork() {
+	s.forking.Lock()
+	defer s.forking.Unlock()
+}
+
+func (s *supervisor) stops() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
+// executes waits until the worker is a stage no more. If it does not become the program, it is killed, and all is over when this returns.
+func (w *workerProcess) executes() error {
+	s := w.of
+	defer w.giveUp(nil)
+	err := w.Executed(w.stage)
+	s.mu.Lock()
+	w.isStage = false
+	switch {
+	case err != nil:
+		w.kills()
+	case s.startedOne:
+		s.restarts++
+	}
+	s.startedOne = s.startedOne || err == nil
+	s.mu.Unlock()
+	if err != nil {
+		<-w.gone
+		return err
+	}
+	if s.of.program != nil {
+		time.AfterFunc(s.of.policy.Settle, w.settle)
+	}
+	return nil
 }
 
 // workerNote is what an own worker is told.
@@ -88,14 +133,18 @@ type workerNote struct {
 	First    bool   `json:"first"` // its failure is that of the start
 }
 
+// order is how the next worker is started.
 func (s *supervisor) order() (o worker.Order, err error) {
 	o = worker.Order{
 		Args: os.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: 2 * s.of.watchdog.every, Umask: s.of.umask,
-		Note: workerNote{s.of.pidFile, InDaemon(), s.worker.Load() == nil}, Dir: s.dir,
+		Note: workerNote{s.of.pidFile, InDaemon(), !s.startedOne}, Dir: s.dir,
+		NoTerminal: s.life.changesUser(),
 	}
+	s.mu.Lock()
 	for _, kept := range s.store {
 		o.Sockets = append(o.Sockets, kept.Socket)
 	}
+	s.mu.Unlock()
 	if s.of.program != nil {
 		o.Args = s.of.program
 		if o.Program, err = s.of.findProgram(); err != nil {
@@ -121,11 +170,12 @@ func (c *config) logsFromNow() *logs {
 
 // await waits for the end of the worker.
 func (w *workerProcess) await() {
-	how, _ := w.Wait()
+	how, err := w.Wait()
 	w.of.hearAll() // its last words may not have been read
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
 	w.how = how
+	w.why = cmp.Or(w.why, err)
 	w.over()
 }
 
@@ -139,7 +189,7 @@ func (w *workerProcess) over() {
 		w.watch.Stop()
 	}
 	w.of.awaits.disappoint(w)
-	w.Close()
+	w.of.mu.After(w.Close)
 	close(w.gone)
 }
 

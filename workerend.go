@@ -55,14 +55,15 @@ func sysStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 // whyNotReady says why the first worker is not ready, of which nothing is left.
 func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	failed, said, why := w.failed, w.error, w.why
+	s.mu.Unlock()
 	switch {
-	case w.failed != nil:
-		return w.failed.Err()
-	case w.error != "":
-		return errors.New(w.error)
-	case w.why != nil:
-		return w.why
+	case failed != nil:
+		return failed.Err()
+	case said != "":
+		return errors.New(said)
+	case why != nil:
+		return why
 	}
 	died := &handshake.ExitError{How: handshake.ExitText(w.how), Lines: handshake.LastLines(w.Words())}
 	if len(died.Lines) == 0 && w.logs != nil {

@@ -52,13 +52,29 @@ func (w *workerProcess) ask(limit time.Duration, why error) {
 	}
 	w.asked, w.why = true, why
 	w.mustStopIn(limit)
+	if w.isStage { // it has nothing to lose, and may be stopped
+		w.of.mu.After(func() { w.giveUp(cmp.Or(why, error(errStopsInstead))) })
+		return
+	}
 	w.send(syscall.SIGTERM)
 }
 
-// send sends a signal, also to one that is suspended.
+// kills ends the worker at once. supervisor.mu is held.
+func (w *workerProcess) kills() {
+	w.asked, w.felled = true, true
+	w.send(syscall.SIGKILL)
+	w.mustBeDoneIn(killedMargin)
+}
+
+// killedMargin is how long the end of a process may take that was killed.
+const killedMargin = 2 * time.Second
+
+// send sends a signal, also to one that is suspended. supervisor.mu is held.
 func (w *workerProcess) send(sig os.Signal) {
-	_ = w.Signal(sig)
-	_ = w.Signal(ossignal.Continue)
+	w.of.mu.After(func() {
+		_ = w.Signal(sig)
+		_ = w.Signal(ossignal.Continue)
+	})
 }
 
 // overdue ends a worker whose time is over: first with TERM, then with KILL.
@@ -68,13 +84,11 @@ func (w *workerProcess) overdue() {
 	switch {
 	case w.hasEnded(), w.due.IsZero(), time.Now().Before(w.due): // it was done just in time, or has got more
 	case w.felled:
-		w.of.life.log.Error("the worker does not end, not even by KILL", "worker", w.PID)
 		w.over()
+		w.of.mu.After(func() { w.of.life.log.Error("the worker does not end, not even by KILL", "worker", w.PID) })
 	case w.asked || w.phase == Stopping:
-		w.asked, w.felled = true, true
 		w.why = cmp.Or(w.why, errors.New("its stop does not end"))
-		w.send(syscall.SIGKILL)
-		w.mustBeDoneIn(2 * time.Second)
+		w.kills()
 	default:
 		w.ask(w.of.of.wholeStop()+workerMargin, &notReady{limit: w.of.of.startTimeout})
 	}
@@ -116,7 +130,7 @@ func (w *workerProcess) becomesReady() {
 	w.limit.Stop()
 	w.watchIt()
 	if w.stale {
-		_ = w.pass(ossignal.User1)
+		w.of.mu.After(func() { _ = w.pass(ossignal.User1) })
 	}
 	close(w.ready)
 	go debug.FreeOSMemory() // what the start took; the parent may have nothing to do for months
@@ -157,9 +171,9 @@ func (w *workerProcess) abort(why error) {
 		return
 	}
 	w.asked, w.why = true, why
-	w.of.life.log.Error("the worker hangs", "worker", w.PID, "why", why)
 	w.mustStopIn(traceMargin)
 	w.send(syscall.SIGABRT)
+	w.of.mu.After(func() { w.of.life.log.Error("the worker hangs", "worker", w.PID, "why", why) })
 }
 
 // traceMargin is how long a worker has to write its trace.

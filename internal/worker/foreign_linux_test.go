@@ -138,6 +138,7 @@ func TestTheLifelineIsNoWordOfAForeignProgram(t *testing.T) {
 	out := pipe(t)
 	p, err := Start(Order{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
 	require.NoError(t, err)
+	require.NoError(t, p.Executed(t.Context()))
 	state, err := p.Wait()
 	require.NoError(t, err)
 	require.Equal(t, 9, state.ExitCode())

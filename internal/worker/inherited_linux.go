@@ -69,6 +69,11 @@ func begin(fd int, mark string) error {
 	if err := takeEnvironment(); err != nil {
 		return err
 	}
+	if told.NoTerminal {
+		if err := leaveTerminals(); err != nil {
+			return err
+		}
+	}
 	if told.Foreign != nil {
 		_ = peer.Send(newStageError(told.Foreign.execute(fd)))
 		os.Exit(1)

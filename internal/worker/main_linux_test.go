@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -58,6 +59,9 @@ func TestMain(m *testing.M) {
 		work(in)
 	case what == "supervise":
 		supervise()
+	case what == "trace":
+		pid, _ := strconv.Atoi(os.Args[1])
+		traces(pid)
 	case what == "forge":
 		forge(os.Args[1], os.Args[2], os.Args[3])
 	default:
@@ -110,6 +114,9 @@ func supervise() {
 		_ = unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{})
 	}
 	p, err := startOn(o.Order, o.Thread)
+	if err == nil {
+		err = executed(p)
+	}
 	if err != nil {
 		report("error", failed{err.Error(), newStageError(err).Errno, noChildren()})
 		os.Exit(1)
@@ -120,6 +127,15 @@ func supervise() {
 	fmt.Println("ended:", state, err, p.Signal(syscall.SIGTERM))
 	fmt.Print(p.Words())
 	p.Close()
+}
+
+// executed waits until the program was executed, or is no more.
+func executed(p *Process) error {
+	err := p.Executed(context.Background())
+	if err != nil {
+		_, _ = p.Wait()
+	}
+	return err
 }
 
 // startOn starts the worker from a thread that has ended when it returns, or from any.
@@ -173,7 +189,10 @@ func comeAndGo(o Order) {
 		p.Close()
 		missing := o
 		missing.Program = "/no/such/program"
-		if _, err := Start(missing); err == nil {
+		if p, err = Start(missing); err != nil {
+			panic(err)
+		}
+		if err := executed(p); err == nil {
 			panic("there is such a program")
 		}
 	}
@@ -299,6 +318,9 @@ func work(in *Inheritance) {
 		fmt.Println("waits")
 		<-lost
 		fmt.Println("lost", in.Take() == lost)
+	case "flood":
+		fmt.Println("flooded:", flood())
+		<-in.Take()
 	case "take nothing":
 		fmt.Println("waits")
 		select {}

@@ -30,8 +30,18 @@ func (f *foreign) execute(lifelineFD int) error {
 	if err := maySwitch(); err != nil {
 		return err
 	}
+	for i := range f.Sockets {
+		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
+	// As late as can be: from here on, processes of that user can stop and kill this one.
 	if err := f.become(); err != nil {
 		return err
+	}
+	// To change the user has done that, unless fs.suid_dumpable says otherwise: nobody of that user may trace this process, or take its lifeline.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
 	}
 	// Not before: to change the user undoes it.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -39,11 +49,6 @@ func (f *foreign) execute(lifelineFD int) error {
 	}
 	if supervisorGone(lifelineFD) { // before that
 		os.Exit(1)
-	}
-	for i := range f.Sockets {
-		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
-			return os.NewSyscallError("fcntl", err)
-		}
 	}
 	path, err := f.find()
 	if err != nil {

@@ -20,17 +20,12 @@ import (
 type running struct {
 	process *os.Process
 	peer    *lifeline.Peer
+	name    string        // of the program
+	foreign bool          // the process is a stage until it has executed the program
 	heard   chan struct{} // closed when nothing more comes over the lifeline
 }
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
-
-func (r *running) wait() (*os.ProcessState, error) {
-	state, err := r.process.Wait()
-	_ = r.peer.CloseRead() // what the worker has started may hold its end open for a moment
-	<-r.heard
-	return state, err
-}
 
 func (r *running) words() string { return r.peer.Words() }
 
@@ -57,7 +52,7 @@ func (o *Order) start() (*Process, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &Process{running: running{peer: lifeline.NewPeer(ours), heard: make(chan struct{})}}
+	p := &Process{running: running{peer: lifeline.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{})}}
 	attributes, err := o.attributes(theirs)
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
@@ -69,13 +64,9 @@ func (o *Order) start() (*Process, error) {
 	p.PID = p.process.Pid
 	theirs.Close()
 	go func() { _ = p.peer.Send(orders) }() // it may be more than fits the socket
-	if o.Program != "" {
-		if err := p.executed(); err != nil {
-			return nil, err
-		}
-		return p, nil
+	if !p.foreign {
+		go p.hear()
 	}
-	go p.hear()
 	return p, nil
 }
 
@@ -85,30 +76,16 @@ func (r *running) hear() {
 	r.peer.Drain()
 }
 
-// executed waits until the foreign program was executed, which closes the other end, and returns why it was not. Whether the process was killed
-// before that is for Wait to tell.
-func (p *Process) executed() error {
-	defer close(p.heard)
-	defer p.Close()
-	text, err := p.peer.Receive()
-	if err != nil {
-		return nil
-	}
-	_, _ = p.process.Wait()
-	failed := &stageError{}
-	if err := json.Unmarshal(text, failed); err != nil {
-		return err
-	}
-	return failed
-}
-
 // orders are what the process is told over the lifeline.
 type orders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
 	Foreign *foreign        `json:"foreign,omitempty"`
+
+	NoTerminal bool `json:"no_terminal,omitempty"`
 }
 
 func (o *Order) orders() (told orders, err error) {
+	told.NoTerminal = o.NoTerminal
 	if o.Program == "" {
 		told.Note, err = json.Marshal(o.Note)
 		return told, err
@@ -126,7 +103,9 @@ var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
-	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{Setpgid: true}}
+	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
+	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
+	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too
 	var names []string
 	for _, s := range o.Sockets {
 		if strings.Contains(s.Name, ":") {

@@ -9,6 +9,7 @@
 package worker
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"time"
@@ -30,6 +31,10 @@ type Order struct {
 	Dir      string              // working directory; "": that of this process, or the root directory of Become
 	Become   *Role               // foreign only: who it becomes, and its root directory; nil: as this process
 	Umask    int                 // foreign only: the file mode creation mask; -1: that of this process
+
+	// NoTerminal gives the process a session of its own, and no terminal but for stdout and stderr, which it can only write then. It is for one that changes
+	// its user: it must not type, read or change anything on the terminal of who has started this process.
+	NoTerminal bool
 }
 
 // Role is who a foreign program becomes.
@@ -39,8 +44,8 @@ type Role struct {
 	Env      []string            // in the place of what the environment has: HOME=…, USER=…, LOGNAME=…
 }
 
-// Start starts the process. What keeps an own worker or a foreign program from being executed is an error, and then there is no process.
-// It blocks until the program was executed; an own worker reads its note whenever it comes to that.
+// Start starts the process. What keeps it from being started is an error, and then there is no process. An own worker reads its note whenever it comes to
+// that; a foreign program is executed by a stage, see [Process.Executed].
 //
 // A foreign program is ended by KILL when this process is, unless it has more rights than who executes it (PR_SET_PDEATHSIG(2const)). An own
 // worker sees to that itself; see Take.
@@ -53,10 +58,17 @@ type Process struct {
 	running
 }
 
+// Executed blocks until a foreign program was executed, and returns why it was not. It is to be called once, and returns nil at once for an own worker. When ctx ends
+// before, it returns the cause of that. Whatever error it returns, the process was killed, and Wait is still to be called.
+//
+// What the process says of its stage cannot be trusted to come: any process of the user that it becomes can stop it before it is executed.
+func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
+
 // Signal sends the process a signal, and never another one with its PID. It returns os.ErrProcessDone once Wait has returned.
 func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
 // Wait blocks until the process has ended, and all that an own worker's crash has said was heard. It is to be called once: until then the process has its PID.
+// It returns an error, and no state, of one that has ended while another process traces it: nobody else can wait for that one.
 func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 
 // Words is what the crash of an own worker has said that calls TakeCrashes, complete once Wait has returned. It is "" for a foreign program.

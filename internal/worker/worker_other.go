@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"os"
 )
@@ -14,6 +15,8 @@ type running struct{}
 func (running) signal(os.Signal) error { return errors.ErrUnsupported }
 
 func (running) wait() (*os.ProcessState, error) { return nil, errors.ErrUnsupported }
+
+func (running) executed(context.Context) error { return errors.ErrUnsupported }
 
 func (running) words() string { return "" }
 

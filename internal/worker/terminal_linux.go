@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// mayHaveTerminal says whether the session of this process may have a controlling terminal. One that has none is better shared than left: the leader of a new
+// one gains the next terminal that it opens.
+func mayHaveTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err != unix.ENXIO
+}
+
+// leaveTerminals takes the terminals from this process, of which the session has none already: so it cannot type into one (TIOCSTI, ioctl_tty(2)). With a
+// descriptor that can be read it could still take what is typed there for somebody else. So stdout and stderr stay on
+// their terminal for writing only, and every other descriptor of a terminal becomes one of /dev/null.
+func leaveTerminals() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	for _, fd := range descriptors() {
+		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil {
+			err = replaceTerminal(fd, int(null.Fd()), flags&unix.FD_CLOEXEC)
+		}
+		if err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	return nil
+}
+
+func replaceTerminal(fd, null, closeOnExec int) error {
+	by := null
+	if fd == unix.Stdout || fd == unix.Stderr {
+		// O_NOCTTY, or it would become that of the new session; O_NONBLOCK, or a serial line might wait for its carrier.
+		flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
+		if terminal, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags, 0); err == nil {
+			defer unix.Close(terminal)
+			_ = unix.SetNonblock(terminal, false)
+			by = terminal
+		}
+	}
+	flags := 0
+	if closeOnExec != 0 {
+		flags = unix.O_CLOEXEC
+	}
+	return unix.Dup3(by, fd, flags)
+}
+
+// descriptors are those that are open, as far as the system tells.
+func descriptors() (fds []int) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return []int{unix.Stdin, unix.Stdout, unix.Stderr}
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
+}

@@ -1,0 +1,25 @@
+package lifecycle
+
+import "sync"
+
+// stateLock guards what a supervisor knows of its worker. Who holds it only changes that. What follows from a change outside, such as a signal, a close or a
+// line in the log, may take long or hang, and would hold up a stop: it is put off with After until the lock is free.
+type stateLock struct {
+	mu      sync.Mutex
+	effects []func()
+}
+
+func (l *stateLock) Lock() { l.mu.Lock() }
+
+// After has Unlock call f when the lock is free, in the order of the calls. The lock is held.
+func (l *stateLock) After(f func()) { l.effects = append(l.effects, f) }
+
+// Unlock frees the lock and then does what was put off.
+func (l *stateLock) Unlock() {
+	effects := l.effects
+	l.effects = nil
+	l.mu.Unlock()
+	for _, do := range effects {
+		do()
+	}
+}

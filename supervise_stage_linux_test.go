@@ -1,0 +1,125 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// stageHunter stops the stages of the workers of a parent, before they execute their program, as any process of the same user can.
+type stageHunter struct {
+	b      *background
+	parent int
+}
+
+// catch stops the next stage of the parent that it meets in time, and returns its PID. It meets it whether the parent is about to start a worker
+// or has one, which is killed then.
+func (h stageHunter) catch() (stage int) {
+	h.b.t.Helper()
+	eventually(h.b.t, func() bool {
+		for _, text := range childrenOf(h.b.t, h.parent) {
+			pid, err := strconv.Atoi(text)
+			require.NoError(h.b.t, err)
+			if !isStage(pid) {
+				if path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && path != testBinary() {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+				continue
+			}
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			for isStage(pid) && !isStopped(pid) { // SIGSTOP takes a moment
+			}
+			if isStage(pid) {
+				stage = pid
+				return true
+			}
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		return false
+	}, "a stage to be stopped")
+	return stage
+}
+
+// isStage says whether the process is this program still, executed by the parent. Before that it is a copy of the parent, and as safe.
+func isStage(pid int) bool {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return string(comm) == "exe\n"
+}
+
+func isStopped(pid int) bool {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	return len(fields) > 0 && (fields[0] == "T" || fields[0] == "t")
+}
+
+// A stage that anybody of its user had stopped once held the parent up for ever, with its lock.
+func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=500ms", "start"))
+	stage := stageHunter{b, parent}.catch()
+	s := b.told("another worker", func(s Status) bool { return s.Worker != 0 && s.Worker != stage && s.Phase == Ready })
+	require.Equal(t, "not ready after 500ms", s.LastExit.Error)
+	require.False(t, lives(stage))
+	require.Zero(t, b.call("status", "--ready").code)
+	b.stop()
+}
+
+func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=1h", "start"))
+	stage := stageHunter{b, parent}.catch()
+	b.stop()
+	require.False(t, lives(stage))
+
+	p := start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
+	b.worker(0)
+	stage = stageHunter{b, p.pid()}.catch()
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait(), "%s", p.out)
+	require.False(t, lives(stage))
+}
+
+func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	p := start(t, guard, append(b.args(atOnce, "starttimeout=1s", "run"), "--", "sleep", "60")...)
+	stage := stageHunter{b, p.pid()}.catch()
+	require.Equal(t, 1, p.wait(), "%s", p.out)
+	require.Equal(t, 1, p.out.count("guard: start failed: not ready after 1s"), "%s", p.out)
+	require.False(t, lives(stage))
+
+	p = start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
+	stage = stageHunter{b, p.pid()}.catch()
+	p.signal(syscall.SIGTERM)
+	p.wait()
+	require.False(t, lives(stage))
+}
+
+func TestAWorkerThatIsStoppedAllTheTimeIsEndedByKILL(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("exec sleep 60", "stoptimeout=100ms", "start"))
+	worker := b.worker(0)
+	over := make(chan struct{})
+	hunted := make(chan struct{})
+	go func() {
+		defer close(hunted)
+		for syscall.Kill(worker, syscall.SIGSTOP) == nil {
+			select {
+			case <-over:
+				return
+			default:
+			}
+		}
+	}()
+	b.stop()
+	close(over)
+	<-hunted
+}

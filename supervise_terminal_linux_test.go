@@ -1,0 +1,160 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A worker that changes its user once typed into the shell of root that had started it (TIOCSTI).
+
+// mischief is what a worker tries with a terminal. Each succeeds or is refused.
+var mischief = []struct {
+	what string
+	try  func() error
+}{
+	{"type into stdin", func() error { return typeInto(0) }},
+	{"type into stdout", func() error { return typeInto(1) }},
+	{"type into stderr", func() error { return typeInto(2) }},
+	{"type into a descriptor that was left open", func() error { return typeInto(3) }},
+	{"read from stdout", func() error { return readFrom(1) }},
+	{"read from stderr", func() error { return readFrom(2) }},
+	{"read from a descriptor that was left open", func() error { return readFrom(3) }},
+	{"read from stdin", func() error { return readFrom(0) }},
+	{"open the terminal", func() error { _, err := unix.Open("/dev/tty", unix.O_RDWR, 0); return err }},
+	{"open stdout for reading", func() error { _, err := unix.Open("/proc/self/fd/1", unix.O_RDONLY|unix.O_NONBLOCK, 0); return err }},
+	{"take the terminal", func() error { return unix.IoctlSetInt(1, unix.TIOCSCTTY, 0) }},
+	{"take the foreground", func() error { return unix.IoctlSetPointerInt(1, unix.TIOCSPGRP, unix.Getpgrp()) }},
+	{"hang it up", func() error { return unix.IoctlSetInt(1, unix.TIOCVHANGUP, 0) }},
+	{"select text on the console", func() error { return unix.IoctlSetPointerInt(1, unix.TIOCLINUX, 2) }},
+	{"take its messages", func() error { return unix.IoctlSetInt(1, unix.TIOCCONS, 0) }},
+}
+
+func typeInto(fd int) error {
+	letter := byte('x')
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCSTI, uintptr(unsafe.Pointer(&letter))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func readFrom(fd int) error {
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
+		return err
+	}
+	n, err := unix.Read(fd, make([]byte, 100))
+	if err == nil && n == 0 {
+		return io.EOF
+	}
+	return err
+}
+
+// villain is a worker, its own or another program, that does all the mischief and says what came of it on stderr.
+//
+//	villain pidfile=PATH user=USER how=own|program [VERB]
+//
+// Without a verb it is the program.
+var villain = registerProgram("villain", func(args []string) int {
+	is := map[string]string{}
+	try := func() {
+		for _, m := range mischief {
+			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" { // or the kernel stops it, for it reads in the background
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "%s: %v\n", m.what, m.try())
+		}
+		fmt.Fprintln(os.Stderr, "uid", os.Getuid(), "leads a session:", sessionOf("self") == fmt.Sprint(os.Getpid()))
+	}
+	if len(args) == 1 {
+		try()
+		fmt.Println("said")
+		<-context.Background().Done()
+		select {}
+	}
+	for _, arg := range args[:3] {
+		key, value, _ := strings.Cut(arg, "=")
+		is[key] = value
+	}
+	opts := []Option{Name("villain"), PIDFile(is["pidfile"]), User(is["user"]), Supervise(RestartPolicy{Foreground: true})}
+	if path, isProgram := strings.CutPrefix(is["how"], "program:"); isProgram {
+		return Main(args[3:], nil, append(opts, Program(path, "be"))...)
+	}
+	return Main(args[3:], func(ctx context.Context) error {
+		try()
+		fmt.Println("said")
+		<-ctx.Done()
+		return nil
+	}, opts...)
+})
+
+func sessionOf(pid string) string {
+	text, _ := os.ReadFile("/proc/" + pid + "/stat")
+	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))[3]
+}
+
+// forEverybody is a copy of the test binary that everybody can execute.
+func forEverybody(t *testing.T) (path string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
+	path = filepath.Join(dir, "program")
+	require.NoError(t, exec.Command("cp", testBinary(), path).Run()) // not by this process, or it is busy
+	require.NoError(t, os.Chmod(path, 0o755))
+	return path
+}
+
+// onTerminal launches the villain in the foreground of a terminal, and returns what that shows.
+func onTerminal(t *testing.T, user, how string) (p *process, window io.Writer, screen *lines) {
+	t.Helper()
+	master, tty := pty(t)
+	cmd := inTerminal(command(villain, "pidfile="+pidPath(t), "user="+user, "how="+how, "run"), tty)
+	cmd.Stdout, cmd.Stderr = tty, tty
+	cmd.ExtraFiles = []*os.File{tty} // a descriptor that a careless shell has left open
+	p = launch(t, cmd)
+	screen = &lines{}
+	go io.Copy(screen, master)
+	eventually(t, func() bool { return screen.count("said\r\n") == 1 }, "the worker to speak: %s", screen)
+	return p, master, screen
+}
+
+func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	for what, how := range map[string]string{"an own worker": "own", "another program": "program:" + forEverybody(t)} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p, window, screen := onTerminal(t, "12345:12345", how)
+			for _, m := range mischief {
+				require.Equal(t, 1, screen.count(m.what+": "), "%s", screen)
+				require.Zero(t, screen.count(m.what+": <nil>"), "%s", screen)
+			}
+			require.Equal(t, 1, screen.count("uid 12345 leads a session: true"), "%s", screen)
+			_, err := window.Write([]byte{'C' & 0x1f}) // which reaches the parent, and by it the worker
+			require.NoError(t, err)
+			require.Equal(t, 0, p.wait(), "%s", screen)
+		})
+	}
+}
+
+func TestAWorkerOfTheSameUserStaysInTheSessionOfItsParent(t *testing.T) {
+	t.Parallel()
+	p, _, screen := onTerminal(t, "", "own")
+	require.Equal(t, 1, screen.count("leads a session: false"), "%s", screen)
+	require.Equal(t, 1, screen.count("open the terminal: <nil>"), "%s", screen)
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait(), "%s", screen)
+}
