@@ -41,16 +41,16 @@ stress: ## twenty rounds of the tests under the race detector
 	go test -race -count=20 -timeout 60m ./...
 
 churn: ## a long storm on the lock of the PID file, and a million lines over a hundred rotations of the log
-	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v .
+	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e
 
 sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
-	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v .
+	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v . ./e2e
 
 faults: ## an error of every system call of a start, a stop and the verbs
-	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v .
+	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v . ./e2e
 
 model: ## thousands of random interleavings of signals, verbs, looks and kills
-	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m .
+	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m . ./e2e
 
 fuzz: ## a minute each of random PID files, state records, ends of the handshake, words of a worker, arguments and names of sockets
 	for target in Record Verbs Worker; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done

@@ -49,37 +49,6 @@ func requireOwnLines(t *testing.T, got string) {
 }
 
 // Row L12.
-func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
-	t.Parallel()
-	for at, verbs := range map[string][]string{
-		"OnStart": {"start", "run", "restart"},
-		"OnCheck": {"check", "restart"},
-		"panic":   {"start"},
-	} {
-		for _, verb := range verbs {
-			pidfile := verbPlace(t)
-			got := callProgram(t, liar, pidfile, at, verb)
-			require.NotZero(t, got.code, "%s in %s", verb, at)
-			if verb != "run" { // there slog's own lines are beside it
-				requireOwnLines(t, got.stderr)
-			}
-			requireVerbLeftNothing(t, pidfile)
-		}
-	}
-}
-
-// Row L12.
-func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
-	t.Parallel()
-	for _, args := range [][]string{{strings.ReplaceAll(nasty, "\x00", "")}, {"stop", "a\ndaemon: stopped"}, {"stop", "-\x1b[2J"}} {
-		got := callProgram(t, liar, append([]string{pidPath(t), ""}, args...)...)
-		require.Equal(t, 2, got.code)
-		first, _, _ := strings.Cut(got.stderr, "usage: ")
-		requireOwnLines(t, first)
-	}
-}
-
-// Row L12.
 func TestAPathIsNoCommand(t *testing.T) {
 	t.Parallel()
 	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.

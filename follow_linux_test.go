@@ -4,50 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// The test takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
-// for somebody who insists. From then on the first one would take a TERM for that as well.
-// Row A6.
-func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
-	t.Parallel()
-	gate := filepath.Join(t.TempDir(), "gate")
-	p, path := startDaemon(t, "stop=until:"+gate)
-	first := sendOff(t, mustFind(t, path).Stop)
-	p.await("OnStop")
-
-	insisted, insistedPath := startDaemon(t, "stop=until:"+gate)
-	insisted.insist()
-	requireExited(t, insisted, 1)
-	insisted.await("another stop signal: quitting at once")
-	require.Zero(t, linesOf(insisted, "OnStop done"))
-	require.Zero(t, linesOf(insisted, "OnExit"))
-	requireNothingLeft(t, insistedPath)
-
-	looksAtTheState := opens(t, statePath(path)) // the first look is enough to know that it stops already
-	second := sendOff(t, mustFind(t, path).Stop)
-	looksAtTheState()
-	verb := start(t, daemon, "pidfile="+path, "stop")
-	looksAtTheState()
-	first.requireWaits()
-	second.requireWaits()
-	requireRuns(t, verb)
-	requireRuns(t, p)
-	touch(t, gate)
-	require.NoError(t, first.wait())
-	require.NoError(t, second.wait())
-	require.Equal(t, 0, verb.wait(), "%s", verb.out)
-	require.True(t, strings.HasPrefix(verb.out.String(), "daemon: stopped (pid "), "%s", verb.out)
-	requireExited(t, p, 0)
-	requireBalanced(t, p)
-	requireNothingLeft(t, path)
-}
 
 // The test has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
 // two are the same. A context that has ended keeps nothing from being answered at once.
@@ -111,32 +73,6 @@ func reach(t *testing.T, p *process, phase Phase) {
 		p.signal(syscall.SIGTERM)
 		p.await("OnStop")
 	}
-}
-
-func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) {
-	needs(t, "root")
-	needsLeave(t, ownPIDs...)
-	t.Parallel()
-	path := pidPath(t)
-	unshare := launch(t, wrapped(ownPIDs, daemon, "pidfile="+path, "reload=error"))
-	unshare.await("msg=ready")
-	found := mustFind(t, path)
-	requireText(t, path, "1\n")
-	record, err := os.ReadFile(statePath(path))
-	require.NoError(t, err)
-	require.Contains(t, string(record), `"pid":1,`)
-
-	s, err := found.Status()
-	require.NoError(t, err)
-	require.Equal(t, found.PID, s.PID)
-	require.NotEqual(t, 1, s.PID)
-	require.Equal(t, Ready, s.Phase)
-	require.NoError(t, found.WaitReady(t.Context()))
-	require.EqualError(t, found.Reload(t.Context()), "lifecycle: OnReload of daemon: OnReload failed on purpose")
-	require.NoError(t, found.Reopen(t.Context()))
-	require.NoError(t, found.Stop(t.Context()))
-	require.Equal(t, 0, unshare.wait(), "%s", unshare.out)
-	requireNothingLeft(t, path)
 }
 
 func TestTheStateFileOfAnotherUserIsNotBelieved(t *testing.T) {

@@ -16,26 +16,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/safefile"
 )
-
-// onTmpfs is a directory on a tmpfs.
-func onTmpfs(t *testing.T) (dir string) {
-	t.Helper()
-	var info unix.Statfs_t
-	if unix.Statfs("/dev/shm", &info) == nil && info.Type == unix.TMPFS_MAGIC {
-		if dir, err := os.MkdirTemp("/dev/shm", "lifecycle-test-"); err == nil {
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			return dir
-		}
-	}
-	needsMount(t) // there is no tmpfs that everybody can write
-	dir = t.TempDir()
-	mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755")
-	return dir
-}
 
 // faultyState is faulty for the state file that goes with a PID file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {

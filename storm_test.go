@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,53 +28,6 @@ func stopDetached(t *testing.T, pidfile string) {
 		defer daemon.Close()
 		_ = daemon.Signal(os.Kill)
 	})
-}
-
-// Row A1.
-func TestOfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
-	needs(t, "linux") // elsewhere the lock of a launcher does not say whose it is to be
-	const starts = 100
-	pidfile := pidPath(t)
-	stopDetached(t, pidfile)
-	var all sync.WaitGroup
-	results := make([]result, starts)
-	for i := range results {
-		all.Go(func() {
-			var stdout, stderr lines
-			cmd := command(daemon, "pidfile="+pidfile, "start")
-			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			_ = cmd.Run()
-			results[i] = result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-		})
-	}
-	all.Wait()
-	winner := ""
-	for _, r := range results {
-		if r.code == 0 {
-			require.Empty(t, winner, "two have won")
-			found := startedText.FindStringSubmatch(r.stderr)
-			require.NotNil(t, found, r.stderr)
-			winner = found[1]
-		}
-	}
-	require.NotEmpty(t, winner, "%v", results)
-	early := 0
-	for _, r := range results {
-		if r.code == 0 {
-			continue
-		}
-		require.Equal(t, 1, r.code, r.stderr)
-		require.Regexp(t, `^daemon: already running \(pid `+winner+`\)(, not ready yet)?\n$`, r.stderr)
-		if strings.Contains(r.stderr, "not ready yet") {
-			early++
-		}
-	}
-	pid, err := strconv.Atoi(winner)
-	require.NoError(t, err)
-	requireRunning(t, pidfile, pid)
-	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
-	requireNothingLeft(t, pidfile)
-	t.Logf("%d of %d losers were told that it was not ready yet", early, starts-1)
 }
 
 // watcher calls the verb status, for people and as JSON, until its stdin ends.

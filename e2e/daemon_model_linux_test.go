@@ -1,0 +1,306 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// The model of what verbs do to daemons: which daemon holds the PID file, what a dead one has left there, and who lives on although his file was
+// deleted. A walk does one thing after another to real detached daemons, as chance says, and after each it holds what is there against the model.
+// What happens during a life in whatever order is the matter of model_test.go.
+type daemonModel struct {
+	*background
+	random *rand.Rand
+	story  []string
+
+	holder  int   // 0: none
+	left    int   // what a dead one has left in the file; 0: there is no file
+	lost    []int // those whose file was deleted
+	rejects bool  // the holder rejects reloads
+	opened  int   // descriptors of the holder
+	orphan  bool  // there may be a state file without a PID file
+}
+
+// TestWhateverVerbs… repeats one walk where LIFECYCLE_SEED says which.
+func TestWhateverVerbsAndSignalsDoToDaemonsItKeepsToTheModel(t *testing.T) {
+	t.Parallel()
+	first, last := proctest.Seeds(t, 6, 500)
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			m := &daemonModel{background: inBackground(t), random: rand.New(rand.NewPCG(seed, 0))}
+			endAll(t, m.pidfile)
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("LIFECYCLE_SEED=%d:\n%s", seed, strings.Join(m.story, "\n"))
+				}
+			})
+			for range 20 {
+				m.step()
+			}
+			m.end()
+		})
+	}
+}
+
+func (m *daemonModel) step() {
+	steps := []func(){
+		m.startOne, m.startOne, m.startOne, m.startTwo, m.startInVain, m.stopOne, m.stopTwo, m.restartOne, m.restartOne, m.restartTwo,
+		m.reload, m.reload, m.reopen, m.kill, m.kill, m.term, m.delete, m.endLost,
+	}
+	steps[m.random.IntN(len(steps))]()
+	m.check()
+}
+
+// did notes a step, and what came of it.
+func (m *daemonModel) did(format string, args ...any) {
+	m.story = append(m.story, fmt.Sprintf(format, args...))
+}
+
+// verb calls a verb, and requires that exit code.
+func (m *daemonModel) verb(code int, args ...string) proctest.Result {
+	m.t.Helper()
+	got := m.call(args...)
+	m.did("%v: %d %s%s", args, got.Code, got.Stdout, got.Stderr)
+	require.Equal(m.t, code, got.Code, "%v: %s%s", args, got.Stdout, got.Stderr)
+	return got
+}
+
+// atOnce calls a verb twice at the same time.
+func (m *daemonModel) atOnce(args ...string) (codes []int) {
+	m.t.Helper()
+	var all []*proctest.Process
+	for range 2 {
+		all = append(all, proctest.Start(m.t, daemon, m.args(args...)...))
+	}
+	for _, p := range all {
+		codes = append(codes, p.Wait())
+		m.did("%v beside another: %d %s", args, p.Cmd.ProcessState.ExitCode(), p.Out)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// now sets who holds the file, as a verb has said or, where two were called, as it is found.
+func (m *daemonModel) now(pid int) {
+	m.t.Helper()
+	require.NotEqual(m.t, m.holder, pid)
+	require.NotContains(m.t, m.lost, pid)
+	m.holder, m.left, m.orphan, m.opened = pid, 0, false, 0
+}
+
+func (m *daemonModel) gone() { m.holder, m.left, m.orphan = 0, 0, false }
+
+func (m *daemonModel) startOne() {
+	if m.holder != 0 {
+		require.Equal(m.t, alreadyRunning(m.holder), m.verb(1, "start").Stderr)
+		m.verb(0, "start", "--oknodo")
+		return
+	}
+	m.rejects = m.random.IntN(3) == 0
+	args := []string{"start"}
+	if m.rejects {
+		args = []string{"reload=error", "start"}
+	}
+	m.now(m.readied(m.verb(0, args...)))
+}
+
+func (m *daemonModel) startTwo() {
+	codes := m.atOnce("start")
+	if m.holder != 0 {
+		require.Equal(m.t, []int{1, 1}, codes)
+		return
+	}
+	require.Equal(m.t, []int{0, 1}, codes, "one wins")
+	m.rejects = false
+	m.now(mustFind(m.t, m.pidfile).PID)
+}
+
+func (m *daemonModel) startInVain() {
+	how := []string{"start=error", "start=exit:37", "ready=panic"}[m.random.IntN(3)]
+	if got := m.call(how, "start"); m.holder == 0 {
+		m.did("%s start: %d %s", how, got.Code, got.Stderr)
+		require.Contains(m.t, got.Stderr, "daemon: start failed: ")
+		require.NotZero(m.t, got.Code)
+		m.gone()
+	} else {
+		require.Equal(m.t, proctest.Result{Stderr: alreadyRunning(m.holder), Code: 1}, got)
+	}
+}
+
+func (m *daemonModel) stopOne() {
+	if m.holder == 0 {
+		m.verb(7, "stop")
+		m.verb(0, "stop", "--oknodo")
+		return
+	}
+	require.Contains(m.t, m.verb(0, "stop").Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", m.holder))
+	m.gone()
+}
+
+func (m *daemonModel) stopTwo() {
+	codes := m.atOnce("stop")
+	if m.holder == 0 {
+		require.Equal(m.t, []int{7, 7}, codes)
+		return
+	}
+	require.Zero(m.t, codes[0])
+	require.Contains(m.t, []int{0, 7}, codes[1], "7 where it came too late")
+	m.gone()
+}
+
+func (m *daemonModel) restartOne() {
+	if m.random.IntN(4) == 0 {
+		m.verb(6, "check=error", "restart")
+		return
+	}
+	before := m.holder
+	got := m.verb(0, "restart")
+	require.Equal(m.t, before != 0, strings.Contains(got.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", before)))
+	m.rejects = false
+	m.now(verbSays(m.t, verbReady, got.Stderr))
+}
+
+func (m *daemonModel) restartTwo() {
+	codes := m.atOnce("restart")
+	require.Zero(m.t, codes[0], "one at least has started one")
+	require.Contains(m.t, []int{0, 1}, codes[1])
+	m.rejects = false
+	m.now(mustFind(m.t, m.pidfile).PID)
+}
+
+func (m *daemonModel) reload() {
+	switch {
+	case m.holder == 0:
+		m.verb(7, "reload")
+	case m.rejects:
+		require.Contains(m.t, m.verb(1, "reload").Stderr, "reload rejected, old configuration kept: OnReload failed on purpose")
+	default:
+		m.verb(0, "reload")
+	}
+}
+
+func (m *daemonModel) reopen() {
+	if m.random.IntN(2) == 0 {
+		require.NoError(m.t, os.RemoveAll(m.log))
+	}
+	m.verb(map[bool]int{true: 7}[m.holder == 0], "reopen")
+}
+
+// endBy ends a daemon with that signal, and waits until it is gone.
+func (m *daemonModel) endBy(sig syscall.Signal, pid int) {
+	m.did("%v to %d", sig, pid)
+	require.NoError(m.t, syscall.Kill(pid, sig))
+	proctest.Eventually(m.t, func() bool { return !slices.Contains(m.processes(), pid) }, "the end of pid %d", pid)
+}
+
+func (m *daemonModel) kill() {
+	if m.holder != 0 {
+		m.endBy(syscall.SIGKILL, m.holder)
+		proctest.Eventually(m.t, func() bool { return isFree(m.t, m.pidfile) }, "the kernel to take the lock from who was killed")
+		m.holder, m.left = 0, m.holder
+	}
+}
+
+func (m *daemonModel) term() {
+	if m.holder != 0 {
+		m.endBy(syscall.SIGTERM, m.holder)
+		m.gone()
+	}
+}
+
+func (m *daemonModel) delete() {
+	if m.holder == 0 && m.left == 0 {
+		return
+	}
+	m.did("the PID file is deleted")
+	require.NoError(m.t, os.Remove(m.pidfile))
+	if m.holder != 0 {
+		m.lost = append(m.lost, m.holder)
+	}
+	m.holder, m.left, m.orphan = 0, 0, true
+}
+
+// endLost ends one whose file was deleted: what is there by now is not his, but for a state file that nobody has replaced.
+func (m *daemonModel) endLost() {
+	if len(m.lost) == 0 {
+		return
+	}
+	m.endBy([]syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[m.random.IntN(2)], m.lost[0])
+	m.lost = m.lost[1:]
+}
+
+// check holds what is there against the model.
+func (m *daemonModel) check() {
+	m.t.Helper()
+	want := append(slices.Clone(m.lost), m.holder)
+	want = slices.DeleteFunc(want, func(pid int) bool { return pid == 0 })
+	slices.Sort(want)
+	proctest.Eventually(m.t, func() bool { // what has started the holder may still be about to end
+		found := m.processes()
+		slices.Sort(found)
+		return slices.Equal(want, found)
+	}, "the processes %v; there are %v", want, m.processes())
+
+	require.Equal(m.t, m.holder == 0, isFree(m.t, m.pidfile), "the lock")
+	status := m.call("status")
+	m.did("status: %d %s", status.Code, status.Stdout)
+	first := strings.SplitAfter(status.Stdout, "\n")[0]
+	files := []string{filepath.Base(m.pidfile), filepath.Base(proctest.StatePath(m.pidfile))}
+	switch {
+	case m.holder != 0:
+		requireReady(m.t, m.holder, proctest.Result{Stdout: first, Code: status.Code})
+		proctest.RequireText(m.t, m.pidfile, fmt.Sprintln(m.holder))
+		m.checkDescriptors()
+	case m.left != 0:
+		require.Equal(m.t, 1, status.Code)
+		require.True(m.t, strings.HasPrefix(first, fmt.Sprintf("daemon: dead: pid %d left %s, was ready ", m.left, m.pidfile)), first)
+		proctest.RequireText(m.t, m.pidfile, fmt.Sprintln(m.left))
+	default:
+		require.Equal(m.t, proctest.Result{Stdout: notRunning(m.pidfile), Code: 3}, proctest.Result{Stdout: first, Stderr: status.Stderr, Code: status.Code})
+		files = nil
+	}
+	found := folder(m.t, filepath.Dir(m.pidfile))
+	if m.orphan {
+		found = slices.DeleteFunc(found, func(name string) bool { return name == filepath.Base(proctest.StatePath(m.pidfile)) })
+	}
+	require.ElementsMatch(m.t, files, found)
+}
+
+// checkDescriptors requires that the holder has as many open as when it was first looked at, and no socket to a launcher.
+func (m *daemonModel) checkDescriptors() {
+	m.t.Helper()
+	open := func() int {
+		return len(folder(m.t, fmt.Sprintf("/proc/%d/fd", m.holder)))
+	}
+	proctest.Eventually(m.t, func() bool { return !hasSocket(m.holder) }, "the end of the handshake")
+	if m.opened == 0 {
+		m.opened = open()
+	}
+	proctest.Eventually(m.t, func() bool { return open() <= m.opened }, "pid %d to have no more than %d descriptors", m.holder, m.opened)
+}
+
+// end ends all that live, after which one more daemon leaves nothing.
+func (m *daemonModel) end() {
+	for len(m.lost) > 0 {
+		m.endLost()
+	}
+	m.restartOne()
+	m.check()
+	if m.holder == 0 {
+		m.startOne()
+	}
+	m.stopOne()
+	m.check()
+	m.requireNothingLeft()
+}

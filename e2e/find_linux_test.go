@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/proctest"
+)
+
+const (
+	nobody            = 65534
+	namespaceVariable = "LIFECYCLE_TEST_NAMESPACE"
+)
+
+// asNobody is the program daemon, as a user without rights. It becomes that user by itself, for such a user cannot run this test binary.
+var asNobody = proctest.Register("nobody", func(args []string) int {
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	return proctest.RunAs(daemon, args)
+})
+
+// needsNobody is needs for a test of another user.
+func needsNobody(t *testing.T) {
+	t.Helper()
+	proctest.Use(asNobody)
+	proctest.Needs(t, "root")
+}
+
+// nobodys is a directory that nobody owns, on a way that everybody can go.
+func nobodys(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, os.Chown(dir, nobody, nobody))
+	return dir
+}
+
+// Rows C7, L1.
+func TestADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	path := filepath.Join(nobodys(t), "daemon.pid")
+	require.NoError(t, os.Chown(filepath.Dir(path), 0, 0))
+	p := proctest.Start(t, daemon, "pidfile="+path)
+	p.Await("msg=ready")
+	requireUntouched := untouched(t, path)
+
+	for _, name := range []string{"stop", "reload"} {
+		got := proctest.Call(t, asNobody, "pidfile="+path, name)
+		require.Equal(t, 4, got.Code, got.Stderr)
+		require.Contains(t, got.Stderr, fmt.Sprintf("pid %d", p.PID()))
+		require.Contains(t, got.Stderr, "operation not permitted")
+	}
+	got := proctest.Call(t, asNobody, "pidfile="+path, "stop", "--oknodo")
+	require.Equal(t, 4, got.Code, "that one runs is not that none does")
+	requireReady(t, p.PID(), proctest.Call(t, asNobody, "pidfile="+path, "status"))
+	require.NotZero(t, proctest.Call(t, asNobody, "pidfile="+path, "run").Code)
+	requireUntouched()
+	requireLives(t, p)
+}
+
+// Row C7.
+func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	bystander, _ := startDaemon(t)
+	path := filepath.Join(nobodys(t), "daemon.pid")
+	require.NoError(t, os.WriteFile(path, fmt.Appendln(nil, bystander.PID()), 0o644))
+	require.NoError(t, os.Chown(path, nobody, nobody))
+	requireUntouched := untouched(t, path)
+	dead := fmt.Sprintf("daemon: dead: pid %d left %s\n", bystander.PID(), path)
+	require.Equal(t, proctest.Result{Stdout: dead, Code: 1}, proctest.Call(t, asNobody, "pidfile="+path, "status"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, proctest.Call(t, asNobody, "pidfile="+path, "stop"))
+	requireUntouched()
+
+	p := proctest.Start(t, asNobody, "pidfile="+path)
+	p.Await("msg=ready")
+	requireLives(t, bystander)
+}
+
+// TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner has a user who holds a PID file of his own that names a process of root, and
+// then waits for root to stop it.
+// Row C7.
+func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	bystander, _ := startDaemon(t)
+	path := filepath.Join(nobodys(t), "daemon.pid")
+	p := proctest.Start(t, asNobody, "pidfile="+path)
+	p.Await("msg=ready")
+
+	trap := filepath.Join(nobodys(t), "trap.pid")
+	require.NoError(t, os.WriteFile(trap, fmt.Appendln(nil, bystander.PID()), 0o644))
+	require.NoError(t, os.Chown(trap, nobody, nobody))
+	f := held(t, trap)
+	require.NoError(t, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: 1 << 62, Len: 1}))
+	for _, name := range []string{"stop", "reload"} {
+		got := callVerb(t, trap, name)
+		require.Equal(t, 1, got.Code)
+		require.Contains(t, got.Stderr, fmt.Sprintf("it belongs to user %d, but process %d is of user 0", nobody, bystander.PID()))
+	}
+	_, err := lifecycle.Find(trap)
+	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)
+	requireLives(t, bystander)
+
+	stopped := callVerb(t, path, "stop")
+	require.Equal(t, 0, stopped.Code, "root stops a daemon of that user: %s", stopped.Stderr)
+	require.Equal(t, 0, p.Wait())
+}
+
+// Row C16.
+func TestAnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	for _, tt := range []struct {
+		mode fs.FileMode
+		code int
+	}{{0o644, 0}, {0o600, 4}} {
+		path := filepath.Join(nobodys(t), "daemon.pid")
+		require.NoError(t, os.Chown(filepath.Dir(path), 0, 0))
+		p := proctest.Start(t, daemon, "pidfile="+path, fmt.Sprintf("mode=%o", tt.mode))
+		p.Await("msg=ready")
+		requireUntouched := untouched(t, path)
+		got := proctest.Call(t, asNobody, "pidfile="+path, "status")
+		require.Equal(t, tt.code, got.Code)
+		if tt.code == 4 {
+			require.Contains(t, got.Stdout, "daemon: unknown: PID file "+path)
+			require.Contains(t, got.Stdout, "permission denied")
+			require.Equal(t, 4, proctest.Call(t, asNobody, "pidfile="+path, "stop").Code)
+			require.Equal(t, 4, proctest.Call(t, asNobody, "pidfile="+path, "reload").Code)
+		}
+		requireUntouched()
+
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+		requireUntouched()
+		want := map[fs.FileMode]int{0o644: 1, 0o600: 4}[tt.mode]
+		require.Equal(t, want, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "it is dead")
+		requireUntouched()
+
+		next := proctest.Start(t, daemon, "pidfile="+path, fmt.Sprintf("mode=%o", tt.mode))
+		next.Await("msg=ready")
+		next.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, next.Wait())
+		require.Equal(t, 3, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "nobody holds it")
+	}
+}
+
+// Row C10.
+func TestStopWorksWithoutPidfd(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for _, errno := range []string{"ENOSYS", "EPERM", "EINVAL"} {
+		t.Run(errno, func(t *testing.T) {
+			t.Parallel()
+			p, path := startDaemon(t)
+			trace := filepath.Join(t.TempDir(), "trace")
+			strace := []string{
+				"strace", "-f", "-I1", "-o", trace, "-e", "trace=pidfd_open,kill",
+				"-e", "inject=pidfd_open:error=" + errno,
+			}
+			stopped := proctest.CallCommand(t, proctest.Wrapped(strace, daemon, "pidfile="+path, "stop"))
+			require.Equal(t, 0, stopped.Code, stopped.Stderr)
+			require.Contains(t, stopped.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", p.PID()))
+			require.Equal(t, 0, p.Wait())
+			require.NoFileExists(t, path)
+
+			calls, err := os.ReadFile(trace)
+			require.NoError(t, err)
+			require.Contains(t, string(calls), "(INJECTED)")
+			require.Contains(t, string(calls), fmt.Sprintf("kill(%d, SIGTERM", p.PID()))
+		})
+	}
+}
+
+// TestStopSignalsThroughThePidfd is also why stop returns at once: it waits for the same descriptor and asks for nothing
+// again and again.
+// Row C10.
+func TestStopSignalsThroughThePidfd(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Skip("this kernel, or a filter, has no pidfd_open:", err)
+	}
+	require.NoError(t, unix.Close(fd))
+
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, path := startDaemon(t, "stop=until:"+gate)
+	trace := filepath.Join(t.TempDir(), "trace")
+	stop := proctest.Launch(t, proctest.Wrapped([]string{
+		"strace", "-f", "-I1", "-o", trace,
+		"-e", "trace=pidfd_open,pidfd_send_signal,kill,openat,?poll,ppoll",
+	}, daemon, "pidfile="+path, "stop"))
+	p.Await("OnStop")
+	for range 20 { // it has time enough to ask again and again
+		require.Equal(t, 0, callVerb(t, path, "status").Code)
+	}
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, stop.Wait(), "%s", stop.Out)
+	text, err := os.ReadFile(trace)
+	require.NoError(t, err)
+	calls := string(text)
+	require.Contains(t, calls, fmt.Sprintf("pidfd_open(%d, ", p.PID()))
+	require.Contains(t, calls, ", SIGTERM, NULL, 0)")
+	require.NotContains(t, calls, " kill(")
+	for _, asking := range []string{path, "poll("} {
+		require.Less(t, strings.Count(calls, asking), 20, "%s is asked a few times, however long the stop takes:\n%s", asking, calls)
+	}
+}
+
+// inNamespace runs the test again in a PID namespace, where it can say which PID is next, and tells whether it is there.
+func inNamespace(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(namespaceVariable) != "" {
+		return true
+	}
+	proctest.Needs(t, "root")
+	unshare := []string{"unshare", "-pf", "--mount-proc", "--kill-child"}
+	proctest.NeedsCommand(t, unshare...)
+	cmd := exec.Command(unshare[0], append(unshare[1:], proctest.Binary(), "-test.v", "-test.count=1", "-test.timeout=60s", "-test.run=^"+t.Name()+"$")...)
+	cmd.Env = append(os.Environ(), namespaceVariable+"=1", "GORACE=atexit_sleep_ms=0")
+	got := proctest.CallCommand(t, cmd)
+	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
+	require.Contains(t, got.Stdout, "--- PASS: "+t.Name())
+	return false
+}
+
+// startAs starts a program under a PID that is free. It tries again when a thread of the test took it.
+func startAs(t *testing.T, pid int, program string, args ...string) *proctest.Process {
+	t.Helper()
+	var p *proctest.Process
+	proctest.Eventually(t, func() bool {
+		require.NoError(t, os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0))
+		p = proctest.Start(t, program, args...)
+		if p.PID() == pid {
+			return true
+		}
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+		return false
+	}, "PID %d to be given out again", pid)
+	return p
+}
+
+// Row C8.
+func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t) {
+		return
+	}
+	p, path := startDaemon(t)
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	proctest.RequireText(t, path, fmt.Sprintln(p.PID()))
+
+	other := proctest.PIDPath(t)
+	stranger := startAs(t, p.PID(), daemon, "pidfile="+other)
+	stranger.Await("msg=ready")
+	requireUntouched := untouched(t, path)
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"))
+	require.Equal(t, 1, callVerb(t, path, "status").Code)
+	requireUntouched()
+
+	next := proctest.Start(t, daemon, "pidfile="+path)
+	next.Await("msg=ready")
+	require.Equal(t, 0, callVerb(t, path, "stop").Code)
+	require.Equal(t, 0, next.Wait())
+	requireLives(t, stranger)
+}
+
+// held is the file at path, locked by somebody else than a daemon of ours. It stays so until the end of the test.
+func held(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	require.NoError(t, filelock.TryLock(f))
+	return f
+}

@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// opens watches the file; await waits until somebody opens it.
+func opens(t *testing.T, path string) (await func()) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	require.NoError(t, err)
+	events := os.NewFile(uintptr(fd), "inotify")
+	t.Cleanup(func() { events.Close() })
+	_, err = unix.InotifyAddWatch(fd, path, unix.IN_OPEN)
+	require.NoError(t, err)
+	require.NoError(t, events.SetReadDeadline(time.Now().Add(proctest.Patience)))
+	return func() {
+		t.Helper()
+		_, err := events.Read(make([]byte, 4096))
+		require.NoError(t, err)
+	}
+}
+
+// The test takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
+// for somebody who insists. From then on the first one would take a TERM for that as well.
+// Row A6.
+func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, path := startDaemon(t, "stop=until:"+gate)
+	first := sendOff(t, mustFind(t, path).Stop)
+	p.Await("OnStop")
+
+	insisted, insistedPath := startDaemon(t, "stop=until:"+gate)
+	insisted.ForceQuit()
+	requireExited(t, insisted, 1)
+	insisted.Await("another stop signal: quitting at once")
+	require.Zero(t, linesOf(insisted, "OnStop done"))
+	require.Zero(t, linesOf(insisted, "OnExit"))
+	requireNothingLeft(t, insistedPath)
+
+	looksAtTheState := opens(t, proctest.StatePath(path)) // the first look is enough to know that it stops already
+	second := sendOff(t, mustFind(t, path).Stop)
+	looksAtTheState()
+	verb := proctest.Start(t, daemon, "pidfile="+path, "stop")
+	looksAtTheState()
+	first.requireWaits()
+	second.requireWaits()
+	requireRuns(t, verb)
+	requireRuns(t, p)
+	proctest.Touch(t, gate)
+	require.NoError(t, first.wait())
+	require.NoError(t, second.wait())
+	require.Equal(t, 0, verb.Wait(), "%s", verb.Out)
+	require.True(t, strings.HasPrefix(verb.Out.String(), "daemon: stopped (pid "), "%s", verb.Out)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+	requireNothingLeft(t, path)
+}
+
+func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) {
+	proctest.Needs(t, "root")
+	proctest.NeedsCommand(t, ownPIDs...)
+	t.Parallel()
+	path := proctest.PIDPath(t)
+	unshare := proctest.Launch(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "reload=error"))
+	unshare.Await("msg=ready")
+	found := mustFind(t, path)
+	proctest.RequireText(t, path, "1\n")
+	record, err := os.ReadFile(proctest.StatePath(path))
+	require.NoError(t, err)
+	require.Contains(t, string(record), `"pid":1,`)
+
+	s, err := found.Status()
+	require.NoError(t, err)
+	require.Equal(t, found.PID, s.PID)
+	require.NotEqual(t, 1, s.PID)
+	require.Equal(t, lifecycle.Ready, s.Phase)
+	require.NoError(t, found.WaitReady(t.Context()))
+	require.EqualError(t, found.Reload(t.Context()), "lifecycle: OnReload of daemon: OnReload failed on purpose")
+	require.NoError(t, found.Reopen(t.Context()))
+	require.NoError(t, found.Stop(t.Context()))
+	require.Equal(t, 0, unshare.Wait(), "%s", unshare.Out)
+	requireNothingLeft(t, path)
+}

@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// crasher is a life in which an application's own goroutine panics on USR2.
+var crasher = proctest.Register("crasher", func(args []string) int {
+	crash := make(chan struct{})
+	go func() {
+		<-crash
+		panic("an own goroutine panics on purpose")
+	}()
+	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnSignal(syscall.SIGUSR2, func(context.Context) error { close(crash); return nil })))
+})
+
+// Row G5.
+func TestAPanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T) {
+	t.Parallel()
+	pidfile := proctest.PIDPath(t)
+	p := proctest.Start(t, crasher, pidfile)
+	p.Await("INFO ready")
+	p.Signal(syscall.SIGUSR2)
+	require.Equal(t, 2, p.Wait(), "as Go ends on a panic")
+	p.Await("panic: an own goroutine panics on purpose")
+	p.Await("goroutine ")
+
+	require.Equal(t, 1, proctest.Call(t, daemon, "pidfile="+pidfile, "status").Code)
+	next := proctest.Start(t, daemon, "pidfile="+pidfile)
+	next.Await("msg=ready")
+}
+
+// Row G8.
+func TestOsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
+	t.Parallel()
+	for hook, sig := range map[string]syscall.Signal{
+		"start": 0, "run": 0, "reload": syscall.SIGHUP, "check": syscall.SIGHUP, "stop": syscall.SIGTERM, "exit": syscall.SIGTERM,
+	} {
+		t.Run(hook, func(t *testing.T) {
+			t.Parallel()
+			pidfile := proctest.PIDPath(t)
+			p := proctest.Start(t, daemon, "pidfile="+pidfile, hook+"=exit:37")
+			if sig != 0 {
+				p.Await("msg=ready")
+				p.Signal(sig)
+			}
+			require.Equal(t, 37, p.Wait())
+			require.FileExists(t, pidfile)
+			got := proctest.Call(t, daemon, "pidfile="+pidfile, "status")
+			require.Equal(t, 1, got.Code)
+			require.Contains(t, got.Stdout, fmt.Sprintf("daemon: dead: pid %d left %s, was ", p.PID(), pidfile))
+			if hook != "run" {
+				require.Regexp(t, "(?i), in On"+hook+" of daemon\n$", got.Stdout)
+			}
+			next := proctest.Start(t, daemon, "pidfile="+pidfile)
+			next.Await("msg=ready")
+		})
+	}
+}
+
+// A log.Fatal is an os.Exit(1) after a line: one row, one test more.
+// Row G9.
+func TestExitWithOneIsNoDifferent(t *testing.T) {
+	t.Parallel()
+	p, pidfile := startDaemon(t, "reload=exit:1")
+	p.Signal(syscall.SIGHUP)
+	require.Equal(t, 1, p.Wait())
+	require.Equal(t, 1, proctest.Call(t, daemon, "pidfile="+pidfile, "status").Code)
+}
+
+func TestFailuresOfHooksReachTheShell(t *testing.T) {
+	t.Parallel()
+	for what, want := range map[string]proctest.Result{
+		"start=error":  {Stderr: "daemon: start failed: OnStart failed on purpose\n", Code: 1},
+		"start=panic":  {Stderr: "daemon: start failed: panic: OnStart panics on purpose\n", Code: 70},
+		"start=goexit": {Stderr: "daemon: start failed: panic: runtime.Goexit was called\n", Code: 70},
+		"start=hang":   {Stderr: "daemon: start failed: OnStart of daemon did not return in 20ms\n", Code: 1},
+		"run=error":    {Stderr: ": fn failed on purpose\n", Code: 1}, // as a failed start or as a failed body: whichever was first,
+		"stop=hang":    {Stderr: "daemon: OnStop of daemon did not return in 200ms\n", Code: 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			pidfile := proctest.PIDPath(t)
+			args := []string{"pidfile=" + pidfile, what, "run", "stoptimeout=200ms"}
+			if what == "start=hang" {
+				args = append(args, "starttimeout=20ms")
+			}
+			p := proctest.Start(t, daemon, args...)
+			if what == "stop=hang" {
+				p.Await("msg=ready")
+				p.Signal(syscall.SIGTERM)
+			}
+			require.Equal(t, want.Code, p.Wait(), "%s", p.Out)
+			require.Contains(t, p.Out.String(), want.Stderr)
+			require.NoFileExists(t, pidfile)
+		})
+	}
+}
+
+func TestCheckRunsOnCheckAndNothingElse(t *testing.T) {
+	t.Parallel()
+	pidfile := filepath.Join(t.TempDir(), "no", "such", "directory", "daemon.pid")
+	require.Equal(t, proctest.Result{Stdout: "OnCheck\nOnCheck done\n", Stderr: "daemon: check passed\n"}, proctest.Call(t, daemon, "pidfile="+pidfile, "check"))
+	require.Equal(t, proctest.Result{Stdout: "OnCheck\nOnCheck done\n", Stderr: "daemon: check failed: OnCheck failed on purpose\n", Code: 6},
+		proctest.Call(t, daemon, "pidfile="+pidfile, "check=error", "check"))
+	panicked := proctest.Call(t, daemon, "pidfile="+pidfile, "check=panic", "check")
+	require.Equal(t, 6, panicked.Code)
+	require.Contains(t, panicked.Stderr, "daemon: check failed: panic: OnCheck panics on purpose\n")
+	_, err := os.Stat(filepath.Dir(pidfile))
+	require.Error(t, err)
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// What becomes of a start whose launcher does not wait for its end.
+func TestAnInterruptedStartIsUndone(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
+		for what, does := range map[string]string{"heeds": "start=wait", "does not": "start=hang"} {
+			t.Run(fmt.Sprint(sig, " ", what), func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				launcher, pid, _ := b.startHeld(does, "stoptimeout=200ms")
+				launcher.Signal(sig)
+				code := launcher.Wait()
+				if sig == syscall.SIGKILL {
+					require.Equal(t, -1, code)
+					proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+				} else {
+					require.Equal(t, 1, code, "%s", launcher.Out)
+					require.Contains(t, launcher.Out.String(), "daemon: start failed: stopped by signal: "+sig.String()+"\n")
+					require.True(t, isOver(pid), "it has waited for the end")
+				}
+				b.requireNothingLeft()
+				b.start()
+			})
+		}
+	}
+}
+
+// The second time somebody does not want to wait for what the first time has begun to undo.
+func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		b := inBackground(t)
+		launcher, pid, _ := b.startHeld("start=hang", "stoptimeout=1h")
+		launcher.Signal(sig)
+		b.awaitSaid("msg=stopping")
+		launcher.Signal(syscall.SIGHUP) // means nothing now
+		launcher.ForceQuit()
+		require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
+		require.Equal(t, "daemon: start failed: stopped by signal: "+sig.String()+"; killed\n", launcher.Out.String())
+		require.True(t, isOver(pid))
+		b.requireNothingLeft()
+	}
+}
+
+// A launcher that is interrupted before the detached process has come to Run ends that itself.
+func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		b := inBackground(t)
+		launcher := proctest.Start(t, scout, b.args("at=main", "do=until:/no/such/gate", "start")...)
+		b.awaitSaid("scout\n")
+		launcher.Signal(sig)
+		require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
+		require.Equal(t, "scout: start failed: stopped by signal: "+sig.String()+"\n", launcher.Out.String())
+		b.requireNothingLeft()
+	}
+}
+
+// Stage 1 stands still between the start of the daemon and the word that it has been started, which is the second that it writes, so the launcher
+// does not know its PID.
+func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	b := inBackground(t)
+	path := filepath.Join(t.TempDir(), "script")
+	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000:when=2+ "` +
+		proctest.Binary() + `" "$@" at=main do=until:/no/such/gate` + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
+	cmd := proctest.Command(shapeShifter, b.args(path)...)
+	cmd.Path = copyOfTestBinary(t)
+	launcher := proctest.Launch(t, cmd)
+	b.awaitSaid("scout\n")
+	launcher.Signal(syscall.SIGTERM)
+	require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
+	require.Equal(t, "scout: start failed: stopped by signal: terminated\n", launcher.Out.String())
+	b.requireNothingLeft()
+}
+
+// A start under nohup(1) is not undone by the hang-up that nohup is to keep away.
+func TestAHangUpDoesNotUndoAStartUnderNohup(t *testing.T) {
+	proctest.Needs(t, "nohup")
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	launcher := proctest.Launch(t, proctest.Wrapped([]string{"nohup"}, daemon, b.args("start=until:"+gate, "start")...))
+	b.awaitSaid("OnStart\n")
+	launcher.Signal(syscall.SIGHUP)
+	awaitDelivery(t, launcher)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
+}
+
+// A start that is interrupted while it comes to its end has failed, and then nothing is left, or not, and then the daemon lives.
+func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	rounds := 8
+	if testing.Short() {
+		rounds = 4
+	}
+	b := inBackground(t)
+	for round := range rounds {
+		launcher, pid, gate := b.startHeld()
+		proctest.Touch(t, gate)
+		time.Sleep(time.Duration(round) * 150 * time.Microsecond) // into the handshake; nothing is right or wrong because of it
+		_ = launcher.Cmd.Process.Signal(syscall.SIGTERM)          // it may have ended
+		launcher.Wait()
+		require.NoError(t, os.Truncate(b.log, 0))
+		if launcher.Out.Count("ready (pid ") == 0 {
+			if launcher.Cmd.ProcessState.ExitCode() == -1 { // after the verdict, TERM is nobody's any more
+				require.Equal(t, 0, b.call("stop").Code)
+			}
+			b.requireNothingLeft()
+			continue
+		}
+		require.False(t, isOver(pid))
+		require.Equal(t, 0, b.call("status", "--ready").Code, "it was said to be ready")
+		b.stop()
+	}
+}

@@ -1,0 +1,12 @@
+package e2e
+
+import (
+	"testing"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// Most tests start the program daemon, whose hooks do what its arguments say.
+
+func TestMain(m *testing.M) { proctest.Main(m, lifecycle.InDaemon()) }

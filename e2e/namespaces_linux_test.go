@@ -1,0 +1,231 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// Row J4.
+func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
+	proctest.Needs(t, "root")
+	proctest.NeedsCommand(t, ownPIDs...)
+	t.Parallel()
+	const elsewhere = "held by a daemon in another PID namespace\n"
+	p, path := startDaemon(t)
+	for verb, want := range map[string]proctest.Result{
+		"status":      {Stdout: "daemon: running (in another PID namespace)\n"},
+		"run":         {Stderr: "daemon: already running (pid not known here)\n", Code: 1},
+		"stop":        {Stderr: "daemon: stop: PID file " + path + ": " + elsewhere, Code: 1},
+		"reload":      {Stderr: "daemon: reload: PID file " + path + ": " + elsewhere, Code: 1},
+		"reopen":      {Stderr: "daemon: reopen: PID file " + path + ": " + elsewhere, Code: 1},
+		"restart":     {Stderr: "daemon: restart: PID file " + path + ": " + elsewhere, Code: 1},
+		"try-restart": {Stderr: "daemon: try-restart: PID file " + path + ": " + elsewhere, Code: 1},
+	} {
+		require.Equal(t, want, proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, verb)), verb)
+	}
+	requireLives(t, p)
+
+	inner := proctest.Launch(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path))
+	inner.Await("msg=ready")
+	pid := strconv.Itoa(mustFind(t, path).PID)
+	require.Contains(t, callVerb(t, path, "status").Stdout, "daemon: ready (pid "+pid+") ")
+	for _, verb := range []string{"reload", "reopen"} {
+		require.Equal(t, 0, callVerb(t, path, verb).Code, verb)
+	}
+	inner.Await("msg=reloaded")
+	b := &background{t: t, pidfile: path, log: logPlace(t)}
+	restarted := b.call("restart")
+	require.Equal(t, 0, restarted.Code, restarted.Stderr)
+	require.Contains(t, restarted.Stderr, "daemon: stopped (pid "+pid+", ")
+	require.Equal(t, 0, inner.Wait())
+	b.stop()
+}
+
+// everyVerb is a life from outside, as a script: each verb with its exit code, and what it says.
+const everyVerb = `for verb in start status reload reopen restart status stop status; do "$0" "$@" $verb 2>&1; echo "$verb: $?"; done`
+
+// requireEveryVerb requires of what everyVerb has said that all is as ever.
+func requireEveryVerb(t *testing.T, got proctest.Result) {
+	t.Helper()
+	require.Equal(t, []string{
+		"start: 0", "status: 0", "reload: 0", "reopen: 0", "restart: 0", "status: 0", "stop: 0", "status: 3",
+	}, regexp.MustCompile(`(?m)^[a-z]+: \d+$`).FindAllString(got.Stdout, -1), "%s%s", got.Stdout, got.Stderr)
+}
+
+// inShell is the program daemon under a shell script, which is under the wrapper.
+func inShell(wrapper []string, script, program string, args ...string) *exec.Cmd {
+	return proctest.Wrapped(append(slices.Clone(wrapper), "sh", "-c", script), program, args...)
+}
+
+// everybodysBinary is the test binary where other users can execute it.
+func everybodysBinary(t *testing.T) (path string) {
+	t.Helper()
+	path = copyOfTestBinary(t)
+	for dir := filepath.Dir(path); dir != filepath.Dir(os.TempDir()); dir = filepath.Dir(dir) {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+	return path
+}
+
+// ownProc is a PID namespace in which a shell is process 1, and has done that to /proc.
+func ownProc(do string) []string {
+	return []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", do + ` || exit 99; "$@"; exit $?`, "sh"}
+}
+
+// Row J5.
+func TestWhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
+	proctest.Needs(t, "root", "setpriv")
+	hiding := append(ownProc("mount -o remount,hidepid=2 /proc"), "setpriv", "--reuid="+strconv.Itoa(nobody), "--regid="+strconv.Itoa(nobody), "--clear-groups")
+	proctest.NeedsCommand(t, hiding...)
+	t.Parallel()
+	dir := nobodys(t)
+	pidfile := filepath.Join(dir, "daemon.pid")
+	cmd := inShell(hiding, everyVerb, daemon, "pidfile="+pidfile, "log="+filepath.Join(dir, "log"))
+	cmd.Args[slices.Index(cmd.Args, proctest.Binary())] = everybodysBinary(t)
+	requireEveryVerb(t, proctest.CallCommand(t, cmd))
+	require.NoFileExists(t, pidfile)
+}
+
+// withoutProc is a mount namespace in which nothing tells of processes.
+var withoutProc = []string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec "$0" "$@"`}
+
+// Row J6.
+func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T) {
+	proctest.Needs(t, "root")
+	proctest.NeedsCommand(t, withoutProc...)
+	t.Parallel()
+	const hint = "daemon: start failed: this program cannot find itself to be started again; is /proc mounted? readlink /proc/self/exe: no such file or directory\n"
+	b := inBackground(t)
+	inside := func(args ...string) proctest.Result {
+		return proctest.CallCommand(t, proctest.Wrapped(withoutProc, daemon, b.args(args...)...))
+	}
+	started := inside("start")
+	require.Equal(t, 1, started.Code)
+	require.True(t, strings.HasSuffix(started.Stderr, hint), started.Stderr) // the race detector has something to say before
+	b.requireNothingLeft()
+	pid := b.start()
+	require.True(t, strings.HasSuffix(inside("restart").Stderr, hint))
+	for _, verb := range []string{"status", "reload", "reopen"} {
+		got := inside(verb)
+		require.Equal(t, 0, got.Code, "%s: %s%s", verb, got.Stdout, got.Stderr)
+	}
+	requireRunning(t, b.pidfile, pid)
+	require.Equal(t, 0, inside("stop").Code)
+	b.requireNothingLeft()
+}
+
+// withFaults runs a program with faults in its system calls and those of all that it starts, such as "close_range:error=ENOSYS". The tracer (-D) ends with
+// the last of them, and keeps no pipe open.
+func withFaults(t *testing.T, faults []string, program string, args ...string) (got proctest.Result, trace string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "trace")
+	strace := []string{"strace", "-D", "-f", "-I1", "-o", path}
+	for _, fault := range faults {
+		strace = append(strace, "-e", "inject="+fault)
+	}
+	cmd := proctest.Wrapped(strace, program, args...)
+	var files [2]*os.File
+	for i, name := range []string{"stdout", "stderr"} {
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		defer f.Close()
+		files[i] = f
+	}
+	cmd.Stdout, cmd.Stderr = files[0], files[1]
+	code := proctest.Launch(t, cmd).Wait()
+	return proctest.Result{Stdout: string(readFile(t, files[0].Name())), Stderr: string(readFile(t, files[1].Name())), Code: code}, string(readFile(t, path))
+}
+
+// Rows C10, J9.
+func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	for _, errno := range []string{"ENOSYS", "EPERM"} {
+		for _, calls := range []string{"pidfd_open close_range", "pidfd_send_signal", "pidfd_open pidfd_send_signal close_range waitid"} {
+			t.Run(errno+" "+calls, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				var faults []string
+				for call := range strings.FieldsSeq(calls) {
+					faults = append(faults, call+":error="+errno)
+				}
+				for _, verb := range []string{"start", "status", "reload", "reopen", "restart", "status", "stop"} {
+					got, trace := withFaults(t, faults, daemon, b.args(verb)...)
+					require.Equal(t, 0, got.Code, "%s: %s%s", verb, got.Stdout, got.Stderr)
+					require.Contains(t, trace, "(INJECTED)", verb)
+					if verb == "status" {
+						require.Contains(t, got.Stdout, "daemon: ready (pid ")
+					}
+				}
+				b.requireNothingLeft()
+			})
+		}
+	}
+}
+
+// In a user namespace root may be a user without rights over anybody else.
+// Row J8.
+func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
+	proctest.Needs(t, "root")
+	proctest.NeedsCommand(t, "unshare", "--user")
+	t.Parallel()
+	binary := everybodysBinary(t)
+	p, path := startDaemon(t)
+	for dir := filepath.Dir(path); dir != filepath.Dir(os.TempDir()); dir = filepath.Dir(dir) {
+		require.NoError(t, os.Chmod(dir, 0o755))
+	}
+	requireUntouched := untouched(t, path)
+	for _, verb := range []string{"status", "stop", "reload", "reopen", "restart", "try-restart", "start", "run"} {
+		cmd := proctest.Command(daemon, "pidfile="+path, verb)
+		cmd.Path = binary
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Credential: &syscall.Credential{NoSetGroups: true},
+		}
+		got := proctest.CallCommand(t, cmd)
+		if verb == "status" {
+			requireReady(t, p.PID(), got)
+			continue
+		}
+		require.Equal(t, 4, got.Code, "%s: %s", verb, got.Stderr)
+		require.Regexp(t, "(operation not permitted|permission denied .as user 0.)\n$", got.Stderr, verb)
+	}
+	requireUntouched()
+	requireLives(t, p)
+}
+
+// Row J10.
+func TestTheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
+	proctest.Needs(t, "root")
+	t.Parallel()
+	for _, offset := range []string{"-1", "100000000"} {
+		clocks := []string{"unshare", "--time", "--fork", "--boottime", offset, "--monotonic", offset}
+		proctest.NeedsCommand(t, clocks...)
+		b := inBackground(t)
+		requireEveryVerb(t, proctest.CallCommand(t, inShell(clocks, everyVerb, daemon, b.args("stoptimeout=2s")...)))
+		b.requireNothingLeft()
+	}
+}
+
+// Row J7.
+func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
+	proctest.Needs(t, "root")
+	readOnlyRoot := []string{"unshare", "--mount", "sh", "-c", `mount -o remount,ro,bind / && exec "$@"`, "sh"}
+	proctest.NeedsCommand(t, readOnlyRoot...)
+	t.Parallel()
+	dir := t.TempDir()
+	script := "mount -t tmpfs -o mode=0755 tmpfs " + dir + " && test ! -w / || exit 99\n" + everyVerb
+	requireEveryVerb(t, proctest.CallCommand(t, inShell(readOnlyRoot, script, daemon, "pidfile="+filepath.Join(dir, "daemon.pid"), "log="+filepath.Join(dir, "log"))))
+}

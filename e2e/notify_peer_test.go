@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// E15: a program that the daemon starts could else speak for it.
+// Row E15.
+func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "sh")
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	p := managed(t, address, "start=children", "run")
+	m.await("READY=1")
+	require.Contains(t, p.Out.String(), proctest.Variable+"="+daemon, "its environment")
+	require.NotContains(t, p.Out.String(), "NOTIFY_SOCKET")
+	require.NotContains(t, p.Out.String(), "WATCHDOG")
+}
+
+// Row K1.
+func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	proctest.Touch(t, filepath.Join(dir, "file"))
+	l, err := net.Listen("unix", filepath.Join(dir, "stream"))
+	require.NoError(t, err)
+	defer l.Close()
+	for _, address := range []string{
+		filepath.Join(dir, "nothing"), filepath.Join(dir, "file"), filepath.Join(dir, "stream"), dir + "/" + strings.Repeat("x", 200),
+		"@nobody-listens-here", "vsock:2:1234", "relative", "@",
+	} {
+		p := managed(t, address, "run")
+		p.Await("msg=ready")
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		require.Equal(t, 1, p.Out.Count(`level=WARN msg="the service manager cannot be told anything"`), "%q", address)
+	}
+	require.Equal(t, 0, managed(t, "", "run=:", "run").Wait())
+}
+
+// One that reads nothing costs half a second for each message, and one that has gone nothing.
+// Row K1.
+func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	fill(t, address)
+	p := managed(t, address, "run")
+	p.Await("msg=ready")
+	require.Equal(t, 1, p.Out.Count(`msg="cannot tell the service manager"`))
+	require.NoError(t, m.conn.Close())
+	p.Signal(syscall.SIGHUP)
+	p.Await("msg=reloaded")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+	require.Equal(t, 1, p.Out.Count(`msg="cannot tell the service manager"`), "%s", p.Out)
+}
+
+// fill sends messages until there is room for no more.
+func fill(t *testing.T, address string) {
+	t.Helper()
+	conn, err := net.Dial("unixgram", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	for {
+		require.NoError(t, conn.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
+		if _, err := conn.Write([]byte("X=1")); err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return
+		}
+	}
+}
+
+// Behind a launcher, the service manager must be told which process it is to watch (Type=notify with NotifyAccess=all).
+func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	cmd := proctest.Command(daemon, b.args("start")...)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
+	pid := b.readied(proctest.CallCommand(t, cmd))
+	all := m.messages()
+	require.Equal(t, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=ready", pid), all[len(all)-1])
+	b.stop()
+}

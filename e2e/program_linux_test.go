@@ -1,0 +1,306 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// guard keeps another program alive:
+//
+//	guard [key=value …] verb [-- program arguments]
+//
+// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user and chroot.
+var guard = proctest.Register("guard", func(args []string) int {
+	var argv []string
+	if at := slices.Index(args, "--"); at >= 0 {
+		args, argv = args[:at], args[at+1:]
+	}
+	does := map[string]string{}
+	for len(args) > 0 && strings.Contains(args[0], "=") {
+		key, value, _ := strings.Cut(args[0], "=")
+		does[key], args = value, args[1:]
+	}
+	opts := []lifecycle.Option{
+		lifecycle.Name("guard"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.WorkDir(does["workdir"]), lifecycle.User(does["user"]), lifecycle.Chroot(does["chroot"]),
+		lifecycle.Supervise(parsePolicy(does["supervise"])), lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }),
+	}
+	for key, option := range map[string]func(time.Duration) lifecycle.Option{"starttimeout": lifecycle.StartTimeout, "stoptimeout": lifecycle.StopTimeout} {
+		if d, err := time.ParseDuration(does[key]); err == nil {
+			opts = append(opts, option(d))
+		}
+	}
+	if argv != nil {
+		opts = append(opts, lifecycle.Program(argv...))
+	}
+	return lifecycle.Main(args, nil, opts...)
+})
+
+// guard calls the program guard here with a script of sh.
+func (b *background) guard(script string, args ...string) proctest.Result {
+	b.t.Helper()
+	return proctest.Call(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
+}
+
+func TestAnyProgramIsKeptAlive(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.readied(b.guard("echo it runs; exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	worker := b.worker(0)
+	require.Equal(t, parent, b.status().PID)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGSEGV))
+	second := b.worker(worker)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds, 1 restart \ds ago: signal SIGSEGV\n$`, parent, second), b.call("status").Stdout)
+	require.Equal(t, 2, strings.Count(b.said(), "it runs\n"))
+	require.Contains(t, b.said(), "signal SIGSEGV")
+	b.stop()
+}
+
+func TestAProgramIsStartedInTheDirectoryOfTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	dir := t.TempDir()
+	cmd := proctest.Command(guard, append(b.args("start"), "--", "sh", "-c", "pwd; exec sleep 60")...)
+	cmd.Dir = dir
+	b.readied(proctest.CallCommand(t, cmd))
+	b.awaitSaid(dir + "\n")
+	b.stop()
+
+	other := t.TempDir()
+	b.readied(b.guard("pwd; exec sleep 60", "workdir="+other, "start"))
+	b.awaitSaid(other + "\n")
+	b.stop()
+}
+
+func TestAProgramIsStartedInItsRootDirectory(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "root", "ldd")
+	root := jail(t)
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	libraries, err := exec.Command("ldd", sh).Output()
+	require.NoError(t, err)
+	copies := map[string]string{sh: "/bin/sh"}
+	for _, path := range regexp.MustCompile(`/\S+`).FindAllString(string(libraries), -1) {
+		copies[path] = path
+	}
+	for from, to := range copies {
+		require.NoError(t, os.MkdirAll(filepath.Dir(root+to), 0o755))
+		require.NoError(t, os.WriteFile(root+to, readFile(t, from), 0o755))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(root, "fifo"), 0o666))
+	for dir, want := range map[string]string{"": "/", t.TempDir(): "/", filepath.Join(root, "bin"): "/bin"} {
+		for _, sh := range []string{"/bin/sh", "sh"} {
+			b := inBackground(t)
+			require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
+			args := append(b.args("chroot="+root, "user=12345:12345", "workdir="+dir, "start"), "--", sh, "-c", "echo in $PWD; read forever < /fifo")
+			b.readied(proctest.Call(t, guard, args...))
+			b.awaitSaid("in " + want + "\n")
+			b.stop()
+		}
+	}
+}
+
+func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755))
+	for argv0, want := range map[string]string{
+		"lifecycle-no-such-program": `start failed: program lifecycle-no-such-program: executable file not found in $PATH`,
+		"/no/such/program":          "start failed: program /no/such/program: stat: no such file or directory",
+		script:                      "start failed: cannot start " + script + ": ",
+	} {
+		got := proctest.Call(t, guard, append(b.args("start"), "--", argv0)...)
+		require.Equal(t, 1, got.Code, "%s", got.Stderr)
+		require.Contains(t, got.Stderr, want)
+		b.requireNothingLeft()
+	}
+	got := b.guard("echo its last words; exit 7", "supervise=settle:1h", "start")
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: died before it was ready (exit 7); its last words:\n  | its last words\n", Code: 1}, got)
+	b.requireNothingLeft()
+}
+
+func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	got := b.guard("setsid sleep 60 & exit 0", "supervise=settle:1h", "start")
+	require.Equal(t, 1, got.Code)
+	require.Contains(t, got.Stderr, "must stay in the foreground")
+	b.requireNothingLeft()
+}
+
+func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
+	t.Parallel()
+	pidfile := proctest.PIDPath(t)
+	p := proctest.Start(t, guard, "pidfile="+pidfile, "run", "--", "sh", "-c", "trap 'exit 0' TERM; sleep 60 & echo waits; wait")
+	p.Await("waits")
+	p.Await("INFO ready")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "%s", p.Out)
+	requireNothingLeft(t, pidfile)
+}
+
+func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("exec sleep 60", "start"))
+	worker := b.worker(0)
+	got := proctest.Call(t, guard, b.args("reload")...)
+	require.Equal(t, proctest.Result{Stderr: "guard: reload rejected, old configuration kept: sh does not handle SIGHUP, which would end it\n", Code: 1}, got)
+	require.Equal(t, 0, b.call("reopen").Code)
+	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
+	b.awaitSaid("SIGUSR2")
+	require.Equal(t, worker, b.worker(0))
+	b.stop()
+
+	b.readied(b.guard("trap 'echo reloads' HUP; trap 'echo reopens' USR1; trap 'echo usr2' USR2; while :; do sleep 0.01; done", "start"))
+	require.Equal(t, 0, proctest.Call(t, guard, b.args("reload")...).Code)
+	b.awaitSaid("reloads\n")
+	require.Equal(t, 0, b.call("reopen").Code)
+	b.awaitSaid("reopens\n")
+	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
+	b.awaitSaid("usr2\n")
+	b.stop()
+}
+
+func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("trap 'echo asked' TERM; while :; do sleep 0.01; done", "stoptimeout=50ms", "start"))
+	worker := b.worker(0)
+	got := b.call("stop")
+	require.Equal(t, 0, got.Code, "%s", got.Stderr)
+	require.Contains(t, b.said(), "asked\n")
+	require.Contains(t, b.said(), fmt.Sprintf("the worker (pid %d) was killed", worker))
+	b.requireNothingLeft()
+}
+
+// notifies is a script that speaks sd_notify with the socat or python3 that is there.
+func notifies(t *testing.T) (say string) {
+	t.Helper()
+	proctest.Needs(t, "python3")
+	path := filepath.Join(t.TempDir(), "say.py")
+	require.NoError(t, os.WriteFile(path, []byte(`
+import os, signal, socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+address = os.environ["NOTIFY_SOCKET"]
+s.connect("\0" + address[1:] if address[0] == "@" else address)
+say = lambda text: s.send(text.encode())
+def reload(*_):
+    say("RELOADING=1\nMONOTONIC_USEC=%d" % (time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))
+    say("READY=1" if sys.argv[1] == "takes" else "READY=1\nX_LIFECYCLE_ERROR=line 7 is bad")
+signal.signal(signal.SIGHUP, reload)
+say("STATUS=warming up")
+while sys.argv[1] != "takes" and not os.path.exists(sys.argv[1]):
+    time.sleep(0.001)
+say("READY=1\nSTATUS=serves")
+while True:
+    time.sleep(60)
+`), 0o644))
+	return path
+}
+
+func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
+	t.Parallel()
+	say := notifies(t)
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	launcher := proctest.Start(t, guard, append(b.args("supervise=settle:10s", "start"), "--", "python3", say, gate)...)
+	s := b.told("it to say what it does", func(s lifecycle.Status) bool { return s.Text == "warming up" })
+	require.Equal(t, lifecycle.Starting, s.Phase)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, launcher.Wait())
+	b.told("it to say what it does", func(s lifecycle.Status) bool { return s.Text == "serves" && s.Phase == lifecycle.Ready })
+	got := proctest.Call(t, guard, b.args("reload")...)
+	require.Equal(t, proctest.Result{Stderr: "guard: reload rejected, old configuration kept: line 7 is bad\n", Code: 1}, got)
+	b.stop()
+
+	b.readied(proctest.Call(t, guard, append(b.args("supervise=settle:10s", "start"), "--", "python3", say, "takes")...))
+	require.Equal(t, 0, proctest.Call(t, guard, b.args("reload")...).Code)
+	b.stop()
+
+	got = proctest.Call(t, guard, append(b.args("starttimeout=300ms", "supervise=settle:10s", "start"), "--", "python3", say, "/no/such/gate")...)
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 300ms; stopped, nothing left\n", Code: 1}, got)
+	b.requireNothingLeft()
+}
+
+// What is left of a thousand crashes is a number.
+// Rows H1, H7.
+func TestAThousandCrashesLeaveNothing(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.readied(b.guard("test -e "+gate+" && exit 3; exec sleep 60", "supervise=min:-1ns,limit:-1,settle:20ms", "start"))
+	worker := b.worker(0)
+	parent := b.status().PID
+	crash := func(n int) {
+		restarts := b.status().Restarts
+		proctest.Touch(t, gate)
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.told(fmt.Sprintf("%d crashes more", n), func(s lifecycle.Status) bool { return s.Restarts >= restarts+n })
+		require.NoError(t, os.Remove(gate))
+		worker = b.worker(worker)
+	}
+	crash(300) // until the heap is as large as it will be
+	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
+	crash(1000)
+	require.Equal(t, before, descriptorsOf(t, parent))
+	more := 2 << 10
+	if underRace() {
+		more *= 8 // for what the detector remembers
+	}
+	require.Less(t, residentMemory(t, parent), memory+more)
+	require.Len(t, childrenOf(t, parent), 1)
+	b.stop()
+}
+
+func descriptorsOf(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	require.NoError(t, err)
+	return len(entries)
+}
+
+// residentMemory is in KiB.
+func residentMemory(t *testing.T, pid int) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fmt.Sscan(rest, &kib)
+	require.NotZero(t, kib)
+	return kib
+}
+
+// childrenOf are those of the process, zombies too.
+func childrenOf(t *testing.T, pid int) (children []string) {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	require.NoError(t, err)
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		children = append(children, strings.Fields(string(text))...)
+	}
+	return children
+}
+
+// underRace says whether this was built with the race detector.
+func underRace() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}

@@ -1,0 +1,7 @@
+package e2e
+
+import (
+	"context"
+)
+
+func started(context.Context) error { return nil }

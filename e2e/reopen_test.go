@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+func TestUSR1ReopensTheLog(t *testing.T) {
+	t.Parallel()
+	log := logPlace(t)
+	pid, pidfile := verbStart(t, "log="+log)
+	require.NoError(t, os.Rename(log, log+".1"))
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR1))
+	awaitLog(t, log, `msg="log reopened"`)
+	require.NotContains(t, logText(t, log+".1"), "reopened")
+	requireVerbRuns(t, pidfile, pid)
+}
+
+func TestEveryReloadReopensTheLogFirst(t *testing.T) {
+	t.Parallel()
+	for how, verdict := range map[string]string{"reload=": "msg=reloaded", "check=error": "msg=\"reload rejected", "reload=error": "msg=\"reload rejected"} {
+		log := logPlace(t)
+		_, pidfile := verbStart(t, "log="+log, how)
+		require.NoError(t, os.Rename(log, log+".1"))
+		callVerb(t, pidfile, "reload")
+		awaitLog(t, log, verdict)
+		require.True(t, strings.HasPrefix(logText(t, log), "OnCheck\n"), "what a reload says first is in the new one: %s", logText(t, log))
+		require.NotContains(t, logText(t, log+".1"), "OnCheck")
+		require.NotContains(t, logText(t, log+".1"), "reload")
+	}
+}
+
+// Rows K13, K14.
+func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
+	t.Parallel()
+	traps := map[string]func(t *testing.T, log string){
+		"the directory is gone": func(t *testing.T, log string) {
+			require.NoError(t, os.Rename(filepath.Dir(log), filepath.Dir(log)+".moved"))
+			t.Cleanup(func() { os.RemoveAll(filepath.Dir(log) + ".moved") })
+		},
+	}
+	for name, trap := range logTraps {
+		if name != "in a directory that is missing" {
+			traps[name] = trap.set
+		}
+	}
+	for name, set := range traps {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := logPlace(t)
+			pid, pidfile := verbStart(t, "log="+log)
+			old, err := os.Open(log)
+			require.NoError(t, err)
+			defer old.Close()
+			requireOld := func(text string) {
+				t.Helper()
+				proctest.Eventually(t, func() bool { return strings.Contains(logRead(t, old), text) }, "%q in the old log", text)
+			}
+			if name != "the directory is gone" {
+				require.NoError(t, os.Rename(log, log+".1"))
+			}
+			set(t, log)
+
+			got := callVerb(t, pidfile, "reopen")
+			require.Equal(t, 1, got.Code)
+			require.Regexp(t, `^daemon: reopen: log file `+log+`: .+\n$`, got.Stderr)
+			why := strings.TrimSuffix(strings.TrimPrefix(got.Stderr, "daemon: reopen: "), "\n")
+			requireOld(`level=ERROR msg="cannot reopen the log, the old one stays"`)
+			requireOld(why)
+			require.Equal(t, why, logStatus(t, pidfile).LastReopen.Error)
+
+			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+			requireOld("OnSignal done\n")
+			require.Equal(t, 0, callVerb(t, pidfile, "reload").Code, "a reload that cannot reopen the log is a reload")
+			requireOld("msg=reloaded")
+			require.Equal(t, 2, strings.Count(logRead(t, old), "cannot reopen the log, the old one stays"))
+			requireVictim(t, log)
+			status := callVerb(t, pidfile, "status")
+			require.Equal(t, 0, status.Code)
+			require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+s\n  the log could not be reopened \d+s ago: `, pid), status.Stdout)
+
+			require.NoError(t, os.RemoveAll(log))
+			require.NoError(t, os.MkdirAll(filepath.Dir(log), 0o700))
+			require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
+			awaitLog(t, log, `msg="log reopened"`)
+			require.Empty(t, logStatus(t, pidfile).LastReopen.Error)
+			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
+			require.Contains(t, logText(t, log), "msg=stopped")
+			require.NotContains(t, logRead(t, old), "msg=stopping")
+		})
+	}
+}
+
+func TestAReopenThatCannotHaveOneOfTwoLogsKeepsBoth(t *testing.T) {
+	t.Parallel()
+	log, errors := logPlace(t), logPlace(t)
+	pid, pidfile := verbStart(t, "log="+log, "errorlog="+errors)
+	require.NoError(t, os.Rename(log, log+".1"))
+	require.NoError(t, os.Rename(errors, errors+".1"))
+	require.NoError(t, os.Mkdir(errors, 0o700))
+	got := callVerb(t, pidfile, "reopen")
+	require.Equal(t, proctest.Result{Stderr: "daemon: reopen: log file " + errors + ": it is a directory, not a regular file\n", Code: 1}, got)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	awaitLog(t, log+".1", "OnSignal done\n")
+	awaitLog(t, errors+".1", "cannot reopen the log")
+}

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
+// argument is the PID file, its second where it lies.
+var liar = proctest.Register("liar", func(args []string) int {
+	lie := func(at string) func(context.Context) error {
+		return func(context.Context) error {
+			if at == args[1] {
+				return errors.New(nasty + "\ndaemon: ready (pid 1, 1 ms)\n  | more\n")
+			}
+			return nil
+		}
+	}
+	fn := lie("fn")
+	if args[1] == "panic" {
+		fn = func(context.Context) error { panic(nasty) }
+	}
+	return lifecycle.Main(args[2:], fn, lifecycle.Name("liar"), lifecycle.PIDFile(args[0]), lifecycle.LogFile(""),
+		lifecycle.OnStart(lie("OnStart")), lifecycle.OnCheck(lie("OnCheck")), lifecycle.OnReload(lie("OnReload")))
+})
+
+// requireOwnLines requires that each line is the program's own or marked as the words of another, and that none of them is a command.
+func requireOwnLines(t *testing.T, got string) {
+	t.Helper()
+	require.NotEmpty(t, got)
+	for line := range strings.Lines(got) {
+		line, whole := strings.CutSuffix(line, "\n")
+		require.True(t, whole, "%q", got)
+		require.True(t, strings.HasPrefix(line, "liar: ") || strings.HasPrefix(line, "  | ") || strings.HasPrefix(line, "  "), "%q", line)
+		require.NotContains(t, line, "liar: ready")
+		for _, r := range line {
+			require.True(t, unicode.IsPrint(r) || r == '\t' || r == unicode.ReplacementChar, "%q has %q", line, r)
+		}
+	}
+}
+
+// Row L12.
+func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
+	t.Parallel()
+	for at, verbs := range map[string][]string{
+		"OnStart": {"start", "run", "restart"},
+		"OnCheck": {"check", "restart"},
+		"panic":   {"start"},
+	} {
+		for _, verb := range verbs {
+			pidfile := verbPlace(t)
+			got := proctest.Call(t, liar, pidfile, at, verb)
+			require.NotZero(t, got.Code, "%s in %s", verb, at)
+			if verb != "run" { // there slog's own lines are beside it
+				requireOwnLines(t, got.Stderr)
+			}
+			requireVerbLeftNothing(t, pidfile)
+		}
+	}
+}
+
+// Row L12.
+func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{strings.ReplaceAll(nasty, "\x00", "")}, {"stop", "a\ndaemon: stopped"}, {"stop", "-\x1b[2J"}} {
+		got := proctest.Call(t, liar, append([]string{proctest.PIDPath(t), ""}, args...)...)
+		require.Equal(t, 2, got.Code)
+		first, _, _ := strings.Cut(got.Stderr, "usage: ")
+		requireOwnLines(t, first)
+	}
+}
+
+// nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
+const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"

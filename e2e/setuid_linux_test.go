@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// forger is a user without rights who calls a setuid program as its launcher would.
+//
+//	forger STAGE PROGRAM JAIL PIDFILE args…
+var forger = proctest.Register("forger", func(args []string) int {
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service)); err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	stage, path, jail, pidfile := args[0], args[1], args[2], args[3]
+	cmd := proctest.Command(daemon, args[4:]...)
+	cmd.Path, cmd.Dir = path, "/"
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"Chroot":%q}`, jail))
+	var st unix.Stat_t
+	_ = unix.Fstat(fds[1], &st)
+	cmd.Env = append(cmd.Env, fmt.Sprintf("_LIFECYCLE_STAGE=%s:%d:%d", stage, st.Dev, st.Ino), "_GO_DAEMON=1")
+	if stage == "2" {
+		file, err := os.Open(pidfile)
+		if err != nil {
+			fmt.Println(err)
+			return 99
+		}
+		note := fmt.Sprintf("\n\x00{\"Note\":{\"pid_file\":%q}}\n", pidfile)
+		_ = unix.Sendmsg(fds[0], []byte(note), unix.UnixRights(int(file.Fd())), nil, 0)
+	}
+	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // who waits for more is not kept waiting
+	err = cmd.Run()
+	theirs.Close()
+	said, _ := io.ReadAll(ours)
+	fmt.Printf("%s", said)
+	var exited *exec.ExitError
+	if errors.As(err, &exited) {
+		return exited.ExitCode()
+	}
+	return lifecycle.ExitCode(err)
+})
+
+// privilegedCopy is a copy of the test binary that everybody can execute, with more rights than he has.
+func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
+	t.Helper()
+	dir := nobodys(t)
+	require.NoError(t, os.Chown(dir, 0, 0))
+	path = filepath.Join(dir, "program")
+	var info unix.Statfs_t
+	require.NoError(t, unix.Statfs(filepath.Dir(path), &info))
+	if info.Flags&unix.ST_NOSUID != 0 {
+		t.Skip("the temporary directory is mounted nosuid")
+	}
+	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
+	require.NoError(t, os.Chmod(path, 0o755))
+	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("the file system knows no capabilities")
+	} else {
+		require.NoError(t, err)
+	}
+	return path
+}
+
+func setuidRoot(path string) error { return os.Chmod(path, 0o755|fs.ModeSetuid) }
+
+// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of linux/capability.h.
+func mayChroot(path string) error {
+	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
+	for _, word := range []uint32{1 << unix.CAP_SYS_CHROOT, 0, 0, 0} {
+		data = binary.LittleEndian.AppendUint32(data, word)
+	}
+	return unix.Setxattr(path, "security.capability", data, 0)
+}
+
+// A user can forge mark and socket for a setuid program, but not that root has made the socket. Taken for stage 1, the program would go where
+// he says before it executes itself; for stage 2, it would believe that it holds a lock which it does not.
+// Rows L9, L10.
+func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
+	proctest.Use(forger)
+	proctest.Needs(t, "root")
+	t.Parallel()
+	program, jail := privilegedCopy(t, setuidRoot), t.TempDir()
+	for _, stage := range []string{"1", "2"} {
+		pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
+		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
+		requireUntouched := untouched(t, pidfile)
+		got := proctest.Call(t, forger, stage, program, jail, pidfile, "pidfile="+pidfile, "status")
+		require.Equal(t, proctest.Result{Stdout: fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), Code: 1}, got)
+		requireUntouched()
+	}
+}
+
+// A program with capabilities is of the same user, so he can be its launcher. That gives him no use of them.
+// Row L9.
+func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
+	proctest.Use(forger)
+	proctest.Needs(t, "root")
+	t.Parallel()
+	program, jail := privilegedCopy(t, mayChroot), t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(jail), 0o755))
+	pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
+	got := proctest.Call(t, forger, "1", program, jail, pidfile, "pidfile="+pidfile, "status")
+	require.Regexp(t, `^\n\x00\{"pid":\d+\}\n\n\x00\{"error":"the launcher is gone"\}\n$`, got.Stdout, "it found itself where it is")
+	require.NoFileExists(t, pidfile)
+}
+
+// Row L9.
+func TestASetuidProgramDetachesAllTheSame(t *testing.T) {
+	proctest.Needs(t, "root")
+	t.Parallel()
+	program, b := privilegedCopy(t, setuidRoot), inBackground(t)
+	cmd := proctest.Command(daemon, b.args("start")...)
+	cmd.Path, cmd.Dir = program, "/"
+	cmd.Env = append(cmd.Env, "_LIFECYCLE_STAGE=1:1:1", "_GO_DAEMON=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
+	pid := b.readied(proctest.CallCommand(t, cmd))
+	require.Equal(t, "12345\t0\t0\t0", statusField(t, pid, "Uid"))
+	require.EqualValues(t, 0, ownerOf(t, b.log))
+	b.stop()
+}
+
+func ownerOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	return info.Sys().(*syscall.Stat_t).Uid
+}

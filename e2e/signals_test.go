@@ -1,0 +1,367 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// awaitPID returns at the very moment at which the PID of the process can be read from its PID file.
+func awaitPID(t *testing.T, p *proctest.Process, path string) {
+	t.Helper()
+	want := fmt.Sprintln(p.PID())
+	for deadline := time.Now().Add(proctest.Patience); ; runtime.Gosched() {
+		if text, err := os.ReadFile(path); err == nil && string(text) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no PID in %s; pid %d wrote:\n%s", path, p.PID(), p.Out)
+		}
+	}
+}
+
+// flood sends n signals as fast as they can be sent.
+func flood(t *testing.T, p *proctest.Process, sig syscall.Signal, n int) {
+	t.Helper()
+	for range n {
+		if err := p.Cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// requireBalanced requires that a daemon that has ended called every hook as often as it should, and got all of them back.
+func requireBalanced(t *testing.T, p *proctest.Process) {
+	t.Helper()
+	started := linesOf(p, "OnStart done")
+	require.LessOrEqual(t, started, 1, "%s", p.Out)
+	for _, line := range []string{"OnStop", "OnStop done", "OnExit", "OnExit done"} {
+		require.Equal(t, started, linesOf(p, line), "%s:\n%s", line, p.Out)
+	}
+	for _, hook := range []string{"OnStart", "OnCheck", "OnReload", "OnSignal", "fn"} {
+		require.Equal(t, linesOf(p, hook), linesOf(p, hook+" done"), "%s:\n%s", hook, p.Out)
+	}
+	require.Equal(t, 1, linesOf(p, "Run returned: <nil>"), "%s", p.Out)
+}
+
+// requireExited requires that the process ended by itself: not by a signal.
+func requireExited(t *testing.T, p *proctest.Process, code int) {
+	t.Helper()
+	p.Wait()
+	status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, status.Exited(), "%v; it wrote:\n%s", p.Cmd.ProcessState, p.Out)
+	require.Equal(t, code, status.ExitStatus(), "%s", p.Out)
+}
+
+// requireObeys requires that every signal of the life reaches it, the last of them being the stop.
+func requireObeys(t *testing.T, p *proctest.Process, stop syscall.Signal) {
+	t.Helper()
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGHUP)
+	p.Await("msg=reloaded")
+	p.Signal(syscall.SIGUSR1)
+	p.Await("nothing to reopen")
+	p.Signal(syscall.SIGUSR2)
+	p.Await("OnSignal done")
+	p.Signal(stop)
+	requireExited(t, p, 0)
+}
+
+func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
+	t.Parallel()
+	rounds := 40
+	if testing.Short() {
+		rounds = 12
+	}
+	for round := range rounds {
+		t.Run(strconv.Itoa(round), func(t *testing.T) {
+			path := proctest.PIDPath(t)
+			p := proctest.Start(t, daemon, "pidfile="+path)
+			awaitPID(t, p, path)
+			p.Signal(syscall.SIGTERM)
+			requireExited(t, p, 0)
+			requireBalanced(t, p)
+			requireNothingLeft(t, path)
+		})
+	}
+}
+
+// requireNothingLeft requires that the PID file and whatever was beside it is gone.
+func requireNothingLeft(t *testing.T, path string) {
+	t.Helper()
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// Rows F4, F16.
+func TestAHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		path := proctest.PIDPath(t)
+		p := proctest.Start(t, daemon, "pidfile="+path)
+		awaitPID(t, p, path)
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded")
+		require.Less(t, p.Out.Index("msg=ready"), p.Out.Index("OnReload"))
+		p.Signal(syscall.SIGTERM)
+		requireExited(t, p, 0)
+		require.Equal(t, 1, linesOf(p, "OnReload"))
+		requireBalanced(t, p)
+	}
+}
+
+// Row F16.
+func TestAHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		p := proctest.Start(t, daemon, "pidfile="+proctest.PIDPath(t))
+		for deadline := time.Now().Add(proctest.Patience); p.Out.Count("msg=ready") == 0; runtime.Gosched() {
+			require.True(t, time.Now().Before(deadline), "not ready")
+		}
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded")
+		p.Signal(syscall.SIGTERM)
+		requireExited(t, p, 0)
+		require.Equal(t, 1, linesOf(p, "OnReload"))
+	}
+}
+
+// Row F1.
+func TestUnderNohupAHUPIsAReload(t *testing.T) {
+	proctest.Needs(t, "nohup")
+	t.Parallel()
+	p := proctest.Launch(t, proctest.Wrapped([]string{"nohup"}, daemon, "pidfile="+proctest.PIDPath(t)))
+	p.Await("msg=ready")
+	for n := range 3 {
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded", n+1)
+	}
+	p.Signal(syscall.SIGTERM)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+}
+
+// Row F2.
+func TestWhatTheCallerIgnoresArrives(t *testing.T) {
+	t.Parallel()
+	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
+	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		// Its OnCheck starts a program and gets its exit code, although CHLD was ignored.
+		p := proctest.Launch(t, proctest.Wrapped(trap, daemon, "pidfile="+proctest.PIDPath(t), "check=children"))
+		requireObeys(t, p, stop)
+		requireBalanced(t, p)
+	}
+}
+
+// twoParts is a life of two components. Its second argument is what the second OnStart does: see behave, or "late" to succeed when
+// its context has ended.
+var twoParts = proctest.Register("two parts", func(args []string) int {
+	second := behave("second.OnStart", args[1])
+	if args[1] == "late" {
+		second = func(ctx context.Context) error {
+			fmt.Println("second.OnStart")
+			<-ctx.Done()
+			return nil
+		}
+	}
+	err := lifecycle.Run(behave("fn", "wait"), lifecycle.Name("two parts"), lifecycle.PIDFile(args[0]),
+		lifecycle.With(lifecycle.Hooks{
+			Name: "first", OnStart: behave("first.OnStart", ""),
+			OnStop: behave("first.OnStop", ""), OnExit: behave("first.OnExit", ""),
+		}),
+		lifecycle.With(lifecycle.Hooks{
+			Name: "second", OnStart: second,
+			OnStop: behave("second.OnStop", ""), OnExit: behave("second.OnExit", ""),
+		}))
+	fmt.Printf("Run returned: %v\n", err)
+	return lifecycle.ExitCode(err)
+})
+
+func (h stuckHandler) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, h.at) {
+		fmt.Println("the log hangs")
+		select {}
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// Row F9.
+func TestAfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "config")
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(config+".new", []byte(text), 0o644))
+		require.NoError(t, os.Rename(config+".new", config))
+	}
+	write("version 0")
+	p, path := startDaemon(t, "reload=cat:"+config)
+	const floods = 10
+	for n := range floods {
+		write(fmt.Sprintf("version %d", n+1))
+		flood(t, p, syscall.SIGHUP, 1_000)
+	}
+	p.Await(fmt.Sprintf("OnReload says: version %d", floods))
+	p.Signal(syscall.SIGINT)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+	requireNothingLeft(t, path)
+
+	reloads := linesOf(p, "OnReload")
+	require.GreaterOrEqual(t, reloads, 1)
+	require.Less(t, reloads, 2_000, "of 10,000")
+	said := p.Out.String()
+	said = said[strings.LastIndex(said, "OnReload says: "):]
+	require.True(t, strings.HasPrefix(said, fmt.Sprintf("OnReload says: version %d\n", floods)), said)
+}
+
+// Row F11.
+func TestWhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 11))
+			path := proctest.PIDPath(t)
+			p := proctest.Start(t, daemon, "pidfile="+path)
+			awaitPID(t, p, path)
+			harmless := []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT}
+			for range random.IntN(40) {
+				p.Signal(harmless[random.IntN(len(harmless))])
+				for range random.IntN(3) {
+					runtime.Gosched()
+				}
+			}
+			any := append(harmless, syscall.SIGTERM, syscall.SIGINT)
+			p.Signal(syscall.SIGTERM)
+			for range 10 {
+				p.Cmd.Process.Signal(any[random.IntN(len(any))])
+			}
+			requireExited(t, p, 0)
+			requireBalanced(t, p)
+			requireNothingLeft(t, path)
+		})
+	}
+}
+
+// Row F12.
+func TestQUITPrintsWhereEverythingIsAndExits(t *testing.T) {
+	t.Parallel()
+	p, path := startDaemon(t)
+	p.Signal(syscall.SIGQUIT)
+	requireExited(t, p, 2)
+	p.Await("SIGQUIT: quit")
+	p.Await("goroutine ")
+	p.Await("lifecycle.(*life).serve")
+	require.Equal(t, 1, callVerb(t, path, "status").Code, "it is a crash")
+
+	next := proctest.Start(t, daemon, "pidfile="+path)
+	next.Await("msg=ready")
+}
+
+// Row F13.
+func TestUSR1AndUSR2AreHarmless(t *testing.T) {
+	t.Parallel()
+	p, _ := startDaemon(t)
+	for n := range 3 {
+		p.Signal(syscall.SIGUSR1)
+		p.Await("nothing to reopen", n+1)
+		p.Signal(syscall.SIGUSR2)
+		p.Await("OnSignal done", n+1)
+	}
+	requireLives(t, p)
+
+	for _, how := range []string{"usr2=error", "usr2=panic", "usr2=goexit"} {
+		p, _ := startDaemon(t, how)
+		p.Signal(syscall.SIGUSR2)
+		p.Await(`msg="a function given to OnSignal failed"`)
+		requireLives(t, p)
+	}
+}
+
+// Row F13.
+func TestUSR2WithoutOnSignalIsHarmless(t *testing.T) {
+	t.Parallel()
+	p := proctest.Start(t, twoParts, proctest.PIDPath(t), "")
+	p.Await("ready pid=")
+	p.Signal(syscall.SIGUSR2)
+	p.Signal(syscall.SIGHUP)
+	p.Await("reloaded")
+	p.Signal(syscall.SIGTERM)
+	requireExited(t, p, 0)
+}
+
+// Row F14.
+func TestWhatHasNoMeaningHasNoEffect(t *testing.T) {
+	t.Parallel()
+	p, _ := startDaemon(t)
+	for range 3 {
+		for _, sig := range []syscall.Signal{
+			syscall.SIGCONT, syscall.SIGWINCH, syscall.SIGPIPE, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGIO,
+		} {
+			p.Signal(sig)
+		}
+	}
+	requireLives(t, p)
+}
+
+// Rows E10, F14.
+func TestABrokenStdoutDoesNotKill(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	path := proctest.PIDPath(t)
+	cmd := proctest.Command(daemon, "pidfile="+path)
+	cmd.Stdout = w
+	p := proctest.Launch(t, cmd)
+	require.NoError(t, w.Close())
+	p.Await("msg=ready")
+	for n := range 3 {
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded", n+1)
+	}
+	p.Signal(syscall.SIGTERM)
+	requireExited(t, p, 0)
+	requireNothingLeft(t, path)
+}
+
+// The test cannot read the log, so the verbs have to tell.
+// Row E10.
+func TestABrokenLogDoesNotKill(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	config := filepath.Join(t.TempDir(), "config")
+	path := proctest.PIDPath(t)
+	cmd := proctest.Command(daemon, "pidfile="+path, "stop=until:"+config)
+	cmd.Stderr = w
+	p := proctest.Launch(t, cmd)
+	require.NoError(t, w.Close())
+	p.Await("fn")
+	require.NoError(t, r.Close())
+	p.Signal(syscall.SIGHUP)
+	p.Await("OnReload done")
+	p.Signal(syscall.SIGHUP)
+	p.Await("OnReload done", 2)
+	require.Equal(t, 0, callVerb(t, path, "status").Code)
+	p.Signal(syscall.SIGTERM)
+	p.Await("OnStop")
+	proctest.Touch(t, config)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+	requireNothingLeft(t, path)
+}

@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// Row L2.
+func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	dir := nobodys(t)
+	pidfile := filepath.Join(dir, "daemon.pid")
+	p := proctest.Start(t, asNobody, "pidfile="+pidfile)
+	p.Await("msg=ready")
+	for _, verb := range []string{"reload", "force-reload"} {
+		got := callVerb(t, pidfile, verb)
+		require.Equal(t, 0, got.Code, got.Stderr)
+	}
+	require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
+	for _, verb := range []string{"restart", "try-restart"} {
+		got := callVerb(t, pidfile, verb)
+		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: restart: unsafe PID file %s: the directory %s on the way belongs to user %d\n", pidfile, dir, nobody), Code: 1}, got,
+			"root could not start it, so it is not stopped either")
+	}
+	requireRunning(t, pidfile, p.PID())
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
+	require.Equal(t, 0, p.Wait())
+	requireNothingLeft(t, pidfile)
+}
+
+// locker is a user without rights who locks what he can read, under a name that a terminal would take for a command.
+var locker = proctest.Register("locker", func(args []string) int {
+	name := append([]byte("a\x1b[2J\nroot"), 0)
+	err := errors.Join(os.WriteFile("/proc/self/comm", name, 0), syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))
+	f, openErr := os.Open(args[0])
+	if err = errors.Join(err, openErr); err == nil {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	fmt.Println("locked:", err)
+	if err != nil {
+		return 1
+	}
+	select {}
+})
+
+// inMemory is a place for a PID file on a tmpfs, which has the device number in /proc/locks that it has elsewhere.
+func inMemory(t *testing.T) (pidfile string) {
+	t.Helper()
+	dir := onTmpfs(t)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return filepath.Join(dir, "daemon.pid")
+}
+
+// Row L4.
+func TestWhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
+	proctest.Use(locker)
+	proctest.Needs(t, "root")
+	t.Parallel()
+	pidfile := inMemory(t)
+	require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
+	requireUntouched := untouched(t, pidfile)
+	attacker := proctest.Start(t, locker, pidfile)
+	attacker.Await("locked: <nil>")
+	want := fmt.Sprintf("locked by another program (pid %d, a\ufffd[2J root)\n", attacker.PID())
+	want = "PID file " + pidfile + ": " + want
+	again := proctest.Start(t, daemon, "pidfile="+pidfile, "start", "--oknodo")
+	each(t, map[string]proctest.Result{
+		"run":    {Stderr: "daemon: start failed: " + want, Code: 1},
+		"start":  {Stderr: "daemon: start failed: " + want, Code: 1},
+		"stop":   {Stderr: "daemon: stop: " + want, Code: 1},
+		"status": {Stdout: "daemon: unknown: " + want, Code: 4},
+	}, pidfile)
+	require.Equal(t, 1, again.Wait(), "that he locks it does not mean that one is running")
+	requireUntouched()
+	attacker.Signal(syscall.SIGKILL)
+	attacker.Wait()
+	requireStarts(t, pidfile)
+}
+
+// Row L4.
+func TestWhoCannotReadTheFileCannotLockIt(t *testing.T) {
+	proctest.Use(locker)
+	proctest.Needs(t, "root")
+	t.Parallel()
+	pidfile := inMemory(t)
+	p := proctest.Start(t, daemon, "pidfile="+pidfile, "mode=0600")
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	attacker := proctest.Start(t, locker, pidfile)
+	require.Equal(t, 1, attacker.Wait())
+	require.Equal(t, 1, attacker.Out.Count("permission denied"), "%s", attacker.Out)
+	requireStarts(t, pidfile, "mode=0600")
+}
+
+// each calls several verbs at the same time.
+func each(t *testing.T, want map[string]proctest.Result, pidfile string) {
+	t.Helper()
+	called := map[string]*proctest.Process{}
+	outputs := map[string][2]*proctest.Lines{}
+	for name := range want {
+		cmd := proctest.Command(daemon, "pidfile="+pidfile, name)
+		out := [2]*proctest.Lines{{}, {}}
+		cmd.Stdout, cmd.Stderr = out[0], out[1]
+		called[name], outputs[name] = proctest.Launch(t, cmd), out
+	}
+	for name, p := range called {
+		code := p.Wait()
+		require.Equal(t, want[name], proctest.Result{Stdout: outputs[name][0].String(), Stderr: outputs[name][1].String(), Code: code}, name)
+	}
+}
+
+// onTmpfs is a directory on a tmpfs.
+func onTmpfs(t *testing.T) (dir string) {
+	t.Helper()
+	var info unix.Statfs_t
+	if unix.Statfs("/dev/shm", &info) == nil && info.Type == unix.TMPFS_MAGIC {
+		if dir, err := os.MkdirTemp("/dev/shm", "lifecycle-test-"); err == nil {
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			return dir
+		}
+	}
+	needsMount(t) // there is no tmpfs that everybody can write
+	dir = t.TempDir()
+	mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755")
+	return dir
+}

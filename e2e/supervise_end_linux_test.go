@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+func TestTheExitCodeOfAStoppedWorkerIsThatOfItsParent(t *testing.T) {
+	t.Parallel()
+	for what, want := range map[string]int{"stop=": 0, "exit=exit:5": 5, "stop=error": 1, "run=hang": 1} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p, _ := startDaemon(t, "supervise=foreground", "stoptimeout=100ms", what, "run")
+			p.Signal(syscall.SIGTERM)
+			require.Equal(t, want, p.Wait(), "%s", p.Out)
+			require.LessOrEqual(t, p.Out.Count("daemon: "), 1, "what has failed is said once:\n%s", p.Out)
+		})
+	}
+}
+
+func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
+	t.Parallel()
+	p, pidfile := startDaemon(t, "supervise=foreground", "stop=hang", "run")
+	b := &background{t: t, pidfile: pidfile}
+	worker := b.worker(0)
+	p.Signal(syscall.SIGTERM)
+	p.Await("OnStop")
+	p.ForceQuit()
+	require.Equal(t, 1, p.Wait())
+	proctest.Eventually(t, func() bool { return !lives(worker) }, "the worker to be gone")
+	require.NoFileExists(t, pidfile)
+}
+
+// Row H6.
+func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
+	proctest.Touch(t, gate)
+	require.Equal(t, 78, p.Wait())
+	p.Await("daemon: gave up: exit 78 is final; last: exit 78")
+	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
+}
+
+func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
+	proctest.Touch(t, gate)
+	require.Equal(t, 1, p.Wait(), "%s", p.Out)
+	p.Await("daemon: gave up: it has ended 2 times in 60s; last: exit 7")
+	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
+}
+
+// Row H4.
+func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, _ := startDaemon(t, "supervise=foreground", "run=until:"+gate, "run")
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, p.Wait())
+
+	b := inBackground(t)
+	gate = filepath.Join(t.TempDir(), "gate")
+	b.start("supervise=always,min:-1ns,limit:-1", "stoptimeout=50ms", "run=until:"+gate)
+	worker := b.worker(0)
+	proctest.Touch(t, gate)
+	b.told("a restart", func(s lifecycle.Status) bool { return s.Restarts > 3 })
+	require.NoError(t, os.Remove(gate))
+	b.worker(worker)
+	b.stop()
+}
+
+// What a worker leaves: a child that ignores TERM in a session of its own, and one that heeds it.
+const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; while :; do sleep 0.02; done' & setsid sh -c 'echo meek $$; exec sleep 60' &"
+
+// left waits for what such a worker has left, and returns their PIDs.
+func (b *background) left(n int) (pids []int) {
+	b.t.Helper()
+	proctest.Eventually(b.t, func() bool {
+		pids = nil
+		for _, said := range regexp.MustCompile(`(?:stubborn|meek) (\d+)\n`).FindAllStringSubmatch(b.said(), -1) {
+			pid, _ := strconv.Atoi(said[1])
+			pids = append(pids, pid)
+		}
+		return len(pids) >= n
+	}, "%d orphans", n)
+	return pids
+}
+
+// Row H8.
+func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	worker := b.worker(0)
+	first := b.left(2)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	b.worker(worker)
+	for _, pid := range first {
+		require.False(t, lives(pid), "pid %d", pid)
+	}
+	require.Contains(t, b.said(), "ends what the worker has left")
+	all := b.left(4)
+	b.stop()
+	for _, pid := range all {
+		require.False(t, lives(pid), "pid %d", pid)
+	}
+}
+
+// Row H7.
+func TestAnOrphanThatEndsWhileTheWorkerLivesIsNoZombie(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("for i in 1 2 3 4 5; do sh -c 'sleep 0.01 & '; done; exec sleep 60", "start"))
+	parent := b.status().PID
+	proctest.Eventually(t, func() bool { return len(childrenOf(t, parent)) == 1 }, "nothing but the worker to be left")
+	b.stop()
+}

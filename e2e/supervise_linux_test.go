@@ -1,0 +1,266 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// atOnce is a policy that starts the next worker without a delay, however often.
+const atOnce = "supervise=min:-1ns,limit:-1"
+
+// status is what the daemon says here.
+func (b *background) status() (s lifecycle.Status) {
+	b.t.Helper()
+	got := b.call("status", "--json")
+	require.NoError(b.t, json.Unmarshal([]byte(got.Stdout), &s), "%s", got.Stdout)
+	return s
+}
+
+// told waits until the daemon says something of itself.
+func (b *background) told(what string, enough func(lifecycle.Status) bool) (s lifecycle.Status) {
+	b.t.Helper()
+	proctest.Eventually(b.t, func() bool {
+		found, err := lifecycle.Find(b.pidfile)
+		if err != nil {
+			return false
+		}
+		defer found.Close()
+		s, err = found.Status()
+		return err == nil && enough(s)
+	}, "%s", what)
+	return s
+}
+
+// worker waits until there is another worker that is ready than that one, and returns its PID.
+func (b *background) worker(than int) (pid int) {
+	b.t.Helper()
+	return b.told("another worker to be ready", func(s lifecycle.Status) bool { return s.Worker != 0 && s.Worker != than && s.Phase == lifecycle.Ready }).Worker
+}
+
+// Row D11.
+func TestAWorkerThatIsKilledIsStartedAgainUnderTheSamePID(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start(atOnce)
+	for n := 1; n <= 5; n++ {
+		worker := b.worker(0)
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.worker(worker)
+		s := b.status()
+		require.Equal(t, parent, s.PID)
+		require.Equal(t, n, s.Restarts)
+		require.Equal(t, "SIGKILL", s.LastExit.Signal)
+		require.Equal(t, worker, s.LastExit.PID)
+	}
+	require.Regexp(t, `^daemon: ready \(pid \d+, worker \d+\) for \ds, 5 restarts, last \ds ago: signal SIGKILL\n$`, b.call("status").Stdout)
+	b.stop()
+}
+
+func TestAWorkerThatFailsItsFirstStartFailsTheStart(t *testing.T) {
+	t.Parallel()
+	for what, want := range map[string]string{
+		"start=error":     "^daemon: start failed: OnStart failed on purpose\n$",
+		"start=panic":     "(?s)^daemon: start failed: panic: OnStart panics on purpose\n  \\| goroutine .*",
+		"start=exit:3":    "^daemon: start failed: died before it was ready \\(exit 3\\); its last words:\n(  \\| .*\n)*  \\| OnStart\n$",
+		"run=error":       "^daemon: start failed: fn failed on purpose\n$",
+		"supervise=min:x": "",
+	} {
+		if want == "" {
+			continue
+		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			b.crashes = true
+			got := b.call(atOnce, what, "start")
+			require.Regexp(t, want, got.Stderr)
+			require.NotZero(t, got.Code)
+			b.requireNothingLeft()
+		})
+	}
+}
+
+func TestTheReloadOfAParentBringsTheVerdictOfTheWorker(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.start(atOnce)
+	require.Regexp(t, `^daemon: reloaded \(\d+ ms\)\n$`, b.call("reload").Stderr)
+	require.Contains(t, b.said(), "OnReload done")
+	b.stop()
+
+	b = inBackground(t)
+	b.start(atOnce, "reload=error")
+	for n := 1; n <= 3; n++ {
+		got := b.call("reload=error", "reload")
+		require.Equal(t, proctest.Result{Stderr: "daemon: reload rejected, old configuration kept: OnReload failed on purpose\n", Code: 1}, got)
+		s := b.status()
+		require.Equal(t, n, s.Reloads)
+		require.Equal(t, "OnReload failed on purpose", s.LastReload.Error)
+		require.Equal(t, "OnReload", s.LastReload.Hook)
+	}
+	b.stop()
+}
+
+// Row H5.
+func TestAStopInABackOffWinsAtOnce(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start("supervise=min:1h,max:1h")
+	worker := b.worker(0)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	s := b.told("a back-off", func(s lifecycle.Status) bool { return !s.NextRestart.IsZero() })
+	require.Zero(t, s.Worker)
+	require.Equal(t, lifecycle.Starting, s.Phase)
+	got := b.call("status")
+	require.Equal(t, 0, got.Code)
+	require.Regexp(t, fmt.Sprintf(`^daemon: restarting \(pid %d\), attempt 1 of 10 in (1h0m0s|\d+m\d+s); last: signal SIGKILL\n$`, parent), got.Stdout)
+	require.Equal(t, 150, b.call("status", "--ready").Code)
+	require.Equal(t, 1, b.call("reload").Code)
+	b.stop()
+
+	p, pidfile := startDaemon(t, "supervise=foreground,min:1h,max:1h", "run")
+	p.Await("msg=ready", 2)
+	b = &background{t: t, pidfile: pidfile}
+	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGKILL))
+	b.told("a back-off", func(s lifecycle.Status) bool { return !s.NextRestart.IsZero() })
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "what has crashed before is no failure of the stop:\n%s", p.Out)
+}
+
+func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.start("supervise=min:-1ns,limit:3", "run=until:"+gate, "exit=exit:7")
+	proctest.Touch(t, gate)
+	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(b.pidfile); return err != nil }, "it to give up")
+	got := b.call("status")
+	require.Equal(t, 3, got.Code)
+	require.Contains(t, got.Stdout, "gave up: it has ended 3 times in 60s; last: exit 7")
+	require.Contains(t, b.said(), `msg="the worker is not started any more" why="gave up: `)
+	require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
+}
+
+// Row H12.
+func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.start(atOnce, "watchdog=hang")
+	worker := b.worker(0)
+	b.worker(worker)
+	s := b.status()
+	require.Equal(t, 2, s.LastExit.Code, "so Go ends with a trace")
+	require.Equal(t, "no sign of life for 100ms", s.LastExit.Why)
+	require.Regexp(t, ` \ds ago: exit 2, no sign of life for 100ms`, b.call("status").Stdout)
+	require.Regexp(t, `(?s)SIGABRT: abort.*\.behave\.`, b.said(), "its trace")
+	b.stop()
+
+	b = inBackground(t)
+	b.start(atOnce, "watchdog=")
+	worker = b.worker(0)
+	b.awaitSaid(strings.Repeat("Watchdog\nWatchdog done\n", 10))
+	require.Equal(t, worker, b.worker(0), "one that is well is left alone")
+	b.stop()
+}
+
+// lives says whether there is such a process. A zombie is none.
+func lives(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.HasPrefix(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " Z")
+}
+
+func init() {
+	misdeeds["orphans"] = func() {
+		for range 5 {
+			_ = exec.Command("sh", "-c", "sleep 0.01 & ").Run()
+		}
+	}
+}
+
+// Rows H2, H3, I9.
+func TestAParentThatCannotForkTriesAgain(t *testing.T) {
+	t.Parallel()
+	group := cgroup(t, "pids", nil)
+	limit := func(max string) { require.NoError(t, os.WriteFile(filepath.Join(group, "pids.max"), []byte(max), 0)) }
+	for what, start := range map[string]func(b *background) int{
+		"own": func(b *background) int { return b.start("supervise=min:1ms,max:10ms,limit:-1") },
+		"foreign": func(b *background) int {
+			return b.readied(b.guard("exec sleep 60", "supervise=min:1ms,max:10ms,limit:-1", "start"))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := inBackground(t)
+			parent := start(b)
+			worker := b.worker(0)
+			require.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(parent)), 0))
+			limit("0")
+			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+			b.awaitSaid("resource temporarily unavailable")
+			limit("max")
+			b.worker(worker)
+			require.Equal(t, parent, b.status().PID)
+			b.stop()
+		})
+	}
+}
+
+func TestASignalThatComesWhileAWorkerStartsDoesNotEndIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start(atOnce)
+	for range 3 {
+		worker := b.worker(0)
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.told("another worker to be ready", func(s lifecycle.Status) bool {
+			require.NoError(t, syscall.Kill(parent, syscall.SIGUSR2))
+			return s.Worker != 0 && s.Worker != worker && s.Phase == lifecycle.Ready
+		})
+	}
+	require.Equal(t, 3, b.status().Restarts)
+	b.stop()
+}
+
+func TestAReloadWhileAWorkerStartsWaitsForIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	proctest.Touch(t, gate)
+	b.start(atOnce, "start=until:"+gate)
+	worker := b.worker(0)
+	require.NoError(t, os.Remove(gate))
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+	b.told("a worker that starts", func(s lifecycle.Status) bool {
+		return s.Restarts == 1 && s.Phase == lifecycle.Starting && s.Worker != 0
+	})
+	reload := proctest.Start(t, daemon, b.args("reload")...)
+	b.told("the reload, which begins with the log", func(s lifecycle.Status) bool { return s.LastReopen != nil })
+	require.Equal(t, 150, b.call("status", "--ready").Code)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, reload.Wait(), "%s", reload.Out)
+	b.stop()
+}
+
+func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	pidfile := proctest.PIDPath(t)
+	p := proctest.Start(t, daemon, "pidfile="+pidfile, "supervise=foreground", "start=until:"+gate, "exit=exit:5", "run")
+	p.Await("OnStart")
+	p.Signal(syscall.SIGTERM)
+	p.Await("stopping")
+	proctest.Touch(t, gate)
+	require.Equal(t, 5, p.Wait(), "%s", p.Out)
+	requireNothingLeft(t, pidfile)
+}

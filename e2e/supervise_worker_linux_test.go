@@ -1,0 +1,257 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/socket"
+)
+
+func TestSignalsGoOnToTheWorker(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start(atOnce)
+	require.NoError(t, syscall.Kill(parent, syscall.SIGUSR2))
+	b.awaitSaid("OnSignal done")
+	require.NoError(t, os.Rename(b.log, b.log+".1"))
+	require.Equal(t, 0, b.call("reopen").Code)
+	require.Equal(t, 0, b.call("reload").Code)
+	require.Contains(t, b.said(), "OnReload done", "the worker has reopened it")
+	require.NotContains(t, b.said(), "OnStart")
+	b.stop()
+}
+
+func TestUnderRunNothingIsSupervisedUnlessThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	p, pidfile := startDaemon(t, "supervise=", "run")
+	b := &background{t: t, pidfile: pidfile}
+	require.False(t, b.status().Supervised)
+	require.Zero(t, b.status().Worker)
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+}
+
+// talker is a worker that says more than Run does, and lets others speak: what it does at a reload is its argument.
+var talker = proctest.Register("talker", func(args []string) int {
+	address := os.Getenv("NOTIFY_SOCKET")
+	speak := func(lines ...string) {
+		socket, err := sdnotify.Dial(address)
+		if err == nil {
+			err = socket.Send(lines...)
+			socket.Close()
+		}
+		if err != nil {
+			fmt.Println("cannot speak:", err)
+		}
+	}
+	if len(args) > 1 && args[0] == "say" {
+		speak(args[2:]...)
+		return 0
+	}
+	does := map[string]string{}
+	for len(args) > 1 {
+		key, value, _ := strings.Cut(args[0], "=")
+		does[key], args = value, args[1:]
+	}
+	return lifecycle.Main(args, nil, lifecycle.Name("talker"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.Supervise(parsePolicy("min:-1ns,limit:-1")),
+		lifecycle.OnReload(func(context.Context) error {
+			switch does["do"] {
+			case "flood":
+				for n := range 20_000 {
+					speak("STATUS=" + strconv.Itoa(n))
+				}
+			case "garbage":
+				speak("")
+				speak("\n\n=\n=1\nREADY\nEXTEND_TIMEOUT_USEC=x\nEXTEND_TIMEOUT_USEC=-1\nWATCHDOG=0")
+				speak("X_LIFECYCLE_STATE={", "X_LIFECYCLE_FAILURE=[1]", "FDSTORE=1", "FDNAME=nothing", "FDSTOREREMOVE=1")
+				speak(strings.Repeat("x", 100_000))
+				speak("MAINPID=1")
+			case "imposter":
+				cmd := exec.Command("/proc/self/exe", "say", "it", "READY=1", "STOPPING=1", "X_LIFECYCLE_ERROR=from a stranger", "STATUS=from a stranger")
+				cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+address)
+				cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+				return cmd.Run()
+			}
+			return nil
+		}))
+})
+
+func TestWhatAWorkerSaysDoesItsParentNoHarm(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"flood", "garbage", "imposter"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			args := func(verb string) []string { return b.args("do="+what, verb) }
+			b.readied(proctest.Call(t, talker, args("start")...))
+			before := b.told("it to be ready", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Ready })
+			got := proctest.Call(t, talker, args("reload")...)
+			require.Equal(t, 0, got.Code, "%s", got.Stderr)
+			s := b.told("it to be ready", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Ready })
+			require.Equal(t, before.Worker, s.Worker)
+			require.NotContains(t, s.Text, "stranger")
+			require.NotContains(t, b.said(), "cannot speak: write @: ")
+			require.NoError(t, syscall.Kill(s.Worker, syscall.SIGKILL))
+			b.worker(s.Worker)
+			b.stop()
+		})
+	}
+}
+
+func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "root")
+	b := inBackground(t)
+	require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
+	b.readied(b.guard("id -u; id -g; echo $HOME; exec sleep 60", "user=12345:12345", "start"))
+	require.Equal(t, 0, uidOf(t, b.status().PID))
+	require.Equal(t, 12345, uidOf(t, b.worker(0)))
+	b.awaitSaid("12345\n12345\n")
+	b.stop()
+
+	b = inBackground(t)
+	parent := b.start(atOnce, "user=12345:12345")
+	first := b.worker(0)
+	require.Equal(t, 0, uidOf(t, parent))
+	require.Equal(t, 12345, uidOf(t, first))
+	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+	require.Equal(t, 12345, uidOf(t, b.worker(first)), "OnStart of the next one has root's rights again")
+	require.Equal(t, 0, b.call("reload").Code)
+	b.stop()
+}
+
+// uidOf is the effective user of a process.
+func uidOf(t *testing.T, pid int) (uid int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(status), "Uid:")
+	_, err = fmt.Sscan(rest, &uid, &uid)
+	require.NoError(t, err)
+	return uid
+}
+
+// listener is a supervised program that answers on a TCP and a unix socket.
+var listener = proctest.Register("listener", func(args []string) int {
+	does := map[string]string{}
+	for len(args) > 1 {
+		key, value, _ := strings.Cut(args[0], "=")
+		does[key], args = value, args[1:]
+	}
+	var open []net.Listener
+	return lifecycle.Main(args, func(ctx context.Context) error {
+		for _, l := range open {
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					fmt.Fprintln(conn, os.Getpid())
+					conn.Close()
+				}
+			}()
+		}
+		<-ctx.Done()
+		return nil
+	}, lifecycle.Name("listener"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.Supervise(parsePolicy("min:-1ns,limit:-1")),
+		lifecycle.OnStart(func(context.Context) error {
+			for _, at := range []struct{ network, address string }{{"tcp", "127.0.0.1:0"}, {"unix", does["socket"]}} {
+				l, err := socket.Listen(at.network, at.address)
+				if err != nil {
+					return err
+				}
+				open = append(open, l)
+				if at.network == "tcp" {
+					if err := os.WriteFile(does["port"], []byte(l.Addr().String()), 0o644); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}),
+		lifecycle.OnExit(func(context.Context) error { return errors.Join(open[0].Close(), open[1].Close()) }))
+})
+
+func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	dir := shortDir(t)
+	socket, port := filepath.Join(dir, "socket"), filepath.Join(dir, "port")
+	b.readied(proctest.Call(t, listener, b.args("socket="+socket, "port="+port, "start")...))
+	address, err := os.ReadFile(port)
+	require.NoError(t, err)
+
+	var refused atomic.Pointer[error]
+	var connected atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for _, at := range []struct{ network, address string }{{"tcp", string(address)}, {"unix", socket}} {
+		for range 2 {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					conn, err := net.Dial(at.network, at.address)
+					if err != nil {
+						if !errors.Is(err, syscall.EAGAIN) { // the backlog of a unix socket is full
+							refused.Store(&err)
+						}
+						continue
+					}
+					connected.Add(1)
+					_, _ = io.Copy(io.Discard, conn) // a reset is the death of who had accepted it
+					conn.Close()
+				}
+			})
+		}
+	}
+	worker := b.worker(0)
+	for range 10 {
+		before := connected.Load()
+		proctest.Eventually(t, func() bool { return connected.Load() > before+50 }, "clients to be answered")
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		worker = b.worker(worker)
+	}
+	stop()
+	clients.Wait()
+	if err := refused.Load(); err != nil {
+		t.Errorf("refused: %v", *err)
+	}
+	after, err := os.ReadFile(port)
+	require.NoError(t, err)
+	require.Equal(t, string(address), string(after), "the same port")
+	b.stop()
+	_, err = net.Dial("tcp", string(address))
+	require.Error(t, err)
+}
+
+// moving is a program that wants another PID file in each process.
+var moving = proctest.Register("moving", func(args []string) int {
+	err := lifecycle.Run(nil, lifecycle.PIDFile(args[0]+strconv.Itoa(os.Getpid())), lifecycle.OnStart(started), lifecycle.Supervise(parsePolicy("foreground")))
+	fmt.Println("Run returned:", err)
+	return lifecycle.ExitCode(err)
+})
+
+func TestAWorkerThatIsToHaveAnotherPIDFileIsNoParentOfItsOwn(t *testing.T) {
+	t.Parallel()
+	p := proctest.Start(t, moving, proctest.PIDPath(t))
+	require.Equal(t, 1, p.Wait())
+	require.Regexp(t, `Run returned: lifecycle: the parent of this process has the PID file ".*", but this process is to have ".*": both must be told the same\n`, p.Out.String())
+	require.Contains(t, p.Out.String(), "died before it was ready (exit 1)")
+}

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// When it goes on, its time is over, and it has not read yet what the daemon has told it in time.
+func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t *testing.T) {
+	t.Parallel()
+	for impatience := 300 * time.Millisecond; ; impatience *= 2 {
+		b := inBackground(t)
+		gate, begun := filepath.Join(t.TempDir(), "gate"), time.Now()
+		launcher := proctest.Start(t, scout, b.args("at=main", "do=until:"+gate, "impatience="+impatience.String(), "start")...)
+		proctest.Eventually(t, func() bool { return b.said() != "" || time.Since(begun) > impatience }, "main")
+		if b.said() == "" {
+			continue // on a machine that is busy it is late anyway
+		}
+		resume := launcher.Suspend()
+		if time.Since(begun) > impatience {
+			resume()
+			launcher.Wait()
+			continue
+		}
+		time.Sleep(time.Until(begun.Add(impatience)))
+		proctest.Touch(t, gate)
+		proctest.Eventually(t, func() bool { text, _ := os.ReadFile(b.pidfile); return len(text) > 0 }, "the daemon to say who it is")
+		resume()
+		require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
+		pid := b.readied(proctest.Result{Stderr: launcher.Out.String()})
+		requireRunning(t, b.pidfile, pid)
+		return
+	}
+}
+
+func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	launcher, pid, gate := b.startHeld("starttimeout=2s")
+	resume := launcher.Suspend()
+	proctest.Touch(t, gate)
+	proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	require.Contains(t, b.said(), "OnExit done\n", "it has undone what it had begun")
+	resume()
+	require.Equal(t, 1, launcher.Wait())
+	require.Regexp(t, `^daemon: start failed: (stopped before it was ready: the launcher is gone, so nobody waits for this start\n|.*in 2s)`, launcher.Out.String(),
+		"on a machine that is busy the time may be over before the gate is open")
+	b.requireNothingLeft()
+}
+
+// Row D16.
+func TestASuspendedDaemonIsStopped(t *testing.T) {
+	t.Parallel()
+	pidfile := proctest.PIDPath(t)
+	endAll(t, pidfile)
+	require.Equal(t, 0, callVerb(t, pidfile, "start").Code)
+	pid := processesOf(t, pidfile)[0]
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	proctest.Eventually(t, func() bool { return strings.HasPrefix(statusField(t, pid, "State"), "T") }, "the daemon to stand still")
+	requireRunning(t, pidfile, pid)
+	stopped := callVerb(t, pidfile, "stop")
+	require.Equal(t, 0, stopped.Code, stopped.Stderr)
+	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .* m?s\)\n$`, pid), stopped.Stderr)
+	requireNothingLeft(t, pidfile)
+}
+
+// A verb that stands still while its time passes says afterwards what has happened, and not that its time is over.
+// Row D16.
+func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
+	t.Parallel()
+	for verb, want := range map[string]struct {
+		hook, said string
+		time       time.Duration // that it has
+	}{
+		"reload": {"OnReload\n", "daemon: reloaded (", 700 * time.Millisecond},
+		"stop":   {"OnStop\n", "daemon: stopped (", 2300 * time.Millisecond},
+	} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			var suspended []*proctest.Process
+			for range 4 { // which of two things it notices first may be chance
+				b := inBackground(t)
+				gate := filepath.Join(t.TempDir(), "gate")
+				pid := b.start("reload=until:"+gate, "stop=until:"+gate, "stoptimeout=200ms")
+				p := proctest.Start(t, daemon, b.args("reloadtimeout=200ms", "stoptimeout=200ms", verb)...)
+				b.awaitSaid(want.hook)
+				p.Signal(syscall.SIGSTOP)
+				proctest.Touch(t, gate)
+				if verb == "reload" {
+					b.awaitSaid("msg=reloaded")
+				} else {
+					proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) && isOver(pid) }, "the end of pid %d", pid)
+				}
+				suspended = append(suspended, p)
+			}
+			time.Sleep(want.time)
+			for _, p := range suspended {
+				p.Signal(syscall.SIGCONT)
+				require.Equal(t, 0, p.Wait(), "%s", p.Out)
+				require.Contains(t, p.Out.String(), want.said)
+			}
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// A verb that is killed at any of its system calls: nothing has happened to the daemon but the signal.
+// Row D15.
+func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
+	needsTrace(t)
+	t.Parallel()
+	for _, verb := range []string{"status", "reload", "reopen", "stop", "restart"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			_, counts := sweepCaller(t, verb, 0)
+			sweepAll(t, counts[launcherStage], 2, func(t *testing.T, at int) string {
+				outcome, _ := sweepCaller(t, verb, at)
+				return outcome
+			})
+		})
+	}
+}
+
+// sweepCaller kills the process of the verb at that call.
+func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []int) {
+	t.Helper()
+	pidfile := proctest.PIDPath(t)
+	endAll(t, pidfile)
+	log := pidfile + ".log"
+	started := callVerb(t, pidfile, "log="+log, "start")
+	require.Equal(t, 0, started.Code, started.Stderr)
+	pid := verbSays(t, verbReady, started.Stderr)
+	p := startTraced(t, launcherStage, at, pidfile, "log="+log, verb)
+	code := p.awaitExit()
+	p.settle()
+	counts = p.letGo()
+	running := p.settle()
+
+	killed := p.numbers("killed")
+	what := fmt.Sprintf("killed %v, exit %d, then %d; said:\n%s", killed, code, running, p.Out)
+	if len(killed) == 0 {
+		require.Equal(t, 0, code, what)
+	}
+	outcome = "ready"
+	switch {
+	case running == 0:
+		outcome = "gone"
+		require.Contains(t, []string{"stop", "restart"}, verb, what)
+		require.NoFileExists(t, proctest.StatePath(pidfile), what)
+		text, err := os.ReadFile(pidfile)
+		require.True(t, errors.Is(err, os.ErrNotExist) || verb == "restart" && len(text) == 0, "%s, %v; %s", text, err, what)
+	case running != pid:
+		outcome = "another one is ready"
+		require.Equal(t, "restart", verb, what)
+		require.NotContains(t, p.Out.String(), "start failed", what)
+	default:
+		require.False(t, len(killed) == 0 && (verb == "stop" || verb == "restart"), what)
+	}
+	requireStartAfter(t, pidfile, log, running, what)
+	return outcome, counts
+}

@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// watched is a program with a watchdog, whose check does what its argument says.
+var watched = proctest.Register("watched", func(args []string) int {
+	var calls int
+	check := func(ctx context.Context) error {
+		calls++
+		fmt.Println("check")
+		switch {
+		case calls <= 3:
+			return nil
+		case args[0] == "fails":
+			return errors.New("not well")
+		case args[0] == "hangs":
+			<-ctx.Done()
+			fmt.Println("check was late")
+		}
+		return nil
+	}
+	opts := []lifecycle.Option{lifecycle.PIDFile("")}
+	if args[0] != "nothing" {
+		opts = append(opts, lifecycle.Watchdog(time.Millisecond, check))
+	}
+	return lifecycle.ExitCode(lifecycle.Run(nil, opts...))
+})
+
+func watchedAt(t *testing.T, address, usec, pid string, args ...string) *proctest.Process {
+	t.Helper()
+	cmd := proctest.Command(watched, args...)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "WATCHDOG_USEC="+usec)
+	if pid != "" {
+		cmd.Env = append(cmd.Env, "WATCHDOG_PID="+pid)
+	}
+	return proctest.Launch(t, cmd)
+}
+
+// Row K6.
+func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
+	t.Parallel()
+	for what, line := range map[string]string{"fails": `msg="Watchdog of`, "hangs": "check was late"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			address := filepath.Join(shortDir(t), "s")
+			m := managerAt(t, address)
+			p := watchedAt(t, address, "1000000", "", what)
+			all := m.await("WATCHDOG=1")
+			if what == "fails" {
+				p.Await("not well", 3)
+			} else {
+				p.Await(line, 3)
+			}
+			all = append(all, m.messages()...)
+			require.Equal(t, 3, strings.Count(strings.Join(all, "\n"), "WATCHDOG=1"), "%q", all)
+		})
+	}
+}
+
+// Row K6.
+func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	m := managerAt(t, address)
+	p := watchedAt(t, address, "2000", "", "nothing")
+	for range 3 {
+		m.await("WATCHDOG=1")
+	}
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+}
+
+// Row K5.
+func TestAWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range [][2]string{{"1000", "1"}, {"0", ""}, {"-1", ""}, {"x", ""}, {"", ""}, {"99999999999999999999", ""}, {"1000", "x"}} {
+		address := filepath.Join(shortDir(t), "s")
+		m := managerAt(t, address)
+		p := watchedAt(t, address, tt[0], tt[1], "is well")
+		m.await("READY=1")
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		require.NotContains(t, strings.Join(m.messages(), "\n"), "WATCHDOG=1")
+		require.Zero(t, p.Out.Count("check"))
+	}
+}

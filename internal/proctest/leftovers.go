@@ -1,0 +1,68 @@
+package proctest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ownTemp makes a directory for the temporary files of this run. As root it makes the directory in /tmp, whatever TMPDIR says, and everybody may
+// enter it: root refuses a PID file in most other directories, and some tests become other users.
+func ownTemp() (dir string) {
+	parent := ""
+	if os.Geteuid() == 0 {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "lifecycle-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
+	}
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}
+
+// nothingLeft waits until all that the tests have started, opened and made is gone, and reports whether it is. Where there is a /proc, it knows a
+// process by the temporary directory in its environment.
+func nothingLeft(temp string, opened int) bool {
+	var left []string
+	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
+		if left = leftovers(temp, opened); len(left) == 0 {
+			return true
+		}
+		if time.Now().After(deadline) {
+			fmt.Fprintln(os.Stderr, "the tests have left:\n"+strings.Join(left, "\n"))
+			return false
+		}
+	}
+}
+
+func leftovers(temp string, opened int) (left []string) {
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environs {
+		text, _ := os.ReadFile(path) // a zombie has none
+		if pid := filepath.Base(filepath.Dir(path)); strings.Contains(string(text), temp) && pid != fmt.Sprint(os.Getpid()) {
+			args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+			left = append(left, "process "+pid+": "+strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	if n := descriptors(); n > opened {
+		left = append(left, fmt.Sprintf("%d descriptors, and there were %d", n, opened))
+	}
+	files, _ := filepath.Glob(filepath.Join(temp, "*"))
+	return append(left, files...)
+}
+
+// descriptors returns how many descriptors this process has, where there is a /proc. The Go runtime opens its own with the first pipe.
+func descriptors() int {
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
+	open, _ := os.ReadDir("/proc/self/fd")
+	return len(open)
+}

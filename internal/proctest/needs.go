@@ -1,0 +1,51 @@
+package proctest
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// required returns what LIFECYCLE_REQUIRE names: what is here for certain, as in CI.
+func required() []string { return strings.Fields(os.Getenv("LIFECYCLE_REQUIRE")) }
+
+// Needs skips the test where this machine lacks something, and fails it where LIFECYCLE_REQUIRE names that: "root", "linux", or a command, such as
+// "strace" or "unshare".
+func Needs(t *testing.T, things ...string) {
+	t.Helper()
+	for _, thing := range things {
+		ok := false
+		switch thing {
+		case "root":
+			ok = os.Geteuid() == 0
+		case "linux":
+			ok = runtime.GOOS == "linux"
+		default:
+			_, err := exec.LookPath(thing)
+			ok = err == nil
+		}
+		switch {
+		case ok:
+		case slices.Contains(required(), thing):
+			t.Fatalf("this test needs %s, and LIFECYCLE_REQUIRE says that it is here", thing)
+		default:
+			t.Skipf("this test needs %s, which is not here", thing)
+		}
+	}
+}
+
+// NeedsCommand is [Needs] for a command that a container may forbid even to root: it runs the command with "true" as the last argument.
+func NeedsCommand(t *testing.T, command ...string) {
+	t.Helper()
+	Needs(t, command[0])
+	out, err := exec.Command(command[0], append(command[1:], "true")...).CombinedOutput()
+	if err != nil && !slices.Contains(required(), command[0]) {
+		t.Skipf("this test needs the right to %v: %v: %s", command, err, out)
+	}
+	require.NoError(t, err, "%v: %s", command, out)
+}

@@ -1,0 +1,150 @@
+// Package proctest is what tests of real processes share: a registry of helper programs, processes that a test starts and waits for, and what a
+// test needs from its machine.
+//
+// A test binary is its own daemon. It executes itself again, and an environment variable says as which program:
+//
+//	func TestMain(m *testing.M) { proctest.Main(m, lifecycle.InDaemon()) }
+//
+//	var sleeper = proctest.Register("sleeper", func(args []string) int { select {} })
+//
+//	func TestASleeperIsTerminated(t *testing.T) {
+//		p := proctest.Start(t, sleeper)
+//		p.Signal(syscall.SIGTERM)
+//		require.Equal(t, -1, p.Wait())
+//	}
+//
+// Tests wait for conditions, never for time: see [Eventually] and [Process.Await].
+package proctest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Variable is the environment variable that says as which program a test binary is executed.
+const Variable = "LIFECYCLE_TEST_PROGRAM"
+
+// lifetime is when a program ends by itself, whatever its test has forgotten. It is longer than [Patience].
+const lifetime = 90 * time.Second
+
+var (
+	programs     = map[string]func(args []string) (exitCode int){}
+	programsUsed sync.Map
+)
+
+// Register registers a program. It returns the name, by which tests start it. A program that no test uses fails the run.
+func Register(name string, main func(args []string) (exitCode int)) string {
+	if programs[name] != nil {
+		panic("two programs named " + name)
+	}
+	programs[name] = main
+	return name
+}
+
+// RunAs runs a registered program in this process, and returns its exit code.
+func RunAs(name string, args []string) (exitCode int) { return programs[name](args) }
+
+// Use tells the registry that a test uses a program that it does not start by [Command].
+func Use(name string) { programsUsed.Store(name, true) }
+
+// Main is the TestMain of a package whose tests start programs. In a process that is to be a program, it runs the program. Else it runs the tests,
+// and fails the run if they leave a process, a descriptor or a file. A daemon that is no program of the registry exits: it would run the tests again.
+func Main(m *testing.M, inDaemon bool) {
+	name := os.Getenv(Variable)
+	switch {
+	case name != "": // and the variable stays in the environment, for a program that detaches itself
+		time.AfterFunc(lifetime, func() {
+			fmt.Fprintln(os.Stderr, "the test program", name, "ends: it is", lifetime, "old")
+			os.Exit(99)
+		})
+		os.Exit(RunAs(name, os.Args[1:]))
+	case inDaemon:
+		os.Exit(98)
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) (exitCode int) {
+	args := slices.Clone(os.Args)
+	// The tests wait for processes most of the time. The command line, which is parsed later, wins.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	defaultSignals()
+	temp := ownTemp()
+	opened := descriptors()
+	code := m.Run()
+	if code == 0 && !nothingLeft(temp, opened) {
+		code = 1
+	}
+	os.RemoveAll(temp)
+	if code == 0 && !filtered(args) && !allUsed() {
+		code = 1
+	}
+	return code
+}
+
+// defaultSignals gives what the tests start the default action for HUP and INT, also under nohup or in the background of a script: a signal that is
+// caught here has its default action again after an exec.
+func defaultSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+}
+
+// filtered reports whether the arguments of a test binary select only some of its tests.
+func filtered(args []string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool {
+		return strings.HasPrefix(arg, "-test.run") || strings.HasPrefix(arg, "-test.skip") ||
+			strings.HasPrefix(arg, "-test.fuzz") || strings.HasPrefix(arg, "-test.list") || arg == "-test.short=true"
+	})
+}
+
+// allUsed reports whether some test has used each program.
+func allUsed() bool {
+	all := true
+	for name := range programs {
+		if _, used := programsUsed.Load(name); !used {
+			fmt.Fprintln(os.Stderr, "no test uses the program", name)
+			all = false
+		}
+	}
+	return all
+}
+
+// Command returns the command that executes this test binary as a program. The caller may change it before it starts it.
+func Command(program string, args ...string) *exec.Cmd {
+	Use(program)
+	cmd := exec.Command(Binary(), args...)
+	cmd.Args[0] = program
+	cmd.Env = append(os.Environ(), Variable+"="+program, "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// Wrapped returns [Command] under another command, such as strace, nohup or unshare.
+func Wrapped(wrapper []string, program string, args ...string) *exec.Cmd {
+	inner := Command(program, args...)
+	cmd := exec.Command(wrapper[0], slices.Concat(wrapper[1:], []string{inner.Path}, args)...)
+	cmd.Env = inner.Env
+	return cmd
+}
+
+// Binary returns the path of this test binary.
+func Binary() string {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
