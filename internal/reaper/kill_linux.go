@@ -4,7 +4,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"os"
-	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +13,10 @@ import (
 const (
 	// lookAgain is the pause between two looks at processes that may fork at any time.
 	lookAgain = 200 * time.Microsecond
-	// pinTime bounds how long other code cannot start a child.
+	// pinTime bounds how long nothing is reaped.
 	pinTime = 50 * time.Millisecond
+	// lastLook is how long orphans are killed for when the deadline is over.
+	lastLook = 100 * time.Millisecond
 	// settled is how many looks must have found the same processes before the rest is taken to be
 	// suspended, or unable to be.
 	settled = 5
@@ -23,29 +25,16 @@ const (
 var errLeft = errors.New("processes are left")
 
 func kill(deadline time.Time) (err error) {
-	if _, err := ended(unix.P_ALL, 0); err != nil || !claimsAreMade() {
+	if !hasChildren() {
 		return nil
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// The thread is not given back, so it ends with this goroutine.
-		runtime.LockOSThread()
-		hurry()
-		freeze(time.Now().Add(time.Until(deadline) / 2))
-		err = killFrozen(deadline)
-	}()
-	<-done
-	return err
-}
-
-// hurry lets this thread go first: there may be a thousand others that want to run. Whoever may not
-// do that goes on as it is.
-func hurry() {
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
-	if unix.SchedSetAttr(0, attr, 0) != nil {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	if err := lockForks(time.Until(deadline)); err != nil {
+		return err
 	}
+	defer syscall.ForkLock.RUnlock()
+	defer hurry()()
+	freeze(time.Now().Add(time.Until(deadline) / 2))
+	return killFrozen(deadline)
 }
 
 // freeze suspends the orphans and their descendants, until a look finds none that runs, or always
@@ -72,7 +61,7 @@ var seed = maphash.MakeSeed()
 // stopAll suspends those that run, as often as new ones turn up, and returns how many the last look
 // has found, and a hash of which ones.
 func stopAll(deadline time.Time) (running int, hash uint64) {
-	l := &look{deep: true}
+	l := &look{deep: true, until: deadline}
 	l.parent = func(o Orphan, s stat) {
 		if s.stopped() {
 			return
@@ -96,18 +85,22 @@ func stopAll(deadline time.Time) (running int, hash uint64) {
 // killFrozen kills the orphans and their descendants until none is left: the descendants first, so
 // that one look meets all of them.
 func killFrozen(deadline time.Time) error {
+	if soon := time.Now().Add(lastLook); soon.After(deadline) {
+		deadline = soon
+	}
 	var left error
-	l := &look{deep: true, child: func(o Orphan) {
+	l := &look{deep: true, until: deadline, child: func(o Orphan) {
 		left = errLeft
 		if err := o.signal(unix.SIGKILL); err != nil && err != unix.ESRCH {
 			left = os.NewSyscallError("pidfd_send_signal", err)
 		}
 	}}
+	confirm := &look{child: func(Orphan) { left = errLeft }, until: deadline}
 	for pause := lookAgain; ; pause = min(2*pause, 10*time.Millisecond) {
 		left = nil
-		err := l.run()
+		err := l.pinned(l.once)
 		if err == nil && left == nil { // the list may have hidden one
-			err = eachOrphan(func(Orphan) { left = errLeft })
+			err = confirm.pinned(confirm.once)
 		}
 		switch {
 		case err == nil && left == nil:

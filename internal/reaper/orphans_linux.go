@@ -17,31 +17,40 @@ const maxDepth = 64
 type look struct {
 	claimed map[int]bool
 	deep    bool               // also at what descends from them
+	until   time.Time          // then it ends, and has left some out
 	parent  func(Orphan, stat) // called before its children are looked at; nil: nothing
 	child   func(Orphan)       // called after that; nil: nothing
 	err     error
 }
 
 func eachOrphan(do func(Orphan)) error {
-	return (&look{child: do}).run()
-}
-
-// run looks at the orphans once.
-func (l *look) run() error {
-	if _, err := ended(unix.P_ALL, 0); err != nil || !claimsAreMade() {
+	if !hasChildren() {
 		return nil
 	}
-	return l.pinned(l.once)
-}
-
-// pinned calls do while nothing is reaped and no child is started, so that what is claimed stays so.
-func (l *look) pinned(do func()) error {
-	pinning.Lock()
-	defer pinning.Unlock()
-	if err := lockForks(); err != nil {
+	if err := lockForks(forkTime); err != nil {
 		return err
 	}
 	defer syscall.ForkLock.RUnlock()
+	l := &look{child: do, until: time.Now().Add(lookTime)}
+	return l.pinned(l.once)
+}
+
+// lookTime bounds one look for a caller that sets no deadline.
+const lookTime = 500 * time.Millisecond
+
+var errLate = errors.New("there was no time to look at all orphans")
+
+// hasChildren reports whether there can be orphans that can be told from other children.
+func hasChildren() bool {
+	_, err := ended(unix.P_ALL, 0)
+	return err == nil && claimsAreMade()
+}
+
+// pinned calls do while nothing is reaped. No child may be started meanwhile, so that no other
+// claims are made.
+func (l *look) pinned(do func()) error {
+	pinning.Lock()
+	defer pinning.Unlock()
 	claimed, err := claims()
 	if err != nil {
 		return nil // nor are there any orphans that could be told from other children
@@ -57,10 +66,10 @@ func (l *look) pinned(do func()) error {
 
 var errForking = errors.New("this process is starting another one")
 
-// lockForks waits a short while for a child that other code is starting: its claim is made when
-// fork(2) returns.
-func lockForks() error {
-	for end := time.Now().Add(forkTime); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
+// lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called, since
+// the claim to a child is made when fork(2) returns. It waits for a start that is under way.
+func lockForks(limit time.Duration) error {
+	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return errForking
 		}
@@ -85,6 +94,10 @@ func (l *look) once() {
 // at looks at one process, which the list of its parent's children has named. The parent is pinned,
 // or is this process at level 0.
 func (l *look) at(pid int, parent Orphan, level int) {
+	if l.err == errLate || time.Now().After(l.until) {
+		l.err = errLate
+		return
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
