@@ -1,6 +1,7 @@
 package reaper
 
 import (
+	"cmp"
 	"errors"
 	"hash/maphash"
 	"os"
@@ -88,7 +89,7 @@ func killFrozen(deadline time.Time) error {
 	if soon := time.Now().Add(lastLook); soon.After(deadline) {
 		deadline = soon
 	}
-	var left error
+	var left, why error
 	l := &look{deep: true, until: deadline, child: func(o Orphan) {
 		left = errLeft
 		if err := o.signal(unix.SIGKILL); err != nil && err != unix.ESRCH {
@@ -99,6 +100,7 @@ func killFrozen(deadline time.Time) error {
 	for pause := lookAgain; ; pause = min(2*pause, 10*time.Millisecond) {
 		left = nil
 		err := l.pinned(l.once)
+		why = cmp.Or(left, why)
 		if err == nil && left == nil { // the list may have hidden one
 			err = confirm.pinned(confirm.once)
 		}
@@ -106,7 +108,7 @@ func killFrozen(deadline time.Time) error {
 		case err == nil && left == nil:
 			return nil
 		case time.Now().After(deadline):
-			return errors.Join(err, left)
+			return cmp.Or(why, err)
 		}
 		reap()
 		time.Sleep(pause)

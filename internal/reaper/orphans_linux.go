@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDepth bounds the descriptors of a look at the descendants: it holds one for each level. What is
-// deeper is met later, as its ancestors are killed.
+// maxDepth bounds the descriptors of a look at the descendants: it holds one for each level. What
+// is deeper is met later, as its ancestors are killed.
 const maxDepth = 64
 
 // look is one look at the orphans.
@@ -52,8 +52,11 @@ func (l *look) pinned(do func()) error {
 	pinning.Lock()
 	defer pinning.Unlock()
 	claimed, err := claims()
-	if err != nil {
-		return nil // nor are there any orphans that could be told from other children
+	switch {
+	case errors.Is(err, errNoProc):
+		return nil // orphans cannot be told from other children
+	case err != nil:
+		return err
 	}
 	l.claimed = map[int]bool{}
 	for _, pid := range claimed {

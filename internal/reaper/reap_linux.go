@@ -20,15 +20,23 @@ func reap() (reaped []int) {
 	if pid, err := ended(unix.P_ALL, 0); err != nil || pid == 0 || !claimsAreMade() {
 		return nil
 	}
-	for pids := range slices.Chunk(children(), batch) {
-		reaped = append(reaped, reapOf(pids)...)
+	size := batch
+	for pids := children(); len(pids) > 0; {
+		n := min(size, len(pids))
+		some, err := reapOf(pids[:n])
+		reaped = append(reaped, some...)
+		if err != nil && size > 1 { // there are not so many descriptors
+			size /= 2
+			continue
+		}
+		pids = pids[n:]
 	}
 	return reaped
 }
 
 // reapOf reaps those of the children that have ended and are orphans. It pins them before it looks
 // at the claims: the PID of a child could since have been given to one that other code has started.
-func reapOf(pids []int) (reaped []int) {
+func reapOf(pids []int) (reaped []int, err error) {
 	pinning.Lock()
 	defer pinning.Unlock()
 	var fds []int
@@ -43,17 +51,20 @@ func reapOf(pids []int) (reaped []int) {
 			continue
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
+		if err == unix.ESRCH {
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		fds, pinned = append(fds, fd), append(pinned, Orphan{pid, fd})
 	}
 	if len(pinned) == 0 {
-		return nil
+		return nil, nil
 	}
 	claimed, err := claims(fds...)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	for _, o := range pinned {
 		if slices.Contains(claimed, o.PID) {
@@ -63,7 +74,7 @@ func reapOf(pids []int) (reaped []int) {
 			reaped = append(reaped, pid)
 		}
 	}
-	return reaped
+	return reaped, nil
 }
 
 // ended returns the PID of a child that has ended, and leaves it so; 0 if there is none. Where
@@ -73,7 +84,8 @@ func ended(kind, id int) (pid int, err error) { return wait(kind, id, unix.WNOWA
 // wait is waitid(2) for a child that has ended, without blocking.
 func wait(kind, id, options int) (pid int, err error) {
 	var info siginfo
-	err = unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|options, nil)
+	options |= unix.WEXITED | unix.WNOHANG
+	err = unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), options, nil)
 	return int(info.child.pid), err
 }
 
