@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -66,6 +67,8 @@ func FuzzWorker(f *testing.F) {
 		"EXTEND_TIMEOUT_USEC=1\nEXTEND_TIMEOUT_USEC=99999999999999999999\nSTOPPING=1\x00READY=1",
 		"FDSTORE=1\nFDNAME=a:b\x00FDSTOREREMOVE=1\nFDNAME=\x00WATCHDOG=1",
 		"=\n\n\x00\x00READY",
+		"X_LIFECYCLE_STATE={\"phase\":\"ready\",\"x\":" + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\x00STATUS=" + strings.Repeat("x", 60_000),
+		"STOPPING=1\x00EXTEND_TIMEOUT_USEC=3600000000\x00EXTEND_TIMEOUT_USEC=3600000000",
 	} {
 		f.Add(said)
 	}
@@ -77,6 +80,7 @@ func FuzzWorker(f *testing.F) {
 		defer w.limit.Stop()
 		s.worker.Store(w)
 		saysReady := false
+		said = strings.ReplaceAll(said, "WATCHDOG=trigger", "") // it has no process that could be signalled
 		for text := range strings.SplitSeq(said, "\x00") {
 			m := sdnotify.Message{PID: w.PID, Text: text}
 			_, is := m.Value("READY")
@@ -89,5 +93,33 @@ func FuzzWorker(f *testing.F) {
 		require.True(t, saysReady || !w.isReady())
 		_, err = l.status().encode()
 		require.NoError(t, err)
+	})
+}
+
+// FuzzModest: what is parsed of a worker is as short and as flat as it should be, whatever is in its strings.
+func FuzzModest(f *testing.F) {
+	for _, text := range []string{"null", `{"a":["\"[[[["]}`, `"\\"`, strings.Repeat("[", 17) + strings.Repeat("]", 17), `{"a":"` + strings.Repeat("{", 40) + `"}`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) {
+			isModest(text, maxState)
+			return
+		}
+		deepest, depth := 0, 0
+		for d := json.NewDecoder(strings.NewReader(text)); ; {
+			token, err := d.Token()
+			if err != nil {
+				break
+			}
+			switch token {
+			case json.Delim('{'), json.Delim('['):
+				depth++
+			case json.Delim('}'), json.Delim(']'):
+				depth--
+			}
+			deepest = max(deepest, depth)
+		}
+		require.Equal(t, deepest <= maxDepth && len(text) <= maxState, isModest(text, maxState))
 	})
 }

@@ -8,10 +8,10 @@ import (
 // close(2) may sleep for as long as the sender of a descriptor wants: SO_LINGER of a socket, also of one that
 // waits in the queue of another one, or a file system in the sender's hands. So a descriptor of another process
 // is closed by a goroutine of its own, of which there are only so many.
-const (
-	maxClosing  = 8   // calls of close(2) at the same time, each of which may hang
-	maxDiscards = 256 // descriptors that wait for it; from then on a Server takes none
-)
+const maxClosing = 8 // calls of close(2) at the same time, each of which may hang
+
+// maxDiscards is how many descriptors wait for that until a Server takes none any more.
+var maxDiscards = sync.OnceValue(func() int { return room() / 2 })
 
 // discards is package state because descriptors are limited for the process.
 var discards discarder
@@ -67,5 +67,5 @@ func (d *discarder) run() {
 func (d *discarder) isFull() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.queue) >= maxDiscards
+	return len(d.queue) >= maxDiscards()
 }

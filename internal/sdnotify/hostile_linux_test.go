@@ -160,7 +160,7 @@ func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 	s.requireHears()
 	discards.mu.Lock()
 	require.LessOrEqual(t, discards.closing, maxClosing)
-	require.LessOrEqual(t, len(discards.queue), maxDiscards+maxFiles)
+	require.LessOrEqual(t, len(discards.queue), maxDiscards()+maxFiles)
 	discards.mu.Unlock()
 }
 

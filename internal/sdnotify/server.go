@@ -95,11 +95,11 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 			err = s.one()
 			<-s.turn
 		}
-		share := 1
+		rest := max(time.Since(begun), 100*time.Microsecond)
 		if s.strangers.Load() != before {
-			share = 9
+			rest = 10 * time.Millisecond
 		}
-		p.keep(heard, time.Duration(share)*time.Since(begun))
+		p.keep(heard, rest)
 		switch {
 		case err == nil, errors.Is(err, errNoMessage):
 		case errors.Is(err, errEmpty):
@@ -153,8 +153,8 @@ func (s *Server) Close() error {
 	return err
 }
 
-// pace limits what messages cost once there are more than a burst of them in a second: to half of a CPU, and to a
-// tenth of one if some are of strangers. Who sends more waits.
+// pace limits what messages cost once there are more than a burst of them in a second: to half of a CPU, and to some
+// hundredths of one if there are strangers among the senders. Who sends more waits.
 type pace struct {
 	since time.Time
 	n     int
@@ -167,6 +167,6 @@ func (p *pace) keep(n int, rest time.Duration) {
 		p.since, p.n = now, 0
 	}
 	if p.n += n; p.n > burst {
-		time.Sleep(min(max(rest, 100*time.Microsecond), 100*time.Millisecond))
+		time.Sleep(min(rest, 100*time.Millisecond))
 	}
 }
