@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"example.com/lifecycle/internal/journal"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // StderrHandler returns a [slog.Handler] for stderr, for programs that run under systemd and elsewhere. Where stderr is
@@ -41,4 +42,4 @@ func (c *config) journalLogger() *slog.Logger {
 }
 
 // stderrIsJournal leaves JOURNAL_STREAM in the environment: what the program starts inherits the same stderr.
-func stderrIsJournal() bool { return journal.IsStderr(os.Getenv("JOURNAL_STREAM")) }
+func stderrIsJournal() bool { return journal.IsStderr(secureenv.Get("JOURNAL_STREAM")) }

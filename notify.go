@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/privilege"
 	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // manager is the service manager that waits for word of this process: systemd, or a supervisor that speaks as it does (sd_notify(3)). It is told what
@@ -37,17 +37,11 @@ type manager struct {
 	failed bool
 }
 
-// variablesOfManager are not for what this process starts.
-var variablesOfManager = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"}
-
 // findManager takes the manager from the environment. Whoever cannot be reached is no reason not to live.
 func (l *life) findManager() {
-	address, watches := os.Getenv("NOTIFY_SOCKET"), watchdogTime()
-	room, _ := strconv.Atoi(os.Getenv("FDSTORE"))
-	for _, name := range variablesOfManager {
-		os.Unsetenv(name)
-	}
-	if address == "" || privilege.Lent() { // who calls a setuid program is no manager of it, and is to be given none of its sockets
+	address, watches := secureenv.Take("NOTIFY_SOCKET"), takeWatchdog()
+	room, _ := strconv.Atoi(secureenv.Take("FDSTORE"))
+	if address == "" {
 		return
 	}
 	socket, err := sdnotify.Dial(address)

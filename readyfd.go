@@ -1,9 +1,8 @@
 package lifecycle
 
 import (
-	"os"
-
 	"example.com/lifecycle/internal/readyfd"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // readyVariable names a descriptor, by its number, to which a newline is written when all is ready. s6 and dinit give such a descriptor to a service, as does OpenRC from
@@ -14,8 +13,7 @@ const readyVariable = "READY_FD"
 // findReadyFD takes the descriptor from the environment: what the program starts gets neither it nor the variable. A launcher tells it when the start has
 // succeeded, so a detached process has none.
 func (l *life) findReadyFD() {
-	number := os.Getenv(readyVariable)
-	os.Unsetenv(readyVariable)
+	number := secureenv.Take(readyVariable)
 	if number == "" || InDaemon() {
 		return
 	}

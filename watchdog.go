@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // watchdog is what Watchdog was given.
@@ -31,12 +33,14 @@ func Watchdog(every time.Duration, check func(ctx context.Context) error) Option
 	})
 }
 
-// watchdogTime is for how long the manager waits for a sign of life, 0 if it does not watch this process.
-func watchdogTime() time.Duration {
-	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+// takeWatchdog returns how long the manager waits for a sign of life, 0 if it does not watch this
+// process. It removes the variables that say so.
+func takeWatchdog() time.Duration {
+	pid, text := secureenv.Take("WATCHDOG_PID"), secureenv.Take("WATCHDOG_USEC")
+	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return 0
 	}
-	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	usec, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || usec <= 0 || usec > int64(time.Duration(1<<63-1)/time.Microsecond) {
 		return 0
 	}

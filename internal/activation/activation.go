@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // Socket is an open socket with the name that the service manager has for it.
@@ -19,23 +19,15 @@ type Socket struct {
 	File *os.File
 }
 
-// variables are not for what this process starts. LISTEN_PIDFDID came with systemd 258.
-var variables = []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"}
-
 // first is the descriptor of the first socket (SD_LISTEN_FDS_START).
 const first = 3
 
 // Take takes the sockets that this process was given out of its environment, and keeps them from what it starts. The second time there are none. What else it was given,
 // such as a FIFO or a file from the manager's store, is not inherited by what it starts either, and is left alone otherwise.
 func Take() []Socket {
-	names := parse(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES"), os.Getpid())
-	for _, name := range variables {
-		os.Unsetenv(name)
-	}
-	if privilege.Lent() { // who calls a setuid program is no manager of it
-		return nil
-	}
-	return take(names)
+	secureenv.Take("LISTEN_PIDFDID") // which came with systemd 258
+	pid, fds := secureenv.Take("LISTEN_PID"), secureenv.Take("LISTEN_FDS")
+	return take(parse(pid, fds, secureenv.Take("LISTEN_FDNAMES"), os.Getpid()))
 }
 
 // maxFiles is a limit for what others say.

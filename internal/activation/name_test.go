@@ -84,6 +84,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestTheVariablesAreTakenOutOfTheEnvironmentForWhomeverTheyAre(t *testing.T) {
+	variables := []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 	for _, name := range variables {
 		t.Setenv(name, "1")
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"example.com/lifecycle/internal/secureenv"
 	"example.com/lifecycle/internal/terminal"
 )
 
@@ -31,9 +32,9 @@ func Colourize(out io.Writer, colour Colour, text string) string {
 
 // supportsANSI reports whether the terminal executes escape codes.
 func supportsANSI() bool {
-	kind := os.Getenv("TERM")
+	kind := secureenv.Get("TERM")
 	return kind != "" && kind != "dumb"
 }
 
 // noColour reports whether the user wants no escape codes (no-color.org).
-func noColour() bool { return os.Getenv("NO_COLOR") != "" }
+func noColour() bool { return secureenv.Get("NO_COLOR") != "" }

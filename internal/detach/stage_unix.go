@@ -20,11 +20,13 @@ import (
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/procattr"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
-// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge mark and socket, and so tell a program that is
-// setuid root where to have its root directory.
+// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge
+// mark and socket, and so tell a program that is setuid root where to have its root directory. Who
+// calls a program with file capabilities is the same user, so that one believes nobody.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -35,8 +37,7 @@ const (
 )
 
 func init() {
-	mark := os.Getenv(markVariable)
-	os.Unsetenv(markVariable)
+	mark := secureenv.Take(markVariable)
 	stage, socket, _ := strings.Cut(mark, ":")
 	if mark == "" || !lifeline.IsMarked(stdout, socket) || !lifeline.MadeByUs(stdout) {
 		return

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/privilege"
 )
 
 // note is the first message, with the descriptors.
@@ -43,6 +44,10 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	if privilege.IsFileCapable() {
+		ours.Close()
+		return nil, errFileCapable
+	}
 	if !lifeline.MadeByUs(int(theirs.Fd())) { // stage 1 would not take it
 		ours.Close()
 		return nil, errSetuid
@@ -71,6 +76,10 @@ func start(o Order, cancel <-chan struct{}) (*Peer, error) {
 
 // errSetuid says that stage 1 could not tell a launcher from whoever called it.
 var errSetuid = errors.New("cannot detach with a real user or group that is not the effective one")
+
+// errFileCapable says that stage 1 could not tell a launcher from whoever called it, for he is the
+// same user.
+var errFileCapable = fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
 
 // errCancelled says that it was not waited for the start of stage 1 any longer.
 var errCancelled = errors.New("the program does not get to its init")

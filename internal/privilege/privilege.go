@@ -1,10 +1,7 @@
 // Package privilege gives up what a process was started with: the root directory and root, for good.
 package privilege
 
-import (
-	"errors"
-	"os"
-)
+import "errors"
 
 // ErrKept says that not everything was given up, or that it can be had again. The process must end.
 var ErrKept = errors.New("privileges were kept")
@@ -22,7 +19,3 @@ type Identity struct {
 // It refuses to change the root directory while a descriptor is open on a directory, through which it could be left. After any other error the process
 // is neither what it was nor what it was to be.
 func Drop(dir string, to *Identity) error { return drop(dir, to) }
-
-// Lent says whether this process has the rights of another user or group than its caller's, as a setuid program has: what it finds in its environment is the word of
-// somebody with other rights (secure_getenv(3)).
-func Lent() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() }

@@ -14,24 +14,23 @@ import (
 
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/secureenv"
 )
 
 // markVariable makes a start that of a worker, or of the stage of a foreign program: the descriptor of the lifeline, and its device and inode. Whoever
-// cannot give us that socket, as a stray or forged variable cannot, is no supervisor. Nor is another user: he can forge mark and socket, and so
-// have a program that is setuid root execute what he likes.
+// cannot give us that socket, as a stray or forged variable cannot, is no supervisor. Nor is another
+// user: he can forge mark and socket, and so have a program that is setuid root execute what he
+// likes. Who calls a program with file capabilities is the same user, so that one believes nobody.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
-	mark, marked := os.LookupEnv(markVariable)
-	if !marked {
-		return
-	}
-	os.Unsetenv(markVariable)
+	mark := secureenv.Take(markVariable)
 	number, socket, _ := strings.Cut(mark, ":")
 	fd, err := strconv.Atoi(number)
 	if err != nil || fd < firstSocket || !lifeline.IsMarked(fd, socket) || !lifeline.MadeByUs(fd) {
 		return
 	}
+	secureenv.Believe()
 	if err := begin(fd, mark); err != nil {
 		fail(fd, err)
 	}
@@ -93,7 +92,7 @@ func supervisorGone(fd int) bool {
 // takeEnvironment says whom the variables are for, which who has started this process could not know. A program that is executed has the same PID.
 func takeEnvironment() error {
 	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
-		if os.Getenv(variable) == "" {
+		if secureenv.Get(variable) == "" {
 			continue
 		}
 		if err := os.Setenv(whose, strconv.Itoa(os.Getpid())); err != nil {

@@ -27,9 +27,6 @@ type foreign struct {
 
 // execute makes this process the program. It returns only if it cannot.
 func (f *foreign) execute(lifelineFD int) error {
-	if err := maySwitch(); err != nil {
-		return err
-	}
 	for i := range f.Sockets {
 		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
 			return os.NewSyscallError("fcntl", err)
@@ -107,25 +104,6 @@ func closeDirectories() error {
 	}
 	return nil
 }
-
-// errMoreRights says that the stage cannot tell its supervisor from whoever called it: he is the same user, without those rights.
-var errMoreRights = errors.New("the file of this program gives it capabilities(7): then it executes no other")
-
-// maySwitch returns an error where this process has rights of its file. Not so where that is setuid: the pair says then that who has made it had them too.
-func maySwitch() error {
-	values, err := unix.Auxv()
-	if err != nil {
-		return err
-	}
-	for _, pair := range values {
-		if pair[0] == atSecure && pair[1] != 0 && os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() {
-			return errMoreRights
-		}
-	}
-	return nil
-}
-
-const atSecure = 23 // AT_SECURE, getauxval(3)
 
 // stageError is why a foreign program was not executed.
 type stageError struct {

@@ -14,6 +14,7 @@ import (
 
 	"example.com/lifecycle/internal/execve"
 	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/privilege"
 )
 
 // running is a process with our end of its lifeline.
@@ -34,6 +35,9 @@ func (r *running) close() { _ = r.peer.Close() }
 func start(o Order) (*Process, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("cannot start a program without a name")
+	}
+	if privilege.IsFileCapable() { // no process would believe to be our worker
+		return nil, fmt.Errorf("cannot supervise: %w", privilege.ErrFileCapable)
 	}
 	p, err := o.start()
 	if err != nil {

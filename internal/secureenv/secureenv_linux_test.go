@@ -1,0 +1,186 @@
+package secureenv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// child is what a process does that a test starts: it says what is in its environment, by itself or
+// after a change of its user.
+const child = "SECUREENV_TEST_CHILD"
+
+const somebody = 12345 // a user who is in no database
+
+func TestMain(m *testing.M) {
+	switch what := os.Getenv(child); what {
+	case "":
+		os.Exit(m.Run())
+	case "setuid":
+		if err := errors.Join(syscall.Setgid(0), syscall.Setuid(0)); err != nil {
+			panic(err)
+		}
+		fallthrough
+	case "say":
+		say()
+		os.Setenv(child, "say again")
+		panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+	case "say again":
+		say()
+	case "believe":
+		Believe()
+		say()
+	}
+}
+
+func say() {
+	var all []string
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); slices.Contains(given, name) {
+			all = append(all, entry)
+		}
+	}
+	slices.Sort(all)
+	fmt.Println(strings.Join(all, " "))
+	for _, name := range given {
+		if Get(name) != "" && ruleOf(name) == Removed {
+			fmt.Println("heeded:", name)
+		}
+	}
+}
+
+// given are the variables that the caller sets, each to "/evil".
+var given = func() (all []string) {
+	for _, v := range Variables {
+		all = append(all, v.Name)
+	}
+	for _, pattern := range Unsecure {
+		all = append(all, strings.ReplaceAll(pattern, "*", "X"))
+	}
+	slices.Sort(all)
+	return append(all, "ZZZ")
+}()
+
+func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	relieved := "NO_COLOR=/evil PATH=" + Path + " TERM=/evil ZZZ=/evil _GO_DAEMON=/evil _LIFECYCLE_STAGE=/evil _LIFECYCLE_WORKER=/evil\n"
+	for how, give := range map[string]func(path string) error{
+		"setuid": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+		"setgid": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetgid) },
+		"file":   mayBind,
+	} {
+		path := privileged(t, give)
+		require.Equal(t, relieved+relieved, called(t, path, "say"), how)
+		if how == "setuid" {
+			require.Equal(t, relieved+relieved, called(t, path, "setuid"), "root executes itself, and is no setuid program any more")
+		}
+	}
+}
+
+func TestNothingIsRemovedWithoutMoreRightsThanTheCallers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	out := called(t, privileged(t, func(string) error { return nil }), "believe")
+	for _, name := range given {
+		require.Contains(t, " "+strings.ReplaceAll(out, "\n", " "), " "+name+"=/evil ", name)
+	}
+}
+
+func TestWhatASupervisorHasSetIsHeededOnceItHasProvedItself(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	out := called(t, privileged(t, func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) }), "believe")
+	for _, v := range Variables {
+		if v.Rule == Removed {
+			require.Contains(t, out, "heeded: "+v.Name+"\n")
+		}
+	}
+	require.NotContains(t, out, "LD_X=")
+	require.Contains(t, out, "PATH="+Path+" ")
+}
+
+func TestAVariableThatIsNotListedIsNotHeeded(t *testing.T) {
+	t.Setenv("ZZZ", "1")
+	t.Setenv("TERM", "1")
+	require.Empty(t, Get("ZZZ"))
+	require.Equal(t, "1", Take("TERM"))
+	require.Empty(t, os.Getenv("TERM"))
+}
+
+func TestATimeZoneMayNameAZoneButNoFile(t *testing.T) {
+	t.Parallel()
+	for _, zone := range []string{"", ":", "UTC", ":UTC", "Europe/Rome", "CET-1CEST,M3.5.0,M10.5.0/3"} {
+		require.False(t, namesFile(zone), zone)
+	}
+	for _, zone := range []string{"/etc/shadow", ":/dev/zero", "../../../etc/shadow", "Europe/../../x"} {
+		require.True(t, namesFile(zone), zone)
+	}
+}
+
+// called has somebody without rights call the program, and returns what it says.
+func called(t *testing.T, path, what string) string {
+	t.Helper()
+	cmd := exec.Command(path)
+	cmd.Dir = "/"
+	for _, name := range given {
+		cmd.Env = append(cmd.Env, name+"=/evil")
+	}
+	cmd.Env = append(cmd.Env, child+"="+what)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: somebody, Gid: somebody}}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", &stderr)
+	return string(out)
+}
+
+// privileged is a copy of the test binary that everybody can execute, with more rights than he has.
+func privileged(t *testing.T, give func(path string) error) (path string) {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	path = filepath.Join(dir, "program")
+	var info unix.Statfs_t
+	require.NoError(t, unix.Statfs(dir, &info))
+	if info.Flags&unix.ST_NOSUID != 0 {
+		t.Skip("the temporary directory is mounted nosuid")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	// Not by this process: what another test starts meanwhile would have it open for writing.
+	require.NoError(t, exec.Command("cp", self, path).Run())
+	require.NoError(t, os.Chmod(path, 0o755))
+	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("the file system knows no capabilities")
+	} else {
+		require.NoError(t, err)
+	}
+	return path
+}
+
+// mayBind gives the file a capability as setcap(8) does: struct vfs_cap_data, linux/capability.h.
+func mayBind(path string) error {
+	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
+	for _, word := range []uint32{1 << unix.CAP_NET_BIND_SERVICE, 0, 0, 0} {
+		data = binary.LittleEndian.AppendUint32(data, word)
+	}
+	return unix.Setxattr(path, "security.capability", data, 0)
+}

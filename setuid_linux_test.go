@@ -1,0 +1,236 @@
+package lifecycle
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/lifeline"
+)
+
+// privilegedCopy is a copy of the test binary that everybody can execute, with more rights than he has.
+func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
+	t.Helper()
+	dir := nobodys(t)
+	require.NoError(t, os.Chown(dir, 0, 0))
+	path = filepath.Join(dir, "program")
+	var info unix.Statfs_t
+	require.NoError(t, unix.Statfs(filepath.Dir(path), &info))
+	if info.Flags&unix.ST_NOSUID != 0 {
+		t.Skip("the temporary directory is mounted nosuid")
+	}
+	require.NoError(t, exec.Command("cp", testBinary(), path).Run())
+	require.NoError(t, os.Chmod(path, 0o755))
+	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("the file system knows no capabilities")
+	} else {
+		require.NoError(t, err)
+	}
+	return path
+}
+
+func setuidRoot(path string) error { return os.Chmod(path, 0o755|fs.ModeSetuid) }
+
+// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of linux/capability.h.
+func mayChroot(path string) error {
+	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
+	for _, word := range []uint32{1 << unix.CAP_SYS_CHROOT, 0, 0, 0} {
+		data = binary.LittleEndian.AppendUint32(data, word)
+	}
+	return unix.Setxattr(path, "security.capability", data, 0)
+}
+
+// becomingRoot is the program serving, which becomes root wholly before it does anything.
+var becomingRoot = registerProgram("becoming root", func(args []string) int {
+	if err := errors.Join(syscall.Setgid(0), syscall.Setuid(0)); err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	return programs[serving](args)
+})
+
+// byStranger has a user without rights call a copy of the test binary that has more rights.
+func byStranger(cmd *exec.Cmd, path string) *exec.Cmd {
+	cmd.Path, cmd.Dir = path, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
+	return cmd
+}
+
+// managedByStranger is that with a service manager of the user's own, who hides AT_SECURE from Go.
+func managedByStranger(cmd *exec.Cmd, path, address string) *exec.Cmd {
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "FDSTORE=16", "WATCHDOG_USEC=1000", "READY_FD=1",
+		"LISTEN_FDS=1", "LISTEN_PID=1", "LD_X=1")
+	return byStranger(cmd, path)
+}
+
+// Row L9.
+func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	for what, tt := range map[string]struct {
+		program string
+		give    func(path string) error
+	}{
+		"setuid":                   {serving, setuidRoot},
+		"setuid, then setuid(0)":   {becomingRoot, setuidRoot},
+		"capabilities of the file": {serving, mayChroot},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			k, path := newKeeper(t), privilegedCopy(t, tt.give)
+			dir := shortDir(t)
+			require.NoError(t, os.Chown(dir, service, service))
+			require.NoError(t, os.Chmod(dir, 0o755))
+			if tt.program == becomingRoot {
+				require.NoError(t, os.Chown(dir, 0, 0))
+			}
+			args := append(at("tcp,127.0.0.1:0"), "pidfile=")
+			p := launch(t, managedByStranger(command(tt.program, args...), path, k.server.Address))
+			p.await("msg=ready")
+			p.signal(syscall.SIGTERM)
+			require.Equal(t, 0, p.wait())
+			require.Empty(t, k.heard())
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			require.Empty(t, k.kept)
+			require.Empty(t, k.ready, "nobody was told anything")
+		})
+	}
+}
+
+// The detached process has the user IDs of root and no AT_SECURE, but its environment is the caller's.
+// Row L9.
+func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	k, path, dir := newKeeper(t), privilegedCopy(t, setuidRoot), shortDir(t)
+	pidfile, log := filepath.Join(dir, "x.pid"), filepath.Join(dir, "x.log")
+	args := append(at("tcp,127.0.0.1:0"), "pidfile="+pidfile, "log="+log)
+	got := runCommand(t, managedByStranger(command(becomingRoot, append(args, "start")...), path, k.server.Address))
+	t.Cleanup(func() { callVerb(t, pidfile, "stop") })
+	require.Equal(t, 0, got.code, got.stderr)
+	require.Empty(t, k.heard())
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	require.Empty(t, k.kept)
+	require.Empty(t, k.ready)
+}
+
+// Row L9.
+func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	path := privilegedCopy(t, mayChroot)
+	dir := shortDir(t)
+	require.NoError(t, os.Chown(dir, service, service))
+	pidfile := filepath.Join(dir, "x.pid")
+	for _, args := range [][]string{{"start"}, {"supervise=foreground", "run"}} {
+		got := runCommand(t, byStranger(command(daemon, append([]string{"pidfile=" + pidfile, "log="}, args...)...), path))
+		require.Equal(t, 1, got.code, got)
+		require.Contains(t, got.stderr, "the file of this program gives it capabilities(7)", args)
+		require.Contains(t, got.stderr, "AmbientCapabilities=", args)
+		require.NoFileExists(t, pidfile)
+	}
+	p := launch(t, byStranger(command(daemon, "pidfile="+pidfile, "run"), path))
+	p.await("msg=ready")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait(), "in the foreground it runs")
+}
+
+// forgingWorker is a user without rights who calls a program as its supervisor would.
+//
+//	forging worker PROGRAM PIDFILE args…
+var forgingWorker = registerProgram("forging worker", func(args []string) int {
+	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service))
+	ours, theirs, pairErr := lifeline.Pair()
+	if err = errors.Join(err, pairErr); err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	mark, _ := lifeline.Mark(theirs)
+	cmd := command(daemon, args[2:]...)
+	cmd.Path, cmd.Dir, cmd.ExtraFiles = args[0], "/", []*os.File{theirs}
+	cmd.Env = append(cmd.Env, "_LIFECYCLE_WORKER=3:"+mark, "LD_X=1")
+	_, _ = fmt.Fprintf(ours, "\n\x00{\"note\":{\"pid_file\":%q,\"detached\":false,\"first\":true}}\n", args[1])
+	out, err := cmd.CombinedOutput()
+	fmt.Printf("%s", out)
+	return ExitCode(err)
+})
+
+// Row L9.
+func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
+	programsUsed.Store(forgingWorker, true)
+	needs(t, "root")
+	t.Parallel()
+	for what, give := range map[string]func(string) error{"setuid": setuidRoot, "capabilities of the file": mayChroot} {
+		path := privilegedCopy(t, give)
+		evil, pidfile := filepath.Join(t.TempDir(), "evil.pid"), filepath.Join(filepath.Dir(path), "daemon.pid")
+		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
+		requireUntouched := untouched(t, pidfile)
+		got := callProgram(t, forgingWorker, path, evil, "pidfile="+pidfile, "status")
+		require.Equal(t, fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), got.stdout, what)
+		requireUntouched()
+		require.NoFileExists(t, evil)
+	}
+}
+
+// Row L9.
+func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	path := privilegedCopy(t, setuidRoot)
+	dir := shortDir(t)
+	p := launch(t, byStranger(command(daemon, "pidfile="+filepath.Join(dir, "x.pid"), "supervise=foreground", "run"), path))
+	p.await("msg=ready")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+}
+
+// A FIFO as the time zone of the caller would hold up the first line of the log for ever.
+// Row L9.
+func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	fifo := filepath.Join(dir, "zone")
+	require.NoError(t, unix.Mkfifo(fifo, 0o644))
+	cmd := byStranger(command(daemon, "pidfile=", "run"), path)
+	cmd.Env = append(cmd.Env, "TZ="+fifo)
+	p := launch(t, cmd)
+	p.await("msg=ready")
+	p.signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.wait())
+}
+
+// The caller of a setuid program does not choose which program is executed with its rights.
+// Row L9.
+func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
+	needs(t, "root")
+	t.Parallel()
+	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "lifecycle-evil"), []byte("#!/bin/sh\n"), 0o755))
+	cmd := byStranger(command(lookingFor, "lifecycle-evil"), path)
+	cmd.Env = append(cmd.Env, "PATH="+dir)
+	got := runCommand(t, cmd)
+	require.Equal(t, 1, got.code)
+	require.True(t, strings.HasSuffix(got.stdout, "not found in $PATH\n"), got.stdout)
+}
+
+var lookingFor = registerProgram("looking for", func(args []string) int {
+	path, err := exec.LookPath(args[0])
+	fmt.Println(path, err)
+	return ExitCode(err)
+})
