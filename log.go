@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,7 +80,11 @@ const logMode = 0o640
 // openLog gives a file that it makes to that owner, unless it is nil.
 func openLog(path string, owner *role) (f *os.File, created bool, err error) {
 	if err = guardLogPath(path, owner); err == nil {
-		f, created, err = safefile.Append(path, logMode)
+		as := ownerOfDirectory(path, owner)
+		f, created, err = safefile.AppendAs(path, logMode, as)
+		if as != nil && errors.Is(err, fs.ErrPermission) {
+			err = notOfOwner(path, as.UID)
+		}
 	}
 	if err != nil {
 		return nil, false, logFileError(path, err)
@@ -120,6 +125,7 @@ func logFileError(path string, err error) error {
 type logs struct {
 	stdout, stderr *os.File
 	path           string // of stderr
+	owner          *role  // to whom the files belong that are made
 	begin          int64  // of what is written to it from now on
 }
 
@@ -127,7 +133,7 @@ func (c *config) openLogs() (*logs, error) {
 	if len(c.outOfSight) > 0 {
 		return nil, logFileError(c.outOfSight[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
 	}
-	l := &logs{path: c.logFile}
+	l := &logs{path: c.logFile, owner: c.role}
 	var created bool
 	var err error
 	if c.logFile != "" {
@@ -167,11 +173,14 @@ func (l *logs) since() string {
 	if l.stderr == nil {
 		return ""
 	}
-	f, err := safefile.Open(l.path)
+	f, err := safefile.OpenAs(l.path, ownerOfDirectory(l.path, l.owner))
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
+	if opened, err := l.stderr.Stat(); err != nil || safefile.Still(f, opened) != nil {
+		return "" // it is another file, of whoever can write the directory
+	}
 	const most = 64 << 10
 	begin := l.begin
 	if info, err := f.Stat(); err == nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"example.com/lifecycle/internal/privilege"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -39,6 +40,25 @@ func guardLogPath(path string, owner *role) error {
 func belongsTo(dir string, owner *role) bool {
 	info, err := os.Lstat(dir)
 	return err == nil && info.IsDir() && safefile.Owner(info) == owner.UID && info.Mode()&0o022 == 0
+}
+
+// ownerOfDirectory is the user with whose rights root opens a log: the owner of the directory, who
+// decides what lies there. It is nil where root uses its own. The user could put a link to
+// somebody else's file there for an instant.
+func ownerOfDirectory(path string, owner *role) *privilege.Identity {
+	if os.Geteuid() != 0 || owner == nil || owner.UID == 0 || !belongsTo(filepath.Dir(path), owner) {
+		return nil
+	}
+	return &owner.Identity
+}
+
+// notOfOwner is why the owner of the directory may not open a log.
+func notOfOwner(path string, user int) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return safefile.Unsafe("user %d, who owns the directory, may not write it", user)
+	}
+	return safefile.Unsafe("it belongs to user %d, and user %d, who owns the directory, may not write it", safefile.Owner(info), user)
 }
 
 // logGroup is the group that root lets write /var/log: syslog on Ubuntu. It is trusted with logs, or the default place would be of no use there.

@@ -56,8 +56,8 @@ func status(path string) map[string]string {
 	return fields
 }
 
-// sessionGroup is the control group of this process if it is that of a login, with which systemd-logind may end it
-// (logind.conf(5), KillUserProcesses=).
+// sessionGroup is the control group of this process if it is that of a login, with which
+// systemd-logind may end it (logind.conf(5), KillUserProcesses=).
 func sessionGroup() string {
 	text, _ := os.ReadFile("/proc/self/cgroup")
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harmful are the limits that end a process, or a write, at the soft limit: SIGXCPU, SIGXFSZ, and a Go program without memory or
-// without another thread.
+// harmful are the limits that end a process, or a write, at the soft limit: SIGXCPU, SIGXFSZ, and a
+// Go program without memory or without another thread.
 var harmful = map[int]string{
 	unix.RLIMIT_CPU:    "CPU",
 	unix.RLIMIT_FSIZE:  "FSIZE",
@@ -20,14 +20,15 @@ var harmful = map[int]string{
 const (
 	limits = 16 // RLIM_NLIMITS, getrlimit(2)
 
-	// fewFiles and manyFiles are the soft and the hard limit of descriptors that systemd gives a service
-	// (systemd-system.conf(5), DefaultLimitNOFILE=). Those of systemd itself are no example: it raises its own to fs.nr_open,
-	// up to which some programs close every descriptor.
+	// fewFiles and manyFiles are the soft and the hard limit of descriptors that systemd gives a
+	// service (systemd-system.conf(5), DefaultLimitNOFILE=). Those of systemd itself are no
+	// example: it raises its own to fs.nr_open, up to which some programs close every descriptor.
 	fewFiles, manyFiles = 1 << 10, 512 << 10
 )
 
-// resetLimits sets the limits. Those of a privileged process become the ones of process 1, which is what start-stop-daemon(8) passes on
-// at boot, when init calls it. A limit that the caller has higher stays: that is how an init script asks for more.
+// resetLimits sets the limits. Those of a privileged process become the ones of process 1, which is
+// what start-stop-daemon(8) passes on at boot, when init calls it. A limit that the caller has
+// higher stays: that is how an init script asks for more.
 func resetLimits(privileged bool) {
 	for resource := range limits {
 		if resource == unix.RLIMIT_CORE { // whether there are core dumps is for the caller to say
@@ -47,7 +48,8 @@ func resetLimits(privileged bool) {
 		if want == now {
 			continue
 		}
-		// Not setrlimit(2): package syscall has to know of a new limit of descriptors, or it sets the old one in what is forked.
+		// Not setrlimit(2): package syscall has to know of a new limit of descriptors, or it sets
+		// the old one in what is forked.
 		if err := unix.Prlimit(0, resource, &want, nil); errors.Is(err, unix.EPERM) { // root without CAP_SYS_RESOURCE
 			_ = unix.Prlimit(0, resource, &unix.Rlimit{Cur: min(want.Cur, now.Max), Max: now.Max}, nil)
 		}

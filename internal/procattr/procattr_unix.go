@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reset raises what ends a process or damages its files. Hard limits stay: what init has is not to be seen.
+// reset raises what ends a process or damages its files. Hard limits stay: what init has is not to
+// be seen.
 func reset() {
 	for _, resource := range []int{unix.RLIMIT_CPU, unix.RLIMIT_FSIZE, unix.RLIMIT_DATA} {
 		var limit unix.Rlimit

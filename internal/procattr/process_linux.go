@@ -26,7 +26,8 @@ func resetScheduling() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlack, 0, 0, 0)
 }
 
-// resetProcess sets the rest. Timers, PR_SET_PDEATHSIG, pending signals and PR_SET_DUMPABLE do not survive fork(2) and execve(2).
+// resetProcess sets the rest. Timers, PR_SET_PDEATHSIG, pending signals and PR_SET_DUMPABLE do not
+// survive fork(2) and execve(2).
 func resetProcess() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)
 	raw(unix.SYS_PERSONALITY, 0, 0, 0) // PER_LINUX, with addresses at random

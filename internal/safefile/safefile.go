@@ -16,31 +16,16 @@ var ErrUnsafe = errors.New("unsafe file")
 // Create opens path for reading and writing, and creates it where it is missing, with that mode less the umask. created says that
 // this very call made the file.
 func Create(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
-	return create(path, os.O_RDWR, mode)
-}
-
-func create(path string, flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
-	// A file can come or go between the two ways to open it, so each gets its turn more than once.
-	for range 100 {
-		f, err = open(path, flag|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, fs.ErrExist) {
-			return f, err == nil, err
-		}
-		f, err = openRegular(path, flag)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return f, false, err
-		}
-	}
-	return nil, false, err
+	return placeAt(path).create(os.O_RDWR, mode)
 }
 
 // Append opens path for appending, and creates it where it is missing, with that mode less the umask.
 func Append(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
-	return create(path, os.O_WRONLY|os.O_APPEND, mode)
+	return placeAt(path).create(os.O_WRONLY|os.O_APPEND, mode)
 }
 
 // Open opens path for reading.
-func Open(path string) (*os.File, error) { return openRegular(path, os.O_RDONLY) }
+func Open(path string) (*os.File, error) { return placeAt(path).openRegular(os.O_RDONLY) }
 
 // Same says whether path still names the open file f.
 func Same(f *os.File, path string) (bool, error) {
@@ -88,30 +73,6 @@ func WriteOnce(f *os.File, b []byte) error {
 		return &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 	}
 	return nil
-}
-
-// openRegular looks before it opens, since opening a device can have effects, and after it, since only then it is certain.
-func openRegular(path string, flag int) (*os.File, error) {
-	before, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := check(path, before); err != nil {
-		return nil, err
-	}
-	f, err := open(path, flag, 0)
-	if err != nil {
-		return nil, err
-	}
-	after, err := f.Stat()
-	if err == nil {
-		err = check(path, after)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 func check(path string, info fs.FileInfo) error {

@@ -1,0 +1,120 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// borrowing is held while a thread has other rights: PR_SET_DUMPABLE, which the change undoes, is
+// of the process.
+var borrowing sync.Mutex
+
+func as(id Identity, do func() error) error {
+	done := make(chan error)
+	go func() {
+		borrowing.Lock()
+		defer borrowing.Unlock()
+		runtime.LockOSThread()
+		var err error
+		was, lookErr := lookAtRights()
+		if lookErr != nil {
+			runtime.UnlockOSThread()
+			done <- lookErr
+			return
+		}
+		if err = borrow(id, was); err == nil {
+			err = do()
+		}
+		if returnErr := was.restore(); returnErr != nil {
+			err = errors.Join(err, returnErr) // a thread that stays locked ends with its goroutine
+		} else {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// rights are those of one thread on files, and what changes with them.
+type rights struct {
+	uid, gid     int
+	groups       []int
+	capabilities [2]unix.CapUserData
+	dumpable     int
+}
+
+func lookAtRights() (r rights, err error) {
+	if r.uid, err = unix.SetfsuidRetUid(-1); err != nil {
+		return r, os.NewSyscallError("setfsuid", err)
+	}
+	if r.gid, err = unix.SetfsgidRetGid(-1); err != nil {
+		return r, os.NewSyscallError("setfsgid", err)
+	}
+	if r.groups, err = unix.Getgroups(); err != nil {
+		return r, os.NewSyscallError("getgroups", err)
+	}
+	if err = unix.Capget(capabilityHeader(), &r.capabilities[0]); err != nil {
+		return r, os.NewSyscallError("capget", err)
+	}
+	r.dumpable, err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	return r, os.NewSyscallError("prctl", err)
+}
+
+func capabilityHeader() *unix.CapUserHeader {
+	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+}
+
+// borrow takes package unix, which changes the calling thread alone. Without any effective
+// capability nothing is allowed that the user may not do, whatever SECBIT_NO_SETUID_FIXUP says.
+func borrow(id Identity, was rights) error {
+	if err := unix.Setgroups(id.Groups); err != nil {
+		return os.NewSyscallError("setgroups", err)
+	}
+	// setfsuid(2) and setfsgid(2) return no error.
+	if err := errors.Join(unix.Setfsgid(id.GID), unix.Setfsuid(id.UID)); err != nil {
+		return os.NewSyscallError("setfsuid", err)
+	}
+	none := was.capabilities
+	for i := range none {
+		none[i].Effective = 0
+	}
+	if err := unix.Capset(capabilityHeader(), &none[0]); err != nil {
+		return os.NewSyscallError("capset", err)
+	}
+	now, err := lookAtRights()
+	taken := Identity{UID: now.uid, GID: now.gid, Groups: now.groups}
+	if err == nil && !taken.equal(id) {
+		err = fmt.Errorf("%w: a thread is %v, and should be %v", ErrKept, taken, id)
+	}
+	return err
+}
+
+func (i Identity) equal(to Identity) bool {
+	return i.UID == to.UID && i.GID == to.GID && slices.Equal(sorted(i.Groups), sorted(to.Groups))
+}
+
+func (r rights) restore() error {
+	// First, for what follows takes CAP_SETGID and CAP_SETUID.
+	err := os.NewSyscallError("capset", unix.Capset(capabilityHeader(), &r.capabilities[0]))
+	err = errors.Join(err, unix.Setfsuid(r.uid), unix.Setfsgid(r.gid))
+	err = errors.Join(err, os.NewSyscallError("setgroups", unix.Setgroups(r.groups)))
+	// setfsuid(2) takes some away and gives some back.
+	setErr := unix.Capset(capabilityHeader(), &r.capabilities[0])
+	err = errors.Join(err, os.NewSyscallError("capset", setErr))
+	if r.dumpable == 1 { // 2 cannot be set
+		setErr := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+		err = errors.Join(err, os.NewSyscallError("prctl", setErr))
+	}
+	now, lookErr := lookAtRights()
+	same := now.uid == r.uid && now.gid == r.gid && slices.Equal(now.groups, r.groups)
+	if lookErr == nil && !(same && now.capabilities == r.capabilities) {
+		lookErr = errors.New("the rights of a thread cannot be restored")
+	}
+	return errors.Join(err, lookErr)
+}

@@ -1,0 +1,114 @@
+package safefile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// place is where a file is opened.
+type place struct {
+	path  string
+	open  func(flag int, mode fs.FileMode) (*os.File, error)
+	lstat func() (fs.FileInfo, error)
+}
+
+func placeAt(path string) place {
+	return place{
+		path:  path,
+		open:  func(flag int, mode fs.FileMode) (*os.File, error) { return open(path, flag, mode) },
+		lstat: func() (fs.FileInfo, error) { return os.Lstat(path) },
+	}
+}
+
+const (
+	attempts = 100
+
+	// leasePatience is how long another process has to give up its lease on the file
+	// (F_SETLEASE(2const)). Without O_NONBLOCK the open would wait for
+	// /proc/sys/fs/lease-break-time, 45 s.
+	leasePatience = time.Second
+)
+
+// errExchanged says that the path named one file before it was opened, and another one when it was,
+// or after that.
+var errExchanged = Unsafe("it is replaced by another file while it is opened, again and again")
+
+func (p place) create(flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
+	// A file can come or go between the two ways to open it, so each gets its turn more than once.
+	for range attempts {
+		f, err = p.open(flag|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err == nil, err
+		}
+		f, err = p.openOnce(flag)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errExchanged) {
+			return f, false, err
+		}
+	}
+	return nil, false, err
+}
+
+func (p place) openRegular(flag int) (f *os.File, err error) {
+	for range attempts {
+		if f, err = p.openOnce(flag); !errors.Is(err, errExchanged) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+// openOnce looks at the path before it opens it, since opening a device can have effects, and after
+// it. All three must be one file with one name. The number of names alone proves nothing: the one
+// who has linked somebody else's file can remove his link between the open and the look.
+func (p place) openOnce(flag int) (*os.File, error) {
+	before, err := p.look()
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.openUnleased(flag)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil {
+		err = check(p.path, opened)
+	}
+	var after fs.FileInfo
+	if err == nil {
+		after, err = p.look()
+	}
+	if err == nil && !(same(before, opened) && same(opened, after)) {
+		err = &fs.PathError{Op: "open", Path: p.path, Err: errExchanged}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (p place) look() (fs.FileInfo, error) {
+	info, err := p.lstat()
+	if err != nil {
+		return nil, err
+	}
+	return info, check(p.path, info)
+}
+
+func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) && Owner(a) == Owner(b) }
+
+// openUnleased opens the file as soon as nobody has a lease on it.
+func (p place) openUnleased(flag int) (*os.File, error) {
+	for deadline := time.Now().Add(leasePatience); ; time.Sleep(time.Millisecond) {
+		f, err := p.open(flag, 0)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return f, err
+		}
+		if time.Now().After(deadline) {
+			return nil, refuse(p.path, "another process has a lease on it (F_SETLEASE) and keeps it")
+		}
+	}
+}
