@@ -21,7 +21,7 @@ import (
 // who passes the environment on to what he executes.
 var readsEnvironment = map[string][]string{
 	"os.Getenv":    {"internal/secureenv/secureenv.go"},
-	"os.LookupEnv": nil, "os.ExpandEnv": nil, "os.TempDir": nil, "os.MkdirTemp": nil, "os.CreateTemp": nil,
+	"os.LookupEnv": nil, "os.ExpandEnv": nil, "os.TempDir": nil,
 	"os.UserHomeDir": nil, "os.UserConfigDir": nil, "os.UserCacheDir": nil,
 	"syscall.Getenv": nil, "syscall.Environ": nil, "unix.Getenv": nil, "unix.Environ": nil,
 	"user.Current": nil,
