@@ -117,4 +117,6 @@ func (r *row) next(e end) (delay time.Duration, again bool, why string) {
 }
 
 // jitter keeps workers that died of the same thing from coming back in step: between three quarters of the delay and all of it.
-func jitter(d time.Duration) time.Duration { return d - time.Duration(rand.Int64N(int64(d)/4+1)) }
+func jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- it is no secret
+}
