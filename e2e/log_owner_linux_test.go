@@ -187,7 +187,14 @@ func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 		"a hard link": {func(_, log, precious string) error { return os.Link(precious, log) }, "it has 2 names (hard links)"},
 		"a file of somebody else": {func(_, log, _ string) error {
 			return errors.Join(os.WriteFile(log, nil, 0o600), os.Chown(log, 12345, 12345))
-		}, "it belongs to user 12345, in a directory that others can write"},
+		}, "it belongs to user 12345, and user 54321, who owns the directory, may not write it"},
+		"a file of root's": {
+			func(_, log, _ string) error { return os.WriteFile(log, nil, 0o600) },
+			"it belongs to user 0, and user 54321, who owns the directory, may not write it",
+		},
+		"a file of root's group": {func(_, log, _ string) error {
+			return errors.Join(os.WriteFile(log, nil, 0o660), os.Chmod(log, 0o660))
+		}, "it belongs to user 0, and user 54321, who owns the directory, may not write it"},
 		"a directory below that one": {func(dir, log, _ string) error {
 			return errors.Join(os.Rename(dir, dir+"2"), os.Mkdir(dir, 0o755), os.Chown(dir, user, user), os.Rename(dir+"2", filepath.Dir(log)))
 		}, "the directory .* on the way belongs to user 54321"},
