@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 // Program has the life of another program looked after instead of fn: any that stays in the foreground, whether it knows of this library or not. argv is its
-// name, which is looked for in PATH, and its arguments. It is supervised under run too; see [Supervise], of which the zero policy is the default here.
+// name, which is looked for in PATH, and its arguments. Root takes nothing from PATH that others can replace, and needs the path then. It is supervised under run too; see [Supervise], of which the zero policy is the default here.
 //
 // It is ready when it says so, if it speaks sd_notify(3), else when it has lived for Settle. HUP, USR1 and what [OnSignal] names go on to it where it catches
 // them; those that would end it do not, and are an error of the reload. It is killed when its parent is. Its output goes where that of the
@@ -71,6 +72,12 @@ func (c *config) findProgram() (path string, err error) {
 		}
 		return "", fmt.Errorf("lifecycle: program %s: %w", c.program[0], cause)
 	}
+	if filepath.Base(c.program[0]) == c.program[0] && os.Geteuid() == 0 {
+		if err := safefile.GuardedProgram(path); err != nil {
+			return "", fmt.Errorf("lifecycle: program %s: root executes nothing that PATH leads to and others can replace: %w; "+
+				"give its path, if it is meant", c.program[0], err)
+		}
+	}
 	return path, nil
 }
 
@@ -90,7 +97,7 @@ func (c *config) become() *worker.Role {
 	if c.role == nil && c.chroot == "" {
 		return nil
 	}
-	become := &worker.Role{Root: c.chroot, Env: c.role.environment()}
+	become := &worker.Role{Root: c.chroot, Env: c.role.environment(), Unset: c.foreignVariables()}
 	if c.role != nil {
 		become.Identity = &c.role.Identity
 	}

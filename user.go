@@ -17,8 +17,9 @@ import (
 // User sets who the life becomes once every OnStart has succeeded, for good: "user", "user:group", or numbers, as in "1000:1000". OnStart still runs
 // with the privileges of the start, for ports below 1024 and for keys; the bodies, every other hook and the roll-back of a start that fails later run
 // with those of that user, with the groups that a login of that user has. All threads change (syscall.Setuid), and the start fails if
-// one did not or if root could be had again. HOME, USER and LOGNAME become those of the user, where the user database knows them; a
-// number that it does not know needs a group.
+// one did not or if root could be had again. HOME, USER, LOGNAME and SHELL become those of the user, where the user database knows them; a
+// number that it does not know needs a group. Variables of the session of who has started the life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER,
+// are removed; every other one stays.
 //
 // A log file that is made belongs to that user. The PID file stays root's: at the end it is removed, or emptied where the user may not remove it.
 // Only root can become somebody else; who is that user already stays so. By default, nobody changes.
@@ -49,15 +50,7 @@ func Chroot(path string) Option {
 // role is who the life is to become.
 type role struct {
 	privilege.Identity
-	Name, Home string // "": not in the user database
-}
-
-// environment is what a login of that user has in it, nil where the user database does not know him.
-func (r *role) environment() []string {
-	if r == nil || r.Name == "" {
-		return nil
-	}
-	return []string{"HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name}
+	Name, Home, Shell string // "": not in the user database
 }
 
 // findRole finds out, before anything is started, who the life is to become, and whether it can.
@@ -115,7 +108,7 @@ func lookUpRole(spec string) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &role{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home}, nil
+	return &role{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home, u.Shell}, nil
 }
 
 // number is an ID. The greatest of 32 bits means "nobody in particular" to the kernel.
@@ -133,6 +126,7 @@ func (l *life) takeRole() error {
 		return nil
 	}
 	seen := l.pathsFrom(l.chroot)
+	foreign := l.foreignVariables()
 	_ = time.Local.String() // reads the time zone from its file, once
 	var to *privilege.Identity
 	if l.role != nil {
@@ -144,10 +138,7 @@ func (l *life) takeRole() error {
 	if l.chroot != "" {
 		l.take(seen)
 	}
-	for _, variable := range l.role.environment() {
-		name, value, _ := strings.Cut(variable, "=")
-		os.Setenv(name, value)
-	}
+	l.role.takeEnvironment(foreign)
 	l.log.Info("goes on " + l.roleText())
 	l.sayWhatIsLost()
 	return nil

@@ -46,7 +46,7 @@ func toUser(fields []string, err error) (u User, _ error) {
 	}
 	uid, uidErr := strconv.Atoi(fields[2])
 	gid, gidErr := strconv.Atoi(fields[3])
-	return User{Name: fields[0], UID: uid, GID: gid, Home: fields[5]}, errors.Join(uidErr, gidErr)
+	return User{Name: fields[0], UID: uid, GID: gid, Home: fields[5], Shell: fields[6]}, errors.Join(uidErr, gidErr)
 }
 
 func groupID(name string) (int, error) {

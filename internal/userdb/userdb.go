@@ -9,6 +9,7 @@ type User struct {
 	Name     string
 	UID, GID int
 	Home     string
+	Shell    string // "": none is named
 }
 
 // ErrUnknown says that there is no such user or group.

@@ -3,6 +3,7 @@ package userdb
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,9 @@ func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
 	for line := range strings.Lines(string(passwd)) {
 		if fields := strings.Split(line, ":"); len(fields) >= 7 && fields[2] == "0" && want.Home == "" {
 			want.Home = fields[5]
+			if runtime.GOOS != "darwin" { // where os/user does not tell
+				want.Shell = strings.TrimSpace(fields[6])
+			}
 		}
 	}
 	t.Setenv("HOME", "/elsewhere")

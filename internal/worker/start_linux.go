@@ -110,7 +110,7 @@ func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
 	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too
-	var names []string
+	var names, unset []string
 	for _, s := range o.Sockets {
 		if strings.Contains(s.Name, ":") {
 			return nil, fmt.Errorf("the name of a socket has a colon: %q", s.Name)
@@ -138,7 +138,7 @@ func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
 	}
 	if o.Program != "" { // whose directory is that of its stage, which knows the root directory
 		if o.Become != nil {
-			set = append(set, o.Become.Env...)
+			set, unset = append(set, o.Become.Env...), o.Become.Unset
 		}
 	} else if attributes.Dir = o.Dir; o.Dir != "" {
 		if info, err := os.Stat(o.Dir); err != nil {
@@ -147,7 +147,7 @@ func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
 			return nil, &os.PathError{Op: "chdir", Path: o.Dir, Err: syscall.ENOTDIR}
 		}
 	}
-	attributes.Env = environment(set)
+	attributes.Env = environment(set, unset)
 	return attributes, nil
 }
 
@@ -156,9 +156,9 @@ var managers = []string{
 	"NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", markVariable,
 }
 
-// environment is that of this process with set in it.
-func environment(set []string) []string {
-	gone := slices.Clone(managers)
+// environment is that of this process with set in it, and without unset.
+func environment(set, unset []string) []string {
+	gone := slices.Concat(managers, unset)
 	for _, variable := range set {
 		gone = append(gone, nameOf(variable))
 	}

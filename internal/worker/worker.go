@@ -42,6 +42,7 @@ type Role struct {
 	Identity *privilege.Identity // nil: as this process
 	Root     string              // root directory, in which Dir and Program are then; "": that of this process
 	Env      []string            // in the place of what the environment has: HOME=…, USER=…, LOGNAME=…
+	Unset    []string            // names of variables that it does not get
 }
 
 // Start starts the process. What keeps it from being started is an error, and then there is no process. An own worker reads its note whenever it comes to

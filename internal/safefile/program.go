@@ -1,0 +1,50 @@
+package safefile
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// GuardedProgram returns nil if nobody but root decides what is executed by that path. Each directory on the way is root's, as [Guarded]
+// has it. So is the file, and each symbolic link that leads to it, and others cannot write the file.
+func GuardedProgram(path string) error {
+	t := Trusted{}
+	for range maxLinks {
+		if err := t.Guard(path); err != nil {
+			return err
+		}
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if !t.owner(Owner(info)) { // in a directory that is sticky, others have files
+			return refuse(path, "it belongs to user %d", Owner(info))
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return t.guardContent(path, info)
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(target) {
+			dir, _ := filepath.Split(path)
+			target = dir + target // not filepath.Join, which takes "link/.." for the directory of the link
+		}
+		path = target
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+}
+
+func (t Trusted) guardContent(path string, info fs.FileInfo) error {
+	writable := info.Mode().Perm() & 0o022
+	if t.group(Group(info)) {
+		writable &^= 0o020
+	}
+	if writable != 0 {
+		return refuse(path, "others can write it (mode %04o)", info.Mode().Perm())
+	}
+	return nil
+}
