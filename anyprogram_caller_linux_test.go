@@ -21,6 +21,7 @@ func (b *background) inPATH(dir, program, at string) result {
 	return runCommand(b.t, cmd)
 }
 
+// Row L17.
 func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()
@@ -76,6 +77,7 @@ var session = []string{
 
 const stays = "XDG_CONFIG_HOME=/etc/config"
 
+// Row L17.
 func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()

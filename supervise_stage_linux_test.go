@@ -58,6 +58,7 @@ func isStopped(pid int) bool {
 }
 
 // A stage that anybody of its user had stopped once held the parent up for ever, with its lock.
+// Row H13.
 func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -70,6 +71,7 @@ func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) 
 	b.stop()
 }
 
+// Row H13.
 func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -86,6 +88,7 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	require.False(t, lives(stage))
 }
 
+// Row H13.
 func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

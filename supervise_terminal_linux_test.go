@@ -131,6 +131,7 @@ func onTerminal(t *testing.T, user, how string) (p *process, window io.Writer, s
 	return p, master, screen
 }
 
+// Row L16.
 func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing.T) {
 	needs(t, "root")
 	t.Parallel()

@@ -30,6 +30,7 @@ func heapNow() uint64 {
 }
 
 // Not parallel: it looks at the heap. A worker without a newline once took 2.48 GB of its supervisor.
+// Row H15.
 func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 	for what, begin := range map[string]string{"words": "", "a message": "\n\x00{\"", "a message of NULs": "\n\x00\x00"} {
 		ours, theirs := testPair(t)
@@ -68,6 +69,7 @@ func TestAMessageThatWouldBeDroppedIsNotSent(t *testing.T) {
 	require.ErrorContains(t, ours.Send(strings.Repeat("x", MaxMessage)), "is too long: 4194304 are the limit")
 }
 
+// Row H15.
 func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 	t.Parallel()
 	for what, text := range map[string]string{"lines": "word\n", "one line": "word", "empty lines": "\n", "messages": "\n\x00{}\n"} {

@@ -34,6 +34,7 @@ func heldStage(t *testing.T) (p *Process, release func()) {
 var errEnough = errors.New("enough")
 
 // Any process of the user that a stage becomes can stop it before it executes its program.
+// Row H13.
 func TestAStageThatIsStoppedIsKilledWhenItsTimeIsOver(t *testing.T) {
 	t.Parallel()
 	for what, stop := range map[string]func(t *testing.T, pid int){
@@ -129,6 +130,7 @@ func trace(t *testing.T, pid int) {
 }
 
 // The parent of a process cannot wait for it before its tracer has (wait_task_zombie of Linux).
+// Row H14.
 func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
 	t.Parallel()
 	p, err := Start(shell("exec sleep 30").Order)
@@ -141,6 +143,7 @@ func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
 	require.Nil(t, state)
 }
 
+// Row H15.
 func TestAWorkerThatFloodsItsLifelineTakesNoMemoryAndLivesOn(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("flood"))
