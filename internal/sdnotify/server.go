@@ -20,7 +20,8 @@ type Server struct {
 	hear   func(Message)      // of Serve
 
 	buf, control []byte       // of next
-	refusing     atomic.Bool  // the kernel takes no descriptors for it
+	refusing     atomic.Bool  // the kernel is to take no descriptors for it
+	cannotRefuse atomic.Bool  // and is too old for that
 	strangers    atomic.Int64 // how many messages of theirs were dropped
 }
 
@@ -90,7 +91,13 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 	for {
 		begun, heard, before := time.Now(), 0, s.strangers.Load()
 		err := errNoMessage
-		for ; heard < batch && (err == nil || errors.Is(err, errNoMessage)); heard++ {
+		for range 100 { // for as long as it is worth it: what was closed makes room
+			if !discards.isFull() {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		for ; heard < batch && (err == nil || errors.Is(err, errNoMessage)) && (heard == 0 || !discards.isFull()); heard++ {
 			s.turn <- struct{}{}
 			err = s.one()
 			<-s.turn

@@ -100,7 +100,8 @@ func (s *Server) next() (m Message, err error) {
 }
 
 // admit has the kernel refuse descriptors from everybody (SO_PASSRIGHTS, Linux 6.16) while too many are still to be
-// closed. An older one passes them on; then take leaves no room for them.
+// closed. An older one passes them on; then take leaves no room for them, and the kernel closes them here. What was
+// sent before needs that room: it may linger.
 func (s *Server) admit(fd int) {
 	if full := discards.isFull(); full != s.refusing.Load() {
 		s.refusing.Store(full)
@@ -108,7 +109,8 @@ func (s *Server) admit(fd int) {
 		if full {
 			passes = 0
 		}
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, passes)
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, passes)
+		s.cannotRefuse.Store(err != nil)
 	}
 }
 
@@ -134,7 +136,7 @@ func (s *Server) take(fd, pid int, wanted bool) (Message, error) {
 	if !wanted {
 		buf = nil
 	}
-	if s.refusing.Load() {
+	if s.refusing.Load() && s.cannotRefuse.Load() {
 		control = control[:unix.CmsgSpace(unix.SizeofUcred)]
 	}
 	n, controlled, flags, err := receive(fd, buf, control, unix.MSG_CMSG_CLOEXEC)
