@@ -109,7 +109,7 @@ func (l *life) run() (err error) {
 		defer l.readyFD.Close()
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
-		defer fdstore.End()
+		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
 		if err := errors.Join(l.attach(), l.findRole(), l.takePlace()); err != nil {
 			return err
 		}

@@ -1,7 +1,10 @@
 package lifecycle
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +50,35 @@ func (l *life) becomeWorker() {
 		time.AfterFunc(lostWorker, func() { l.host.exit(1) })
 		l.on(stopRequest, errParentLost, nil)
 	}()
+}
+
+// finalPatience is how long a worker that got a TERM waits for the word that no other worker follows. The
+// supervisor sends it before its own TERM; the wait is for a TERM that both got from somebody else.
+const finalPatience = 100 * time.Millisecond
+
+// isLast reports whether no process follows this one that would be given its sockets. err is what the life
+// returns.
+func (l *life) isLast(err error) bool {
+	if !l.ofParent {
+		return false // a service manager does not say
+	}
+	why := context.Cause(l.asked)
+	switch {
+	case worker.Inherited().IsFinal(0), errors.Is(why, errParentLost):
+		return true
+	case !isClosed(l.readied):
+		return l.ofStart // its failure is that of the start
+	case l.policy.isFinal(ExitCode(err)):
+		return true
+	}
+	var signal *StopSignalError
+	return errors.As(why, &signal) && worker.Inherited().IsFinal(finalPatience)
+}
+
+// isFinal reports whether a worker that ends by itself with that exit code is not started again, however
+// often it has failed.
+func (p *RestartPolicy) isFinal(code int) bool {
+	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
 // workerHost is the host of a worker: whether the terminal has hung up is for the parent to know, which sends HUP for a reload only.

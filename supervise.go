@@ -248,6 +248,7 @@ func (s *supervisor) endWorker() error {
 	s.awaitFork()
 	w := s.worker.Load()
 	if w != nil {
+		w.Final() // so that it removes its socket files
 		s.mu.Lock()
 		w.ask(s.of.wholeStop()+workerMargin, nil)
 		s.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/safefile"
 )
 
 // storePatience is how long a manager may take to close its copy of a socket. Nobody can bind to
@@ -19,6 +20,9 @@ const storePatience = time.Second
 // bind binds a socket for the request. It waits a moment for a manager that is about to close its
 // copy.
 func bind(r request) (socketConn, error) {
+	if err := r.guard(); err != nil {
+		return socketConn{}, err
+	}
 	for {
 		until := fdstore.LastRemoved().Add(storePatience)
 		here := r.path != "" && fdstore.Uses(r.path)
@@ -44,6 +48,21 @@ func bind(r request) (socketConn, error) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// guard returns an error if this process is root and another user decides where the socket file is made.
+// That user could also have root remove a file elsewhere. Others than root can reach no more than they may.
+func (r request) guard() error {
+	if r.path == "" {
+		return nil
+	}
+	err := safefile.GuardEntry(r.path)
+	if !errors.Is(err, safefile.ErrUnsafe) {
+		return nil // if the directory is missing, the bind says so
+	}
+	cause := fmt.Errorf("%w: as root, listen where only root can write the directories, or start as the user",
+		safefile.Cause(r.path, err))
+	return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.path, Net: r.network}, Err: cause}
 }
 
 // removeDeadSocket removes a socket file at which nobody listens, or says why not. The kernel

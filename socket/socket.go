@@ -41,7 +41,13 @@ import (
 //
 // Close while the life is ready makes the manager remove its copy, and removes the socket file that
 // Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
-// socket. The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
+// socket. The last worker of a supervised daemon removes the file at its end.
+//
+// As root, Listen makes a socket file only where no other user decides what its path names: see
+// PIDFile in package lifecycle. The last directory may belong to another user if nobody else can
+// write it.
+//
+// The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
 // SyscallConn, but is neither. On Windows, Listen only binds.
 func Listen(network, address string) (net.Listener, error) {
 	s, err := listen(newRequest("Listen", network, address))

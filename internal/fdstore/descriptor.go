@@ -22,6 +22,7 @@ type Descriptor struct {
 	use       Use
 	name      string
 	inherited bool
+	file      socketFile
 
 	mu     sync.Mutex
 	stored bool // the manager has a copy
@@ -31,11 +32,15 @@ type Descriptor struct {
 // Claim returns the inherited descriptor with a name of this use for which open returns nil, or
 // nil. open makes of the file what the program uses, which has a duplicate of the descriptor.
 func Claim(use Use, open func(*os.File) error) *Descriptor {
-	t := &process
+	process.dropUnreachable(use)
+	d := process.claim(use, open)
+	d.findFile()
+	return d
+}
+
+func (t *table) claim(use Use, open func(*os.File) error) *Descriptor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.inherit()
-	t.everUsed = true
 	for n := 1; n <= len(t.unclaimed)+len(t.claimed); n++ {
 		for i, e := range t.unclaimed {
 			if e.Name == use.Name(n) && open(e.File) == nil {
@@ -48,7 +53,12 @@ func Claim(use Use, open func(*os.File) error) *Descriptor {
 
 // ClaimWhere is like Claim, but for descriptors with any name.
 func ClaimWhere(use Use, open func(*os.File) error) *Descriptor {
-	t := &process
+	d := process.claimWhere(use, open)
+	d.findFile()
+	return d
+}
+
+func (t *table) claimWhere(use Use, open func(*os.File) error) *Descriptor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, e := range t.unclaimed {
@@ -71,7 +81,7 @@ func (t *table) assign(i int, use Use) *Descriptor {
 
 // Add adds a descriptor that the program has opened, and gives the manager a copy.
 func Add(use Use) *Descriptor {
-	d := &Descriptor{use: use}
+	d := &Descriptor{use: use, file: socketFile{use.Path, use.File}}
 	m := process.add(d)
 	d.store(m)
 	return d
@@ -161,9 +171,11 @@ func (d *Descriptor) Close() {
 		}
 	case stage < Stopping && d.stored:
 		process.unstore(d.name)
-		d.use.removeFile()
+		d.file.remove()
 	case !d.stored:
-		d.use.removeFile()
+		d.file.remove()
+	default:
+		process.leave(d.file)
 	}
 	process.release(d, nil)
 }
@@ -175,16 +187,5 @@ func (t *table) release(d *Descriptor, again *Entry) {
 	t.claimed = slices.DeleteFunc(t.claimed, func(o *Descriptor) bool { return o == d })
 	if again != nil {
 		t.unclaimed = append(t.unclaimed, *again)
-	}
-}
-
-// removeFile removes the socket file that this process has made, unless the path names another one
-// now.
-func (u Use) removeFile() {
-	if u.File == nil {
-		return
-	}
-	if now, err := os.Lstat(u.Path); err == nil && os.SameFile(u.File, now) {
-		_ = os.Remove(u.Path)
 	}
 }

@@ -32,6 +32,7 @@ type table struct {
 	usedEarly bool          // and did so before the bodies ran
 	stored    int           // how many descriptors the manager keeps
 	removed   time.Time     // when the manager was last told to remove one
+	left      []socketFile  // of closed sockets that the manager keeps
 	life      Life
 }
 

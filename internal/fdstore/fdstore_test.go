@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,7 +37,7 @@ func fresh(t *testing.T, stage *Stage, m *Manager, inherited ...string) {
 	process.mu.Lock()
 	process.inherited, process.handedOn, process.unclaimed, process.claimed = false, nil, nil, nil
 	process.everUsed, process.usedEarly, process.stored = false, false, 0
-	process.life = Life{}
+	process.life, process.left = Life{}, nil
 	process.mu.Unlock()
 	InheritFrom(func() (files []*os.File) {
 		for _, name := range inherited {
@@ -147,7 +149,7 @@ func TestTheManagerGetsWhatWasOpenedBeforeTheLifeBegan(t *testing.T) {
 	require.Empty(t, s.told)
 	Begin(Life{Stage: func() Stage { return stage }, Manager: s.manager(9)})
 	require.Equal(t, []string{"store tcp%3A%3A80"}, s.told)
-	End()
+	End(func() bool { t.Error("there are no files"); return false })
 	stage = Running
 	Add(use("tcp::81"))
 	require.Equal(t, []string{"store tcp%3A%3A80"}, s.told, "nobody is told any more")
@@ -162,4 +164,48 @@ func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
 	}
 	require.Empty(t, TakeUnclaimed())
 	require.Nil(t, Claim(use("tcp::80"), opens))
+}
+
+// A worker that has become another user may have bound it anywhere.
+func TestRootTakesNoPathFromASocketThatNobodyHasClaimed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a Unix: no process inherits a socket")
+	}
+	dir, err := os.MkdirTemp("", "s")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	defer l.Close()
+	f, err := l.File()
+	require.NoError(t, err)
+	defer f.Close()
+	file := fileOf(Entry{Name: activation.Name("unix:" + path), File: f})
+	require.Equal(t, os.Geteuid() != 0, file.info != nil)
+}
+
+func TestTheLastProcessRemovesTheFilesThatItWouldLeave(t *testing.T) {
+	for _, last := range []bool{true, false} {
+		for _, closed := range []bool{true, false} {
+			var s store
+			stage := Starting
+			fresh(t, &stage, s.manager(9))
+			u := use("unix:x")
+			u.Path = filepath.Join(t.TempDir(), "file")
+			require.NoError(t, os.WriteFile(u.Path, nil, 0o600))
+			u.File, _ = os.Lstat(u.Path)
+			d := Add(u)
+			stage = Stopping
+			if closed {
+				d.Close()
+			}
+			End(func() bool { return last })
+			if last {
+				require.NoFileExists(t, u.Path)
+			} else {
+				require.FileExists(t, u.Path)
+			}
+		}
+	}
 }

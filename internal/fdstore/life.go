@@ -46,11 +46,18 @@ func Begin(l Life) {
 	}
 }
 
-// End ends the connection to the manager. The stage of the life still counts.
-func End() {
+// End ends the connection to the manager. The stage of the life still counts. If no process follows that
+// the manager would give the sockets to, their files are removed. isLast reports that; it is called only
+// if there are such files.
+func End(isLast func() bool) {
+	if files := process.leftFiles(); len(files) > 0 && isLast() {
+		for _, f := range files {
+			f.remove()
+		}
+	}
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	process.life.Manager = nil
+	process.life.Manager, process.left = nil, nil
 }
 
 // stage is that of the life. Before there is one, it is Starting.
@@ -116,9 +123,11 @@ func CloseUnclaimed(log *slog.Logger) {
 		return
 	}
 	for _, e := range entries {
+		file := fileOf(e)
 		e.File.Close()
 		if isStored(e) {
 			t.unstore(e.Name)
+			file.remove()
 		}
 	}
 	log.Warn("closed sockets that were given and that nobody has asked for", "sockets", names)

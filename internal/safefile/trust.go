@@ -1,8 +1,10 @@
 package safefile
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // Whoever can write a PID file, or replace it, decides which process root signals. CVE-2017-16933,
@@ -15,6 +17,22 @@ func GuardWrite(path string) error {
 		return nil
 	}
 	return Guarded(path)
+}
+
+// GuardEntry is [GuardWrite] for a process that only adds or removes the name at the end of the path, as
+// bind(2) and unlink(2) do: neither follows a link there. The directory of that name may belong to another
+// user, if nobody else can write it. That user can lead the process to no other directory.
+func GuardEntry(path string) error {
+	err := GuardWrite(path)
+	if !errors.Is(err, ErrUnsafe) {
+		return err
+	}
+	dir := filepath.Dir(path)
+	info, statErr := os.Lstat(dir)
+	if Guarded(dir) == nil && statErr == nil && info.IsDir() && info.Mode()&0o022 == 0 {
+		return nil
+	}
+	return err
 }
 
 // GuardRead is [GuardWrite] for a process that only reads the file. It also accepts a path that the

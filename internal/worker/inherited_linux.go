@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -118,11 +119,14 @@ func (l *line) take() <-chan struct{} {
 	return l.lost
 }
 
+func (l *line) isFinal(within time.Duration) bool { return l.peer.WritesClosed(within) }
+
 func (l *line) takeCrashes() error { return l.peer.TakeCrashes() }
 
 func (l *line) watch() {
 	for err := error(nil); err == nil; _, err = l.peer.Receive() {
 	}
+	l.peer.AwaitGone() // the supervisor may have called Final
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.taken {

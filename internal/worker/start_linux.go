@@ -24,11 +24,21 @@ type running struct {
 	name    string        // of the program
 	foreign bool          // the process is a stage until it has executed the program
 	heard   chan struct{} // closed when nothing more comes over the lifeline
+	told    chan struct{} // closed when the orders were sent
 }
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
 func (r *running) words() string { return r.peer.Words() }
+
+// final ends what this process sends. A worker that has not got its orders yet has nothing to leave.
+func (r *running) final() {
+	select {
+	case <-r.told:
+		_ = r.peer.CloseWrite()
+	default:
+	}
+}
 
 func (r *running) close() { _ = r.peer.Close() }
 
@@ -56,7 +66,7 @@ func (o *Order) start() (*Process, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &Process{running: running{peer: lifeline.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{})}}
+	p := &Process{running: running{peer: lifeline.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
 	attributes, err := o.attributes(theirs)
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
@@ -67,7 +77,10 @@ func (o *Order) start() (*Process, error) {
 	}
 	p.PID = p.process.Pid
 	theirs.Close()
-	go func() { _ = p.peer.Send(orders) }() // it may be more than fits the socket
+	go func() {
+		defer close(p.told)
+		_ = p.peer.Send(orders) // it may be more than fits the socket
+	}()
 	if !p.foreign {
 		go p.hear()
 	}

@@ -75,6 +75,10 @@ func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 // Words is what the crash of an own worker has said that calls TakeCrashes, complete once Wait has returned. It is "" for a foreign program.
 func (p *Process) Words() string { return p.words() }
 
+// Final tells an own worker that no other worker will follow it, before it is asked to end. It does not
+// block, whatever the worker does.
+func (p *Process) Final() { p.final() }
+
 // Close closes our end of the lifeline, which is as if this process were gone.
 func (p *Process) Close() { p.close() }
 
@@ -94,6 +98,10 @@ func Inherited() *Inheritance { return inherited }
 // Take returns a channel that is closed when the supervisor is gone. Until it was taken, a worker whose supervisor goes ends at once: nobody would ever
 // end it.
 func (i *Inheritance) Take() (lost <-chan struct{}) { return i.take() }
+
+// IsFinal reports whether the supervisor has called Final, or is gone: no other worker follows this one. It
+// waits for that for at most the given time.
+func (i *Inheritance) IsFinal(within time.Duration) bool { return i.isFinal(within) }
 
 // TakeCrashes sends what the Go runtime has to say of a panic or a fatal error to the supervisor too, where it is Words, until
 // debug.SetCrashOutput is called again.

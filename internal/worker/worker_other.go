@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 )
 
 func start(Order) (*Process, error) { return nil, errors.ErrUnsupported }
@@ -20,10 +21,14 @@ func (running) executed(context.Context) error { return errors.ErrUnsupported }
 
 func (running) words() string { return "" }
 
+func (running) final() {}
+
 func (running) close() {}
 
 type line struct{}
 
 func (line) take() (lost <-chan struct{}) { return nil }
+
+func (line) isFinal(time.Duration) bool { return false }
 
 func (line) takeCrashes() error { return errors.ErrUnsupported }
