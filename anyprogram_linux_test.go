@@ -2,16 +2,10 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // guard keeps another program alive:
@@ -43,21 +37,3 @@ var guard = registerProgram("guard", func(args []string) int {
 	}
 	return Main(args, nil, opts...)
 })
-
-// guard calls the program guard here with a script of sh.
-func (b *background) guard(script string, args ...string) result {
-	b.t.Helper()
-	return callProgram(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
-}
-
-// childrenOf are those of the process, zombies too.
-func childrenOf(t *testing.T, pid int) (children []string) {
-	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	require.NoError(t, err)
-	for _, list := range lists {
-		text, _ := os.ReadFile(list)
-		children = append(children, strings.Fields(string(text))...)
-	}
-	return children
-}

@@ -136,16 +136,3 @@ func openForWriting(t *testing.T, path string) *os.File {
 	t.Cleanup(func() { f.Close() })
 	return f
 }
-
-// A lock that its taker has left to another is not blamed on him.
-// Row L4.
-func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
-	t.Parallel()
-	path := pidFileWith(t, "12345\n")
-	f := held(t, path)
-	cmd := command(idle)
-	cmd.ExtraFiles = []*os.File{f}
-	launch(t, cmd)
-	require.NoError(t, f.Close())
-	require.EqualError(t, mustLook(t, path).Unidentified(path), "locked by another program")
-}

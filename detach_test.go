@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,12 +38,6 @@ func (b *background) args(args ...string) []string {
 func (b *background) call(args ...string) result {
 	b.t.Helper()
 	return callProgram(b.t, daemon, b.args(args...)...)
-}
-
-// start starts the program daemon here and returns its PID.
-func (b *background) start(args ...string) (pid int) {
-	b.t.Helper()
-	return b.readied(b.call(slices.Concat(args, []string{"start"})...))
 }
 
 var readyLine = regexp.MustCompile(`^\w+: ready \(pid (\d+), [\d.]+ m?s\)(?:, log (.*))?\n$`)

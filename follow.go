@@ -118,12 +118,13 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	heard, doing := time.Now(), ""
 	pause := time.Millisecond
 	for looks := 1; ; looks++ {
-		over := ctx.Err() // before the look: who stood still has not seen what happened meanwhile
+		// Both before the look: after a pause of this process, the look may be older than the news.
+		over, silent := ctx.Err(), time.Since(heard) > patienceForSilence
 		s, err := p.Status()
 		switch {
 		case errors.Is(err, ErrNotRunning):
 			return &waitError{what: what, pid: p.PID, cause: err}
-		case err != nil && time.Since(heard) > patienceForSilence:
+		case err != nil && silent:
 			return &waitError{what: what, pid: p.PID, cause: err}
 		case err == nil:
 			if ok, err := enough(s); ok {

@@ -1,13 +1,9 @@
 package lifecycle
 
 import (
-	"context"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,136 +71,7 @@ func untouched(t *testing.T, path string) (requireUntouched func()) {
 
 func mustLook(t *testing.T, path string) holder {
 	t.Helper()
-	h, err := inspectPIDFile(path)
+	h, err := pidfile.Inspect(path)
 	require.NoError(t, err)
 	return h
-}
-
-func mustState(t *testing.T, path string) (state filelock.State, blind bool) {
-	t.Helper()
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	defer f.Close()
-	state, err = filelock.Inspect(f)
-	require.NoError(t, err)
-	return state, state.NoMarks
-}
-
-func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
-	path := pidFileWith(t, "1\n")
-	require.NoError(t, os.Chmod(path, 0o646))
-	_, err := inspectPIDFile(path)
-	require.ErrorIs(t, err, ErrUnsafePIDFile)
-	_, err = Find(path)
-	require.ErrorIs(t, err, ErrUnsafePIDFile)
-	require.ErrorContains(t, err, path)
-}
-
-// TestALookNeverMakesAStartFail has two who look as fast as they can, at a stale file and at none.
-func TestALookNeverMakesAStartFail(t *testing.T) {
-	t.Parallel()
-	path := pidPath(t)
-	over := make(chan struct{})
-	done := make(chan error, 2)
-	for range cap(done) {
-		go func() {
-			for {
-				select {
-				case <-over:
-					done <- nil
-					return
-				default:
-				}
-				if _, err := inspectPIDFile(path); err != nil {
-					done <- err
-					return
-				}
-				runtime.Gosched()
-			}
-		}()
-	}
-	for round := range 6 {
-		p := start(t, daemon, "pidfile="+path)
-		p.await("msg=ready")
-		if round%2 == 0 {
-			p.signal(syscall.SIGKILL) // leaves the file to the next one
-			require.Equal(t, -1, p.wait())
-			continue
-		}
-		p.signal(syscall.SIGTERM)
-		require.Equal(t, 0, p.wait())
-	}
-	close(over)
-	for range cap(done) {
-		require.NoError(t, <-done)
-	}
-}
-
-// lookingDaemon looks at its own PID file while it lives, which must not cost it its name.
-var lookingDaemon = registerProgram("looking daemon", func(args []string) int {
-	path := args[0]
-	err := Run(func(ctx context.Context) error {
-		h, err := inspectPIDFile(path)
-		fmt.Println("looked:", h.PID == os.Getpid() && h.Known && err == nil)
-		if found, err := Find(path); err == nil {
-			fmt.Println("found:", found.PID == os.Getpid())
-			found.Close()
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	}, Name("looking daemon"), PIDFile(path))
-	return ExitCode(err)
-})
-
-func TestALookAtOurOwnPIDFileLeavesItsNameAlone(t *testing.T) {
-	t.Parallel()
-	path := pidPath(t)
-	p := start(t, lookingDaemon, path)
-	p.await("looked: true")
-	p.await("found: true")
-	require.Equal(t, holder{Held: true, Daemon: true, Known: true, PID: p.pid(), Number: p.pid(), Owner: os.Geteuid()},
-		mustLook(t, path))
-	if state, blind := mustState(t, path); !blind {
-		require.Equal(t, filelock.State{Held: true, Present: true, Owned: true, PID: p.pid()}, state)
-	}
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
-}
-
-// searchingDaemon asks who runs from beside its own life, from before its start to after its end.
-var searchingDaemon = registerProgram("searching daemon", func(args []string) int {
-	path := args[0]
-	over, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-over:
-				return
-			default:
-			}
-			if h, err := inspectPIDFile(path); err != nil || h.Held && h.Known && h.PID != os.Getpid() {
-				fmt.Println("a wrong answer:", h, err)
-			}
-		}
-	}()
-	err := Run(nil, Name("searching daemon"), PIDFile(path))
-	close(over)
-	<-done
-	return ExitCode(err)
-})
-
-func TestALookFromBesideAStartIsSafe(t *testing.T) {
-	t.Parallel()
-	for range 3 {
-		path := pidPath(t)
-		p := start(t, searchingDaemon, path)
-		p.await("ready pid=")
-		if state, blind := mustState(t, path); !blind {
-			require.Equal(t, filelock.State{Held: true, Present: true, Owned: true, PID: p.pid()}, state)
-		}
-		p.signal(syscall.SIGTERM)
-		require.Equal(t, 0, p.wait(), "%s", p.out)
-		require.Zero(t, p.out.count("a wrong answer"), "%s", p.out)
-	}
 }

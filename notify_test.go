@@ -46,16 +46,6 @@ func (m *managerSocket) messages() (all []string) {
 	}
 }
 
-// await waits for a message with that line, and returns all until then.
-func (m *managerSocket) await(line string) (all []string) {
-	m.t.Helper()
-	eventually(m.t, func() bool {
-		all = append(all, m.messages()...)
-		return strings.Contains("\n"+strings.Join(all, "\n")+"\n", "\n"+line+"\n")
-	}, "%s", line)
-	return all
-}
-
 // shortDir is a directory of which the path is short enough for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()

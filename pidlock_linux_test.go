@@ -3,8 +3,6 @@ package lifecycle
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,25 +14,6 @@ const (
 	service  = 12345 // a user who is in no database
 	stranger = 54321 // another
 )
-
-// faulty is the program daemon with a fault in the system calls that touch its PID file, as -e inject of strace(1) wants it. The
-// tracer is a grandchild (-D), so the process is the daemon's own. requireFault requires that the fault has happened.
-func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
-	t.Helper()
-	trace := filepath.Join(t.TempDir(), "trace")
-	call, _, _ := strings.Cut(fault, ":")
-	cmd = wrapped([]string{"strace", "-D", "-I1", "-f", "-o", trace, "-P", pidfile, "-e", "trace=" + call, "-e", "inject=" + fault},
-		daemon, append([]string{"pidfile=" + pidfile}, args...)...)
-	return cmd, func() {
-		t.Helper()
-		eventually(t, func() bool {
-			text, err := os.ReadFile(trace)
-			return err == nil && (strings.Contains(string(text), "(INJECTED)") || strings.Contains(string(text), "stopped by SIGSTOP"))
-		}, "the fault %s", fault)
-	}
-}
-
-func needsStrace(t *testing.T) { t.Helper(); needsLeave(t, "strace", "-o", os.DevNull) }
 
 func statusField(t *testing.T, pid int, field string) string {
 	t.Helper()

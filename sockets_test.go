@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,85 +161,10 @@ func whoServes(t *testing.T, network, address string) (pid int) {
 	return pid
 }
 
-// where is the address at which the program serving has said that it listens, the last that was asked for so.
-func (p *process) where(at string) (address string) {
-	p.t.Helper()
-	for line := range strings.Lines(p.out.String()) {
-		if rest, ok := strings.CutPrefix(line, "listens "+at+" "); ok {
-			address = strings.TrimSpace(rest)
-		}
-	}
-	require.NotEmpty(p.t, address, "%s", p.out)
-	return address
-}
-
-// awaitRefusal waits until nobody listens there. A process that another test starts has copies of all that this one has open, until it executes its program.
-func awaitRefusal(t *testing.T, network, address string) {
-	t.Helper()
-	eventually(t, func() bool {
-		c, err := net.Dial(network, address)
-		if err == nil {
-			c.Close()
-		}
-		return errors.Is(err, syscall.ECONNREFUSED)
-	}, "nobody to listen at %s", address)
-}
-
 // at are the arguments of the program serving that name sockets.
 func at(sockets ...string) (args []string) {
 	for _, s := range sockets {
 		args = append(args, "at="+s)
 	}
 	return args
-}
-
-// Whoever listens before Run in a program that detaches, does it in the launcher.
-func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
-	t.Parallel()
-	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches or supervises itself: call it in OnStart`
-	b := inBackground(t)
-	early := b.args(slices.Concat(at("tcp,127.0.0.1:0"), []string{"early="})...)
-	got := callProgram(t, serving, append(early, "detach=")...)
-	require.Regexp(t, `Run returned: `+says+"\n", got.stdout)
-	require.Equal(t, 1, got.code)
-	got = callProgram(t, serving, append(early, "start")...)
-	require.Regexp(t, `^serving: start failed: `+strings.TrimPrefix(says, "lifecycle: ")+"\n$", got.stderr)
-	require.Equal(t, 1, got.code)
-
-	pid := b.start()
-	got = callProgram(t, serving, append(early, "restart")...)
-	require.Regexp(t, `^serving: start failed: `+strings.TrimPrefix(says, "lifecycle: ")+"\n$", got.stderr)
-	requireRunning(t, b.pidfile, pid)
-	b.stop()
-
-	p := start(t, serving, append(early, "run")...)
-	p.await("msg=ready")
-	require.Equal(t, p.pid(), whoServes(t, "tcp", p.where("tcp,127.0.0.1:0")))
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
-}
-
-func TestADetachedDaemonListens(t *testing.T) {
-	t.Parallel()
-	b := inBackground(t)
-	path := filepath.Join(shortDir(t), "s")
-	pid := b.readied(callProgram(t, serving, b.args("at=unix,"+path, "start")...))
-	require.Equal(t, pid, whoServes(t, "unix", path))
-	b.stop()
-	require.NoFileExists(t, path)
-}
-
-func TestAReloadMayCloseASocketAndListenThereAgain(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(shortDir(t), "s")
-	p := start(t, serving, "pidfile="+pidPath(t), "at=unix,"+path, "at=tcp,127.0.0.1:0")
-	p.await("msg=ready")
-	require.Equal(t, p.pid(), whoServes(t, "unix", path))
-	p.signal(syscall.SIGHUP)
-	p.await("msg=reloaded")
-	require.Equal(t, p.pid(), whoServes(t, "unix", path))
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
-	require.NoFileExists(t, path)
-	require.Equal(t, 4, p.out.count("listens "))
 }

@@ -459,3 +459,11 @@ func TestEnsureLeavesNoZombieOfWhatAStartLeavesBehind(t *testing.T) {
 		require.Equal(t, 0, code, says)
 	}
 }
+
+func TestEnsureUnderGoTestSaysThatItCannot(t *testing.T) {
+	t.Parallel()
+	pidfile := proctest.PIDPath(t)
+	_, err := lifecycle.Ensure(t.Context(), lifecycle.PIDFile(pidfile))
+	require.ErrorContains(t, err, "lifecycle: start: under go test it would start the test binary again")
+	requireNothingLeft(t, pidfile)
+}

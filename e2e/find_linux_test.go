@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
 )
 
@@ -286,12 +286,11 @@ func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
 	requireLives(t, stranger)
 }
 
-// held is the file at path, locked by somebody else than a daemon of ours. It stays so until the end of the test.
-func held(t *testing.T, path string) *os.File {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
-	require.NoError(t, filelock.TryLock(f))
-	return f
+// verifyOnly returns an error unless the PID file is held, and by a process with that PID.
+func verifyOnly(path string, p *lifecycle.Process) error {
+	h, err := pidfile.Inspect(path)
+	if err == nil && (!h.Held || h.PID != p.PID) {
+		err = os.ErrProcessDone
+	}
+	return err
 }

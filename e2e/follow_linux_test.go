@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -92,4 +95,87 @@ func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) 
 	require.NoError(t, found.Stop(t.Context()))
 	require.Equal(t, 0, unshare.Wait(), "%s", unshare.Out)
 	requireNothingLeft(t, path)
+}
+
+// The test has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
+// two are the same. A context that has ended keeps nothing from being answered at once.
+// Row C9.
+func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t) {
+		return
+	}
+	for _, phase := range []lifecycle.Phase{lifecycle.Starting, lifecycle.Ready, lifecycle.Reloading, lifecycle.Stopping} {
+		t.Run(phase.String(), func(t *testing.T) {
+			p, path := startDaemon(t)
+			found := mustFind(t, path)
+			p.Signal(syscall.SIGKILL)
+			p.Wait()
+			gate := filepath.Join(t.TempDir(), "gate")
+			next := startAs(t, p.PID(), daemon, "pidfile="+path, hookIn[phase]+"=until:"+gate)
+			reach(t, next, phase)
+
+			require.NoError(t, verifyOnly(path, found), "by lock and number it is the same")
+			over := ended(t, errEnough)
+			_, err := found.Status()
+			assert.ErrorIs(t, err, lifecycle.ErrNotRunning, "Status")
+			assert.ErrorIs(t, found.WaitReady(over), lifecycle.ErrNotRunning, "WaitReady")
+			assert.ErrorIs(t, found.Reload(over), lifecycle.ErrNotRunning, "Reload")
+			assert.ErrorIs(t, found.Reopen(over), lifecycle.ErrNotRunning, "Reopen")
+			assert.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "Signal")
+			assert.NoError(t, found.Stop(over), "Stop: it is gone, and that was wanted")
+			assert.NoError(t, found.Kill(over), "Kill")
+			assert.NoError(t, found.Wait(over), "Wait")
+
+			proctest.Touch(t, gate)
+			if phase != lifecycle.Stopping {
+				next.Await("msg=ready")
+				next.Signal(syscall.SIGTERM)
+			}
+			requireExited(t, next, 0)
+			requireBalanced(t, next)
+			require.Zero(t, next.Out.Count("nothing to reopen"))
+			require.Equal(t, map[bool]int{true: 1}[phase == lifecycle.Reloading], linesOf(next, "OnReload"))
+		})
+	}
+}
+
+// hookIn is the key of the program daemon for the hook that runs in a phase.
+var hookIn = map[lifecycle.Phase]string{lifecycle.Starting: "start", lifecycle.Ready: "usr2", lifecycle.Reloading: "reload", lifecycle.Stopping: "stop"}
+
+// reach brings the program daemon into a phase, in which its hook holds it.
+func reach(t *testing.T, p *proctest.Process, phase lifecycle.Phase) {
+	t.Helper()
+	if phase == lifecycle.Starting {
+		p.Await("OnStart")
+		return
+	}
+	p.Await("msg=ready")
+	switch phase {
+	case lifecycle.Reloading:
+		p.Signal(syscall.SIGHUP)
+		p.Await("OnReload")
+	case lifecycle.Stopping:
+		p.Signal(syscall.SIGTERM)
+		p.Await("OnStop")
+	}
+}
+
+func TestTheStateFileOfAnotherUserIsNotBelieved(t *testing.T) {
+	needsNobody(t)
+	t.Parallel()
+	p, path := startDaemon(t)
+	found := mustFind(t, path)
+	s, err := found.Status()
+	require.NoError(t, err)
+	s.Phase = lifecycle.Stopping
+	record := recordOf(t, s)
+	replace(t, proctest.StatePath(path), record)
+	require.NoError(t, os.Chown(proctest.StatePath(path), nobody, nobody))
+
+	_, err = found.Status()
+	require.ErrorContains(t, err, fmt.Sprintf("it belongs to user %d", nobody))
+	require.NoError(t, found.Stop(t.Context()), "it is not stopping already, whatever is said there")
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
 }

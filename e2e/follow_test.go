@@ -409,3 +409,41 @@ func mustState(t *testing.T, path string) (state filelock.State, blind bool) {
 	require.NoError(t, err)
 	return state, state.NoMarks
 }
+
+func TestADaemonThatCannotSayWhatItDoesIsNotFollowedForLong(t *testing.T) {
+	t.Parallel()
+	type follower struct {
+		*errand
+		p    *proctest.Process
+		path string
+		what string // "" for Status, which follows nothing
+	}
+	var all []follower
+	for _, spoil := range spoilings {
+		p, path := startDaemon(t)
+		spoil(t, proctest.StatePath(path))
+		found := mustFind(t, path)
+		status := func(context.Context) error { _, err := found.Status(); return err }
+		all = append(all,
+			follower{goOff(t, status), p, path, ""},
+			follower{goOff(t, found.Reload), p, path, "waiting for the verdict of its reload: "},
+			follower{goOff(t, found.Reopen), p, path, "waiting for it to reopen its log: "},
+			follower{goOff(t, found.WaitReady), p, path, "waiting for it to be ready: "})
+	}
+	last := all[len(all)-1]
+	verb := proctest.Start(t, daemon, "pidfile="+last.path, "reload")
+	for _, f := range all {
+		err := f.wait()
+		want := "lifecycle: state file " + proctest.StatePath(f.path) + ": "
+		if f.what != "" {
+			want = fmt.Sprintf("lifecycle: pid %d: %s", f.p.PID(), f.what) + want
+		}
+		require.ErrorContains(t, err, want)
+		require.NotErrorIs(t, err, lifecycle.ErrNotRunning)
+		require.NotErrorIs(t, err, lifecycle.ErrReload)
+		f.p.Await("msg=reloaded")
+		f.p.Await("nothing to reopen")
+	}
+	require.Equal(t, 1, verb.Wait())
+	require.Contains(t, verb.Out.String(), "daemon: reload: no verdict: state file "+proctest.StatePath(last.path)+": ")
+}

@@ -24,19 +24,6 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// heirIn is the process that a leaving holder says it has left the file to.
-func heirIn(t *testing.T, said string) *os.Process {
-	t.Helper()
-	_, pid, _ := strings.Cut(said, "heir: ")
-	pid, _, _ = strings.Cut(pid, "\n")
-	n, err := strconv.Atoi(pid)
-	require.NoError(t, err)
-	heir, err := os.FindProcess(n)
-	require.NoError(t, err)
-	t.Cleanup(func() { heir.Kill() })
-	return heir
-}
-
 // whereabouts is what a process finds out about itself.
 type whereabouts struct {
 	PID, Session int

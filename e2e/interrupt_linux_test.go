@@ -70,14 +70,14 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	}
 }
 
-// Stage 1 stands still between the start of the daemon and the word that it has been started, which is the second that it writes, so the launcher
+// Stage 1 stands still between the start of the daemon and the word that it has been started, which is the third that it writes, behind its oom_score_adj, so the launcher
 // does not know its PID.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
 	path := filepath.Join(t.TempDir(), "script")
-	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000:when=2+ "` +
+	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000:when=3+ "` +
 		proctest.Binary() + `" "$@" at=main do=until:/no/such/gate` + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
 	cmd := proctest.Command(shapeShifter, b.args(path)...)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
 )
@@ -326,30 +324,4 @@ func TestWhatTheDaemonStartsHasNoDescriptorOfThePIDFile(t *testing.T) {
 	}
 	require.Contains(t, openIn(p.PID()), pidfile)
 	require.NotContains(t, openIn(child.Pid), pidfile)
-}
-
-// forker starts a child that outlives it, in OnStart.
-var forker = proctest.Register("forker", func(args []string) int {
-	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStart(func(context.Context) error {
-		child := proctest.Command(idle)
-		err := child.Start()
-		fmt.Println("child:", child.Process.Pid)
-		return err
-	})))
-})
-
-func startForker(t *testing.T) (p *proctest.Process, child *os.Process, pidfile string) {
-	t.Helper()
-	proctest.Use(idle)
-	pidfile = proctest.PIDPath(t)
-	p = proctest.Start(t, forker, pidfile)
-	p.Await("ready pid=")
-	_, text, _ := strings.Cut(p.Out.String(), "child: ")
-	var pid int
-	_, err := fmt.Sscan(text, &pid)
-	require.NoError(t, err)
-	child, err = os.FindProcess(pid)
-	require.NoError(t, err)
-	t.Cleanup(func() { child.Kill() })
-	return p, child, pidfile
 }

@@ -3,8 +3,12 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // errand is a call that blocks until a daemon has done something, in a goroutine of its own.
@@ -117,4 +122,211 @@ func replace(t *testing.T, path string, content []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", content, 0o644))
 	require.NoError(t, os.Rename(path+".new", path))
+}
+
+func TestStopReturnsWhenTheDaemonIsGoneAndNotBefore(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, path := startDaemon(t, "stop=until:"+gate)
+	found, f := mustFind(t, path), openForReading(t, path)
+	stop := sendOff(t, found.Stop)
+	p.Await("OnStop")
+	stop.requireWaits()
+	proctest.Touch(t, gate)
+	require.NoError(t, stop.wait())
+	requireFree(t, f)
+	require.ErrorIs(t, found.Signal(syscall.Signal(0)), lifecycle.ErrNotRunning)
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+	requireNothingLeft(t, path)
+	require.NoError(t, found.Stop(ended(t, errEnough)), "it is gone, so there is nothing to wait for")
+}
+
+func TestAStopThatSomebodyElseAskedForIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"TERM", "fn has returned"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			gate, last := filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "last")
+			p, path := startDaemon(t, "stop=until:"+gate, "run=until:"+last)
+			found := mustFind(t, path)
+			if how == "TERM" {
+				p.Signal(syscall.SIGTERM)
+				p.Await("OnStop")
+			}
+			proctest.Touch(t, last)
+			p.Await("OnStop")
+			stop := sendOff(t, found.Stop)
+			stop.requireWaits()
+			proctest.Touch(t, gate)
+			require.NoError(t, stop.wait())
+			requireExited(t, p, 0)
+			requireBalanced(t, p)
+		})
+	}
+}
+
+func TestStopOfADaemonThatWasSuspendedWorks(t *testing.T) {
+	t.Parallel()
+	t.Run("while it was ready", func(t *testing.T) {
+		t.Parallel()
+		p, path := startDaemon(t)
+		p.Signal(syscall.SIGSTOP)
+		require.NoError(t, sendOff(t, mustFind(t, path).Stop).wait())
+		requireExited(t, p, 0)
+		requireBalanced(t, p)
+	})
+	t.Run("in the middle of its drain", func(t *testing.T) {
+		t.Parallel()
+		gate := filepath.Join(t.TempDir(), "gate")
+		p, path := startDaemon(t, "stop=until:"+gate)
+		p.Signal(syscall.SIGTERM)
+		p.Await("OnStop")
+		p.Signal(syscall.SIGSTOP)
+		stop := sendOff(t, mustFind(t, path).Stop)
+		stop.requireWaits()
+		proctest.Touch(t, gate)
+		require.NoError(t, stop.wait())
+		requireExited(t, p, 0)
+		requireBalanced(t, p)
+	})
+}
+
+func TestTheEndOfTheContextEndsTheStopAndNotTheDrain(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	p, path := startDaemon(t, "stop=until:"+gate)
+	found := mustFind(t, path)
+	stop := sendOff(t, found.Stop)
+	p.Await("OnStop")
+	stop.requireWaits()
+	stop.cancel(errEnough)
+	err := stop.wait()
+	require.ErrorIs(t, err, errEnough)
+	require.EqualError(t, err, fmt.Sprintf("lifecycle: waiting for pid %d to end: enough", p.PID()))
+
+	requireRuns(t, p)
+	proctest.Touch(t, gate)
+	require.NoError(t, sendOff(t, found.Stop).wait(), "it can be waited for again")
+	requireExited(t, p, 0)
+	requireBalanced(t, p)
+}
+
+// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log that is to say so.
+var stuckStop = proctest.Register("stuck stop", func(args []string) int {
+	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("daemon"), lifecycle.PIDFile(args[0]), lifecycle.StopTimeout(100*time.Millisecond),
+		lifecycle.OnStart(behave("OnStart", "")), lifecycle.OnStop(behave("OnStop", "hang")),
+		lifecycle.Logger(slog.New(stuckHandler{slog.NewTextHandler(os.Stdout, nil), "was abandoned"}))))
+})
+
+// TestTheVerbStopWaits… takes one verb for a clock: when that kills its daemon, which says nothing, the time is over that the options of the
+// others give.
+func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	slow, slowPath := startDaemon(t, "stop=until:"+gate, "stoptimeout=1m")
+	silentPath, stuckPath := proctest.PIDPath(t), proctest.PIDPath(t)
+	silent, stuck := proctest.Start(t, holding, "deaf", silentPath), proctest.Start(t, stuckStop, stuckPath)
+	silent.Await("holds it")
+	stuck.Await("msg=ready")
+
+	patient := proctest.Start(t, daemon, "pidfile="+slowPath, "stoptimeout=1ms", "stop")
+	slow.Await("OnStop")
+	killsSilent := proctest.Start(t, daemon, "pidfile="+silentPath, "stoptimeout=1ms", "stop")
+	killsStuck := proctest.Start(t, daemon, "pidfile="+stuckPath, "stoptimeout=1m", "stop")
+	stuck.Await("the log hangs")
+	require.Equal(t, 0, killsSilent.Wait())
+	requireRuns(t, patient)
+	require.Regexp(t, fmt.Sprintf(`^daemon: killed \(pid %d\): still running after \d+(\.\d)? s\n$`, silent.PID()), killsSilent.Out)
+	require.Equal(t, -1, silent.Wait())
+
+	require.Equal(t, 0, killsStuck.Wait())
+	require.Regexp(t, fmt.Sprintf(`^daemon: killed \(pid %d\): OnStop of daemon still running after \d+(\.\d)? s\n$`, stuck.PID()), killsStuck.Out)
+	require.Equal(t, -1, stuck.Wait())
+	require.Equal(t, syscall.SIGKILL, stuck.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+	requireNothingLeft(t, stuckPath)
+	requireStarts(t, stuckPath)
+
+	requireRuns(t, patient)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, patient.Wait(), "%s", patient.Out)
+	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, \d+(\.\d)? s\)\n$`, slow.PID()), patient.Out)
+	requireExited(t, slow, 0)
+	requireBalanced(t, slow)
+}
+
+// spoilings are what can be wrong with the state file of a daemon that lives. Each is put in the place of the file that the daemon has open.
+var spoilings = map[string]func(t *testing.T, statePath string){
+	"missing": func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) },
+	"damaged": func(t *testing.T, path string) { replace(t, path, make([]byte, statefile.Size)) },
+	"of another process": func(t *testing.T, path string) {
+		record := recordOf(t, lifecycle.Status{Name: "daemon", PID: os.Getpid(), Phase: lifecycle.Stopping})
+		replace(t, path, record)
+	},
+	"a symbolic link": func(t *testing.T, path string) {
+		require.NoError(t, os.Rename(path, path+".moved"))
+		require.NoError(t, os.Symlink(path+".moved", path))
+	},
+}
+
+func TestStopAndKillNeedNoStateFile(t *testing.T) {
+	t.Parallel()
+	for how, spoil := range spoilings {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			p, path := startDaemon(t)
+			spoil(t, proctest.StatePath(path))
+			require.NoError(t, sendOff(t, mustFind(t, path).Stop).wait())
+			requireExited(t, p, 0)
+			requireBalanced(t, p)
+
+			p, path = startDaemon(t)
+			spoil(t, proctest.StatePath(path))
+			stopped := callVerb(t, path, "stop")
+			require.Equal(t, 0, stopped.Code)
+			require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, \d+(\.\d)? m?s\)\n$`, p.PID()), stopped.Stderr)
+			requireExited(t, p, 0)
+			requireBalanced(t, p)
+
+			p, path = startDaemon(t)
+			spoil(t, proctest.StatePath(path))
+			require.NoError(t, sendOff(t, mustFind(t, path).Kill).wait())
+			require.Equal(t, -1, p.Wait())
+		})
+	}
+}
+
+func TestKillReturnsWhenTheDaemonIsGoneAndCallsNoHook(t *testing.T) {
+	t.Parallel()
+	for how, args := range map[string][]string{
+		"ready":     nil,
+		"suspended": nil,
+		"stopping":  {"stop=hang"},
+		"reloading": {"reload=hang"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			p, path := startDaemon(t, args...)
+			found, f := mustFind(t, path), openForReading(t, path)
+			switch how {
+			case "suspended":
+				p.Signal(syscall.SIGSTOP)
+			case "stopping":
+				p.Signal(syscall.SIGTERM)
+				p.Await("OnStop")
+			case "reloading":
+				p.Signal(syscall.SIGHUP)
+				p.Await("OnReload")
+			}
+			require.NoError(t, sendOff(t, found.Kill).wait())
+			requireFree(t, f)
+			require.ErrorIs(t, found.Signal(syscall.Signal(0)), lifecycle.ErrNotRunning)
+			require.NoError(t, sendOff(t, found.Kill).wait(), "it is gone, and that was wanted")
+			require.Equal(t, -1, p.Wait())
+			require.Equal(t, syscall.SIGKILL, p.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+			require.Zero(t, linesOf(p, "OnExit"))
+			proctest.RequireText(t, path, fmt.Sprintln(p.PID()))
+			requireStarts(t, path)
+		})
+	}
 }

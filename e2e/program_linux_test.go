@@ -239,9 +239,9 @@ func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// What is left of a thousand crashes is a number.
+// What is left of many crashes is a number: of 1000 in CI and in the long form.
 // Rows H1, H7.
-func TestAThousandCrashesLeaveNothing(t *testing.T) {
+func TestManyCrashesLeaveNothing(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -252,13 +252,15 @@ func TestAThousandCrashesLeaveNothing(t *testing.T) {
 		restarts := b.status().Restarts
 		proctest.Touch(t, gate)
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
-		b.told(fmt.Sprintf("%d crashes more", n), func(s lifecycle.Status) bool { return s.Restarts >= restarts+n })
+		for step := min(n, 50); step <= n; step += 50 { // a machine that is busy goes on, too
+			b.told(fmt.Sprintf("%d crashes of %d", step, n), func(s lifecycle.Status) bool { return s.Restarts >= restarts+step })
+		}
 		require.NoError(t, os.Remove(gate))
 		worker = b.worker(worker)
 	}
-	crash(300) // until the heap is as large as it will be
+	crash(proctest.Rounds(100, 300, 300)) // until the heap is as large as it will be
 	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
-	crash(1000)
+	crash(proctest.Rounds(200, 1000, 1000))
 	require.Equal(t, before, descriptorsOf(t, parent))
 	more := 2 << 10
 	if underRace() {

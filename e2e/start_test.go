@@ -167,22 +167,23 @@ func TestStartWithoutALogSaysNothingOfIt(t *testing.T) {
 // Why a start has failed is told by its launcher, and nothing is left; with a log or without.
 func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	t.Parallel()
-	soon := []string{"starttimeout=200ms", "stoptimeout=200ms"}
+	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
+	const late = `|its main did not come to Run in 300ms; killed` // on a machine that is busy
 	for name, tt := range map[string]struct {
 		args []string
 		code int
-		says string // on its first line
+		says string // on its first line, a pattern
 		rest string // a part of what follows
 	}{
 		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
-		"a panic in OnStart":        {[]string{"start=panic"}, 70, "panic: OnStart panics on purpose", "  | goroutine "},
+		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | goroutine "},
 		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | goroutine "},
 		"a body that returns":       {[]string{"run=:"}, 1, "ended before it was ready", ""},
 		"a body that fails":         {[]string{"run=error"}, 1, "fn failed on purpose", ""},
 		"a body that panics":        {[]string{"run=panic"}, 70, "panic: fn panics on purpose", "  | goroutine "},
 		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},
-		"OnStart that hangs":        {append(soon, "start=hang"), 1, "OnStart of daemon did not return in 200ms; stopped, nothing left", ""},
-		"OnStart that is slow":      {append(soon, "start=wait"), 1, "OnStart of daemon did not return in 200ms, then returned: context canceled; stopped, nothing left", ""},
+		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 300ms; stopped, nothing left` + late, ""},
+		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 300ms(, then returned: context canceled)?; stopped, nothing left` + late, ""},
 		"OnStart and its roll-back": {[]string{"start=error", "name=other"}, 1, "OnStart failed on purpose", ""},
 	} {
 		for where, quiet := range map[string]bool{"with a log": false, "without": true} {
@@ -196,7 +197,7 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 				got := at.call(slices.Concat(tt.args, []string{"start"})...)
 				first, rest, _ := strings.Cut(got.Stderr, "\n")
 				_, said, _ := strings.Cut(first, ": ")
-				require.Equal(t, "start failed: "+tt.says, said)
+				require.Regexp(t, "^start failed: ("+tt.says+")$", said)
 				require.Equal(t, tt.code, got.Code)
 				require.Contains(t, rest, tt.rest)
 				require.Equal(t, tt.rest == "", rest == "", "%s", got.Stderr)

@@ -103,23 +103,6 @@ func TestWhoCannotReadTheFileCannotLockIt(t *testing.T) {
 	requireStarts(t, pidfile, "mode=0600")
 }
 
-// each calls several verbs at the same time.
-func each(t *testing.T, want map[string]proctest.Result, pidfile string) {
-	t.Helper()
-	called := map[string]*proctest.Process{}
-	outputs := map[string][2]*proctest.Lines{}
-	for name := range want {
-		cmd := proctest.Command(daemon, "pidfile="+pidfile, name)
-		out := [2]*proctest.Lines{{}, {}}
-		cmd.Stdout, cmd.Stderr = out[0], out[1]
-		called[name], outputs[name] = proctest.Launch(t, cmd), out
-	}
-	for name, p := range called {
-		code := p.Wait()
-		require.Equal(t, want[name], proctest.Result{Stdout: outputs[name][0].String(), Stderr: outputs[name][1].String(), Code: code}, name)
-	}
-}
-
 // onTmpfs is a directory on a tmpfs.
 func onTmpfs(t *testing.T) (dir string) {
 	t.Helper()

@@ -264,3 +264,68 @@ func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
 	require.Equal(t, 5, p.Wait(), "%s", p.Out)
 	requireNothingLeft(t, pidfile)
 }
+
+func TestAParentHoldsThePIDFileAndItsWorkerLives(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	parent := b.start(atOnce)
+	worker := b.worker(0)
+	require.NotEqual(t, parent, worker)
+	require.Equal(t, parent, mustLook(t, b.pidfile).PID)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", worker))
+	require.NoError(t, err)
+	var ppid, pgrp int
+	fmt.Sscanf(string(stat[strings.LastIndexByte(string(stat), ')')+2:]), "S %d %d", &ppid, &pgrp)
+	require.Equal(t, parent, ppid)
+	require.Equal(t, worker, pgrp)
+	require.Equal(t, 1, strings.Count(b.said(), "OnStart\n"), "no hook runs in the parent:\n%s", b.said())
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds\n$`, parent, worker), b.call("status").Stdout)
+	b.stop()
+	for _, once := range []string{"OnStart\n", "fn\n", "fn done", "OnStop\n", "OnExit done"} {
+		require.Equal(t, 1, strings.Count(b.said(), once), "%s:\n%s", once, b.said())
+	}
+}
+
+// Rows D10, H9.
+func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"stop=", "stop=hang", "run=hang", "start=until:"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			if what == "start=until:" {
+				what += filepath.Join(t.TempDir(), "gate")
+				proctest.Touch(t, strings.TrimPrefix(what, "start=until:"))
+			}
+			parent := b.start(atOnce, what)
+			worker := b.worker(0)
+			require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
+			proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held }, "the parent to be dead")
+			second := b.start(atOnce, what)
+			require.False(t, lives(worker), "the next start waits for it")
+			require.NotEqual(t, parent, second)
+			require.Contains(t, b.said(), "the parent that supervises this worker is gone")
+			found, err := lifecycle.Find(b.pidfile)
+			require.NoError(t, err)
+			defer found.Close()
+			require.NoError(t, found.Kill(t.Context()))
+			proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "all to be gone")
+			require.NoError(t, os.Remove(b.pidfile))
+			require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
+		})
+	}
+}
+
+// Row D10.
+func TestAProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	const stubborn = "trap '' TERM HUP INT; while :; do sleep 0.02; done"
+	parent := b.readied(b.guard(stubborn, "start"))
+	worker := b.worker(0)
+	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
+	proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && !lives(worker) }, "the program to be killed")
+	b.readied(b.guard(stubborn, "stoptimeout=20ms", "start"))
+	require.NotEqual(t, worker, b.worker(0))
+	b.stop()
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 )
 
@@ -110,4 +111,35 @@ func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheLockGoesFromTheLauncherToTheDaemonWithoutAGap(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	launcher, pid, gate := b.startHeld()
+	require.NotEqual(t, launcher.PID(), pid)
+	for _, verb := range []string{"start", "run"} {
+		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", pid), Code: 1}, b.call(verb))
+	}
+	h := mustLook(t, b.pidfile)
+	require.Equal(t, holder{Held: true, Daemon: true, Known: true, PID: pid, Number: pid, Owner: os.Geteuid()}, h, "by the name, which the kernel vouches for")
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, launcher.Wait())
+	require.Equal(t, pid, b.readied(proctest.Result{Stderr: launcher.Out.String()}))
+	require.Equal(t, h, mustLook(t, b.pidfile))
+}
+
+func TestADaemonIsNotReadyBeforeItsSuspendedLauncherHasHeardIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	launcher, pid, gate := b.startHeld()
+	resume := launcher.Suspend()
+	proctest.Touch(t, gate)
+	b.awaitSaid("fn\n")
+	require.Equal(t, 150, b.call("status", "--ready").Code)
+	require.Equal(t, lifecycle.Starting, stateOf(t, b.pidfile).Phase)
+	resume()
+	require.Equal(t, 0, launcher.Wait())
+	require.Equal(t, pid, b.readied(proctest.Result{Stderr: launcher.Out.String()}))
+	require.Equal(t, 0, b.call("status", "--ready").Code)
 }

@@ -333,3 +333,26 @@ func jail(t *testing.T) (root string) {
 	require.NoError(t, os.Mkdir(filepath.Join(root, "run"), 0o755))
 	return root
 }
+
+func TestALogFileThatIsMadeBelongsToTheUser(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "root")
+	b := inBackground(t)
+	everybodyMayEnter(t, filepath.Dir(b.log))
+	require.NoError(t, os.Chown(filepath.Dir(b.log), 54321, 54321))
+	args := []string{"user=54321:54322"}
+	pid := b.readied(b.callServant(append(args, "start")...))
+	for range 2 {
+		requireOwner(t, b.log, 54321)
+		info, err := os.Stat(b.log)
+		require.NoError(t, err)
+		require.EqualValues(t, 54322, info.Sys().(*syscall.Stat_t).Gid)
+		require.EqualValues(t, 0o640, info.Mode().Perm())
+		require.NoError(t, os.Rename(b.log, b.log+".1"))
+		got := b.callServant("reopen")
+		require.Equal(t, 0, got.Code, "%s", got.Stderr)
+		require.Equal(t, b.log, logOpened(t, pid, 1))
+	}
+	require.NotContains(t, logText(t, b.log+".1"), "level=WARN")
+	b.stopServant()
+}

@@ -23,9 +23,21 @@ func Eventually(t *testing.T, condition func() bool, format string, args ...any)
 }
 
 // Long reports whether the long form of the sweeps, storms and models was asked for, as their make targets do.
-func Long() bool { return os.Getenv("LIFECYCLE_LONG") != "" }
+func Long() bool { return Rounds(0, 0, 1) == 1 }
 
-// Seeds returns the seeds of the random walks of a test: 1 to some, 1 to many in the long form, or only the one that LIFECYCLE_SEED names.
+// Rounds returns how often a test is to repeat something that takes long: short in "go test", in CI, where LIFECYCLE_LONG is "ci", ci, and in the
+// long form, for any other value of it, long.
+func Rounds(short, ci, long int) int {
+	switch os.Getenv("LIFECYCLE_LONG") {
+	case "":
+		return short
+	case "ci":
+		return ci
+	}
+	return long
+}
+
+// Seeds returns the seeds of the random walks of a test: 1 to some in CI, a fifth of them in "go test", many in the long form, or only the one that LIFECYCLE_SEED names.
 func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
 	t.Helper()
 	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {
@@ -33,8 +45,5 @@ func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
 		require.NoError(t, err)
 		return seed, seed
 	}
-	if Long() {
-		return 1, many
-	}
-	return 1, some
+	return 1, uint64(Rounds(int(max(some/5, 1)), int(some), int(many)))
 }

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -17,13 +17,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/safefile"
 )
 
 // faultyState is faulty for the state file that goes with a PID file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
-	return faulty(t, fault, statePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
+	return faulty(t, fault, proctest.StatePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
 // A state that is there before the PID can be read, and gone before the PID file is, is never that of nobody.
@@ -31,23 +33,23 @@ func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for run, reason := range map[string]string{"run=:": "the end", "start=error": "a failed start"} {
-		pidfile := pidPath(t)
+		pidfile := proctest.PIDPath(t)
 		trace := filepath.Join(t.TempDir(), "trace")
-		got := runCommand(t, wrapped([]string{
-			"strace", "-f", "-y", "-I1", "-o", trace, "-P", pidfile, "-P", statePath(pidfile),
+		got := proctest.CallCommand(t, proctest.Wrapped([]string{
+			"strace", "-f", "-y", "-I1", "-o", trace, "-P", pidfile, "-P", proctest.StatePath(pidfile),
 			"-e", "trace=flock,openat,pwrite64,unlinkat",
 		}, daemon, "pidfile="+pidfile, run))
-		require.NotContains(t, got.stderr, "level=WARN")
+		require.NotContains(t, got.Stderr, "level=WARN")
 		text, err := os.ReadFile(trace)
 		require.NoError(t, err)
 		calls := slices.Collect(strings.Lines(string(text)))
 		at := -1
 		for _, next := range []struct{ call, on, how string }{
 			{"flock(", pidfile, "LOCK_EX"},
-			{"openat(", statePath(pidfile), "O_RDWR|O_CREAT|O_EXCL|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC"},
-			{"pwrite64(", statePath(pidfile), ", 4096, 0"},
+			{"openat(", proctest.StatePath(pidfile), "O_RDWR|O_CREAT|O_EXCL|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC"},
+			{"pwrite64(", proctest.StatePath(pidfile), ", 4096, 0"},
 			{"pwrite64(", pidfile, ""},
-			{"unlinkat(", statePath(pidfile), ""},
+			{"unlinkat(", proctest.StatePath(pidfile), ""},
 			{"unlinkat(", pidfile, ""},
 		} {
 			at++
@@ -58,7 +60,7 @@ func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 			require.Contains(t, calls[at], next.how)
 		}
 		for _, call := range calls {
-			if strings.Contains(call, "pwrite64(") && strings.Contains(call, statePath(pidfile)) {
+			if strings.Contains(call, "pwrite64(") && strings.Contains(call, proctest.StatePath(pidfile)) {
 				require.Contains(t, call, ", 4096, 0", "in place, and all at once")
 			}
 		}
@@ -76,10 +78,10 @@ func TestAWriteThatFailsIsSaidOnceAndDoesNoHarm(t *testing.T) {
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			pidfile := pidPath(t)
+			pidfile := proctest.PIDPath(t)
 			cmd, requireFault := faultyState(t, fault, pidfile)
-			p := launch(t, cmd)
-			p.await("msg=ready")
+			p := proctest.Launch(t, cmd)
+			p.Await("msg=ready")
 			requireFault()
 			requireLivesWithoutState(t, p, pidfile, "cannot write the state file: status and reload will know less", why)
 			requireNothingLeft(t, pidfile)
@@ -96,10 +98,10 @@ func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			pidfile := pidPath(t)
+			pidfile := proctest.PIDPath(t)
 			cmd, requireFault := faultyState(t, fault, pidfile)
-			p := launch(t, cmd)
-			p.await("msg=ready")
+			p := proctest.Launch(t, cmd)
+			p.Await("msg=ready")
 			requireFault()
 			requireLivesWithoutState(t, p, pidfile, "no state file: status and reload will know less", why)
 			requireNothingLeft(t, pidfile)
@@ -110,53 +112,53 @@ func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
 func TestTheNextWriteMakesGoodForOneThatFailed(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	cmd, requireFault := faultyState(t, "pwrite64:error=EIO:when=1", pidfile) // the first of each thread
-	p := launch(t, cmd)
-	p.await("msg=ready")
+	p := proctest.Launch(t, cmd)
+	p.Await("msg=ready")
 	requireFault()
-	for n := 1; verbHere(t, pidfile, "status", "--ready").code != 0; n++ {
+	for n := 1; callVerb(t, pidfile, "status", "--ready").Code != 0; n++ {
 		require.Less(t, n, 100)
-		p.signal(syscall.SIGHUP)
-		p.await("msg=reloaded", n)
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded", n)
 	}
-	requireReady(t, p.pid(), verbHere(t, pidfile, "status"))
-	require.NotZero(t, p.out.count("cannot write the state file"), "%s", p.out)
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
+	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
+	require.NotZero(t, p.Out.Count("cannot write the state file"), "%s", p.Out)
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
 	requireNothingLeft(t, pidfile)
 }
 
 func TestAStateFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	cmd, requireFault := faultyState(t, "unlinkat:error=EBUSY", pidfile)
-	p := launch(t, cmd)
-	p.await("msg=ready")
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
+	p := proctest.Launch(t, cmd)
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
 	requireFault()
-	require.Equal(t, 1, p.out.count("cannot remove the state file, emptied it"), "%s", p.out)
+	require.Equal(t, 1, p.Out.Count("cannot remove the state file, emptied it"), "%s", p.Out)
 	require.NoFileExists(t, pidfile)
-	requireText(t, statePath(pidfile), "")
+	proctest.RequireText(t, proctest.StatePath(pidfile), "")
 	requireStarts(t, pidfile)
 	requireNothingLeft(t, pidfile)
 }
 
 // startPausingAtState starts a daemon that stands still behind its first call of that system call on its state file. resume lets it go on.
-func startPausingAtState(t *testing.T, call, pidfile string) (p *process, resume func()) {
+func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Process, resume func()) {
 	t.Helper()
 	cmd, awaitPause := faultyState(t, call+":signal=STOP:when=1", pidfile)
-	p = launch(t, cmd)
+	p = proctest.Launch(t, cmd)
 	awaitPause()
 	return p, func() {
 		t.Helper()
-		tracer, err := strconv.Atoi(statusField(t, p.pid(), "TracerPid"))
+		tracer, err := strconv.Atoi(statusField(t, p.PID(), "TracerPid"))
 		require.NoError(t, err)
 		require.NoError(t, syscall.Kill(tracer, syscall.SIGTERM)) // strace detaches
-		eventually(t, func() bool { return statusField(t, p.pid(), "TracerPid") == "0" }, "the end of strace")
-		p.signal(syscall.SIGCONT)
+		proctest.Eventually(t, func() bool { return statusField(t, p.PID(), "TracerPid") == "0" }, "the end of strace")
+		p.Signal(syscall.SIGCONT)
 	}
 }
 
@@ -173,13 +175,13 @@ func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
 			before, pidfile := startDaemon(t)
-			before.signal(syscall.SIGKILL)
-			before.wait()
+			before.Signal(syscall.SIGKILL)
+			before.Wait()
 			next, resume := startPausingAtState(t, call, pidfile)
-			requireUntold(t, next.pid(), pidfile, why(before.pid(), next.pid()))
+			requireUntold(t, next.PID(), pidfile, why(before.PID(), next.PID()))
 			resume()
-			next.await("msg=ready")
-			requireReady(t, next.pid(), verbHere(t, pidfile, "status"))
+			next.Await("msg=ready")
+			requireReady(t, next.PID(), callVerb(t, pidfile, "status"))
 		})
 	}
 }
@@ -198,8 +200,8 @@ func TestWhatTheDaemonStartsHasNoDescriptorOfTheStateFile(t *testing.T) {
 		}
 		return paths
 	}
-	require.Contains(t, openIn(p.pid()), statePath(pidfile))
-	require.NotContains(t, openIn(child.Pid), statePath(pidfile))
+	require.Contains(t, openIn(p.PID()), proctest.StatePath(pidfile))
+	require.NotContains(t, openIn(child.Pid), proctest.StatePath(pidfile))
 }
 
 func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
@@ -209,22 +211,22 @@ func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
 	pidfile := filepath.Join(dir, "daemon.pid")
 	writeState(t, pidfile, fullStatus())
-	require.NoError(t, os.Chown(statePath(pidfile), nobody, nobody))
-	p := start(t, daemon, "pidfile="+pidfile)
-	p.await("msg=ready")
+	require.NoError(t, os.Chown(proctest.StatePath(pidfile), nobody, nobody))
+	p := proctest.Start(t, daemon, "pidfile="+pidfile)
+	p.Await("msg=ready")
 	forged := fullStatus()
-	forged.PID, forged.Phase = p.pid(), Stopping
-	f, err := os.OpenFile(statePath(pidfile), os.O_RDWR, 0)
+	forged.PID, forged.Phase = p.PID(), lifecycle.Stopping
+	f, err := os.OpenFile(proctest.StatePath(pidfile), os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, safefile.WriteOnce(f, mustEncode(t, forged)))
+	require.NoError(t, safefile.WriteOnce(f, recordOf(t, forged)))
 
-	requireUnchanged := unchanged(t, statePath(pidfile), pidfile)
-	requireUntold(t, p.pid(), pidfile, fmt.Sprintf("it belongs to user %d, and the PID file to user 0", nobody))
-	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
-	require.Equal(t, 0, p.wait())
-	require.Equal(t, 1, p.out.count("no state file: status and reload will know less"), "%s", p.out)
-	require.Equal(t, 1, p.out.count(fmt.Sprintf("it belongs to user %d, not to user 0", nobody)), "%s", p.out)
+	requireUnchanged := unchanged(t, proctest.StatePath(pidfile), pidfile)
+	requireUntold(t, p.PID(), pidfile, fmt.Sprintf("it belongs to user %d, and the PID file to user 0", nobody))
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
+	require.Equal(t, 0, p.Wait())
+	require.Equal(t, 1, p.Out.Count("no state file: status and reload will know less"), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count(fmt.Sprintf("it belongs to user %d, not to user 0", nobody)), "%s", p.Out)
 	requireUnchanged()
 }
 
@@ -233,44 +235,44 @@ func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
 	t.Parallel()
 	pidfile := filepath.Join(nobodys(t), "daemon.pid")
 	require.NoError(t, os.Chown(filepath.Dir(pidfile), 0, 0))
-	p := start(t, daemon, "pidfile="+pidfile)
-	p.await("msg=ready")
-	require.NoError(t, os.Chmod(statePath(pidfile), 0o600))
+	p := proctest.Start(t, daemon, "pidfile="+pidfile)
+	p.Await("msg=ready")
+	require.NoError(t, os.Chmod(proctest.StatePath(pidfile), 0o600))
 	want := fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file %s: open: permission denied\n",
-		p.pid(), statePath(pidfile))
-	require.Equal(t, result{want, "", 0}, callProgram(t, asNobody, "pidfile="+pidfile, "status"))
-	require.Equal(t, result{want, "", 150}, callProgram(t, asNobody, "pidfile="+pidfile, "status", "--ready"))
-	requireReady(t, p.pid(), callVerb(t, pidfile, "status"))
+		p.PID(), proctest.StatePath(pidfile))
+	require.Equal(t, proctest.Result{Stdout: want}, proctest.Call(t, asNobody, "pidfile="+pidfile, "status"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, proctest.Call(t, asNobody, "pidfile="+pidfile, "status", "--ready"))
+	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
 }
 
 // leaver is a daemon that gives up what it can in OnStart: its rights, and with "chroot" the view of its files.
-var leaver = registerProgram("leaver", func(args []string) int {
-	return ExitCode(Run(nil, Name("leaver"), PIDFile(args[0]), Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
-		OnStart(func(ctx context.Context) error {
+var leaver = proctest.Register("leaver", func(args []string) int {
+	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("leaver"), lifecycle.PIDFile(args[0]), lifecycle.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
+		lifecycle.OnStart(func(ctx context.Context) error {
 			var err error
 			if args[1] == "chroot" {
 				err = errors.Join(syscall.Chroot(args[2]), os.Chdir("/"))
 			}
 			err = errors.Join(err, syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))
-			From(ctx).SetStatus("far away")
+			lifecycle.From(ctx).SetStatus("far away")
 			return err
 		})))
 })
 
 func TestTheStateIsWrittenFromAChrootAndByAnotherUser(t *testing.T) {
-	programsUsed.Store(leaver, true)
-	needs(t, "root")
+	proctest.Use(leaver)
+	proctest.Needs(t, "root")
 	t.Parallel()
 	for _, how := range []string{"setuid", "chroot"} {
-		pidfile := pidPath(t)
-		p := start(t, leaver, pidfile, how, t.TempDir())
-		p.await("msg=ready")
+		pidfile := proctest.PIDPath(t)
+		p := proctest.Start(t, leaver, pidfile, how, t.TempDir())
+		p.Await("msg=ready")
 		s := stateOf(t, pidfile)
-		require.Equal(t, Ready, s.Phase)
+		require.Equal(t, lifecycle.Ready, s.Phase)
 		require.Equal(t, "far away", s.Text)
-		p.signal(syscall.SIGTERM)
-		require.Equal(t, 0, p.wait())
-		require.Equal(t, 3, verbHere(t, pidfile, "status").code)
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		require.Equal(t, 3, callVerb(t, pidfile, "status").Code)
 		requireStarts(t, pidfile)
 		requireNothingLeft(t, pidfile)
 	}

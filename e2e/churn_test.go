@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -22,8 +22,10 @@ import (
 	godaemon "github.com/sevlyar/go-daemon"
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -34,7 +36,7 @@ import (
 // where one that crashes leaves the file behind every other time. While it has the lock, it takes a second one, on the witness,
 // and counts in there, until all churners together have had that many turns. It prints "overlap" where the witness is locked or the
 // PID file says something else than who it is.
-var churner = registerProgram("churner", func(args []string) int {
+var churner = proctest.Register("churner", func(args []string) int {
 	turns, err := strconv.ParseUint(args[2], 10, 64)
 	witness, openErr := os.OpenFile(args[1], os.O_RDWR, 0)
 	if err = errors.Join(err, openErr); err != nil {
@@ -44,7 +46,7 @@ var churner = registerProgram("churner", func(args []string) int {
 	mine := 0
 	for turn := uint64(0); turn < turns; {
 		lock, err := takePIDFile(args[0])
-		var other *AlreadyRunningError
+		var other *lifecycle.AlreadyRunningError
 		if errors.As(err, &other) && other.PID != os.Getpid() {
 			continue
 		}
@@ -95,22 +97,22 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 	const processes, turns = 8, 3000
 	deadline := time.Now()
-	if long() {
+	if proctest.Long() {
 		deadline = deadline.Add(5 * time.Minute)
 	}
 	total := 0
 	for round := 0; round == 0 || time.Now().Before(deadline); round++ {
 		witness := filepath.Join(t.TempDir(), "witness")
 		require.NoError(t, os.WriteFile(witness, nil, 0o600))
-		pidfile := pidPath(t)
-		var all []*process
+		pidfile := proctest.PIDPath(t)
+		var all []*proctest.Process
 		for range processes {
-			all = append(all, start(t, churner, pidfile, witness, strconv.Itoa(turns), "release"))
+			all = append(all, proctest.Start(t, churner, pidfile, witness, strconv.Itoa(turns), "release"))
 		}
 		counted := 0
 		for _, p := range all {
-			require.Equal(t, 0, p.wait(), "%s", p.out)
-			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(p.out.String(), "turns: ")))
+			require.Equal(t, 0, p.Wait(), "%s", p.Out)
+			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(p.Out.String(), "turns: ")))
 			require.NoError(t, err)
 			counted += n
 		}
@@ -129,14 +131,14 @@ func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 //	restarter PIDFILE ROUNDS run        whole lives
 //	restarter PIDFILE ROUNDS lock       only the lock
 //	restarter PIDFILE ROUNDS crash      only the lock, and it leaves the file, as a crash does
-var restarter = registerProgram("restarter", func(args []string) int {
+var restarter = proctest.Register("restarter", func(args []string) int {
 	rounds, err := strconv.Atoi(args[1])
 	quiet := slog.New(slog.DiscardHandler)
 	none := func(context.Context) error { return nil }
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	for round := 0; round < rounds && err == nil; round++ {
 		if args[2] == "run" {
-			err = Run(none, Name("restarter"), PIDFile(args[0]), Logger(quiet), OnStart(none))
+			err = lifecycle.Run(none, lifecycle.Name("restarter"), lifecycle.PIDFile(args[0]), lifecycle.Logger(quiet), lifecycle.OnStart(none))
 			continue
 		}
 		var lock *pidfile.Lock
@@ -161,7 +163,7 @@ var restarter = registerProgram("restarter", func(args []string) int {
 //	looker PIDFILE PID clean|crash
 //
 // where PID is of the only one who may hold the file, and a clean one never leaves it behind.
-var looker = registerProgram("looker", func(args []string) int {
+var looker = proctest.Register("looker", func(args []string) int {
 	pid, _ := strconv.Atoi(args[1])
 	over := make(chan struct{})
 	go func() {
@@ -175,7 +177,7 @@ var looker = registerProgram("looker", func(args []string) int {
 			return 0
 		default:
 		}
-		h, err := inspectPIDFile(args[0])
+		h, err := pidfile.Inspect(args[0])
 		switch {
 		case err != nil:
 			fmt.Println("an error:", err)
@@ -207,30 +209,30 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 		{"crash", 300, "crash"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			pidfile := pidPath(t)
-			cmd := command(restarter, pidfile, strconv.Itoa(c.rounds), c.what)
+			pidfile := proctest.PIDPath(t)
+			cmd := proctest.Command(restarter, pidfile, strconv.Itoa(c.rounds), c.what)
 			begin, err := cmd.StdinPipe()
 			require.NoError(t, err)
-			starts := launch(t, cmd)
-			var lookers []*process
+			starts := proctest.Launch(t, cmd)
+			var lookers []*proctest.Process
 			var ends []io.Closer
 			for range 3 {
-				cmd := command(looker, pidfile, strconv.Itoa(starts.pid()), c.how)
+				cmd := proctest.Command(looker, pidfile, strconv.Itoa(starts.PID()), c.how)
 				stdin, err := cmd.StdinPipe()
 				require.NoError(t, err)
 				ends = append(ends, stdin)
-				lookers = append(lookers, launch(t, cmd))
+				lookers = append(lookers, proctest.Launch(t, cmd))
 			}
 			for _, p := range lookers {
-				p.await("looking")
+				p.Await("looking")
 			}
 			require.NoError(t, begin.Close())
-			require.Equal(t, 0, starts.wait(), "%s", starts.out)
+			require.Equal(t, 0, starts.Wait(), "%s", starts.Out)
 			for _, end := range ends {
 				_ = end.Close()
 			}
 			for _, p := range lookers {
-				require.Equal(t, 0, p.wait(), "%s", p.out)
+				require.Equal(t, 0, p.Wait(), "%s", p.Out)
 			}
 			_, err = os.Stat(pidfile)
 			require.Equal(t, c.how == "crash", err == nil, "only a crash leaves it, and looking deletes nothing")
@@ -240,22 +242,22 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 
 // Row A13.
 func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
-	needs(t, "linux") // elsewhere only the number says who holds it
-	pidfile := pidPath(t)
+	proctest.Needs(t, "linux") // elsewhere only the number says who holds it
+	pidfile := proctest.PIDPath(t)
 	witness := filepath.Join(t.TempDir(), "witness")
 	require.NoError(t, os.WriteFile(witness, nil, 0o600))
 	pids := map[string]bool{"": true}
-	var all []*process
+	var all []*proctest.Process
 	for range 3 {
-		p := start(t, churner, pidfile, witness, "1500", "crash")
-		pids[fmt.Sprintf("%d\n", p.pid())] = true
+		p := proctest.Start(t, churner, pidfile, witness, "1500", "crash")
+		pids[fmt.Sprintf("%d\n", p.PID())] = true
 		all = append(all, p)
 	}
 	reads, numbers := 0, 0
 	for _, p := range all {
 		for over := false; !over; reads++ {
 			select {
-			case <-p.done:
+			case <-p.Done:
 				over = true
 			default:
 			}
@@ -266,7 +268,7 @@ func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
 				numbers++
 			}
 		}
-		require.Equal(t, 0, p.wait(), "%s", p.out)
+		require.Equal(t, 0, p.Wait(), "%s", p.Out)
 	}
 	require.NotZero(t, numbers)
 	t.Logf("read %d times, %d times the number of a holder", reads, numbers)

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"fmt"
@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // stageHunter stops the stages of the workers of a parent, before they execute their program, as any process of the same user can.
@@ -21,12 +24,12 @@ type stageHunter struct {
 // or has one, which is killed then.
 func (h stageHunter) catch() (stage int) {
 	h.b.t.Helper()
-	eventually(h.b.t, func() bool {
+	proctest.Eventually(h.b.t, func() bool {
 		for _, text := range childrenOf(h.b.t, h.parent) {
 			pid, err := strconv.Atoi(text)
 			require.NoError(h.b.t, err)
 			if !isStage(pid) {
-				if path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && path != testBinary() {
+				if path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && path != proctest.Binary() {
 					_ = syscall.Kill(pid, syscall.SIGKILL)
 				}
 				continue
@@ -64,10 +67,10 @@ func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) 
 	b := inBackground(t)
 	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=500ms", "start"))
 	stage := stageHunter{b, parent}.catch()
-	s := b.told("another worker", func(s Status) bool { return s.Worker != 0 && s.Worker != stage && s.Phase == Ready })
+	s := b.told("another worker", func(s lifecycle.Status) bool { return s.Worker != 0 && s.Worker != stage && s.Phase == lifecycle.Ready })
 	require.Equal(t, "not ready after 500ms", s.LastExit.Error)
 	require.False(t, lives(stage))
-	require.Zero(t, b.call("status", "--ready").code)
+	require.Zero(t, b.call("status", "--ready").Code)
 	b.stop()
 }
 
@@ -80,11 +83,11 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	b.stop()
 	require.False(t, lives(stage))
 
-	p := start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
+	p := proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
 	b.worker(0)
-	stage = stageHunter{b, p.pid()}.catch()
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait(), "%s", p.out)
+	stage = stageHunter{b, p.PID()}.catch()
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "%s", p.Out)
 	require.False(t, lives(stage))
 }
 
@@ -92,16 +95,16 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	p := start(t, guard, append(b.args(atOnce, "starttimeout=1s", "run"), "--", "sleep", "60")...)
-	stage := stageHunter{b, p.pid()}.catch()
-	require.Equal(t, 1, p.wait(), "%s", p.out)
-	require.Equal(t, 1, p.out.count("guard: start failed: not ready after 1s"), "%s", p.out)
+	p := proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1s", "run"), "--", "sleep", "60")...)
+	stage := stageHunter{b, p.PID()}.catch()
+	require.Equal(t, 1, p.Wait(), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count("guard: start failed: not ready after 1s"), "%s", p.Out)
 	require.False(t, lives(stage))
 
-	p = start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
-	stage = stageHunter{b, p.pid()}.catch()
-	p.signal(syscall.SIGTERM)
-	p.wait()
+	p = proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
+	stage = stageHunter{b, p.PID()}.catch()
+	p.Signal(syscall.SIGTERM)
+	p.Wait()
 	require.False(t, lives(stage))
 }
 

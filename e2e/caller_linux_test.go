@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"fmt"
@@ -13,12 +13,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // burdened sets what the arguments before "--" say for itself, then it is executed as the program that they name:
 //
 //	burdened WHAT… PROGRAM -- arguments of that program
-var burdened = registerProgram("burdened", func(args []string) int {
+var burdened = proctest.Register("burdened", func(args []string) int {
 	runtime.LockOSThread()
 	for len(args) > 1 && args[1] != "--" {
 		if err := burdens[args[0]](); err != nil {
@@ -27,7 +29,7 @@ var burdened = registerProgram("burdened", func(args []string) int {
 		}
 		args = args[1:]
 	}
-	os.Setenv(programVariable, args[0])
+	os.Setenv(proctest.Variable, args[0])
 	err := syscall.Exec("/proc/self/exe", append(args[:1:1], args[2:]...), os.Environ())
 	fmt.Fprintln(os.Stderr, "burdened:", err)
 	return 7
@@ -210,22 +212,22 @@ func requireUnburdened(t *testing.T, pid int) {
 
 func TestADaemonOfRootHasNothingThatItsCallerHad(t *testing.T) {
 	t.Parallel()
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	b := inBackground(t)
 	args := append(append([]string{}, burden...), append([]string{daemon, "--"}, b.args("start")...)...)
-	pid := b.readied(callProgram(t, burdened, args...))
-	programsUsed.Store(daemon, true)
+	pid := b.readied(proctest.Call(t, burdened, args...))
+	proctest.Use(daemon)
 	requireUnburdened(t, pid)
 	b.stop()
 }
 
 func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testing.T) {
 	t.Parallel()
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	b := inBackground(t)
 	args := append(append([]string{}, burden...), guard, "--")
 	args = append(append(args, b.args("start")...), "--", "sleep", "60")
-	b.readied(callProgram(t, burdened, args...))
+	b.readied(proctest.Call(t, burdened, args...))
 	requireUnburdened(t, b.worker(0))
 	b.stop()
 }
@@ -233,9 +235,9 @@ func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testin
 // What cannot be reset is in the log, once.
 func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 	t.Parallel()
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	b := inBackground(t)
-	pid := b.readied(callProgram(t, burdened, append([]string{"nonewprivs", "hardcpu", daemon, "--"}, b.args("start")...)...))
+	pid := b.readied(proctest.Call(t, burdened, append([]string{"nonewprivs", "hardcpu", daemon, "--"}, b.args("start")...)...))
 	soft, hard := limitsOf(t, pid)
 	require.Equal(t, hard["Max cpu time"], soft["Max cpu time"])
 	_, initHard := limitsOf(t, 1)
@@ -250,14 +252,14 @@ func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 // The foreground is for a service manager, which sets what it wants.
 func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	t.Parallel()
-	pidfile := pidPath(t)
-	p := start(t, burdened, "cpu", "fsize", "nice", "slack", "affinity", daemon, "--", "pidfile="+pidfile, "run")
-	p.await("msg=ready")
-	soft, _ := limitsOf(t, p.pid())
+	pidfile := proctest.PIDPath(t)
+	p := proctest.Start(t, burdened, "cpu", "fsize", "nice", "slack", "affinity", daemon, "--", "pidfile="+pidfile, "run")
+	p.Await("msg=ready")
+	soft, _ := limitsOf(t, p.PID())
 	require.Equal(t, "60", soft["Max cpu time"])
 	require.Equal(t, strconv.Itoa(1<<20), soft["Max file size"])
-	require.Equal(t, "7", attributesOf(t, p.pid())["nice"])
-	require.NotContains(t, attributesOf(t, p.pid())["Cpus_allowed_list"], ",")
+	require.Equal(t, "7", attributesOf(t, p.PID())["nice"])
+	require.NotContains(t, attributesOf(t, p.PID())["Cpus_allowed_list"], ",")
 }
 
 // A limit that only warns a login ends no daemon. Priorities are what the user has chosen.
@@ -265,8 +267,8 @@ func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	const uid = 54321
 	b := inBackground(t)
-	cmd := command(burdened, append([]string{"cpu", "fsize", "data", "as", "rttime", "stack", "nice", "slack", daemon, "--"}, b.args("start")...)...)
-	programsUsed.Store(daemon, true)
+	cmd := proctest.Command(burdened, append([]string{"cpu", "fsize", "data", "as", "rttime", "stack", "nice", "slack", daemon, "--"}, b.args("start")...)...)
+	proctest.Use(daemon)
 	if os.Geteuid() == 0 {
 		for _, path := range []string{b.pidfile, b.log} {
 			require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
@@ -277,7 +279,7 @@ func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
 		cmd.Path, cmd.Dir = program, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
-	pid := b.readied(runCommand(t, cmd))
+	pid := b.readied(proctest.CallCommand(t, cmd))
 	soft, hard := limitsOf(t, pid)
 	for _, name := range []string{"cpu time", "file size", "data size", "address space", "realtime timeout"} {
 		require.Equal(t, hard["Max "+name], soft["Max "+name], name)

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -15,6 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // A worker that changes its user once typed into the shell of root that had started it (TIOCSTI).
@@ -68,7 +71,7 @@ func readFrom(fd int) error {
 //	villain pidfile=PATH user=USER how=own|program [VERB]
 //
 // Without a verb it is the program.
-var villain = registerProgram("villain", func(args []string) int {
+var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
 		for _, m := range mischief {
@@ -89,11 +92,11 @@ var villain = registerProgram("villain", func(args []string) int {
 		key, value, _ := strings.Cut(arg, "=")
 		is[key] = value
 	}
-	opts := []Option{Name("villain"), PIDFile(is["pidfile"]), User(is["user"]), Supervise(RestartPolicy{Foreground: true})}
+	opts := []lifecycle.Option{lifecycle.Name("villain"), lifecycle.PIDFile(is["pidfile"]), lifecycle.User(is["user"]), lifecycle.Supervise(lifecycle.RestartPolicy{Foreground: true})}
 	if path, isProgram := strings.CutPrefix(is["how"], "program:"); isProgram {
-		return Main(args[3:], nil, append(opts, Program(path, "be"))...)
+		return lifecycle.Main(args[3:], nil, append(opts, lifecycle.Program(path, "be"))...)
 	}
-	return Main(args[3:], func(ctx context.Context) error {
+	return lifecycle.Main(args[3:], func(ctx context.Context) error {
 		try()
 		fmt.Println("said")
 		<-ctx.Done()
@@ -112,41 +115,41 @@ func forEverybody(t *testing.T) (path string) {
 	dir := t.TempDir()
 	require.NoError(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
 	path = filepath.Join(dir, "program")
-	require.NoError(t, exec.Command("cp", testBinary(), path).Run()) // not by this process, or it is busy
+	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run()) // not by this process, or it is busy
 	require.NoError(t, os.Chmod(path, 0o755))
 	return path
 }
 
 // onTerminal launches the villain in the foreground of a terminal, and returns what that shows.
-func onTerminal(t *testing.T, user, how string) (p *process, window io.Writer, screen *lines) {
+func onTerminal(t *testing.T, user, how string) (p *proctest.Process, window io.Writer, screen *proctest.Lines) {
 	t.Helper()
 	master, tty := pty(t)
-	cmd := inTerminal(command(villain, "pidfile="+pidPath(t), "user="+user, "how="+how, "run"), tty)
+	cmd := inTerminal(proctest.Command(villain, "pidfile="+proctest.PIDPath(t), "user="+user, "how="+how, "run"), tty)
 	cmd.Stdout, cmd.Stderr = tty, tty
 	cmd.ExtraFiles = []*os.File{tty} // a descriptor that a careless shell has left open
-	p = launch(t, cmd)
-	screen = &lines{}
+	p = proctest.Launch(t, cmd)
+	screen = &proctest.Lines{}
 	go io.Copy(screen, master)
-	eventually(t, func() bool { return screen.count("said\r\n") == 1 }, "the worker to speak: %s", screen)
+	proctest.Eventually(t, func() bool { return screen.Count("said\r\n") == 1 }, "the worker to speak: %s", screen)
 	return p, master, screen
 }
 
 // Row L16.
 func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, how := range map[string]string{"an own worker": "own", "another program": "program:" + forEverybody(t)} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			p, window, screen := onTerminal(t, "12345:12345", how)
 			for _, m := range mischief {
-				require.Equal(t, 1, screen.count(m.what+": "), "%s", screen)
-				require.Zero(t, screen.count(m.what+": <nil>"), "%s", screen)
+				require.Equal(t, 1, screen.Count(m.what+": "), "%s", screen)
+				require.Zero(t, screen.Count(m.what+": <nil>"), "%s", screen)
 			}
-			require.Equal(t, 1, screen.count("uid 12345 leads a session: true"), "%s", screen)
+			require.Equal(t, 1, screen.Count("uid 12345 leads a session: true"), "%s", screen)
 			_, err := window.Write([]byte{'C' & 0x1f}) // which reaches the parent, and by it the worker
 			require.NoError(t, err)
-			require.Equal(t, 0, p.wait(), "%s", screen)
+			require.Equal(t, 0, p.Wait(), "%s", screen)
 		})
 	}
 }
@@ -154,8 +157,8 @@ func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing
 func TestAWorkerOfTheSameUserStaysInTheSessionOfItsParent(t *testing.T) {
 	t.Parallel()
 	p, _, screen := onTerminal(t, "", "own")
-	require.Equal(t, 1, screen.count("leads a session: false"), "%s", screen)
-	require.Equal(t, 1, screen.count("open the terminal: <nil>"), "%s", screen)
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait(), "%s", screen)
+	require.Equal(t, 1, screen.Count("leads a session: false"), "%s", screen)
+	require.Equal(t, 1, screen.Count("open the terminal: <nil>"), "%s", screen)
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "%s", screen)
 }

@@ -1,0 +1,23 @@
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// A lock that its taker has left to another is not blamed on him.
+// Row L4.
+func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
+	t.Parallel()
+	path := pidFileWith(t, "12345\n")
+	f := held(t, path)
+	cmd := proctest.Command(idle)
+	cmd.ExtraFiles = []*os.File{f}
+	proctest.Launch(t, cmd)
+	require.NoError(t, f.Close())
+	require.EqualError(t, mustLook(t, path).Unidentified(path), "locked by another program")
+}

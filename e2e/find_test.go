@@ -1,0 +1,310 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// holding is a process that holds a PID file and is no whole daemon:
+//
+//	plain     holds it as a daemon does, and knows no signals
+//	deaf      the same, and ignores TERM
+//	leaving   the same as plain, and leaves its descriptor to a program that it starts
+//	late:PATH says who it is only when that file exists
+var holding = proctest.Register("holding", func(args []string) int {
+	how, path := args[0], args[1]
+	do, gate, _ := strings.Cut(how, ":")
+	var f *os.File
+	var err error
+	if do == "late" {
+		f, err = lockLate(path, gate)
+	} else {
+		var lock *pidfile.Lock
+		if lock, err = takePIDFile(path); err == nil {
+			f = lock.File()
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	switch do {
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+	case "leaving":
+		heir := proctest.Command(idle)
+		heir.ExtraFiles = []*os.File{f}
+		if err := heir.Start(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Println("heir:", heir.Process.Pid)
+	}
+	fmt.Println("holds it")
+	select {}
+})
+
+func lockLate(path, gate string) (*os.File, error) {
+	f, _, err := safefile.Create(path, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := filelock.TryLock(f); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Truncate(0), filelock.LockPresence(f)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
+	}
+	fmt.Println("locked it")
+	if err := behave("late", "until:"+gate)(context.Background()); err != nil {
+		return nil, err
+	}
+	_ = filelock.LockOwnership(f)
+	return f, safefile.WriteOnce(f, fmt.Appendln(nil, os.Getpid()))
+}
+
+// Row C1.
+func TestAnEmptyFileThatNobodyHoldsIsNoDaemon(t *testing.T) {
+	t.Parallel()
+	path := pidFileWith(t, "")
+	requireUntouched := untouched(t, path)
+	require.Equal(t, proctest.Result{Stdout: notRunning(path), Code: 3}, callVerb(t, path, "status"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
+	requireUntouched()
+
+	p := proctest.Start(t, daemon, "pidfile="+path)
+	p.Await("msg=ready")
+	proctest.RequireText(t, path, fmt.Sprintln(p.PID()))
+}
+
+// Row C2.
+func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
+	t.Parallel()
+	path := proctest.PIDPath(t)
+	p := proctest.Start(t, holding, "late:"+filepath.Join(t.TempDir(), "never"), path)
+	p.Await("locked it")
+	requireUntouched := untouched(t, path)
+	each(t, map[string]proctest.Result{
+		"status": {Stdout: "daemon: unknown: PID file " + path + ": held by a process that has not written its PID\n", Code: 4},
+		"stop":   {Stderr: "daemon: stop: PID file " + path + ": held by a process that has not written its PID\n", Code: 1},
+		"reload": {Stderr: "daemon: reload: PID file " + path + ": held by a process that has not written its PID\n", Code: 1},
+	}, path)
+	requireUntouched()
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, -1, p.Wait(), "it lived until now")
+}
+
+// The test has a bystander whose PID a lenient reader would find in the file.
+// Rows C3, C5.
+func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
+	t.Parallel()
+	bystander, _ := startDaemon(t)
+	pid := bystander.PID()
+	contents := []string{"0\n", "-1\n"}
+	for _, format := range []string{"-%d\n", "+%d\n", "0%d\n", " %d\n", "%dabc\n", "%d\n13", "%d\x00", "%d.0\n", "0x%x\n"} {
+		contents = append(contents, fmt.Sprintf(format, pid))
+	}
+	contents = append(contents, strconv.FormatInt(1<<32+int64(pid), 10)+"\n")
+	for _, text := range contents {
+		path := pidFileWith(t, text)
+		requireUntouched := untouched(t, path)
+		require.Equal(t, proctest.Result{Stdout: notRunning(path), Code: 3}, callVerb(t, path, "status"), "%q", text)
+		require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"), "%q", text)
+		require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"), "%q", text)
+		requireUntouched()
+	}
+	requireLives(t, bystander)
+}
+
+// Row C3.
+func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
+	t.Parallel()
+	bystander, _ := startDaemon(t)
+	path := pidFileWith(t, fmt.Sprintln(bystander.PID()))
+	held(t, path)
+	if _, blind := mustState(t, path); blind {
+		t.Skip("marks cannot be seen on this system, so the number decides")
+	}
+	requireUntouched := untouched(t, path)
+	foreign := mustLook(t, path).Unidentified(path).Error() + "\n" // it says who it is where the system tells
+	require.Contains(t, foreign, "locked by another program")
+	each(t, map[string]proctest.Result{
+		"status": {Stdout: "daemon: unknown: PID file " + path + ": " + foreign, Code: 4},
+		"stop":   {Stderr: "daemon: stop: PID file " + path + ": " + foreign, Code: 1},
+		"reload": {Stderr: "daemon: reload: PID file " + path + ": " + foreign, Code: 1},
+		"run":    {Stderr: "daemon: start failed: PID file " + path + ": " + foreign, Code: 1},
+	}, path)
+	requireUntouched()
+	requireLives(t, bystander)
+}
+
+// Row C4.
+func TestAFileThatSaysOneIsStale(t *testing.T) {
+	t.Parallel()
+	path := pidFileWith(t, "1\n")
+	requireUntouched := untouched(t, path)
+	require.Equal(t, proctest.Result{Stdout: "daemon: dead: pid 1 left " + path + "\n", Code: 1}, callVerb(t, path, "status"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"))
+	requireUntouched()
+
+	var stale *lifecycle.NotRunningError
+	_, err := lifecycle.Find(path)
+	require.ErrorAs(t, err, &stale)
+	require.Equal(t, &lifecycle.NotRunningError{PIDFile: path, Stale: true, PID: 1}, stale)
+	require.ErrorIs(t, err, lifecycle.ErrNotRunning)
+	require.EqualError(t, err, "lifecycle: not running: pid 1 is dead and has left "+path)
+}
+
+// Row C8.
+func TestAFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
+	t.Parallel()
+	bystander, _ := startDaemon(t)
+	path := pidFileWith(t, fmt.Sprintln(bystander.PID()))
+	requireUntouched := untouched(t, path)
+	dead := fmt.Sprintf("daemon: dead: pid %d left %s\n", bystander.PID(), path)
+	require.Equal(t, proctest.Result{Stdout: dead, Code: 1}, callVerb(t, path, "status"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
+	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"))
+	requireUntouched()
+
+	p := proctest.Start(t, daemon, "pidfile="+path)
+	p.Await("msg=ready")
+	proctest.RequireText(t, path, fmt.Sprintln(p.PID()))
+	requireLives(t, bystander)
+}
+
+// Row C9.
+func TestASignalGoesOnlyToWhoStillHoldsTheFile(t *testing.T) {
+	t.Parallel()
+	p, path := startDaemon(t)
+	found, err := lifecycle.Find(path)
+	require.NoError(t, err)
+	defer found.Close()
+	require.Equal(t, p.PID(), found.PID)
+	require.NoError(t, found.Signal(syscall.SIGUSR2))
+	p.Await("OnSignal done")
+
+	require.NoError(t, os.Rename(path, path+".moved"))
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names nobody")
+	require.NoError(t, os.WriteFile(path, fmt.Appendln(nil, p.PID()), 0o644))
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names a file that nobody holds")
+	require.NoError(t, os.Rename(path+".moved", path))
+	require.NoError(t, found.Signal(syscall.SIGTERM))
+	require.NoError(t, found.Wait(t.Context()))
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning)
+	require.NoError(t, found.Stop(t.Context()), "it is gone, and that was wanted")
+	require.NoError(t, found.Kill(t.Context()))
+	require.Equal(t, 0, p.Wait())
+}
+
+// Row C9.
+func TestAClosedProcessAnswersErrClosed(t *testing.T) {
+	t.Parallel()
+	p, path := startDaemon(t)
+	found, err := lifecycle.Find(path)
+	require.NoError(t, err)
+	require.NoError(t, found.Close())
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), os.ErrClosed)
+	require.ErrorIs(t, found.Wait(t.Context()), os.ErrClosed)
+	require.ErrorIs(t, found.Stop(t.Context()), os.ErrClosed)
+	require.ErrorIs(t, found.Close(), os.ErrClosed)
+	requireLives(t, p)
+}
+
+func TestFindTakesARelativePathAndKeepsIt(t *testing.T) {
+	p, path := startDaemon(t)
+	t.Chdir(filepath.Dir(filepath.Dir(path)))
+	found, err := lifecycle.Find(filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path)))
+	require.NoError(t, err)
+	defer found.Close()
+	require.Equal(t, p.PID(), found.PID)
+	t.Chdir(t.TempDir())
+	require.NoError(t, found.Stop(t.Context()))
+	require.Equal(t, 0, p.Wait())
+}
+
+// selfishDaemon is the program daemon, which first writes a number into its PID file: what a restarted container finds there.
+var selfishDaemon = proctest.Register("selfish daemon", func(args []string) int {
+	pid := map[string]int{"own": os.Getpid(), "parent": os.Getppid()}[args[0]]
+	if err := os.WriteFile(args[1], fmt.Appendln(nil, pid), 0o644); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return proctest.RunAs(daemon, append([]string{"pidfile=" + args[1]}, args[2:]...))
+})
+
+// Row C11.
+func TestOurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
+	t.Parallel()
+	for _, whose := range []string{"own", "parent"} {
+		path := proctest.PIDPath(t)
+		status := proctest.Start(t, selfishDaemon, whose, path, "status")
+		require.Equal(t, 1, status.Wait())
+		pid := map[string]int{"own": status.PID(), "parent": os.Getpid()}[whose]
+		require.Equal(t, fmt.Sprintf("daemon: dead: pid %d left %s\n", pid, path), status.Out.String())
+		for _, name := range []string{"stop", "reload"} {
+			require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, proctest.Call(t, selfishDaemon, whose, path, name), whose)
+			require.FileExists(t, path)
+		}
+		p := proctest.Start(t, selfishDaemon, whose, path)
+		p.Await("msg=ready")
+		proctest.RequireText(t, path, fmt.Sprintln(p.PID()))
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		require.NoFileExists(t, path)
+	}
+}
+
+// Row C12.
+func TestThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"stop", "reload", "status"} {
+		got := callVerb(t, "", name)
+		require.NotZero(t, got.Code, name)
+		require.Contains(t, got.Stdout+got.Stderr, "there is no PID file", name)
+	}
+	_, err := lifecycle.Find("")
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+// requireFree requires that nobody holds the file, which may have lost its name.
+func requireFree(t *testing.T, f *os.File) {
+	t.Helper()
+	state, err := filelock.Inspect(f)
+	require.NoError(t, err)
+	require.False(t, state.Held)
+}
+
+// each calls several verbs at the same time.
+func each(t *testing.T, want map[string]proctest.Result, pidfile string) {
+	t.Helper()
+	called := map[string]*proctest.Process{}
+	outputs := map[string][2]*proctest.Lines{}
+	for name := range want {
+		cmd := proctest.Command(daemon, "pidfile="+pidfile, name)
+		out := [2]*proctest.Lines{{}, {}}
+		cmd.Stdout, cmd.Stderr = out[0], out[1]
+		called[name], outputs[name] = proctest.Launch(t, cmd), out
+	}
+	for name, p := range called {
+		code := p.Wait()
+		require.Equal(t, want[name], proctest.Result{Stdout: outputs[name][0].String(), Stderr: outputs[name][1].String(), Code: code}, name)
+	}
+}

@@ -1,0 +1,439 @@
+package e2e
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sdnotify"
+)
+
+// activated is a program that is given sockets as systemd gives them: from descriptor 3 on, for the very process that it is.
+func activated(t *testing.T, given []activation.Socket, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	proctest.Needs(t, "sh")
+	cmd := proctest.Wrapped([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, program, args...)
+	var names []string
+	for _, s := range given {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
+		names = append(names, s.Name)
+	}
+	cmd.Env = append(cmd.Env, "LISTEN_FDS="+strconv.Itoa(len(given)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	return cmd
+}
+
+// socketsOf are the sockets that a process has open, as often as it has.
+func socketsOf(t *testing.T, pid int) (all []string) {
+	t.Helper()
+	for _, target := range afterReady(t, pid) {
+		if strings.HasPrefix(target, "socket:") {
+			all = append(all, target)
+		}
+	}
+	return all
+}
+
+func address(at string) string { _, a, _ := strings.Cut(at, ","); return a }
+
+// keeper is a service manager that keeps sockets for the next process.
+type keeper struct {
+	t      *testing.T
+	server *sdnotify.Server
+
+	mu    sync.Mutex
+	kept  []activation.Socket
+	said  []string     // lines about sockets
+	ready map[int]bool // processes that have said so
+}
+
+func newKeeper(t *testing.T) *keeper {
+	t.Helper()
+	server, err := sdnotify.Listen()
+	require.NoError(t, err)
+	k := &keeper{t: t, server: server, ready: map[int]bool{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			m, err := server.Receive()
+			if err != nil {
+				return
+			}
+			k.hear(m)
+		}
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-done
+		k.drop(func(activation.Socket) bool { return true })
+	})
+	return k
+}
+
+func (k *keeper) hear(m sdnotify.Message) {
+	name, _ := m.Value("FDNAME")
+	k.mu.Lock()
+	if name != "" {
+		k.said = append(k.said, strings.ReplaceAll(m.Text, "\n", " "))
+	}
+	_, isReady := m.Value("READY")
+	k.ready[m.PID] = k.ready[m.PID] || isReady
+	k.mu.Unlock()
+	if _, ok := m.Value("FDSTORE"); ok {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, f := range m.Files {
+			k.kept = append(k.kept, activation.Socket{Name: name, File: f})
+		}
+		return
+	}
+	<-sdnotify.Discard(m.Files...)
+	if _, ok := m.Value("FDSTOREREMOVE"); ok {
+		k.drop(func(s activation.Socket) bool { return s.Name == name })
+	}
+}
+
+func (k *keeper) drop(which func(activation.Socket) bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = slices.DeleteFunc(k.kept, func(s activation.Socket) bool {
+		if which(s) {
+			s.File.Close()
+			return true
+		}
+		return false
+	})
+}
+
+// has waits until it keeps that many sockets, and returns what they are known by.
+func (k *keeper) has(n int) (keys []string) {
+	k.t.Helper()
+	proctest.Eventually(k.t, func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.kept) == n
+	}, "%d sockets to be kept", n)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.kept {
+		key, ok := activation.Key(s.Name)
+		require.True(k.t, ok, s.Name)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// heard are the lines about sockets since it was asked last.
+func (k *keeper) heard() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	said := k.said
+	k.said = nil
+	return said
+}
+
+// awaitReady waits until it has heard everything from a process until that was ready.
+func (k *keeper) awaitReady(p *proctest.Process) {
+	k.t.Helper()
+	p.Await("msg=ready")
+	proctest.Eventually(k.t, func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.ready[p.PID()]
+	}, "READY=1 of pid %d", p.PID())
+}
+
+// serve starts the program serving with what is kept.
+func (k *keeper) serve(args ...string) *proctest.Process {
+	k.t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock() // nothing is closed meanwhile
+	cmd := activated(k.t, k.kept, serving, args...)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE=16")
+	return proctest.Launch(k.t, cmd)
+}
+
+func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	args := append(at("tcp,127.0.0.1:0", "tcp,127.0.0.1:0", "unix,"+path, "unix,@"+filepath.Base(dir), "udp,127.0.0.1:0"), "pidfile="+filepath.Join(dir, "x.pid"))
+	keys := []string{"tcp:127.0.0.1:0", "2:tcp:127.0.0.1:0", "unix:" + path, "unix:@" + filepath.Base(dir), "udp:127.0.0.1:0"}
+	var first string
+	for try := range 3 {
+		p := k.serve(args...)
+		k.awaitReady(p)
+		require.Equal(t, keys, k.has(5))
+		listens := onlyLines(p.Out.String(), "listens ")
+		if try == 0 {
+			first = listens
+			require.Equal(t, "FDSTORE=1 FDPOLL=0 FDNAME=tcp%3A127.0.0.1%3A0", k.heard()[0])
+		}
+		require.Equal(t, first, listens, "the same ports in the same order")
+		require.Empty(t, k.heard(), "what was kept is not given again")
+		require.Equal(t, p.PID(), whoServes(t, "unix", path))
+		require.Equal(t, p.PID(), whoServes(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0")))
+		require.Len(t, socketsOf(t, p.PID()), 6, "with that to the manager")
+		require.NotContains(t, p.Out.String(), "closed sockets")
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+	}
+}
+
+// onlyLines are the lines of a text that begin so.
+func onlyLines(text, begin string) (found string) {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, begin) {
+			found += line
+		}
+	}
+	return found
+}
+
+func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	for range 2 {
+		p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
+		k.awaitReady(p)
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		require.Equal(t, []string{"unix:" + path, "tcp:127.0.0.1:0"}, k.has(2))
+		require.FileExists(t, path)
+	}
+	// Where the manager loses them, the file is a dead one.
+	k.drop(func(activation.Socket) bool { return true })
+	awaitRefusal(t, "unix", path)
+	p := k.serve("at=unix,"+path, "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	require.Equal(t, p.PID(), whoServes(t, "unix", path))
+	require.Len(t, k.heard(), 3, "nothing was removed")
+}
+
+func TestAFailedStartLeavesSocketsToTheNextProcess(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	args := []string{"at=tcp,127.0.0.1:0", "pidfile=" + filepath.Join(dir, "x.pid")}
+	require.Equal(t, 1, k.serve(append(args, "start=error")...).Wait())
+	k.has(1)
+	p := k.serve(args...)
+	k.awaitReady(p)
+	require.Len(t, k.heard(), 1)
+}
+
+func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	k.has(2)
+	k.heard()
+	p.Signal(syscall.SIGUSR2)
+	p.Await("closed")
+	k.has(0)
+	require.Equal(t, []string{"FDSTOREREMOVE=1 FDNAME=" + activation.Name("unix:"+path), "FDSTOREREMOVE=1 FDNAME=tcp%3A127.0.0.1%3A0"}, k.heard())
+	require.NoFileExists(t, path)
+	awaitRefusal(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0"))
+	require.Len(t, socketsOf(t, p.PID()), 1, "that to the manager")
+}
+
+// A manager may take its time to let go of what is closed, and until then it cannot be bound.
+func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	probe, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	require.NoError(t, err)
+	at := "tcp," + probe.Addr().String()
+	require.NoError(t, probe.Close())
+	path := filepath.Join(dir, "s")
+	args := []string{"at=" + at, "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
+	var said []string
+	for _, all := range []int{2 + 4, 0 + 4} { // bound the first time, given the second
+		p := k.serve(args...)
+		k.awaitReady(p)
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded")
+		require.Equal(t, p.PID(), whoServes(t, "tcp", address(at)))
+		require.Equal(t, p.PID(), whoServes(t, "unix", path))
+		proctest.Eventually(t, func() bool {
+			said = append(said, k.heard()...)
+			return len(said) == all
+		}, "%d words about sockets", all)
+		said = nil
+		k.has(2)
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+	}
+}
+
+func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "twice=", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	require.Equal(t, p.PID(), whoServes(t, "unix", path))
+	require.Equal(t, p.PID(), whoServes(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0")))
+	k.has(2)
+	require.Len(t, k.heard(), 2)
+	require.Len(t, socketsOf(t, p.PID()), 3)
+}
+
+func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	args := []string{"at=tcp,127.0.0.1:0", "early=", "pidfile=" + filepath.Join(dir, "x.pid")}
+	p := k.serve(args...)
+	k.awaitReady(p)
+	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	p = k.serve(args...)
+	k.awaitReady(p)
+	require.Equal(t, where, listensAt(t, p, "tcp,127.0.0.1:0"))
+}
+
+func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	p := k.serve("at=tcp,127.0.0.1:0", "at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	k.has(2)
+	p = k.serve("at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
+	p.Await(`msg="closed sockets that were given and that nobody has asked for" sockets=[tcp:127.0.0.1:0]`)
+	require.Equal(t, []string{"unix:" + dir + "/a"}, k.has(1))
+}
+
+// What is asked for in other words than before is found by where it is bound.
+func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	p := k.serve("at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	p = k.serve("at=tcp,"+where, "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	require.Equal(t, p.PID(), whoServes(t, "tcp", where))
+	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
+}
+
+func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
+	t.Parallel()
+	k := newKeeper(t)
+	for room, kept := range map[string]int{"1": 1, "0": 0, "": 0, "x": 0, "-1": 0} {
+		cmd := proctest.Command(serving, "at=tcp,127.0.0.1:0", "at=tcp,127.0.0.1:0", "start=children", "pidfile="+proctest.PIDPath(t))
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE="+room)
+		p := proctest.Launch(t, cmd)
+		k.awaitReady(p)
+		require.Len(t, k.heard(), kept)
+		require.Equal(t, kept, p.Out.Count(`msg="the service manager keeps no more sockets" most=1 network=tcp address=127.0.0.1:0`))
+		require.NotContains(t, p.Out.String(), "FDSTORE=")
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		k.drop(func(activation.Socket) bool { return true })
+	}
+}
+
+// A socket that no manager keeps ends with its life, socket file and all.
+func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	m := managerAt(t, filepath.Join(dir, "manager"))
+	cmd := proctest.Command(serving, "at=unix,"+dir+"/s", "pidfile="+filepath.Join(dir, "x.pid"))
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "manager"))
+	p := proctest.Launch(t, cmd)
+	require.NotContains(t, strings.Join(m.await("READY=1"), "\n"), "FD")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+	require.NoFileExists(t, dir+"/s")
+}
+
+// Whoever connects while the process is being replaced waits; only those whom it had accepted lose their connection.
+func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	args := []string{"at=tcp,127.0.0.1:0", "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
+	p := k.serve(args...)
+	k.awaitReady(p)
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+
+	var answered, cut atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for i := range 6 {
+		network, at := "tcp", where
+		if i%2 == 1 {
+			network, at = "unix", path
+		}
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := net.DialTimeout(network, at, proctest.Patience)
+				if errors.Is(err, syscall.EAGAIN) { // connect(2): the backlog of a unix socket is full
+					continue
+				}
+				if err != nil {
+					t.Errorf("connecting: %v", err)
+					return
+				}
+				_ = c.SetDeadline(time.Now().Add(proctest.Patience))
+				if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
+					cut.Add(1)
+				} else {
+					answered.Add(1)
+				}
+				c.Close()
+			}
+		})
+	}
+	for range 5 {
+		before := answered.Load()
+		proctest.Eventually(t, func() bool { return answered.Load() > before+50 }, "connections to be answered")
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+		p = k.serve(args...)
+		k.awaitReady(p)
+	}
+	close(stop)
+	clients.Wait()
+	t.Logf("%d connections answered, %d cut, none refused", answered.Load(), cut.Load())
+	require.Positive(t, answered.Load())
+}
+
+// awaitRefusal waits until nobody listens there. A process that another test starts has copies of all that this one has open, until it executes its program.
+func awaitRefusal(t *testing.T, network, address string) {
+	t.Helper()
+	proctest.Eventually(t, func() bool {
+		c, err := net.Dial(network, address)
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, "nobody to listen at %s", address)
+}
