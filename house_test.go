@@ -12,8 +12,8 @@ import (
 
 const modulePath = "example.com/lifecycle"
 
-// layers are the packages below the root that hold a part of its work. Each may import the packages of
-// the layers above it in this list, and those that no layer has: the ones for system mechanisms.
+// layers are the packages below the root that hold a part of its work. Each may import the packages
+// of the layers above it in this list, and those that no layer has: the ones for system mechanisms.
 var layers = [][]string{
 	{"console", "fdstore", "pidfile", "statefile"},
 	{"handshake"},
@@ -46,7 +46,8 @@ func TestImportsGoInOneDirection(t *testing.T) {
 	}
 }
 
-// importsOf returns what the code of that folder imports on any of the platforms. Tests are left out.
+// importsOf returns what the code of that folder imports on any of the platforms. Tests are left
+// out.
 func importsOf(t *testing.T, dir string) (imports []string) {
 	t.Helper()
 	for _, goos := range []string{"linux", "darwin", "freebsd", "netbsd", "windows"} {

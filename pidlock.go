@@ -12,12 +12,14 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an [*AlreadyRunningError].
+// ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an
+// [*AlreadyRunningError].
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
-// ErrUnsafePIDFile says that somebody else can decide what the PID file says or what its path names: it is a symbolic link,
-// a hard link, a FIFO or the like, everybody can write it, others can write a directory on the way to it, or it belongs to another user.
-// Nothing was locked, written or signalled.
+// ErrUnsafePIDFile says that another user can decide what the PID file says or what its path names:
+// it is a symbolic link, a hard link, a FIFO or the like, everybody can write it, others can write
+// a directory on the way to it, or it belongs to another user. Nothing was locked, written or
+// signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].
@@ -39,10 +41,12 @@ func (e *AlreadyRunningError) Error() string {
 
 func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 
-// PIDFile sets the file that holds the PID of the daemon, one line as the FHS wants it, and that is locked with flock(2) for
-// as long as the daemon lives: the lock, not the number, is what keeps a second one out. A stale file is taken over
-// in place. It should be on a local file system. A relative path is taken from the working directory of the start. "" means
-// none: then nothing keeps a second one out, and the verbs stop, reload and status cannot find it. By default, DefaultPIDFile of the name.
+// PIDFile sets the file that holds the PID of the daemon, one line as the FHS wants it, and that is
+// locked with flock(2) for as long as the daemon lives: the lock, not the number, is what keeps a
+// second one out. A stale file is taken over in place. It should be on a local file system. A
+// relative path is taken from the working directory of the start. "" means none: then nothing keeps
+// a second one out, and the verbs stop, reload and status cannot find it. By default,
+// DefaultPIDFile of the name.
 func PIDFile(path string) Option {
 	return option(func(c *config) {
 		c.pidFile, c.pidFileSet = path, true
@@ -50,9 +54,11 @@ func PIDFile(path string) Option {
 	})
 }
 
-// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask, unless the file is there already and belongs to another user. Anyone who can read the file of a daemon that
-// crashed can lock it and so keep the next one from starting: use 0600 where other users are hostile. Others can never be given
-// the right to write. The state file gets the same permissions. By default, 0644.
+// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask, unless the file is
+// there already and belongs to another user. Anyone who can read the file of a daemon that crashed
+// can lock it and so keep the next one from starting: use 0600 where other users are hostile.
+// Others can never be given the right to write. The state file gets the same permissions. By
+// default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *config) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
@@ -63,8 +69,8 @@ func PIDFileMode(mode fs.FileMode) Option {
 	})
 }
 
-// acquireLock locks the PID file for this process. Its error is an [*AlreadyRunningError] where another
-// daemon holds it.
+// acquireLock locks the PID file for this process. Its error is an [*AlreadyRunningError] where
+// another daemon holds it.
 func (c *config) acquireLock() (*pidfile.Lock, error) {
 	return c.lockPIDFile(pidfile.Acquire)
 }
@@ -107,8 +113,8 @@ func inspectPIDFile(path string) (pidfile.Holder, error) {
 	return h, nil
 }
 
-// releaseStale removes what a daemon has left that was killed, or that may not remove it. It does nothing
-// where another process has the file.
+// releaseStale removes what a daemon has left that was killed, or that may not remove it. It does
+// nothing where another process has the file.
 func (c *config) releaseStale() {
 	pidfile.RemoveStale(c.pidFile, c.pidFileMode, patienceForDeath, c.removeStaleState)
 }

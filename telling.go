@@ -5,9 +5,10 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// What a life says about itself is kept in its state file, beside its PID file, for as long as it has one.
+// A life keeps its Status in the state file beside its PID file, for as long as it has one.
 
-// enterPIDFile takes the lock, and says what the life is doing before it says who it is: who finds the PID finds the state.
+// enterPIDFile acquires the lock, and writes the state before the PID: a process that finds the PID
+// finds the state.
 func (l *life) enterPIDFile() error {
 	var lock *pidfile.Lock
 	var err error
@@ -47,7 +48,7 @@ func (l *life) noteUnmarked(lock *pidfile.Lock) {
 	}
 }
 
-// leave removes what the life has put into the file system, the PID file last. It may be called again.
+// leave removes the files of the life, the PID file last. It may be called again.
 func (l *life) leave() {
 	if l.status().GaveUp != "" {
 		l.publish() // no hook runs any more
