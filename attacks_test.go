@@ -10,8 +10,6 @@ import (
 	"unicode"
 
 	"github.com/stretchr/testify/require"
-
-	"example.com/lifecycle/internal/safefile"
 )
 
 // liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
@@ -69,21 +67,4 @@ func TestAPathIsNoCommand(t *testing.T) {
 		require.Contains(t, got.stdout+got.stderr, "it is a directory")
 		requireOwnLines(t, got.stdout+got.stderr)
 	}
-}
-
-func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
-	t.Parallel()
-	log := logPlace(t)
-	f, created, err := openLog(log, nil)
-	require.NoError(t, err)
-	require.True(t, created)
-	defer f.Close()
-	require.NoError(t, os.Rename(log, log+".1"))
-	require.NoError(t, os.WriteFile(log, []byte("of another start\n"), 0o600))
-	require.NoError(t, safefile.Remove(f, log))
-	requireText(t, log, "of another start\n")
-	require.NoError(t, os.Rename(log+".1", log))
-	require.NoError(t, safefile.Remove(f, log))
-	require.NoFileExists(t, log)
-	require.NoError(t, safefile.Remove(f, log), "and where it is gone, it is gone")
 }

@@ -15,7 +15,7 @@ const modulePath = "example.com/lifecycle"
 // layers are the packages below the root that hold a part of its work. Each may import the packages
 // of the layers above it in this list, and those that no layer has: the ones for system mechanisms.
 var layers = [][]string{
-	{"console", "fdstore", "pidfile", "statefile"},
+	{"console", "fdstore", "logfile", "pidfile", "statefile"},
 	{"handshake"},
 }
 

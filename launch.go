@@ -72,11 +72,11 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	if err != nil {
 		return nil, err
 	}
-	defer logs.close()
+	defer logs.Close()
 	spec := handshake.Spec{
-		Args: l.detachedArgs(), PIDFile: l.pidFile, Stdout: logs.stdout, Stderr: logs.stderr, Files: files,
+		Args: l.detachedArgs(), PIDFile: l.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
 		Began: l.born, StartTimeout: l.startTimeout, Limits: l.limits(),
-		OneShot: oneShot, Insist: insisted, OnPID: l.onLaunched, Tail: logs.since, Decode: decodeFailure,
+		OneShot: oneShot, Insist: insisted, OnPID: l.onLaunched, Tail: logs.Tail, Decode: decodeFailure,
 	}
 	pid, err := handshake.Start(ctx, spec)
 	var lives *handshake.UnkillableError

@@ -3,15 +3,15 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/logfile"
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/privilege"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -75,119 +75,46 @@ func (c *config) logPath(option, path string) string {
 	return abs
 }
 
-const logMode = 0o640
-
-// openLog gives a file that it makes to that owner, unless it is nil.
-func openLog(path string, owner *role) (f *os.File, created bool, err error) {
-	if err = guardLogPath(path, owner); err == nil {
-		as := ownerOfDirectory(path, owner)
-		f, created, err = safefile.AppendAs(path, logMode, as)
-		if as != nil && errors.Is(err, fs.ErrPermission) {
-			err = notOfOwner(path, as.UID)
-		}
-	}
-	if err != nil {
-		return nil, false, logFileError(path, err)
-	}
-	if created {
-		err = prepareLog(f, owner)
-	} else {
-		err = guardLog(f)
-	}
-	if err != nil {
-		if created {
-			err = errors.Join(err, safefile.Remove(f, path))
-		}
-		f.Close()
-		return nil, false, logFileError(path, err)
-	}
-	return f, created, nil
-}
-
-func prepareLog(f *os.File, owner *role) error {
-	if err := f.Chmod(logMode); err != nil { // whatever the umask
-		return err
-	}
-	if owner == nil || os.Geteuid() != 0 {
+// logOwner returns the user that a new log belongs to, nil for that of this process.
+func (c *config) logOwner() *privilege.Identity {
+	if c.role == nil {
 		return nil
 	}
-	if err := f.Chown(owner.UID, owner.GID); err != nil {
-		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, safefile.Cause(f.Name(), err))
+	return &c.role.Identity
+}
+
+// openLogs opens the logs of stdout and stderr.
+func (c *config) openLogs() (*logfile.Pair, error) {
+	if len(c.outOfSight) > 0 {
+		return nil, logFileError(c.outOfSight[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
+	}
+	logs, err := logfile.OpenPair(c.logFile, c.errorLogFile, c.logOwner())
+	var at *logfile.Error
+	if errors.As(err, &at) {
+		return nil, logFileError(at.Path, at.Err)
+	}
+	return logs, err
+}
+
+// checkPaths returns an error if a start would refuse a path, before anything is stopped for it.
+func (c *config) checkPaths() error {
+	c.needLog()
+	if err := safefile.GuardWrite(c.pidFile); err != nil {
+		return pidFileError(c.pidFile, err)
+	}
+	for _, path := range []string{c.logFile, c.errorLogFile} {
+		if path == "" {
+			continue
+		}
+		if err := logfile.CheckPath(path, c.logOwner()); err != nil {
+			return logFileError(path, err)
+		}
 	}
 	return nil
 }
 
 func logFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), hint(path, err))
-}
-
-// logs are the open log files. A nil one is /dev/null.
-type logs struct {
-	stdout, stderr *os.File
-	path           string // of stderr
-	owner          *role  // to whom the files belong that are made
-	begin          int64  // of what is written to it from now on
-}
-
-func (c *config) openLogs() (*logs, error) {
-	if len(c.outOfSight) > 0 {
-		return nil, logFileError(c.outOfSight[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
-	}
-	l := &logs{path: c.logFile, owner: c.role}
-	var created bool
-	var err error
-	if c.logFile != "" {
-		if l.stdout, created, err = openLog(c.logFile, c.role); err != nil {
-			return nil, err
-		}
-		l.stderr = l.stdout
-	}
-	if c.errorLogFile != "" {
-		l.path = c.errorLogFile
-		if l.stderr, _, err = openLog(c.errorLogFile, c.role); err != nil {
-			if created {
-				err = errors.Join(err, safefile.Remove(l.stdout, c.logFile))
-			}
-			l.close()
-			return nil, err
-		}
-	}
-	if l.stderr != nil {
-		if info, err := l.stderr.Stat(); err == nil {
-			l.begin = info.Size()
-		}
-	}
-	return l, nil
-}
-
-func (l *logs) close() {
-	for _, f := range []*os.File{l.stdout, l.stderr} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
-// since is what has been written to the log of stderr since it was opened, or the end of that.
-func (l *logs) since() string {
-	if l.stderr == nil {
-		return ""
-	}
-	f, err := safefile.OpenAs(l.path, ownerOfDirectory(l.path, l.owner))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if opened, err := l.stderr.Stat(); err != nil || safefile.Still(f, opened) != nil {
-		return "" // it is another file, of whoever can write the directory
-	}
-	const most = 64 << 10
-	begin := l.begin
-	if info, err := f.Stat(); err == nil {
-		begin = max(begin, info.Size()-most)
-	}
-	text, _ := io.ReadAll(io.NewSectionReader(f, begin, most))
-	return string(text)
 }
 
 // reopen does what USR1 asks for.
@@ -225,13 +152,13 @@ func (l *life) redirect() error {
 	if err != nil {
 		return err
 	}
-	defer opened.close()
+	defer opened.Close()
 	var errs []error
-	if opened.stdout != nil {
-		errs = append(errs, detach.Redirect(opened.stdout, 1))
+	if opened.Stdout != nil {
+		errs = append(errs, detach.Redirect(opened.Stdout, 1))
 	}
-	if opened.stderr != nil {
-		errs = append(errs, detach.Redirect(opened.stderr, 2))
+	if opened.Stderr != nil {
+		errs = append(errs, detach.Redirect(opened.Stderr, 2))
 	}
 	return errors.Join(errs...)
 }

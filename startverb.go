@@ -84,7 +84,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 		return ExitCode(err)
 	}
 	if daemon != nil { // it is stopped only for a start that can be
-		if err := p.guardPaths(); err != nil {
+		if err := p.checkPaths(); err != nil {
 			return p.fail("restart", err)
 		}
 	}

@@ -225,5 +225,5 @@ func (l *life) sayWhatIsLost() {
 		l.log.Warn("the log cannot be reopened from now on", "err", plain(err))
 		return
 	}
-	logs.close()
+	logs.Close()
 }

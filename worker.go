@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/lifecycle/internal/logfile"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
 )
@@ -16,7 +17,7 @@ type workerProcess struct {
 	of    *supervisor
 	ready chan struct{} // closed when it is ready for the first time
 	gone  chan struct{} // closed when it has ended and all that it said was heard, or when it does not end even by KILL
-	logs  *logs         // from where it began to write to it; nil: there is none
+	logs  *logfile.Pair // from where it began to write to it; nil: there is none
 
 	how     *os.ProcessState        // once it has ended; nil too where that cannot be told
 	isStage bool                    // it has not executed its program yet
@@ -158,13 +159,13 @@ func (s *supervisor) order() (o worker.Order, err error) {
 	return o, nil
 }
 
-// logsFromNow are the logs, to read what is written from now on.
-func (c *config) logsFromNow() *logs {
+// logsFromNow returns the logs, to read what is written from now on. They are closed.
+func (c *config) logsFromNow() *logfile.Pair {
 	l, err := c.openLogs()
 	if err != nil {
 		return nil
 	}
-	l.close()
+	l.Close()
 	return l
 }
 

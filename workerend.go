@@ -67,7 +67,7 @@ func (s *supervisor) whyNotReady(w *workerProcess, left int) error {
 	}
 	died := &handshake.ExitError{How: handshake.ExitText(w.how), Lines: handshake.LastLines(w.Words())}
 	if len(died.Lines) == 0 && w.logs != nil {
-		died.Lines = handshake.LastLines(w.logs.since())
+		died.Lines = handshake.LastLines(w.logs.Tail())
 	}
 	if left > 0 && s.of.program != nil {
 		return fmt.Errorf("%w\n  | (%s: %w)", died, filepath.Base(s.of.program[0]), errForksAway)

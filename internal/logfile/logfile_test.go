@@ -1,0 +1,201 @@
+//go:build unix
+
+package logfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR says.
+func TestMain(m *testing.M) {
+	syscall.Umask(0o077)
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run())
+	}
+	dir, err := os.MkdirTemp("/tmp", "logfile-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func logPath(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "daemon.log")
+}
+
+func requireContent(t *testing.T, path, want string) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, want, string(got))
+}
+
+func mustWrite(t *testing.T, f *os.File, text string) {
+	t.Helper()
+	_, err := f.WriteString(text)
+	require.NoError(t, err)
+}
+
+func TestALogIsAppendedToAndHasItsModeWhateverTheUmask(t *testing.T) {
+	path := logPath(t)
+	for _, want := range []bool{true, false} {
+		f, created, err := Open(path, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, created)
+		mustWrite(t, f, "line\n")
+		require.NoError(t, f.Close())
+	}
+	requireContent(t, path, "line\nline\n")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(Mode), info.Mode())
+}
+
+func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
+	for what, put := range map[string]func(path string) error{
+		"symbolic link": func(path string) error { return os.Symlink(path+".other", path) },
+		"hard links": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Link(path, path+".other"))
+		},
+		"FIFO":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		path := logPath(t)
+		require.NoError(t, put(path))
+		_, _, err := Open(path, nil)
+		require.ErrorIs(t, err, safefile.ErrUnsafe)
+		require.ErrorContains(t, err, what)
+	}
+}
+
+func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
+	path := logPath(t)
+	f, created, err := Open(path, nil)
+	require.NoError(t, err)
+	require.True(t, created)
+	defer f.Close()
+	require.NoError(t, os.Rename(path, path+".1"))
+	require.NoError(t, os.WriteFile(path, []byte("of another start\n"), 0o600))
+	require.NoError(t, safefile.Remove(f, path))
+	requireContent(t, path, "of another start\n")
+	require.NoError(t, os.Rename(path+".1", path))
+	require.NoError(t, safefile.Remove(f, path))
+	require.NoFileExists(t, path)
+	require.NoError(t, safefile.Remove(f, path), "and where it is gone, it is gone")
+}
+
+func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
+	path := logPath(t)
+	missing := filepath.Join(filepath.Dir(path), "missing", "error.log")
+	_, err := OpenPair(path, missing, nil)
+	var at *Error
+	require.ErrorAs(t, err, &at)
+	require.Equal(t, missing, at.Path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoFileExists(t, path, "this call had made it")
+
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err = OpenPair(path, missing, nil)
+	require.Error(t, err)
+	require.FileExists(t, path, "it was there before")
+}
+
+func TestTheTailIsWhatStderrGotSinceItWasOpened(t *testing.T) {
+	path := logPath(t)
+	require.NoError(t, os.WriteFile(path, []byte("before\n"), 0o600))
+	for _, separate := range []string{"", path + ".error"} {
+		p, err := OpenPair(path, separate, nil)
+		require.NoError(t, err)
+		require.Equal(t, separate == "", p.Stdout == p.Stderr)
+		mustWrite(t, p.Stderr, "since\n")
+		require.Equal(t, "since\n", p.Tail())
+		p.Close()
+		require.Equal(t, "since\n", p.Tail(), "the files may be closed")
+	}
+	none, err := OpenPair("", "", nil)
+	require.NoError(t, err)
+	require.Empty(t, none.Tail())
+	none.Close()
+}
+
+func TestOfALongTailTheEndIsRead(t *testing.T) {
+	p, err := OpenPair(logPath(t), "", nil)
+	require.NoError(t, err)
+	defer p.Close()
+	mustWrite(t, p.Stderr, strings.Repeat("x", 3*maxTail)+"the end")
+	require.Len(t, p.Tail(), maxTail)
+	require.True(t, strings.HasSuffix(p.Tail(), "xthe end"))
+}
+
+func TestAnotherFileHasNoTail(t *testing.T) {
+	path := logPath(t)
+	p, err := OpenPair(path, "", nil)
+	require.NoError(t, err)
+	defer p.Close()
+	require.NoError(t, os.Rename(path, path+".1"))
+	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
+	require.Empty(t, p.Tail())
+}
+
+const user = 12345
+
+func needsRoot(t *testing.T) *privilege.Identity {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	return &privilege.Identity{UID: user, GID: user}
+}
+
+func TestRootGivesANewLogToItsOwner(t *testing.T) {
+	owner, path := needsRoot(t), logPath(t)
+	f, created, err := Open(path, owner)
+	require.NoError(t, err)
+	defer f.Close()
+	require.True(t, created)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, user, safefile.Owner(info))
+}
+
+func TestRootLogsInTheDirectoryOfTheOwnerAndOfNoOtherUser(t *testing.T) {
+	owner, path := needsRoot(t), logPath(t)
+	require.NoError(t, os.Chown(filepath.Dir(path), user, user))
+	require.NoError(t, CheckPath(path, owner))
+	for _, other := range []*privilege.Identity{nil, {UID: user + 1, GID: user + 1}} {
+		require.ErrorIs(t, CheckPath(path, other), safefile.ErrUnsafe)
+		_, _, err := Open(path, other)
+		require.ErrorIs(t, err, safefile.ErrUnsafe)
+		require.ErrorContains(t, err, logAsRoot)
+	}
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o777))
+	require.ErrorIs(t, CheckPath(path, owner), safefile.ErrUnsafe, "others can write it")
+}
+
+func TestAFileThatAnotherUserHasPutIntoAStickyDirectoryIsNoLog(t *testing.T) {
+	needsRoot(t)
+	path := logPath(t)
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o777|fs.ModeSticky))
+	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	require.NoError(t, os.Chown(path, user, user))
+	_, _, err := Open(path, nil)
+	require.ErrorIs(t, err, safefile.ErrUnsafe)
+	require.ErrorContains(t, err, "it belongs to user 12345")
+}

@@ -1,0 +1,96 @@
+package logfile
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// Pair are the open logs of stdout and stderr. They may be the same file. A nil file stands for
+// /dev/null.
+type Pair struct {
+	Stdout, Stderr *os.File
+
+	path   string // of Stderr
+	owner  *privilege.Identity
+	opened fs.FileInfo // of Stderr, with its size when it was opened
+}
+
+// Error is the error of the log at that path.
+type Error struct {
+	Path string
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// OpenPair opens the log of stdout, and that of stderr if it has one of its own. "" stands for
+// none. If it fails, its error is an [*Error], and it removes what it has created.
+func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
+	p := &Pair{path: stdout, owner: owner}
+	created := false
+	var err error
+	if stdout != "" {
+		if p.Stdout, created, err = Open(stdout, owner); err != nil {
+			return nil, &Error{stdout, err}
+		}
+		p.Stderr = p.Stdout
+	}
+	if stderr != "" {
+		p.path = stderr
+		if p.Stderr, _, err = Open(stderr, owner); err != nil {
+			if created {
+				if removeErr := safefile.Remove(p.Stdout, stdout); removeErr != nil {
+					err = errors.Join(err, removeErr)
+				}
+			}
+			p.Close()
+			return nil, &Error{stderr, err}
+		}
+	}
+	if p.Stderr != nil {
+		if p.opened, err = p.Stderr.Stat(); err != nil {
+			p.Close()
+			return nil, &Error{p.path, err}
+		}
+	}
+	return p, nil
+}
+
+// Close closes the files.
+func (p *Pair) Close() {
+	for _, f := range []*os.File{p.Stdout, p.Stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+const maxTail = 64 << 10
+
+// Tail returns what has been written to the log of stderr since it was opened, at most 64 KiB.
+// The files may be closed.
+func (p *Pair) Tail() string {
+	if p.Stderr == nil {
+		return ""
+	}
+	f, err := safefile.OpenAs(p.path, ownerOfDirectory(p.path, p.owner)) // Stderr cannot be read
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if safefile.Still(f, p.opened) != nil {
+		return "" // another file, of a user who can write the directory
+	}
+	start := p.opened.Size()
+	if info, err := f.Stat(); err == nil {
+		start = max(start, info.Size()-maxTail)
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(f, start, maxTail))
+	return string(text)
+}

@@ -1,0 +1,107 @@
+package logfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/safefile"
+)
+
+// A user who can replace a directory on the path of a log decides which file root creates or
+// appends to. That made the user of a web server root (CVE-2016-1247). So only root may change the
+// path. The last directory may belong to the user that the daemon becomes: between two opens, he
+// can only replace the log by another file of his own, for Open follows no link, takes no file with
+// two names, and opens the file with his rights.
+
+const logAsRoot = "as root, log where only root can write the directories, " +
+	"into a file of the user's if need be, or start as the user"
+
+// CheckPath returns an error if this process is root and another user than owner decides which file
+// the path names. Other processes than root can reach no file that their user cannot.
+func CheckPath(path string, owner *privilege.Identity) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	trusted := safefile.Trusted{Groups: logGroup()}
+	err := trusted.Guard(path)
+	if errors.Is(err, safefile.ErrUnsafe) && owner != nil {
+		if dir := filepath.Dir(path); trusted.Guard(dir) == nil && belongsTo(dir, owner) {
+			return nil
+		}
+	}
+	var at *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &fs.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
+	case errors.Is(err, safefile.ErrUnsafe) && errors.As(err, &at):
+		at.Err = fmt.Errorf("%w: %s", at.Err, logAsRoot)
+	}
+	return err
+}
+
+// belongsTo reports whether only that user can write the directory.
+func belongsTo(dir string, owner *privilege.Identity) bool {
+	info, err := os.Lstat(dir)
+	return err == nil && info.IsDir() && safefile.Owner(info) == owner.UID && info.Mode()&0o022 == 0
+}
+
+// ownerOfDirectory returns the user with whose rights root opens a log: the owner of the directory,
+// who decides what is in it. For an instant, that user could put a link to another user's file
+// there. It returns nil where root uses its own rights.
+func ownerOfDirectory(path string, owner *privilege.Identity) *privilege.Identity {
+	if os.Geteuid() != 0 || owner == nil || owner.UID == 0 {
+		return nil
+	}
+	if !belongsTo(filepath.Dir(path), owner) {
+		return nil
+	}
+	return owner
+}
+
+// notOfOwner returns why the owner of the directory may not open a log.
+func notOfOwner(path string, user int) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return safefile.Unsafe("user %d, who owns the directory, may not write it", user)
+	}
+	return safefile.Unsafe(
+		"it belongs to user %d, and user %d, who owns the directory, may not write it",
+		safefile.Owner(info), user)
+}
+
+// logGroup returns the group that root lets write /var/log: syslog on Ubuntu. It is trusted with
+// logs, because the default place would be of no use there otherwise.
+func logGroup() []int {
+	info, err := os.Stat("/var/log")
+	if err != nil || safefile.Owner(info) != 0 || info.Mode()&0o020 == 0 {
+		return nil
+	}
+	return []int{safefile.Group(info)}
+}
+
+// checkOpened returns an error for a file that another user has put into a directory like /tmp, and
+// could read. The kernel does the same where fs.protected_regular is 2 (proc_sys_fs(5)), which is
+// not the case everywhere. In a directory of a user, root also refuses a file that is neither
+// root's nor that user's.
+func checkOpened(f *os.File) error {
+	dir, err := os.Stat(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	owner := safefile.Owner(info)
+	shared := dir.Mode()&fs.ModeSticky != 0 && dir.Mode()&0o022 != 0
+	ofUser := os.Geteuid() == 0 && safefile.Owner(dir) != 0
+	if (shared || ofUser) && owner != os.Geteuid() && owner != 0 && owner != safefile.Owner(dir) {
+		return safefile.Unsafe("it belongs to user %d, in a directory that others can write", owner)
+	}
+	return nil
+}
