@@ -28,6 +28,7 @@ var readsEnvironment = map[string][]string{
 	"os.Environ": {
 		"internal/secureenv/secureenv.go", "internal/detach/start_unix.go", "internal/detach/stage_unix.go",
 		"internal/worker/start_linux.go", "internal/worker/stage_linux.go", "internal/worker/inherited_linux.go",
+		"userenv.go",
 	},
 	"exec.LookPath": {"anyprogram.go", "internal/worker/stage_linux.go"}, // by the PATH that secureenv has left
 }
