@@ -26,7 +26,7 @@ cross: ## build and vet for every platform
 	bash .ci/run cross
 
 docs: ## write the tables and pictures of docs/ that are made from the code
-	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' .
+	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs
 
 pictures: ## draw the pictures of docs/pictures from their texts
 	go -C tools run ./svg ../docs/pictures

@@ -8,22 +8,24 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // What a program has of who calls its parent: a PATH and an environment.
 
 // inPATH calls guard with a PATH that begins with dir, for a program of which only the name is known.
-func (b *background) inPATH(dir, program, at string) result {
+func (b *background) inPATH(dir, program, at string) proctest.Result {
 	b.t.Helper()
-	cmd := command(guard, append(b.args("start"), "--", program)...)
+	cmd := proctest.Command(guard, append(b.args("start"), "--", program)...)
 	cmd.Env = append(cmd.Env, "PATH="+dir+":/usr/bin:/bin")
 	cmd.Dir = at
-	return runCommand(b.t, cmd)
+	return proctest.CallCommand(b.t, cmd)
 }
 
 // Row L17.
 func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
@@ -50,9 +52,9 @@ func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
 		tt.prepare()
 		b := inBackground(t)
 		got := b.inPATH(tt.path, "sleeps", dir)
-		require.Equal(t, 1, got.code, what)
-		require.Contains(t, got.stderr, tt.want, what)
-		require.Contains(t, got.stderr, "program sleeps: ", what)
+		require.Equal(t, 1, got.Code, what)
+		require.Contains(t, got.Stderr, tt.want, what)
+		require.Contains(t, got.Stderr, "program sleeps: ", what)
 		b.requireNothingLeft()
 	}
 
@@ -79,18 +81,18 @@ const stays = "XDG_CONFIG_HOME=/etc/config"
 
 // Row L17.
 func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, program := range map[string]bool{"another program": true, "an own worker": false} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)
-			cmd := command(guard, append(b.args("user=daemon", "start"), "--", "sh", "-c", "env; echo said; exec sleep 60")...)
+			cmd := proctest.Command(guard, append(b.args("user=daemon", "start"), "--", "sh", "-c", "env; echo said; exec sleep 60")...)
 			if !program {
-				cmd = command(daemon, b.args("supervise=", "user=daemon", "ready=env", "start")...)
+				cmd = proctest.Command(daemon, b.args("supervise=", "user=daemon", "ready=env", "start")...)
 			}
 			cmd.Env = slices.Concat(cmd.Env, session, []string{stays})
-			b.readied(runCommand(t, cmd))
+			b.readied(proctest.CallCommand(t, cmd))
 			b.awaitSaid("said\n")
 			got := strings.Split(b.said(), "\n")
 			require.Contains(t, got, stays)
@@ -110,9 +112,9 @@ func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
 func TestTheSessionOfWhoStaysTheSameGoesOn(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	cmd := command(guard, append(b.args("start"), "--", "sh", "-c", "env; echo said; exec sleep 60")...)
+	cmd := proctest.Command(guard, append(b.args("start"), "--", "sh", "-c", "env; echo said; exec sleep 60")...)
 	cmd.Env = slices.Concat(cmd.Env, session)
-	b.readied(runCommand(t, cmd))
+	b.readied(proctest.CallCommand(t, cmd))
 	b.awaitSaid("said\n")
 	for _, variable := range session {
 		require.Contains(t, strings.Split(b.said(), "\n"), variable)

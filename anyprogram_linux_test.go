@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // guard keeps another program alive:
@@ -13,7 +15,7 @@ import (
 //	guard [key=value …] verb [-- program arguments]
 //
 // The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user and chroot.
-var guard = registerProgram("guard", func(args []string) int {
+var guard = proctest.Register("guard", func(args []string) int {
 	var argv []string
 	if at := slices.Index(args, "--"); at >= 0 {
 		args, argv = args[:at], args[at+1:]

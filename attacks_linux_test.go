@@ -14,10 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // victim says each signal that it gets.
-var victim = registerProgram("victim", func([]string) int {
+var victim = proctest.Register("victim", func([]string) int {
 	signals := make(chan os.Signal, 100)
 	signal.Notify(signals)
 	fmt.Println("listens")
@@ -32,26 +33,26 @@ var victim = registerProgram("victim", func([]string) int {
 // startVictim starts a process that must not be signalled. requireUntouched requires that it was not.
 func startVictim(t *testing.T) (pid int, requireUntouched func()) {
 	t.Helper()
-	p := start(t, victim)
-	p.await("listens")
-	return p.pid(), func() {
+	p := proctest.Start(t, victim)
+	p.Await("listens")
+	return p.PID(), func() {
 		t.Helper()
-		require.Contains(t, []string{"S (sleeping)", "R (running)"}, statusField(t, p.pid(), "State"))
-		p.signal(syscall.SIGUSR2) // what came before it is said before it
-		p.await("got user defined signal 2")
-		require.Equal(t, "listens\ngot user defined signal 2\n", p.out.String())
+		require.Contains(t, []string{"S (sleeping)", "R (running)"}, statusField(t, p.PID(), "State"))
+		p.Signal(syscall.SIGUSR2) // what came before it is said before it
+		p.Await("got user defined signal 2")
+		require.Equal(t, "listens\ngot user defined signal 2\n", p.Out.String())
 	}
 }
 
 // callHere calls a verb in this process: what would start something is refused here, and only after everything else.
-func callHere(pidfile, verb string) result {
+func callHere(pidfile, verb string) proctest.Result {
 	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile), OnReload(func(context.Context) error { return nil })})
 	if err != nil {
-		return result{stderr: err.Error(), code: -1}
+		return proctest.Result{Stderr: err.Error(), Code: -1}
 	}
 	var stdout, stderr bytes.Buffer
 	code := program{life: l, stdout: &stdout, stderr: &stderr}.main([]string{verb})
-	return result{stdout.String(), stderr.String(), code}
+	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
 // Rows C3, C4, C5, C6, C8, L2.
@@ -103,7 +104,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	type answer struct {
 		row  row
 		verb string
-		got  result
+		got  proctest.Result
 	}
 	answers := make(chan answer)
 	asked := 0
@@ -121,7 +122,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	}
 	for range asked {
 		a := <-answers
-		require.Equal(t, a.row.codes[a.verb], a.got.code, "%s: %.30q %s: %s%s", a.verb, a.row.content, a.row.what, a.got.stdout, a.got.stderr)
+		require.Equal(t, a.row.codes[a.verb], a.got.Code, "%s: %.30q %s: %s%s", a.verb, a.row.content, a.row.what, a.got.Stdout, a.got.Stderr)
 	}
 	for _, requireFile := range requireFiles {
 		requireFile()

@@ -10,11 +10,13 @@ import (
 	"unicode"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
 // argument is the PID file, its second where it lies.
-var liar = registerProgram("liar", func(args []string) int {
+var liar = proctest.Register("liar", func(args []string) int {
 	lie := func(at string) func(context.Context) error {
 		return func(context.Context) error {
 			if at == args[1] {
@@ -56,15 +58,15 @@ func TestAPathIsNoCommand(t *testing.T) {
 	}
 	pidfile := filepath.Join(t.TempDir(), "a\u202e\u2066b\x9bc.pid")
 	for verb, code := range map[string]int{"status": 3, "stop": 7, "reload": 7, "reopen": 7} {
-		got := callProgram(t, liar, pidfile, "", verb)
-		require.Equal(t, code, got.code)
-		requireOwnLines(t, got.stdout+got.stderr)
+		got := proctest.Call(t, liar, pidfile, "", verb)
+		require.Equal(t, code, got.Code)
+		requireOwnLines(t, got.Stdout+got.Stderr)
 	}
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	for _, verb := range []string{"status", "stop", "reload", "reopen", "start", "restart", "run"} {
-		got := callProgram(t, liar, pidfile, "", verb)
-		require.NotZero(t, got.code)
-		require.Contains(t, got.stdout+got.stderr, "it is a directory")
-		requireOwnLines(t, got.stdout+got.stderr)
+		got := proctest.Call(t, liar, pidfile, "", verb)
+		require.NotZero(t, got.Code)
+		require.Contains(t, got.Stdout+got.Stderr, "it is a directory")
+		requireOwnLines(t, got.Stdout+got.Stderr)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 type badError struct{}
@@ -83,14 +85,14 @@ func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
 // Row G1.
 func TestAPanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Minute); panic("boom") }, With(traced(&trace, "a")))
 		err := v.end()
 		var p *PanicError
 		require.ErrorAs(t, err, &p)
 		require.Equal(t, 70, ExitCode(err))
-		require.Equal(t, 1, trace.count("OnStop a"))
-		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Equal(t, 1, trace.Count("OnStop a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
 		require.Contains(t, v.log.String(), "TestAPanicInFn")
 	})
 }
@@ -109,7 +111,7 @@ func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *tes
 	})
 	<-begun
 	var stack string
-	eventually(t, func() bool {
+	proctest.Eventually(t, func() bool {
 		stack = string(stackOf("OnStop of crowd"))
 		return strings.Contains(stack, "TestTheStackOf") // it may still be on its way to block
 	}, "the stack")

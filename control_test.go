@@ -14,6 +14,7 @@ import (
 
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/safefile"
 )
 
@@ -23,7 +24,7 @@ import (
 //	deaf      the same, and ignores TERM
 //	leaving   the same as plain, and leaves its descriptor to a program that it starts
 //	late:PATH says who it is only when that file exists
-var holding = registerProgram("holding", func(args []string) int {
+var holding = proctest.Register("holding", func(args []string) int {
 	how, path := args[0], args[1]
 	do, gate, _ := strings.Cut(how, ":")
 	var f *os.File
@@ -44,7 +45,7 @@ var holding = registerProgram("holding", func(args []string) int {
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 	case "leaving":
-		heir := command(idle)
+		heir := proctest.Command(idle)
 		heir.ExtraFiles = []*os.File{f}
 		if err := heir.Start(); err != nil {
 			fmt.Println(err)
@@ -76,22 +77,17 @@ func lockLate(path, gate string) (*os.File, error) {
 }
 
 // idle is a process that does nothing and dies of every signal.
-var idle = registerProgram("idle", func([]string) int { select {} })
+var idle = proctest.Register("idle", func([]string) int { select {} })
 
 // callVerb calls a verb of the program daemon.
-func callVerb(t *testing.T, pidfile string, args ...string) result {
+func callVerb(t *testing.T, pidfile string, args ...string) proctest.Result {
 	t.Helper()
-	return callProgram(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
-}
-
-func touch(t *testing.T, path string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	return proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
 // linesOf is how many whole lines the program has written that are exactly this one.
-func linesOf(p *process, line string) (n int) {
-	for l := range strings.Lines(p.out.String()) {
+func linesOf(p *proctest.Process, line string) (n int) {
+	for l := range strings.Lines(p.Out.String()) {
 		if l == line+"\n" {
 			n++
 		}
@@ -100,25 +96,18 @@ func linesOf(p *process, line string) (n int) {
 }
 
 // requireLives requires that nothing has reached the daemon: it still does what it is told.
-func requireLives(t *testing.T, p *process) {
+func requireLives(t *testing.T, p *proctest.Process) {
 	t.Helper()
-	require.Zero(t, p.out.count("msg=stopping"), "%s", p.out)
-	require.Zero(t, linesOf(p, "OnReload"), "%s", p.out)
-	p.signal(syscall.SIGHUP)
-	p.await("msg=reloaded")
+	require.Zero(t, p.Out.Count("msg=stopping"), "%s", p.Out)
+	require.Zero(t, linesOf(p, "OnReload"), "%s", p.Out)
+	p.Signal(syscall.SIGHUP)
+	p.Await("msg=reloaded")
 	require.Equal(t, 1, linesOf(p, "OnReload"))
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
 }
 
 func notRunning(pidfile string) string { return "daemon: not running (nobody holds " + pidfile + ")\n" }
-
-func requireText(t *testing.T, path, want string) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, want, string(text))
-}
 
 // Row C9.
 func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
@@ -127,13 +116,13 @@ func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
 	for _, h := range []holder{
-		{Held: true, Daemon: true, Known: true, PID: bystander.pid()}, // another holds it by now
+		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another holds it by now
 		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended
 	} {
 		_, err := hold(path, h)
 		require.ErrorIs(t, err, os.ErrProcessDone)
 	}
-	_, err := hold(pidPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.pid()}) // nobody holds it by now
+	_, err := hold(proctest.PIDPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.PID()}) // nobody holds it by now
 	require.ErrorIs(t, err, os.ErrProcessDone)
 	requireUntouched()
 	requireLives(t, bystander)
@@ -148,7 +137,7 @@ func openForReading(t *testing.T, path string) *os.File {
 }
 
 // verbless calls Main with no verb at all.
-var verbless = registerProgram("verbless", func([]string) int {
+var verbless = proctest.Register("verbless", func([]string) int {
 	return Main(nil, nil, Name("verbless"), PIDFile(""), OnStart(func(context.Context) error {
 		fmt.Println("started")
 		return nil

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // background is a place for daemons that a test detaches. They are nobody's children here, so they are known by their PID file, and by it in
@@ -24,7 +26,7 @@ type background struct {
 
 func inBackground(t *testing.T) *background {
 	t.Helper()
-	b := &background{t: t, pidfile: pidPath(t), log: filepath.Join(t.TempDir(), "daemon.log")}
+	b := &background{t: t, pidfile: proctest.PIDPath(t), log: filepath.Join(t.TempDir(), "daemon.log")}
 	t.Cleanup(b.clear)
 	return b
 }
@@ -35,20 +37,20 @@ func (b *background) args(args ...string) []string {
 }
 
 // call calls the program daemon here.
-func (b *background) call(args ...string) result {
+func (b *background) call(args ...string) proctest.Result {
 	b.t.Helper()
-	return callProgram(b.t, daemon, b.args(args...)...)
+	return proctest.Call(b.t, daemon, b.args(args...)...)
 }
 
 var readyLine = regexp.MustCompile(`^\w+: ready \(pid (\d+), [\d.]+ m?s\)(?:, log (.*))?\n$`)
 
 // readied requires that a start has said nothing but that it was a success, and returns the PID that it told.
-func (b *background) readied(got result) (pid int) {
+func (b *background) readied(got proctest.Result) (pid int) {
 	b.t.Helper()
-	require.Equal(b.t, 0, got.code, "%s%s", got.stdout, got.stderr)
-	said := readyLine.FindStringSubmatch(got.stderr)
-	require.NotNil(b.t, said, "%q", got.stderr)
-	require.Empty(b.t, got.stdout)
+	require.Equal(b.t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
+	said := readyLine.FindStringSubmatch(got.Stderr)
+	require.NotNil(b.t, said, "%q", got.Stderr)
+	require.Empty(b.t, got.Stdout)
 	pid, err := strconv.Atoi(said[1])
 	require.NoError(b.t, err)
 	return pid
@@ -66,14 +68,14 @@ func (b *background) said() string {
 
 func (b *background) awaitSaid(text string) {
 	b.t.Helper()
-	eventually(b.t, func() bool { return strings.Contains(b.said(), text) }, "%q in the log", text)
+	proctest.Eventually(b.t, func() bool { return strings.Contains(b.said(), text) }, "%q in the log", text)
 }
 
 // stop stops the daemon cleanly and requires that nothing is left.
 func (b *background) stop() {
 	b.t.Helper()
 	got := b.call("stop")
-	require.Equal(b.t, 0, got.code, "%s", got.stderr)
+	require.Equal(b.t, 0, got.Code, "%s", got.Stderr)
 	b.requireNothingLeft()
 }
 
@@ -99,14 +101,14 @@ func (b *background) processes() (pids []int) {
 
 func (b *background) clear() {
 	if !b.crashes {
-		requireNoCrash(b.t, b.said())
+		proctest.RequireNoCrash(b.t, b.said())
 	}
 	if b.t.Failed() {
 		b.t.Logf("the log:\n%s", b.said())
 	}
 	if found, err := Find(b.pidfile); err == nil {
 		defer found.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests)
+		ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
 		defer cancel()
 		if err := found.Stop(ctx); err != nil {
 			b.t.Errorf("the daemon does not stop: %v", err)

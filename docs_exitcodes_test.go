@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 const exitCodesPage = "docs/exit-codes.md"
@@ -18,7 +20,7 @@ const exitCodesPage = "docs/exit-codes.md"
 // exitCoded is a program whose start fails with an error that the arguments name, and which has nothing to reload:
 //
 //	exit code PIDFILE ERROR verb
-var exitCoded = registerProgram("exit code", func(args []string) int {
+var exitCoded = proctest.Register("exit code", func(args []string) int {
 	err := map[string]error{
 		"code 78":      WithExitCode(errors.New("failed on purpose"), 78),
 		"a permission": fmt.Errorf("listen: %w", fs.ErrPermission),
@@ -110,11 +112,11 @@ func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
 				require.NoError(t, os.Mkdir(pidfile, 0o755))
 			}
 			if c.running != nil {
-				p := start(t, daemon, append([]string{"pidfile=" + pidfile}, c.running...)...)
-				p.await("msg=ready")
+				p := proctest.Start(t, daemon, append([]string{"pidfile=" + pidfile}, c.running...)...)
+				p.Await("msg=ready")
 				if c.killed {
-					p.signal(syscall.SIGKILL)
-					p.wait()
+					p.Signal(syscall.SIGKILL)
+					p.Wait()
 				}
 			}
 			program, args := daemon, append([]string{"pidfile=" + pidfile}, c.args...)
@@ -124,10 +126,10 @@ func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
 			if c.verb == "" {
 				program, args = exitCoded, []string{pidfile, ""}
 			}
-			got := callProgram(t, program, append(args, strings.Fields(c.verb)...)...)
-			require.Equal(t, c.code, got.code, "%s%s", got.stdout, got.stderr)
+			got := proctest.Call(t, program, append(args, strings.Fields(c.verb)...)...)
+			require.Equal(t, c.code, got.Code, "%s%s", got.Stdout, got.Stderr)
 			if c.verb == "start" || strings.Contains(c.verb, "restart") { // what it has started is ended by its PID
-				_ = callProgram(t, daemon, "pidfile="+pidfile, "stop")
+				_ = proctest.Call(t, daemon, "pidfile="+pidfile, "stop")
 			}
 		})
 	}

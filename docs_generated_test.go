@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -109,15 +108,6 @@ func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 	text += "Stopping -> Exited: every OnStop, / the bodies return, / every OnExit\n" +
 		fmt.Sprintf("Stopping => Exited: %s again after %s: / at once, no hook runs\n", what(Stopping, insist), timeText(insistAfter))
 	requireMade(t, "docs/pictures/life.txt", text)
-}
-
-func TestThePicturesAreThoseOfTheirTexts(t *testing.T) {
-	args := []string{"-C", "tools", "run", "./svg", "-check", "../docs/pictures"}
-	if update() {
-		args = []string{"-C", "tools", "run", "./svg", "../docs/pictures"}
-	}
-	out, err := exec.Command("go", args...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
 }
 
 func TestDocsSayHowLongThingsTake(t *testing.T) {

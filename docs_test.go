@@ -4,14 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"hash/crc64"
 	"math/bits"
 	"os"
-	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -67,17 +62,6 @@ func TestDocsNameEveryPhase(t *testing.T) {
 	require.Equal(t, want, columnsOf(t, lifePage, "## States", "phase"))
 }
 
-func TestDocsNameEveryHook(t *testing.T) {
-	var want []string
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Hooks]()) {
-		if field.Type.Kind() == reflect.Func {
-			want = append(want, "`"+field.Name+"`")
-		}
-	}
-	want = append(want, "`ReadyWhen`", "`OnSignal`", "`Every`") // which are options of their own
-	require.Equal(t, want, columnsOf(t, lifePage, "## Hooks", "hook"))
-}
-
 // requireTimes requires that these are the times that the page names.
 func requireTimes(t *testing.T, path string, times ...time.Duration) {
 	t.Helper()
@@ -96,42 +80,6 @@ func timeText(d time.Duration) string {
 		return fmt.Sprintf("%d s", d/time.Second)
 	}
 	return fmt.Sprintf("%d ms", d/time.Millisecond)
-}
-
-func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
-	for after, of := range map[string]reflect.Type{
-		"## The state file":       reflect.TypeFor[Status](),
-		"A verdict is an object:": reflect.TypeFor[Verdict](),
-		"An exit is an object:":   reflect.TypeFor[Exit](),
-	} {
-		var want []string
-		for _, field := range reflect.VisibleFields(of) {
-			if !field.IsExported() {
-				continue
-			}
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			want = append(want, "`"+name+"` | "+jsonText(t, field.Type))
-		}
-		require.Equal(t, want, columnsOf(t, pidFilePage, after, "field", "JSON"))
-	}
-}
-
-// jsonText is how the page calls what a field becomes in JSON.
-func jsonText(t *testing.T, of reflect.Type) string {
-	t.Helper()
-	text := map[reflect.Type]string{
-		reflect.TypeFor[int]():           "number",
-		reflect.TypeFor[string]():        "text",
-		reflect.TypeFor[bool]():          "boolean",
-		reflect.TypeFor[Phase]():         "text",
-		reflect.TypeFor[time.Time]():     "time",
-		reflect.TypeFor[time.Duration](): "nanoseconds",
-		reflect.TypeFor[*Verdict]():      "verdict",
-		reflect.TypeFor[*Exit]():         "exit",
-		reflect.TypeFor[[]string]():      "list of texts",
-	}[of]
-	require.NotEmpty(t, text, "what a %v becomes", of)
-	return text
 }
 
 // The record is read here as the page tells those to whom our code is no help.
@@ -174,66 +122,4 @@ func TestDocsShowWhatStatusAnswers(t *testing.T) {
 	e.SetIndent("", "  ")
 	require.NoError(t, e.Encode(r))
 	require.Equal(t, again.String(), example[1])
-}
-
-// What the pages show as code and begins with a capital letter is an exported name of this package, unless the page is about another one.
-func TestDocsNameOnlyWhatIsExported(t *testing.T) {
-	exported := exportedNames(t)
-	foreign := regexp.MustCompile(`^([A-Z_]+|Test\w+|Context|Reborn)$`)
-	for _, path := range pages(t) {
-		if strings.HasPrefix(path, "docs/coming-from/") {
-			continue
-		}
-		for _, name := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)(\\(.*?\\))?`").FindAllStringSubmatch(readPage(t, path), -1) {
-			require.True(t, exported[name[1]] || foreign.MatchString(name[1]), "%s names %s", path, name[1])
-		}
-	}
-}
-
-// exportedNames are the exported names of this package, those of methods behind that of their type.
-func exportedNames(t *testing.T) map[string]bool {
-	t.Helper()
-	files, err := filepath.Glob("*.go")
-	require.NoError(t, err)
-	names := map[string]bool{}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		for _, declaration := range source.Decls {
-			switch d := declaration.(type) {
-			case *ast.FuncDecl:
-				name := d.Name.Name
-				if d.Recv != nil {
-					receiver := d.Recv.List[0].Type
-					if pointer, ok := receiver.(*ast.StarExpr); ok {
-						receiver = pointer.X
-					}
-					name = receiver.(*ast.Ident).Name + "." + name
-				}
-				names[name] = ast.IsExported(d.Name.Name)
-			case *ast.GenDecl:
-				for _, spec := range d.Specs {
-					switch s := spec.(type) {
-					case *ast.TypeSpec:
-						names[s.Name.Name] = s.Name.IsExported()
-						if of, ok := s.Type.(*ast.StructType); ok {
-							for _, field := range of.Fields.List {
-								for _, name := range field.Names {
-									names[s.Name.Name+"."+name.Name] = name.IsExported()
-								}
-							}
-						}
-					case *ast.ValueSpec:
-						for _, name := range s.Names {
-							names[name.Name] = name.IsExported()
-						}
-					}
-				}
-			}
-		}
-	}
-	return names
 }

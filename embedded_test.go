@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 var quiet = Logger(slog.New(slog.DiscardHandler))
@@ -49,7 +51,7 @@ func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) 
 		return Run(fails, quiet, PIDFile(""), option(func(c *config) { c.host = host }))
 	}
 	const n = 100
-	var trace [n]lines
+	var trace [n]proctest.Lines
 	var alive sync.WaitGroup
 	alive.Add(n)
 	errs := make(chan error)
@@ -163,24 +165,24 @@ func TestAnEmbeddedLifeMakesNoFilesAndNamesTheOptionsThatItIgnores(t *testing.T)
 		"behind": {PIDFile(filepath.Join(dir, "app.pid")), PIDFileMode(0o600), Embedded()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log proctest.Lines
 			descriptors := openDescriptors(t)
 			_, stop := embeddedLife(t, append(opts, Name("app"), Logger(slog.New(slog.NewTextHandler(&log, nil))))...)
 			require.Empty(t, folder(t, dir))
 			require.LessOrEqual(t, openDescriptors(t), descriptors)
 			require.NoError(t, stop())
 			require.Empty(t, folder(t, dir))
-			require.Equal(t, 1, log.count("ignores"), log.String())
-			require.Equal(t, 1, log.count(`msg="an embedded life ignores options that need a process" options="PIDFile, PIDFileMode"`), log.String())
+			require.Equal(t, 1, log.Count("ignores"), log.String())
+			require.Equal(t, 1, log.Count(`msg="an embedded life ignores options that need a process" options="PIDFile, PIDFileMode"`), log.String())
 		})
 	}
 	for name, opts := range map[string][]Option{"none": nil, "no PID file": {PIDFile("")}} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log proctest.Lines
 			_, stop := embeddedLife(t, append(opts, Logger(slog.New(slog.NewTextHandler(&log, nil))))...)
 			require.NoError(t, stop())
 			require.Empty(t, folder(t, dir))
-			require.Zero(t, log.count("ignores"), log.String())
+			require.Zero(t, log.Count("ignores"), log.String())
 		})
 	}
 }
@@ -268,32 +270,32 @@ func TestAnEmbeddedLifeHasTheSameErrors(t *testing.T) {
 func TestMainRunsAnEmbeddedLife(t *testing.T) {
 	stops := func(ctx context.Context) error { From(ctx).Stop(nil); return nil }
 	require.Equal(t, 0, Main([]string{"run"}, stops, Embedded(), quiet))
-	require.Equal(t, result{"", "app: boom\n", 9}, embeddedMain(t, "run", func(ctx context.Context) error {
+	require.Equal(t, proctest.Result{Stderr: "app: boom\n", Code: 9}, embeddedMain(t, "run", func(ctx context.Context) error {
 		err := From(ctx).Reload(ctx) // it has been ready
 		return errors.Join(err, WithExitCode(errBoom, 9))
 	}))
-	require.Equal(t, result{"", "app: start failed: boom\n", 1}, embeddedMain(t, "run", nil, OnStart(fails)))
+	require.Equal(t, proctest.Result{Stderr: "app: start failed: boom\n", Code: 1}, embeddedMain(t, "run", nil, OnStart(fails)))
 }
 
 func TestTheVerbsSayThatAnEmbeddedLifeHasNoPIDFile(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "app.pid")
 	v := []Option{OnReload(started), PIDFile(pidFile)}
 	const none = "there is no PID file, so a running one cannot be found: unsupported operation\n"
-	require.Equal(t, result{"", "app: stop: " + none, 1}, embeddedMain(t, "stop", nil, v...))
-	require.Equal(t, result{"", "app: reload: " + none, 1}, embeddedMain(t, "reload", nil, v...))
-	require.Equal(t, result{"app: unknown: " + none, "", 4}, embeddedMain(t, "status", nil, v...))
-	require.Equal(t, result{"", "app: check passed\n", 0}, embeddedMain(t, "check", nil, v...))
-	require.Equal(t, result{"", "app: check failed: boom\n", 6}, embeddedMain(t, "check", nil, OnCheck(fails)))
+	require.Equal(t, proctest.Result{Stderr: "app: stop: " + none, Code: 1}, embeddedMain(t, "stop", nil, v...))
+	require.Equal(t, proctest.Result{Stderr: "app: reload: " + none, Code: 1}, embeddedMain(t, "reload", nil, v...))
+	require.Equal(t, proctest.Result{Stdout: "app: unknown: " + none, Code: 4}, embeddedMain(t, "status", nil, v...))
+	require.Equal(t, proctest.Result{Stderr: "app: check passed\n"}, embeddedMain(t, "check", nil, v...))
+	require.Equal(t, proctest.Result{Stderr: "app: check failed: boom\n", Code: 6}, embeddedMain(t, "check", nil, OnCheck(fails)))
 }
 
 // embeddedMain is Main with one verb, embedded.
-func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opts ...Option) result {
+func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opts ...Option) proctest.Result {
 	t.Helper()
 	l, err := newLife(fn, append(opts, Name("app"), quiet, Embedded()))
 	require.NoError(t, err)
-	var stdout, stderr lines
+	var stdout, stderr proctest.Lines
 	code := program{life: l, stdout: &stdout, stderr: &stderr}.main([]string{verb})
-	return result{stdout.String(), stderr.String(), code}
+	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
 // Row I10.
@@ -313,7 +315,7 @@ func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 	before := heap()
 	lives(9000)
 	require.Less(t, heap()-before, int64(1<<20), "bytes more after 9,000 lives more")
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "%d goroutines", goroutines)
+	proctest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "%d goroutines", goroutines)
 	require.LessOrEqual(t, openDescriptors(t), descriptors)
 	require.Empty(t, folder(t, dir))
 }

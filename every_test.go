@@ -64,8 +64,8 @@ func TestEveryThatFailsOrPanicsIsLoggedAndGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started), Every(time.Second, fails), Every(time.Second, panics))
 		time.Sleep(3500 * time.Millisecond)
-		require.Equal(t, 3, v.log.count(`msg="Every(1s) of app failed" err=boom`))
-		require.Equal(t, 3, v.log.count(`msg="panic in Every(1s) of app"`))
+		require.Equal(t, 3, v.log.Count(`msg="Every(1s) of app failed" err=boom`))
+		require.Equal(t, 3, v.log.Count(`msg="panic in Every(1s) of app"`))
 		require.Equal(t, Ready, v.phaseNow())
 		require.NoError(t, v.stopped())
 	})
@@ -94,6 +94,6 @@ func TestEveryThatPanicsDuringTheStopIsLogged(t *testing.T) {
 		v := live(t, serve, OnStart(started), Every(time.Second, func(ctx context.Context) error { <-ctx.Done(); panic("boom") }))
 		time.Sleep(time.Second)
 		require.NoError(t, v.stopped())
-		require.Equal(t, 1, v.log.count("panic in Every(1s) of app"))
+		require.Equal(t, 1, v.log.Count("panic in Every(1s) of app"))
 	})
 }

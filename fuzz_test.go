@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/worker"
 )
@@ -44,7 +45,7 @@ func FuzzVerbs(f *testing.F) {
 			l, err := newLife(func(context.Context) error { return nil },
 				[]Option{opt, OnStart(started), OnReload(started), Name("app"), Logger(slog.New(slog.DiscardHandler))})
 			require.NoError(t, err)
-			var stdout, stderr lines
+			var stdout, stderr proctest.Lines
 			code := program{life: l, stdout: &stdout, stderr: &stderr}.main(args)
 			require.Contains(t, []int{0, 1, 2, 3, 4, 6, 7, 150}, code)
 

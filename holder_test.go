@@ -10,6 +10,7 @@ import (
 
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // holder is short, for tests have variables that are called pidfile.
@@ -18,7 +19,7 @@ type holder = pidfile.Holder
 // pidFileWith is a PID file that says text and that nobody holds.
 func pidFileWith(t *testing.T, text string) (path string) {
 	t.Helper()
-	path = pidPath(t)
+	path = proctest.PIDPath(t)
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	return path
 }

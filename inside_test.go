@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // visited is all that a life calls, each calling visit with where it is. The bodies then wait for their context.
@@ -97,16 +99,16 @@ func TestFromFindsTheLifeFromWhateverItCallsInThePhaseThatItIsIn(t *testing.T) {
 
 func TestTheRollbackOfAFailedStartIsAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		var inside *Life
 		say := func(ctx context.Context) error {
 			inside = From(ctx)
-			trace.say(fmt.Sprint(inside.Phase(), " ", inside.Grace().Err()))
+			trace.Say(fmt.Sprint(inside.Phase(), " ", inside.Grace().Err()))
 			return nil
 		}
 		v := live(t, serve, With(Hooks{OnStart: say, OnStop: say, OnExit: say}), With(Hooks{OnStart: fails}))
 		require.ErrorIs(t, v.end(), errBoom)
-		require.Equal(t, []string{"starting <nil>", "stopping <nil>", "stopping <nil>"}, trace.all())
+		require.Equal(t, []string{"starting <nil>", "stopping <nil>", "stopping <nil>"}, trace.All())
 		require.Equal(t, Exited, inside.Phase())
 		require.ErrorIs(t, inside.Grace().Err(), context.Canceled, "it ends with the life")
 	})
@@ -116,11 +118,11 @@ func TestGraceHasTheValuesOfTheLifeAndOutlivesTheContextOfTheBodies(t *testing.T
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
 		base, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
-		var trace lines
+		var trace proctest.Lines
 		var work context.Context
 		say := func(where string, ctx context.Context) error {
 			work = From(ctx).Grace()
-			trace.say(fmt.Sprint(where, " ", work.Err(), " ", work.Value(key{})))
+			trace.Say(fmt.Sprint(where, " ", work.Err(), " ", work.Value(key{})))
 			return nil
 		}
 		hook := func(where string) func(context.Context) error {
@@ -140,7 +142,7 @@ func TestGraceHasTheValuesOfTheLifeAndOutlivesTheContextOfTheBodies(t *testing.T
 		require.Equal(t, []string{
 			"OnStart <nil> value", "during StopDelay <nil> value", "after the end of ctx <nil> value",
 			"OnStop <nil> value", "OnExit <nil> value",
-		}, trace.all())
+		}, trace.All())
 		require.Equal(t, context.Canceled, context.Cause(work))
 	})
 }
@@ -218,7 +220,7 @@ func TestStopIsTheCauseForWhichTheBodiesEnd(t *testing.T) {
 					require.NotNil(t, cause, where)
 					check(t, cause.(error))
 				}
-				require.Equal(t, 1, v.log.count("msg=stopping"))
+				require.Equal(t, 1, v.log.Count("msg=stopping"))
 			})
 		})
 	}
@@ -281,7 +283,7 @@ func TestOfSeveralStopsTheFirstCounts(t *testing.T) {
 		n := 0
 		causes.Range(func(any, any) bool { n++; return true })
 		require.Equal(t, 1, n, "all bodies hear of the same")
-		require.Equal(t, 1, v.log.count("msg=stopping"))
+		require.Equal(t, 1, v.log.Count("msg=stopping"))
 	})
 }
 
@@ -289,7 +291,7 @@ func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
 	for _, from := range []string{"OnStart", "ReadyWhen", "fn", "Run", "Every", "OnSignal", "OnCheck", "OnReload", "OnStop", "OnExit"} {
 		t.Run(from, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trace lines
+				var trace proctest.Lines
 				fn, opts := visited(func(where string, ctx context.Context) error {
 					if where == from {
 						begun := time.Now()
@@ -303,11 +305,11 @@ func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
 				v := live(t, fn, append(opts, With(traced(&trace, "last")))...)
 				require.NoError(t, v.visitAll())
 				if from == "OnStart" {
-					require.Empty(t, trace.all(), "a component whose turn does not come")
+					require.Empty(t, trace.All(), "a component whose turn does not come")
 					return
 				}
-				require.Equal(t, 1, trace.count("OnStop last"))
-				require.Equal(t, 1, trace.count("OnExit last"))
+				require.Equal(t, 1, trace.Count("OnStop last"))
+				require.Equal(t, 1, trace.Count("OnExit last"))
 			})
 		})
 	}
@@ -320,13 +322,13 @@ func TestAStopFromWithinOnStartCutsTheStartShort(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				never := func(context.Context) error { t.Error("called"); return nil }
-				var trace lines
+				var trace proctest.Lines
 				b := Hooks{Name: "b", OnStart: func(ctx context.Context) error {
 					From(ctx).Stop(errBoom)
 					<-ctx.Done()
 					require.Equal(t, errBoom, context.Cause(ctx))
 					return returns(ctx)
-				}, OnStop: func(context.Context) error { trace.say("OnStop b"); return nil }}
+				}, OnStop: func(context.Context) error { trace.Say("OnStop b"); return nil }}
 				v := live(t, never, With(traced(&trace, "a")), With(b), With(Hooks{OnStart: never, OnStop: never, Run: never}))
 				err := v.end()
 				if what == "cause" {
@@ -339,7 +341,7 @@ func TestAStopFromWithinOnStartCutsTheStartShort(t *testing.T) {
 				if what == "nil" {
 					want = []string{"OnStart a", "OnStop b", "OnStop a", "OnExit a"}
 				}
-				require.Equal(t, want, trace.all())
+				require.Equal(t, want, trace.All())
 			})
 		})
 	}
@@ -364,7 +366,7 @@ func TestAfterTheEndOfALifeNothingCanBeAskedOfIt(t *testing.T) {
 
 func TestReloadReturnsTheVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		a, b := traced(&trace, "a"), traced(&trace, "b")
 		var onCheck, onReload func(context.Context) error
 		b.OnCheck = func(ctx context.Context) error { return onCheck(ctx) }
@@ -387,12 +389,12 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 		}
 
 		require.NoError(t, try(started, started))
-		require.Equal(t, 1, trace.count("OnReload a"))
+		require.Equal(t, 1, trace.Count("OnReload a"))
 
 		err := try(fails, started)
 		failed(err, "OnCheck", "lifecycle: OnCheck of b: boom")
 		require.ErrorIs(t, err, errBoom)
-		require.Equal(t, 1, trace.count("OnReload a"), "nothing has changed")
+		require.Equal(t, 1, trace.Count("OnReload a"), "nothing has changed")
 
 		err = try(started, fails)
 		failed(err, "OnReload", "lifecycle: OnReload of b: boom (applied before: a)")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // The suites of the life run in process, in a synctest bubble: its clock makes deadlines exact, and it fails where a goroutine is
@@ -89,8 +90,8 @@ type lived struct {
 	*life
 	t     *testing.T
 	host  *testHost
-	log   *lines
-	trace *lines // what the hooks of traced said
+	log   *proctest.Lines
+	trace *proctest.Lines // what the hooks of traced said
 	done  chan struct{}
 	err   error // what run returned, once done is closed
 }
@@ -100,7 +101,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	t.Helper()
 	v := &lived{
 		t: t, host: &testHost{heard: map[os.Signal][]chan<- os.Signal{}},
-		log: &lines{}, trace: &lines{}, done: make(chan struct{}),
+		log: &proctest.Lines{}, trace: &proctest.Lines{}, done: make(chan struct{}),
 	}
 	opts = append([]Option{
 		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
@@ -142,25 +143,19 @@ func (v *lived) stopped() error {
 }
 
 // traced is a component whose hooks do nothing but say that they ran: "OnStart a".
-func traced(trace *lines, name string) Hooks {
+func traced(trace *proctest.Lines, name string) Hooks {
 	say := func(hook string) func(context.Context) error {
-		return func(context.Context) error { trace.say(hook + " " + name); return nil }
+		return func(context.Context) error { trace.Say(hook + " " + name); return nil }
 	}
 	return Hooks{
 		Name: name, OnCheck: say("OnCheck"), OnStart: say("OnStart"), OnReload: say("OnReload"),
 		OnStop: say("OnStop"), OnExit: say("OnExit"),
 		Run: func(ctx context.Context) error {
-			trace.say("Run " + name)
+			trace.Say("Run " + name)
 			<-ctx.Done()
 			return nil
 		},
 	}
-}
-
-func (l *lines) say(line string) { l.Write([]byte(line + "\n")) }
-
-func (l *lines) all() []string {
-	return strings.FieldsFunc(l.String(), func(r rune) bool { return r == '\n' })
 }
 
 func serve(ctx context.Context) error {
@@ -177,11 +172,11 @@ func panics(context.Context) error { panic("boom") }
 // Row G21.
 func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		fn := func(ctx context.Context) error {
-			trace.say("fn")
+			trace.Say("fn")
 			<-ctx.Done()
-			trace.say("fn returns")
+			trace.Say("fn returns")
 			return nil
 		}
 		a, b := traced(&trace, "a"), traced(&trace, "b")
@@ -193,38 +188,38 @@ func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 		require.NoError(t, v.stopped())
 		require.Equal(t, Exited, v.phaseNow())
 
-		got := slices.DeleteFunc(trace.all(), func(line string) bool { return line == "fn returns" }) // beside OnStop
+		got := slices.DeleteFunc(trace.All(), func(line string) bool { return line == "fn returns" }) // beside OnStop
 		require.Equal(t, []string{
 			"OnStart a", "OnStart b", "fn",
 			"OnCheck a", "OnCheck b", "OnReload a", "OnReload b",
 			"OnStop b", "OnStop a", "OnExit b", "OnExit a",
 		}, got)
-		require.Less(t, trace.index("fn returns"), trace.index("OnExit b"), "OnExit waits for the bodies")
+		require.Less(t, trace.Index("fn returns"), trace.Index("OnExit b"), "OnExit waits for the bodies")
 	})
 }
 
 // Row G13.
 func TestFnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		a := traced(&trace, "a")
 		var cause error
 		a.Run = func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return ctx.Err() }
 		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return nil }, With(a))
 		require.NoError(t, v.end())
 		require.ErrorIs(t, cause, ErrBodyReturned)
-		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all())
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All())
 	})
 }
 
 // Row G14.
 func TestFnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return errBoom }, With(traced(&trace, "a")))
 		require.True(t, v.end() == errBoom, "the very error, not one that wraps it")
-		require.Equal(t, 1, trace.count("OnStop a"))
-		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Equal(t, 1, trace.Count("OnStop a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
 	})
 }
 
@@ -305,9 +300,9 @@ func TestWrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 
 func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		say := func(line string) func(context.Context) error {
-			return func(context.Context) error { trace.say(line); return nil }
+			return func(context.Context) error { trace.Say(line); return nil }
 		}
 		v := live(t, serve,
 			With(Hooks{OnStart: say("OnStart before")}),
@@ -315,7 +310,7 @@ func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
 			With(Hooks{OnStart: say("OnStart behind"), OnExit: func(context.Context) error { return errBoom }}),
 			OnStart(say("OnStart loose")))
 		err := v.stopped()
-		require.Equal(t, []string{"OnStart before", "OnStart loose", "OnStart behind", "OnStop loose"}, trace.all())
+		require.Equal(t, []string{"OnStart before", "OnStart loose", "OnStart behind", "OnStop loose"}, trace.All())
 		require.EqualError(t, err, "lifecycle: OnExit of component 3: boom")
 		require.Equal(t, "app", v.hooks[1].Name)
 	})
@@ -325,8 +320,8 @@ func TestBaseContextGivesValuesAndItsEndIsAStop(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
 		base, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "value"))
-		var trace lines
-		say := func(ctx context.Context) error { trace.say(ctx.Value(key{}).(string)); return nil }
+		var trace proctest.Lines
+		say := func(ctx context.Context) error { trace.Say(ctx.Value(key{}).(string)); return nil }
 		var cause error
 		fn := func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return say(ctx) }
 		v := live(t, fn, BaseContext(base),
@@ -337,7 +332,7 @@ func TestBaseContextGivesValuesAndItsEndIsAStop(t *testing.T) {
 		cancel(errBoom)
 		require.NoError(t, v.end())
 		require.Equal(t, errBoom, cause)
-		require.Len(t, trace.all(), 7)
+		require.Len(t, trace.All(), 7)
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // The model: what is true of a daemon whatever is done to it, in whatever order. An interleaving launches real daemons on one PID file,
@@ -35,7 +36,7 @@ import (
 //
 //	note TIME begin OnReload a
 //	note TIME end OnReload a: the text of the error
-var moody = registerProgram("moody", func(args []string) int {
+var moody = proctest.Register("moody", func(args []string) int {
 	seed, err := strconv.ParseUint(args[4], 10, 64)
 	if err != nil {
 		fmt.Println(err)
@@ -159,7 +160,7 @@ func (m *mood) body(ctx context.Context) error {
 // the kernel shares out the processor: -count helps.
 func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
-	first, last := seeds(t, 60, 1_000)
+	first, last := proctest.Seeds(t, 60, 1_000)
 	met := &sightings{count: map[string]int{}}
 	t.Run("interleaving", func(t *testing.T) {
 		for seed := first; seed <= last; seed++ {
@@ -241,7 +242,7 @@ func (m *model) story() string {
 
 // modelLife is a process that was launched to live on the PID file.
 type modelLife struct {
-	*process
+	*proctest.Process
 	name       string
 	components []string
 	launched   time.Duration
@@ -284,9 +285,9 @@ func (m *model) launch(seed uint64) *modelLife {
 		launched:   monotonic.Now(),
 		over:       make(chan struct{}),
 	}
-	l.process = start(m.T, moody, m.pidfile, l.name, strings.Join(l.components, " "), m.gate, strconv.FormatUint(seed, 10))
+	l.Process = proctest.Start(m.T, moody, m.pidfile, l.name, strings.Join(l.components, " "), m.gate, strconv.FormatUint(seed, 10))
 	go func() {
-		<-l.done
+		<-l.Done
 		l.reaped = monotonic.Now()
 		close(l.over)
 	}()
@@ -323,7 +324,7 @@ func (m *model) end() {
 	how := []string{"TERM", "TERM", "TERM", "stop", "KILL", "kill"}[m.random.IntN(6)]
 	settled := m.random.IntN(2) == 0
 	asked := map[int]bool{}
-	eventually(m.T, func() bool {
+	proctest.Eventually(m.T, func() bool {
 		if !slices.ContainsFunc(m.lives, func(l *modelLife) bool { return !l.ended() }) {
 			return true
 		}
@@ -345,7 +346,7 @@ func (m *model) settle(pid int) {
 	if l == nil {
 		return
 	}
-	eventually(m.T, func() bool {
+	proctest.Eventually(m.T, func() bool {
 		ended := l.ended() // before its diary is read to its end
 		l.diary = m.read(l)
 		for _, a := range m.acts {
@@ -360,7 +361,7 @@ func (m *model) settle(pid int) {
 
 func (m *model) life(pid int) *modelLife {
 	for _, l := range m.lives {
-		if l.pid() == pid {
+		if l.PID() == pid {
 			return l
 		}
 	}
@@ -376,16 +377,16 @@ func (m *model) nextStart() {
 	l := m.launch(0)
 	a := &actor{pidfile: m.pidfile, random: m.random}
 	defer a.forget()
-	eventually(m.T, func() bool { return a.find() || l.ended() }, "the next start; LIFECYCLE_SEED=%d", m.seed)
-	if a.found == nil || a.found.PID != l.pid() {
-		m.broken("the next start, pid %d, is not found", l.pid())
+	proctest.Eventually(m.T, func() bool { return a.find() || l.ended() }, "the next start; LIFECYCLE_SEED=%d", m.seed)
+	if a.found == nil || a.found.PID != l.PID() {
+		m.broken("the next start, pid %d, is not found", l.PID())
 		return
 	}
 	for step, reloads := range []int{0, 1} {
 		ready := a.to("ready")
 		now := a.to("status")
 		s := now.status
-		if ready.err != nil || now.err != nil || s.Name != l.name || s.PID != l.pid() || s.Phase != Ready ||
+		if ready.err != nil || now.err != nil || s.Name != l.name || s.PID != l.PID() || s.Phase != Ready ||
 			s.Reloads != reloads || (s.LastReload == nil) != (reloads == 0) {
 			m.broken("the next start says: %v, then %v, %+v", ready.err, now.err, s)
 		}
@@ -394,7 +395,7 @@ func (m *model) nextStart() {
 		}
 	}
 	a.to("stop")
-	l.wait()
+	l.Wait()
 	<-l.over
 	m.lives, m.acts = []*modelLife{l}, a.acts
 	m.judge()
@@ -480,7 +481,7 @@ func (a *actor) find() (found bool) {
 
 // to does something to the daemon that it has found.
 func (a *actor) to(what string) act {
-	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, patienceOfTests
+	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, proctest.Patience
 	if n.hasty {
 		patience = randomTime(a.random, 3*time.Millisecond)
 	}
@@ -556,7 +557,7 @@ var notePattern = regexp.MustCompile(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n
 
 // read reads what a daemon has noted so far. Hooks that run beside each other break a law already here.
 func (m *model) read(l *modelLife) diary {
-	d := diary{readyAt: -1, left: never, text: l.out.String()}
+	d := diary{readyAt: -1, left: never, text: l.Out.String()}
 	for line := range strings.Lines(d.text) {
 		if strings.Contains(line, "INFO ready pid=") {
 			d.readyAt = len(d.hooks)
@@ -583,7 +584,7 @@ func (m *model) read(l *modelLife) diary {
 		case what == "end" && open && d.hooks[len(d.hooks)-1].is(s.hook, []string{s.component}):
 			d.hooks[len(d.hooks)-1].to, d.hooks[len(d.hooks)-1].text = at, s.text
 		default:
-			m.broken("pid %d: a hook ran beside another one: %s", l.pid(), line)
+			m.broken("pid %d: a hook ran beside another one: %s", l.PID(), line)
 		}
 	}
 	for _, s := range d.hooks {
@@ -641,11 +642,11 @@ func (l *modelLife) within(a act) bool {
 }
 
 func (l *modelLife) killed() bool {
-	return l.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+	return l.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 }
 
 // quit says that another stop signal came more than a second after the first, which happens where the machine stood still.
-func (l *modelLife) quit() bool { return l.out.count("quitting at once") > 0 }
+func (l *modelLife) quit() bool { return l.Out.Count("quitting at once") > 0 }
 
 func (l *modelLife) abrupt() bool { return l.killed() || l.quit() }
 
@@ -663,7 +664,7 @@ func (l *modelLife) refusedFor() (pid int) {
 func (m *model) first(l *modelLife, what ...string) time.Duration {
 	at := never
 	for _, a := range m.acts {
-		if a.pid == l.pid() && slices.Contains(what, a.what) {
+		if a.pid == l.PID() && slices.Contains(what, a.what) {
 			at = min(at, a.began)
 		}
 	}
@@ -708,16 +709,16 @@ func (m *model) judge() {
 func (m *model) hooksComeInOrderAndAsOftenAsTheyMust(l *modelLife) {
 	stage := map[string]int{"OnStart": 0, "OnCheck": 1, "OnReload": 1, "OnStop": 2, "OnExit": 3}
 	if !slices.IsSortedFunc(l.hooks, func(a, b span) int { return cmp.Compare(stage[a.hook], stage[b.hook]) }) {
-		m.broken("pid %d: the hooks are out of order", l.pid())
+		m.broken("pid %d: the hooks are out of order", l.PID())
 	}
 	starts, started := l.of("OnStart"), l.started()
 	for i, s := range starts {
 		if i >= len(l.components) || s.component != l.components[i] || i < len(starts)-1 && i >= len(started) {
-			m.broken("pid %d: OnStart of %s is number %d", l.pid(), s.component, i+1)
+			m.broken("pid %d: OnStart of %s is number %d", l.PID(), s.component, i+1)
 		}
 	}
 	if len(l.attempts) > 0 && (len(started) < len(l.components) || l.readyAt != len(starts)) {
-		m.broken("pid %d: a reload, but %d OnStart have succeeded, and it was ready after %d hooks", l.pid(), len(started), l.readyAt)
+		m.broken("pid %d: a reload, but %d OnStart have succeeded, and it was ready after %d hooks", l.PID(), len(started), l.readyAt)
 	}
 	for i, t := range l.attempts {
 		m.aReloadChecksAllAndThenAppliesInOrder(l, t, i == len(l.attempts)-1)
@@ -732,7 +733,7 @@ func (m *model) hooksComeInOrderAndAsOftenAsTheyMust(l *modelLife) {
 			continue
 		}
 		if !slices.Equal(called, started) {
-			m.broken("pid %d: %s of %v, where %v were started", l.pid(), hook, called, started)
+			m.broken("pid %d: %s of %v, where %v were started", l.PID(), hook, called, started)
 		}
 	}
 }
@@ -740,10 +741,10 @@ func (m *model) hooksComeInOrderAndAsOftenAsTheyMust(l *modelLife) {
 func (m *model) theBodyReturnsBeforeOnExit(l *modelLife) {
 	called, exits := l.body.from > 0, len(l.of("OnExit"))
 	if len(l.attempts) > 0 && !called && !l.abrupt() {
-		m.broken("pid %d: a reload, but no body", l.pid())
+		m.broken("pid %d: a reload, but no body", l.PID())
 	}
 	if called && exits > 0 && (l.body.to == never || l.bodyAt > len(l.hooks)-exits) {
-		m.broken("pid %d: OnExit at hook %d, the body returned at hook %d", l.pid(), len(l.hooks)-exits, l.bodyAt)
+		m.broken("pid %d: OnExit at hook %d, the body returned at hook %d", l.PID(), len(l.hooks)-exits, l.bodyAt)
 	}
 }
 
@@ -757,24 +758,24 @@ func (m *model) aReloadChecksAllAndThenAppliesInOrder(l *modelLife, t attempt, l
 	}
 	for i, s := range t {
 		if i >= len(must) || !must[i].is(s.hook, []string{s.component}) || i < len(t)-1 && s.text != "" {
-			m.broken("pid %d: a reload that does not go on like this: %+v", l.pid(), t)
+			m.broken("pid %d: a reload that does not go on like this: %+v", l.PID(), t)
 			return
 		}
 	}
 	if len(t) < len(must) && t.last().text == "" && !last {
-		m.broken("pid %d: a reload without an end: %+v", l.pid(), t)
+		m.broken("pid %d: a reload without an end: %+v", l.PID(), t)
 	}
 }
 
 func (m *model) reloadsAreAskedFor(l *modelLife) {
 	asked := 0
 	for _, a := range m.acts {
-		if a.pid == l.pid() && (a.what == "HUP" && a.err == nil || a.what == "reload") {
+		if a.pid == l.PID() && (a.what == "HUP" && a.err == nil || a.what == "reload") {
 			asked++
 		}
 	}
 	if len(l.attempts) > asked {
-		m.broken("pid %d: %d reloads of %d HUPs", l.pid(), len(l.attempts), asked)
+		m.broken("pid %d: %d reloads of %d HUPs", l.PID(), len(l.attempts), asked)
 	}
 }
 
@@ -785,30 +786,30 @@ func (m *model) itEndsForACauseAndWithItsCode(l *modelLife) {
 			want = 1
 		}
 	}
-	status := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	status := l.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 	refusedFor := l.refusedFor()
 	switch {
 	case l.killed():
 		if status.Signal() != syscall.SIGKILL || m.first(l, "KILL", "kill") > l.reaped {
-			m.broken("pid %d: killed by %v", l.pid(), status.Signal())
+			m.broken("pid %d: killed by %v", l.PID(), status.Signal())
 		}
 		return
 	case l.quit():
 		want = 1
 		if first := m.first(l, "TERM", "stop"); l.reaped-first < insistAfter {
-			m.broken("pid %d: quit %v after the first TERM", l.pid(), l.reaped-first)
+			m.broken("pid %d: quit %v after the first TERM", l.PID(), l.reaped-first)
 		}
 	case refusedFor != 0:
 		want = 1
 		other := m.life(refusedFor)
 		if other == nil || other == l || other.reaped < l.launched || other.launched > l.reaped || len(l.hooks) > 0 {
-			m.broken("pid %d: refused because of pid %d", l.pid(), refusedFor)
+			m.broken("pid %d: refused because of pid %d", l.PID(), refusedFor)
 		}
 	case m.cause(l) > l.reaped:
-		m.broken("pid %d: ended without a cause", l.pid())
+		m.broken("pid %d: ended without a cause", l.PID())
 	}
 	if status.ExitStatus() != want {
-		m.broken("pid %d: exit code %d, must be %d", l.pid(), status.ExitStatus(), want)
+		m.broken("pid %d: exit code %d, must be %d", l.PID(), status.ExitStatus(), want)
 	}
 }
 
@@ -817,7 +818,7 @@ func (m *model) neverTwoAtOnce() {
 		from, to := l.certainly()
 		for _, other := range m.lives[:i] {
 			if otherFrom, otherTo := other.certainly(); from <= otherTo && otherFrom <= to {
-				m.broken("pid %d and pid %d lived at the same time", other.pid(), l.pid())
+				m.broken("pid %d and pid %d lived at the same time", other.PID(), l.PID())
 			}
 		}
 	}
@@ -827,13 +828,13 @@ func (m *model) neverTwoAtOnce() {
 func (m *model) whatIsHeldIsFound(a act) {
 	gone := errors.Is(a.err, ErrNotRunning)
 	for _, l := range m.lives {
-		if (a.what == "find" || a.pid == l.pid()) && gone && l.within(a) {
-			m.broken("pid %d held the PID file all the time: %s", l.pid(), a)
+		if (a.what == "find" || a.pid == l.PID()) && gone && l.within(a) {
+			m.broken("pid %d held the PID file all the time: %s", l.PID(), a)
 		}
-		if a.what == "find" && !gone && a.pid != l.pid() && l.within(a) {
-			m.broken("it was pid %d that held the PID file: %s", l.pid(), a)
+		if a.what == "find" && !gone && a.pid != l.PID() && l.within(a) {
+			m.broken("it was pid %d that held the PID file: %s", l.PID(), a)
 		}
-		if a.what == "status" && a.pid == l.pid() && a.err != nil && l.within(a) {
+		if a.what == "status" && a.pid == l.PID() && a.err != nil && l.within(a) {
 			m.broken("it had a state all the time: %s", a)
 		}
 	}
@@ -920,7 +921,7 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 			during && !stops && s.Phase != phase && s.Phase != Stopping,
 			a.began >= h.from && stops && s.Phase != Stopping,
 			a.began >= h.from && phase == Reloading && s.Phase == Starting:
-			m.broken("pid %d ran %s of %s since %d: %s", l.pid(), h.hook, h.component, h.from, a)
+			m.broken("pid %d ran %s of %s since %d: %s", l.PID(), h.hook, h.component, h.from, a)
 		}
 		if h.hook == "OnStart" && h.text == "" && h.to <= a.ended {
 			started++
@@ -1027,8 +1028,8 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	}
 	m.met.add("left by a KILL")
 	got := callVerb(m.T, m.pidfile, "status")
-	if got.code != 1 || !strings.HasPrefix(got.stdout, fmt.Sprintf("daemon: dead: pid %d left %s, was ", last.pid(), m.pidfile)) {
-		m.broken("pid %d was killed, and status says: %+v", last.pid(), got)
+	if got.Code != 1 || !strings.HasPrefix(got.Stdout, fmt.Sprintf("daemon: dead: pid %d left %s, was ", last.PID(), m.pidfile)) {
+		m.broken("pid %d was killed, and status says: %+v", last.PID(), got)
 	}
 }
 

@@ -10,15 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // requireRefused requires that a start is refused with that exit code and text before anything of it has run.
 func requireRefused(t *testing.T, code int, text, pidfile string, args ...string) {
 	t.Helper()
 	got := callVerb(t, pidfile, append(args, "run")...)
-	require.Equal(t, code, got.code, "%s%s", got.stdout, got.stderr)
-	require.Contains(t, got.stderr, text)
-	require.NotContains(t, got.stdout, "OnStart")
+	require.Equal(t, code, got.Code, "%s%s", got.Stdout, got.Stderr)
+	require.Contains(t, got.Stderr, text)
+	require.NotContains(t, got.Stdout, "OnStart")
 }
 
 func requireRunning(t *testing.T, pidfile string, pid int) {
@@ -27,21 +28,21 @@ func requireRunning(t *testing.T, pidfile string, pid int) {
 }
 
 // requireReady requires that this is how status answers for a daemon that is ready and has nothing else to say.
-func requireReady(t *testing.T, pid int, got result) {
+func requireReady(t *testing.T, pid int, got proctest.Result) {
 	t.Helper()
-	require.Equal(t, 0, got.code, "%s%s", got.stdout, got.stderr)
-	require.Empty(t, got.stderr)
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n$`, pid), got.stdout)
+	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
+	require.Empty(t, got.Stderr)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n$`, pid), got.Stdout)
 }
 
 // requireStarts starts a daemon on that PID file and stops it.
 func requireStarts(t *testing.T, pidfile string, args ...string) {
 	t.Helper()
-	p := start(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
-	p.await("msg=ready")
-	requireText(t, pidfile, fmt.Sprintln(p.pid()))
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait(), "%s", p.out)
+	p := proctest.Start(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
+	p.Await("msg=ready")
+	proctest.RequireText(t, pidfile, fmt.Sprintln(p.PID()))
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "%s", p.Out)
 	require.NoFileExists(t, pidfile)
 }
 
@@ -61,8 +62,8 @@ func TestAlreadyRunningErrorSaysWhoAndWhere(t *testing.T) {
 // Row B13.
 func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	t.Parallel()
-	var said lines
-	pidfile := pidPath(t)
+	var said proctest.Lines
+	pidfile := proctest.PIDPath(t)
 	lock, err := takePIDFile(pidfile)
 	require.NoError(t, err)
 	require.NoError(t, lock.File().Close())
@@ -70,8 +71,8 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	require.NoError(t, err)
 	l.lock = lock
 	l.leave()
-	require.Equal(t, 1, said.count("cannot remove the PID file, nor empty it"))
-	require.Equal(t, 1, callVerb(t, pidfile, "status").code)
+	require.Equal(t, 1, said.Count("cannot remove the PID file, nor empty it"))
+	require.Equal(t, 1, callVerb(t, pidfile, "status").Code)
 	requireStarts(t, pidfile)
 }
 

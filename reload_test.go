@@ -9,20 +9,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 func started(context.Context) error { return nil }
 
 func TestAFailedOnCheckChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		b := traced(&trace, "b")
 		b.OnCheck = fails
 		v := live(t, serve, With(traced(&trace, "a")), With(b))
 		v.send(syscall.SIGHUP)
 		require.Equal(t, Ready, v.phaseNow())
-		require.Equal(t, 1, trace.count("OnCheck a"))
-		require.Equal(t, 0, trace.count("OnReload"))
+		require.Equal(t, 1, trace.Count("OnCheck a"))
+		require.Equal(t, 0, trace.Count("OnReload"))
 		require.Contains(t, v.log.String(), `msg="reload rejected, old configuration kept"`)
 		require.Contains(t, v.log.String(), `err="OnCheck of b: boom"`)
 		require.NoError(t, v.stopped())
@@ -34,14 +36,14 @@ func TestAFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
 	for how, bad := range map[string]func(context.Context) error{"error": fails, "panic": panics} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trace lines
+				var trace proctest.Lines
 				c := traced(&trace, "c")
 				c.OnReload = bad
 				v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b"}), With(c), With(traced(&trace, "d")))
 				v.send(syscall.SIGHUP)
 				require.Equal(t, Ready, v.phaseNow())
-				require.Equal(t, 1, trace.count("OnReload a"))
-				require.Equal(t, 0, trace.count("OnReload d"))
+				require.Equal(t, 1, trace.Count("OnReload a"))
+				require.Equal(t, 0, trace.Count("OnReload d"))
 				require.Contains(t, v.log.String(), "reload failed half-way")
 				require.Contains(t, v.log.String(), "applied=[a]")
 
@@ -78,7 +80,7 @@ func TestOnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing.T) 
 		v.send(syscall.SIGHUP)
 		require.Equal(t, Ready, v.phaseNow())
 		require.EqualValues(t, 1, calls.Load())
-		require.Equal(t, 2, v.log.count("reload rejected"))
+		require.Equal(t, 2, v.log.Count("reload rejected"))
 		close(release)
 		require.NoError(t, v.stopped())
 	})
@@ -176,20 +178,20 @@ func TestABrokenReloadLeavesTheHookOfTheNextOneAlone(t *testing.T) {
 		}))
 		v.send(syscall.SIGHUP)
 		v.send(syscall.SIGHUP)
-		require.Equal(t, 1, v.log.count("msg=reloaded"))
+		require.Equal(t, 1, v.log.Count("msg=reloaded"))
 		require.NoError(t, v.stopped())
 	})
 }
 
 func TestAReloadWhoseTimeIsOverCallsNoFurtherHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		slow := Hooks{Name: "slow", OnStart: started, OnReload: func(context.Context) error { time.Sleep(9 * time.Second); return nil }}
 		v := live(t, serve, ReloadTimeout(8*time.Second), With(slow), With(traced(&trace, "next")))
 		v.send(syscall.SIGHUP)
 		time.Sleep(9 * time.Second)
 		require.Equal(t, Ready, v.phaseNow())
-		require.Zero(t, trace.count("OnReload next"))
+		require.Zero(t, trace.Count("OnReload next"))
 		require.Contains(t, v.log.String(), `msg="reload failed half-way"`)
 		require.Contains(t, v.log.String(), "OnReload of next: not called: those before it took longer than 8s")
 		require.NoError(t, v.stopped())
@@ -198,15 +200,15 @@ func TestAReloadWhoseTimeIsOverCallsNoFurtherHook(t *testing.T) {
 
 func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		slow := Hooks{Name: "slow", OnStart: started, OnReload: func(context.Context) error { time.Sleep(time.Second); return nil }}
 		v := live(t, serve, With(slow), With(traced(&trace, "next")))
 		v.send(syscall.SIGHUP)
 		begun := time.Now()
 		require.NoError(t, v.stopped())
 		require.Equal(t, time.Second, time.Since(begun))
-		require.Zero(t, trace.count("OnReload next"))
-		require.Equal(t, 1, trace.count("OnStop next"))
+		require.Zero(t, trace.Count("OnReload next"))
+		require.Equal(t, 1, trace.Count("OnStop next"))
 		require.Contains(t, v.log.String(), "the stop has cut the reload short")
 	})
 }
@@ -214,7 +216,7 @@ func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
 func TestAStopShortensThePatienceWithAHookThatOverranBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var trace lines
+		var trace proctest.Lines
 		hang := Hooks{Name: "hang", OnStart: started, OnReload: func(context.Context) error { <-release; return nil }}
 		v := live(t, serve, ReloadTimeout(16*time.Second), StopTimeout(4*time.Second), With(hang), With(traced(&trace, "a")))
 		v.send(syscall.SIGHUP)
@@ -222,7 +224,7 @@ func TestAStopShortensThePatienceWithAHookThatOverranBefore(t *testing.T) {
 		begun := time.Now()
 		require.NoError(t, v.stopped())
 		require.Equal(t, time.Second, time.Since(begun), "a quarter of StopTimeout")
-		require.Equal(t, 1, trace.count("OnStop a"))
+		require.Equal(t, 1, trace.Count("OnStop a"))
 		close(release)
 	})
 }

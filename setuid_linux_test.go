@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/proctest"
 )
 
 // privilegedCopy is a copy of the test binary that everybody can execute, with more rights than he has.
@@ -29,7 +30,7 @@ func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
 	if info.Flags&unix.ST_NOSUID != 0 {
 		t.Skip("the temporary directory is mounted nosuid")
 	}
-	require.NoError(t, exec.Command("cp", testBinary(), path).Run())
+	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
 		t.Skip("the file system knows no capabilities")
@@ -51,12 +52,12 @@ func mayChroot(path string) error {
 }
 
 // becomingRoot is the program serving, which becomes root wholly before it does anything.
-var becomingRoot = registerProgram("becoming root", func(args []string) int {
+var becomingRoot = proctest.Register("becoming root", func(args []string) int {
 	if err := errors.Join(syscall.Setgid(0), syscall.Setuid(0)); err != nil {
 		fmt.Println(err)
 		return 99
 	}
-	return programs[serving](args)
+	return proctest.RunAs(serving, args)
 })
 
 // byStranger has a user without rights call a copy of the test binary that has more rights.
@@ -75,7 +76,7 @@ func managedByStranger(cmd *exec.Cmd, path, address string) *exec.Cmd {
 
 // Row L9.
 func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, tt := range map[string]struct {
 		program string
@@ -95,10 +96,10 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 				require.NoError(t, os.Chown(dir, 0, 0))
 			}
 			args := append(at("tcp,127.0.0.1:0"), "pidfile=")
-			p := launch(t, managedByStranger(command(tt.program, args...), path, k.server.Address))
-			p.await("msg=ready")
-			p.signal(syscall.SIGTERM)
-			require.Equal(t, 0, p.wait())
+			p := proctest.Launch(t, managedByStranger(proctest.Command(tt.program, args...), path, k.server.Address))
+			p.Await("msg=ready")
+			p.Signal(syscall.SIGTERM)
+			require.Equal(t, 0, p.Wait())
 			require.Empty(t, k.heard())
 			k.mu.Lock()
 			defer k.mu.Unlock()
@@ -111,16 +112,16 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 // The detached process has the user IDs of root and no AT_SECURE, but its environment is the caller's.
 // Row L9.
 func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	k, path, dir := newKeeper(t), privilegedCopy(t, setuidRoot), shortDir(t)
 	pidfile, log := filepath.Join(dir, "x.pid"), filepath.Join(dir, "x.log")
 	args := append(at("tcp,127.0.0.1:0"), "pidfile="+pidfile, "log="+log)
-	got := runCommand(t, managedByStranger(command(becomingRoot, append(args, "start")...), path, k.server.Address))
+	got := proctest.CallCommand(t, managedByStranger(proctest.Command(becomingRoot, append(args, "start")...), path, k.server.Address))
 	t.Cleanup(func() { callVerb(t, pidfile, "stop") })
-	require.Equal(t, 0, got.code, got.stderr)
+	require.Equal(t, 0, got.Code, got.Stderr)
 	require.Empty(t, k.heard())
-	require.Equal(t, 0, callVerb(t, pidfile, "stop").code)
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	require.Empty(t, k.kept)
@@ -129,29 +130,29 @@ func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
 
 // Row L9.
 func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, mayChroot)
 	dir := shortDir(t)
 	require.NoError(t, os.Chown(dir, service, service))
 	pidfile := filepath.Join(dir, "x.pid")
 	for _, args := range [][]string{{"start"}, {"supervise=foreground", "run"}} {
-		got := runCommand(t, byStranger(command(daemon, append([]string{"pidfile=" + pidfile, "log="}, args...)...), path))
-		require.Equal(t, 1, got.code, got)
-		require.Contains(t, got.stderr, "the file of this program gives it capabilities(7)", args)
-		require.Contains(t, got.stderr, "AmbientCapabilities=", args)
+		got := proctest.CallCommand(t, byStranger(proctest.Command(daemon, append([]string{"pidfile=" + pidfile, "log="}, args...)...), path))
+		require.Equal(t, 1, got.Code, got)
+		require.Contains(t, got.Stderr, "the file of this program gives it capabilities(7)", args)
+		require.Contains(t, got.Stderr, "AmbientCapabilities=", args)
 		require.NoFileExists(t, pidfile)
 	}
-	p := launch(t, byStranger(command(daemon, "pidfile="+pidfile, "run"), path))
-	p.await("msg=ready")
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait(), "in the foreground it runs")
+	p := proctest.Launch(t, byStranger(proctest.Command(daemon, "pidfile="+pidfile, "run"), path))
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), "in the foreground it runs")
 }
 
 // forgingWorker is a user without rights who calls a program as its supervisor would.
 //
 //	forging worker PROGRAM PIDFILE args…
-var forgingWorker = registerProgram("forging worker", func(args []string) int {
+var forgingWorker = proctest.Register("forging worker", func(args []string) int {
 	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service))
 	ours, theirs, pairErr := lifeline.Pair()
 	if err = errors.Join(err, pairErr); err != nil {
@@ -159,7 +160,7 @@ var forgingWorker = registerProgram("forging worker", func(args []string) int {
 		return 99
 	}
 	mark, _ := lifeline.Mark(theirs)
-	cmd := command(daemon, args[2:]...)
+	cmd := proctest.Command(daemon, args[2:]...)
 	cmd.Path, cmd.Dir, cmd.ExtraFiles = args[0], "/", []*os.File{theirs}
 	cmd.Env = append(cmd.Env, "_LIFECYCLE_WORKER=3:"+mark, "LD_X=1")
 	_, _ = fmt.Fprintf(ours, "\n\x00{\"note\":{\"pid_file\":%q,\"detached\":false,\"first\":true}}\n", args[1])
@@ -170,16 +171,16 @@ var forgingWorker = registerProgram("forging worker", func(args []string) int {
 
 // Row L9.
 func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
-	programsUsed.Store(forgingWorker, true)
-	needs(t, "root")
+	proctest.Use(forgingWorker)
+	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, give := range map[string]func(string) error{"setuid": setuidRoot, "capabilities of the file": mayChroot} {
 		path := privilegedCopy(t, give)
 		evil, pidfile := filepath.Join(t.TempDir(), "evil.pid"), filepath.Join(filepath.Dir(path), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
 		requireUntouched := untouched(t, pidfile)
-		got := callProgram(t, forgingWorker, path, evil, "pidfile="+pidfile, "status")
-		require.Equal(t, fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), got.stdout, what)
+		got := proctest.Call(t, forgingWorker, path, evil, "pidfile="+pidfile, "status")
+		require.Equal(t, fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), got.Stdout, what)
 		requireUntouched()
 		require.NoFileExists(t, evil)
 	}
@@ -187,49 +188,49 @@ func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
 
 // Row L9.
 func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, setuidRoot)
 	dir := shortDir(t)
-	p := launch(t, byStranger(command(daemon, "pidfile="+filepath.Join(dir, "x.pid"), "supervise=foreground", "run"), path))
-	p.await("msg=ready")
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
+	p := proctest.Launch(t, byStranger(proctest.Command(daemon, "pidfile="+filepath.Join(dir, "x.pid"), "supervise=foreground", "run"), path))
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
 }
 
 // A FIFO as the time zone of the caller would hold up the first line of the log for ever.
 // Row L9.
 func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	fifo := filepath.Join(dir, "zone")
 	require.NoError(t, unix.Mkfifo(fifo, 0o644))
-	cmd := byStranger(command(daemon, "pidfile=", "run"), path)
+	cmd := byStranger(proctest.Command(daemon, "pidfile=", "run"), path)
 	cmd.Env = append(cmd.Env, "TZ="+fifo)
-	p := launch(t, cmd)
-	p.await("msg=ready")
-	p.signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.wait())
+	p := proctest.Launch(t, cmd)
+	p.Await("msg=ready")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
 }
 
 // The caller of a setuid program does not choose which program is executed with its rights.
 // Row L9.
 func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	t.Parallel()
 	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "lifecycle-evil"), []byte("#!/bin/sh\n"), 0o755))
-	cmd := byStranger(command(lookingFor, "lifecycle-evil"), path)
+	cmd := byStranger(proctest.Command(lookingFor, "lifecycle-evil"), path)
 	cmd.Env = append(cmd.Env, "PATH="+dir)
-	got := runCommand(t, cmd)
-	require.Equal(t, 1, got.code)
-	require.True(t, strings.HasSuffix(got.stdout, "not found in $PATH\n"), got.stdout)
+	got := proctest.CallCommand(t, cmd)
+	require.Equal(t, 1, got.Code)
+	require.True(t, strings.HasSuffix(got.Stdout, "not found in $PATH\n"), got.Stdout)
 }
 
-var lookingFor = registerProgram("looking for", func(args []string) int {
+var lookingFor = proctest.Register("looking for", func(args []string) int {
 	path, err := exec.LookPath(args[0])
 	fmt.Println(path, err)
 	return ExitCode(err)

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // inPhase brings a life into a phase, in which it stays until release is called. The hooks of component a are traced.
-func inPhase(t *testing.T, phase Phase, trace *lines) (v *lived, release func()) {
+func inPhase(t *testing.T, phase Phase, trace *proctest.Lines) (v *lived, release func()) {
 	t.Helper()
 	gate := make(chan struct{})
 	wait := func(ctx context.Context) error {
@@ -40,7 +42,7 @@ func inPhase(t *testing.T, phase Phase, trace *lines) (v *lived, release func())
 	base, cancel := context.WithCancelCause(context.Background())
 	t.Cleanup(func() { cancel(nil) })
 	v = live(t, serve, With(traced(trace, "a")), With(b), BaseContext(base),
-		OnSignal(syscall.SIGUSR2, func(context.Context) error { trace.say("OnSignal"); return nil }))
+		OnSignal(syscall.SIGUSR2, func(context.Context) error { trace.Say("OnSignal"); return nil }))
 	switch phase {
 	case Reloading:
 		v.send(syscall.SIGHUP)
@@ -74,13 +76,13 @@ func TestDispatchTable(t *testing.T) {
 		for e := range events {
 			t.Run(fmt.Sprintf("%v/%d", phase, e), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					var trace lines
+					var trace proctest.Lines
 					v, release := inPhase(t, phase, &trace)
-					before := trace.all()
+					before := trace.All()
 					raise[e](v)
-					reloadsBefore := v.log.count("msg=reloaded")
+					reloadsBefore := v.log.Count("msg=reloaded")
 					release()
-					came := trace.all()[len(before):]
+					came := trace.All()[len(before):]
 					switch act := dispatch[phase][e]; act {
 					case stop:
 						require.NoError(t, v.end())
@@ -91,18 +93,18 @@ func TestDispatchTable(t *testing.T) {
 							want = 2
 						}
 						require.Equal(t, Ready, v.phaseNow())
-						require.Equal(t, want, v.log.count("msg=reloaded"))
+						require.Equal(t, want, v.log.Count("msg=reloaded"))
 					case reopen:
 						require.Equal(t, Ready, v.phaseNow())
-						require.Equal(t, 1, v.log.count("nothing to reopen"))
+						require.Equal(t, 1, v.log.Count("nothing to reopen"))
 					case callHook:
 						require.Equal(t, Ready, v.phaseNow())
 						require.Contains(t, came, "OnSignal")
 					case insist, drop:
 						require.NoError(t, v.end())
 						require.NotContains(t, came, "OnSignal")
-						require.Equal(t, reloadsBefore, v.log.count("msg=reloaded"))
-						require.Zero(t, v.log.count("nothing to reopen"))
+						require.Equal(t, reloadsBefore, v.log.Count("msg=reloaded"))
+						require.Zero(t, v.log.Count("nothing to reopen"))
 						require.Empty(t, v.host.exits())
 					default:
 						t.Fatalf("nobody has said what %v is", act)
@@ -110,8 +112,8 @@ func TestDispatchTable(t *testing.T) {
 					if v.phaseNow() != Exited {
 						require.NoError(t, v.stopped())
 					}
-					require.Equal(t, trace.count("OnStart a"), trace.count("OnStop a"))
-					require.Equal(t, trace.count("OnStart a"), trace.count("OnExit a"))
+					require.Equal(t, trace.Count("OnStart a"), trace.Count("OnStop a"))
+					require.Equal(t, trace.Count("OnStart a"), trace.Count("OnExit a"))
 				})
 			})
 		}
@@ -198,8 +200,8 @@ func TestOnSignalHasItsContextAndItsErrorIsLogged(t *testing.T) {
 		v.send(syscall.SIGWINCH)
 		v.send(syscall.SIGALRM)
 		require.Equal(t, 30*time.Second, time.Since(begun))
-		require.Equal(t, 3, v.log.count(`msg="a function given to OnSignal failed"`))
-		require.Equal(t, 1, v.log.count("panic in OnSignal(alarm clock) of app"))
+		require.Equal(t, 3, v.log.Count(`msg="a function given to OnSignal failed"`))
+		require.Equal(t, 1, v.log.Count("panic in OnSignal(alarm clock) of app"))
 		v.send(syscall.SIGUSR2)
 		require.NoError(t, v.stopped(), "a stop interrupts it")
 	})
@@ -241,11 +243,11 @@ func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			random, hooks := rand.New(rand.NewPCG(uint64(seed), 0)), rand.New(rand.NewPCG(uint64(seed), 1))
-			var trace lines
+			var trace proctest.Lines
 			var inside, most atomic.Int32
 			hook := func(name string) func(context.Context) error {
 				return func(context.Context) error {
-					trace.say(name)
+					trace.Say(name)
 					most.Store(max(most.Load(), inside.Add(1)))
 					time.Sleep(time.Duration(hooks.IntN(300)) * time.Millisecond)
 					inside.Add(-1)
@@ -267,10 +269,10 @@ func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 			require.NoError(t, v.end(), "seed %d", seed)
 			require.EqualValues(t, 1, most.Load(), "seed %d", seed)
 			for _, name := range []string{"OnStop", "OnExit"} {
-				require.Equal(t, trace.count("OnStart"), trace.count(name), "seed %d: %v", seed, trace.all())
+				require.Equal(t, trace.Count("OnStart"), trace.Count(name), "seed %d: %v", seed, trace.All())
 			}
-			last := slices.Index(trace.all(), "OnStop")
-			require.NotContains(t, trace.all()[max(last, 0):], "OnReload", "seed %d", seed)
+			last := slices.Index(trace.All(), "OnStop")
+			require.NotContains(t, trace.All()[max(last, 0):], "OnReload", "seed %d", seed)
 		})
 	}
 }

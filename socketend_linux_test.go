@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sdnotify"
 )
 
@@ -25,7 +26,7 @@ import (
 //	at=PATH    of the socket; a datagram socket if PATH ends in .d
 //	close=     OnExit closes it
 //	fail=PATH  OnStart fails if there is that file
-var pathserver = registerProgram("pathserver", func(args []string) int {
+var pathserver = proctest.Register("pathserver", func(args []string) int {
 	does := map[string]string{}
 	for len(args) > 1 {
 		key, value, _ := strings.Cut(args[0], "=")
@@ -70,8 +71,8 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 		if what == "a datagram socket" {
 			path += ".d"
 		}
-		call := func(verb string) result {
-			return callProgram(t, pathserver, append(b.args("at="+path, "supervise=min:-1ns,limit:-1"), append(args, verb)...)...)
+		call := func(verb string) proctest.Result {
+			return proctest.Call(t, pathserver, append(b.args("at="+path, "supervise=min:-1ns,limit:-1"), append(args, verb)...)...)
 		}
 		for _, kills := range []int{0, 2} {
 			b.readied(call("start"))
@@ -81,7 +82,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 				worker = b.worker(worker)
 				require.True(t, os.SameFile(bound, fileAt(t, path)), what)
 			}
-			require.Equal(t, 0, call("stop").code)
+			require.Equal(t, 0, call("stop").Code)
 			require.NoFileExists(t, path, what)
 		}
 	}
@@ -91,7 +92,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
-	b.readied(callProgram(t, pathserver, b.args("at="+path, "close=", "supervise=always,min:-1ns,limit:-1", "start")...))
+	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=always,min:-1ns,limit:-1", "start")...))
 	worker, bound := b.worker(0), fileAt(t, path)
 	require.NoError(t, syscall.Kill(worker, syscall.SIGTERM))
 	next := b.worker(worker)
@@ -102,17 +103,17 @@ func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 
 	// No other worker follows this one.
 	b = inBackground(t)
-	parent := b.readied(callProgram(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns", "start")...))
+	parent := b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns", "start")...))
 	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGTERM))
-	eventually(t, func() bool { return !lives(parent) }, "the supervisor to end")
+	proctest.Eventually(t, func() bool { return !lives(parent) }, "the supervisor to end")
 	require.NoFileExists(t, path)
 }
 
 func TestAStartThatFailsLeavesNoSocketFile(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
-	got := callProgram(t, pathserver, b.args("at="+path, "fail="+os.DevNull, "supervise=min:-1ns", "start")...)
-	require.Contains(t, got.stderr, "told to fail")
+	got := proctest.Call(t, pathserver, b.args("at="+path, "fail="+os.DevNull, "supervise=min:-1ns", "start")...)
+	require.Contains(t, got.Stderr, "told to fail")
 	require.NoFileExists(t, path)
 }
 
@@ -120,12 +121,12 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
 	args := b.args("at="+path, "supervise=min:-1ns", "start")
-	parent := b.readied(callProgram(t, pathserver, args...))
+	parent := b.readied(proctest.Call(t, pathserver, args...))
 	worker := b.worker(0)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-	eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && !lives(worker) }, "both to end")
+	proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && !lives(worker) }, "both to end")
 	require.NoFileExists(t, path)
-	b.readied(callProgram(t, pathserver, args...))
+	b.readied(proctest.Call(t, pathserver, args...))
 	b.stop()
 	require.NoFileExists(t, path)
 }
@@ -135,7 +136,7 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
-	b.readied(callProgram(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns,limit:-1", "start")...))
+	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns,limit:-1", "start")...))
 	worker := b.worker(0)
 	require.NoError(t, os.Remove(path))
 	stranger, err := net.Listen("unix", path)
@@ -151,7 +152,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
-	b.readied(callProgram(t, pathserver, b.args("at="+path, "supervise=min:-1ns,limit:-1", "start")...))
+	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "supervise=min:-1ns,limit:-1", "start")...))
 	worker := b.worker(0)
 	require.NoError(t, os.Remove(path))
 	for range 2 {
@@ -166,15 +167,15 @@ func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 // Row L18.
 func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) {
 	t.Parallel()
-	needs(t, "root")
+	proctest.Needs(t, "root")
 	for _, owner := range []int{12345, 0} {
 		b, dir := inBackground(t), shortDir(t)
 		require.NoError(t, os.Chmod(dir, 0o755))
 		require.NoError(t, os.Chown(dir, owner, owner))
 		require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
 		path := filepath.Join(dir, "s")
-		call := func(verb string) result {
-			return callProgram(t, pathserver, b.args("at="+path, "user=12345:12345", "close=", "supervise=min:-1ns,limit:-1", verb)...)
+		call := func(verb string) proctest.Result {
+			return proctest.Call(t, pathserver, b.args("at="+path, "user=12345:12345", "close=", "supervise=min:-1ns,limit:-1", verb)...)
 		}
 		for range 2 { // where the file stays, it is replaced
 			b.readied(call("start"))
@@ -182,7 +183,7 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 			require.Equal(t, 12345, userOf(t, worker))
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 			require.Equal(t, b.worker(worker), whoServes(t, "unix", path))
-			require.Equal(t, 0, call("stop").code)
+			require.Equal(t, 0, call("stop").Code)
 			if owner == 0 {
 				require.FileExists(t, path, "the user may not remove it, and root does not do it for him")
 			} else {
@@ -196,7 +197,7 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 // removed: then it is ready.
 //
 //	exchanger DIR OTHER
-var exchanger = registerProgram("exchanger", func(args []string) int {
+var exchanger = proctest.Register("exchanger", func(args []string) int {
 	dir, other := args[0], args[1]
 	manager, err := sdnotify.Dial(os.Getenv("NOTIFY_SOCKET"))
 	if err != nil {
@@ -264,8 +265,8 @@ func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 		l.SetUnlinkOnClose(false)
 		require.NoError(t, l.Close())
 	}
-	args := append(b.args("supervise=settle:1h", "start"), "--", "env", programVariable+"="+exchanger, testBinary(), dir, other)
-	b.readied(callProgram(t, guard, args...))
+	args := append(b.args("supervise=settle:1h", "start"), "--", "env", proctest.Variable+"="+exchanger, proctest.Binary(), dir, other)
+	b.readied(proctest.Call(t, guard, args...))
 	require.FileExists(t, filepath.Join(other, "stream"))
 	require.FileExists(t, filepath.Join(other, "datagram"))
 	b.stop()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/socket"
 )
 
@@ -24,7 +25,7 @@ import (
 //
 // The keys are pidfile, log, start, ready, detach as those of the program daemon, at=NETWORK,ADDRESS for each socket, and early, late, twice, never for when it listens: before Run, in fn, two
 // times in OnStart, or not at all; by default once in OnStart. A reload closes all and listens again, USR2 closes all and OnStop does.
-var serving = registerProgram("serving", func(args []string) int {
+var serving = proctest.Register("serving", func(args []string) int {
 	var s server
 	does := map[string]string{}
 	var verbArgs []string

@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
 	for how, bad := range map[string]func(context.Context) error{"error": fails, "G2 panic": panics} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trace lines
+				var trace proctest.Lines
 				c := traced(&trace, "c")
 				c.OnStart = bad
 				v := live(t, fails, With(traced(&trace, "a")), With(traced(&trace, "b")), With(c), With(traced(&trace, "d")))
@@ -25,7 +27,7 @@ func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
 				require.ErrorAs(t, err, &h)
 				require.Equal(t, "c", h.Component)
 				require.Equal(t, "OnStart", h.Hook)
-				require.Equal(t, []string{"OnStart a", "OnStart b", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.all())
+				require.Equal(t, []string{"OnStart a", "OnStart b", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.All())
 				require.False(t, v.wasReady())
 			})
 		})
@@ -65,7 +67,7 @@ func TestOnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		begun := time.Now()
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, serve, With(traced(&trace, "a")), StartTimeout(8*time.Second),
 			With(Hooks{
 				Name:    "db",
@@ -78,7 +80,7 @@ func TestOnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
 		require.EqualError(t, err, "lifecycle: OnStart of db: did not return in 8s")
 		require.Contains(t, v.log.String(), "OnStart of db was abandoned")
 		require.Contains(t, v.log.String(), "TestOnStart", "the stack names the function that hangs")
-		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all())
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All())
 		close(release)
 	})
 }
@@ -104,20 +106,20 @@ func TestOnStartThatHeedsItsContextIsNotAbandoned(t *testing.T) {
 
 func TestOnStartThatSucceedsTooLateIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		late := traced(&trace, "late")
 		late.OnStart = func(context.Context) error { time.Sleep(9 * time.Second); return nil }
 		v := live(t, serve, StartTimeout(8*time.Second), With(late))
 		require.ErrorIs(t, v.end(), ErrStartTimeout)
-		require.Equal(t, []string{"OnStop late", "OnExit late"}, trace.all())
+		require.Equal(t, []string{"OnStop late", "OnExit late"}, trace.All())
 	})
 }
 
 func TestTheContextOfOnStartLivesOnUntilTheBodiesAreToReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var started context.Context
-		var trace lines
-		fn := func(ctx context.Context) error { <-ctx.Done(); trace.say("told"); return nil }
+		var trace proctest.Lines
+		fn := func(ctx context.Context) error { <-ctx.Done(); trace.Say("told"); return nil }
 		v := live(t, fn, StopDelay(5*time.Second), OnStart(func(ctx context.Context) error { started = ctx; return nil }))
 		time.Sleep(2 * time.Hour) // far beyond StartTimeout
 		require.NoError(t, started.Err())
@@ -140,7 +142,7 @@ func TestAStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trace lines
+				var trace proctest.Lines
 				b := traced(&trace, "b")
 				b.OnStart = func(ctx context.Context) error { <-ctx.Done(); return returns(ctx) }
 				v := live(t, panics, With(traced(&trace, "a")), With(b), With(traced(&trace, "c")))
@@ -149,7 +151,7 @@ func TestAStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 				if how == "nil, it is done" {
 					want = []string{"OnStart a", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}
 				}
-				require.Equal(t, want, trace.all())
+				require.Equal(t, want, trace.All())
 				require.False(t, v.wasReady())
 			})
 		})
@@ -159,14 +161,14 @@ func TestAStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 func TestAStopWaitsForAnOnStartAsLongAsForEverythingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "db", OnStart: func(context.Context) error { <-release; return nil }}))
 		time.Sleep(time.Second)
 		begun := time.Now()
 		err := v.stopped()
 		require.Equal(t, 20*time.Second, time.Since(begun))
 		require.ErrorIs(t, err, ErrStopTimeout)
-		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.all(), "in the last grace")
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All(), "in the last grace")
 		close(release)
 	})
 }
@@ -195,14 +197,14 @@ func TestReadyWhenThatIsNeverContentFailsTheStart(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trace lines
+				var trace proctest.Lines
 				v := live(t, serve, With(traced(&trace, "a")), ReadyWhen(f))
 				begun := time.Now()
 				err := v.end()
 				require.Equal(t, 60*time.Second, time.Since(begun))
 				require.ErrorIs(t, err, ErrStartTimeout)
 				require.ErrorIs(t, err, errBoom)
-				require.Equal(t, 1, trace.count("OnExit a"))
+				require.Equal(t, 1, trace.Count("OnExit a"))
 			})
 		})
 	}
@@ -227,14 +229,14 @@ func TestReadyWhenComesAfterTheBodies(t *testing.T) {
 
 func TestAStopDuringReadyWhenIsClean(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, serve, With(traced(&trace, "a")), ReadyWhen(func(ctx context.Context) error {
 			<-ctx.Done()
 			return errors.New("not ready")
 		}))
 		require.NoError(t, v.stopped())
 		require.False(t, v.wasReady())
-		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
 	})
 }
 
@@ -280,6 +282,6 @@ func TestAStopIsSaidAtOnceEvenIfAHookHoldsItUp(t *testing.T) {
 		v.send(syscall.SIGTERM)
 		require.Contains(t, v.log.String(), `msg=stopping reason="stopped by signal: terminated"`)
 		require.NoError(t, v.end())
-		require.Equal(t, 1, v.log.count("msg=stopping"))
+		require.Equal(t, 1, v.log.Count("msg=stopping"))
 	})
 }

@@ -12,12 +12,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // verbPlace is a place for a PID file. Whatever was started with it, detached or not, is ended with the test.
 func verbPlace(t *testing.T) (pidfile string) {
 	t.Helper()
-	pidfile = pidPath(t)
+	pidfile = proctest.PIDPath(t)
 	t.Cleanup(func() {
 		for _, pid := range verbProcesses(t, pidfile) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -71,22 +73,22 @@ func verbStart(t *testing.T, args ...string) (pid int, pidfile string) {
 	t.Helper()
 	pidfile = verbPlace(t)
 	got := callVerb(t, pidfile, append(args, "start")...)
-	require.Equal(t, 0, got.code, got.stderr)
-	return verbSays(t, verbReady, got.stderr), pidfile
+	require.Equal(t, 0, got.Code, got.Stderr)
+	return verbSays(t, verbReady, got.Stderr), pidfile
 }
 
 // requireVerbRuns requires that this daemon, and no other process, runs with that PID file.
 func requireVerbRuns(t *testing.T, pidfile string, pid int) {
 	t.Helper()
 	requireRunning(t, pidfile, pid)
-	requireText(t, pidfile, fmt.Sprintln(pid))
+	proctest.RequireText(t, pidfile, fmt.Sprintln(pid))
 	requireVerbAlone(t, pidfile, pid)
 }
 
 // requireVerbAlone requires that no process but this one is left of those that were started with that PID file, once the stage that started it has ended.
 func requireVerbAlone(t *testing.T, pidfile string, pid int) {
 	t.Helper()
-	eventually(t, func() bool { return slices.Equal([]int{pid}, verbProcesses(t, pidfile)) }, "pid %d to be the only one", pid)
+	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, verbProcesses(t, pidfile)) }, "pid %d to be the only one", pid)
 }
 
 // Row C22.
@@ -108,10 +110,10 @@ func TestWhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
 		{"Restart"},
 	} {
 		got := callVerb(t, pidfile, args...)
-		require.Equal(t, 2, got.code, "%q", args)
-		require.Empty(t, got.stdout, "%q: no hook was called", args)
+		require.Equal(t, 2, got.Code, "%q", args)
+		require.Empty(t, got.Stdout, "%q: no hook was called", args)
 		for _, v := range verbs() {
-			require.Contains(t, got.stderr, "\n  "+v.name+" ", "%q", args)
+			require.Contains(t, got.Stderr, "\n  "+v.name+" ", "%q", args)
 		}
 	}
 	requireUntouched()
@@ -122,7 +124,7 @@ func TestAStackIsToldWithoutWhatATerminalWouldObey(t *testing.T) {
 	t.Parallel()
 	l, err := newLife(nil, []Option{Name("app"), quiet, Embedded()})
 	require.NoError(t, err)
-	var said lines
+	var said proctest.Lines
 	failed := newFailure(&HookError{"db", "OnStart", &PanicError{"boom", []byte("goroutine 1:\n\t/src/\x1b[2J.go:7\n")}}, nil)
 	program{life: l, stderr: &said}.sayFailedStart(failed.Err())
 	require.Equal(t, "app: start failed: db: panic: boom\n  | goroutine 1:\n  | \t/src/\uFFFD[2J.go:7\n", said.String())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
 )
 
@@ -25,7 +26,7 @@ import (
 //
 // It has two components. The OnStart and the OnReload of the second one read the file: "error: TEXT" fails with that text, and
 // anything else becomes the status text.
-var speaker = registerProgram("speaker", func(args []string) int {
+var speaker = proctest.Register("speaker", func(args []string) int {
 	speak := func(ctx context.Context) error {
 		text, err := os.ReadFile(args[1])
 		if what, failed := strings.CutPrefix(string(text), "error: "); failed {
@@ -40,16 +41,16 @@ var speaker = registerProgram("speaker", func(args []string) int {
 })
 
 // startSpeaker starts a speaker, and waits until it is ready. say changes what it says at its next reload.
-func startSpeaker(t *testing.T, text string) (p *process, pidfile, file string, say func(text string)) {
+func startSpeaker(t *testing.T, text string) (p *proctest.Process, pidfile, file string, say func(text string)) {
 	t.Helper()
-	pidfile, file = pidPath(t), filepath.Join(t.TempDir(), "text")
+	pidfile, file = proctest.PIDPath(t), filepath.Join(t.TempDir(), "text")
 	say = func(text string) {
 		t.Helper()
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	say(text)
-	p = start(t, speaker, pidfile, file, "run")
-	p.await("msg=ready")
+	p = proctest.Start(t, speaker, pidfile, file, "run")
+	p.Await("msg=ready")
 	return p, pidfile, file, say
 }
 
@@ -87,7 +88,7 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 		"right":             {good, 0o644, "", 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			pidfile := pidPath(t)
+			pidfile := proctest.PIDPath(t)
 			if c.left != nil {
 				require.NoError(t, os.WriteFile(statePath(pidfile), c.left, 0o600))
 				require.NoError(t, os.Chmod(statePath(pidfile), c.mode))
@@ -121,7 +122,7 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 		"of another": recordOf(t, Status{PID: 4126}),
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			pidfile := pidPath(t)
+			pidfile := proctest.PIDPath(t)
 			if before != nil {
 				require.NoError(t, os.WriteFile(statePath(pidfile), before, 0o644))
 			}
@@ -134,7 +135,7 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		pidfile := pidPath(t)
+		pidfile := proctest.PIDPath(t)
 		looks, gone := 0, errors.New("gone")
 		_, err := readState(pidfile, func() (holder, error) {
 			if looks++; looks == 3 {

@@ -15,26 +15,27 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
 )
 
 // verbHere calls a verb of a program named daemon in this process.
-func verbHere(t *testing.T, pidfile string, args ...string) result {
+func verbHere(t *testing.T, pidfile string, args ...string) proctest.Result {
 	t.Helper()
 	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile)})
 	require.NoError(t, err)
 	var stdout, stderr bytes.Buffer
 	code := program{life: l, stdout: &stdout, stderr: &stderr}.main(args)
-	return result{stdout.String(), stderr.String(), code}
+	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
 // startSilent starts a process that holds a PID file as a daemon does and says nothing about itself: that is for the test to do.
 func startSilent(t *testing.T) (pid int, pidfile string) {
 	t.Helper()
-	pidfile = pidPath(t)
-	p := start(t, holding, "plain", pidfile)
-	p.await("holds it")
-	return p.pid(), pidfile
+	pidfile = proctest.PIDPath(t)
+	p := proctest.Start(t, holding, "plain", pidfile)
+	p.Await("holds it")
+	return p.PID(), pidfile
 }
 
 // ago is a moment before now; in a bubble it is exact.
@@ -88,17 +89,17 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 			s.PID = pid
 			writeState(t, pidfile, s)
 			want = fmt.Sprintf("daemon: "+want+"\n", pid)
-			require.Equal(t, result{want, "", 0}, verbHere(t, pidfile, "status"))
+			require.Equal(t, proctest.Result{Stdout: want}, verbHere(t, pidfile, "status"))
 
 			code := 150
 			if s.Phase == Ready || s.Phase == Reloading {
 				code = 0
 			}
-			require.Equal(t, result{want, "", code}, verbHere(t, pidfile, "status", "--ready"))
+			require.Equal(t, proctest.Result{Stdout: want, Code: code}, verbHere(t, pidfile, "status", "--ready"))
 			inJSON := verbHere(t, pidfile, "status", "--json", "--ready")
-			require.Equal(t, code, inJSON.code)
+			require.Equal(t, code, inJSON.Code)
 			require.Equal(t, inJSON, verbHere(t, pidfile, "status", "--ready", "--json"))
-			require.Equal(t, result{inJSON.stdout, "", 0}, verbHere(t, pidfile, "status", "--json"))
+			require.Equal(t, proctest.Result{Stdout: inJSON.Stdout}, verbHere(t, pidfile, "status", "--json"))
 		}
 	})
 }
@@ -131,8 +132,8 @@ func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
 			pidfile := leftBy(t, 4127, s)
 			requireUntouched := untouched(t, statePath(pidfile))
 			want := "daemon: dead: pid 4127 left " + pidfile + want + "\n"
-			require.Equal(t, result{want, "", 1}, verbHere(t, pidfile, "status"))
-			require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+			require.Equal(t, proctest.Result{Stdout: want, Code: 1}, verbHere(t, pidfile, "status"))
+			require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 			requireUntouched()
 		}
 	})
@@ -149,41 +150,41 @@ func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
 		if left != nil {
 			require.NoError(t, os.WriteFile(statePath(pidfile), left, 0o644))
 		}
-		require.Equal(t, result{"daemon: dead: pid 4127 left " + pidfile + "\n", "", 1}, verbHere(t, pidfile, "status"), what)
+		require.Equal(t, proctest.Result{Stdout: "daemon: dead: pid 4127 left " + pidfile + "\n", Code: 1}, verbHere(t, pidfile, "status"), what)
 	}
 }
 
 func TestStatusWhereNoneIsRunning(t *testing.T) {
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	want := notRunning(pidfile)
-	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"))
-	require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 	requireNothingLeft(t, pidfile)
 
 	writeState(t, pidfile, Status{PID: 4127})
-	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"), "a state without PID file says nothing")
+	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"), "a state without PID file says nothing")
 	writeState(t, pidfile, Status{PID: 4127, PIDFileLost: true})
 	want += "  pid 4127, which may still run, has seen its PID file deleted or replaced\n"
-	require.Equal(t, result{want, "", 3}, verbHere(t, pidfile, "status"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
 }
 
 func TestStatusWhereItCannotBeTold(t *testing.T) {
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	want := "daemon: unknown: unsafe PID file " + pidfile + ": it is a directory, not a regular file\n"
-	require.Equal(t, result{want, "", 4}, verbHere(t, pidfile, "status"))
-	require.Equal(t, result{want, "", 150}, verbHere(t, pidfile, "status", "--ready"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 4}, verbHere(t, pidfile, "status"))
+	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 }
 
 // answered is the answer of status --json, of which the exit code must be that.
 func answered(t *testing.T, pidfile string, code int) (all map[string]any) {
 	t.Helper()
 	got := verbHere(t, pidfile, "status", "--json")
-	require.Equal(t, code, got.code)
-	require.Empty(t, got.stderr)
-	require.NoError(t, json.Unmarshal([]byte(got.stdout), &all), got.stdout)
-	require.True(t, strings.HasSuffix(got.stdout, "}\n"))
-	require.Equal(t, 150*min(1, code), verbHere(t, pidfile, "status", "--json", "--ready").code)
+	require.Equal(t, code, got.Code)
+	require.Empty(t, got.Stderr)
+	require.NoError(t, json.Unmarshal([]byte(got.Stdout), &all), got.Stdout)
+	require.True(t, strings.HasSuffix(got.Stdout, "}\n"))
+	require.Equal(t, 150*min(1, code), verbHere(t, pidfile, "status", "--json", "--ready").Code)
 	return all
 }
 
@@ -205,7 +206,7 @@ func TestStatusInJSON(t *testing.T) {
 	pidfile = pidFileWith(t, "4127\n")
 	require.Equal(t, map[string]any{"state": "dead", "pid_file": pidfile}, answered(t, pidfile, 1))
 
-	pidfile = pidPath(t)
+	pidfile = proctest.PIDPath(t)
 	require.Equal(t, map[string]any{"state": "not running", "pid_file": pidfile}, answered(t, pidfile, 3))
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	require.Equal(t, map[string]any{
@@ -218,9 +219,9 @@ func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
 	_, pidfile := startSilent(t)
 	require.NoError(t, os.WriteFile(statePath(pidfile), nil, 0o644))
 	got := verbHere(t, pidfile, "status", "--json", "--ready")
-	require.Equal(t, 150, got.code)
+	require.Equal(t, 150, got.Code)
 	require.JSONEq(t, fmt.Sprintf(`{"state": "running", "pid_file": %q, "error": %q}`,
-		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.stdout)
+		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.Stdout)
 }
 
 // nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
@@ -243,16 +244,16 @@ func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {
 	pid, pidfile := startSilent(t)
 	s.PID = pid
 	writeState(t, pidfile, s)
-	requireHarmless(verbHere(t, pidfile, "status").stdout, 3)
+	requireHarmless(verbHere(t, pidfile, "status").Stdout, 3)
 	s.LastReload.TimedOut = false
 	writeState(t, pidfile, s)
-	requireHarmless(verbHere(t, pidfile, "status").stdout, 3)
-	inJSON := verbHere(t, pidfile, "status", "--json").stdout
+	requireHarmless(verbHere(t, pidfile, "status").Stdout, 3)
+	inJSON := verbHere(t, pidfile, "status", "--json").Stdout
 	require.True(t, json.Valid([]byte(inJSON)))
 	require.False(t, strings.ContainsFunc(inJSON, func(r rune) bool { return r < ' ' && r != '\n' }), "%q", inJSON)
 
 	s.PID = 4127
-	requireHarmless(verbHere(t, leftBy(t, 4127, s), "status").stdout, 2)
+	requireHarmless(verbHere(t, leftBy(t, 4127, s), "status").Stdout, 2)
 }
 
 func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
@@ -260,17 +261,17 @@ func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
 	p, pidfile, file, say := startSpeaker(t, "serving \x1b[1mthree\x1b[0m\nclients\n")
 	status := func(lines string) {
 		t.Helper()
-		got := callProgram(t, speaker, pidfile, file, "status")
-		require.Regexp(t, fmt.Sprintf(`^speaker: ready \(pid %d, version 1\.2\) for \d+[sm]\n%s$`, p.pid(), lines), got.stdout)
-		require.Empty(t, got.stderr)
-		require.Equal(t, 0, got.code)
+		got := proctest.Call(t, speaker, pidfile, file, "status")
+		require.Regexp(t, fmt.Sprintf(`^speaker: ready \(pid %d, version 1\.2\) for \d+[sm]\n%s$`, p.PID(), lines), got.Stdout)
+		require.Empty(t, got.Stderr)
+		require.Equal(t, 0, got.Code)
 	}
 	status("  serving \ufffd\\[1mthree\ufffd\\[0m clients\n")
 	say("error: line 7: \x1b[2J")
-	require.Equal(t, 1, callProgram(t, speaker, pidfile, file, "reload").code)
+	require.Equal(t, 1, proctest.Call(t, speaker, pidfile, file, "reload").Code)
 	status("  serving .* clients\n  last reload failed half-way \\d+s ago: second: line 7: \ufffd\\[2J\n")
 	say("")
-	require.Equal(t, 0, callProgram(t, speaker, pidfile, file, "reload").code)
+	require.Equal(t, 0, proctest.Call(t, speaker, pidfile, file, "reload").Code)
 	status("")
 }
 
@@ -278,54 +279,54 @@ func TestProbesAreAnsweredInEachPhase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	gate := func(name string) string { return filepath.Join(dir, name) }
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	probe := func() int {
 		t.Helper()
 		got := callVerb(t, pidfile, "status", "--ready")
-		require.Empty(t, got.stderr)
-		return got.code
+		require.Empty(t, got.Stderr)
+		return got.Code
 	}
 	require.Equal(t, 150, probe(), "not running")
-	p := start(t, daemon, "pidfile="+pidfile, "start=until:"+gate("start"), "reload=until:"+gate("reload"), "stop=until:"+gate("stop"))
-	p.await("OnStart")
+	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate("start"), "reload=until:"+gate("reload"), "stop=until:"+gate("stop"))
+	p.Await("OnStart")
 	require.Equal(t, 150, probe(), "starting")
-	touch(t, gate("start"))
-	p.await("msg=ready")
+	proctest.Touch(t, gate("start"))
+	p.Await("msg=ready")
 	require.Equal(t, 0, probe(), "ready")
-	p.signal(syscall.SIGHUP)
-	p.await("OnReload")
+	p.Signal(syscall.SIGHUP)
+	p.Await("OnReload")
 	require.Equal(t, 0, probe(), "reloading")
-	touch(t, gate("reload"))
-	p.await("msg=reloaded")
-	p.signal(syscall.SIGTERM)
-	p.await("OnStop")
+	proctest.Touch(t, gate("reload"))
+	p.Await("msg=reloaded")
+	p.Signal(syscall.SIGTERM)
+	p.Await("OnStop")
 	require.Equal(t, 150, probe(), "stopping")
-	p.signal(syscall.SIGKILL)
-	p.wait()
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
 	require.Equal(t, 150, probe(), "dead")
 }
 
 func TestAStartBesideADaemonThatIsNotReadyYetSaysSo(t *testing.T) {
 	t.Parallel()
-	pidfile, gate := pidPath(t), filepath.Join(t.TempDir(), "gate")
-	p := start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)
-	p.await("OnStart")
+	pidfile, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
+	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)
+	p.Await("OnStart")
 	refused := callVerb(t, pidfile, "run")
-	require.Equal(t, result{"", fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", p.pid()), 1}, refused)
-	touch(t, gate)
-	p.await("msg=ready")
-	requireRefused(t, 1, alreadyRunning(p.pid()), pidfile)
+	require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", p.PID()), Code: 1}, refused)
+	proctest.Touch(t, gate)
+	p.Await("msg=ready")
+	requireRefused(t, 1, alreadyRunning(p.PID()), pidfile)
 }
 
 func TestStatusTakesNoOtherFlags(t *testing.T) {
-	pidfile := pidPath(t)
+	pidfile := proctest.PIDPath(t)
 	for _, args := range [][]string{{"--bogus"}, {"--json", "--bogus"}, {"-json"}, {"--ready=true"}, {"--JSON"}, {"--oknodo"}} {
 		got := verbHere(t, pidfile, append([]string{"status"}, args...)...)
-		require.Equal(t, 2, got.code, args)
-		require.Empty(t, got.stdout)
+		require.Equal(t, 2, got.Code, args)
+		require.Empty(t, got.Stdout)
 		want := "daemon: unexpected argument " + args[len(args)-1] + ": flags go before the verb\nusage: daemon [flags] VERB\n"
-		require.True(t, strings.HasPrefix(got.stderr, want), got.stderr)
+		require.True(t, strings.HasPrefix(got.Stderr, want), got.Stderr)
 	}
-	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").code)
-	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").code)
+	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").Code)
+	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").Code)
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // Row G11.
 func TestOnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var trace lines
+		var trace proctest.Lines
 		b := traced(&trace, "b")
 		b.OnStop = func(context.Context) error { <-release; return nil }
 		v := live(t, serve, StopTimeout(8*time.Second), With(traced(&trace, "a")), With(b), With(traced(&trace, "c")))
@@ -35,8 +37,8 @@ func TestOnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T)
 	})
 }
 
-func withoutRuns(trace *lines) (kept []string) {
-	for _, line := range trace.all() {
+func withoutRuns(trace *proctest.Lines) (kept []string) {
+	for _, line := range trace.All() {
 		if line[:3] != "Run" {
 			kept = append(kept, line)
 		}
@@ -47,9 +49,9 @@ func withoutRuns(trace *lines) (kept []string) {
 func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var trace lines
+		var trace proctest.Lines
 		hang := func(say string) func(context.Context) error {
-			return func(context.Context) error { trace.say(say); <-release; return nil }
+			return func(context.Context) error { trace.Say(say); <-release; return nil }
 		}
 		v := live(t, hang("fn"), StopTimeout(8*time.Second),
 			With(Hooks{Name: "a", OnStop: hang("OnStop a"), OnExit: hang("OnExit a")}),
@@ -58,7 +60,7 @@ func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
 		begun := time.Now()
 		err := v.stopped()
 		require.LessOrEqual(t, time.Since(begun), 10*time.Second)
-		require.Equal(t, []string{"fn", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.all())
+		require.Equal(t, []string{"fn", "OnStop b", "OnStop a", "OnExit b", "OnExit a"}, trace.All())
 		for _, who := range []string{"Run of app", "OnStop of a", "OnStop of b", "OnExit of a", "OnExit of b"} {
 			require.ErrorContains(t, err, "lifecycle: "+who)
 		}
@@ -70,7 +72,7 @@ func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
 func TestFnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, func(context.Context) error { <-release; return nil }, StopTimeout(4*time.Second), With(traced(&trace, "a")))
 		begun := time.Now()
 		err := v.stopped()
@@ -78,7 +80,7 @@ func TestFnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
 		require.EqualError(t, err, "lifecycle: Run of app: did not return in 4s")
 		require.ErrorIs(t, err, ErrStopTimeout)
 		require.Contains(t, v.log.String(), "TestFn")
-		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
 		close(release)
 	})
 }
@@ -98,7 +100,7 @@ func TestOnStopThatHeedsItsContextIsNotAbandoned(t *testing.T) {
 // Row G4.
 func TestAPanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trace lines
+		var trace proctest.Lines
 		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b", OnStop: panics, OnExit: fails}))
 		err := v.stopped()
 		var p *PanicError
@@ -106,8 +108,8 @@ func TestAPanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
 		require.ErrorIs(t, err, errBoom)
 		require.EqualError(t, err, "lifecycle: OnStop of b: panic: boom\nlifecycle: OnExit of b: boom")
 		require.Equal(t, 70, ExitCode(err))
-		require.Equal(t, 1, trace.count("OnStop a"))
-		require.Equal(t, 1, trace.count("OnExit a"))
+		require.Equal(t, 1, trace.Count("OnStop a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
 	})
 }
 

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // told waits until the daemon says something of itself.
 func (b *background) told(what string, enough func(Status) bool) (s Status) {
 	b.t.Helper()
-	eventually(b.t, func() bool {
+	proctest.Eventually(b.t, func() bool {
 		found, err := Find(b.pidfile)
 		if err != nil {
 			return false

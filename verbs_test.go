@@ -5,11 +5,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 func TestTheUsageSaysWhatEveryVerbDoesInTwoColumns(t *testing.T) {
 	t.Parallel()
-	lines := strings.Split(strings.TrimSuffix(callProgram(t, verbless).stderr, "\n"), "\n")[2:]
+	lines := strings.Split(strings.TrimSuffix(proctest.Call(t, verbless).Stderr, "\n"), "\n")[2:]
 	for _, v := range verbs() {
 		for _, does := range append([]verbFlag{{"", v.does}}, v.flags...) {
 			require.NotEmpty(t, lines)

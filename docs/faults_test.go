@@ -1,4 +1,4 @@
-package lifecycle
+package docs
 
 import (
 	"encoding/json"
@@ -16,6 +16,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+// requireMade requires that this is what the file says, or writes it.
+func requireMade(t *testing.T, path, want string) {
+	t.Helper()
+	if update() {
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+		return
+	}
+	if readPage(t, path) != want {
+		t.Fatalf(`%s is not what the code makes of it: "make docs" writes it, with`+"\n\n%s", path, want)
+	}
+}
 
 // faultRow is a row of the tables of faults in docs/security.md.
 var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)

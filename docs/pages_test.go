@@ -1,4 +1,4 @@
-package lifecycle
+package docs
 
 import (
 	"io/fs"
