@@ -103,6 +103,3 @@ func (c *config) become() *worker.Role {
 	}
 	return become
 }
-
-// errForksAway says what is wrong with a program that ends well and leaves itself behind.
-var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")

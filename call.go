@@ -92,7 +92,7 @@ func (l *life) do(c call) error {
 	if err == nil {
 		return nil
 	}
-	if told, ok := err.(workersError); ok {
+	if told, ok := err.(workerError); ok {
 		return told.error
 	}
 	l.logPanic(label, err)

@@ -371,6 +371,13 @@ func ExampleStartTimeout() {
 }
 
 // What the life says of itself goes to this logger.
+// The program logs to the journal with priorities where systemd keeps its stderr, and as text elsewhere.
+func ExampleStderrHandler() {
+	slog.SetDefault(slog.New(lifecycle.StderrHandler(slog.LevelWarn)))
+	slog.Info("is below the level")
+	// Output:
+}
+
 func ExampleLogger() {
 	same := func(_ []string, a slog.Attr) slog.Attr { // the time and such differ from run to run
 		if a.Key == slog.LevelKey || a.Key == slog.MessageKey || a.Key == "reason" {

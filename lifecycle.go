@@ -268,8 +268,8 @@ func Version(v string) Option {
 }
 
 // Logger sets the logger of the life: phases, verdicts of reloads, hooks that overrun, panics. It must not block, since a
-// life that stops waits for it. Default: slog.Default(). Where stderr is the journal of systemd and the program has left
-// slog.Default() and package log as they were, the records of the life carry a priority and no timestamp; see
+// life that stops waits for it. By default, slog.Default(), or where stderr is the journal of systemd and the program has
+// left slog.Default() and package log as they were, a logger whose records carry a priority and no timestamp; see
 // [StderrHandler] for those of the program.
 func Logger(l *slog.Logger) Option {
 	return option(func(c *config) { c.logger = l })

@@ -8,10 +8,18 @@ import (
 	"sync"
 	"time"
 
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/worker"
 )
 
 // A worker lives like any daemon in the foreground, but for what its parent has: the PID file, the state file, the terminal. It stops when it has lost that.
+
+// workerNote is what a worker of this program is told.
+type workerNote struct {
+	PIDFile  string `json:"pid_file"` // of the supervisor
+	Detached bool   `json:"detached"`
+	First    bool   `json:"first"` // its failure is that of the start
+}
 
 // noteOfParent is what this process was told if it is a worker, else nil.
 var noteOfParent = sync.OnceValue(func() *workerNote {
@@ -33,9 +41,6 @@ func (c *config) isWorker() bool {
 // errParentLost is the cause of a stop because the parent has died.
 const errParentLost = stopCause("lifecycle: the parent that supervises this worker is gone")
 
-// lostWorker is how long a worker has to stop when its parent is gone. Then the next start may be waiting for it.
-const lostWorker = 900 * time.Millisecond
-
 // becomeWorker makes this life that of a worker.
 func (l *life) becomeWorker() {
 	own := *l.config
@@ -47,7 +52,7 @@ func (l *life) becomeWorker() {
 	lost := in.Take()
 	go func() {
 		<-lost // be it after the life, in what main does then
-		time.AfterFunc(lostWorker, func() { l.host.exit(1) })
+		time.AfterFunc(supervise.LostWorker, func() { l.host.exit(1) })
 		l.on(stopRequest, errParentLost, nil)
 	}()
 }
@@ -85,3 +90,12 @@ func (p *RestartPolicy) isFinal(code int) bool {
 type workerHost struct{ host }
 
 func (workerHost) terminal() (hungUp func() bool) { return func() bool { return false } }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -134,7 +134,7 @@ func (l *life) reopen() {
 // replaced, so panics, C code and the programs that we start follow.
 func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
-	err := errors.Join(l.redirect(), l.parent.reopenWorker())
+	err := errors.Join(l.redirect(), l.parent.reopen())
 	verdict := newVerdict(began, time.Since(begun), err)
 	l.tell(func(s *Status) { s.LastReopen = verdict })
 	if err != nil {

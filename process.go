@@ -20,7 +20,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	_, err := p.verify()
 	if err == nil {
 		if err = p.pin.Signal(sig); err != nil {
-			err = fmt.Errorf("lifecycle: cannot send %s to pid %d: %w", signalName(sig), p.PID, err)
+			err = fmt.Errorf("lifecycle: cannot send %s to pid %d: %w", ossignal.Text(sig), p.PID, err)
 		}
 	}
 	return p.gone(err)

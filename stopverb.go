@@ -10,6 +10,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/supervise"
 )
 
 func (p program) stopVerb(given flags) (exitCode int) {
@@ -61,7 +62,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		return p.fail(verb, err)
 	}
 	if worker != 0 {
-		awaitProcess(limited, worker) // it ends by itself, and has what the next one needs
+		supervise.AwaitExit(limited, worker) // it ends by itself, and has what the next one needs
 	}
 	p.releaseStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)

@@ -23,7 +23,7 @@ func (l *life) enterPIDFile() error {
 	l.noteUnmarked(lock)
 	if l.parent != nil {
 		if left, err := lastState(l.pidFile); err == nil {
-			l.parent.before = left.Worker
+			l.parent.previous = left.Worker
 		}
 	}
 	path := statePath(l.pidFile)

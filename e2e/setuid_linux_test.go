@@ -51,7 +51,7 @@ var forger = proctest.Register("forger", func(args []string) int {
 		note := fmt.Sprintf("\n\x00{\"Note\":{\"pid_file\":%q}}\n", pidfile)
 		_ = unix.Sendmsg(fds[0], []byte(note), unix.UnixRights(int(file.Fd())), nil, 0)
 	}
-	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // who waits for more is not kept waiting
+	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // who waits for more is not stored waiting
 	err = cmd.Run()
 	theirs.Close()
 	said, _ := io.ReadAll(ours)

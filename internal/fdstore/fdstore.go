@@ -117,3 +117,9 @@ func LastRemoved() time.Time {
 	defer process.mu.Unlock()
 	return process.removed
 }
+
+// ValidName reports whether a descriptor can have that name in LISTEN_FDNAMES (sd_listen_fds_with_names(3)).
+func ValidName(name string) bool {
+	unfit := func(r rune) bool { return r < ' ' || r > '~' || r == ':' }
+	return name != "" && len(name) <= 255 && !strings.ContainsFunc(name, unfit)
+}

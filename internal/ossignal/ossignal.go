@@ -16,5 +16,13 @@ var (
 	Child    os.Signal = child
 )
 
-// Name is how sysadmins call a signal: SIGSEGV.
+// Name returns the name of a signal: SIGSEGV.
 func Name(sig syscall.Signal) string { return name(sig) }
+
+// Text returns the name of a signal, or the text of one that is no syscall.Signal.
+func Text(sig os.Signal) string {
+	if number, ok := sig.(syscall.Signal); ok {
+		return Name(number)
+	}
+	return sig.String()
+}

@@ -29,7 +29,10 @@ func resetScheduling() {
 // resetProcess sets the rest. Timers, PR_SET_PDEATHSIG, pending signals and PR_SET_DUMPABLE do not
 // survive fork(2) and execve(2).
 func resetProcess() {
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)
+	const oomScore = "/proc/self/oom_score_adj"
+	if now, err := os.ReadFile(oomScore); err == nil && string(now) != "0\n" {
+		_ = os.WriteFile(oomScore, []byte("0"), 0)
+	}
 	raw(unix.SYS_PERSONALITY, 0, 0, 0) // PER_LINUX, with addresses at random
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_MCE_KILL, unix.PR_MCE_KILL_CLEAR, 0, 0, 0)

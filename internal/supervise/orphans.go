@@ -1,4 +1,4 @@
-package lifecycle
+package supervise
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 // reapOrphans waits for those that end by themselves, so that none stays a zombie. Where many of
 // them end it takes a fifth of a processor at most.
-func reapOrphans() (deafen func()) {
+func reapOrphans() (stopReaping func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, ossignal.Child)
 	over := make(chan struct{})
@@ -47,17 +47,17 @@ func reapOrphans() (deafen func()) {
 const reapPause = 5 * time.Millisecond
 
 // endOrphans ends what the last worker has left, and returns how many processes that were. It takes
-// 2*orphansMargin for one worker, however often it is called.
-func (s *supervisor) endOrphans() (left int) {
+// 2*OrphansMargin for one worker, however often it is called.
+func (s *Supervisor) endOrphans() (left int) {
 	s.orphans.mu.Lock()
 	defer s.orphans.mu.Unlock()
-	return s.orphans.end(s.worker.Load(), s.life.log)
+	return s.orphans.end(s.last.Load(), s.spec.Log)
 }
 
 // orphans is what endOrphans has done so far.
 type orphans struct {
 	mu   sync.Mutex
-	of   *workerProcess
+	of   *process
 	took time.Duration // for what that worker has left
 
 	log  *slog.Logger
@@ -68,17 +68,17 @@ type orphans struct {
 // maxNamed is how many orphans the log names one by one.
 const maxNamed = 20
 
-func (o *orphans) end(of *workerProcess, log *slog.Logger) (left int) {
+func (o *orphans) end(of *process, log *slog.Logger) (left int) {
 	if o.of != of {
 		o.of, o.took = of, 0
 	}
 	o.log, o.told, o.left = log, map[int]bool{}, 0
 	begun := time.Now().Add(-o.took)
 	defer func() { o.took = time.Since(begun) }()
-	if o.terminate(begun.Add(orphansMargin)) {
+	if o.terminate(begun.Add(OrphansMargin)) {
 		return o.left
 	}
-	err := reaper.Kill(begun.Add(2 * orphansMargin))
+	err := reaper.Kill(begun.Add(2 * OrphansMargin))
 	if pids, names := living(); len(pids) > 0 {
 		log.Error("what the worker has left does not end", "pids", pids, "names", names, "why", err)
 	}
@@ -87,7 +87,7 @@ func (o *orphans) end(of *workerProcess, log *slog.Logger) (left int) {
 
 // terminate sends each orphan a TERM, and reports whether all have ended in time.
 func (o *orphans) terminate(deadline time.Time) (all bool) {
-	for pause := time.Millisecond; ; pause = min(pause+pause/2, orphansMargin/100) {
+	for pause := time.Millisecond; ; pause = min(pause+pause/2, OrphansMargin/100) {
 		begun := time.Now()
 		reaper.Reap()
 		if o.tell() {
@@ -137,8 +137,8 @@ func living() (pids []int, names []string) {
 	return pids, names
 }
 
-// awaitProcess waits for a process that is no child of this one.
-func awaitProcess(ctx context.Context, pid int) {
+// AwaitExit waits for a process that is no child of this one.
+func AwaitExit(ctx context.Context, pid int) {
 	p, err := pin.Open(pid)
 	if err != nil {
 		return

@@ -1,0 +1,176 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/ossignal"
+)
+
+// Exit says how a worker has ended.
+type Exit struct {
+	At     time.Time `json:"at"`
+	PID    int       `json:"pid"`
+	Code   int       `json:"code"`
+	Signal string    `json:"signal,omitempty"`
+	Error  string    `json:"error,omitempty"`
+	Why    string    `json:"why,omitempty"`
+}
+
+// Text returns the exit as people read it: exit 1 "db: connection refused".
+func (e Exit) Text() string {
+	text := fmt.Sprintf("exit %d", e.Code)
+	switch {
+	case e.Signal != "":
+		text = "signal " + e.Signal
+	case e.Code < 0:
+		text = "it does not end"
+	}
+	if e.Why != "" {
+		text += ", " + e.Why
+	}
+	if e.Error != "" {
+		line, _, _ := strings.Cut(e.Error, "\n")
+		text += fmt.Sprintf(" %q", line)
+	}
+	return text
+}
+
+// NotReadyError says that a worker was not ready in time.
+type NotReadyError struct{ Timeout time.Duration }
+
+func (e *NotReadyError) Error() string { return "not ready after " + console.FormatLimit(e.Timeout) }
+
+// KilledError says that a worker did not stop in time and was killed.
+type KilledError struct {
+	PID   int
+	After time.Duration
+}
+
+func (e *KilledError) Error() string {
+	return fmt.Sprintf("the worker (pid %d) was killed after %s", e.PID, console.FormatLimit(e.After))
+}
+
+// ExitError says that a worker which was to stop has ended with an error.
+type ExitError struct{ Exit Exit }
+
+func (e *ExitError) Error() string { return "the worker ended with " + e.Exit.Text() }
+
+// ExitCode returns the exit code of the worker; 1 if it was ended by a signal.
+func (e *ExitError) ExitCode() int {
+	if e.Exit.Code > 0 {
+		return e.Exit.Code
+	}
+	return 1
+}
+
+// GaveUpError says why no worker is started any more.
+type GaveUpError struct {
+	Why  string
+	Exit Exit
+
+	final bool // the exit code is one of Policy.Permanent
+}
+
+func (e *GaveUpError) Error() string { return "gave up: " + e.Why + "; last: " + e.Exit.Text() }
+
+// ExitCode returns the exit code of the worker where that is final, else 1.
+func (e *GaveUpError) ExitCode() int {
+	if e.final {
+		return e.Exit.Code
+	}
+	return 1
+}
+
+// errForksAway says what is wrong with a program that ends well and leaves itself behind.
+var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")
+
+// end returns how the worker has ended.
+func (p *process) end() end {
+	p.of.mu.Lock()
+	e := end{at: time.Now(), Exit: Exit{At: time.Now(), PID: p.PID, Error: p.failed}}
+	if p.why != nil {
+		e.Why = p.why.Error()
+	}
+	if !p.readyAt.IsZero() {
+		e.readyFor = e.at.Sub(p.readyAt)
+	}
+	exit, failure := p.exit, p.failure
+	p.of.mu.Unlock()
+	switch status, ok := waitStatus(exit); {
+	case exit == nil:
+		e.Code = -1
+	case ok && status.Signaled():
+		e.Code, e.Signal = -1, ossignal.Name(status.Signal())
+	default:
+		e.Code = exit.ExitCode()
+	}
+	switch {
+	case failure != nil:
+		e.Error = p.of.spec.Text(p.of.spec.Decode(failure))
+	case e.Error == "" && e.Code != 0:
+		if lines := handshake.LastLines(p.Words()); len(lines) > 0 {
+			e.Error = lines[0]
+		}
+	}
+	return e
+}
+
+func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
+	if state == nil {
+		return status, false
+	}
+	status, ok = state.Sys().(syscall.WaitStatus)
+	return status, ok
+}
+
+// whyNotReady returns why the first worker, of which nothing is left, is not ready.
+func (s *Supervisor) whyNotReady(p *process, left int) error {
+	s.mu.Lock()
+	failure, failed, why, exit := p.failure, p.failed, p.why, p.exit
+	s.mu.Unlock()
+	switch {
+	case failure != nil:
+		return s.spec.Decode(failure)
+	case failed != "":
+		return errors.New(failed)
+	case why != nil:
+		return why
+	}
+	died := &handshake.ExitError{How: handshake.ExitText(exit), Lines: handshake.LastLines(p.Words())}
+	if len(died.Lines) == 0 {
+		died.Lines = handshake.LastLines(p.since())
+	}
+	if left > 0 && s.spec.Program != nil {
+		return fmt.Errorf("%w\n  | (%s: %w)", died, filepath.Base(s.spec.Args[0]), errForksAway)
+	}
+	return died
+}
+
+// result returns, to the first caller, what a worker came to that was to stop. A TERM that ends it is the supervisor's,
+// or that of a service manager to all processes of the service.
+func (p *process) result(e end) error {
+	p.of.mu.Lock()
+	again, failure, killed := p.told, p.failure, p.wasKilled
+	status, _ := waitStatus(p.exit)
+	p.told = true
+	p.of.mu.Unlock()
+	switch {
+	case again:
+		return nil
+	case failure != nil:
+		return p.of.spec.Decode(failure)
+	case e.Code == 0, !killed && status.Signaled() && status.Signal() == syscall.SIGTERM:
+		return nil
+	case killed:
+		return &KilledError{PID: p.PID, After: p.of.stopLimit()}
+	}
+	return &ExitError{e.Exit}
+}

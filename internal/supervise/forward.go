@@ -1,0 +1,223 @@
+package supervise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/proc"
+	"example.com/lifecycle/internal/sdnotify"
+)
+
+var (
+	// ErrStopping is returned where a stop keeps something from being done.
+	ErrStopping = errors.New("the supervisor stops")
+	errNoWorker = errors.New("there is no worker that is ready just now: it is about to be started again")
+	errEnded    = errors.New("the worker ended meanwhile")
+)
+
+// Forward sends a signal on to the worker, which has its handlers when it is ready.
+func (s *Supervisor) Forward(sig os.Signal) error {
+	p := s.last.Load()
+	if p == nil || !isClosed(p.ready) || p.hasEnded() {
+		return errNoWorker
+	}
+	return p.pass(sig)
+}
+
+// pass sends the worker a signal, unless it is another program that the signal would end.
+func (p *process) pass(sig os.Signal) error {
+	program := p.of.spec.Program != nil
+	handled := !program || proc.Catches(p.PID, sig)
+	if err := p.Signal(syscall.Signal(0)); err != nil { // the PID may be that of another process by now
+		return err
+	}
+	if !handled {
+		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(p.of.spec.Args[0]), ossignal.Text(sig))
+	}
+	return p.Signal(sig)
+}
+
+// pendingReply is what a signal that was sent on waits for. A nil one waits for nothing. Supervisor.mu guards it.
+type pendingReply struct {
+	worker *process
+	signal os.Signal
+	asked  time.Duration // CLOCK_MONOTONIC
+	begun  chan struct{} // closed when the worker has begun with it
+	result chan error
+}
+
+// begin notes that a reload begins, which may be the one that is waited for.
+func (r *pendingReply) begin(m sdnotify.Message) {
+	if r == nil || r.signal != syscall.SIGHUP || isClosed(r.begun) {
+		return
+	}
+	if usec, ok := m.Value("MONOTONIC_USEC"); ok {
+		began, err := strconv.ParseInt(usec, 10, 64)
+		if err != nil || began < r.asked.Microseconds() {
+			return
+		}
+	}
+	close(r.begun)
+}
+
+// finish ends the wait for a reload, and reports whether there was one.
+func (r *pendingReply) finish(result error) bool {
+	if r == nil || r.signal != syscall.SIGHUP || !isClosed(r.begun) && !errors.Is(result, ErrStopping) {
+		return false
+	}
+	r.decide(result)
+	return true
+}
+
+// reopened ends the wait for a reopened log, if this is the verdict on it.
+func (r *pendingReply) reopened(last json.RawMessage) {
+	var verdict struct {
+		Began time.Duration `json:"began_monotonic_ns"`
+		Error string        `json:"error"`
+	}
+	if r == nil || r.signal != ossignal.User1 || json.Unmarshal(last, &verdict) != nil || verdict.Began < r.asked {
+		return
+	}
+	if verdict.Error != "" {
+		r.decide(errors.New(verdict.Error))
+	} else {
+		r.decide(nil)
+	}
+}
+
+// fail ends the wait because the worker has ended.
+func (r *pendingReply) fail(p *process) {
+	if r != nil && r.worker == p {
+		r.decide(fmt.Errorf("%w: %s", errEnded, handshake.ExitText(p.exit)))
+	}
+}
+
+func (r *pendingReply) decide(result error) {
+	select {
+	case r.result <- result:
+	default: // it is decided
+	}
+}
+
+// ReloadError is the verdict of a worker that has refused a reload.
+type ReloadError struct{ Reload }
+
+func (e *ReloadError) Error() string { return "the worker has refused the reload: " + e.Reload.Error }
+
+// err returns nil for a reload that has succeeded.
+func (r *Reload) err() error {
+	failed := struct {
+		Error string `json:"error"`
+	}{r.Error}
+	if r.Verdict != nil {
+		failed.Error = ""
+		_ = json.Unmarshal(r.Verdict, &failed)
+	}
+	if failed.Error == "" {
+		return nil
+	}
+	return &ReloadError{*r}
+}
+
+// Reload sends the worker a HUP and blocks until it gives its verdict. The error is a *ReloadError where the worker has
+// refused. Another program that says nothing within Settle has reloaded.
+func (s *Supervisor) Reload(ctx context.Context) error {
+	if p := s.last.Load(); p != nil { // one that is being started may have read what it was before
+		select {
+		case <-p.ready:
+		case <-p.gone:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	r, err := s.request(syscall.SIGHUP)
+	if err != nil {
+		return err
+	}
+	defer s.endRequest()
+	if s.spec.Program != nil { // which may not say that it reloads, and then it does not say that it has
+		timer := time.NewTimer(s.spec.Policy.Settle)
+		defer timer.Stop()
+		select {
+		case <-r.begun:
+		case <-timer.C:
+			return nil
+		case err := <-r.result:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case err := <-r.result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Reopen has the worker reopen its log and blocks until it has. Where there is no worker, or another program, it returns
+// nil.
+func (s *Supervisor) Reopen(ctx context.Context) error {
+	s.mu.Lock()
+	if p := s.last.Load(); p != nil && !isClosed(p.ready) {
+		p.staleLog = true
+	}
+	s.mu.Unlock()
+	r, err := s.request(ossignal.User1)
+	if err != nil {
+		return nil // no worker has the old log
+	}
+	defer s.endRequest()
+	if s.spec.Program != nil {
+		return nil
+	}
+	timer := time.NewTimer(s.spec.ReloadTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-r.result:
+		if errors.Is(err, errEnded) {
+			return nil // the next worker has the new log
+		}
+		return err
+	case <-timer.C:
+		return errors.New("the worker has not reopened it in " + console.FormatLimit(s.spec.ReloadTimeout))
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// request sends a signal on to a worker that is ready, and returns what can be waited for.
+func (s *Supervisor) request(sig os.Signal) (*pendingReply, error) {
+	s.mu.Lock()
+	p := s.last.Load()
+	if p == nil || !p.isUp() {
+		s.mu.Unlock()
+		return nil, errNoWorker
+	}
+	r := &pendingReply{worker: p, signal: sig, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}
+	s.pending = r
+	s.mu.Unlock()
+	if err := p.pass(sig); err != nil {
+		s.endRequest()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Supervisor) endRequest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = nil
+}

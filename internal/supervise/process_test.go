@@ -1,0 +1,114 @@
+package supervise
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/sdnotify"
+)
+
+// noChild is a started process that nothing reaches.
+type noChild struct{ signals []os.Signal }
+
+func (*noChild) Executed(context.Context) error { return nil }
+
+func (c *noChild) Signal(sig os.Signal) error { c.signals = append(c.signals, sig); return nil }
+
+func (*noChild) Wait() (*os.ProcessState, error) { return nil, nil }
+
+func (*noChild) Words() string { return "" }
+
+func (*noChild) Final() {}
+
+func (*noChild) Close() {}
+
+// newProcess returns a worker that has executed its program.
+func newProcess(t *testing.T) (*Supervisor, *process, *[]Event) {
+	t.Helper()
+	events := new([]Event)
+	s := New(Spec{
+		StartTimeout: time.Minute, StopTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
+		On: func(e Event) { *events = append(*events, e) },
+	})
+	p := &process{
+		child: new(noChild), PID: math.MaxInt32, of: s, state: starting,
+		ready: make(chan struct{}), gone: make(chan struct{}), timer: time.NewTimer(time.Hour),
+	}
+	t.Cleanup(func() { p.timer.Stop() })
+	s.last.Store(p)
+	return s, p, events
+}
+
+func TestAWorkerThatAsksForMoreTimeDoesNotGetLess(t *testing.T) {
+	t.Parallel()
+	_, p, _ := newProcess(t)
+	p.extend("1")
+	require.Zero(t, p.deadline, "nothing is limited")
+	p.setDeadline(time.Minute)
+	due := p.deadline
+	for _, less := range []string{"", "x", "-1", "0", "1000000", "99999999999999999999"} {
+		p.extend(less)
+		require.Equal(t, due, p.deadline, "%q", less)
+	}
+	p.extend("3600000000")
+	require.WithinDuration(t, time.Now().Add(time.Hour+WorkerMargin), p.deadline, time.Minute)
+}
+
+func TestAWorkerThatAsksForMoreTimeStopsInTheEnd(t *testing.T) {
+	t.Parallel()
+	s, p, _ := newProcess(t)
+	say := func(text string) { s.received(sdnotify.Message{PID: p.PID, Text: text}) }
+	say("EXTEND_TIMEOUT_USEC=3600000000")
+	require.True(t, p.deadline.IsZero(), "it has no limit")
+	say("STOPPING=1")
+	require.Equal(t, stopping, p.state)
+	once := time.Until(p.deadline)
+	last := p.stopBy
+	for range 100 {
+		say("STOPPING=1\nEXTEND_TIMEOUT_USEC=3600000000")
+	}
+	require.Equal(t, last, p.stopBy)
+	require.False(t, p.deadline.After(last.Add(time.Second)))
+	require.Greater(t, time.Until(p.deadline), 5*once, "it has got more")
+}
+
+// FuzzWorker: whatever a worker says, its supervisor takes it for ready only if it has said so.
+func FuzzWorker(f *testing.F) {
+	for _, said := range []string{
+		"READY=1\nSTATUS=serves",
+		"STATUS=warms up\x00RELOADING=1\nMONOTONIC_USEC=1\x00READY=1\nX_LIFECYCLE_ERROR=no",
+		"X_LIFECYCLE_STATE={\"phase\":\"ready\",\"doing\":\"x\",\"last_reload\":{}}\x00X_LIFECYCLE_STATE=null\x00X_LIFECYCLE_STATE=[",
+		"READY=1\x00RELOADING=1\x00X_LIFECYCLE_STATE={\"last_reload\":[1],\"last_reopen\":{\"began_monotonic_ns\":\"x\"}}\nREADY=1",
+		"X_LIFECYCLE_FAILURE={\"error\":\"x\",\"panicked\":true}\x00X_LIFECYCLE_FAILURE=null\nREADY=1",
+		"EXTEND_TIMEOUT_USEC=1\nEXTEND_TIMEOUT_USEC=99999999999999999999\nSTOPPING=1\x00READY=1",
+		"FDSTORE=1\nFDNAME=a:b\x00FDSTOREREMOVE=1\nFDNAME=\x00WATCHDOG=1\x00WATCHDOG=trigger",
+		"=\n\n\x00\x00READY",
+		"X_LIFECYCLE_STATE={\"phase\":\"ready\",\"x\":" + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}\x00STATUS=" + strings.Repeat("x", 60_000),
+		"STOPPING=1\x00EXTEND_TIMEOUT_USEC=3600000000\x00EXTEND_TIMEOUT_USEC=3600000000",
+	} {
+		f.Add(said)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		s, p, events := newProcess(t)
+		saysReady := false
+		for text := range strings.SplitSeq(said, "\x00") {
+			m := sdnotify.Message{PID: p.PID, Text: text}
+			_, is := m.Value("READY")
+			saysReady = saysReady || is
+			s.received(m)
+			before := len(*events)
+			s.received(sdnotify.Message{PID: 1, Text: "READY=1\nSTATUS=x"})
+			require.Len(t, *events, before, "of a stranger")
+		}
+		require.True(t, saysReady || !isClosed(p.ready))
+		require.LessOrEqual(t, len(p.failure), maxFailure)
+		require.LessOrEqual(t, len(p.failed), maxError)
+	})
+}

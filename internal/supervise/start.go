@@ -1,0 +1,99 @@
+package supervise
+
+import (
+	"context"
+	"time"
+
+	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/worker"
+)
+
+// startWorker starts a worker and returns when it has executed its program. If ctx ends before, or the supervisor stops,
+// the process is killed and the error is the cause.
+func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
+	p, err := s.fork(ctx)
+	if err == nil {
+		err = p.awaitExecuted()
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.emit(Started{PID: p.PID, Restarts: s.executed - 1})
+	s.mu.Unlock()
+	s.deliver()
+	return p, nil
+}
+
+// fork starts the process. Another program is a stage of this one until it is executed, and any process of the user
+// that the stage becomes can suspend it, so nothing here waits for it.
+func (s *Supervisor) fork(ctx context.Context) (*process, error) {
+	order, err := s.order()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{of: s, ready: make(chan struct{}), gone: make(chan struct{}), since: s.spec.Tail()}
+	p.inTime, p.giveUp = context.WithCancelCause(ctx)
+	s.forking.Lock() // its first messages wait until it is known
+	defer s.forking.Unlock()
+	s.mu.Lock()
+	stops := s.stops
+	s.mu.Unlock()
+	if stops {
+		return nil, ErrStopping
+	}
+	started, err := worker.Start(order)
+	if err != nil {
+		return nil, err
+	}
+	p.child, p.PID = started, started.PID
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.Store(p)
+	p.timer = time.AfterFunc(noTimeout, p.expired)
+	p.setDeadline(s.spec.StartLimit)
+	go p.awaitExit()
+	return p, nil
+}
+
+// awaitFork waits until a worker that is being started is known.
+func (s *Supervisor) awaitFork() {
+	s.forking.Lock()
+	defer s.forking.Unlock()
+}
+
+// awaitExecuted waits until the program is executed. If it is not, the process is killed and gone when this returns.
+func (p *process) awaitExecuted() error {
+	s := p.of
+	err := p.Executed(p.inTime)
+	p.giveUp(nil)
+	s.mu.Lock()
+	if err == nil {
+		s.executed++
+		p.handle(executed)
+	} else {
+		p.handle(notExecuted)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		<-p.gone
+	}
+	return err
+}
+
+// order says how the next worker is started.
+func (s *Supervisor) order() (o worker.Order, err error) {
+	s.mu.Lock()
+	first := s.executed == 0
+	s.mu.Unlock()
+	o = worker.Order{
+		Args: s.spec.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: s.spec.Watchdog, Umask: s.spec.Umask,
+		Dir: s.spec.Dir(), Become: s.spec.Become, NoTerminal: s.spec.NoTerminal, Sockets: s.stored(),
+	}
+	if s.spec.Program != nil {
+		o.Program, err = s.spec.Program()
+		return o, err
+	}
+	o.Note = s.spec.Note(first)
+	return o, nil
+}

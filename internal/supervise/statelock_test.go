@@ -1,0 +1,43 @@
+package supervise
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhatFollowsFromAChangeIsDoneInOrderAndWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	var l stateLock
+	var done []int
+	l.Lock()
+	for i := range 3 {
+		l.After(func() {
+			l.Lock() // which is free, or this hangs
+			defer l.Unlock()
+			l.After(func() { done = append(done, i) })
+		})
+	}
+	require.Empty(t, done)
+	l.Unlock()
+	require.Equal(t, []int{0, 1, 2}, done)
+}
+
+func TestAnEffectThatHangsHoldsNobodyElseUp(t *testing.T) {
+	t.Parallel()
+	var l stateLock
+	hangs := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		l.Lock()
+		l.After(func() { <-hangs })
+		l.Unlock()
+	})
+	for range 10 {
+		l.Lock()
+		l.Unlock() //nolint:staticcheck // that it can be had is all
+	}
+	close(hangs)
+	all.Wait()
+}

@@ -1,0 +1,151 @@
+package supervise
+
+import (
+	"log/slog"
+	"os"
+	"time"
+
+	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/sdnotify"
+)
+
+// maxNames bounds the sum of the names in LISTEN_FDNAMES. execve(2) fails if one variable has 128 KiB.
+const maxNames = 32 << 10
+
+// stored is a descriptor that outlives workers.
+type stored struct {
+	fdstore.Entry
+	info os.FileInfo // identifies it
+}
+
+func newStored(name string, f *os.File) (stored, error) {
+	info, err := f.Stat()
+	return stored{fdstore.Entry{Name: name, File: f}, info}, err
+}
+
+// store is what the next worker is given. Supervisor.mu guards it.
+type store struct {
+	all    []stored
+	warned bool // that something is not stored
+}
+
+func (s *store) fill(entries []fdstore.Entry) error {
+	for _, e := range entries {
+		k, err := newStored(e.Name, e.File)
+		if err != nil {
+			return err
+		}
+		s.all = append(s.all, k)
+	}
+	return nil
+}
+
+// storeRequest is what a message asks of the store (sd_pid_notify_with_fds(3)).
+type storeRequest struct {
+	add    []stored
+	remove string // the name of what is not wanted any more; "": nothing
+	close  []*os.File
+	warn   string
+}
+
+// newStoreRequest reads the request of a message. It takes no lock, since it asks the kernel about the descriptors.
+func newStoreRequest(m sdnotify.Message) (r storeRequest) {
+	name, named := m.Value("FDNAME")
+	named = named && fdstore.ValidName(name)
+	if _, remove := m.Value("FDSTOREREMOVE"); remove && named {
+		r.remove = name
+	}
+	if !named {
+		name = "stored" // as systemd calls it
+	}
+	_, add := m.Value("FDSTORE")
+	for _, file := range m.Files {
+		if k, err := newStored(name, file); add && err == nil {
+			r.add = append(r.add, k)
+		} else {
+			r.close = append(r.close, file)
+		}
+	}
+	if add && m.Refused > 0 {
+		r.warn = "a descriptor of the worker is not stored: it is no socket, pipe or file in memory"
+	}
+	return r
+}
+
+// finish closes and logs what the request has come to. No lock is held.
+func (r *storeRequest) finish(log *slog.Logger) {
+	if len(r.close) > 0 {
+		sdnotify.Discard(r.close...)
+	}
+	if r.warn != "" {
+		log.Warn(r.warn)
+	}
+}
+
+// update carries the request out. Supervisor.mu is held.
+func (s *store) update(r *storeRequest) {
+	kept := s.all[:0]
+	names := 0
+	for _, k := range s.all {
+		if r.remove != "" && k.Name == r.remove {
+			r.close = append(r.close, k.File)
+		} else {
+			kept = append(kept, k)
+			names += len(k.Name) + 1
+		}
+	}
+	clear(s.all[len(kept):])
+	s.all = kept
+	for _, k := range r.add {
+		switch {
+		case s.has(k.info):
+			r.close = append(r.close, k.File)
+		case len(s.all) >= sdnotify.Room() || names+len(k.Name) >= maxNames:
+			r.warn = "a descriptor of the worker is not stored: there are too many, or their names are too long"
+			r.close = append(r.close, k.File)
+		default:
+			s.all = append(s.all, k)
+			names += len(k.Name) + 1
+		}
+	}
+	if s.warned { // once is enough
+		r.warn = ""
+	}
+	s.warned = s.warned || r.warn != ""
+}
+
+func (s *store) has(info os.FileInfo) bool {
+	for _, k := range s.all {
+		if os.SameFile(k.info, info) {
+			return true
+		}
+	}
+	return false
+}
+
+// stored returns what the next worker is given.
+func (s *Supervisor) stored() (entries []fdstore.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.store.all {
+		entries = append(entries, k.Entry)
+	}
+	return entries
+}
+
+// closeStore closes what is stored, and waits for that if it does not take long. It removes no socket file: the process
+// that has bound the socket does so. A path that a worker has named means nothing to its supervisor.
+func (s *Supervisor) closeStore() {
+	s.mu.Lock()
+	all := s.store.all
+	s.store.all = nil
+	s.mu.Unlock()
+	var files []*os.File
+	for _, k := range all {
+		files = append(files, k.File)
+	}
+	select {
+	case <-sdnotify.Discard(files...):
+	case <-time.After(WorkerMargin):
+	}
+}

@@ -1,0 +1,48 @@
+package supervise
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every worker ends: whatever its state is, its own end leads to gone, and so do deadlines once the supervisor stops.
+func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
+	t.Parallel()
+	for s := staged; s < gone; s++ {
+		require.Equal(t, gone, transitions[s][exited], "state %d", s)
+		next := s
+		if to := transitions[next][stopRequested]; to != stay {
+			next = to
+		}
+		for steps := 0; next != gone; steps++ {
+			require.Less(t, steps, 4, "state %d does not end by its deadlines", s)
+			to := transitions[next][deadlineExpired]
+			require.NotEqual(t, stay, to, "state %d has no end by its deadline", next)
+			next = to
+		}
+	}
+}
+
+// A worker never goes back: from ready on it can only reload, stop, and end.
+func TestAWorkerThatStopsDoesNotBecomeReadyAgain(t *testing.T) {
+	t.Parallel()
+	for s := stopping; s < states; s++ {
+		for e := executed; e < events; e++ {
+			if to := transitions[s][e]; to != stay {
+				require.Greater(t, to, s, "state %d, event %d", s, e)
+			}
+		}
+	}
+	for e := executed; e < events; e++ {
+		require.Equal(t, stay, transitions[gone][e], "event %d", e)
+	}
+}
+
+func TestOnlyAWorkerThatRunsCanBecomeReadyOrReload(t *testing.T) {
+	t.Parallel()
+	for s := staged; s < states; s++ {
+		require.Equal(t, s == starting || s == reloading, transitions[s][saidReady] == ready, "state %d", s)
+		require.Equal(t, s == ready, transitions[s][saidReloading] == reloading, "state %d", s)
+	}
+}
