@@ -17,6 +17,7 @@ const modulePath = "example.com/lifecycle"
 var layers = [][]string{
 	{"console", "fdstore", "logfile", "pidfile", "statefile"},
 	{"handshake"},
+	{"supervise"},
 }
 
 // The import order is a property of the real import graph, on every platform.
