@@ -69,10 +69,3 @@ func untouched(t *testing.T, path string) (requireUntouched func()) {
 		require.True(t, before == nil || os.SameFile(before, after), "%s is another file", path)
 	}
 }
-
-func mustLook(t *testing.T, path string) holder {
-	t.Helper()
-	h, err := pidfile.Inspect(path)
-	require.NoError(t, err)
-	return h
-}

@@ -1,10 +1,8 @@
-package lifecycle
+package e2e
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,41 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/proctest"
 )
-
-// privilegedCopy is a copy of the test binary that everybody can execute, with more rights than he has.
-func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
-	t.Helper()
-	dir := nobodys(t)
-	require.NoError(t, os.Chown(dir, 0, 0))
-	path = filepath.Join(dir, "program")
-	var info unix.Statfs_t
-	require.NoError(t, unix.Statfs(filepath.Dir(path), &info))
-	if info.Flags&unix.ST_NOSUID != 0 {
-		t.Skip("the temporary directory is mounted nosuid")
-	}
-	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
-	require.NoError(t, os.Chmod(path, 0o755))
-	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("the file system knows no capabilities")
-	} else {
-		require.NoError(t, err)
-	}
-	return path
-}
-
-func setuidRoot(path string) error { return os.Chmod(path, 0o755|fs.ModeSetuid) }
-
-// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of linux/capability.h.
-func mayChroot(path string) error {
-	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
-	for _, word := range []uint32{1 << unix.CAP_SYS_CHROOT, 0, 0, 0} {
-		data = binary.LittleEndian.AppendUint32(data, word)
-	}
-	return unix.Setxattr(path, "security.capability", data, 0)
-}
 
 // becomingRoot is the program serving, which becomes root wholly before it does anything.
 var becomingRoot = proctest.Register("becoming root", func(args []string) int {
@@ -166,7 +133,7 @@ var forgingWorker = proctest.Register("forging worker", func(args []string) int 
 	_, _ = fmt.Fprintf(ours, "\n\x00{\"note\":{\"pid_file\":%q,\"detached\":false,\"first\":true}}\n", args[1])
 	out, err := cmd.CombinedOutput()
 	fmt.Printf("%s", out)
-	return ExitCode(err)
+	return lifecycle.ExitCode(err)
 })
 
 // Row L9.
@@ -233,5 +200,5 @@ func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T
 var lookingFor = proctest.Register("looking for", func(args []string) int {
 	path, err := exec.LookPath(args[0])
 	fmt.Println(path, err)
-	return ExitCode(err)
+	return lifecycle.ExitCode(err)
 })

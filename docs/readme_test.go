@@ -1,6 +1,6 @@
 //go:build unix
 
-package lifecycle_test
+package docs
 
 import (
 	"fmt"

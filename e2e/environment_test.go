@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +17,36 @@ import (
 
 	"example.com/lifecycle/internal/secureenv"
 )
+
+// Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set, and without it these tests compare.
+
+// update says that what is made from the code is to be written and not compared.
+func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
+
+// requireTable requires that the page has this very table between the marks of that name, or puts it there.
+func requireTable(t *testing.T, path, name string, rows ...string) {
+	t.Helper()
+	begin, end := "<!-- "+name+": make docs -->\n", "<!-- end -->\n"
+	before, rest, found := strings.Cut(readPage(t, path), begin)
+	require.True(t, found, "%s has no %s", path, begin)
+	table, after, found := strings.Cut(rest, end)
+	require.True(t, found, "%s has no %s behind %s", path, end, begin)
+	want := "\n" + strings.Join(rows, "\n") + "\n\n"
+	if update() {
+		require.NoError(t, os.WriteFile(path, []byte(before+begin+want+end+after), 0o644))
+		return
+	}
+	if table != want {
+		t.Fatalf(`%s must have this table, and "make docs" writes it:`+"\n%s", path, want)
+	}
+}
+
+func readPage(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
 
 // readsEnvironment are functions that heed a variable, and the files that may call them: secureenv, and
 // who passes the environment on to what he executes.

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sdnotify"
 )
@@ -33,10 +34,10 @@ var pathserver = proctest.Register("pathserver", func(args []string) int {
 		does[key], args = value, args[1:]
 	}
 	var s server
-	opts := []Option{
-		Name("pathserver"), PIDFile(does["pidfile"]), LogFile(does["log"]), Supervise(parsePolicy(does["supervise"])),
-		User(does["user"]),
-		OnStart(func(context.Context) error {
+	opts := []lifecycle.Option{
+		lifecycle.Name("pathserver"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.Supervise(parsePolicy(does["supervise"])),
+		lifecycle.User(does["user"]),
+		lifecycle.OnStart(func(context.Context) error {
 			s.at = []string{"unix," + does["at"]}
 			if strings.HasSuffix(does["at"], ".d") {
 				s.at = []string{"unixgram," + does["at"]}
@@ -51,9 +52,9 @@ var pathserver = proctest.Register("pathserver", func(args []string) int {
 		}),
 	}
 	if _, closes := does["close"]; closes {
-		opts = append(opts, OnExit(func(context.Context) error { return s.close() }))
+		opts = append(opts, lifecycle.OnExit(func(context.Context) error { return s.close() }))
 	}
-	return Main(args, nil, opts...)
+	return lifecycle.Main(args, nil, opts...)
 })
 
 // fileAt is the file at a path.

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"os"
@@ -120,10 +120,4 @@ func TestTheSessionOfWhoStaysTheSameGoesOn(t *testing.T) {
 		require.Contains(t, strings.Split(b.said(), "\n"), variable)
 	}
 	b.stop()
-}
-
-func init() {
-	misdeeds["env"] = func() {
-		_, _ = os.Stdout.WriteString("\n" + strings.Join(os.Environ(), "\n") + "\nsaid\n")
-	}
 }

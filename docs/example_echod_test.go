@@ -1,0 +1,278 @@
+//go:build unix
+
+package docs
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func driveEchod(t *testing.T, program string) {
+	const good = `{"listen": "127.0.0.1:0", "greeting": "hello"}`
+	setup := func(t *testing.T, config string) (dir string) {
+		dir = t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "echod.json"), []byte(config), 0o600))
+		return dir
+	}
+	echod := func(t *testing.T, dir string, args ...string) *exampleProcess {
+		return startExample(t, dir, program, append([]string{"-pidfile", "echod.pid"}, args...)...)
+	}
+
+	t.Run("its own tests", func(t *testing.T) {
+		exampleGo(t, "test", "./_example/echod")
+	})
+
+	t.Run("answers the request in hand over TERM", func(t *testing.T) {
+		dir := setup(t, good)
+		p := echod(t, dir, "run")
+		p.waitFor("INFO ready")
+		addr := p.waitFor(`INFO listening addr=(\S+)`)[1]
+
+		// The server asks for the body with 100 Continue: then the request is in its hands.
+		ctx, cancel := context.WithTimeout(t.Context(), examplePatience)
+		defer cancel()
+		asked := make(chan struct{})
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got100Continue: func() { close(asked) }})
+		body, held := io.Pipe()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/echo", body)
+		require.NoError(t, err)
+		req.Header.Set("Expect", "100-continue")
+		type answer struct {
+			code int
+			body string
+			err  error
+		}
+		answered := make(chan answer, 1)
+		go func() {
+			client := http.Client{Transport: &http.Transport{ExpectContinueTimeout: examplePatience, DisableKeepAlives: true}}
+			resp, err := client.Do(req)
+			if err != nil {
+				answered <- answer{err: err}
+				return
+			}
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			answered <- answer{resp.StatusCode, string(text), err}
+		}()
+		select {
+		case <-asked:
+		case got := <-answered:
+			require.Fail(t, "answered before its body was sent", "%+v", got)
+		}
+
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+		p.waitFor("INFO stopping")
+		require.Eventually(t, func() bool {
+			conn, err := net.Dial("tcp", addr)
+			if err == nil {
+				conn.Close()
+			}
+			return err != nil
+		}, examplePatience, 5*time.Millisecond, "still takes connections")
+		select {
+		case got := <-answered:
+			require.Fail(t, "answered before its body was sent", "%+v", got)
+		case <-p.exited:
+			require.Fail(t, "echod did not wait for its request", p.out.String())
+		default:
+		}
+
+		_, err = io.WriteString(held, "world")
+		require.NoError(t, err)
+		require.NoError(t, held.Close())
+		assert.Equal(t, answer{200, "hello, world\n", nil}, <-answered)
+		assert.Equal(t, 0, p.wait(), p.out)
+		assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
+	})
+
+	t.Run("refuses a start with a bad configuration", func(t *testing.T) {
+		for config, want := range map[string]string{
+			"{\n\"lisen\": \":80\"\n}":                        `:2: unknown field "lisen"`,
+			"{\n\"listen\": \":80\",\n\"level\": \"loud\"\n}": `:3: field "level": "loud" is not one of debug, info, warn, error`,
+		} {
+			dir := setup(t, config)
+			want := "config: " + filepath.Join(dir, "echod.json") + want
+			p := echod(t, dir, "run")
+			assert.Equal(t, 1, p.wait())
+			assert.Contains(t, p.out.String(), "echod: start failed: "+want+"\n")
+			assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
+
+			p = echod(t, dir, "check")
+			assert.Equal(t, 6, p.wait())
+			assert.Equal(t, "echod: check failed: "+want+"\n", p.out.String())
+		}
+	})
+
+	t.Run("refuses a start where its address is taken", func(t *testing.T) {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		dir := setup(t, fmt.Sprintf(`{"listen": %q}`, taken.Addr()))
+		p := echod(t, dir, "run")
+		assert.Equal(t, 1, p.wait())
+		assert.Contains(t, p.out.String(), fmt.Sprintf("echod: start failed: http: listen tcp %s: bind: %v\n",
+			taken.Addr(), syscall.EADDRINUSE))
+		assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
+	})
+
+	t.Run("goes into the background, appends to its log and takes its level", func(t *testing.T) {
+		dir := setup(t, good)
+		log := filepath.Join(dir, "echod.log")
+		endInBackground(t, filepath.Join(dir, "echod.pid"))
+		read := func() string {
+			text, err := os.ReadFile(log)
+			require.NoError(t, err)
+			return string(text)
+		}
+
+		p := echod(t, dir, "-log", "echod.log", "status")
+		assert.Equal(t, 3, p.wait())
+		require.NoFileExists(t, log, "status logs nothing, so it creates nothing")
+
+		p = echod(t, dir, "-log", "echod.log", "start")
+		require.Equal(t, 0, p.wait(), p.out)
+		assert.Regexp(t, `^echod: ready \(pid \d+, .*\), log `+regexp.QuoteMeta(log)+`\n$`, p.out.String())
+		info, err := os.Stat(log)
+		require.NoError(t, err)
+		assert.Zero(t, info.Mode().Perm()&^0o640, info.Mode())
+
+		require.Eventually(t, func() bool { return strings.Contains(read(), "INFO ready") }, examplePatience, 5*time.Millisecond)
+		before := read()
+		p = echod(t, dir, "-log", "echod.log", "start")
+		assert.Equal(t, 1, p.wait())
+		assert.Contains(t, p.out.String(), "echod: already running")
+		assert.Equal(t, before, read(), "the log is the first one's")
+
+		addr := regexp.MustCompile(`INFO listening addr=(\S+)`).FindStringSubmatch(before)[1]
+		get := func() {
+			resp, err := http.Get("http://" + addr + "/healthz")
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 200, resp.StatusCode)
+		}
+		get()
+		assert.NotContains(t, read(), "DEBUG request")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "echod.json"),
+			[]byte(`{"listen": "127.0.0.1:0", "level": "debug"}`), 0o600))
+		p = echod(t, dir, "-log", "echod.log", "reload")
+		require.Equal(t, 0, p.wait(), p.out)
+		require.Eventually(t, func() bool {
+			get()
+			return strings.Contains(read(), "DEBUG request method=GET path=/healthz")
+		}, examplePatience, 5*time.Millisecond)
+
+		p = echod(t, dir, "stop")
+		assert.Equal(t, 0, p.wait(), p.out)
+		assert.True(t, strings.HasPrefix(read(), before))
+		assert.Contains(t, read(), "INFO stopped")
+	})
+
+	t.Run("tells how it is used", func(t *testing.T) {
+		dir := setup(t, good)
+		for _, args := range [][]string{nil, {"dance"}, {"run", "-config", "echod.json"}, {"-color", "run"}} {
+			p := startExample(t, dir, program, args...)
+			assert.Equal(t, 2, p.wait(), "%q", args)
+			assert.NotEmpty(t, p.out.String(), "%q", args)
+		}
+	})
+}
+
+func driveTour(t *testing.T, program string) {
+	// start puts the tour into a process group, where all it starts stays findable, and its temporary files into tmp.
+	start := func(t *testing.T, env ...string) (tour *exampleProcess, tmp string) {
+		tmp = t.TempDir()
+		tour = prepareExample(t, ".", program)
+		tour.cmd.Env = append(append(tour.cmd.Env, "TMPDIR="+tmp), env...)
+		tour.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		return tour, tmp
+	}
+	// What the tour detaches is in no group of its, but runs from its directory.
+	assertNothingLeft := func(t *testing.T, tour *exampleProcess, tmp string) {
+		assertEmptyDir(t, tmp)
+		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process is left")
+		programs, err := filepath.Glob("/proc/[0-9]*/exe")
+		require.NoError(t, err)
+		for _, program := range programs {
+			path, _ := os.Readlink(program)
+			assert.False(t, strings.HasPrefix(path, tmp), "%s is left: %s", program, path)
+		}
+	}
+
+	t.Run("all answers are right", func(t *testing.T) {
+		tour, tmp := start(t)
+		tour.start()
+		assert.Equal(t, 0, tour.wait(), tour.out)
+		assert.Contains(t, tour.out.String(), "Every answer was right.")
+		assertShown(t, "echod", tour.out.String())
+		assertNothingLeft(t, tour, tmp)
+	})
+
+	t.Run("interrupted", func(t *testing.T) {
+		tour, tmp := start(t)
+		tour.start()
+		tour.waitFor("echod: ready")
+		require.NoError(t, tour.cmd.Process.Signal(os.Interrupt))
+		assert.Equal(t, 1, tour.wait(), tour.out)
+		assertNothingLeft(t, tour, tmp)
+	})
+
+	t.Run("interrupted while it builds", func(t *testing.T) {
+		tour, tmp := start(t, "GOCACHE="+t.TempDir())
+		tour.start()
+		tour.waitFor("go build")
+		require.Eventually(t, func() bool {
+			builds, err := filepath.Glob(filepath.Join(tmp, "*", "go-build*"))
+			return err == nil && len(builds) > 0
+		}, examplePatience, time.Millisecond)
+		require.NoError(t, tour.cmd.Process.Signal(os.Interrupt))
+		assert.Equal(t, 1, tour.wait(), tour.out)
+		assertNothingLeft(t, tour, tmp)
+	})
+
+	t.Run("nobody reads it any more", func(t *testing.T) { // tour | head -5
+		tour, tmp := start(t)
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		defer r.Close()
+		tour.cmd.Stdout = w
+		tour.start()
+		require.NoError(t, w.Close())
+		for lines := bufio.NewScanner(r); ; { // up to a point where echod runs
+			require.True(t, lines.Scan(), "%v", tour.out)
+			if strings.Contains(lines.Text(), "echod: ready") {
+				break
+			}
+		}
+		require.NoError(t, r.Close())
+		assert.Equal(t, 1, tour.wait(), tour.out)
+		assertNothingLeft(t, tour, tmp)
+	})
+
+	t.Run("wrong answers", func(t *testing.T) {
+		bin := t.TempDir() // with a go that builds an echod which does nothing
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(`#!/bin/sh
+printf '#!/bin/sh\n' >"$3"
+chmod +x "$3"
+`), 0o700))
+		tour, tmp := start(t, "PATH="+bin+":"+os.Getenv("PATH"))
+		tour.start()
+		assert.Equal(t, 1, tour.wait(), tour.out)
+		assert.Regexp(t, `(?s)\ntour: \d+ wrong\n.*echod start: exit code 0 and "", want 1 and "echod: start failed: `, tour.out.String())
+		assertNothingLeft(t, tour, tmp)
+	})
+}

@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// Rows G8, G9.
+func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
+	t.Parallel()
+	for hook, others := range hooksOfAStart {
+		for fault, how := range faultyEnds {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				got := b.call(slices.Concat(others, []string{hook + "=" + fault, "start"})...)
+				require.Equal(t, 1, got.Code, got.Stderr)
+				require.True(t, strings.HasPrefix(got.Stderr, "daemon: start failed: died before it was ready ("+how+")"), got.Stderr)
+				b.requireNothingLeft()
+
+				code, err := strconv.Atoi(strings.TrimPrefix(how, "exit "))
+				require.NoError(t, err)
+				inFront := b.call(slices.Concat(others, []string{hook + "=" + fault, "run"})...)
+				require.Equal(t, code, inFront.Code, inFront.Stderr)
+				b.requireDead()
+			})
+		}
+	}
+}
+
+// requireDead requires that a daemon has died here, that this is seen, and that it keeps no other from being started.
+func (b *background) requireDead() {
+	b.t.Helper()
+	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of it")
+	status := b.call("status")
+	require.Equal(b.t, 1, status.Code, "%s%s", status.Stdout, status.Stderr)
+	require.True(b.t, strings.HasPrefix(status.Stdout, "daemon: dead: pid "), status.Stdout)
+	require.Equal(b.t, 7, b.call("stop").Code)
+	pid := b.start()
+	requireRunning(b.t, b.pidfile, pid)
+	b.stop()
+}
+
+// Rows G8, G9.
+func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	for hook, verb := range map[string]string{
+		"check": "reload", "reload": "reload", "stop": "stop", "exit": "stop", "usr2": "", "every": "",
+	} {
+		for fault := range faultyEnds {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				pid := b.start(hook + "=" + fault)
+				if hook == "usr2" {
+					require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+				}
+				switch verb {
+				case "reload":
+					want := fmt.Sprintf("daemon: reload: no verdict: pid %d ended before there was one\n", pid)
+					require.Equal(t, proctest.Result{Stderr: want, Code: 1}, b.call(verb))
+				case "stop":
+					got := b.call(verb)
+					require.Equal(t, 0, got.Code, "it is gone: %s", got.Stderr)
+					require.Contains(t, got.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid))
+				}
+				b.requireDead()
+			})
+		}
+	}
+}
+
+// OnCheck runs in the process of the verb, too.
+// Rows G8, G9.
+func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	pid := b.start()
+	for _, verb := range []string{"check", "restart", "try-restart"} {
+		require.Equal(t, 37, b.call("check=exit:37", verb).Code, verb)
+		requireRunning(t, b.pidfile, pid)
+	}
+	b.stop()
+}
+
+// A goroutine that ends with its thread locked takes the thread along, and whatever the thread held.
+// Row G7.
+func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	for hook, others := range hooksOfAStart {
+		if len(others) == 1 && hook != "run" {
+			continue
+		}
+		got := b.call(hook+"=locked", "start")
+		require.Equal(t, 70, got.Code, "%s: %s", hook, got.Stderr)
+		require.Contains(t, got.Stderr, "daemon: start failed: panic: runtime.Goexit was called\n", hook)
+		b.requireNothingLeft()
+	}
+	b.start("reload=locked", "check=", "usr2=locked", "every=locked", "stop=locked", "exit=locked")
+	require.Equal(t, proctest.Result{Stderr: "daemon: reload rejected, old configuration kept: panic: runtime.Goexit was called\n", Code: 1}, b.call("reload"))
+	b.awaitSaid("panic in Every(10ms) of daemon")
+	b.stop()
+	require.Contains(t, b.said(), "panic in OnStop of daemon")
+	require.Contains(t, b.said(), "panic in OnExit of daemon")
+}
+
+// What a program does to its process does not reach what was settled before: paths are absolute, modes are exact.
+// Row G8.
+func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
+	t.Parallel()
+	closed := func(fd int) func(t *testing.T, pid int) bool {
+		return func(t *testing.T, pid int) bool {
+			_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+			return errors.Is(err, os.ErrNotExist)
+		}
+	}
+	for fault, done := range map[string]func(t *testing.T, pid int) bool{
+		"chdir": func(t *testing.T, pid int) bool {
+			dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+			require.NoError(t, err)
+			return dir == "/proc"
+		},
+		"umask":       func(t *testing.T, pid int) bool { return statusField(t, pid, "Umask") == "0777" },
+		"closestdio":  closed(2),
+		"closestdout": closed(1),
+		"closestderr": closed(2),
+	} {
+		for _, hook := range []string{"start", "usr2"} {
+			t.Run(hook+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				pid := b.start(hook + "=" + fault)
+				if hook == "usr2" {
+					require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+				}
+				proctest.Eventually(t, func() bool { return done(t, pid) }, "what the hook does")
+				require.NoError(t, os.Remove(b.log))
+				for _, verb := range []string{"reload", "reopen"} {
+					got := b.call(verb)
+					require.Equal(t, 0, got.Code, got.Stderr)
+				}
+				requireRunning(t, b.pidfile, pid)
+				require.EqualValues(t, 0o640, logPerm(t, b.log))
+				require.Contains(t, b.said(), "msg=reloaded")
+				for _, fd := range []int{1, 2} {
+					require.Equal(t, b.log, logOpened(t, pid, fd))
+				}
+				b.stop()
+			})
+		}
+	}
+}
+
+// Without its descriptor the lock is free: nobody believes that two daemons hold it, and the first one says so.
+// Rows A11, G8.
+func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"closelock", "reuse"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			require.NoError(t, os.WriteFile(treasure(b.pidfile), []byte("do not touch"), 0o600))
+			first := b.start("usr2=" + fault)
+			require.NoError(t, syscall.Kill(first, syscall.SIGUSR2))
+			proctest.Eventually(t, func() bool { return strings.Contains(b.said(), lostWarning) }, "the warning")
+			require.True(t, isFree(t, b.pidfile))
+			status := b.call("status")
+			require.Equal(t, 1, status.Code, status.Stdout)
+			require.Contains(t, status.Stdout, fmt.Sprintf("daemon: dead: pid %d left ", first))
+			if fault == "closelock" {
+				require.Contains(t, status.Stdout, fmt.Sprintf("pid %d, which may still run, has seen its PID file ", first))
+			}
+
+			second := b.start()
+			requireRunning(t, b.pidfile, second)
+			require.NoError(t, syscall.Kill(first, syscall.SIGHUP))
+			proctest.Eventually(t, func() bool { return strings.Contains(b.said(), "msg=reloaded") }, "a reload")
+			require.NoError(t, syscall.Kill(first, syscall.SIGTERM))
+			proctest.Eventually(t, func() bool { return isOver(first) }, "the end of pid %d", first)
+			proctest.RequireText(t, treasure(b.pidfile), "do not touch")
+			proctest.RequireText(t, b.pidfile, fmt.Sprintln(second))
+			requireRunning(t, b.pidfile, second)
+			b.stop()
+		})
+	}
+}
+
+// Row G8.
+func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	pid := b.start("usr2=closestate")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	b.awaitSaid("cannot write the state file")
+	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid), Code: 1}, b.call("start"))
+	require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
+	b.awaitSaid("msg=reloaded")
+	require.Equal(t, 0, b.call("stop").Code)
+	require.True(t, isOver(pid))
+	require.NoFileExists(t, b.pidfile)
+	b.start() // which replaces the state file that it has left
+	b.stop()
+}
+
+// The Go runtime does not survive that its poller is closed. Until it notices, the daemon holds no lock.
+// Row G8.
+func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	for _, hook := range []string{"start", "ready"} {
+		got := b.call(hook+"=closeall", "start")
+		require.Equal(t, 1, got.Code, got.Stderr)
+		require.Contains(t, got.Stderr, "daemon: start failed: died before it was ready")
+		b.requireNothingLeft()
+	}
+	pid := b.start("usr2=closeall")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) }, "the lock to be lost")
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	b.requireDead()
+}
+
+// A program that gives the signals back or ignores them is told what became of that, and can be ended all the same.
+// Row G8.
+func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]struct{ reload, stop string }{
+		"reset":  {"no verdict: pid %d ended before there was one\n", ""},
+		"ignore": {"no verdict after 100ms; see `daemon status`\n", "daemon: killed (pid %d): still running after "},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			b := inBackground(t)
+			args := func(verb string) []string {
+				return []string{"start=" + fault, "reloadtimeout=100ms", "stoptimeout=100ms", verb}
+			}
+			pid := b.start("start=" + fault)
+			reloaded := b.call(args("reload")...)
+			require.Equal(t, 1, reloaded.Code)
+			require.Equal(t, "daemon: reload: "+strings.ReplaceAll(want.reload, "%d", strconv.Itoa(pid)), reloaded.Stderr)
+			if want.stop == "" {
+				b.requireDead()
+				return
+			}
+			requireRunning(t, b.pidfile, pid)
+			stopped := b.call(args("stop")...)
+			require.Equal(t, 0, stopped.Code)
+			require.Contains(t, stopped.Stderr, fmt.Sprintf(want.stop, pid))
+			b.requireNothingLeft()
+		})
+	}
+}

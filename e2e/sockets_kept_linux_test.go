@@ -1,0 +1,221 @@
+package e2e
+
+import (
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/proctest"
+)
+
+func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	k.has(2)
+	k.heard()
+	p.Signal(syscall.SIGUSR2)
+	p.Await("closed")
+	k.has(0)
+	require.Equal(t, []string{"FDSTOREREMOVE=1 FDNAME=" + activation.Name("unix:"+path), "FDSTOREREMOVE=1 FDNAME=tcp%3A127.0.0.1%3A0"}, k.heard())
+	require.NoFileExists(t, path)
+	awaitRefusal(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0"))
+	require.Len(t, socketsOf(t, p.PID()), 1, "that to the manager")
+}
+
+// A manager may take its time to let go of what is closed, and until then it cannot be bound.
+func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	probe, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	require.NoError(t, err)
+	at := "tcp," + probe.Addr().String()
+	require.NoError(t, probe.Close())
+	path := filepath.Join(dir, "s")
+	args := []string{"at=" + at, "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
+	var said []string
+	for _, all := range []int{2 + 4, 0 + 4} { // bound the first time, given the second
+		p := k.serve(args...)
+		k.awaitReady(p)
+		p.Signal(syscall.SIGHUP)
+		p.Await("msg=reloaded")
+		require.Equal(t, p.PID(), whoServes(t, "tcp", address(at)))
+		require.Equal(t, p.PID(), whoServes(t, "unix", path))
+		proctest.Eventually(t, func() bool {
+			said = append(said, k.heard()...)
+			return len(said) == all
+		}, "%d words about sockets", all)
+		said = nil
+		k.has(2)
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+	}
+}
+
+func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "twice=", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	require.Equal(t, p.PID(), whoServes(t, "unix", path))
+	require.Equal(t, p.PID(), whoServes(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0")))
+	k.has(2)
+	require.Len(t, k.heard(), 2)
+	require.Len(t, socketsOf(t, p.PID()), 3)
+}
+
+func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	args := []string{"at=tcp,127.0.0.1:0", "early=", "pidfile=" + filepath.Join(dir, "x.pid")}
+	p := k.serve(args...)
+	k.awaitReady(p)
+	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	p = k.serve(args...)
+	k.awaitReady(p)
+	require.Equal(t, where, listensAt(t, p, "tcp,127.0.0.1:0"))
+}
+
+func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	p := k.serve("at=tcp,127.0.0.1:0", "at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	k.has(2)
+	p = k.serve("at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
+	p.Await(`msg="closed sockets that were given and that nobody has asked for" sockets=[tcp:127.0.0.1:0]`)
+	require.Equal(t, []string{"unix:" + dir + "/a"}, k.has(1))
+}
+
+// What is asked for in other words than before is found by where it is bound.
+func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	p := k.serve("at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	p = k.serve("at=tcp,"+where, "pidfile="+filepath.Join(dir, "x.pid"))
+	k.awaitReady(p)
+	require.Equal(t, p.PID(), whoServes(t, "tcp", where))
+	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
+}
+
+func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
+	t.Parallel()
+	k := newKeeper(t)
+	for room, kept := range map[string]int{"1": 1, "0": 0, "": 0, "x": 0, "-1": 0} {
+		cmd := proctest.Command(serving, "at=tcp,127.0.0.1:0", "at=tcp,127.0.0.1:0", "start=children", "pidfile="+proctest.PIDPath(t))
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE="+room)
+		p := proctest.Launch(t, cmd)
+		k.awaitReady(p)
+		require.Len(t, k.heard(), kept)
+		require.Equal(t, kept, p.Out.Count(`msg="the service manager keeps no more sockets" most=1 network=tcp address=127.0.0.1:0`))
+		require.NotContains(t, p.Out.String(), "FDSTORE=")
+		p.Signal(syscall.SIGTERM)
+		require.Equal(t, 0, p.Wait())
+		k.drop(func(activation.Socket) bool { return true })
+	}
+}
+
+// A socket that no manager keeps ends with its life, socket file and all.
+func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	m := managerAt(t, filepath.Join(dir, "manager"))
+	cmd := proctest.Command(serving, "at=unix,"+dir+"/s", "pidfile="+filepath.Join(dir, "x.pid"))
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "manager"))
+	p := proctest.Launch(t, cmd)
+	require.NotContains(t, strings.Join(m.await("READY=1"), "\n"), "FD")
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+	require.NoFileExists(t, dir+"/s")
+}
+
+// Whoever connects while the process is being replaced waits; only those whom it had accepted lose their connection.
+func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeeper(t), shortDir(t)
+	path := filepath.Join(dir, "s")
+	args := []string{"at=tcp,127.0.0.1:0", "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
+	p := k.serve(args...)
+	k.awaitReady(p)
+	where := listensAt(t, p, "tcp,127.0.0.1:0")
+
+	var answered, cut atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for i := range 6 {
+		network, at := "tcp", where
+		if i%2 == 1 {
+			network, at = "unix", path
+		}
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := net.DialTimeout(network, at, proctest.Patience)
+				if errors.Is(err, syscall.EAGAIN) { // connect(2): the backlog of a unix socket is full
+					continue
+				}
+				if err != nil {
+					t.Errorf("connecting: %v", err)
+					return
+				}
+				_ = c.SetDeadline(time.Now().Add(proctest.Patience))
+				if text, err := io.ReadAll(c); err != nil || len(text) == 0 {
+					cut.Add(1)
+				} else {
+					answered.Add(1)
+				}
+				c.Close()
+			}
+		})
+	}
+	for range 5 {
+		before := answered.Load()
+		proctest.Eventually(t, func() bool { return answered.Load() > before+50 }, "connections to be answered")
+		p.Signal(syscall.SIGKILL)
+		p.Wait()
+		p = k.serve(args...)
+		k.awaitReady(p)
+	}
+	close(stop)
+	clients.Wait()
+	t.Logf("%d connections answered, %d cut, none refused", answered.Load(), cut.Load())
+	require.Positive(t, answered.Load())
+}
+
+// awaitRefusal waits until nobody listens there. A process that another test starts has copies of all that this one has open, until it executes its program.
+func awaitRefusal(t *testing.T, network, address string) {
+	t.Helper()
+	proctest.Eventually(t, func() bool {
+		c, err := net.Dial(network, address)
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, "nobody to listen at %s", address)
+}

@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// Why a start has failed is told by its launcher, and nothing is left; with a log or without.
+func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
+	t.Parallel()
+	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
+	const late = `|its main did not come to Run in 300ms; killed` // on a machine that is busy
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		says string // on its first line, a pattern
+		rest string // a part of what follows
+	}{
+		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
+		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | goroutine "},
+		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | goroutine "},
+		"a body that returns":       {[]string{"run=:"}, 1, "ended before it was ready", ""},
+		"a body that fails":         {[]string{"run=error"}, 1, "fn failed on purpose", ""},
+		"a body that panics":        {[]string{"run=panic"}, 70, "panic: fn panics on purpose", "  | goroutine "},
+		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},
+		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 300ms; stopped, nothing left` + late, ""},
+		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 300ms(, then returned: context canceled)?; stopped, nothing left` + late, ""},
+		"OnStart and its roll-back": {[]string{"start=error", "name=other"}, 1, "OnStart failed on purpose", ""},
+	} {
+		for where, quiet := range map[string]bool{"with a log": false, "without": true} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				t.Parallel()
+				b := inBackground(t)
+				at := b
+				if quiet {
+					at = b.quietly()
+				}
+				got := at.call(slices.Concat(tt.args, []string{"start"})...)
+				first, rest, _ := strings.Cut(got.Stderr, "\n")
+				_, said, _ := strings.Cut(first, ": ")
+				require.Regexp(t, "^start failed: ("+tt.says+")$", said)
+				require.Equal(t, tt.code, got.Code)
+				require.Contains(t, rest, tt.rest)
+				require.Equal(t, tt.rest == "", rest == "", "%s", got.Stderr)
+				require.Empty(t, got.Stdout)
+				b.requireNothingLeft()
+			})
+		}
+	}
+}
+
+// E18: it is the daemon that goes there, and it says so before anything has begun.
+// Row E18.
+func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	file := filepath.Join(t.TempDir(), "file")
+	proctest.Touch(t, file)
+	got := b.call("workdir="+file, "start")
+	require.Equal(t, proctest.Result{Stderr: "daemon: start failed: working directory: chdir " + file + ": not a directory\n", Code: 1}, got)
+	require.NotContains(t, b.said(), "OnStart")
+	b.requireNothingLeft()
+	b.start()
+}
+
+func TestNeverReadyWithADaemonThatDied(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	rounds := 30
+	if testing.Short() {
+		rounds = 10
+	}
+	for range rounds {
+		got := b.call("run=error", "start")
+		if got.Code == 0 { // on a machine that is slow, its body can have lived for long enough to be ready
+			require.Contains(t, b.said(), "msg=ready")
+			proctest.Eventually(t, func() bool { return b.call("status").Code == 3 }, "its end")
+			continue
+		}
+		require.Equal(t, proctest.Result{Stderr: "daemon: start failed: fn failed on purpose\n", Code: 1}, got)
+		b.requireNothingLeft()
+	}
+	b.start()
+}
+
+// Run in a main of its own: the launcher goes on when the daemon is ready.
+func TestRunDetachedReturnsInTheLauncherWhenTheDaemonIsReady(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	got := b.call("detach=")
+	require.Equal(t, proctest.Result{Stdout: "Run returned: <nil>\n"}, got)
+	status := b.call("status")
+	require.Equal(t, 0, status.Code)
+	require.Contains(t, status.Stdout, "daemon: ready (pid ")
+	require.NotContains(t, b.said(), "Run returned")
+	b.stop()
+	b.awaitSaid("Run returned: <nil>\n") // in the daemon
+}
+
+func TestRunDetachedReturnsWhatTheStartCameTo(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: OnStart failed on purpose\n", Code: 1}, b.call("detach=", "start=error"))
+	b.requireNothingLeft()
+	got := b.call("detach=", "start=panic")
+	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: panic: OnStart panics on purpose\n", Code: 70}, got)
+	b.requireNothingLeft()
+}
+
+func TestArgsAreWhatTheDaemonIsStartedWith(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	got := proctest.Call(t, argsGiver, b.args("from the shell")...)
+	require.Equal(t, proctest.Result{Stdout: "InDaemon: false [from the shell]\nRun returned: <nil>\nInDaemon: false\n"}, got)
+	b.awaitSaid("InDaemon: true [from the launcher  ]\n")
+	b.stop()
+	b.awaitSaid("Run returned: <nil>\nInDaemon: true\n")
+}
+
+// argsGiver gives its daemon other arguments than it has itself.
+var argsGiver = proctest.Register("args giver", func(args []string) int {
+	pidfile, log := strings.TrimPrefix(args[0], "pidfile="), strings.TrimPrefix(args[1], "log=")
+	words := args[2:]
+	say := func() { fmt.Println("InDaemon:", lifecycle.InDaemon(), words) }
+	opts := []lifecycle.Option{lifecycle.PIDFile(pidfile), lifecycle.LogFile(log), lifecycle.Detach(), lifecycle.Args(args[0], args[1], "from the launcher", " ")}
+	if !lifecycle.InDaemon() {
+		say()
+	}
+	err := lifecycle.Run(nil, append(opts, lifecycle.OnStart(func(context.Context) error { say(); return nil }))...)
+	fmt.Printf("Run returned: %v\nInDaemon: %v\n", err, lifecycle.InDaemon())
+	return lifecycle.ExitCode(err)
+})
+
+// What would start the test binary again is refused in a test, before anything is made.
+func TestUnderGoTestNothingIsDetached(t *testing.T) {
+	pidfile, log := proctest.PIDPath(t), filepath.Join(t.TempDir(), "log")
+	fn := func(context.Context) error { t.Error("it was called"); return nil }
+	for option, o := range map[string]lifecycle.Option{"Detach": lifecycle.Detach(), "LogFile": lifecycle.LogFile(log), "ErrorLogFile": lifecycle.ErrorLogFile(log)} {
+		want := "lifecycle: wrong option: " + option + ": under go test it would start the test binary again; " +
+			"use Embedded or package lifecycletest, or build the program"
+		require.EqualError(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), want)
+	}
+	for option, o := range map[string]lifecycle.Option{"User": lifecycle.User("nobody"), "Chroot": lifecycle.Chroot("/")} {
+		require.ErrorContains(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), "lifecycle: wrong option: "+option+": under go test it would change ")
+	}
+	require.False(t, lifecycle.InDaemon())
+	for _, verb := range []string{"start", "restart"} {
+		require.Equal(t, 1, lifecycle.Main([]string{verb}, fn, lifecycle.PIDFile(pidfile), lifecycle.LogFile("")), verb)
+	}
+	requireNothingLeft(t, pidfile)
+	require.NoFileExists(t, log)
+}
+
+func TestAnEmbeddedLifeIsNotDetached(t *testing.T) {
+	t.Parallel()
+	var said proctest.Lines
+	log := filepath.Join(t.TempDir(), "log")
+	called := false
+	err := lifecycle.Run(func(context.Context) error { called = true; return nil }, lifecycle.Embedded(), lifecycle.Logger(slog.New(slog.NewTextHandler(&said, nil))),
+		lifecycle.Detach(), lifecycle.LogFile(log), lifecycle.ErrorLogFile(log), lifecycle.WorkDir("/no/such/place"), lifecycle.Umask(0), lifecycle.Args("x"),
+		lifecycle.User("no-such-user"), lifecycle.Chroot("/no/such/place"))
+	require.NoError(t, err)
+	require.True(t, called)
+	require.Equal(t, 1, said.Count(`msg="an embedded life ignores options that need a process" options="Detach, LogFile, ErrorLogFile, WorkDir, Umask, Args, User, Chroot"`), "%s", &said)
+	require.NoFileExists(t, log)
+}

@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/filelock"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// sweptStart is a program daemon under the tracer.
+type sweptStart struct {
+	*proctest.Process
+	t       *testing.T
+	pidfile string
+	stdin   io.WriteCloser
+	notes   *proctest.Lines // of the tracer
+}
+
+// startTraced starts it: at is a number or a fault, as the tracer takes them.
+func startTraced(t *testing.T, stage int, at any, pidfile string, args ...string) *sweptStart {
+	t.Helper()
+	return followTraced(t, proctest.Command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...), pidfile)
+}
+
+func followTraced(t *testing.T, cmd *exec.Cmd, pidfile string) *sweptStart {
+	t.Helper()
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	notes := &proctest.Lines{}
+	cmd.Stdout = notes
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the tracer has said:\n%s", notes)
+		}
+	})
+	return &sweptStart{t: t, pidfile: pidfile, stdin: stdin, notes: notes, Process: proctest.Launch(t, cmd)}
+}
+
+// numbers are those behind the word in what the tracer has said.
+func (p *sweptStart) numbers(word string) (n []int) {
+	for line := range strings.Lines(p.notes.String()) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != word {
+			continue
+		}
+		for _, field := range fields[1:] {
+			number, err := strconv.Atoi(field)
+			require.NoError(p.t, err)
+			n = append(n, number)
+		}
+	}
+	return n
+}
+
+// awaitExit returns the exit code of the launcher, -1 if it was killed.
+func (p *sweptStart) awaitExit() (exitCode int) {
+	p.t.Helper()
+	proctest.Eventually(p.t, func() bool { return len(p.numbers("exit")) > 0 }, "the end of the launcher of %s", p.pidfile)
+	return p.numbers("exit")[0]
+}
+
+// countAnew has the stage killed at that call from now on, or that call fail.
+func (p *sweptStart) countAnew(at any) {
+	p.t.Helper()
+	_, err := fmt.Fprintln(p.stdin, at)
+	require.NoError(p.t, err)
+	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > 0 }, "the tracer of %s", p.pidfile)
+}
+
+// letGo ends the tracing, after which nothing is killed any more, and returns how many calls each stage has made.
+func (p *sweptStart) letGo() (counts []int) {
+	p.t.Helper()
+	require.NoError(p.t, p.stdin.Close())
+	require.Equal(p.t, 0, p.Wait())
+	for _, pid := range p.processes() { // a thread that began at that moment has a SIGSTOP from ptrace(2) to come, and nobody who takes it away
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	return p.numbers("counts")
+}
+
+// processes are those of the program daemon that live by that PID file.
+func (p *sweptStart) processes() []int {
+	var pids []int
+	for _, pid := range processesOf(p.t, p.pidfile) {
+		if pid != p.PID() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// processesOf are those that have the PID file among their arguments.
+func processesOf(t *testing.T, pidfile string) (pids []int) {
+	t.Helper()
+	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, path := range found {
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), "pidfile="+pidfile+"\x00") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		require.NoError(t, err)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// endAll ends what a test has detached, by PID.
+func endAll(t *testing.T, pidfile string) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, pid := range processesOf(t, pidfile) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+}
+
+// settle waits until nothing is left, or a daemon alone that has finished with its launcher. It returns its PID, 0 for nothing.
+func (p *sweptStart) settle() (pid int) {
+	p.t.Helper()
+	proctest.Eventually(p.t, func() bool {
+		pids := p.processes()
+		if len(pids) == 0 {
+			pid = 0
+			return true
+		}
+		pid = pids[0]
+		return len(pids) == 1 && !hasSocket(pid) && settled.MatchString(callVerb(p.t, p.pidfile, "status").Stdout)
+	}, "a ready daemon or none at %s", p.pidfile)
+	return pid
+}
+
+// settled is a daemon that is ready, or has no state file to say so.
+var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); what it is doing cannot be told: )`)
+
+func hasSocket(pid int) bool {
+	found, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, path := range found {
+		if target, _ := os.Readlink(path); strings.HasPrefix(target, "socket:") {
+			return true
+		}
+	}
+	return false
+}
+
+// isFree says whether nobody holds the PID file.
+func isFree(t *testing.T, pidfile string) bool {
+	t.Helper()
+	f, err := os.Open(pidfile)
+	if errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	require.NoError(t, err)
+	defer f.Close()
+	return filelock.TryLock(f) == nil
+}
+
+var readyText = regexp.MustCompile(`(?m)^daemon: ready \(pid ([1-9]\d*), .* m?s\), log .*\n`)

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// The stages of a start, as the tracer counts them. What a process does between fork and exec counts for the one that forked.
+const (
+	launcherStage = iota
+	firstStage
+	daemonStage
+	stages
+)
+
+var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
+
+// tracer runs the program daemon and kills that stage of it when it enters its Nth system call, or has its Nth call of one kind fail:
+//
+//	tracer STAGE N [key=value …] verb
+//	tracer STAGE CALL:ERRNO:N [key=value …] verb
+//
+// and lets everything else live; 0 does nothing. strace(1) can do that too, but counts for each thread, and a launcher that is killed at its Nth
+// call hides that stage 1 would be killed at the same. With another such text on stdin it counts anew, up to that one, and when stdin ends, it lets
+// go of all that it traces. On stdout it says:
+//
+//	launcher PID
+//	counting N
+//	killed STAGE PID CALL
+//	failed STAGE PID CALL
+//	exit CODE               of the launcher, -1 if it was killed
+//	made STAGE CALL N       when it lets go, of each call that can be made to fail
+//	counts N N N            when it lets go
+var tracer = proctest.Register("tracer", func(args []string) int {
+	victim, err := strconv.Atoi(args[0])
+	runtime.LockOSThread() // ptrace(2) is between threads
+	cmd := proctest.Command(daemon, args[2:]...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err = errors.Join(err, cmd.Start()); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("launcher", cmd.Process.Pid)
+	tr := &trace{victim: victim, tasks: map[int]*task{}, stage: map[int]int{}}
+	tr.aim(args[1])
+	go func() {
+		in := bufio.NewScanner(os.Stdin)
+		for in.Scan() {
+			tr.countAnew(in.Text())
+		}
+		tr.letGo()
+	}()
+	tr.follow(cmd.Process.Pid)
+	select {} // until stdin ends
+})
+
+type trace struct {
+	victim int
+	tasks  map[int]*task // by thread ID
+	stage  map[int]int   // of a process
+
+	mu     sync.Mutex
+	at     int
+	fault  *fault // nil: it is killed
+	counts [stages]int
+	made   [stages]map[string]int
+	hit    bool
+}
+
+type task struct {
+	process int
+	inside  bool          // a system call
+	fails   syscall.Errno // of the one that it is inside of; 0: none
+}
+
+func (tr *trace) aim(at string) {
+	tr.counts, tr.fault = [stages]int{}, nil
+	for stage := range tr.made {
+		tr.made[stage] = map[string]int{}
+	}
+	if call, rest, found := strings.Cut(at, ":"); found {
+		errno, n, _ := strings.Cut(rest, ":")
+		tr.fault, at = &fault{call, errnoNamed(errno)}, n
+	}
+	tr.at, _ = strconv.Atoi(at)
+}
+
+func (tr *trace) countAnew(at string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.aim(at)
+	fmt.Println("counting", tr.at)
+}
+
+// letGo ends the tracer, with which the tracing ends.
+func (tr *trace) letGo() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for stage, made := range tr.made {
+		for call, n := range made {
+			fmt.Println("made", stage, call, n)
+		}
+	}
+	fmt.Println("counts", strings.Trim(fmt.Sprint(tr.counts), "[]"))
+	os.Exit(0)
+}
+
+func (tr *trace) follow(launcher int) {
+	for known := false; ; {
+		var status unix.WaitStatus
+		tid, err := unix.Wait4(-1, &status, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil: // nobody is left
+			return
+		case status.Exited(), status.Signaled():
+			delete(tr.tasks, tid)
+			if tid == launcher {
+				fmt.Println("exit", status.ExitStatus())
+			}
+			continue
+		case !known && tid == launcher:
+			known = true
+			const follow = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC
+			if err := unix.PtraceSetOptions(tid, follow); err != nil {
+				fmt.Println(err)
+				return
+			}
+			tr.tasks[tid] = &task{process: tid}
+			_ = unix.PtraceSyscall(tid, 0)
+			continue
+		}
+		signal, sig := 0, status.StopSignal()
+		t := tr.tasks[tid]
+		if t == nil {
+			t = tr.begin(tid)
+			if sig == unix.SIGSTOP { // from ptrace, unless a SIGCONT has cancelled it
+				sig = unix.SIGTRAP
+			}
+		}
+		switch {
+		case sig == unix.SIGTRAP|0x80:
+			t.inside = !t.inside
+			switch {
+			case t.inside:
+				tr.enter(tid, t)
+			case t.fails != 0:
+				failCall(tid, t.fails)
+				t.fails = 0
+			}
+		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
+			t.inside = true // execve(2) is yet to return
+			tr.stage[t.process] = min(tr.stage[t.process]+1, daemonStage)
+		case sig == unix.SIGTRAP:
+		default:
+			signal = int(sig)
+		}
+		_ = unix.PtraceSyscall(tid, signal) // it may have been killed
+	}
+}
+
+// begin notes a new thread or process.
+func (tr *trace) begin(tid int) *task {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	process, parent := tid, 0
+	for line := range strings.Lines(string(text)) {
+		_, _ = fmt.Sscanf(line, "Tgid: %d", &process)
+		_, _ = fmt.Sscanf(line, "PPid: %d", &parent)
+	}
+	tr.tasks[tid] = &task{process: process}
+	if process == tid {
+		tr.stage[process] = tr.stage[parent]
+	}
+	return tr.tasks[tid]
+}
+
+// inner are the system calls by which the Go runtime looks after itself. For everybody else, to die before one of them is to die before the
+// next call that is not.
+var inner = map[int]bool{
+	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_MADVISE: true, unix.SYS_EPOLL_PWAIT: true,
+	unix.SYS_RT_SIGACTION: true, unix.SYS_RT_SIGPROCMASK: true, unix.SYS_RT_SIGRETURN: true, unix.SYS_SIGALTSTACK: true,
+	unix.SYS_MMAP: true, unix.SYS_MUNMAP: true, unix.SYS_MPROTECT: true, unix.SYS_GETTID: true, unix.SYS_TGKILL: true,
+}
+
+func (tr *trace) enter(tid int, t *task) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", tid))
+	if err != nil {
+		return // it has been killed
+	}
+	call, first, second := -1, uint64(0), uint64(0)
+	_, _ = fmt.Sscanf(string(text), "%d 0x%x 0x%x", &call, &first, &second)
+	if inner[call] {
+		return
+	}
+	stage := tr.stage[t.process]
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.counts[stage]++
+	name := faultyCall(t.process, call, first, second)
+	if name != "" {
+		tr.made[stage][name]++
+	}
+	switch {
+	case stage != tr.victim || tr.hit:
+	case tr.fault != nil && tr.fault.call == name && tr.made[stage][name] == tr.at:
+		tr.hit, t.fails = true, tr.fault.errno
+		skipCall(tid)
+		fmt.Println("failed", stage, t.process, call)
+	case tr.fault == nil && tr.counts[stage] == tr.at:
+		tr.hit = true
+		_ = unix.Kill(t.process, unix.SIGKILL)
+		fmt.Println("killed", stage, t.process, call)
+	}
+}

@@ -1,0 +1,200 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/lifecycle"
+)
+
+// Of this daemon there is not even a PID file.
+func ExampleFind() {
+	process, err := lifecycle.Find("/nowhere/echod.pid")
+	var gone *lifecycle.NotRunningError
+	switch {
+	case err == nil:
+		fmt.Println("running with pid", process.PID)
+		process.Close()
+	case errors.As(err, &gone) && gone.Stale:
+		fmt.Printf("pid %d is dead and has left %s\n", gone.PID, gone.PIDFile)
+	case errors.As(err, &gone):
+		fmt.Println("nobody holds", gone.PIDFile)
+	default:
+		fmt.Println("unknown:", err)
+	}
+	// Output: nobody holds /nowhere/echod.pid
+}
+
+// echodInBackground starts a daemon for the examples below, in this process. It returns when the daemon can be found and is
+// about to be ready.
+func echodInBackground(opts ...lifecycle.Option) (pidFile string, stop func()) {
+	dir, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		panic(err)
+	}
+	pidFile = filepath.Join(dir, "echod.pid")
+	begun, ended := make(chan *lifecycle.Life, 1), make(chan error, 1)
+	serve := func(ctx context.Context) error {
+		begun <- lifecycle.From(ctx)
+		<-ctx.Done()
+		return nil
+	}
+	opts = append(opts, lifecycle.Name("echod"), lifecycle.PIDFile(pidFile), withoutLog)
+	go func() { ended <- lifecycle.Run(serve, opts...) }()
+	select {
+	case life := <-begun:
+		return pidFile, func() {
+			life.Stop(nil)
+			if err := errors.Join(<-ended, os.RemoveAll(dir)); err != nil {
+				panic(err)
+			}
+		}
+	case err := <-ended:
+		panic(err)
+	}
+}
+
+// The second to start learns who was first.
+func ExampleAlreadyRunningError() {
+	pidFile, stop := echodInBackground()
+	defer stop()
+	err := lifecycle.Run(nil, lifecycle.PIDFile(pidFile), withoutLog)
+	var running *lifecycle.AlreadyRunningError
+	if errors.As(err, &running) {
+		fmt.Println(running.PID == os.Getpid(), running.PIDFile == pidFile)
+	}
+	// Output: true true
+}
+
+// Who needs the daemon waits until it is ready.
+func ExampleProcess_WaitReady() {
+	pidFile, stop := echodInBackground(lifecycle.ReadyWhen(saying("the cache is warm")))
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	fmt.Println(process.WaitReady(ctx))
+	// Output:
+	// the cache is warm
+	// <nil>
+}
+
+// The verdict comes back to who asked for the reload.
+func ExampleProcess_Reload() {
+	load := func(context.Context) error { return errors.New("no echod.json") }
+	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")), lifecycle.OnReload(load))
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	err = process.Reload(ctx)
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, lifecycle.ErrReload))
+	// Output:
+	// started
+	// lifecycle: OnReload of echod: no echod.json
+	// true
+}
+
+// What the daemon says that it is doing is what the verb status shows.
+func ExampleProcess_Status() {
+	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")), lifecycle.Version("1.2"))
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	fmt.Println(process.WaitReady(ctx))
+	s, err := process.Status()
+	fmt.Println(s.Name, s.Version, s.Phase, err)
+	// Output:
+	// started
+	// <nil>
+	// echod 1.2 ready <nil>
+}
+
+// The line is for people, and the verb status shows it.
+func ExampleLife_SetStatus() {
+	connect := func(ctx context.Context) error {
+		lifecycle.From(ctx).SetStatus("3 of 8 shards are back")
+		return nil
+	}
+	pidFile, stop := echodInBackground(lifecycle.OnStart(connect))
+	defer stop()
+
+	process, err := lifecycle.Find(pidFile)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	s, err := process.Status()
+	fmt.Println(s.Text, err)
+	// Output: 3 of 8 shards are back <nil>
+}
+
+// Stop waits for as long as the context lets it.
+func ExampleProcess_Stop() {
+	process, err := lifecycle.Find("/run/echod.pid")
+	if errors.Is(err, lifecycle.ErrNotRunning) {
+		return
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer process.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err = process.Stop(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = process.Kill(context.Background()) // runs no hook
+	}
+	fmt.Println("gone:", err == nil)
+}
+
+// A program that goes into the background by itself: its main runs in the launcher up to Run, and in the daemon.
+func ExampleDetach() {
+	err := lifecycle.Run(nil, lifecycle.Name("agentd"), lifecycle.Detach())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "agentd:", err)
+		os.Exit(lifecycle.ExitCode(err))
+	}
+	if !lifecycle.InDaemon() {
+		fmt.Println("agentd is ready")
+	}
+}
+
+// A command that needs a daemon, and starts it if there is none. _example/agentctl is a whole program of this kind.
+func ExampleEnsure() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	daemon, err := lifecycle.Ensure(ctx, lifecycle.Name("agentd"), lifecycle.Args("daemon", "start"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "agentctl:", err)
+		return
+	}
+	defer daemon.Close()
+	fmt.Println("agentd is ready, pid", daemon.PID)
+}

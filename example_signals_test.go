@@ -1,0 +1,196 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle"
+)
+
+// A signal that the life does not use itself gets a meaning. The function runs only when the life is ready, and never beside
+// a hook.
+func ExampleOnSignal() {
+	report := func(ctx context.Context) error {
+		fmt.Println("3 connections")
+		lifecycle.From(ctx).Stop(nil)
+		return nil
+	}
+	work := func(ctx context.Context) error {
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Signal(syscall.SIGUSR2) // as kill -USR2 does
+		<-ctx.Done()
+		return nil
+	}
+	err := lifecycle.Run(work, lifecycle.OnStart(saying("started")), lifecycle.OnSignal(syscall.SIGUSR2, report),
+		lifecycle.PIDFile(""), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// started
+	// 3 connections
+	// <nil>
+}
+
+// The function is called again and again while the life is ready, and never beside itself.
+func ExampleEvery() {
+	left := 3
+	sweep := func(ctx context.Context) error {
+		fmt.Println("sweep", left)
+		if left--; left == 0 {
+			lifecycle.From(ctx).Stop(nil)
+		}
+		return nil
+	}
+	err := lifecycle.Run(nil, lifecycle.OnStart(saying("started")), lifecycle.Every(time.Millisecond, sweep),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// started
+	// sweep 3
+	// sweep 2
+	// sweep 1
+	// <nil>
+}
+
+// The bodies are at work already, but nobody is told that the daemon is ready before its cache is warm.
+func ExampleReadyWhen() {
+	var warm atomic.Bool
+	serve := func(ctx context.Context) error {
+		fmt.Println("fills the cache:", lifecycle.From(ctx).Phase())
+		warm.Store(true)
+		<-ctx.Done()
+		return nil
+	}
+	isWarm := func(context.Context) error { // asked again until it returns nil
+		if !warm.Load() {
+			return errors.New("the cache is cold")
+		}
+		return nil
+	}
+	sweep := func(ctx context.Context) error {
+		fmt.Println("sweeps the cache:", lifecycle.From(ctx).Phase())
+		lifecycle.From(ctx).Stop(nil)
+		return nil
+	}
+	err := lifecycle.Run(serve, lifecycle.ReadyWhen(isWarm), lifecycle.Every(time.Millisecond, sweep),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// fills the cache: starting
+	// sweeps the cache: ready
+	// <nil>
+}
+
+// When a stop is asked for, the life is not ready any more but goes on serving, so that a load balancer can look away.
+func ExampleStopDelay() {
+	serve := func(ctx context.Context) error {
+		life := lifecycle.From(ctx)
+		for life.Phase() != lifecycle.Ready {
+			time.Sleep(time.Millisecond)
+		}
+		life.Stop(nil)
+		fmt.Printf("%v, but not yet asked to return: %v\n", life.Phase(), ctx.Err() == nil)
+		return nil // all the same, and with the last body the delay ends
+	}
+	err := lifecycle.Run(serve, lifecycle.OnStart(saying("started")), lifecycle.StopDelay(15*time.Second),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	// Output:
+	// started
+	// stopping, but not yet asked to return: true
+	// <nil>
+}
+
+// The values of the context reach every hook and body, and its end is a stop request.
+func ExampleBaseContext() {
+	type region struct{}
+	base, cancel := context.WithCancelCause(context.WithValue(context.Background(), region{}, "north"))
+	work := func(ctx context.Context) error {
+		fmt.Println("region", ctx.Value(region{}))
+		cancel(errors.New("the region is closed"))
+		<-ctx.Done()
+		fmt.Println(context.Cause(ctx))
+		return ctx.Err() // context.Canceled is no failure after a stop
+	}
+	fmt.Println(lifecycle.Run(work, lifecycle.BaseContext(base), lifecycle.Embedded(), withoutLog))
+	// Output:
+	// region north
+	// the region is closed
+	// <nil>
+}
+
+// What a server returns because it was asked to stop is no failure.
+func ExampleCleanErrors() {
+	serve := func(ctx context.Context) error {
+		lifecycle.From(ctx).Stop(nil)
+		<-ctx.Done()
+		return http.ErrServerClosed // as (*http.Server).Serve does after Shutdown
+	}
+	fmt.Println(lifecycle.Run(serve, lifecycle.Embedded(), withoutLog))
+	fmt.Println(lifecycle.Run(serve, lifecycle.Embedded(), withoutLog, lifecycle.CleanErrors(http.ErrServerClosed)))
+	// Output:
+	// http: Server closed
+	// <nil>
+}
+
+// A hook that does not return is given up and named, and the log has its stack.
+func ExampleStopTimeout() {
+	hang := func(context.Context) error { select {} }
+	err := lifecycle.Run(saying("served"),
+		lifecycle.OnStop(hang), lifecycle.StopTimeout(20*time.Millisecond),
+		lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, lifecycle.ErrStopTimeout))
+	// Output:
+	// served
+	// lifecycle: OnStop of echod: did not return in 20ms
+	// true
+}
+
+// An OnStart that heeds its context is not given up and has its say, but the start is refused.
+func ExampleStartTimeout() {
+	connect := func(ctx context.Context) error {
+		<-ctx.Done()
+		return errors.New("no answer from db")
+	}
+	err := lifecycle.Run(nil,
+		lifecycle.OnStart(connect), lifecycle.StartTimeout(20*time.Millisecond),
+		lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, lifecycle.ErrStartTimeout))
+	// Output:
+	// lifecycle: OnStart of echod: did not return in 20ms, then returned: no answer from db
+	// true
+}
+
+// What the life says of itself goes to this logger.
+// The program logs to the journal with priorities where systemd keeps its stderr, and as text elsewhere.
+func ExampleStderrHandler() {
+	slog.SetDefault(slog.New(lifecycle.StderrHandler(slog.LevelWarn)))
+	slog.Info("is below the level")
+	// Output:
+}
+
+func ExampleLogger() {
+	same := func(_ []string, a slog.Attr) slog.Attr { // the time and such differ from run to run
+		if a.Key == slog.LevelKey || a.Key == slog.MessageKey || a.Key == "reason" {
+			return a
+		}
+		return slog.Attr{}
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: same}))
+	err := lifecycle.Run(nil, lifecycle.OnStart(saying("hello")), lifecycle.Logger(logger), endWhenReady, lifecycle.Embedded())
+	fmt.Println(err)
+	// Output:
+	// hello
+	// level=INFO msg=ready
+	// level=INFO msg=stopping reason="the program asked for the stop"
+	// level=INFO msg=stopped
+	// <nil>
+}

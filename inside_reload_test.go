@@ -1,0 +1,198 @@
+package lifecycle
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+func TestReloadReturnsTheVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace proctest.Lines
+		a, b := traced(&trace, "a"), traced(&trace, "b")
+		var onCheck, onReload func(context.Context) error
+		b.OnCheck = func(ctx context.Context) error { return onCheck(ctx) }
+		b.OnReload = func(ctx context.Context) error { return onReload(ctx) }
+		v := live(t, serve, With(a), With(b))
+		inside := From(v.ctx)
+		try := func(check, reload func(context.Context) error) error {
+			onCheck, onReload = check, reload
+			err := inside.Reload(t.Context())
+			require.Equal(t, Ready, inside.Phase(), "it is over when the verdict is there")
+			return err
+		}
+		failed := func(err error, hook, text string) {
+			t.Helper()
+			require.ErrorIs(t, err, ErrReload)
+			var h *HookError
+			require.ErrorAs(t, err, &h)
+			require.Equal(t, []string{"b", hook}, []string{h.Component, h.Hook})
+			require.EqualError(t, err, text)
+		}
+
+		require.NoError(t, try(started, started))
+		require.Equal(t, 1, trace.Count("OnReload a"))
+
+		err := try(fails, started)
+		failed(err, "OnCheck", "lifecycle: OnCheck of b: boom")
+		require.ErrorIs(t, err, errBoom)
+		require.Equal(t, 1, trace.Count("OnReload a"), "nothing has changed")
+
+		err = try(started, fails)
+		failed(err, "OnReload", "lifecycle: OnReload of b: boom (applied before: a)")
+		require.ErrorIs(t, err, errBoom)
+
+		err = try(started, panics)
+		failed(err, "OnReload", "lifecycle: OnReload of b: panic: boom (applied before: a)")
+		var p *PanicError
+		require.ErrorAs(t, err, &p)
+
+		require.NoError(t, try(started, started), "and the next one has its own")
+		require.NoError(t, v.stopped())
+		require.Equal(t, 5, v.status().Reloads)
+	})
+}
+
+func TestAReloadWithoutAnythingToReloadSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve, OnStart(started))
+		require.NoError(t, From(v.ctx).Reload(t.Context()))
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestReloadReturnsWhenAnOnReloadIsAbandonedAndFailsFromThenOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		v := live(t, serve, OnStart(started), ReloadTimeout(8*time.Second), OnReload(func(context.Context) error { <-release; return nil }))
+		begun := time.Now()
+		err := From(v.ctx).Reload(t.Context())
+		require.Equal(t, 10*time.Second, time.Since(begun))
+		require.ErrorIs(t, err, ErrReload)
+		require.EqualError(t, err, "lifecycle: OnReload of app: did not return in 8s")
+		require.ErrorContains(t, From(v.ctx).Reload(t.Context()), "an earlier reload still runs")
+		require.Equal(t, 10*time.Second, time.Since(begun))
+		close(release)
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestBodiesAndWhatEveryRepeatsMayWaitForAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reloads atomic.Int32
+		var verdicts [3]error
+		body := func(at int) func(context.Context) error {
+			return func(ctx context.Context) error {
+				verdicts[at] = From(ctx).Reload(ctx)
+				<-ctx.Done()
+				return nil
+			}
+		}
+		warm := time.Now().Add(time.Second)
+		v := live(t, body(0), With(Hooks{Run: body(1)}), Every(time.Hour, body(2)),
+			ReadyWhen(func(context.Context) error {
+				if time.Now().Before(warm) {
+					return errBoom
+				}
+				return nil
+			}),
+			OnReload(func(context.Context) error {
+				if reloads.Add(1); reloads.Load() > 1 {
+					return errBoom
+				}
+				return nil
+			}))
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, reloads.Load(), "one for both bodies, which asked before it was ready")
+		time.Sleep(time.Hour)
+		require.NoError(t, v.stopped())
+		require.EqualValues(t, 2, reloads.Load())
+		require.NoError(t, verdicts[0])
+		require.NoError(t, verdicts[1])
+		require.ErrorIs(t, verdicts[2], errBoom)
+	})
+}
+
+func TestAHundredWhoAskDuringAReloadShareTheOneThatFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var reloads atomic.Int32
+		v := live(t, serve, OnStart(started), OnReload(func(context.Context) error {
+			if reloads.Add(1) == 1 {
+				<-release
+				return nil
+			}
+			return errBoom
+		}))
+		inside := From(v.ctx)
+		first, others := make(chan error), make(chan error)
+		go func() { first <- inside.Reload(t.Context()) }()
+		require.Equal(t, Reloading, v.phaseNow())
+		for range 100 {
+			go func() { others <- inside.Reload(t.Context()) }()
+		}
+		synctest.Wait()
+		close(release)
+		require.NoError(t, <-first, "the verdict of the one that was its own")
+		for range 100 {
+			require.ErrorIs(t, <-others, errBoom, "and not of one that had begun before")
+		}
+		synctest.Wait()
+		require.EqualValues(t, 2, reloads.Load())
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestAReloadDuringTheStartWaitsUntilTheLifeIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		verdict := make(chan error, 1)
+		var took time.Duration
+		early := Hooks{Name: "early", OnStart: func(ctx context.Context) error {
+			go func() {
+				time.Sleep(5 * time.Second) // this hook has returned, and the next one runs
+				err := From(ctx).Reload(ctx)
+				took = time.Since(begun)
+				verdict <- err
+			}()
+			return nil
+		}}
+		late := Hooks{
+			Name:     "late",
+			OnStart:  func(context.Context) error { time.Sleep(10 * time.Second); return nil },
+			OnReload: func(context.Context) error { time.Sleep(time.Second); return nil },
+		}
+		v := live(t, serve, With(early), With(late))
+		require.NoError(t, <-verdict)
+		require.Equal(t, 11*time.Second, took)
+		require.NoError(t, v.stopped())
+	})
+}
+
+func TestWhatAHookStartedMayReloadWhenTheHookHasReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		change, verdicts := make(chan struct{}), make(chan error)
+		watch := func(ctx context.Context) error {
+			go func() {
+				for range change {
+					verdicts <- From(ctx).Reload(ctx)
+				}
+			}()
+			return nil
+		}
+		v := live(t, serve, OnStart(watch), OnReload(started))
+		for range 3 {
+			change <- struct{}{}
+			require.NoError(t, <-verdicts)
+		}
+		close(change)
+		require.Equal(t, 3, v.status().Reloads)
+		require.NoError(t, v.stopped())
+	})
+}

@@ -1,0 +1,128 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// actor does one thing after the other to whichever daemon it finds, and notes it.
+type actor struct {
+	pidfile string
+	random  *rand.Rand
+	found   *Process // which may be out of date
+	hasty   bool     // it does not want to wait for a verdict
+	acts    []act
+}
+
+// act is what an actor did, and what came of it.
+type act struct {
+	what         string
+	pid          int // of the daemon; 0 if there was none
+	began, ended time.Duration
+	status       Status
+	err          error
+	hasty        bool
+}
+
+func (a act) String() string {
+	text := fmt.Sprintf("%d to %d: %s of pid %d: %v", a.began, a.ended, a.what, a.pid, a.err)
+	if a.status.Name != "" {
+		text += fmt.Sprintf(" %s %s %q reloads=%d %+v", a.status.Name, a.status.Phase, a.status.Doing, a.status.Reloads, a.status.LastReload)
+	}
+	return text
+}
+
+// play waits, except at times, until there is a daemon, and then does what comes to mind.
+func (a *actor) play(firstOver <-chan struct{}) {
+	defer a.forget()
+	for early := a.random.IntN(5) == 0; !early && !a.find(); time.Sleep(100 * time.Microsecond) {
+		select {
+		case <-firstOver:
+			early = true
+		default:
+		}
+	}
+	for range 1 + a.random.IntN(12) {
+		breathe(a.random, 4*time.Millisecond)
+		what := chances[a.random.IntN(len(chances))]
+		if (a.found != nil && a.random.IntN(2) == 0) || a.find() {
+			a.hasty = a.random.IntN(5) == 0
+			a.to(what)
+		}
+	}
+}
+
+// chances has everything that an actor can do to a daemon as often as it should come to mind.
+var chances = slices.Concat(
+	slices.Repeat([]string{"HUP"}, 25), slices.Repeat([]string{"reload"}, 20), slices.Repeat([]string{"status"}, 26),
+	slices.Repeat([]string{"state"}, 8), slices.Repeat([]string{"ready"}, 6), slices.Repeat([]string{"TERM"}, 4),
+	slices.Repeat([]string{"stop"}, 2), slices.Repeat([]string{"KILL"}, 2), slices.Repeat([]string{"kill"}, 1))
+
+func (a *actor) forget() {
+	if a.found != nil {
+		_ = a.found.Close()
+		a.found = nil
+	}
+}
+
+// note does something and notes when.
+func (a *actor) note(n act, do func(*act)) act {
+	n.began = monotonic.Now()
+	do(&n)
+	n.ended = monotonic.Now()
+	a.acts = append(a.acts, n)
+	return n
+}
+
+func (a *actor) find() (found bool) {
+	a.forget()
+	return a.note(act{what: "find"}, func(n *act) {
+		if a.found, n.err = Find(a.pidfile); n.err == nil {
+			n.pid = a.found.PID
+		}
+	}).err == nil
+}
+
+// to does something to the daemon that it has found.
+func (a *actor) to(what string) act {
+	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, proctest.Patience
+	if n.hasty {
+		patience = randomTime(a.random, 3*time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return a.note(n, func(n *act) {
+		switch what {
+		case "HUP":
+			n.err = a.found.Signal(syscall.SIGHUP)
+		case "TERM":
+			n.err = a.found.Signal(syscall.SIGTERM)
+		case "KILL":
+			n.err = a.found.Signal(syscall.SIGKILL)
+		case "reload":
+			n.err = a.found.Reload(ctx)
+		case "ready":
+			n.err = a.found.WaitReady(ctx)
+		case "stop":
+			n.err = a.found.Stop(ctx)
+		case "kill":
+			n.err = a.found.Kill(ctx)
+		case "status":
+			n.status, n.err = a.found.Status()
+		case "state": // as it stands in the file, which may be that of another or a dead one by now
+			n.status, n.err = readStateOnce(statePath(a.pidfile), 0)
+			n.pid = n.status.PID
+		}
+	})
+}
+
+// never is when something ends that does not end.
+const never = time.Duration(math.MaxInt64)

@@ -1,0 +1,179 @@
+package lifecycle
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// diary is what a daemon has noted.
+type diary struct {
+	hooks    []span // in the order in which they began
+	attempts []attempt
+	readyAt  int           // how many hooks had begun when it said that it is ready; -1 if it did not
+	body     span          // zero if it was not called
+	bodyAt   int           // how many hooks had begun when the body ended
+	left     time.Duration // when the body left by itself
+	failed   bool          // the body failed on purpose
+	text     string
+}
+
+// span is a call of a hook.
+type span struct {
+	hook, component string
+	from, to        time.Duration // never where it did not end
+	text            string        // of its error
+}
+
+func (s span) is(hook string, components []string) bool {
+	return s.hook == hook && len(components) > 0 && s.component == components[0]
+}
+
+// attempt is a reload: the OnCheck and OnReload that were called for it.
+type attempt []span
+
+func (t attempt) last() span { return t[len(t)-1] }
+
+// applied are the components that took over the new configuration.
+func (t attempt) applied() (components []string) {
+	for _, s := range t {
+		if s.hook == "OnReload" && s.to != never && s.text == "" {
+			components = append(components, s.component)
+		}
+	}
+	return components
+}
+
+var notePattern = regexp.MustCompile(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n`)
+
+// read reads what a daemon has noted so far. Hooks that run beside each other break a law already here.
+func (m *model) read(l *modelLife) diary {
+	d := diary{readyAt: -1, left: never, text: l.Out.String()}
+	for line := range strings.Lines(d.text) {
+		if strings.Contains(line, "INFO ready pid=") {
+			d.readyAt = len(d.hooks)
+		}
+		note := notePattern.FindStringSubmatch(line)
+		if note == nil {
+			continue
+		}
+		nanoseconds, _ := strconv.ParseInt(note[1], 10, 64)
+		at, what, s := time.Duration(nanoseconds), note[2], span{hook: note[3], component: note[4], text: note[5]}
+		open := len(d.hooks) > 0 && d.hooks[len(d.hooks)-1].to == never
+		switch {
+		case what == "leave":
+			d.left = at
+		case what == "fail":
+			d.failed = true
+		case s.hook == "Run" && what == "begin":
+			d.body = span{hook: "Run", component: "body", from: at, to: never}
+		case s.hook == "Run":
+			d.body.to, d.bodyAt = at, len(d.hooks)
+		case what == "begin" && !open:
+			s.from, s.to = at, never
+			d.hooks = append(d.hooks, s)
+		case what == "end" && open && d.hooks[len(d.hooks)-1].is(s.hook, []string{s.component}):
+			d.hooks[len(d.hooks)-1].to, d.hooks[len(d.hooks)-1].text = at, s.text
+		default:
+			m.broken("pid %d: a hook ran beside another one: %s", l.PID(), line)
+		}
+	}
+	for _, s := range d.hooks {
+		switch {
+		case s.is("OnCheck", l.components):
+			d.attempts = append(d.attempts, attempt{s})
+		case s.hook == "OnCheck" || s.hook == "OnReload":
+			if len(d.attempts) == 0 {
+				d.attempts = append(d.attempts, attempt{})
+			}
+			last := len(d.attempts) - 1
+			d.attempts[last] = append(d.attempts[last], s)
+		}
+	}
+	return d
+}
+
+// of are the calls of a hook.
+func (d diary) of(hook string) (calls []span) {
+	return slices.Collect(func(yield func(span) bool) {
+		for _, s := range d.hooks {
+			if s.hook == hook && !yield(s) {
+				return
+			}
+		}
+	})
+}
+
+// started are the components whose OnStart has succeeded.
+func (d diary) started() (components []string) {
+	for _, s := range d.of("OnStart") {
+		if s.to != never && s.text == "" {
+			components = append(components, s.component)
+		}
+	}
+	return components
+}
+
+// certainly is from when to when at least it held the PID file.
+func (d diary) certainly() (from, to time.Duration) {
+	if len(d.hooks) == 0 {
+		return never, 0
+	}
+	for _, s := range d.hooks {
+		if to = s.to; to == never {
+			to = s.from
+		}
+	}
+	return d.hooks[0].from, to
+}
+
+func (l *modelLife) within(a act) bool {
+	from, to := l.certainly()
+	return a.began >= from && a.ended <= to
+}
+
+func (l *modelLife) killed() bool {
+	return l.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+}
+
+// quit says that another stop signal came more than a second after the first, which happens where the machine stood still.
+func (l *modelLife) quit() bool { return l.Out.Count("quitting at once") > 0 }
+
+func (l *modelLife) abrupt() bool { return l.killed() || l.quit() }
+
+var refusal = regexp.MustCompile(`Run returned: lifecycle: already running \(pid (\d+)\)`)
+
+// refusedFor is the daemon for which this one was not started, 0 if it was.
+func (l *modelLife) refusedFor() (pid int) {
+	if found := refusal.FindStringSubmatch(l.text); found != nil {
+		pid, _ = strconv.Atoi(found[1])
+	}
+	return pid
+}
+
+// first is when one of these was done to the daemon for the first time.
+func (m *model) first(l *modelLife, what ...string) time.Duration {
+	at := never
+	for _, a := range m.acts {
+		if a.pid == l.PID() && slices.Contains(what, a.what) {
+			at = min(at, a.began)
+		}
+	}
+	return at
+}
+
+// cause is when that came which ended the life.
+func (m *model) cause(l *modelLife) time.Duration {
+	at := min(l.left, m.first(l, "TERM", "stop", "KILL", "kill"))
+	for _, s := range l.of("OnStart") {
+		if s.text != "" {
+			at = min(at, s.to)
+		}
+	}
+	return at
+}
+
+// From here on: the laws.

@@ -1,0 +1,160 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
+	if a.what != "status" && a.what != "state" || a.err != nil {
+		return
+	}
+	l, s := m.life(a.pid), a.status
+	if l == nil || s.Name != l.name || s.Phase < Starting || s.Phase > Stopping {
+		m.broken("the state of another, or of nobody: %s", a)
+		return
+	}
+	started, least, most := 0, -1, 0
+	for _, h := range l.hooks {
+		stops := h.hook == "OnStop" || h.hook == "OnExit"
+		phase := map[string]Phase{"OnStart": Starting, "OnCheck": Reloading, "OnReload": Reloading}[h.hook]
+		during := a.began >= h.from && a.ended <= h.to
+		switch {
+		case during && s.Doing != h.hook+" of "+h.component,
+			during && !stops && s.Phase != phase && s.Phase != Stopping,
+			a.began >= h.from && stops && s.Phase != Stopping,
+			a.began >= h.from && phase == Reloading && s.Phase == Starting:
+			m.broken("pid %d ran %s of %s since %d: %s", l.PID(), h.hook, h.component, h.from, a)
+		}
+		if h.hook == "OnStart" && h.text == "" && h.to <= a.ended {
+			started++
+		}
+	}
+	if (s.Phase == Ready || s.Phase == Reloading) && started < len(l.components) {
+		m.broken("only %d components had been started: %s", started, a)
+	}
+	if s.Phase == Stopping {
+		most++ // one that was cut short before its first hook
+		if m.cause(l) > a.ended {
+			m.broken("nothing has ended the life: %s", a)
+		}
+	}
+	for _, t := range l.attempts {
+		if t[0].from <= a.began {
+			least++
+		}
+		if t[0].from <= a.ended {
+			most++
+		}
+	}
+	if s.Reloads < least || s.Reloads > most || (s.LastReload == nil) != (s.Reloads == 0) {
+		m.broken("there had been between %d and %d reloads: %s", least, most, a)
+	}
+	m.met.add(s.Phase.String())
+}
+
+// nothingGoesBack: of two looks of which one was over before the other began, the later one sees no earlier phase, and no daemon that
+// was gone; and a daemon that is gone runs no hooks.
+func (m *model) nothingGoesBack() {
+	for _, x := range m.acts {
+		l := m.life(x.pid)
+		if l == nil {
+			continue
+		}
+		earliest, _ := x.phases()
+		if _, last := l.certainly(); earliest == Exited && last > x.ended {
+			m.broken("it was not gone, but ran hooks until %d: %s", last, x)
+		}
+		for _, y := range m.acts {
+			if x.pid != y.pid || x.ended > y.began {
+				continue
+			}
+			_, latest := y.phases()
+			if earliest > latest && (earliest < Exited || y.what != "state") {
+				m.broken("the phases go back:\n%s\n%s", x, y)
+			}
+			if x.status.PID == 0 || y.status.PID == 0 {
+				continue
+			}
+			v, w := x.status.LastReload, y.status.LastReload
+			if x.status.Reloads > y.status.Reloads || v != nil && v.Began > w.Began ||
+				v != nil && v.Began == w.Began && x.status.Reloads < y.status.Reloads {
+				m.broken("the reloads go back:\n%s\n%s", x, y)
+			}
+		}
+	}
+}
+
+// phases are between which two phases the daemon was at some moment of a look. Ready and Reloading count as one.
+func (a act) phases() (earliest, latest Phase) {
+	switch {
+	case a.pid == 0 || a.what == "state" && a.err != nil:
+		return Starting, Exited
+	case errors.Is(a.err, ErrNotRunning), a.err == nil && (a.what == "stop" || a.what == "kill"):
+		return Exited, Exited
+	case a.err == nil && (a.what == "status" || a.what == "state"):
+		at := a.status.Phase
+		if at == Reloading {
+			at = Ready
+		}
+		return at, at
+	case a.err == nil && a.what == "ready":
+		return Ready, Ready
+	case a.err == nil && a.what == "reload":
+		return Ready, Stopping
+	}
+	return Starting, Stopping
+}
+
+// whatIsLeftTellsHowItEnded: nothing after a clean end, and a PID file and state that tell of its death after a KILL.
+func (m *model) whatIsLeftTellsHowItEnded() {
+	if _, err := Find(m.pidfile); !errors.Is(err, ErrNotRunning) {
+		m.broken("all have ended, but: %v", err)
+	}
+	var last *modelLife
+	abrupt, unclear := false, false
+	for _, l := range m.lives {
+		abrupt = abrupt || l.abrupt()
+		unclear = unclear || len(l.hooks) == 0 && l.refusedFor() == 0 // it may have taken over what was left, or not
+		if last == nil || len(l.hooks) > 0 && (len(last.hooks) == 0 || l.hooks[0].from > last.hooks[0].from) {
+			last = l
+		}
+	}
+	if !abrupt {
+		if left, err := os.ReadDir(m.dir); err != nil || len(left) > 0 {
+			m.broken("all have ended cleanly, but have left %v, %v", left, err)
+		}
+		return
+	}
+	if unclear || !last.killed() || last.hooks[len(last.hooks)-1].to != never && len(last.of("OnExit")) == len(last.started()) {
+		return // or it may have been about to remove them itself
+	}
+	m.met.add("left by a KILL")
+	got := callVerb(m.T, m.pidfile, "status")
+	if got.Code != 1 || !strings.HasPrefix(got.Stdout, fmt.Sprintf("daemon: dead: pid %d left %s, was ", last.PID(), m.pidfile)) {
+		m.broken("pid %d was killed, and status says: %+v", last.PID(), got)
+	}
+}
+
+// sight counts what was met.
+func (m *model) sight() {
+	for _, a := range m.acts {
+		if a.what != "find" && a.what != "reload" && a.err == nil {
+			m.met.add(a.what)
+		}
+	}
+	for _, l := range m.lives {
+		switch {
+		case l.killed():
+			m.met.add("daemons killed")
+		case l.refusedFor() != 0:
+			m.met.add("starts refused")
+		case l.readyAt < 0:
+			m.met.add("daemons ended before they were ready")
+		default:
+			m.met.add("daemons ended")
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/statefile"
+)
+
+func TestATextThatIsTooLongIsCutAtARuneAndTheOthersAreKept(t *testing.T) {
+	for _, letter := range []string{"x", "ä", "…", "😀"} {
+		for _, before := range []string{"", "1", "12", "123"} {
+			long := before + strings.Repeat(letter, 5000)
+			want := fullStatus()
+			want.Text = long
+			got := recoded(t, want)
+
+			kept, marked := strings.CutSuffix(got.Text, "…")
+			require.True(t, marked, got.Text)
+			require.True(t, utf8.ValidString(kept))
+			require.True(t, strings.HasPrefix(long, kept))
+			require.Greater(t, len(kept), statefile.Size/2, "no more is cut than needed")
+			got.Text = long
+			require.Equal(t, want, got)
+		}
+	}
+}
+
+func TestTheLongestTextIsCutFirst(t *testing.T) {
+	want := fullStatus()
+	want.LastReload.Error = strings.Repeat("x", 10_000)
+	want.Doing = strings.Repeat("y", 1000)
+	got := recoded(t, want)
+	require.Equal(t, want.Doing, got.Doing)
+	require.Regexp(t, `^x{1000}x*…$`, got.LastReload.Error)
+}
+
+func TestATextOfAnyLengthThatFitsIsKept(t *testing.T) {
+	fits := 0
+	for length := 3800; length < 4096; length++ {
+		text := strings.Repeat("x", length)
+		if recoded(t, Status{Text: text}).Text == text {
+			require.Equal(t, length-3800, fits, "a shorter one was cut")
+			fits++
+		}
+	}
+	require.Positive(t, fits)
+	require.Less(t, fits, 296)
+}
+
+func TestOfManyComponentsTwentyAreNamed(t *testing.T) {
+	names := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("component %d", i))
+		}
+		return all
+	}
+	want := fullStatus()
+	want.LastReload.Applied = names(25)
+	require.Equal(t, want, recoded(t, want), "what fits is kept")
+
+	want.LastReload.Applied = names(10_000)
+	require.Equal(t, append(names(19), "… and 9981 more"), recoded(t, want).LastReload.Applied)
+}
+
+// fillers are texts that become longer in JSON.
+var fillers = []string{"x", "\x00", "\x1b[2J", `"`, `\`, "<&>", "\u2028", "\xff", "\x80", "ä", "\xf0\x9f", "😀", "\n"}
+
+// hugeStatus is a Status whose texts are all as long.
+func hugeStatus(filler string, length int) Status {
+	s := fullStatus()
+	text := strings.Repeat(filler, length/len(filler))
+	s.Name, s.Version, s.Doing, s.Text = text, text, text, text
+	for _, v := range []*Verdict{s.LastReload, s.LastReopen} {
+		v.Component, v.Hook, v.Error = text, text, text
+		v.Applied = slices.Repeat([]string{text[:len(text)/10]}, 1000)
+	}
+	return s
+}
+
+func TestWhateverTheTextsAreTheRecordFits(t *testing.T) {
+	for _, filler := range fillers {
+		s := hugeStatus(filler, 500)
+		got := recoded(t, s)
+		require.Equal(t, s.Since, got.Since)
+		require.Equal(t, s.LastReload.Took, got.LastReload.Took)
+		for _, v := range []*Verdict{got.LastReload, got.LastReopen} {
+			require.Len(t, v.Applied, 20)
+			for _, text := range slices.Concat(v.Applied, []string{got.Name, got.Version, got.Doing, got.Text, v.Component, v.Hook, v.Error}) {
+				require.NotEmpty(t, text)
+				require.True(t, utf8.ValidString(text))
+			}
+		}
+	}
+	for length := range 64 { // where one more byte does not fit, and where nothing can be cut any more
+		recoded(t, hugeStatus("\x00", 40+length))
+	}
+}
+
+func TestEncodingChangesNothing(t *testing.T) {
+	for _, filler := range fillers[:5] {
+		s, want := hugeStatus(filler, 500), hugeStatus(filler, 500)
+		mustEncode(t, s)
+		require.Equal(t, want, s)
+	}
+	require.Equal(t, mustEncode(t, fullStatus()), mustEncode(t, fullStatus()))
+}
+
+func TestAnObjectThatIsNoStatusIsRefused(t *testing.T) {
+	for _, text := range []string{"", "{", "[", `{"format":1}`, `{"format":1,`, `"format"`, `{"format":1,"phase":"no such"`, `{"format":1,"pid":"1"`} {
+		s, err := decodeRecord(sealed(text))
+		require.Error(t, err, text)
+		require.Zero(t, s, text)
+	}
+}
+
+func TestAnotherFormatIsRefusedAndNamed(t *testing.T) {
+	record := bodyOf(t, mustEncode(t, fullStatus()))
+	require.Equal(t, fullStatus(), mustDecode(t, sealed(record)))
+	for _, format := range []int{2, 0, -1, 1000} {
+		other := strings.Replace(record, `{"format":1,`, fmt.Sprintf(`{"format":%d,`, format), 1)
+		s, err := decodeRecord(sealed(other))
+		require.EqualError(t, err, "the record has format "+strconv.Itoa(format)+", where this program knows format 1")
+		require.Zero(t, s)
+	}
+}
+
+func TestFieldsMayBeAddedWithoutAnotherFormat(t *testing.T) {
+	record := bodyOf(t, mustEncode(t, fullStatus()))
+	require.Equal(t, fullStatus(), mustDecode(t, sealed(record+`,"parent":{"pid":4130},"phase_of_the_moon":"full"`)))
+}
+
+func FuzzRecord(f *testing.F) {
+	for _, filler := range fillers {
+		record := mustEncode(f, hugeStatus(filler, 100))
+		f.Add(record)
+		f.Add([]byte(bodyOf(f, record)))
+	}
+	for _, text := range []string{
+		"", "{", `{"format":1`, `{"format":1,"last_reload":{"applied":[]}`, `{"format":1,"since":"9999-12-31T23:59:59.999999999+23:59"`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = decodeRecord(b)
+		if len(b) >= statefile.MaxObject {
+			return
+		}
+		s, err := decodeRecord(sealed(string(b)))
+		if err != nil {
+			require.Zero(t, s)
+			return
+		}
+		record := mustEncode(t, s)
+		again := mustDecode(t, record)
+		require.Equal(t, record, mustEncode(t, again))
+		text, err := json.Marshal(s)
+		require.NoError(t, err)
+		if len(text) <= statefile.MaxObject {
+			whole, err := json.Marshal(again)
+			require.NoError(t, err)
+			require.Equal(t, string(text), string(whole), "what fits is not cut")
+		}
+	})
+}
