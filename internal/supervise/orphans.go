@@ -68,10 +68,15 @@ type orphans struct {
 // maxNamed is how many orphans the log names one by one.
 const maxNamed = 20
 
-func (o *orphans) end(of *process, log *slog.Logger) (left int) {
+// begin gives a new worker a time of its own.
+func (o *orphans) begin(of *process) {
 	if o.of != of {
 		o.of, o.took = of, 0
 	}
+}
+
+func (o *orphans) end(of *process, log *slog.Logger) (left int) {
+	o.begin(of)
 	o.log, o.told, o.left = log, map[int]bool{}, 0
 	begun := time.Now().Add(-o.took)
 	defer func() { o.took = time.Since(begun) }()

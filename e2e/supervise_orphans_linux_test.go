@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// forking is a worker that has left processes which fork and exit all the time and ignore TERM, as
+// long as the file is there.
+func forking(file string) string {
+	return "trap '' TERM; f() { [ -e " + file + " ] && f & }; f; f; f; f; echo they fork; trap - TERM; exec sleep 60"
+}
+
+// Row H8.
+func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	proctest.Touch(t, gate)
+	b.readied(b.guard(forking(gate), "supervise=min:-1ns,limit:-1,settle:20ms", "start"))
+	worker := b.worker(0)
+	for range 3 {
+		b.awaitSaid("they fork")
+		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
+		b.told("it to be noticed", func(s lifecycle.Status) bool { return s.Worker != worker })
+		require.Equal(t, 0, b.call("status").Code, "it answers meanwhile")
+		worker = b.worker(worker)
+	}
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // and a stop in the middle of it
+	b.stop()
+	require.NotContains(t, b.said(), "does not end")
+}
+
+func TestASecondInterruptEndsWhatTheWorkerHasStarted(t *testing.T) {
+	t.Parallel()
+	p := proctest.Start(t, guard, "pidfile="+proctest.PIDPath(t), "supervise=foreground,settle:20ms", "run", "--", "sh", "-c",
+		`trap "" TERM; for i in 1 2 3; do setsid sh -c 'trap "" TERM; echo left $$; while :; do sleep 0.02; done' & done; wait; wait`)
+	p.Await("left ", 3)
+	p.Await("INFO ready")
+	p.Signal(syscall.SIGTERM)
+	p.ForceQuit()
+	require.Equal(t, 1, p.Wait())
+	for _, said := range regexp.MustCompile(`left (\d+)\n`).FindAllStringSubmatch(p.Out.String(), -1) {
+		pid, err := strconv.Atoi(said[1])
+		require.NoError(t, err)
+		proctest.Eventually(t, func() bool { return !lives(pid) }, "the end of pid %d", pid)
+	}
+}
