@@ -2,82 +2,30 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/filelock"
-	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
 )
 
-// holding is a process that holds a PID file and is no whole daemon:
-//
-//	plain     holds it as a daemon does, and knows no signals
-//	deaf      the same, and ignores TERM
-//	leaving   the same as plain, and leaves its descriptor to a program that it starts
-//	late:PATH says who it is only when that file exists
+// holding is a process that holds a PID file as a daemon does, and says nothing about itself.
 var holding = proctest.Register("holding", func(args []string) int {
-	how, path := args[0], args[1]
-	do, gate, _ := strings.Cut(how, ":")
-	var f *os.File
-	var err error
-	if do == "late" {
-		f, err = lockLate(path, gate)
-	} else {
-		var lock *pidfile.Lock
-		if lock, err = takePIDFile(path); err == nil {
-			f = lock.File()
-		}
-	}
+	lock, err := takePIDFile(args[0])
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	switch do {
-	case "deaf":
-		signal.Ignore(syscall.SIGTERM)
-	case "leaving":
-		heir := proctest.Command(idle)
-		heir.ExtraFiles = []*os.File{f}
-		if err := heir.Start(); err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		fmt.Println("heir:", heir.Process.Pid)
-	}
 	fmt.Println("holds it")
-	select {}
+	<-make(chan struct{})
+	runtime.KeepAlive(lock)
+	return 0
 })
-
-func lockLate(path, gate string) (*os.File, error) {
-	f, _, err := safefile.Create(path, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := filelock.TryLock(f); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(f.Truncate(0), filelock.LockPresence(f)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err
-	}
-	fmt.Println("locked it")
-	if err := behave("late", "until:"+gate)(context.Background()); err != nil {
-		return nil, err
-	}
-	_ = filelock.LockOwnership(f)
-	return f, safefile.WriteOnce(f, fmt.Appendln(nil, os.Getpid()))
-}
-
-// idle is a process that does nothing and dies of every signal.
-var idle = proctest.Register("idle", func([]string) int { select {} })
 
 // callVerb calls a verb of the program daemon.
 func callVerb(t *testing.T, pidfile string, args ...string) proctest.Result {

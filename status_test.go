@@ -28,7 +28,7 @@ func verbHere(t *testing.T, pidfile string, args ...string) proctest.Result {
 func startSilent(t *testing.T) (pid int, pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
-	p := proctest.Start(t, holding, "plain", pidfile)
+	p := proctest.Start(t, holding, pidfile)
 	p.Await("holds it")
 	return p.PID(), pidfile
 }
