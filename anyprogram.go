@@ -28,7 +28,7 @@ func Program(argv ...string) Option {
 			return
 		}
 		c.program = slices.Clone(argv)
-		c.needsProcess("Program", true)
+		c.processOnly("Program", true)
 	})
 }
 
@@ -92,14 +92,14 @@ func (s *supervisor) programDir() string {
 	return ""
 }
 
-// become is who a program becomes, once findRole has found that out.
-func (c *config) become() *worker.Role {
-	if c.role == nil && c.chroot == "" {
+// become is who a program becomes, once lookUpCredentials has found that out.
+func (c *config) become() *worker.Credentials {
+	if c.credentials == nil && c.chroot == "" {
 		return nil
 	}
-	become := &worker.Role{Root: c.chroot, Env: c.role.environment(), Unset: c.foreignVariables()}
-	if c.role != nil {
-		become.Identity = &c.role.Identity
+	become := &worker.Credentials{Root: c.chroot, Env: c.credentials.environment(), Unset: c.foreignVariables()}
+	if c.credentials != nil {
+		become.Identity = &c.credentials.Identity
 	}
 	return become
 }

@@ -37,7 +37,7 @@ func (l *life) startBodies() {
 	}
 	all = append(all, Hooks{Name: l.name, Run: fn})
 	l.mu.Lock()
-	l.alive = len(all)
+	l.liveBodies = len(all)
 	l.mu.Unlock()
 	var called sync.WaitGroup
 	called.Add(len(all))
@@ -57,7 +57,7 @@ func (l *life) watchBody(component, hook string, result <-chan error, returned f
 	l.bodies = append(l.bodies, b)
 	go func() {
 		b.err = <-result
-		b.before = l.asked.Err() == nil
+		b.before = l.stopCtx.Err() == nil
 		l.logPanic(hook+" of "+component, b.err)
 		close(b.done)
 		returned()
@@ -69,7 +69,7 @@ func (l *life) bodyReturned() {
 	l.on(stopRequest, ErrBodyReturned, nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.alive--; l.alive == 0 {
-		l.cancel(context.Cause(l.asked))
+	if l.liveBodies--; l.liveBodies == 0 {
+		l.cancel(context.Cause(l.stopCtx))
 	}
 }

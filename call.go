@@ -21,18 +21,18 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// overrun is the error of a hook or body that was given up because its time was over.
-type overrun struct {
+// timeoutError is the error of a hook or body that was given up because its time was over.
+type timeoutError struct {
 	limit  time.Duration
 	is     error  // ErrStartTimeout, ErrStopTimeout or ErrReload
 	result error  // what it returned at last; nil if it did not return at all
-	told   string // the text, where all this happened in another process
+	text   string // the text, where all this happened in another process
 	stack  []byte // where it was when it was abandoned
 }
 
-func (e *overrun) Error() string {
-	if e.told != "" {
-		return e.told
+func (e *timeoutError) Error() string {
+	if e.text != "" {
+		return e.text
 	}
 	text := "did not return in " + console.FormatLimit(e.limit)
 	if e.result != nil {
@@ -41,11 +41,11 @@ func (e *overrun) Error() string {
 	return text
 }
 
-func (e *overrun) Unwrap() []error { return []error{e.is, e.result} }
+func (e *timeoutError) Unwrap() []error { return []error{e.is, e.result} }
 
 // abandoned says that the goroutine of the hook may still be running.
 func abandoned(err error) bool {
-	var o *overrun
+	var o *timeoutError
 	return errors.As(err, &o) && o.stack != nil
 }
 
@@ -56,7 +56,7 @@ type call struct {
 
 	ctx      context.Context      // ends when the hook is to return
 	patience func() time.Duration // how long it may take to do so when ctx has ended
-	tooLong  *overrun             // the cause with which ctx ends if that is because the time was over
+	tooLong  *timeoutError        // the cause with which ctx ends if that is because the time was over
 }
 
 // do calls the hook in a goroutine of its own and waits until it has returned or its patience is over. Then it is abandoned, which the
@@ -66,7 +66,7 @@ func (l *life) do(c call) error {
 		return nil
 	}
 	label := c.hook + " of " + c.component
-	defer l.doing(label)()
+	defer l.trackHook(label)()
 	running := &runningHook{life: l, label: label}
 	done := spawn(context.WithValue(c.ctx, hookKey{}, running), label, func(ctx context.Context) error {
 		defer running.over.Store(true)
@@ -104,9 +104,9 @@ func (l *life) do(c call) error {
 func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result error, returned bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	asked := l.asked.Done()
-	if l.asked.Err() != nil {
-		l.sayStopping()
+	asked := l.stopCtx.Done()
+	if l.stopCtx.Err() != nil {
+		l.logStopping()
 		asked = nil
 	}
 	over := time.Now().Add(patience)
@@ -118,14 +118,14 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 			return nil, false
 		case <-asked:
 			asked = nil
-			l.sayStopping()
+			l.logStopping()
 			timer.Reset(min(time.Until(over), c.patience()))
 		}
 	}
 }
 
 // abandon gives a hook or body up, and says where it is.
-func (l *life) abandon(component, hook string, late overrun) error {
+func (l *life) abandon(component, hook string, late timeoutError) error {
 	label := hook + " of " + component
 	late.stack = stackOf(label)
 	l.log.Error(label+" was abandoned: it does not return", "after", console.FormatLimit(late.limit), "stack", string(late.stack))

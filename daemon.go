@@ -27,7 +27,7 @@ import (
 func Detach() Option {
 	return option(func(c *config) {
 		c.detach = true
-		c.needsProcess("Detach", true)
+		c.processOnly("Detach", true)
 	})
 }
 
@@ -35,13 +35,13 @@ func Detach() Option {
 func Args(args ...string) Option {
 	return option(func(c *config) {
 		c.args = slices.Clone(args)
-		c.needsProcess("Args", true)
+		c.processOnly("Args", true)
 	})
 }
 
 // InDaemon says whether this process is a detached one, or the worker of one that supervises it. It is false in the launcher and in any other.
 func InDaemon() bool {
-	note := noteOfParent()
+	note := supervisorNote()
 	return detach.Inherited() != nil || note != nil && note.Detached
 }
 
@@ -76,9 +76,9 @@ func (l *life) runPlaced() error {
 	case l.isWorker():
 		l.becomeWorker()
 		return l.run()
-	case l.policy != nil && noteOfParent() != nil: // it would become a parent of its own
+	case l.policy != nil && supervisorNote() != nil: // it would become a parent of its own
 		return fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
-			noteOfParent().PIDFile, l.pidFile)
+			supervisorNote().PIDFile, l.pidFile)
 	}
 	l.launcher = handshake.Inherited()
 	if l.launcher == nil && l.detach && !InDaemon() {
@@ -90,7 +90,7 @@ func (l *life) runPlaced() error {
 	}
 	err := l.run()
 	if l.launcher != nil {
-		l.launcher.Fail(newFailure(err, context.Cause(l.asked)))
+		l.launcher.Fail(newFailure(err, context.Cause(l.stopCtx)))
 	}
 	return err
 }

@@ -11,7 +11,7 @@ func init() { fdstore.InheritFrom(handshake.Given) }
 
 // descriptors is what package fdstore is told of the life.
 func (l *life) descriptors() fdstore.Life {
-	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.status().Phase) }}
+	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.snapshot().Phase) }}
 	if m := l.manager; m != nil {
 		tells.Manager = &fdstore.Manager{Room: m.room, Log: m.log, Store: m.store, Remove: m.unstore}
 	}

@@ -57,7 +57,7 @@ var eventText = [events]string{
 }
 
 func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
-	actionText := map[action]string{drop: "–", stop: "stop", insist: "insist", reload: "reload", reopen: "reopen", callHook: "call"}
+	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "insist", reload: "reload", reopen: "reopen", callHook: "call"}
 	head := "| phase |"
 	for e, text := range eventText {
 		require.NotEmpty(t, text, "event %d has no name here", e)
@@ -106,7 +106,7 @@ func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 		}
 	}
 	text += "Stopping -> Exited: every OnStop, / the bodies return, / every OnExit\n" +
-		fmt.Sprintf("Stopping => Exited: %s again after %s: / at once, no hook runs\n", what(Stopping, insist), timeText(insistAfter))
+		fmt.Sprintf("Stopping => Exited: %s again after %s: / at once, no hook runs\n", what(Stopping, forceQuit), timeText(forceQuitAfter))
 	requireMade(t, "docs/pictures/life.txt", text)
 }
 
@@ -123,14 +123,14 @@ func TestDocsSayHowLongThingsTake(t *testing.T) {
 		"| `StopTimeout` | "+timeText(c.stopTimeout)+" |",
 		"| `StopDelay` | "+timeText(c.stopDelay)+" |",
 		"| grace behind each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
-		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settle)+" |",
+		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settleTime)+" |",
 		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
-		"| another stop signal quits after | "+timeText(insistAfter)+" |",
-		"| handlers outlive `Run` by | "+timeText(linger)+" |",
+		"| another stop signal quits after | "+timeText(forceQuitAfter)+" |",
+		"| handlers outlive `Run` by | "+timeText(signalGrace)+" |",
 		"| the verb stop waits beyond the deadline of the stop for | "+timeText(handshake.StopMargin)+" |",
 	)
 	requireTimes(t, lifePage,
-		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settle, askAgain, insistAfter, linger, handshake.StopMargin)
+		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settleTime, askAgain, forceQuitAfter, signalGrace, handshake.StopMargin)
 	requireTimes(t, pidFilePage, pidfile.AcquireTime, patienceForSilence, statefile.RetryTime)
-	requireTimes(t, signalsPage, insistAfter, linger)
+	requireTimes(t, signalsPage, forceQuitAfter, signalGrace)
 }

@@ -21,8 +21,8 @@ func Embedded() Option {
 	return option(func(c *config) { c.embedded = true })
 }
 
-// needsProcess notes an option that means nothing in an embedded life, unless that is what it says.
-func (c *config) needsProcess(option string, really bool) {
+// processOnly notes an option that means nothing in an embedded life, unless that is what it says.
+func (c *config) processOnly(option string, really bool) {
 	c.processOptions = slices.DeleteFunc(c.processOptions, func(other string) bool { return other == option })
 	if really {
 		c.processOptions = append(c.processOptions, option)
@@ -39,7 +39,7 @@ func (c *config) completeEmbedded() {
 
 // The rest is how package lifecycletest gets at a life: see [engine.Engine].
 
-func (l *life) Ready() <-chan struct{} { return l.readied }
+func (l *life) Ready() <-chan struct{} { return l.readyCh }
 
 func (l *life) Deliver(sig os.Signal) (known bool) {
 	switch sig {
@@ -66,8 +66,8 @@ func (l *life) Tick(ctx context.Context, name string) (called int, err error) {
 		select {
 		case p.now <- result:
 			errs = append(errs, <-result)
-		case <-l.asked.Done():
-			return called, fmt.Errorf("lifecycle: the life stops: %w", context.Cause(l.asked))
+		case <-l.stopCtx.Done():
+			return called, fmt.Errorf("lifecycle: the life stops: %w", context.Cause(l.stopCtx))
 		case <-ctx.Done():
 			return called, context.Cause(ctx)
 		}

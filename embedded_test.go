@@ -47,7 +47,7 @@ func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() er
 func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) {
 	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 	ofProcess := func() error {
-		return Run(fails, quiet, PIDFile(""), option(func(c *config) { c.host = host }))
+		return Run(fails, quiet, PIDFile(""), option(func(c *config) { c.env = host }))
 	}
 	const n = 100
 	var trace [n]proctest.Lines
@@ -128,7 +128,7 @@ func TestAnEmbeddedLifeHearsNoSignals(t *testing.T) {
 	var called atomic.Int32
 	count := func(context.Context) error { called.Add(1); return nil }
 	inside, stop := embeddedLife(t, OnReload(count), OnSignal(syscall.SIGUSR2, count), OnSignal(syscall.SIGWINCH, nil),
-		option(func(c *config) { c.host = host }))
+		option(func(c *config) { c.env = host }))
 	self, err := os.FindProcess(os.Getpid())
 	require.NoError(t, err)
 	for _, sig := range signals {
@@ -146,7 +146,7 @@ func TestAnEmbeddedLifeEndsNoProcessHoweverOftenItIsToldToStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 		slow := func(context.Context) error { time.Sleep(10 * time.Second); return nil }
-		inside, stop := embeddedLife(t, OnStop(slow), option(func(c *config) { c.host = host }))
+		inside, stop := embeddedLife(t, OnStop(slow), option(func(c *config) { c.env = host }))
 		for range 5 {
 			require.True(t, inside.of.Deliver(syscall.SIGTERM))
 			time.Sleep(1500 * time.Millisecond)
@@ -216,7 +216,7 @@ func TestAnEmbeddedLifeGoesWrongAsAnyOther(t *testing.T) {
 		"fn panics":     {panics, nil, outcome{"panic: boom", 70, 0}},
 		"fn goes":       {goexit, nil, outcome{"panic: runtime.Goexit was called", 70, 0}},
 		"fn hangs":      {hang, nil, outcome{"lifecycle: Run of app: did not return in 20s", 1, stop + 20*time.Second}},
-		"fn may not":    {reloads, []Option{OnReload(fails)}, outcome{"lifecycle: OnReload of app: boom", 1, settle}},
+		"fn may not":    {reloads, []Option{OnReload(fails)}, outcome{"lifecycle: OnReload of app: boom", 1, settleTime}},
 		"start fails":   {serve, []Option{OnStart(fails)}, outcome{"lifecycle: OnStart of app: boom", 1, 0}},
 		"start panics":  {serve, []Option{OnStart(panics)}, outcome{"lifecycle: OnStart of app: panic: boom", 70, 0}},
 		"start hangs":   {serve, []Option{OnStart(hang)}, outcome{"lifecycle: OnStart of app: did not return in 60s", 1, 65 * time.Second}},

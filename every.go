@@ -50,19 +50,19 @@ func (l *life) repeat(p periodic, label string) {
 	for {
 		var result chan<- error
 		select {
-		case <-l.asked.Done():
+		case <-l.stopCtx.Done():
 			return
 		case <-ticker.C:
 		case result = <-p.now:
 		}
-		err := context.Cause(l.asked)
+		err := context.Cause(l.stopCtx)
 		if err == nil { // else both were there to choose from
 			err = <-spawn(l.ctx, label, p.f)
 		}
 		switch {
-		case l.asked.Err() != nil && l.clean(err), err == nil:
+		case l.stopCtx.Err() != nil && l.clean(err), err == nil:
 		case !l.logPanic(label, err):
-			l.log.Error(label+" failed", "err", plain(err))
+			l.log.Error(label+" failed", "err", trimPrefix(err))
 		}
 		if result != nil {
 			result <- err

@@ -25,7 +25,7 @@ func newFailure(err, reason error) *failure {
 	case reason == nil || errors.Is(reason, ErrBodyReturned):
 		err = errors.New("ended before it was ready")
 	default:
-		err = fmt.Errorf("stopped before it was ready: %s", plain(reason))
+		err = fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))
 	}
 	f := &failure{Code: max(1, ExitCode(err))}
 	var several *lifeErrors
@@ -33,7 +33,7 @@ func newFailure(err, reason error) *failure {
 		err = several.errs[0]
 	}
 	f.Verdict = *newVerdict(0, 0, err)
-	var late *overrun
+	var late *timeoutError
 	f.StopTimedOut = errors.As(err, &late) && late.is == ErrStopTimeout
 	f.TimedOut = f.TimedOut || errors.As(err, new(*notReady))
 	var p *PanicError

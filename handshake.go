@@ -23,7 +23,7 @@ func startError(err error) error {
 	case *handshake.KilledError:
 		return &handshake.KilledError{Err: startError(e.Err)}
 	case *handshake.TimeoutError:
-		return &overrun{is: ErrStartTimeout, told: "lifecycle: " + e.Error()}
+		return &timeoutError{is: ErrStartTimeout, text: "lifecycle: " + e.Error()}
 	}
 	return addPrefix(err)
 }
@@ -58,18 +58,18 @@ const readySettleDelay = time.Millisecond
 // confirmReady tells the launcher that the life is ready and reports whether the launcher has confirmed it. Until then
 // the start may still be undone, so the life is not Ready.
 func (l *life) confirmReady() bool {
-	if l.launcher == nil && !l.ofStart {
+	if l.launcher == nil && !l.firstWorker {
 		return true
 	}
-	l.pause(readySettleDelay)
+	l.sleep(readySettleDelay)
 	if l.launcher == nil {
-		return l.asked.Err() == nil
+		return l.stopCtx.Err() == nil
 	}
-	confirmed, err := l.launcher.ConfirmReady(l.asked.Done())
+	confirmed, err := l.launcher.ConfirmReady(l.stopCtx.Done())
 	if errors.Is(err, handshake.ErrSilent) {
 		l.on(stopRequest, errLauncherGone, nil)
 	}
-	return confirmed && l.asked.Err() == nil
+	return confirmed && l.stopCtx.Err() == nil
 }
 
 // finishStart ends the handshake of a life that is ready.

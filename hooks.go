@@ -105,5 +105,5 @@ func (e *HookError) Error() string {
 
 func (e *HookError) Unwrap() error { return e.Err }
 
-// plain is an error for people: what it says without our name.
-func plain(err error) string { return strings.TrimPrefix(err.Error(), "lifecycle: ") }
+// trimPrefix is an error for people: what it says without our name.
+func trimPrefix(err error) string { return strings.TrimPrefix(err.Error(), "lifecycle: ") }

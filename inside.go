@@ -29,7 +29,7 @@ func (l *Life) Grace() context.Context {
 	if l.of == nil {
 		return l.ctx
 	}
-	return l.of.inHand
+	return l.of.graceCtx
 }
 
 // Phase returns the phase in which the life is. It never blocks.
@@ -37,7 +37,7 @@ func (l *Life) Phase() Phase {
 	if l.of == nil {
 		return Exited
 	}
-	return l.of.status().Phase
+	return l.of.snapshot().Phase
 }
 
 // errStopAsked is the cause of a stop for which nobody gave a reason.
@@ -67,7 +67,7 @@ func (l *Life) Reload(ctx context.Context) error {
 		return &reloadError{cause: fmt.Errorf("lifecycle: %s asks for a reload, and would wait for itself", hook)}
 	}
 	verdict := make(chan error, 1)
-	if !l.of.awaitReload(verdict) {
+	if !l.of.addReloadWaiter(verdict) {
 		return errStopsInstead
 	}
 	l.of.on(hangup, nil, nil)
@@ -89,31 +89,31 @@ func (l *Life) SetStatus(text string) {
 	if l.of == nil {
 		return
 	}
-	if l.of.status().Text != text {
-		l.of.tell(func(s *Status) { s.Text = text })
+	if l.of.snapshot().Text != text {
+		l.of.update(func(s *Status) { s.Text = text })
 	}
 }
 
 // errStopsInstead is the verdict of a reload that a stop has kept from beginning.
 var errStopsInstead = &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
 
-// awaitReload has the verdict of the next reload that begins sent to verdict, unless there will be none.
-func (l *life) awaitReload(verdict chan<- error) bool {
+// addReloadWaiter has the verdict of the next reload that begins sent to verdict, unless there will be none.
+func (l *life) addReloadWaiter(verdict chan<- error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.told.Phase >= Stopping {
+	if l.status.Phase >= Stopping {
 		return false
 	}
-	l.awaiting = append(l.awaiting, verdict)
+	l.reloadWaiters = append(l.reloadWaiters, verdict)
 	return true
 }
 
-// takeAwaiting takes those who wait for the verdict of a reload that begins now.
-func (l *life) takeAwaiting() []chan<- error {
+// takeReloadWaiters takes those who wait for the verdict of a reload that begins now.
+func (l *life) takeReloadWaiters() []chan<- error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	awaiting := l.awaiting
-	l.awaiting = nil
+	awaiting := l.reloadWaiters
+	l.reloadWaiters = nil
 	return awaiting
 }
 

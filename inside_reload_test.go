@@ -55,7 +55,7 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 
 		require.NoError(t, try(started, started), "and the next one has its own")
 		require.NoError(t, v.stopped())
-		require.Equal(t, 5, v.status().Reloads)
+		require.Equal(t, 5, v.snapshot().Reloads)
 	})
 }
 
@@ -192,7 +192,7 @@ func TestWhatAHookStartedMayReloadWhenTheHookHasReturned(t *testing.T) {
 			require.NoError(t, <-verdicts)
 		}
 		close(change)
-		require.Equal(t, 3, v.status().Reloads)
+		require.Equal(t, 3, v.snapshot().Reloads)
 		require.NoError(t, v.stopped())
 	})
 }

@@ -125,7 +125,7 @@ func TestGraceHasTheValuesOfTheLifeAndOutlivesTheContextOfTheBodies(t *testing.T
 			return func(ctx context.Context) error { return say(where, ctx) }
 		}
 		v := live(t, func(ctx context.Context) error {
-			<-From(ctx).of.asked.Done()
+			<-From(ctx).of.stopCtx.Done()
 			time.Sleep(time.Second)
 			say("during StopDelay", ctx)
 			<-ctx.Done()

@@ -169,7 +169,7 @@ func TestStatusShowsWhatTheProgramSaysThatItIsDoing(t *testing.T) {
 			defer mu.Unlock()
 			From(ctx).SetStatus("before " + where)
 			From(ctx).SetStatus("in " + where)
-			shown[where] = From(ctx).of.status().Text
+			shown[where] = From(ctx).of.snapshot().Text
 			return nil
 		})
 		v := live(t, fn, opts...)
@@ -178,8 +178,8 @@ func TestStatusShowsWhatTheProgramSaysThatItIsDoing(t *testing.T) {
 		for where, text := range shown {
 			require.Equal(t, "in "+where, text)
 		}
-		require.Equal(t, "in OnExit", v.status().Text, "until it says something else")
+		require.Equal(t, "in OnExit", v.snapshot().Text, "until it says something else")
 		From(v.ctx).SetStatus("")
-		require.Empty(t, v.status().Text)
+		require.Empty(t, v.snapshot().Text)
 	})
 }

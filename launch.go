@@ -27,7 +27,7 @@ type readyProcess struct {
 // the start before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well,
 // for good, and its signals are its own.
 func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, error) {
-	l.born = time.Now()
+	l.began = time.Now()
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
@@ -38,7 +38,7 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	if oneShot {
 		var deafen func()
 		ctx, insisted, deafen = notifyLauncherSignals(parent)
-		defer func() { time.AfterFunc(linger, deafen) }() // this process is about to end: a late signal must not change how
+		defer func() { time.AfterFunc(signalGrace, deafen) }() // this process is about to end: a late signal must not change how
 		l.findReadyFD()
 		defer l.readyFD.Close()
 	}
@@ -75,7 +75,7 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	defer logs.Close()
 	spec := handshake.Spec{
 		Args: l.detachedArgs(), PIDFile: l.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
-		Began: l.born, StartTimeout: l.startTimeout, Limits: l.limits(),
+		Began: l.began, StartTimeout: l.startTimeout, Limits: l.limits(),
 		OneShot: oneShot, Insist: insisted, OnPID: l.onLaunched, Tail: logs.Tail, Decode: decodeFailure,
 	}
 	pid, err := handshake.Start(ctx, spec)
@@ -92,7 +92,7 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 		return nil, startError(err)
 	}
 	l.tellReadyFD()
-	return &readyProcess{pid: pid, took: time.Since(l.born)}, nil
+	return &readyProcess{pid: pid, took: time.Since(l.began)}, nil
 }
 
 // errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
@@ -115,7 +115,7 @@ func (c *config) preflight(oneShot bool) error {
 	if _, err := c.findProgram(); err != nil {
 		return err
 	}
-	return c.findRole()
+	return c.lookUpCredentials()
 }
 
 // notifyLauncherSignals makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
@@ -127,7 +127,7 @@ func notifyLauncherSignals(parent context.Context) (ctx context.Context, insiste
 	if !underNohup {
 		signal.Notify(c, syscall.SIGHUP)
 	}
-	if !inScriptsBackground {
+	if !sigintIgnored {
 		signal.Notify(c, syscall.SIGINT)
 	}
 	done, again := make(chan struct{}), make(chan struct{})
@@ -141,7 +141,7 @@ func notifyLauncherSignals(parent context.Context) (ctx context.Context, insiste
 				case sig == syscall.SIGHUP:
 				case first.IsZero():
 					first = time.Now()
-				case time.Since(first) > insistAfter:
+				case time.Since(first) > forceQuitAfter:
 					close(again)
 					return
 				}

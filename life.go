@@ -26,44 +26,44 @@ import (
 // whatever goroutine, comes in by on, which notes what is to be done and never blocks.
 type life struct {
 	*config
-	log  *slog.Logger
-	lock *pidfile.Lock
-	born time.Time
+	log   *slog.Logger
+	lock  *pidfile.Lock
+	began time.Time
 
-	launcher *handshake.Launcher // nil: nobody has detached this process
-	manager  *manager            // nil: nobody waits for word of it
-	parent   *supervisor         // nil: it lives by itself, and supervises nothing
-	ofStart  bool                // it is the first worker of that, for which a start waits
-	ofParent bool                // it is that of a worker, of which a parent of this library has the PID file
-	readyFD  *readyfd.Descriptor
+	launcher    *handshake.Launcher // nil: nobody has detached this process
+	manager     *manager            // nil: nobody waits for word of it
+	parent      *supervisor         // nil: it lives by itself, and supervises nothing
+	firstWorker bool                // it is the first worker of that, for which a start waits
+	supervised  bool                // it is that of a worker, of which a parent of this library has the PID file
+	readyFD     *readyfd.Descriptor
 
-	values  context.Context // never ends; of it are all that the life hands out
-	asked   context.Context // ends as soon as a stop is asked for; the cause says why
-	ask     context.CancelCauseFunc
-	ctx     context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
-	cancel  context.CancelCauseFunc
-	inHand  context.Context // see Life.Grace
-	endWork context.CancelCauseFunc
-	over    chan struct{} // closed when the life is over
+	values      context.Context // never ends; of it are all that the life hands out
+	stopCtx     context.Context // ends as soon as a stop is asked for; the cause says why
+	requestStop context.CancelCauseFunc
+	ctx         context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
+	cancel      context.CancelCauseFunc
+	graceCtx    context.Context // see Life.Grace
+	cancelGrace context.CancelCauseFunc
+	done        chan struct{} // closed when the life is over
 
-	started []*Hooks // the components that were started, in order
-	bodies  []*body
-	stuck   error // of an OnReload that was abandoned
-	state   *statefile.File
-	readied chan struct{} // closed when it is ready
+	started         []*Hooks // the components that were started, in order
+	bodies          []*body
+	abandonedReload error // of an OnReload that was abandoned
+	state           *statefile.File
+	readyCh         chan struct{} // closed when it is ready
 
-	saidStopping bool
+	loggedStopping bool
 
-	mu        sync.Mutex
-	told      Status        // what it says about itself, its phase first of all
-	turn      int           // of what is written to the state file
-	askedAt   time.Time     // when the stop was asked for
-	timers    []*time.Timer // of a stop
-	signalled time.Time     // when the first stop signal came
-	pending   []job
-	awaiting  []chan<- error // they wait for the verdict of the next reload
-	alive     int            // bodies that have not returned
-	wake      chan struct{}  // there may be something pending
+	mu              sync.Mutex
+	status          Status        // what it says about itself, its phase first of all
+	seq             int           // of what is written to the state file
+	stopRequestedAt time.Time     // when the stop was asked for
+	timers          []*time.Timer // of a stop
+	firstStopSignal time.Time     // when the first stop signal came
+	pending         []job
+	reloadWaiters   []chan<- error // they wait for the verdict of the next reload
+	liveBodies      int            // bodies that have not returned
+	wake            chan struct{}  // there may be something pending
 }
 
 // job is what a signal asked for, to be done once by the course of the life.
@@ -77,29 +77,29 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &life{config: c, log: c.logger, over: make(chan struct{}), readied: make(chan struct{}), wake: make(chan struct{}, 1)}
+	l := &life{config: c, log: c.logger, done: make(chan struct{}), readyCh: make(chan struct{}), wake: make(chan struct{}, 1)}
 	l.values = context.WithValue(context.WithoutCancel(c.base), engine.Key{}, l)
-	l.asked, l.ask = context.WithCancelCause(l.values)
+	l.stopCtx, l.requestStop = context.WithCancelCause(l.values)
 	l.ctx, l.cancel = context.WithCancelCause(l.values)
-	l.inHand, l.endWork = context.WithCancelCause(l.values)
+	l.graceCtx, l.cancelGrace = context.WithCancelCause(l.values)
 	return l, nil
 }
 
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
 func (l *life) run() (err error) {
-	l.born = time.Now()
-	l.told = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.born, Since: l.born}
+	l.began = time.Now()
+	l.status = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.began, Since: l.began}
 	if l.detached() {
 		l.needLog()
-		l.told.LogFile = cmp.Or(l.errorLogFile, l.logFile)
+		l.status.LogFile = cmp.Or(l.errorLogFile, l.logFile)
 	}
-	defer l.endAllWork()
+	defer l.endGrace()
 	if !l.embedded {
 		if !running.CompareAndSwap(nil, l) {
 			return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile, here: true}
 		}
 		defer running.CompareAndSwap(l, nil)
-		deafen := l.listen()
+		deafen := l.notifySignals()
 		defer deafen()
 		if log := l.journalLogger(); log != nil {
 			l.log = log
@@ -110,7 +110,7 @@ func (l *life) run() (err error) {
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
-		if err := errors.Join(l.attach(), l.findRole(), l.takePlace()); err != nil {
+		if err := errors.Join(l.attach(), l.lookUpCredentials(), l.applyWorkDir()); err != nil {
 			return err
 		}
 	}
@@ -134,19 +134,19 @@ func (l *life) run() (err error) {
 	return l.stop(failure)
 }
 
-// endLateWork ends the context for work in hand because StopTimeout is over.
-func (l *life) endLateWork() {
-	l.endWork(&overrun{is: ErrStopTimeout, told: "lifecycle: the stop did not end in " + console.FormatLimit(l.stopTimeout)})
+// expireGrace ends the context for work in hand because StopTimeout is over.
+func (l *life) expireGrace() {
+	l.cancelGrace(&timeoutError{is: ErrStopTimeout, text: "lifecycle: the stop did not end in " + console.FormatLimit(l.stopTimeout)})
 }
 
-// endAllWork ends the context for work in hand with the life.
-func (l *life) endAllWork() {
+// endGrace ends the context for work in hand with the life.
+func (l *life) endGrace() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, timer := range l.timers {
 		timer.Stop()
 	}
-	l.endWork(context.Canceled)
+	l.cancelGrace(context.Canceled)
 }
 
 // on does to event what the table says. It may be called from any goroutine and never blocks. why is the cause of
@@ -154,17 +154,17 @@ func (l *life) endAllWork() {
 func (l *life) on(e event, why error, sig os.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch act := dispatch[l.told.Phase][e]; act {
+	switch act := dispatch[l.status.Phase][e]; act {
 	case drop:
 	case stop:
 		if e == stopSignal {
-			l.signalled = time.Now()
+			l.firstStopSignal = time.Now()
 		}
 		l.beginStop(why)
-	case insist:
-		if l.signalled.IsZero() {
-			l.signalled = time.Now()
-		} else if time.Since(l.signalled) > insistAfter && !l.embedded {
+	case forceQuit:
+		if l.firstStopSignal.IsZero() {
+			l.firstStopSignal = time.Now()
+		} else if time.Since(l.firstStopSignal) > forceQuitAfter && !l.embedded {
 			l.quit()
 		}
 	case reload, reopen, callHook:
@@ -180,24 +180,24 @@ func (l *life) on(e event, why error, sig os.Signal) {
 
 // beginStop ends the contexts in the order of the stop. l.mu is held.
 func (l *life) beginStop(why error) {
-	wasReady := l.told.Phase != Starting
-	l.askedAt = time.Now()
-	l.told.Phase, l.told.Since = Stopping, l.askedAt
-	l.told.StopBy = monotonic.Now() + l.wholeStop()
-	l.ask(why)
-	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, l.endLateWork))
+	wasReady := l.status.Phase != Starting
+	l.stopRequestedAt = time.Now()
+	l.status.Phase, l.status.Since = Stopping, l.stopRequestedAt
+	l.status.StopBy = monotonic.Now() + l.wholeStop()
+	l.requestStop(why)
+	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, l.expireGrace))
 	if l.state != nil || l.manager != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}
-	if wasReady && l.stopDelay > 0 && l.alive > 0 {
+	if wasReady && l.stopDelay > 0 && l.liveBodies > 0 {
 		l.timers = append(l.timers, time.AfterFunc(l.stopDelay, func() { l.cancel(why) }))
 		return
 	}
 	l.cancel(why)
 }
 
-// insistAfter is how long after the first stop signal another one is a person who insists and not the same wish twice.
-const insistAfter = time.Second
+// forceQuitAfter is how long after the first stop signal another one is a person who insists and not the same wish twice.
+const forceQuitAfter = time.Second
 
 // quit ends the process at once, for somebody insists. l.mu is held for good: nothing happens to this life any more.
 func (l *life) quit() {
@@ -213,7 +213,7 @@ func (l *life) quit() {
 	case <-done:
 	case <-time.After(200 * time.Millisecond):
 	}
-	l.host.exit(1)
+	l.env.exit(1)
 }
 
 // serve does what signals ask for until a stop is asked for.
@@ -221,14 +221,14 @@ func (l *life) serve() {
 	if !l.confirmReady() || !l.enter(Starting, Ready) {
 		return
 	}
-	close(l.readied)
+	close(l.readyCh)
 	l.publish()
 	l.tellReadyFD()
 	l.finishStart()
 	if !l.embedded {
 		fdstore.CloseUnclaimed(l.log)
 	}
-	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.born).Round(time.Microsecond))
+	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))
 	l.startPeriodic()
 	for {
 		for j, ok := l.next(); ok; j, ok = l.next() {
@@ -236,7 +236,7 @@ func (l *life) serve() {
 			l.checkPIDFile()
 		}
 		select {
-		case <-l.asked.Done():
+		case <-l.stopCtx.Done():
 			return
 		case <-l.wake:
 		}
@@ -247,7 +247,7 @@ func (l *life) serve() {
 func (l *life) next() (j job, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.told.Phase == Stopping || len(l.pending) == 0 {
+	if l.status.Phase == Stopping || len(l.pending) == 0 {
 		return j, false
 	}
 	j, l.pending = l.pending[0], l.pending[1:]
@@ -258,7 +258,7 @@ func (l *life) next() (j job, ok bool) {
 func (l *life) enter(from, to Phase) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.told.enter(from, to)
+	return l.status.enter(from, to)
 }
 
 func (l *life) handle(j job) {

@@ -157,13 +157,13 @@ type config struct {
 	umask                 int // -1: as it is
 
 	user, chroot string
-	role         *role    // who that user is, once it was looked up
-	outOfSight   []string // the log files that cannot be opened from within that root
+	credentials  *credentials // who that user is, once it was looked up
+	outsideRoot  []string     // the log files that cannot be opened from within that root
 
 	embedded       bool
 	processOptions []string // those that mean nothing if embedded
 
-	host       host
+	env        env
 	onStopping func(reason error)          // tells a person, besides the log
 	onLaunched func(pid int) (over func()) // shows a person that the start of that process is waited for, until over
 
@@ -186,7 +186,7 @@ func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
 		reloadTimeout: 30 * time.Second,
 		fn:            fn,
 		loose:         -1,
-		host:          thisProcess{},
+		env:           osEnv{},
 	}
 	for i, o := range opts {
 		if o == nil {
@@ -227,7 +227,7 @@ func (c *config) complete() {
 		c.refuseUnderTest()
 		c.completePIDFile()
 		c.completeLog()
-		c.completePlace()
+		c.completeWorkDir()
 		c.completeChroot()
 		c.completeSupervise()
 	}

@@ -93,7 +93,7 @@ func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
 		v := live(t, serve)
 		begun := time.Now()
 		require.Equal(t, Starting, v.phaseNow())
-		time.Sleep(settle - time.Since(begun) - 1)
+		time.Sleep(settleTime - time.Since(begun) - 1)
 		require.Equal(t, Starting, v.phaseNow())
 		time.Sleep(time.Nanosecond)
 		require.Equal(t, Ready, v.phaseNow())

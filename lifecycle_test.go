@@ -103,7 +103,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	}
 	opts = append([]Option{
 		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
-		option(func(c *config) { c.host = v.host }),
+		option(func(c *config) { c.env = v.host }),
 	}, opts...)
 	var err error
 	v.life, err = newLife(fn, opts)
@@ -125,7 +125,7 @@ func (v *lived) send(sig os.Signal) {
 
 func (v *lived) phaseNow() Phase {
 	synctest.Wait()
-	return v.status().Phase
+	return v.snapshot().Phase
 }
 
 // end waits for the life to be over and returns what Run would.

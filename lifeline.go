@@ -21,8 +21,8 @@ type workerNote struct {
 	First    bool   `json:"first"` // its failure is that of the start
 }
 
-// noteOfParent is what this process was told if it is a worker, else nil.
-var noteOfParent = sync.OnceValue(func() *workerNote {
+// supervisorNote is what this process was told if it is a worker, else nil.
+var supervisorNote = sync.OnceValue(func() *workerNote {
 	in := worker.Inherited()
 	if in == nil {
 		return nil
@@ -34,26 +34,26 @@ var noteOfParent = sync.OnceValue(func() *workerNote {
 
 // isWorker says whether this is the life that the parent of this process looks after.
 func (c *config) isWorker() bool {
-	note := noteOfParent()
+	note := supervisorNote()
 	return note != nil && c.policy != nil && c.pidFile == note.PIDFile
 }
 
-// errParentLost is the cause of a stop because the parent has died.
-const errParentLost = stopCause("lifecycle: the parent that supervises this worker is gone")
+// errSupervisorLost is the cause of a stop because the parent has died.
+const errSupervisorLost = stopCause("lifecycle: the parent that supervises this worker is gone")
 
 // becomeWorker makes this life that of a worker.
 func (l *life) becomeWorker() {
 	own := *l.config
 	own.pidFile = ""
-	own.host = workerHost{own.host}
-	l.config, l.ofParent, l.ofStart = &own, true, noteOfParent().First
+	own.env = workerEnv{own.env}
+	l.config, l.supervised, l.firstWorker = &own, true, supervisorNote().First
 	in := worker.Inherited()
-	_ = in.TakeCrashes()
+	_ = in.RedirectCrashOutput()
 	lost := in.Take()
 	go func() {
 		<-lost // be it after the life, in what main does then
-		time.AfterFunc(supervise.LostWorker, func() { l.host.exit(1) })
-		l.on(stopRequest, errParentLost, nil)
+		time.AfterFunc(supervise.LostWorker, func() { l.env.exit(1) })
+		l.on(stopRequest, errSupervisorLost, nil)
 	}()
 }
 
@@ -64,15 +64,15 @@ const finalPatience = 100 * time.Millisecond
 // isLast reports whether no process follows this one that would be given its sockets. err is what the life
 // returns.
 func (l *life) isLast(err error) bool {
-	if !l.ofParent {
+	if !l.supervised {
 		return false // a service manager does not say
 	}
-	why := context.Cause(l.asked)
+	why := context.Cause(l.stopCtx)
 	switch {
-	case worker.Inherited().IsFinal(0), errors.Is(why, errParentLost):
+	case worker.Inherited().IsFinal(0), errors.Is(why, errSupervisorLost):
 		return true
-	case !isClosed(l.readied):
-		return l.ofStart // its failure is that of the start
+	case !isClosed(l.readyCh):
+		return l.firstWorker // its failure is that of the start
 	case l.policy.isFinal(ExitCode(err)):
 		return true
 	}
@@ -86,10 +86,10 @@ func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
-// workerHost is the host of a worker: whether the terminal has hung up is for the parent to know, which sends HUP for a reload only.
-type workerHost struct{ host }
+// workerEnv is the host of a worker: whether the terminal has hung up is for the parent to know, which sends HUP for a reload only.
+type workerEnv struct{ env }
 
-func (workerHost) terminal() (hungUp func() bool) { return func() bool { return false } }
+func (workerEnv) terminal() (hungUp func() bool) { return func() bool { return false } }
 
 func isClosed(c <-chan struct{}) bool {
 	select {

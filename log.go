@@ -23,7 +23,7 @@ import (
 func LogFile(path string) Option {
 	return option(func(c *config) {
 		c.logFile, c.logFileSet = path, true
-		c.needsProcess("LogFile", path != "")
+		c.processOnly("LogFile", path != "")
 	})
 }
 
@@ -31,7 +31,7 @@ func LogFile(path string) Option {
 func ErrorLogFile(path string) Option {
 	return option(func(c *config) {
 		c.errorLogFile = path
-		c.needsProcess("ErrorLogFile", path != "")
+		c.processOnly("ErrorLogFile", path != "")
 	})
 }
 
@@ -77,16 +77,16 @@ func (c *config) logPath(option, path string) string {
 
 // logOwner returns the user that a new log belongs to, nil for that of this process.
 func (c *config) logOwner() *privilege.Identity {
-	if c.role == nil {
+	if c.credentials == nil {
 		return nil
 	}
-	return &c.role.Identity
+	return &c.credentials.Identity
 }
 
 // openLogs opens the logs of stdout and stderr.
 func (c *config) openLogs() (*logfile.Pair, error) {
-	if len(c.outOfSight) > 0 {
-		return nil, logFileError(c.outOfSight[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
+	if len(c.outsideRoot) > 0 {
+		return nil, logFileError(c.outsideRoot[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
 	}
 	logs, err := logfile.OpenPair(c.logFile, c.errorLogFile, c.logOwner())
 	var at *logfile.Error
@@ -136,9 +136,9 @@ func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
 	err := errors.Join(l.redirect(), l.parent.reopen())
 	verdict := newVerdict(began, time.Since(begun), err)
-	l.tell(func(s *Status) { s.LastReopen = verdict })
+	l.update(func(s *Status) { s.LastReopen = verdict })
 	if err != nil {
-		l.log.Error("cannot reopen the log, the old one stays", "err", plain(err))
+		l.log.Error("cannot reopen the log, the old one stays", "err", trimPrefix(err))
 	}
 	return err
 }

@@ -121,7 +121,7 @@ func (m *model) itEndsForACauseAndWithItsCode(l *modelLife) {
 		return
 	case l.quit():
 		want = 1
-		if first := m.first(l, "TERM", "stop"); l.reaped-first < insistAfter {
+		if first := m.first(l, "TERM", "stop"); l.reaped-first < forceQuitAfter {
 			m.broken("pid %d: quit %v after the first TERM", l.PID(), l.reaped-first)
 		}
 	case refusedFor != 0:

@@ -31,7 +31,7 @@ type manager struct {
 	watches time.Duration // it ends what gives no sign of life for so long; 0: it does not
 
 	mu     sync.Mutex // may be held for half a second
-	turn   int
+	seq    int
 	phase  Phase
 	text   string
 	failed bool
@@ -49,33 +49,33 @@ func (l *life) findManager() {
 		l.log.Warn("the service manager cannot be told anything", "err", err)
 		return
 	}
-	l.manager = &manager{socket: socket, log: l.log, isParent: l.ofParent, room: room, watches: watches, limits: map[Phase]time.Duration{
+	l.manager = &manager{socket: socket, log: l.log, isParent: l.supervised, room: room, watches: watches, limits: map[Phase]time.Duration{
 		Starting: l.limits().Start, Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
 	}}
 }
 
-// tell tells what is new, unless something later was told already.
-func (m *manager) tell(now Status, turn int) {
+// update tells what is new, unless something later was told already.
+func (m *manager) update(now Status, turn int) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if turn <= m.turn || now.Phase == Exited { // which end tells
+	if turn <= m.seq || now.Phase == Exited { // which end tells
 		return
 	}
 	if now.workerDown && m.phase == Ready {
 		now.Phase = Ready // there is no word for one that was ready and starts its worker again
 	}
 	var lines []string
-	if m.turn == 0 || now.Phase != m.phase {
+	if m.seq == 0 || now.Phase != m.phase {
 		lines = append(lines, m.phaseLines(now)...)
 	}
 	if text := statusText(now); text != m.text {
 		m.text = text
 		lines = append(lines, managerLine("STATUS", text))
 	}
-	m.turn, m.phase = turn, now.Phase
+	m.seq, m.phase = turn, now.Phase
 	if m.isParent {
 		if text, err := now.fit(); err == nil {
 			lines = append(lines, "X_LIFECYCLE_STATE="+string(text))
@@ -92,7 +92,7 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // it was the launcher
 		}
 		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
-			lines = append(lines, managerLine("X_LIFECYCLE_ERROR", plain(now.LastReload.Err())))
+			lines = append(lines, managerLine("X_LIFECYCLE_ERROR", trimPrefix(now.LastReload.Err())))
 		}
 	case Reloading:
 		lines = append(lines, "RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", monotonic.Now().Microseconds()))
@@ -114,7 +114,7 @@ func managerLine(name, text string) string { return sdnotify.Line(name, cutTo(ma
 func statusText(now Status) string {
 	what := now.Phase.String()
 	if now.Phase == Ready && now.LastReload != nil && now.LastReload.Error != "" {
-		what += ", last reload rejected: " + plain(now.LastReload.Err())
+		what += ", last reload rejected: " + trimPrefix(now.LastReload.Err())
 	}
 	if doing := cmp.Or(now.Doing, now.Text); doing != "" {
 		return strings.TrimPrefix(what+": "+doing, "ready: ")
@@ -153,7 +153,7 @@ func (m *manager) end(err error) {
 	defer m.mu.Unlock()
 	if err != nil {
 		lines := []string{
-			managerLine("STATUS", plain(err)), managerLine("X_LIFECYCLE_ERROR", plain(err)),
+			managerLine("STATUS", trimPrefix(err)), managerLine("X_LIFECYCLE_ERROR", trimPrefix(err)),
 			fmt.Sprintf("X_LIFECYCLE_EXIT=%d", ExitCode(err)),
 		}
 		if m.isParent {

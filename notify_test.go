@@ -63,9 +63,9 @@ func TestALongTextDoesNotKeepAManagerFromHearingWhatGoesWithIt(t *testing.T) {
 	require.NoError(t, err)
 	m := &manager{socket: socket, log: slog.New(slog.DiscardHandler)}
 	long := strings.Repeat("ö", 50_000)
-	m.tell(Status{Phase: Ready, Text: long}, 1)
-	m.tell(Status{Phase: Reloading, Text: long}, 2)
-	m.tell(Status{Phase: Ready, Text: long, LastReload: &Verdict{Error: long}}, 3)
+	m.update(Status{Phase: Ready, Text: long}, 1)
+	m.update(Status{Phase: Reloading, Text: long}, 2)
+	m.update(Status{Phase: Ready, Text: long, LastReload: &Verdict{Error: long}}, 3)
 	m.end(errors.New(long))
 	all := at.messages()
 	require.Len(t, all, 4)

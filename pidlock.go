@@ -50,7 +50,7 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 func PIDFile(path string) Option {
 	return option(func(c *config) {
 		c.pidFile, c.pidFileSet = path, true
-		c.needsProcess("PIDFile", path != "")
+		c.processOnly("PIDFile", path != "")
 	})
 }
 
@@ -65,7 +65,7 @@ func PIDFileMode(mode fs.FileMode) Option {
 			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
 		}
 		c.pidFileMode = mode
-		c.needsProcess("PIDFileMode", true)
+		c.processOnly("PIDFileMode", true)
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 func WorkDir(path string) Option {
 	return option(func(c *config) {
 		c.workDir = path
-		c.needsProcess("WorkDir", true)
+		c.processOnly("WorkDir", true)
 	})
 }
 
@@ -25,11 +25,11 @@ func Umask(mask int) Option {
 			c.refuse("Umask(%#o): must be from 0 to 0o777", mask)
 		}
 		c.umask = mask
-		c.needsProcess("Umask", true)
+		c.processOnly("Umask", true)
 	})
 }
 
-func (c *config) completePlace() {
+func (c *config) completeWorkDir() {
 	if c.workDir == "" {
 		return
 	}
@@ -51,8 +51,8 @@ func (c *config) completeChroot() {
 	c.chroot = abs
 }
 
-// takePlace sets what the process has one of: umask and working directory.
-func (l *life) takePlace() error {
+// applyWorkDir sets what the process has one of: umask and working directory.
+func (l *life) applyWorkDir() error {
 	dir, umask := l.workDir, l.umask
 	if l.detached() {
 		if dir == "" {

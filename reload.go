@@ -44,14 +44,14 @@ func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 // reload asks every OnCheck, then tells every OnReload, and stops at the first error. The verdict is known outside before the log
 // has it, for a log may block.
 func (l *life) reload() {
-	awaiting := l.takeAwaiting()
-	if l.detached() && len(l.outOfSight) == 0 {
+	awaiting := l.takeReloadWaiters()
+	if l.detached() && len(l.outsideRoot) == 0 {
 		_ = l.reopenLog() // which is no reason not to reload
 	}
 	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
 	verdict := newVerdict(began, time.Since(begun), err)
-	l.tell(func(s *Status) { // in one, for who hears that it is ready again must hear why
+	l.update(func(s *Status) { // in one, for who hears that it is ready again must hear why
 		s.enter(Reloading, Ready)
 		s.Reloads++
 		s.LastReload = verdict
@@ -63,18 +63,18 @@ func (l *life) reload() {
 	switch {
 	case err == nil:
 		l.log.Info("reloaded", "took", took)
-	case l.asked.Err() != nil:
-		l.log.Info("the stop has cut the reload short", "took", took, "err", plain(err))
+	case l.stopCtx.Err() != nil:
+		l.log.Info("the stop has cut the reload short", "took", took, "err", trimPrefix(err))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
-		l.log.Error("reload failed half-way", "took", took, "err", plain(failed.cause), "applied", failed.applied)
+		l.log.Error("reload failed half-way", "took", took, "err", trimPrefix(failed.cause), "applied", failed.applied)
 	default:
-		l.log.Error("reload rejected, old configuration kept", "took", took, "err", plain(err))
+		l.log.Error("reload rejected, old configuration kept", "took", took, "err", trimPrefix(err))
 	}
 }
 
 func (l *life) tryReload() error {
-	if l.stuck != nil {
-		return &reloadError{cause: fmt.Errorf("lifecycle: an earlier reload still runs: %s", plain(l.stuck))}
+	if l.abandonedReload != nil {
+		return &reloadError{cause: fmt.Errorf("lifecycle: an earlier reload still runs: %s", trimPrefix(l.abandonedReload))}
 	}
 	i := l.interruptible(ErrReload)
 	defer i.cancel()
@@ -93,7 +93,7 @@ func (l *life) tryReload() error {
 				return failed // of a worker
 			}
 			if abandoned(err) {
-				l.stuck = err
+				l.abandonedReload = err
 			}
 			return &reloadError{cause: err, applied: applied}
 		}
@@ -107,12 +107,12 @@ type interruptible struct {
 	*life
 	ctx    context.Context
 	cancel context.CancelFunc
-	limit  *overrun
+	limit  *timeoutError
 }
 
 func (l *life) interruptible(tooLong error) interruptible {
-	limit := &overrun{limit: l.reloadTimeout, is: tooLong}
-	ctx, cancel := context.WithDeadlineCause(l.asked, time.Now().Add(l.reloadTimeout), limit)
+	limit := &timeoutError{limit: l.reloadTimeout, is: tooLong}
+	ctx, cancel := context.WithDeadlineCause(l.stopCtx, time.Now().Add(l.reloadTimeout), limit)
 	return interruptible{l, ctx, cancel, limit}
 }
 
@@ -121,8 +121,8 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 	switch {
 	case f == nil:
 		return nil
-	case i.asked.Err() != nil:
-		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.asked))}
+	case i.stopCtx.Err() != nil:
+		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.stopCtx))}
 	case i.ctx.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", console.FormatLimit(i.limit.limit))}
 	}
@@ -130,7 +130,7 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 }
 
 func (i interruptible) patience() time.Duration {
-	if i.asked.Err() != nil {
+	if i.stopCtx.Err() != nil {
 		return grace(i.stopTimeout)
 	}
 	return grace(i.reloadTimeout)

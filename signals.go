@@ -29,12 +29,12 @@ const (
 type action int
 
 const (
-	drop     action = iota
-	stop            // begin to stop
-	insist          // quit at once if the first stop signal is more than a second old
-	reload          // one reload, as soon as the life is Ready
-	reopen          // reopen the log, as soon as the life is Ready
-	callHook        // call the OnSignal function, as soon as the life is Ready
+	drop      action = iota
+	stop             // begin to stop
+	forceQuit        // quit at once if the first stop signal is more than a second old
+	reload           // one reload, as soon as the life is Ready
+	reopen           // reopen the log, as soon as the life is Ready
+	callHook         // call the OnSignal function, as soon as the life is Ready
 )
 
 // dispatch is the whole of what a life does about what happens to it. What is done as soon as the life is Ready is done
@@ -44,7 +44,7 @@ var dispatch = [...][events]action{
 	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Reloading: {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
-	Stopping:  {stopSignal: insist, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
+	Stopping:  {stopSignal: forceQuit, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
 	Exited:    {stopSignal: drop, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
 }
 
@@ -80,8 +80,8 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	})
 }
 
-// host is what a life needs of the process that it lives in.
-type host interface {
+// env is what a life needs of the process that it lives in.
+type env interface {
 	// notify relays that signal until stop is called.
 	notify(c chan<- os.Signal, sig os.Signal) (stop func())
 	// terminal remembers the controlling terminal; hungUp says whether it has hung up since.
@@ -89,9 +89,9 @@ type host interface {
 	exit(code int)
 }
 
-type thisProcess struct{}
+type osEnv struct{}
 
-func (thisProcess) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
+func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 	signal.Notify(c, sig)
 	return func() { signal.Stop(c) }
 }
@@ -99,29 +99,29 @@ func (thisProcess) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 // underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
 var underNohup = signal.Ignored(syscall.SIGHUP)
 
-// inScriptsBackground is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
-var inScriptsBackground = signal.Ignored(syscall.SIGINT)
+// sigintIgnored is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
+var sigintIgnored = signal.Ignored(syscall.SIGINT)
 
 // terminal watches none under nohup(1), which is there to outlive one.
-func (thisProcess) terminal() (hungUp func() bool) {
+func (osEnv) terminal() (hungUp func() bool) {
 	if underNohup {
 		return func() bool { return false }
 	}
 	return terminal.Controlling().HungUp
 }
 
-func (thisProcess) exit(code int) { os.Exit(code) }
+func (osEnv) exit(code int) { os.Exit(code) }
 
-// linger is how long the handlers outlive the life, so that a signal which comes between the end of Run and that of the process does not
+// signalGrace is how long the handlers outlive the life, so that a signal which comes between the end of Run and that of the process does not
 // end it in another way than was decided.
-const linger = time.Second
+const signalGrace = time.Second
 
-// listen installs the handlers. Whatever ignored or blocked these signals before, they arrive from now on.
+// notifySignals installs the handlers. Whatever ignored or blocked these signals before, they arrive from now on.
 //
 // Each signal has a channel of its own with room for one: a flood of one never hides another, and one that is in the
 // channel already stands for all that came since.
-func (l *life) listen() (deafen func()) {
-	hungUp := l.host.terminal()
+func (l *life) notifySignals() (deafen func()) {
+	hungUp := l.env.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
 		heard = append(heard, ossignal.User1)
@@ -140,15 +140,15 @@ func (l *life) listen() (deafen func()) {
 	var stops []func()
 	for _, sig := range heard {
 		c := make(chan os.Signal, 1)
-		stops = append(stops, l.host.notify(c, sig))
-		go l.hear(c, hungUp)
+		stops = append(stops, l.env.notify(c, sig))
+		go l.watchSignal(c, hungUp)
 	}
 	for _, sig := range unheard {
-		stops = append(stops, l.host.notify(make(chan os.Signal, 1), sig))
+		stops = append(stops, l.env.notify(make(chan os.Signal, 1), sig))
 	}
 	return func() {
-		close(l.over)
-		time.AfterFunc(linger, func() {
+		close(l.done)
+		time.AfterFunc(signalGrace, func() {
 			for _, stop := range stops {
 				stop()
 			}
@@ -156,10 +156,10 @@ func (l *life) listen() (deafen func()) {
 	}
 }
 
-func (l *life) hear(c <-chan os.Signal, hungUp func() bool) {
+func (l *life) watchSignal(c <-chan os.Signal, hungUp func() bool) {
 	for {
 		select {
-		case <-l.over:
+		case <-l.done:
 			return
 		case sig := <-c:
 			l.onSignal(sig, hungUp)
@@ -194,6 +194,6 @@ func (l *life) callSignalHook(sig os.Signal) {
 	i := l.interruptible(context.DeadlineExceeded)
 	defer i.cancel()
 	if err := i.do(l.name, "OnSignal("+sig.String()+")", l.signals[at].f); err != nil {
-		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", plain(err))
+		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", trimPrefix(err))
 	}
 }

@@ -100,7 +100,7 @@ func TestDispatchTable(t *testing.T) {
 					case callHook:
 						require.Equal(t, Ready, v.phaseNow())
 						require.Contains(t, came, "OnSignal")
-					case insist, drop:
+					case forceQuit, drop:
 						require.NoError(t, v.end())
 						require.NotContains(t, came, "OnSignal")
 						require.Equal(t, reloadsBefore, v.log.Count("msg=reloaded"))
@@ -225,7 +225,7 @@ func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
 		for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGPIPE} {
 			require.Equal(t, 1, v.host.listeners()[sig])
 		}
-		time.Sleep(linger)
+		time.Sleep(signalGrace)
 		synctest.Wait()
 		for sig, n := range v.host.listeners() {
 			require.Zero(t, n, "%v", sig)

@@ -38,8 +38,8 @@ func ReadyWhen(f func(ctx context.Context) error) Option {
 }
 
 const (
-	// settle is how long the bodies must live to count as ready where nothing else gives a sign.
-	settle = 100 * time.Millisecond
+	// settleTime is how long the bodies must live to count as ready where nothing else gives a sign.
+	settleTime = 100 * time.Millisecond
 	// askAgain is how long after a ReadyWhen that was not satisfied it is asked again.
 	askAgain = 50 * time.Millisecond
 )
@@ -47,20 +47,20 @@ const (
 // start brings the life to where it can be called ready. It returns an error that fails the start, and nil also when a stop was asked for
 // meanwhile.
 func (l *life) start() error {
-	deadline := l.born.Add(l.startTimeout)
-	limit := &overrun{limit: l.startTimeout, is: ErrStartTimeout}
+	deadline := l.began.Add(l.startTimeout)
+	limit := &timeoutError{limit: l.startTimeout, is: ErrStartTimeout}
 	for i := range l.hooks {
-		if l.asked.Err() != nil {
+		if l.stopCtx.Err() != nil {
 			return nil
 		}
 		if err := l.startComponent(&l.hooks[i], deadline, limit); err != nil {
 			return err
 		}
 	}
-	if l.asked.Err() != nil {
+	if l.stopCtx.Err() != nil {
 		return nil
 	}
-	if err := l.takeRole(); err != nil {
+	if err := l.dropPrivileges(); err != nil {
 		return err
 	}
 	if !l.embedded {
@@ -72,13 +72,13 @@ func (l *life) start() error {
 	case l.readyWhen != nil:
 		return l.awaitReady(deadline, limit)
 	case !hasStart:
-		l.pause(settle)
+		l.sleep(settleTime)
 	}
 	return nil
 }
 
 // startComponent calls OnStart. A component counts as started when that has returned nil, even if it was too late for the start.
-func (l *life) startComponent(h *Hooks, deadline time.Time, limit *overrun) error {
+func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	timer := time.AfterFunc(time.Until(deadline), func() { cancel(limit) })
 	defer timer.Stop()
@@ -93,7 +93,7 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *overrun) erro
 }
 
 // awaitReady asks ReadyWhen until it is satisfied.
-func (l *life) awaitReady(deadline time.Time, limit *overrun) error {
+func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
 	defer cancel()
 	no := notReady{limit: l.startTimeout}
@@ -104,15 +104,15 @@ func (l *life) awaitReady(deadline time.Time, limit *overrun) error {
 		switch {
 		case errors.As(err, &p), abandoned(err):
 			return err
-		case l.asked.Err() != nil, err == nil && !late:
+		case l.stopCtx.Err() != nil, err == nil && !late:
 			return nil
 		}
 		var h *HookError
 		if errors.As(err, &h) && (no.last == nil || !late) {
 			no.last = h.Err // and not that of a call which the end of the time cut short
 		}
-		l.pause(min(askAgain, time.Until(deadline)))
-		if late || ctx.Err() != nil && l.asked.Err() == nil {
+		l.sleep(min(askAgain, time.Until(deadline)))
+		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {
 			return &HookError{l.name, "ReadyWhen", &no}
 		}
 	}
@@ -135,21 +135,21 @@ func (e *notReady) Error() string {
 func (e *notReady) Unwrap() []error { return []error{ErrStartTimeout, e.last} }
 
 // starting is a call that StartTimeout or a stop ends.
-func (l *life) starting(ctx context.Context, limit *overrun, component, hook string, f func(context.Context) error) call {
+func (l *life) starting(ctx context.Context, limit *timeoutError, component, hook string, f func(context.Context) error) call {
 	return call{component, hook, f, ctx, func() time.Duration {
-		if l.asked.Err() != nil {
+		if l.stopCtx.Err() != nil {
 			return time.Until(l.budget().end)
 		}
 		return grace(l.startTimeout)
 	}, limit}
 }
 
-// pause waits, but not longer than until a stop is asked for.
-func (l *life) pause(d time.Duration) {
+// sleep waits, but not longer than until a stop is asked for.
+func (l *life) sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-l.asked.Done():
+	case <-l.stopCtx.Done():
 	}
 }

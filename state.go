@@ -64,8 +64,8 @@ func (s *Status) enter(from, to Phase) bool {
 	return true
 }
 
-// seen is what is told: a parent whose worker is not ready is not either, though it lives on.
-func (s Status) seen() Status {
+// external is what is told: a parent whose worker is not ready is not either, though it lives on.
+func (s Status) external() Status {
 	if s.workerDown && (s.Phase == Ready || s.Phase == Reloading) {
 		s.Phase = Starting
 		if s.LastExit != nil {

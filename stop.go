@@ -43,7 +43,7 @@ func CleanErrors(errs ...error) Option {
 
 // clean says that err is no failure once a stop was asked for. A hook that overran its time has failed, whatever it returned at last.
 func (l *life) clean(err error) bool {
-	var late *overrun
+	var late *timeoutError
 	if errors.As(err, &late) {
 		return false
 	}
@@ -53,13 +53,13 @@ func (l *life) clean(err error) bool {
 
 // stop ends the life in its order, whatever asked for that, and returns what Run returns.
 func (l *life) stop(failure error) error {
-	if l.asked.Err() != nil && l.clean(failure) {
+	if l.stopCtx.Err() != nil && l.clean(failure) {
 		failure = nil
 	}
 	l.on(stopRequest, failure, nil)
 	l.publish()
-	l.sayStopping()
-	tellAll(l.takeAwaiting(), errStopsInstead)
+	l.logStopping()
+	tellAll(l.takeReloadWaiters(), errStopsInstead)
 	<-l.ctx.Done()
 
 	b := l.budget()
@@ -76,19 +76,19 @@ func (l *life) stop(failure error) error {
 	l.checkPIDFile()
 	l.leave()
 	l.enter(Stopping, Exited)
-	l.log.Info("stopped", "took", time.Since(l.askedAt).Round(time.Microsecond))
+	l.log.Info("stopped", "took", time.Since(l.stopRequestedAt).Round(time.Microsecond))
 	return joinErrors(append(append(bodies, failure), hooks...)...)
 }
 
-// sayStopping says, once, that the life stops and why: at the latest when its course gets to the stop, but before that if a hook still
+// logStopping says, once, that the life stops and why: at the latest when its course gets to the stop, but before that if a hook still
 // runs that holds it up.
-func (l *life) sayStopping() {
-	if l.saidStopping {
+func (l *life) logStopping() {
+	if l.loggedStopping {
 		return
 	}
-	l.saidStopping = true
-	reason := context.Cause(l.asked)
-	l.log.Info("stopping", "reason", plain(reason))
+	l.loggedStopping = true
+	reason := context.Cause(l.stopCtx)
+	l.log.Info("stopping", "reason", trimPrefix(reason))
 	if l.onStopping != nil {
 		l.onStopping(reason)
 	}
@@ -96,7 +96,7 @@ func (l *life) sayStopping() {
 
 func (l *life) stopHook(b budget, component, hook string, f func(context.Context) error) error {
 	end := b.next()
-	limit := &overrun{limit: l.stopTimeout, is: ErrStopTimeout}
+	limit := &timeoutError{limit: l.stopTimeout, is: ErrStopTimeout}
 	if end.After(b.end) {
 		limit.limit = time.Until(end).Round(time.Millisecond)
 	}
@@ -113,11 +113,11 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 		select {
 		case <-body.done:
 		default:
-			doneWaiting := l.doing(body.hook + " of " + body.component)
+			doneWaiting := l.trackHook(body.hook + " of " + body.component)
 			select {
 			case <-body.done:
 			case <-limit.C:
-				l.endLateWork() // if its own timer has not had its turn
+				l.expireGrace() // if its own timer has not had its turn
 				limit.Reset(0)  // for those behind it
 			}
 			doneWaiting()
@@ -128,7 +128,7 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 				errs = append(errs, body.err)
 			}
 		default:
-			errs = append(errs, l.abandon(body.component, body.hook, overrun{limit: l.stopTimeout, is: ErrStopTimeout}))
+			errs = append(errs, l.abandon(body.component, body.hook, timeoutError{limit: l.stopTimeout, is: ErrStopTimeout}))
 		}
 	}
 	return errs
@@ -143,7 +143,7 @@ type budget struct {
 func (l *life) budget() budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return budget{l.askedAt.Add(l.stopTimeout), l.askedAt.Add(l.wholeStop())}
+	return budget{l.stopRequestedAt.Add(l.stopTimeout), l.stopRequestedAt.Add(l.wholeStop())}
 }
 
 // wholeStop is how long a stop takes at most, with the grace for stragglers.

@@ -40,7 +40,7 @@ func Supervise(p RestartPolicy) Option {
 		}
 		p = p.completed()
 		c.policy = &p
-		c.needsProcess("Supervise", true)
+		c.processOnly("Supervise", true)
 	})
 }
 

@@ -103,10 +103,10 @@ func (c *config) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
 	case c.program == nil: // it connects at once, and changes after that
-	case c.chroot != "", c.role == nil && uid == 0:
+	case c.chroot != "", c.credentials == nil && uid == 0:
 		return sdnotify.Listen()
-	case c.role != nil:
-		uid = c.role.UID
+	case c.credentials != nil:
+		uid = c.credentials.UID
 	}
 	server, err := sdnotify.ListenPrivate(uid)
 	if err != nil { // there is no place for a file
@@ -143,7 +143,7 @@ func (s *supervisor) tail() (since func() string) {
 
 // happened tells what happened to the worker.
 func (s *supervisor) happened(e supervise.Event) {
-	s.life.tell(func(st *Status) {
+	s.life.update(func(st *Status) {
 		switch e := e.(type) {
 		case supervise.Started:
 			st.Worker, st.Restarts = e.PID, e.Restarts
@@ -186,7 +186,7 @@ func (s *supervisor) reopen() error {
 	if s == nil {
 		return nil
 	}
-	return s.worker.Load().Reopen(s.life.asked)
+	return s.worker.Load().Reopen(s.life.stopCtx)
 }
 
 // workerError is what a hook of a supervisor returns that has failed in the worker: the error does not name the hook.

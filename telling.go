@@ -29,7 +29,7 @@ func (l *life) enterPIDFile() error {
 	path := statePath(l.pidFile)
 	state, err := statefile.Create(path, l.pidFileMode)
 	if err != nil {
-		l.log.Warn("no state file: status and reload will know less", "err", plain(stateFileError(path, err)))
+		l.log.Warn("no state file: status and reload will know less", "err", trimPrefix(stateFileError(path, err)))
 	}
 	l.mu.Lock() // somebody may insist already
 	l.lock, l.state = lock, state
@@ -50,7 +50,7 @@ func (l *life) noteUnmarked(lock *pidfile.Lock) {
 
 // leave removes the files of the life, the PID file last. It may be called again.
 func (l *life) leave() {
-	if l.status().GaveUp != "" {
+	if l.snapshot().GaveUp != "" {
 		l.publish() // no hook runs any more
 		l.state.Keep()
 	}
@@ -68,41 +68,41 @@ func (l *life) removeState() {
 // checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
 func (l *life) checkPIDFile() {
 	if l.lock.DetectLost() {
-		l.tell(func(s *Status) { s.PIDFileLost = true })
+		l.update(func(s *Status) { s.PIDFileLost = true })
 		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.pidFile)
 	}
 }
 
 // wasReady says whether the life has been ready.
-func (l *life) wasReady() bool { return !l.status().Ready.IsZero() }
+func (l *life) wasReady() bool { return !l.snapshot().Ready.IsZero() }
 
-// status is what the life says about itself.
-func (l *life) status() Status {
+// snapshot is what the life says about itself.
+func (l *life) snapshot() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.told
+	return l.status
 }
 
-// tell changes what the life says about itself, and writes it to the state file.
-func (l *life) tell(change func(*Status)) {
+// update changes what the life says about itself, and writes it to the state file.
+func (l *life) update(change func(*Status)) {
 	l.mu.Lock()
-	change(&l.told)
-	l.turn++
-	now, turn, state := l.told.seen(), l.turn, l.state
+	change(&l.status)
+	l.seq++
+	now, turn, state := l.status.external(), l.seq, l.state
 	l.mu.Unlock()
 	l.writeState(state, now, turn)
-	l.manager.tell(now, turn)
+	l.manager.update(now, turn)
 }
 
 // publish writes what the life says about itself to the state file.
-func (l *life) publish() { l.tell(func(*Status) {}) }
+func (l *life) publish() { l.update(func(*Status) {}) }
 
-// doing says which hook runs, or which body is waited for, and returns what ends that.
-func (l *life) doing(label string) (done func()) {
-	l.tell(func(s *Status) { s.Doing = label })
+// trackHook says which hook runs, or which body is waited for, and returns what ends that.
+func (l *life) trackHook(label string) (done func()) {
+	l.update(func(s *Status) { s.Doing = label })
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.told.Doing = "" // what comes next publishes it
+		l.status.Doing = "" // what comes next publishes it
 	}
 }

@@ -30,7 +30,7 @@ func User(name string) Option {
 		if name != "" && (user == "" || hasGroup && group == "" || strings.Contains(group, ":") || hasControl(name)) {
 			c.refuse(`User(%q): must be "user" or "user:group"`, name)
 		}
-		c.needsProcess("User", name != "")
+		c.processOnly("User", name != "")
 	})
 }
 
@@ -43,19 +43,19 @@ func User(name string) Option {
 func Chroot(path string) Option {
 	return option(func(c *config) {
 		c.chroot = path
-		c.needsProcess("Chroot", path != "")
+		c.processOnly("Chroot", path != "")
 	})
 }
 
-// role is who the life is to become.
-type role struct {
+// credentials is who the life is to become.
+type credentials struct {
 	privilege.Identity
 	Name, Home, Shell string // "": not in the user database
 }
 
-// findRole finds out, before anything is started, who the life is to become, and whether it can.
-func (c *config) findRole() error {
-	if c.role != nil || c.user == "" && c.chroot == "" {
+// lookUpCredentials finds out, before anything is started, who the life is to become, and whether it can.
+func (c *config) lookUpCredentials() error {
+	if c.credentials != nil || c.user == "" && c.chroot == "" {
 		return nil
 	}
 	if c.chroot != "" {
@@ -66,23 +66,23 @@ func (c *config) findRole() error {
 		}
 	}
 	if c.user != "" {
-		r, err := lookUpRole(c.user)
+		r, err := credentialsOf(c.user)
 		if err != nil {
 			return fmt.Errorf("lifecycle: User(%q): %w", c.user, err)
 		}
-		c.role = r
+		c.credentials = r
 	}
 	switch uid := os.Geteuid(); {
 	case uid == 0:
 	case c.chroot != "":
 		return fmt.Errorf("lifecycle: Chroot(%q): only root can do that, this is user %d: %w", c.chroot, uid, os.ErrPermission)
-	case c.role.UID != uid || c.role.GID != os.Getegid():
-		return fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", c.user, c.role.UID, uid, os.ErrPermission)
+	case c.credentials.UID != uid || c.credentials.GID != os.Getegid():
+		return fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", c.user, c.credentials.UID, uid, os.ErrPermission)
 	}
 	return nil
 }
 
-func lookUpRole(spec string) (*role, error) {
+func credentialsOf(spec string) (*credentials, error) {
 	name, group, hasGroup := strings.Cut(spec, ":")
 	var u userdb.User
 	id, err := number(name)
@@ -108,7 +108,7 @@ func lookUpRole(spec string) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &role{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home, u.Shell}, nil
+	return &credentials{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home, u.Shell}, nil
 }
 
 // number is an ID. The greatest of 32 bits means "nobody in particular" to the kernel.
@@ -120,37 +120,37 @@ func number(text string) (int, error) {
 	return int(n), err
 }
 
-// takeRole gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
-func (l *life) takeRole() error {
-	if l.embedded || l.parent != nil || l.chroot == "" && (l.role == nil || os.Geteuid() != 0) {
+// dropPrivileges gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
+func (l *life) dropPrivileges() error {
+	if l.embedded || l.parent != nil || l.chroot == "" && (l.credentials == nil || os.Geteuid() != 0) {
 		return nil
 	}
 	seen := l.pathsFrom(l.chroot)
 	foreign := l.foreignVariables()
 	_ = time.Local.String() // reads the time zone from its file, once
 	var to *privilege.Identity
-	if l.role != nil {
-		to = &l.role.Identity
+	if l.credentials != nil {
+		to = &l.credentials.Identity
 	}
 	if err := privilege.Drop(l.chroot, to); err != nil {
-		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.roleText(), err)
+		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.credentialsText(), err)
 	}
 	if l.chroot != "" {
 		l.take(seen)
 	}
-	l.role.takeEnvironment(foreign)
-	l.log.Info("goes on " + l.roleText())
+	l.credentials.takeEnvironment(foreign)
+	l.log.Info("goes on " + l.credentialsText())
 	l.sayWhatIsLost()
 	return nil
 }
 
 // changesUser says whether the life, or what is supervised in its place, becomes somebody else.
-func (c *config) changesUser() bool { return c.role != nil && c.role.UID != os.Geteuid() }
+func (c *config) changesUser() bool { return c.credentials != nil && c.credentials.UID != os.Geteuid() }
 
-func (c *config) roleText() string {
+func (c *config) credentialsText() string {
 	text := ""
-	if c.role != nil {
-		text = fmt.Sprintf("as user %s (%d:%d)", c.user, c.role.UID, c.role.GID)
+	if c.credentials != nil {
+		text = fmt.Sprintf("as user %s (%d:%d)", c.user, c.credentials.UID, c.credentials.GID)
 	}
 	if c.chroot != "" {
 		text = strings.TrimPrefix(text+" in "+c.chroot, " ")
@@ -200,7 +200,7 @@ func (l *life) take(seen paths) {
 	l.state.SetPath(seen.state)
 	for path, now := range map[*string]string{&l.logFile: seen.log, &l.errorLogFile: seen.errorLog} {
 		if *path != "" && now == "" {
-			l.outOfSight = append(l.outOfSight, *path)
+			l.outsideRoot = append(l.outsideRoot, *path)
 		} else {
 			*path = now
 		}
@@ -222,7 +222,7 @@ func (l *life) sayWhatIsLost() {
 	}
 	logs, err := l.openLogs()
 	if err != nil {
-		l.log.Warn("the log cannot be reopened from now on", "err", plain(err))
+		l.log.Warn("the log cannot be reopened from now on", "err", trimPrefix(err))
 		return
 	}
 	logs.Close()

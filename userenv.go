@@ -8,7 +8,7 @@ import (
 )
 
 // environment is what a login of that user has in its environment, nil if the user database does not know the user.
-func (r *role) environment() []string {
+func (r *credentials) environment() []string {
 	if r == nil || r.Name == "" {
 		return nil
 	}
@@ -41,7 +41,7 @@ func isOfSession(name string) bool {
 }
 
 // takeEnvironment makes the environment that of the role. It is asked for the foreign variables before the user has changed.
-func (r *role) takeEnvironment(foreign []string) {
+func (r *credentials) takeEnvironment(foreign []string) {
 	for _, name := range foreign {
 		os.Unsetenv(name)
 	}

@@ -45,7 +45,7 @@ import (
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, opts)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), plain(err))
+		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), trimPrefix(err))
 		return 1
 	}
 	if !l.embedded {
@@ -107,7 +107,7 @@ func verbs() []verb {
 }
 
 func (p program) main(args []string) (exitCode int) {
-	if InDaemon() || noteOfParent() != nil { // whatever verb has started it
+	if InDaemon() || supervisorNote() != nil { // whatever verb has started it
 		return p.runVerb(nil)
 	}
 	if len(args) == 0 {
@@ -159,7 +159,7 @@ func (p program) runVerb(flags) (exitCode int) {
 		}
 	}
 	err := p.runPlaced()
-	if !p.ofParent { // which says it
+	if !p.supervised { // which says it
 		p.sayErrors(err)
 	}
 	return ExitCode(err)
@@ -189,7 +189,7 @@ func (p program) sayErrors(err error) {
 // text is an error as people read it: without our name, and with that of the component where it is not the program's.
 func (p program) text(err error) string {
 	var h *HookError
-	var late *overrun
+	var late *timeoutError
 	switch {
 	case errors.As(err, &late) && errors.As(err, &h):
 		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
@@ -198,7 +198,7 @@ func (p program) text(err error) string {
 	case errors.As(err, &h):
 		err = h.Err
 	}
-	return plain(err)
+	return trimPrefix(err)
 }
 
 func (p program) checkVerb(flags) (exitCode int) {

@@ -24,7 +24,7 @@ func newVerdict(began, took time.Duration, err error) *Verdict {
 	if err == nil {
 		return v
 	}
-	var late *overrun
+	var late *timeoutError
 	v.TimedOut = errors.As(err, &late)
 	if failed, ok := err.(*reloadError); ok {
 		err, v.Applied = failed.cause, failed.applied
@@ -35,7 +35,7 @@ func newVerdict(began, took time.Duration, err error) *Verdict {
 	if h, ok := err.(*HookError); ok {
 		v.Component, v.Hook, err = h.Component, h.Hook, h.Err
 	}
-	v.Error = cmp.Or(plain(err), "an error without a text")
+	v.Error = cmp.Or(trimPrefix(err), "an error without a text")
 	return v
 }
 
@@ -50,9 +50,9 @@ func (v *Verdict) Err() error {
 // cause is what failed, as far as it was told; tooLong says for what its time was over, if it was.
 func (v *Verdict) cause(tooLong error) error {
 	if v.TimedOut {
-		return &overrun{is: tooLong, told: v.Error}
+		return &timeoutError{is: tooLong, text: v.Error}
 	}
-	return toldError(v.Error)
+	return remoteError(v.Error)
 }
 
 // inHook says in which hook err happened, if it did in one.
@@ -63,7 +63,7 @@ func (v *Verdict) inHook(err error) error {
 	return &HookError{v.Component, v.Hook, err}
 }
 
-// toldError is an error of another process, of which we know the text.
-type toldError string
+// remoteError is an error of another process, of which we know the text.
+type remoteError string
 
-func (e toldError) Error() string { return string(e) }
+func (e remoteError) Error() string { return string(e) }

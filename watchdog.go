@@ -29,7 +29,7 @@ func Watchdog(every time.Duration, check func(ctx context.Context) error) Option
 			return
 		}
 		c.watchdog = watchdog{every, check}
-		c.needsProcess("Watchdog", true)
+		c.processOnly("Watchdog", true)
 	})
 }
 

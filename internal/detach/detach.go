@@ -18,16 +18,16 @@ import (
 	"example.com/lifecycle/internal/lifeline"
 )
 
-// Order says what is to be started.
-type Order struct {
+// Spec says what is to be started.
+type Spec struct {
 	Args           []string   // with the name of the program first
 	Note           any        // what it is told, as JSON
 	Stdout, Stderr *os.File   // nil: /dev/null, open for writing
 	Files          []*os.File // what it is given besides; it gets copies
 }
 
-// Inheritance is what a detached process was given.
-type Inheritance struct {
+// Handoff is what a detached process was given.
+type Handoff struct {
 	Note     json.RawMessage
 	Files    []*os.File
 	Launcher *Peer
@@ -38,21 +38,21 @@ type Inheritance struct {
 }
 
 // inherited is package state because it is settled before main: what was given to the process, which is one.
-var inherited *Inheritance
+var inherited *Handoff
 
 // Inherited returns what this process was given if it is a detached one, else nil.
-func Inherited() *Inheritance { return inherited }
+func Inherited() *Handoff { return inherited }
 
 // Take returns the messages of the launcher, to the first who asks; the channel is closed when the launcher is gone. Until then a
 // process whose launcher goes ends at once: nobody would ever end it.
-func (i *Inheritance) Take() (messages <-chan json.RawMessage, first bool) {
+func (i *Handoff) Take() (messages <-chan json.RawMessage, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	first, i.taken = !i.taken, true
 	return i.messages, first
 }
 
-func (i *Inheritance) watch() {
+func (i *Handoff) watch() {
 	for {
 		message, err := i.Launcher.Receive()
 		if err == nil {
@@ -71,7 +71,7 @@ func (i *Inheritance) watch() {
 
 // Start starts a detached process and returns the other end of the socket. What goes wrong with it from then on is read there. It gives up
 // when cancel is closed.
-func Start(o Order, cancel <-chan struct{}) (*Peer, error) { return start(o, cancel) }
+func Start(o Spec, cancel <-chan struct{}) (*Peer, error) { return start(o, cancel) }
 
 // Redirect makes a descriptor of this process, and of what it starts, one of f. The process is never without it.
 func Redirect(f *os.File, fd int) error { return redirect(f, fd) }
@@ -95,10 +95,10 @@ func NewPeer(conn *os.File) *Peer {
 	return &Peer{Peer: lifeline.NewPeer(conn), stage1Over: over}
 }
 
-// Orphaned is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.
-func (p *Peer) Orphaned() <-chan struct{} { return p.stage1Over }
+// Stage1Done is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.
+func (p *Peer) Stage1Done() <-chan struct{} { return p.stage1Over }
 
-// Stage1 is how stage 1 has ended, once Orphaned is closed.
+// Stage1 is how stage 1 has ended, once Stage1Done is closed.
 func (p *Peer) Stage1() *os.ProcessState {
 	<-p.stage1Over
 	return p.stage1How

@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 
 // launchAgain is a launcher in a process of its own: it prints what it hears, and at last the words.
 func launchAgain() (exitCode int) {
-	peer, err := Start(Order{Args: []string{"again", "and again"}, Note: "a note", Files: []*os.File{os.Stdin, os.Stdin}}, nil)
+	peer, err := Start(Spec{Args: []string{"again", "and again"}, Note: "a note", Files: []*os.File{os.Stdin, os.Stdin}}, nil)
 	if err != nil {
 		fmt.Println("start:", err)
 		return 1
@@ -90,7 +90,7 @@ func launchAgain() (exitCode int) {
 			break
 		}
 	}
-	fmt.Print(peer.Words())
+	fmt.Print(peer.Output())
 	return 0
 }
 
@@ -147,7 +147,7 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer file.Close()
-	require.NoError(t, give(conn, Order{Note: map[string]int{"x": 1}, Stderr: file, Files: []*os.File{file, file}}))
+	require.NoError(t, give(conn, Spec{Note: map[string]int{"x": 1}, Stderr: file, Files: []*os.File{file, file}}))
 
 	buf, control := make([]byte, 1<<10), make([]byte, unix.CmsgSpace(8*4))
 	n, controlled, _, _, err := unix.Recvmsg(int(theirs.Fd()), buf, control, unix.MSG_CMSG_CLOEXEC)
@@ -163,7 +163,7 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	for _, fd := range fds {
 		require.NoError(t, unix.Close(fd))
 	}
-	require.Error(t, give(conn, Order{Note: func() {}}), "it cannot be sent")
+	require.Error(t, give(conn, Spec{Note: func() {}}), "it cannot be sent")
 }
 
 func TestACopyIsNotInheritedAndIsNoneOfTheFirstThree(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-func start(Order, <-chan struct{}) (*Peer, error) { return nil, errors.ErrUnsupported }
+func start(Spec, <-chan struct{}) (*Peer, error) { return nil, errors.ErrUnsupported }
 
 func redirect(*os.File, int) error { return errors.ErrUnsupported }
 

@@ -165,7 +165,7 @@ func inherit() error {
 	if err != nil {
 		return err
 	}
-	inherited = &Inheritance{Note: n.Note, Launcher: NewPeer(conn), messages: make(chan json.RawMessage, 1)}
+	inherited = &Handoff{Note: n.Note, Launcher: NewPeer(conn), messages: make(chan json.RawMessage, 1)}
 	if err := inherited.Launcher.Send(Stage1{PID: os.Getpid()}); err != nil {
 		return errNoLauncher
 	}

@@ -38,7 +38,7 @@ const (
 
 var errNoteTooLong = fmt.Errorf("what the detached process is told is longer than %d bytes", maxNote)
 
-func start(o Order, cancel <-chan struct{}) (*Peer, error) {
+func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	ours, theirs, err := lifeline.Pair()
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 }
 
 // give sends what the detached process is given. It reads it whenever it comes to that.
-func give(conn *os.File, o Order) error {
+func give(conn *os.File, o Spec) error {
 	text, err := json.Marshal(o.Note)
 	if err != nil {
 		return err

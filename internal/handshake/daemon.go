@@ -42,7 +42,7 @@ func Inherited() *Launcher {
 	l := newLauncher(given.Launcher, messages)
 	l.PIDFile, l.Lock, l.noLog = h.PIDFile, lock, h.NoLog
 	if l.noLog {
-		_ = l.peer.TakeCrashes()
+		_ = l.peer.RedirectCrashOutput()
 	}
 	return l
 }

@@ -47,7 +47,7 @@ type handoff struct {
 	NoLog   bool   `json:"no_log"` // nothing keeps what the daemon writes to stderr
 }
 
-func readHandoff(given *detach.Inheritance) (h handoff, lock *os.File, others []*os.File) {
+func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.File) {
 	_ = json.Unmarshal(given.Note, &h) // the same program has written it
 	others = given.Files
 	if h.PIDFile != "" && len(others) > 0 {

@@ -38,7 +38,7 @@ func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	notLiving := &TimeoutError{Timeout: spec.StartTimeout}
 	inTime, cancel := context.WithDeadlineCause(ctx, spec.Began.Add(spec.StartTimeout), notLiving)
 	defer cancel()
-	peer, err := detach.Start(detach.Order{
+	peer, err := detach.Start(detach.Spec{
 		Args: spec.Args, Note: handoff{PIDFile: spec.PIDFile, NoLog: spec.Stderr == nil},
 		Stdout: spec.Stdout, Stderr: spec.Stderr, Files: spec.Files,
 	}, inTime.Done())

@@ -209,7 +209,7 @@ func (l *launch) watch(pid int) {
 	}
 	l.process = process
 	go func() {
-		<-l.peer.Orphaned()
+		<-l.peer.Stage1Done()
 		state, err := process.Wait()
 		if err != nil { // it is no child of this process
 			_ = pinned.Wait(l.over)
@@ -225,7 +225,7 @@ func (l *launch) watch(pid int) {
 func (l *launch) awaitStage1() {
 	for range 2 {
 		select {
-		case <-l.peer.Orphaned():
+		case <-l.peer.Stage1Done():
 			return
 		case <-time.After(StopMargin):
 			l.peer.Kill() // it was suspended
@@ -252,7 +252,7 @@ func (l *launch) ended() error {
 	if l.pid == 0 {
 		state = l.peer.Stage1()
 	}
-	output := l.peer.Words()
+	output := l.peer.Output()
 	if strings.TrimSpace(output) == "" {
 		output = l.Tail()
 	}

@@ -42,7 +42,7 @@ func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 		}()
 		_, err := ours.Receive()
 		require.ErrorIs(t, err, io.EOF, what)
-		require.LessOrEqual(t, len(ours.Words()), maxWords, what)
+		require.LessOrEqual(t, len(ours.Output()), maxWords, what)
 		require.Less(t, heapNow(), before+2<<20, what)
 	}
 }
@@ -60,7 +60,7 @@ func TestAMessageThatIsTooLongIsDroppedAndTheNextOneIsHeard(t *testing.T) {
 	require.Equal(t, `"short"`, string(text))
 	_, err = ours.Receive()
 	require.ErrorIs(t, err, io.EOF)
-	require.Equal(t, "before\nafter\n", ours.Words())
+	require.Equal(t, "before\nafter\n", ours.Output())
 }
 
 func TestAMessageThatWouldBeDroppedIsNotSent(t *testing.T) {
@@ -79,9 +79,9 @@ func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 		ours.Drain()
 		require.ErrorIs(t, <-over, unix.EPIPE, what)
 		if strings.HasPrefix(text, "word") {
-			require.Equal(t, strings.Repeat(text, maxWords/len(text)+1)[:maxWords], ours.Words(), what)
+			require.Equal(t, strings.Repeat(text, maxWords/len(text)+1)[:maxWords], ours.Output(), what)
 		} else {
-			require.Empty(t, ours.Words(), what)
+			require.Empty(t, ours.Output(), what)
 		}
 		require.False(t, IsGone(int(theirs.Fd())), "it still has a supervisor")
 	}
@@ -94,7 +94,7 @@ func TestADrainedPeerIsHeardToItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, theirs.Close())
 	ours.Drain()
-	require.Equal(t, "panic: x\ngoroutine 1", ours.Words())
+	require.Equal(t, "panic: x\ngoroutine 1", ours.Output())
 }
 
 func FuzzWhateverAPeerSends(f *testing.F) {
@@ -115,6 +115,6 @@ func FuzzWhateverAPeerSends(f *testing.F) {
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(message), max(0, limit))
 		}
-		require.LessOrEqual(t, len(ours.Words()), min(maxWords, len(text)))
+		require.LessOrEqual(t, len(ours.Output()), min(maxWords, len(text)))
 	})
 }

@@ -158,16 +158,16 @@ func (p *Peer) hear(piece []byte) {
 	p.words = append(p.words, piece[:min(len(piece), maxWords-len(p.words))]...)
 }
 
-// Words is what came over the socket that was no message.
-func (p *Peer) Words() string {
+// Output is what came over the socket that was no message.
+func (p *Peer) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return string(p.words)
 }
 
-// TakeCrashes sends what the Go runtime has to say of a panic or a fatal error to the other end too, where it is among Words, until
+// RedirectCrashOutput sends what the Go runtime has to say of a panic or a fatal error to the other end too, where it is among Words, until
 // debug.SetCrashOutput is called again.
-func (p *Peer) TakeCrashes() error {
+func (p *Peer) RedirectCrashOutput() error {
 	err := debug.SetCrashOutput(p.conn, debug.CrashOptions{})
 	return errors.Join(err, setNonblock(p.conn)) // which SetCrashOutput has undone for all copies
 }

@@ -58,7 +58,7 @@ func TestMessagesAreToldFromWords(t *testing.T) {
 				got = append(got, string(message))
 			}
 			require.Equal(t, tt.messages, got, "%q", tt.sent)
-			require.Equal(t, tt.words, ours.Words(), "%q", tt.sent)
+			require.Equal(t, tt.words, ours.Output(), "%q", tt.sent)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestWordsHaveALimit(t *testing.T) {
 	}()
 	_, err := ours.Receive()
 	require.ErrorIs(t, err, io.EOF)
-	require.Len(t, ours.Words(), maxWords)
+	require.Len(t, ours.Output(), maxWords)
 }
 
 func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAPeerThatHasClosedItsEndForReadingHearsWhatWasSaidBeforeThough(t *testi
 	require.NoError(t, ours.CloseRead())
 	_, err = ours.Receive()
 	require.ErrorIs(t, err, io.EOF, "though the other end is open")
-	require.Equal(t, "last words\n", ours.Words())
+	require.Equal(t, "last words\n", ours.Output())
 }
 
 func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {

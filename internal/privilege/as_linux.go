@@ -90,7 +90,7 @@ func borrow(id Identity, was rights) error {
 	now, err := lookAtRights()
 	taken := Identity{UID: now.uid, GID: now.gid, Groups: now.groups}
 	if err == nil && !taken.equal(id) {
-		err = fmt.Errorf("%w: a thread is %v, and should be %v", ErrKept, taken, id)
+		err = fmt.Errorf("%w: a thread is %v, and should be %v", ErrNotDropped, taken, id)
 	}
 	return err
 }

@@ -3,8 +3,8 @@ package privilege
 
 import "errors"
 
-// ErrKept says that not everything was given up, or that it can be had again. The process must end.
-var ErrKept = errors.New("privileges were kept")
+// ErrNotDropped says that not everything was given up, or that it can be had again. The process must end.
+var ErrNotDropped = errors.New("privileges were kept")
 
 // Identity is who a process is to become.
 type Identity struct {

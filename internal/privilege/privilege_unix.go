@@ -34,7 +34,7 @@ func drop(dir string, to *Identity) error {
 		return err
 	}
 	if err := all.check(*to); err != nil {
-		return fmt.Errorf("%w: %w", ErrKept, err)
+		return fmt.Errorf("%w: %w", ErrNotDropped, err)
 	}
 	return tryToReturn(*to)
 }
@@ -74,10 +74,10 @@ func become(id Identity) error {
 // tryToReturn returns an error if root can be had again.
 func tryToReturn(from Identity) error {
 	if from.UID != 0 && syscall.Setuid(0) == nil {
-		return fmt.Errorf("%w: user %d could become root again", ErrKept, from.UID)
+		return fmt.Errorf("%w: user %d could become root again", ErrNotDropped, from.UID)
 	}
 	if from.UID != 0 && from.GID != 0 && syscall.Setgid(0) == nil {
-		return fmt.Errorf("%w: user %d could enter group 0 again", ErrKept, from.UID)
+		return fmt.Errorf("%w: user %d could enter group 0 again", ErrNotDropped, from.UID)
 	}
 	return nil
 }

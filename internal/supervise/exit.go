@@ -116,7 +116,7 @@ func (p *process) end() end {
 	case failure != nil:
 		e.Error = p.of.spec.Text(p.of.spec.Decode(failure))
 	case e.Error == "" && e.Code != 0:
-		if lines := handshake.LastLines(p.Words()); len(lines) > 0 {
+		if lines := handshake.LastLines(p.Output()); len(lines) > 0 {
 			e.Error = lines[0]
 		}
 	}
@@ -144,7 +144,7 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	case why != nil:
 		return why
 	}
-	died := &handshake.ExitError{How: handshake.ExitText(exit), Lines: handshake.LastLines(p.Words())}
+	died := &handshake.ExitError{How: handshake.ExitText(exit), Lines: handshake.LastLines(p.Output())}
 	if len(died.Lines) == 0 {
 		died.Lines = handshake.LastLines(p.since())
 	}

@@ -66,7 +66,7 @@ type child interface {
 	Executed(ctx context.Context) error
 	Signal(sig os.Signal) error
 	Wait() (*os.ProcessState, error)
-	Words() string
+	Output() string
 	Final()
 	Close()
 }

@@ -23,7 +23,7 @@ func (c *noChild) Signal(sig os.Signal) error { c.signals = append(c.signals, si
 
 func (*noChild) Wait() (*os.ProcessState, error) { return nil, nil }
 
-func (*noChild) Words() string { return "" }
+func (*noChild) Output() string { return "" }
 
 func (*noChild) Final() {}
 

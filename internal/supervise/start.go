@@ -82,11 +82,11 @@ func (p *process) awaitExecuted() error {
 }
 
 // order says how the next worker is started.
-func (s *Supervisor) order() (o worker.Order, err error) {
+func (s *Supervisor) order() (o worker.Spec, err error) {
 	s.mu.Lock()
 	first := s.executed == 0
 	s.mu.Unlock()
-	o = worker.Order{
+	o = worker.Spec{
 		Args: s.spec.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: s.spec.Watchdog, Umask: s.spec.Umask,
 		Dir: s.spec.Dir(), Become: s.spec.Become, NoTerminal: s.spec.NoTerminal, Sockets: s.stored(),
 	}

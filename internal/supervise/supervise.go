@@ -36,7 +36,7 @@ type Spec struct {
 	Program    func() (string, error) // finds the program; nil: the worker is this program again
 	Note       func(first bool) any   // what a worker of this program is told as JSON
 	Dir        func() string          // working directory, inside of the root directory of Become; "": that of this process
-	Become     *worker.Role           // who another program becomes; nil: as this process
+	Become     *worker.Credentials    // who another program becomes; nil: as this process
 	Umask      int                    // of another program; -1: that of this process
 	NoTerminal bool                   // the worker changes its user
 

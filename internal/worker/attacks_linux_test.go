@@ -76,7 +76,7 @@ func TestAWorkerIsAChildOfWhoHasMadeItsLifeline(t *testing.T) {
 	defer theirs.Close()
 	mark, err := lifeline.Mark(theirs)
 	require.NoError(t, err)
-	require.NoError(t, lifeline.NewPeer(ours).Send(orders{Note: json.RawMessage(`""`)}))
+	require.NoError(t, lifeline.NewPeer(ours).Send(stageOrders{Note: json.RawMessage(`""`)}))
 	inner := program(t, "plain")
 	cmd := exec.Command("sh", "-c", `"$0"; echo $?`, inner.Path)
 	cmd.Env = append(inner.Env, markVariable+"=3:"+mark)
@@ -98,9 +98,9 @@ func forge(path, kind, victim string) {
 	cmd.Env = append(os.Environ(), child+"=plain", markVariable+"=3:"+mark)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Args = []string{"id", "-u"}
-	told := orders{Note: json.RawMessage(`"look"`)}
+	told := stageOrders{Note: json.RawMessage(`"look"`)}
 	if kind == "foreign" {
-		told = orders{Foreign: &foreign{Program: []byte(victim), Umask: -1}}
+		told = stageOrders{Foreign: &foreign{Program: []byte(victim), Umask: -1}}
 	}
 	peer := lifeline.NewPeer(ours)
 	_ = peer.Send(told)
@@ -187,7 +187,7 @@ func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
 	server, err := service.Accept()
 	require.NoError(t, err)
 	defer server.Close()
-	line, err := lifeline.Encode(orders{Foreign: &foreign{Program: []byte("/bin/echo"), Umask: -1}})
+	line, err := lifeline.Encode(stageOrders{Foreign: &foreign{Program: []byte("/bin/echo"), Umask: -1}})
 	require.NoError(t, err)
 	_, err = server.Write(line)
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ import (
 
 // shell is a foreign program that knows nothing of this package.
 func shell(script string) testOrder {
-	return testOrder{Order: Order{Args: []string{"a name", "-c", script, "argument 0", "an argument", ""}, Program: "/bin/sh", Umask: -1}}
+	return testOrder{Spec: Spec{Args: []string{"a name", "-c", script, "argument 0", "an argument", ""}, Program: "/bin/sh", Umask: -1}}
 }
 
 // Row E5.
@@ -90,7 +90,7 @@ func TestAForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T)
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo waits; exec sleep 30`)
-	o.Become = &Role{Identity: &privilege.Identity{UID: somebody, GID: somebody, Groups: []int{somebody}}}
+	o.Become = &Credentials{Identity: &privilege.Identity{UID: somebody, GID: somebody, Groups: []int{somebody}}}
 	s := startSupervisor(t, o)
 	pid := s.pid()
 	s.line("waits")
@@ -136,13 +136,13 @@ func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 func TestTheLifelineIsNoWordOfAForeignProgram(t *testing.T) {
 	t.Parallel()
 	out := pipe(t)
-	p, err := Start(Order{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
+	p, err := Start(Spec{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
 	require.NoError(t, err)
 	require.NoError(t, p.Executed(t.Context()))
 	state, err := p.Wait()
 	require.NoError(t, err)
 	require.Equal(t, 9, state.ExitCode())
-	require.Empty(t, p.Words())
+	require.Empty(t, p.Output())
 	require.ErrorIs(t, p.Signal(syscall.SIGTERM), os.ErrProcessDone)
 	p.Close()
 	out.w.Close()
@@ -160,7 +160,7 @@ func TestWhatKeepsAForeignProgramFromBeingExecutedIsTheError(t *testing.T) {
 	noRight := written(t, "program", "#!/bin/sh\n", 0o644)
 	for what, tt := range map[string]struct {
 		program string
-		change  func(o *Order)
+		change  func(o *Spec)
 		text    string
 		is      error
 	}{
@@ -170,18 +170,18 @@ func TestWhatKeepsAForeignProgramFromBeingExecutedIsTheError(t *testing.T) {
 		"no right":       {program: noRight, text: "exec " + noRight + ": permission denied", is: fs.ErrPermission},
 		"a directory":    {program: dir, text: "exec " + dir + ": permission denied", is: fs.ErrPermission},
 		"no directory": {
-			program: "/bin/sh", change: func(o *Order) { o.Dir = "/no/such/directory" },
+			program: "/bin/sh", change: func(o *Spec) { o.Dir = "/no/such/directory" },
 			text: "chdir /no/such/directory: no such file or directory", is: fs.ErrNotExist,
 		},
 		"no root": {
-			program: "/bin/sh", change: func(o *Order) { o.Become = &Role{Root: "/no/such/root"} },
+			program: "/bin/sh", change: func(o *Spec) { o.Become = &Credentials{Root: "/no/such/root"} },
 			text: "chroot /no/such/root: ", is: syscall.Errno(0),
 		},
 	} {
 		o := shell("echo executed")
 		o.Program = tt.program
 		if tt.change != nil {
-			tt.change(&o.Order)
+			tt.change(&o.Spec)
 		}
 		s := startSupervisor(t, o)
 		got := lineOf[failed](s, "error ")
@@ -209,7 +209,7 @@ func TestAForeignProgramIsWhomItWasToldToBecome(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo "ids: $(grep -E '^(Uid|Gid|Groups|CapEff):' /proc/$$/status | tr -s '\t\n ' ' ')"; env | sed 's/^/env: /'; cat /etc/shadow`)
-	o.Become = &Role{
+	o.Become = &Credentials{
 		Identity: &privilege.Identity{UID: somebody, GID: somebody + 1, Groups: []int{somebody + 1, 7}},
 		Env:      []string{"HOME=/home/somebody", "USER=somebody"},
 	}
@@ -223,7 +223,7 @@ func TestAForeignProgramThatCannotBecomeSomebodyIsNotExecuted(t *testing.T) {
 	t.Parallel()
 	path := copyOf(t)
 	o := shell("echo executed")
-	o.Become = &Role{Identity: &privilege.Identity{UID: 0, GID: 0, Groups: []int{0}}}
+	o.Become = &Credentials{Identity: &privilege.Identity{UID: 0, GID: 0, Groups: []int{0}}}
 	s := startSupervisor(t, o, func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Dir = path, "/"
 		if os.Geteuid() == 0 {
@@ -256,7 +256,7 @@ func TestAForeignProgramIsExecutedInsideItsRoot(t *testing.T) {
 	}
 	o := shell(`echo "at $(pwd) among $(echo /*)"`)
 	o.Dir = "/inside"
-	o.Become = &Role{Root: jail, Identity: &privilege.Identity{UID: somebody, GID: somebody, Groups: []int{somebody}}}
+	o.Become = &Credentials{Root: jail, Identity: &privilege.Identity{UID: somebody, GID: somebody, Groups: []int{somebody}}}
 	s := startSupervisor(t, o, leaks(t))
 	got := s.line("at ")
 	require.Contains(t, got, "/inside among /")

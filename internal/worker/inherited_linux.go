@@ -62,7 +62,7 @@ func begin(fd int, mark string) error {
 	if err != nil {
 		os.Exit(1) // the supervisor is gone
 	}
-	var told orders
+	var told stageOrders
 	if err := json.Unmarshal(text, &told); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func begin(fd int, mark string) error {
 		os.Exit(1)
 	}
 	execve.NameProcess(filepath.Base(os.Args[0]))
-	inherited = &Inheritance{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
+	inherited = &Handoff{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
 	go inherited.watch()
 	return nil
 }
@@ -121,7 +121,7 @@ func (l *line) take() <-chan struct{} {
 
 func (l *line) isFinal(within time.Duration) bool { return l.peer.WritesClosed(within) }
 
-func (l *line) takeCrashes() error { return l.peer.TakeCrashes() }
+func (l *line) takeCrashes() error { return l.peer.RedirectCrashOutput() }
 
 func (l *line) watch() {
 	for err := error(nil); err == nil; _, err = l.peer.Receive() {

@@ -72,7 +72,7 @@ func TestMain(m *testing.M) {
 
 // testOrder is an Order that goes through JSON, and what a supervisor does besides.
 type testOrder struct {
-	Order
+	Spec
 	Note   string
 	Size   int      // of a note that is long
 	Files  []string // as sockets, with their base names
@@ -88,7 +88,7 @@ func supervise() {
 	}
 	ignored, blocked := signals()
 	fmt.Println("ignored and blocked:", ignored, blocked)
-	o.Order.Note = o.Note + strings.Repeat("x", o.Size)
+	o.Spec.Note = o.Note + strings.Repeat("x", o.Size)
 	for _, path := range o.Files {
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
@@ -106,14 +106,14 @@ func supervise() {
 	}
 	switch o.Before {
 	case "together":
-		together(o.Order)
+		together(o.Spec)
 	case "many", "limit":
-		comeAndGo(o.Order)
+		comeAndGo(o.Spec)
 	}
 	if o.Before == "limit" {
 		_ = unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{})
 	}
-	p, err := startOn(o.Order, o.Thread)
+	p, err := startOn(o.Spec, o.Thread)
 	if err == nil {
 		err = executed(p)
 	}
@@ -125,7 +125,7 @@ func supervise() {
 	go obey(p)
 	state, err := p.Wait()
 	fmt.Println("ended:", state, err, p.Signal(syscall.SIGTERM))
-	fmt.Print(p.Words())
+	fmt.Print(p.Output())
 	p.Close()
 }
 
@@ -139,7 +139,7 @@ func executed(p *Process) error {
 }
 
 // startOn starts the worker from a thread that has ended when it returns, or from any.
-func startOn(o Order, thread string) (p *Process, err error) {
+func startOn(o Spec, thread string) (p *Process, err error) {
 	if thread != "ends" {
 		return Start(o)
 	}
@@ -158,7 +158,7 @@ func startOn(o Order, thread string) (p *Process, err error) {
 }
 
 // together starts eight workers at the same time, and waits for them.
-func together(o Order) {
+func together(o Spec) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -174,7 +174,7 @@ func together(o Order) {
 }
 
 // comeAndGo starts the worker again and again, and a program that there is not.
-func comeAndGo(o Order) {
+func comeAndGo(o Spec) {
 	opened := func() string {
 		goroutines := runtime.NumGoroutine()
 		entries, _ := os.ReadDir("/proc/self/fd")
@@ -250,7 +250,7 @@ type looks struct {
 	Ignored, Blocked      string
 }
 
-func look(in *Inheritance) (l looks) {
+func look(in *Handoff) (l looks) {
 	comm, _ := os.ReadFile("/proc/self/comm")
 	dir, _ := os.Getwd()
 	group, _ := syscall.Getpgid(0)
@@ -306,7 +306,7 @@ func signals() (ignored, blocked string) {
 }
 
 // work is the worker: it does what its note says.
-func work(in *Inheritance) {
+func work(in *Handoff) {
 	var note string
 	_ = json.Unmarshal(in.Note, &note)
 	switch note {
@@ -325,7 +325,7 @@ func work(in *Inheritance) {
 		fmt.Println("waits")
 		select {}
 	case "crash":
-		if err := in.TakeCrashes(); err != nil {
+		if err := in.RedirectCrashOutput(); err != nil {
 			fmt.Println(err)
 		}
 		panic("crashes on purpose")

@@ -29,7 +29,7 @@ type running struct {
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
-func (r *running) words() string { return r.peer.Words() }
+func (r *running) words() string { return r.peer.Output() }
 
 // final ends what this process sends. A worker that has not got its orders yet has nothing to leave.
 func (r *running) final() {
@@ -42,7 +42,7 @@ func (r *running) final() {
 
 func (r *running) close() { _ = r.peer.Close() }
 
-func start(o Order) (*Process, error) {
+func start(o Spec) (*Process, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("cannot start a program without a name")
 	}
@@ -56,7 +56,7 @@ func start(o Order) (*Process, error) {
 	return p, nil
 }
 
-func (o *Order) start() (*Process, error) {
+func (o *Spec) start() (*Process, error) {
 	orders, err := o.orders()
 	if err != nil {
 		return nil, err
@@ -93,15 +93,15 @@ func (r *running) hear() {
 	r.peer.Drain()
 }
 
-// orders are what the process is told over the lifeline.
-type orders struct {
+// stageOrders are what the process is told over the lifeline.
+type stageOrders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
 	Foreign *foreign        `json:"foreign,omitempty"`
 
 	NoTerminal bool `json:"no_terminal,omitempty"`
 }
 
-func (o *Order) orders() (told orders, err error) {
+func (o *Spec) orders() (told stageOrders, err error) {
 	told.NoTerminal = o.NoTerminal
 	if o.Program == "" {
 		told.Note, err = json.Marshal(o.Note)
@@ -119,7 +119,7 @@ var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
 
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
-func (o *Order) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
+func (o *Spec) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
 	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too

@@ -24,8 +24,8 @@ func heldStage(t *testing.T) (p *Process, release func()) {
 	t.Helper()
 	hold, release := fifo(t)
 	name, path, _ := strings.Cut(hold, "=")
-	o := shell("exec sleep 30").Order
-	o.Become = &Role{Env: []string{name + "=" + path, child + "=plain"}}
+	o := shell("exec sleep 30").Spec
+	o.Become = &Credentials{Env: []string{name + "=" + path, child + "=plain"}}
 	p, err := Start(o)
 	require.NoError(t, err)
 	return p, release
@@ -133,7 +133,7 @@ func trace(t *testing.T, pid int) {
 // Row H14.
 func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
 	t.Parallel()
-	p, err := Start(shell("exec sleep 30").Order)
+	p, err := Start(shell("exec sleep 30").Spec)
 	require.NoError(t, err)
 	require.NoError(t, p.Executed(t.Context()))
 	trace(t, p.PID)

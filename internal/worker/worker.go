@@ -18,9 +18,9 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// Order says what is to be started. The process has descriptors 0, 1 and 2 of this one and its environment, but for what a service manager has told
+// Spec says what is to be started. The process has descriptors 0, 1 and 2 of this one and its environment, but for what a service manager has told
 // this one; default signals, and a group of its own: what is typed at a terminal reaches it through this process only.
-type Order struct {
+type Spec struct {
 	Args     []string            // with the name of the program first
 	Program  string              // the path of a foreign program, or its name in the PATH of its root directory, which is executed with Args; "": this very program again
 	Note     any                 // what an own worker is told, as JSON
@@ -29,7 +29,7 @@ type Order struct {
 	Watchdog time.Duration       // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
 	Sockets  []activation.Socket // LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3 on; they stay open here
 	Dir      string              // working directory; "": that of this process, or the root directory of Become
-	Become   *Role               // foreign only: who it becomes, and its root directory; nil: as this process
+	Become   *Credentials        // foreign only: who it becomes, and its root directory; nil: as this process
 	Umask    int                 // foreign only: the file mode creation mask; -1: that of this process
 
 	// NoTerminal gives the process a session of its own, and no terminal but for stdout and stderr, which it can only write then. It is for one that changes
@@ -37,8 +37,8 @@ type Order struct {
 	NoTerminal bool
 }
 
-// Role is who a foreign program becomes.
-type Role struct {
+// Credentials is who a foreign program becomes.
+type Credentials struct {
 	Identity *privilege.Identity // nil: as this process
 	Root     string              // root directory, in which Dir and Program are then; "": that of this process
 	Env      []string            // in the place of what the environment has: HOME=…, USER=…, LOGNAME=…
@@ -50,7 +50,7 @@ type Role struct {
 //
 // A foreign program is ended by KILL when this process is, unless it has more rights than who executes it (PR_SET_PDEATHSIG(2const)). An own
 // worker sees to that itself; see Take.
-func Start(o Order) (*Process, error) { return start(o) }
+func Start(o Spec) (*Process, error) { return start(o) }
 
 // Process is what was started.
 type Process struct {
@@ -72,8 +72,8 @@ func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
 // It returns an error, and no state, of one that has ended while another process traces it: nobody else can wait for that one.
 func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 
-// Words is what the crash of an own worker has said that calls TakeCrashes, complete once Wait has returned. It is "" for a foreign program.
-func (p *Process) Words() string { return p.words() }
+// Output is what the crash of an own worker has said that calls RedirectCrashOutput, complete once Wait has returned. It is "" for a foreign program.
+func (p *Process) Output() string { return p.words() }
 
 // Final tells an own worker that no other worker will follow it, before it is asked to end. It does not
 // block, whatever the worker does.
@@ -82,27 +82,27 @@ func (p *Process) Final() { p.final() }
 // Close closes our end of the lifeline, which is as if this process were gone.
 func (p *Process) Close() { p.close() }
 
-// Inheritance is what an own worker was given.
-type Inheritance struct {
+// Handoff is what an own worker was given.
+type Handoff struct {
 	Note json.RawMessage
 
 	line
 }
 
 // inherited is package state because it is settled before main: what was given to the process, which is one.
-var inherited *Inheritance
+var inherited *Handoff
 
 // Inherited returns what this process was given if it is an own worker, else nil.
-func Inherited() *Inheritance { return inherited }
+func Inherited() *Handoff { return inherited }
 
 // Take returns a channel that is closed when the supervisor is gone. Until it was taken, a worker whose supervisor goes ends at once: nobody would ever
 // end it.
-func (i *Inheritance) Take() (lost <-chan struct{}) { return i.take() }
+func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
 
 // IsFinal reports whether the supervisor has called Final, or is gone: no other worker follows this one. It
 // waits for that for at most the given time.
-func (i *Inheritance) IsFinal(within time.Duration) bool { return i.isFinal(within) }
+func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
 
-// TakeCrashes sends what the Go runtime has to say of a panic or a fatal error to the supervisor too, where it is Words, until
+// RedirectCrashOutput sends what the Go runtime has to say of a panic or a fatal error to the supervisor too, where it is Words, until
 // debug.SetCrashOutput is called again.
-func (i *Inheritance) TakeCrashes() error { return i.takeCrashes() }
+func (i *Handoff) RedirectCrashOutput() error { return i.takeCrashes() }

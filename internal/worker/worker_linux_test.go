@@ -20,7 +20,7 @@ import (
 )
 
 func own(note string) testOrder {
-	return testOrder{Order: Order{Args: []string{"/somewhere/worker", "an argument", ""}}, Note: note}
+	return testOrder{Spec: Spec{Args: []string{"/somewhere/worker", "an argument", ""}}, Note: note}
 }
 
 const noSignals = "0000000000000000"
@@ -141,7 +141,7 @@ func TestNoWorkerInheritsTheLifelineOfAnother(t *testing.T) {
 
 func TestASocketWithAColonInItsNameIsAnError(t *testing.T) {
 	t.Parallel()
-	_, err := Start(Order{Args: []string{"x"}, Sockets: []activation.Socket{{Name: "a:b", File: os.Stdin}}})
+	_, err := Start(Spec{Args: []string{"x"}, Sockets: []activation.Socket{{Name: "a:b", File: os.Stdin}}})
 	require.EqualError(t, err, `cannot start x: the name of a socket has a colon: "a:b"`)
 }
 
@@ -253,7 +253,7 @@ func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheLifeline(t *testing.T) {
 	state, err := p.Wait()
 	require.NoError(t, err)
 	require.True(t, state.Success())
-	require.Equal(t, "last words\n", p.Words())
+	require.Equal(t, "last words\n", p.Output())
 }
 
 func TestASignalReachesTheWorker(t *testing.T) {
@@ -266,15 +266,15 @@ func TestASignalReachesTheWorker(t *testing.T) {
 
 func TestWhatKeepsAnOwnWorkerFromBeingStartedIsTheError(t *testing.T) {
 	t.Parallel()
-	_, err := Start(Order{})
+	_, err := Start(Spec{})
 	require.EqualError(t, err, "cannot start a program without a name")
-	_, err = Start(Order{Args: []string{"x"}, Note: func() {}})
+	_, err = Start(Spec{Args: []string{"x"}, Note: func() {}})
 	require.ErrorContains(t, err, "cannot start x: json: unsupported type")
-	_, err = Start(Order{Args: []string{"x"}, Dir: "/no/such/directory"})
+	_, err = Start(Spec{Args: []string{"x"}, Dir: "/no/such/directory"})
 	require.EqualError(t, err, "cannot start x: stat /no/such/directory: no such file or directory")
-	_, err = Start(Order{Args: []string{"x"}, Dir: os.DevNull})
+	_, err = Start(Spec{Args: []string{"x"}, Dir: os.DevNull})
 	require.EqualError(t, err, "cannot start x: chdir /dev/null: not a directory")
-	_, err = Start(Order{Args: []string{"x", strings.Repeat("x", 1<<20)}})
+	_, err = Start(Spec{Args: []string{"x", strings.Repeat("x", 1<<20)}})
 	require.ErrorIs(t, err, syscall.E2BIG)
 	require.EqualError(t, err, "cannot start x: fork/exec /proc/self/exe: argument list too long")
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func start(Order) (*Process, error) { return nil, errors.ErrUnsupported }
+func start(Spec) (*Process, error) { return nil, errors.ErrUnsupported }
 
 type running struct{}
 
