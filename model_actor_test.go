@@ -2,15 +2,18 @@ package lifecycle
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // actor does one thing after the other to whichever daemon it finds, and notes it.
@@ -118,7 +121,7 @@ func (a *actor) to(what string) act {
 		case "status":
 			n.status, n.err = a.found.Status()
 		case "state": // as it stands in the file, which may be that of another or a dead one by now
-			n.status, n.err = readStateOnce(statePath(a.pidfile), 0)
+			n.status, n.err = statusIn(statePath(a.pidfile))
 			n.pid = n.status.PID
 		}
 	})
@@ -126,3 +129,12 @@ func (a *actor) to(what string) act {
 
 // never is when something ends that does not end.
 const never = time.Duration(math.MaxInt64)
+
+// statusIn reads a state file of ours.
+func statusIn(path string) (s Status, err error) {
+	object, err := statefile.Read(path, os.Geteuid())
+	if err != nil {
+		return Status{}, err
+	}
+	return s, json.Unmarshal(object, &s)
+}

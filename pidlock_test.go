@@ -22,19 +22,6 @@ func requireRefused(t *testing.T, code int, text, pidfile string, args ...string
 	require.NotContains(t, got.Stdout, "OnStart")
 }
 
-func requireRunning(t *testing.T, pidfile string, pid int) {
-	t.Helper()
-	requireReady(t, pid, callVerb(t, pidfile, "status"))
-}
-
-// requireReady requires that this is how status answers for a daemon that is ready and has nothing else to say.
-func requireReady(t *testing.T, pid int, got proctest.Result) {
-	t.Helper()
-	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
-	require.Empty(t, got.Stderr)
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n$`, pid), got.Stdout)
-}
-
 // requireStarts starts a daemon on that PID file and stops it.
 func requireStarts(t *testing.T, pidfile string, args ...string) {
 	t.Helper()

@@ -184,3 +184,32 @@ func TestStartWhereOneIsNotReadyYetSaysThat(t *testing.T) {
 	p.Await("msg=ready")
 	requireLives(t, p)
 }
+
+// Row C22.
+func TestWhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
+	t.Parallel()
+	pid, pidfile := verbStart(t)
+	requireUntouched := untouched(t, pidfile)
+	for _, args := range [][]string{
+		{"start", "now"},
+		{"start", "--oknodo", "now"},
+		{"start", "--foreground"},
+		{"restart", "now"},
+		{"restart", "--oknodo"},
+		{"try-restart", "--oknodo"},
+		{"force-reload", "now"},
+		{"reopen", "log"},
+		{"reopen", "--oknodo"},
+		{"tryrestart"},
+		{"Restart"},
+	} {
+		got := callVerb(t, pidfile, args...)
+		require.Equal(t, 2, got.Code, "%q", args)
+		require.Empty(t, got.Stdout, "%q: no hook was called", args)
+		for _, verb := range []string{"run", "start", "stop", "restart", "try-restart", "reload", "force-reload", "reopen", "status", "check"} {
+			require.Contains(t, got.Stderr, "\n  "+verb+" ", "%q", args)
+		}
+	}
+	requireUntouched()
+	requireVerbRuns(t, pidfile, pid)
+}
