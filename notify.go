@@ -13,7 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/readyfd"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/secureenv"
 )
@@ -182,4 +185,61 @@ func (m *manager) send(lines []string) {
 		m.log.Warn("cannot tell the service manager", "err", err)
 	}
 	m.failed = err != nil
+}
+
+// readyVariable names a descriptor, by its number, to which a newline is written when all is ready. s6 and dinit give such a descriptor to a service, as does OpenRC from
+// 0.60 on, but there is no standard for how the service learns its number; this name is the one that the author of s6 proposes, and what dinit is told with
+// "ready-notification = pipevar:READY_FD".
+const readyVariable = "READY_FD"
+
+// findReadyFD takes the descriptor from the environment: what the program starts gets neither it nor the variable. A launcher tells it when the start has
+// succeeded, so a detached process has none.
+func (l *life) findReadyFD() {
+	number := secureenv.Take(readyVariable)
+	if number == "" || InDaemon() {
+		return
+	}
+	var err error
+	if l.readyFD, err = readyfd.Take(number); err != nil {
+		l.log.Warn("nobody is told when this is ready, for "+readyVariable+" is wrong", "err", err)
+	}
+}
+
+// tellReadyFD says that all is ready.
+func (l *life) tellReadyFD() {
+	if err := l.readyFD.Tell(); err != nil {
+		l.log.Warn("whoever waits at the descriptor of "+readyVariable+" cannot be told", "err", err)
+	}
+}
+
+func init() { fdstore.InheritFrom(handshake.Given) }
+
+// descriptors is what package fdstore is told of the life.
+func (l *life) descriptors() fdstore.Life {
+	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.snapshot().Phase) }}
+	if m := l.manager; m != nil {
+		tells.Manager = &fdstore.Manager{Room: m.room, Log: m.log, Store: m.store, Remove: m.unstore}
+	}
+	return tells
+}
+
+func stageOf(p Phase) fdstore.Stage {
+	switch p {
+	case Starting:
+		return fdstore.Starting
+	case Ready, Reloading:
+		return fdstore.Running
+	}
+	return fdstore.Stopping
+}
+
+// listenedTooEarly returns an error if this process has opened sockets for another process that it is
+// about to start.
+func listenedTooEarly() error {
+	u, ok := fdstore.FirstUse()
+	if !ok {
+		return nil
+	}
+	return fmt.Errorf("lifecycle: %s(%s, %s) at %s was called before Run in a program that detaches or "+
+		"supervises itself: call it in OnStart", u.Call, u.Network, u.Address, u.Where)
 }

@@ -6,10 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/userdb"
 )
 
 // ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an
@@ -144,4 +148,127 @@ func hint(path string, err error) string {
 		return fmt.Sprintf(" (as user %d)", os.Geteuid())
 	}
 	return ""
+}
+
+// DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
+// ~/.local/state/NAME/NAME.pid, where ~ is the home in the password database and not in the environment: cron, su and a second
+// login must find the same file. A user who is not in the database has /tmp/NAME-UID/NAME.pid. Windows has none: "".
+func DefaultPIDFile(name string) string {
+	uid := os.Geteuid()
+	switch {
+	case uid < 0:
+		return ""
+	case uid == 0 && runtime.GOOS == "linux":
+		return filepath.Join("/run", name+".pid")
+	case uid == 0:
+		return filepath.Join("/var/run", name+".pid")
+	}
+	if u, err := userdb.ByID(uid); err == nil && filepath.IsAbs(u.Home) {
+		return filepath.Join(u.Home, ".local", "state", name, name+".pid")
+	}
+	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
+}
+
+// makeDefaultDir makes the directory of a default file, which a user who is not root may not have yet. No other directory
+// is ever made.
+func makeDefaultDir(path, suffix string, defaultFile func(name string) string) error {
+	name := strings.TrimSuffix(filepath.Base(path), suffix)
+	uid := os.Geteuid()
+	if uid <= 0 || path != defaultFile(name) {
+		return nil
+	}
+	dir := filepath.Dir(path)
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err == nil && (!info.IsDir() || safefile.Owner(info) != uid) {
+		return safefile.Unsafe("%s is not a directory of user %d", dir, uid)
+	}
+	return err
+}
+
+// makeDirs makes a directory that is missing, and those above it, with mode 0700 whatever the umask.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) { // another start was faster, or it is a link to nothing
+		_, err = os.Stat(dir)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// enterPIDFile acquires the lock, and writes the state before the PID: a process that finds the PID
+// finds the state.
+func (l *life) enterPIDFile() error {
+	var lock *pidfile.Lock
+	var err error
+	if l.launcher != nil {
+		lock, err = l.inheritLock(l.launcher.Lock)
+	} else {
+		lock, err = l.acquireLock()
+	}
+	if err != nil {
+		return err
+	}
+	l.noteUnmarked(lock)
+	if l.parent != nil {
+		if left, err := lastState(l.pidFile); err == nil {
+			l.parent.previous = left.Worker
+		}
+	}
+	path := statePath(l.pidFile)
+	state, err := statefile.Create(path, l.pidFileMode)
+	if err != nil {
+		l.log.Warn("no state file: status and reload will know less", "err", trimPrefix(stateFileError(path, err)))
+	}
+	l.mu.Lock() // somebody may insist already
+	l.lock, l.state = lock, state
+	l.mu.Unlock()
+	l.publish()
+	if err := lock.WritePID(); err != nil {
+		return pidFileError(l.pidFile, err)
+	}
+	return nil
+}
+
+// noteUnmarked logs that others see less of the lock than they could.
+func (l *life) noteUnmarked(lock *pidfile.Lock) {
+	if err := lock.MarkErr(); err != nil {
+		l.log.Debug("the PID file is locked, but not marked", "err", err)
+	}
+}
+
+// leave removes the files of the life, the PID file last. It may be called again.
+func (l *life) leave() {
+	if l.snapshot().GaveUp != "" {
+		l.publish() // no hook runs any more
+		l.state.Keep()
+	}
+	l.removeState()
+	removeErr, emptyErr := l.lock.Release()
+	l.warnLeftover("PID file", removeErr, emptyErr)
+}
+
+// removeState removes the state file. It may be called again.
+func (l *life) removeState() {
+	removeErr, emptyErr := l.state.Remove()
+	l.warnLeftover("state file", removeErr, emptyErr)
+}
+
+// checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
+func (l *life) checkPIDFile() {
+	if l.lock.DetectLost() {
+		l.update(func(s *Status) { s.PIDFileLost = true })
+		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.pidFile)
+	}
 }

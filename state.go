@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -154,4 +155,77 @@ func stateFileError(path string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("lifecycle: state file %s: %w", path, safefile.Cause(path, err))
+}
+
+// Phase is where a life is in its course:
+//
+//	Starting → Ready ⇄ Reloading → Stopping → Exited
+type Phase int
+
+// The phases, in the order of a life.
+const (
+	Starting  Phase = iota // the components are being started
+	Ready                  // all is started, and ReadyWhen satisfied
+	Reloading              // OnCheck and OnReload run
+	Stopping               // a stop was asked for, or the start failed
+	Exited                 // the life is over
+)
+
+var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
+
+// String is the name in lower case.
+func (p Phase) String() string {
+	if p < 0 || int(p) >= len(phaseNames) {
+		return "unknown"
+	}
+	return phaseNames[p]
+}
+
+// MarshalText is String, for JSON.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what MarshalText has written.
+func (p *Phase) UnmarshalText(text []byte) error {
+	at := slices.Index(phaseNames[:], string(text))
+	if at < 0 {
+		return fmt.Errorf("lifecycle: %q is no phase", text)
+	}
+	*p = Phase(at)
+	return nil
+}
+
+// A life keeps its Status in the state file beside its PID file, for as long as it has one.
+
+// wasReady says whether the life has been ready.
+func (l *life) wasReady() bool { return !l.snapshot().Ready.IsZero() }
+
+// snapshot is what the life says about itself.
+func (l *life) snapshot() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// update changes what the life says about itself, and writes it to the state file.
+func (l *life) update(change func(*Status)) {
+	l.mu.Lock()
+	change(&l.status)
+	l.seq++
+	now, turn, state := l.status.external(), l.seq, l.state
+	l.mu.Unlock()
+	l.writeState(state, now, turn)
+	l.manager.update(now, turn)
+}
+
+// publish writes what the life says about itself to the state file.
+func (l *life) publish() { l.update(func(*Status) {}) }
+
+// trackHook says which hook runs, or which body is waited for, and returns what ends that.
+func (l *life) trackHook(label string) (done func()) {
+	l.update(func(s *Status) { s.Doing = label })
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.status.Doing = "" // what comes next publishes it
+	}
 }

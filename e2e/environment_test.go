@@ -59,9 +59,9 @@ var readsEnvironment = map[string][]string{
 	"os.Environ": {
 		"internal/secureenv/secureenv.go", "internal/detach/start_unix.go", "internal/detach/stage_unix.go",
 		"internal/worker/start_linux.go", "internal/worker/stage_linux.go", "internal/worker/inherited_linux.go",
-		"userenv.go",
+		"user.go",
 	},
-	"exec.LookPath": {"anyprogram.go", "internal/worker/stage_linux.go"}, // by the PATH that secureenv has left
+	"exec.LookPath": {"supervise.go", "internal/worker/stage_linux.go"}, // by the PATH that secureenv has left
 }
 
 func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
