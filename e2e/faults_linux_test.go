@@ -247,5 +247,3 @@ func TestAFaultInAVerbIsTold(t *testing.T) {
 		})
 	}
 }
-
-const canInject = true

@@ -1,10 +1,12 @@
-package lifecycle
+package e2e
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+
+	"example.com/lifecycle"
 )
 
 func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
@@ -12,30 +14,30 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 		return
 	}
 	l, s := m.life(a.pid), a.status
-	if l == nil || s.Name != l.name || s.Phase < Starting || s.Phase > Stopping {
+	if l == nil || s.Name != l.name || s.Phase < lifecycle.Starting || s.Phase > lifecycle.Stopping {
 		m.broken("the state of another, or of nobody: %s", a)
 		return
 	}
 	started, least, most := 0, -1, 0
 	for _, h := range l.hooks {
 		stops := h.hook == "OnStop" || h.hook == "OnExit"
-		phase := map[string]Phase{"OnStart": Starting, "OnCheck": Reloading, "OnReload": Reloading}[h.hook]
+		phase := map[string]lifecycle.Phase{"OnStart": lifecycle.Starting, "OnCheck": lifecycle.Reloading, "OnReload": lifecycle.Reloading}[h.hook]
 		during := a.began >= h.from && a.ended <= h.to
 		switch {
 		case during && s.Doing != h.hook+" of "+h.component,
-			during && !stops && s.Phase != phase && s.Phase != Stopping,
-			a.began >= h.from && stops && s.Phase != Stopping,
-			a.began >= h.from && phase == Reloading && s.Phase == Starting:
+			during && !stops && s.Phase != phase && s.Phase != lifecycle.Stopping,
+			a.began >= h.from && stops && s.Phase != lifecycle.Stopping,
+			a.began >= h.from && phase == lifecycle.Reloading && s.Phase == lifecycle.Starting:
 			m.broken("pid %d ran %s of %s since %d: %s", l.PID(), h.hook, h.component, h.from, a)
 		}
 		if h.hook == "OnStart" && h.text == "" && h.to <= a.ended {
 			started++
 		}
 	}
-	if (s.Phase == Ready || s.Phase == Reloading) && started < len(l.components) {
+	if (s.Phase == lifecycle.Ready || s.Phase == lifecycle.Reloading) && started < len(l.components) {
 		m.broken("only %d components had been started: %s", started, a)
 	}
-	if s.Phase == Stopping {
+	if s.Phase == lifecycle.Stopping {
 		most++ // one that was cut short before its first hook
 		if m.cause(l) > a.ended {
 			m.broken("nothing has ended the life: %s", a)
@@ -64,7 +66,7 @@ func (m *model) nothingGoesBack() {
 			continue
 		}
 		earliest, _ := x.phases()
-		if _, last := l.certainly(); earliest == Exited && last > x.ended {
+		if _, last := l.certainly(); earliest == lifecycle.Exited && last > x.ended {
 			m.broken("it was not gone, but ran hooks until %d: %s", last, x)
 		}
 		for _, y := range m.acts {
@@ -72,7 +74,7 @@ func (m *model) nothingGoesBack() {
 				continue
 			}
 			_, latest := y.phases()
-			if earliest > latest && (earliest < Exited || y.what != "state") {
+			if earliest > latest && (earliest < lifecycle.Exited || y.what != "state") {
 				m.broken("the phases go back:\n%s\n%s", x, y)
 			}
 			if x.status.PID == 0 || y.status.PID == 0 {
@@ -88,29 +90,29 @@ func (m *model) nothingGoesBack() {
 }
 
 // phases are between which two phases the daemon was at some moment of a look. Ready and Reloading count as one.
-func (a act) phases() (earliest, latest Phase) {
+func (a act) phases() (earliest, latest lifecycle.Phase) {
 	switch {
 	case a.pid == 0 || a.what == "state" && a.err != nil:
-		return Starting, Exited
-	case errors.Is(a.err, ErrNotRunning), a.err == nil && (a.what == "stop" || a.what == "kill"):
-		return Exited, Exited
+		return lifecycle.Starting, lifecycle.Exited
+	case errors.Is(a.err, lifecycle.ErrNotRunning), a.err == nil && (a.what == "stop" || a.what == "kill"):
+		return lifecycle.Exited, lifecycle.Exited
 	case a.err == nil && (a.what == "status" || a.what == "state"):
 		at := a.status.Phase
-		if at == Reloading {
-			at = Ready
+		if at == lifecycle.Reloading {
+			at = lifecycle.Ready
 		}
 		return at, at
 	case a.err == nil && a.what == "ready":
-		return Ready, Ready
+		return lifecycle.Ready, lifecycle.Ready
 	case a.err == nil && a.what == "reload":
-		return Ready, Stopping
+		return lifecycle.Ready, lifecycle.Stopping
 	}
-	return Starting, Stopping
+	return lifecycle.Starting, lifecycle.Stopping
 }
 
 // whatIsLeftTellsHowItEnded: nothing after a clean end, and a PID file and state that tell of its death after a KILL.
 func (m *model) whatIsLeftTellsHowItEnded() {
-	if _, err := Find(m.pidfile); !errors.Is(err, ErrNotRunning) {
+	if _, err := lifecycle.Find(m.pidfile); !errors.Is(err, lifecycle.ErrNotRunning) {
 		m.broken("all have ended, but: %v", err)
 	}
 	var last *modelLife

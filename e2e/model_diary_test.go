@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"regexp"
@@ -26,10 +26,6 @@ type span struct {
 	hook, component string
 	from, to        time.Duration // never where it did not end
 	text            string        // of its error
-}
-
-func (s span) is(hook string, components []string) bool {
-	return s.hook == hook && len(components) > 0 && s.component == components[0]
 }
 
 // attempt is a reload: the OnCheck and OnReload that were called for it.
@@ -96,40 +92,6 @@ func (m *model) read(l *modelLife) diary {
 	return d
 }
 
-// of are the calls of a hook.
-func (d diary) of(hook string) (calls []span) {
-	return slices.Collect(func(yield func(span) bool) {
-		for _, s := range d.hooks {
-			if s.hook == hook && !yield(s) {
-				return
-			}
-		}
-	})
-}
-
-// started are the components whose OnStart has succeeded.
-func (d diary) started() (components []string) {
-	for _, s := range d.of("OnStart") {
-		if s.to != never && s.text == "" {
-			components = append(components, s.component)
-		}
-	}
-	return components
-}
-
-// certainly is from when to when at least it held the PID file.
-func (d diary) certainly() (from, to time.Duration) {
-	if len(d.hooks) == 0 {
-		return never, 0
-	}
-	for _, s := range d.hooks {
-		if to = s.to; to == never {
-			to = s.from
-		}
-	}
-	return d.hooks[0].from, to
-}
-
 func (l *modelLife) within(a act) bool {
 	from, to := l.certainly()
 	return a.began >= from && a.ended <= to
@@ -175,5 +137,3 @@ func (m *model) cause(l *modelLife) time.Duration {
 	}
 	return at
 }
-
-// From here on: the laws.

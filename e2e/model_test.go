@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"cmp"
@@ -14,9 +14,48 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
 )
+
+func (s span) is(hook string, components []string) bool {
+	return s.hook == hook && len(components) > 0 && s.component == components[0]
+}
+
+// of are the calls of a hook.
+func (d diary) of(hook string) (calls []span) {
+	return slices.Collect(func(yield func(span) bool) {
+		for _, s := range d.hooks {
+			if s.hook == hook && !yield(s) {
+				return
+			}
+		}
+	})
+}
+
+// started are the components whose OnStart has succeeded.
+func (d diary) started() (components []string) {
+	for _, s := range d.of("OnStart") {
+		if s.to != never && s.text == "" {
+			components = append(components, s.component)
+		}
+	}
+	return components
+}
+
+// certainly is from when to when at least it held the PID file.
+func (d diary) certainly() (from, to time.Duration) {
+	if len(d.hooks) == 0 {
+		return never, 0
+	}
+	for _, s := range d.hooks {
+		if to = s.to; to == never {
+			to = s.from
+		}
+	}
+	return d.hooks[0].from, to
+}
 
 // The model: what is true of a daemon whatever is done to it, in whatever order. An interleaving launches real daemons on one PID file,
 // with hooks that do what chance says, and up to three actors do to them what chance says as well. Daemons and actors note when
@@ -39,9 +78,9 @@ var moody = proctest.Register("moody", func(args []string) int {
 	}
 	hooks := &mood{random: rand.New(rand.NewPCG(seed, 1)), calm: seed == 0, gate: args[3]}
 	body := &mood{random: rand.New(rand.NewPCG(seed, 2)), calm: seed == 0, gate: args[3]}
-	opts := []Option{Name(args[1]), PIDFile(args[0])}
+	opts := []lifecycle.Option{lifecycle.Name(args[1]), lifecycle.PIDFile(args[0])}
 	for _, c := range strings.Fields(args[2]) {
-		opts = append(opts, With(Hooks{
+		opts = append(opts, lifecycle.With(lifecycle.Hooks{
 			Name:     c,
 			OnCheck:  hooks.hook("OnCheck", c, 0.1),
 			OnStart:  hooks.hook("OnStart", c, 0.08),
@@ -50,9 +89,9 @@ var moody = proctest.Register("moody", func(args []string) int {
 			OnExit:   hooks.hook("OnExit", c, 0.05),
 		}))
 	}
-	err = Run(body.body, opts...)
+	err = lifecycle.Run(body.body, opts...)
 	fmt.Printf("Run returned: %v\n", err)
-	return ExitCode(err)
+	return lifecycle.ExitCode(err)
 })
 
 // mood decides what hooks do. Nothing guards it, for hooks never run beside each other: if they did, the race detector would say so too.

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
 )
@@ -209,7 +210,7 @@ func (m *model) nextStart() {
 		ready := a.to("ready")
 		now := a.to("status")
 		s := now.status
-		if ready.err != nil || now.err != nil || s.Name != l.name || s.PID != l.PID() || s.Phase != Ready ||
+		if ready.err != nil || now.err != nil || s.Name != l.name || s.PID != l.PID() || s.Phase != lifecycle.Ready ||
 			s.Reloads != reloads || (s.LastReload == nil) != (reloads == 0) {
 			m.broken("the next start says: %v, then %v, %+v", ready.err, now.err, s)
 		}

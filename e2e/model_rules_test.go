@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"cmp"
@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"example.com/lifecycle"
 )
 
 func (m *model) judge() {
@@ -121,7 +124,7 @@ func (m *model) itEndsForACauseAndWithItsCode(l *modelLife) {
 		return
 	case l.quit():
 		want = 1
-		if first := m.first(l, "TERM", "stop"); l.reaped-first < forceQuitAfter {
+		if first := m.first(l, "TERM", "stop"); l.reaped-first < time.Second {
 			m.broken("pid %d: quit %v after the first TERM", l.PID(), l.reaped-first)
 		}
 	case refusedFor != 0:
@@ -151,7 +154,7 @@ func (m *model) neverTwoAtOnce() {
 
 // whatIsHeldIsFound: while a daemon has the PID file, nothing that is done to it fails.
 func (m *model) whatIsHeldIsFound(a act) {
-	gone := errors.Is(a.err, ErrNotRunning)
+	gone := errors.Is(a.err, lifecycle.ErrNotRunning)
 	for _, l := range m.lives {
 		if (a.what == "find" || a.pid == l.PID()) && gone && l.within(a) {
 			m.broken("pid %d held the PID file all the time: %s", l.PID(), a)
@@ -198,7 +201,7 @@ func (m *model) aVerdictIsOfAReloadThatBeganLater(a act) {
 		return
 	}
 	stopped := m.cause(l) <= a.ended
-	var failed *HookError
+	var failed *lifecycle.HookError
 	switch {
 	case a.err == nil:
 		if !slices.ContainsFunc(l.attempts, func(t attempt) bool {
@@ -208,7 +211,7 @@ func (m *model) aVerdictIsOfAReloadThatBeganLater(a act) {
 		}
 		m.met.add("reloads accepted")
 	case errors.As(a.err, &failed) && strings.Contains(failed.Err.Error(), "on purpose"):
-		if !errors.Is(a.err, ErrReload) || !slices.ContainsFunc(l.attempts, func(t attempt) bool {
+		if !errors.Is(a.err, lifecycle.ErrReload) || !slices.ContainsFunc(l.attempts, func(t attempt) bool {
 			return t[0].from >= a.began && t.last().to <= a.ended && t.last().is(failed.Hook, []string{failed.Component}) &&
 				t.last().text == failed.Err.Error() && slices.Equal(t.applied(), appliedIn(a.err))
 		}) {
@@ -219,7 +222,7 @@ func (m *model) aVerdictIsOfAReloadThatBeganLater(a act) {
 		m.met.add("reloads not waited for")
 	case errors.Is(a.err, context.DeadlineExceeded), !stopped:
 		m.broken("nothing has ended the life, but there was no verdict: %s", a)
-	case a.what == "reload" && !errors.Is(a.err, ErrReload) && !errors.Is(a.err, ErrNotRunning):
+	case a.what == "reload" && !errors.Is(a.err, lifecycle.ErrReload) && !errors.Is(a.err, lifecycle.ErrNotRunning):
 		m.broken("failed: %s", a)
 	default:
 		m.met.add("reloads overtaken by the end")

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
@@ -20,8 +21,8 @@ import (
 type actor struct {
 	pidfile string
 	random  *rand.Rand
-	found   *Process // which may be out of date
-	hasty   bool     // it does not want to wait for a verdict
+	found   *lifecycle.Process // which may be out of date
+	hasty   bool               // it does not want to wait for a verdict
 	acts    []act
 }
 
@@ -30,7 +31,7 @@ type act struct {
 	what         string
 	pid          int // of the daemon; 0 if there was none
 	began, ended time.Duration
-	status       Status
+	status       lifecycle.Status
 	err          error
 	hasty        bool
 }
@@ -88,7 +89,7 @@ func (a *actor) note(n act, do func(*act)) act {
 func (a *actor) find() (found bool) {
 	a.forget()
 	return a.note(act{what: "find"}, func(n *act) {
-		if a.found, n.err = Find(a.pidfile); n.err == nil {
+		if a.found, n.err = lifecycle.Find(a.pidfile); n.err == nil {
 			n.pid = a.found.PID
 		}
 	}).err == nil
@@ -121,7 +122,7 @@ func (a *actor) to(what string) act {
 		case "status":
 			n.status, n.err = a.found.Status()
 		case "state": // as it stands in the file, which may be that of another or a dead one by now
-			n.status, n.err = statusIn(statePath(a.pidfile))
+			n.status, n.err = statusIn(proctest.StatePath(a.pidfile))
 			n.pid = n.status.PID
 		}
 	})
@@ -131,10 +132,10 @@ func (a *actor) to(what string) act {
 const never = time.Duration(math.MaxInt64)
 
 // statusIn reads a state file of ours.
-func statusIn(path string) (s Status, err error) {
+func statusIn(path string) (s lifecycle.Status, err error) {
 	object, err := statefile.Read(path, os.Geteuid())
 	if err != nil {
-		return Status{}, err
+		return lifecycle.Status{}, err
 	}
 	return s, json.Unmarshal(object, &s)
 }

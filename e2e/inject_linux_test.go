@@ -1,6 +1,6 @@
 //go:build !amd64
 
-package lifecycle
+package e2e
 
 import "syscall"
 
