@@ -2,7 +2,7 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross docs pictures cycles bench stress churn sweep faults model fuzz conformance tour ci
+.PHONY: help build test race lint fmt cross docs mermaid cycles bench stress churn sweep faults model fuzz conformance tour ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,11 +25,11 @@ fmt: ## format the code
 cross: ## build and vet for every platform
 	bash .ci/run cross
 
-docs: ## write the tables and pictures of docs/ that are made from the code
+docs: ## write the tables and the diagram of docs/ that are made from the code
 	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs
 
-pictures: ## draw the pictures of docs/pictures from their texts
-	go -C tools run ./svg ../docs/pictures
+mermaid: ## parse the Mermaid diagrams of the pages, with node
+	bash .ci/run mermaid
 
 cycles: ## print which files of the root package refer to each other in a circle
 	go -C tools run ./cycles ..

@@ -20,18 +20,6 @@ import (
 // update says that what is made from the code is to be written and not compared.
 func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
 
-// requireMade requires that this is what the file says, or writes it.
-func requireMade(t *testing.T, path, want string) {
-	t.Helper()
-	if update() {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
-		return
-	}
-	if readPage(t, path) != want {
-		t.Fatalf(`%s is not what the code makes of it: "make docs" writes it, with`+"\n\n%s", path, want)
-	}
-}
-
 // requireTable requires that the page has this very table between the marks of that name, or puts it there.
 func requireTable(t *testing.T, path, name string, rows ...string) {
 	t.Helper()
@@ -78,10 +66,10 @@ func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
 	}
 }
 
-// What leads from one phase to the next in the picture is what the table says; only where the phases stand in it is said here.
+// What leads from one phase to the next in the picture is what the table says.
 func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
-	// what is which events do that in a phase.
+	// what returns the events that do that in a phase.
 	what := func(p Phase, does action) string {
 		var texts []string
 		for e, act := range dispatch[p] {
@@ -89,25 +77,25 @@ func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 				texts = append(texts, eventText[e])
 			}
 		}
-		return strings.Join(texts, " / ")
+		return strings.Join(texts, ",<br>")
 	}
-	text := "# Made from dispatch in signals.go by make docs.\nstates: The states of a life\n" +
-		"alt: Starting becomes Ready; Ready and Reloading become each other; each of the three becomes Stopping, and that Exited.\n"
-	for p, place := range []string{"0 0 amber", "1.35 0 green", "2.45 0 green", "1.35 1 amber", "1.35 2 plain"} {
-		text += fmt.Sprintf("%s @ %s\n", name(Phase(p)), place)
+	rows := []string{
+		"```mermaid", "stateDiagram-v2",
+		"    [*] --> Starting: Run",
+		"    Starting --> Ready: every OnStart,<br>the bodies, ReadyWhen",
+		"    Ready --> Reloading: " + what(Ready, reload),
+		"    Reloading --> Ready: verdict",
 	}
-	text += "* -> Starting: Run\n" +
-		"Starting -> Ready: every OnStart has returned nil, / the bodies are called, / ReadyWhen is satisfied\n" +
-		"Ready -> Reloading: " + what(Ready, reload) + "\n" +
-		"Reloading -> Ready: verdict\n"
 	for p := range dispatch {
 		if stops := what(Phase(p), stop); stops != "" {
-			text += fmt.Sprintf("%s -> Stopping: %s\n", name(Phase(p)), stops)
+			rows = append(rows, "    "+name(Phase(p))+" --> Stopping: "+stops)
 		}
 	}
-	text += "Stopping -> Exited: every OnStop, / the bodies return, / every OnExit\n" +
-		fmt.Sprintf("Stopping => Exited: %s again after %s: / at once, no hook runs\n", what(Stopping, forceQuit), timeText(forceQuitAfter))
-	requireMade(t, "docs/pictures/life.txt", text)
+	rows = append(rows,
+		"    Stopping --> Exited: every OnStop,<br>the bodies return,<br>every OnExit",
+		fmt.Sprintf("    Stopping --> Exited: %s again<br>after %s: at once,<br>no hook runs", what(Stopping, forceQuit), timeText(forceQuitAfter)),
+		"    Exited --> [*]", "```")
+	requireTable(t, lifePage, "states of signals.go", rows...)
 }
 
 func TestDocsSayHowLongThingsTake(t *testing.T) {

@@ -17,6 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set.
+// Without it, these tests compare.
+
+// update reports whether what is made from the code is to be written.
+func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
+
 // requireMade requires that this is what the file says, or writes it.
 func requireMade(t *testing.T, path, want string) {
 	t.Helper()

@@ -1,0 +1,23 @@
+package docs
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var mermaid = regexp.MustCompile("(?s)```mermaid\n.*?\n```")
+
+// A forge draws a diagram in light or dark, as its reader wants it. One that has colours of its own
+// is readable in one of the two only. "make mermaid" checks the syntax.
+func TestADiagramHasNoColoursOfItsOwn(t *testing.T) {
+	var diagrams []string
+	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
+		diagrams = append(diagrams, mermaid.FindAllString(readPage(t, page), -1)...)
+	}
+	require.NotEmpty(t, diagrams)
+	for _, diagram := range diagrams {
+		require.NotRegexp(t, `%%\{|\n---|(?m)^\s*(style|linkStyle|classDef|rect|box) `, diagram)
+	}
+}
