@@ -53,7 +53,7 @@ func TestAPathIsNoCommand(t *testing.T) {
 	t.Parallel()
 	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.
 	for _, option := range []Option{PIDFile("/run/\u009b2J.pid"), LogFile("/var/log/\u009b2J.log"), Name("\u009b2J")} {
-		_, err := newConfig(nil, []Option{option})
+		_, err := newPlan(nil, []Option{option})
 		require.ErrorContains(t, err, `\u009b2J`)
 	}
 	pidfile := filepath.Join(t.TempDir(), "a\u202e\u2066b\x9bc.pid")

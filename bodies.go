@@ -26,17 +26,17 @@ type body struct {
 
 // startBodies calls the Run of every component, and fn. When it returns, each of them has been called.
 func (l *life) startBodies() {
-	fn := l.fn
+	fn := l.plan.fn
 	if fn == nil {
 		fn = func(ctx context.Context) error { <-ctx.Done(); return nil }
 	}
-	all := make([]Hooks, 0, len(l.hooks)+1)
-	for _, h := range l.hooks {
+	all := make([]Hooks, 0, len(l.plan.hooks)+1)
+	for _, h := range l.plan.hooks {
 		if h.Run != nil {
 			all = append(all, h)
 		}
 	}
-	all = append(all, Hooks{Name: l.name, Run: fn})
+	all = append(all, Hooks{Name: l.plan.name, Run: fn})
 	l.mu.Lock()
 	l.liveBodies = len(all)
 	l.mu.Unlock()
@@ -86,7 +86,7 @@ type periodic struct {
 // hooks but never beside itself: while it takes longer than the interval, calls are skipped. An error or panic is logged and does no
 // harm. Its context ends with that of the bodies, and the stop waits for it like for a body. By default, nothing is repeated.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if interval <= 0 || f == nil {
 			c.refuse("Every(%v): needs a positive interval and a function", interval)
 			return
@@ -97,7 +97,7 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 
 // startPeriodic starts what Every and Watchdog were given, each as a body whose end means nothing.
 func (l *life) startPeriodic() {
-	for _, p := range l.every {
+	for _, p := range l.plan.every {
 		l.startRepeating(p, "Every("+p.interval.String()+")")
 	}
 	if p, wanted := l.signOfLife(); wanted {
@@ -109,9 +109,9 @@ func (l *life) startRepeating(p periodic, hook string) {
 	done := make(chan error)
 	go func() {
 		defer close(done)
-		l.repeat(p, hook+" of "+l.name)
+		l.repeat(p, hook+" of "+l.plan.name)
 	}()
-	l.watchBody(l.name, hook, done, func() {})
+	l.watchBody(l.plan.name, hook, done, func() {})
 }
 
 func (l *life) repeat(p periodic, label string) {

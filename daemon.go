@@ -31,7 +31,7 @@ import (
 // otherwise, so that main still finds what it was given by a relative path. By default, Run stays in the foreground; the
 // verb start and Ensure detach by themselves.
 func Detach() Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.detach = true
 		c.processOnly("Detach", true)
 	})
@@ -39,7 +39,7 @@ func Detach() Option {
 
 // Args sets what the detached process is started with, behind its name. By default, the arguments of this process.
 func Args(args ...string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.args = slices.Clone(args)
 		c.processOnly("Args", true)
 	})
@@ -61,7 +61,7 @@ var notUnderTest = map[string]string{
 }
 
 // refuseUnderTest refuses those.
-func (c *config) refuseUnderTest() {
+func (c *plan) refuseUnderTest() {
 	for _, option := range c.processOptions {
 		if why, refused := notUnderTest[option]; refused && underTest() {
 			c.refuse("%s: %s", option, why)
@@ -77,21 +77,21 @@ func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
 // runPlaced is run in the place where the life is to be.
 func (l *life) runPlaced() error {
 	switch {
-	case l.embedded:
+	case l.plan.embedded:
 		return l.run()
-	case l.isWorker():
+	case l.plan.isWorker():
 		l.becomeWorker()
 		return l.run()
-	case l.policy != nil && supervisorNote() != nil: // it would become a parent of its own
+	case l.plan.policy != nil && supervisorNote() != nil: // it would become a parent of its own
 		return fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
-			supervisorNote().PIDFile, l.pidFile)
+			supervisorNote().PIDFile, l.plan.pidFile)
 	}
 	l.launcher = handshake.Inherited()
-	if l.launcher == nil && l.detach && !InDaemon() {
-		_, err := l.launch(l.base, true)
+	if l.launcher == nil && l.plan.detach && !InDaemon() {
+		_, err := l.launch(l.plan.base, true)
 		return err
 	}
-	if l.supervises() {
+	if l.plan.supervises() {
 		l.becomeParent()
 	}
 	err := l.run()
@@ -112,10 +112,10 @@ func (l *life) warnOfCaller() {
 }
 
 // detached says whether the life is that of a detached process, be it the first one in it or not.
-func (l *life) detached() bool { return !l.embedded && InDaemon() }
+func (l *life) detached() bool { return !l.plan.embedded && InDaemon() }
 
 // detachedArgs is what the detached process is started with, its name first.
-func (c *config) detachedArgs() []string {
+func (c *plan) detachedArgs() []string {
 	if c.args != nil {
 		return append([]string{os.Args[0]}, c.args...)
 	}
@@ -139,7 +139,7 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	if err := l.preflight(oneShot); err != nil {
+	if err := l.plan.preflight(oneShot); err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
@@ -153,14 +153,14 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 
 	var lock *pidfile.Lock
 	var files []*os.File
-	if l.pidFile != "" {
+	if l.plan.pidFile != "" {
 		var err error
-		if lock, err = l.acquireLockForChild(); err != nil {
+		if lock, err = l.plan.acquireLockForChild(); err != nil {
 			return nil, err
 		}
 		l.noteUnmarked(lock)
 		defer func() {
-			removeErr, emptyErr := lock.ReleaseStale(l.removeStaleState)
+			removeErr, emptyErr := lock.ReleaseStale(l.plan.removeStaleState)
 			l.warnLeftover("PID file", removeErr, emptyErr)
 		}()
 		files = append(files, lock.File())
@@ -170,21 +170,21 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 			files = append(files, unclaimed.File)
 		}
 	}
-	l.needLog()
+	l.plan.needLog()
 	// Not at a reopen: to ask the user database for the default can take its time.
-	err := makeDefaultDir(l.logFile, ".log", DefaultLogFile)
+	err := makeDefaultDir(l.plan.logFile, ".log", DefaultLogFile)
 	if err != nil {
-		return nil, logFileError(l.logFile, err)
+		return nil, logFileError(l.plan.logFile, err)
 	}
-	logs, err := l.openLogs()
+	logs, err := l.plan.openLogs()
 	if err != nil {
 		return nil, err
 	}
 	defer logs.Close()
 	spec := handshake.Spec{
-		Args: l.detachedArgs(), PIDFile: l.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
-		Began: l.began, StartTimeout: l.startTimeout, Limits: l.limits(),
-		OneShot: oneShot, Insist: insisted, OnPID: l.onLaunched, Tail: logs.Tail, Decode: decodeFailure,
+		Args: l.plan.detachedArgs(), PIDFile: l.plan.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
+		Began: l.began, StartTimeout: l.plan.startTimeout, Limits: l.plan.limits(),
+		OneShot: oneShot, Insist: insisted, OnPID: l.plan.onLaunched, Tail: logs.Tail, Decode: decodeFailure,
 	}
 	pid, err := handshake.Start(ctx, spec)
 	var lives *handshake.UnkillableError
@@ -208,7 +208,7 @@ var errInit = errors.New("lifecycle: this is process 1, and whatever it starts i
 
 // preflight returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
 // sockets are meant for the daemon.
-func (c *config) preflight(oneShot bool) error {
+func (c *plan) preflight(oneShot bool) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}

@@ -99,7 +99,7 @@ func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 }
 
 func TestDocsSayHowLongThingsTake(t *testing.T) {
-	c, err := newConfig(nil, []Option{Embedded()})
+	c, err := newPlan(nil, []Option{Embedded()})
 	require.NoError(t, err)
 	require.Equal(t, time.Second, grace(4*time.Second), "a quarter")
 	longest := grace(time.Hour)

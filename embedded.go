@@ -18,11 +18,11 @@ import (
 // Options that need a process are ignored, which the log says, and nobody who insists on a stop ends the process. Package lifecycletest does the rest. By
 // default, a life is that of its process.
 func Embedded() Option {
-	return option(func(c *config) { c.embedded = true })
+	return option(func(c *plan) { c.embedded = true })
 }
 
 // processOnly notes an option that means nothing in an embedded life, unless that is what it says.
-func (c *config) processOnly(option string, really bool) {
+func (c *plan) processOnly(option string, really bool) {
 	c.processOptions = slices.DeleteFunc(c.processOptions, func(other string) bool { return other == option })
 	if really {
 		c.processOptions = append(c.processOptions, option)
@@ -30,7 +30,7 @@ func (c *config) processOnly(option string, really bool) {
 }
 
 // completeEmbedded takes from an embedded life what only a process has.
-func (c *config) completeEmbedded() {
+func (c *plan) completeEmbedded() {
 	c.pidFile = ""
 	if len(c.processOptions) > 0 && len(c.wrong) == 0 {
 		c.logger.Info("an embedded life ignores options that need a process", "options", strings.Join(c.processOptions, ", "))
@@ -46,7 +46,7 @@ func (l *life) Deliver(sig os.Signal) (known bool) {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, ossignal.User1:
 	default:
 		at := l.signalHook(sig)
-		if at < 0 || l.signals[at].f == nil {
+		if at < 0 || l.plan.signals[at].f == nil {
 			return at >= 0
 		}
 	}
@@ -57,7 +57,7 @@ func (l *life) Deliver(sig os.Signal) (known bool) {
 func (l *life) Tick(ctx context.Context, name string) (called int, err error) {
 	interval, notInterval := time.ParseDuration(name)
 	var errs []error
-	for _, p := range l.every {
+	for _, p := range l.plan.every {
 		if name != "" && (notInterval != nil || interval != p.interval) {
 			continue
 		}

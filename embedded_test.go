@@ -47,7 +47,7 @@ func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() er
 func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) {
 	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 	ofProcess := func() error {
-		return Run(fails, quiet, PIDFile(""), option(func(c *config) { c.env = host }))
+		return Run(fails, quiet, PIDFile(""), option(func(c *plan) { c.env = host }))
 	}
 	const n = 100
 	var trace [n]proctest.Lines
@@ -93,7 +93,7 @@ func TestALifeInALifeIsTheOneThatItsHooksFind(t *testing.T) {
 			outer := From(ctx)
 			err := Run(func(ctx context.Context) error {
 				inner := From(ctx)
-				require.Equal(t, "inner", inner.of.name)
+				require.Equal(t, "inner", inner.of.plan.name)
 				require.Equal(t, Reloading, outer.Phase())
 				verdict = inner.Reload(ctx) // which is not a reload of outer, whose hook this is in
 				inner.Stop(nil)
@@ -128,7 +128,7 @@ func TestAnEmbeddedLifeHearsNoSignals(t *testing.T) {
 	var called atomic.Int32
 	count := func(context.Context) error { called.Add(1); return nil }
 	inside, stop := embeddedLife(t, OnReload(count), OnSignal(syscall.SIGUSR2, count), OnSignal(syscall.SIGWINCH, nil),
-		option(func(c *config) { c.env = host }))
+		option(func(c *plan) { c.env = host }))
 	self, err := os.FindProcess(os.Getpid())
 	require.NoError(t, err)
 	for _, sig := range signals {
@@ -146,7 +146,7 @@ func TestAnEmbeddedLifeEndsNoProcessHoweverOftenItIsToldToStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 		slow := func(context.Context) error { time.Sleep(10 * time.Second); return nil }
-		inside, stop := embeddedLife(t, OnStop(slow), option(func(c *config) { c.env = host }))
+		inside, stop := embeddedLife(t, OnStop(slow), option(func(c *plan) { c.env = host }))
 		for range 5 {
 			require.True(t, inside.of.Deliver(syscall.SIGTERM))
 			time.Sleep(1500 * time.Millisecond)

@@ -25,7 +25,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := Find(l.pidFile)
+		p, err := Find(l.plan.pidFile)
 		if errors.Is(err, ErrNotRunning) {
 			_, err = l.launch(ctx, false)
 			if err == nil || errors.Is(err, ErrAlreadyRunning) {
@@ -41,7 +41,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", l.pidFile, context.Cause(ctx))
+			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", l.plan.pidFile, context.Cause(ctx))
 		case errors.Is(err, ErrNotRunning): // whoever was there, or was starting it, is gone: it is our turn
 		case errors.Is(err, pidfile.ErrNoPID):
 			time.Sleep(lookAgain)

@@ -42,7 +42,7 @@ type Hooks struct {
 // With adds a component. It may be given any number of times; components start in the order given and stop in
 // reverse. By default, there is none.
 func With(h Hooks) Option {
-	return option(func(c *config) { c.hooks = append(c.hooks, h) })
+	return option(func(c *plan) { c.hooks = append(c.hooks, h) })
 }
 
 // OnStart sets the OnStart of a component that is named after the program. Together with OnReload, OnStop, OnExit and OnCheck on their
@@ -73,7 +73,7 @@ func OnCheck(f func(ctx context.Context) error) Option {
 }
 
 func looseHook(name string, f func(context.Context) error, field func(*Hooks) *func(context.Context) error) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if f == nil {
 			c.refuse("%s(nil): leave it out instead", name)
 			return

@@ -25,7 +25,7 @@ import (
 // Its course, in run, is one goroutine's: so hooks never run beside each other. Everything that can happen to it, from
 // whatever goroutine, comes in by on, which notes what is to be done and never blocks.
 type life struct {
-	*config
+	plan  *plan
 	log   *slog.Logger
 	lock  *pidfile.Lock
 	began time.Time
@@ -73,11 +73,11 @@ type job struct {
 }
 
 func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
-	c, err := newConfig(fn, opts)
+	c, err := newPlan(fn, opts)
 	if err != nil {
 		return nil, err
 	}
-	l := &life{config: c, log: c.logger, done: make(chan struct{}), readyCh: make(chan struct{}), wake: make(chan struct{}, 1)}
+	l := &life{plan: c, log: c.logger, done: make(chan struct{}), readyCh: make(chan struct{}), wake: make(chan struct{}, 1)}
 	l.values = context.WithValue(context.WithoutCancel(c.base), engine.Key{}, l)
 	l.stopCtx, l.requestStop = context.WithCancelCause(l.values)
 	l.ctx, l.cancel = context.WithCancelCause(l.values)
@@ -88,20 +88,20 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
 func (l *life) run() (err error) {
 	l.began = time.Now()
-	l.status = Status{Name: l.name, Version: l.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.began, Since: l.began}
+	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.began, Since: l.began}
 	if l.detached() {
-		l.needLog()
-		l.status.LogFile = cmp.Or(l.errorLogFile, l.logFile)
+		l.plan.needLog()
+		l.status.LogFile = cmp.Or(l.plan.errorLogFile, l.plan.logFile)
 	}
 	defer l.endGrace()
-	if !l.embedded {
+	if !l.plan.embedded {
 		if !running.CompareAndSwap(nil, l) {
-			return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.pidFile, here: true}
+			return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.plan.pidFile, here: true}
 		}
 		defer running.CompareAndSwap(l, nil)
 		deafen := l.notifySignals()
 		defer deafen()
-		if log := l.journalLogger(); log != nil {
+		if log := l.plan.journalLogger(); log != nil {
 			l.log = log
 		}
 		l.findManager()
@@ -110,20 +110,20 @@ func (l *life) run() (err error) {
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
-		if err := errors.Join(l.attach(), l.lookUpCredentials(), l.applyWorkDir()); err != nil {
+		if err := errors.Join(l.attach(), l.plan.lookUpCredentials(), l.applyWorkDir()); err != nil {
 			return err
 		}
 	}
-	if l.pidFile != "" {
+	if l.plan.pidFile != "" {
 		defer l.leave()
 		if err := l.enterPIDFile(); err != nil {
 			return err
 		}
 	}
 	l.warnOfCaller()
-	baseEnded := func() { l.on(stopRequest, context.Cause(l.base), nil) }
-	defer context.AfterFunc(l.base, baseEnded)()
-	if l.base.Err() != nil {
+	baseEnded := func() { l.on(stopRequest, context.Cause(l.plan.base), nil) }
+	defer context.AfterFunc(l.plan.base, baseEnded)()
+	if l.plan.base.Err() != nil {
 		baseEnded() // now, and not as soon as its goroutine gets its turn
 	}
 
@@ -136,7 +136,7 @@ func (l *life) run() (err error) {
 
 // expireGrace ends the context for work in hand because StopTimeout is over.
 func (l *life) expireGrace() {
-	l.cancelGrace(&timeoutError{is: ErrStopTimeout, text: "lifecycle: the stop did not end in " + console.FormatLimit(l.stopTimeout)})
+	l.cancelGrace(&timeoutError{is: ErrStopTimeout, text: "lifecycle: the stop did not end in " + console.FormatLimit(l.plan.stopTimeout)})
 }
 
 // endGrace ends the context for work in hand with the life.
@@ -164,7 +164,7 @@ func (l *life) on(e event, why error, sig os.Signal) {
 	case forceQuit:
 		if l.firstStopSignal.IsZero() {
 			l.firstStopSignal = time.Now()
-		} else if time.Since(l.firstStopSignal) > forceQuitAfter && !l.embedded {
+		} else if time.Since(l.firstStopSignal) > forceQuitAfter && !l.plan.embedded {
 			l.quit()
 		}
 	case reload, reopen, callHook:
@@ -183,14 +183,14 @@ func (l *life) beginStop(why error) {
 	wasReady := l.status.Phase != Starting
 	l.stopRequestedAt = time.Now()
 	l.status.Phase, l.status.Since = Stopping, l.stopRequestedAt
-	l.status.StopBy = monotonic.Now() + l.wholeStop()
+	l.status.StopBy = monotonic.Now() + l.plan.wholeStop()
 	l.requestStop(why)
-	l.timers = append(l.timers, time.AfterFunc(l.stopTimeout, l.expireGrace))
+	l.timers = append(l.timers, time.AfterFunc(l.plan.stopTimeout, l.expireGrace))
 	if l.state != nil || l.manager != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}
-	if wasReady && l.stopDelay > 0 && l.liveBodies > 0 {
-		l.timers = append(l.timers, time.AfterFunc(l.stopDelay, func() { l.cancel(why) }))
+	if wasReady && l.plan.stopDelay > 0 && l.liveBodies > 0 {
+		l.timers = append(l.timers, time.AfterFunc(l.plan.stopDelay, func() { l.cancel(why) }))
 		return
 	}
 	l.cancel(why)
@@ -213,7 +213,7 @@ func (l *life) quit() {
 	case <-done:
 	case <-time.After(200 * time.Millisecond):
 	}
-	l.env.exit(1)
+	l.plan.env.exit(1)
 }
 
 // serve does what signals ask for until a stop is asked for.
@@ -225,7 +225,7 @@ func (l *life) serve() {
 	l.publish()
 	l.tellReadyFD()
 	l.finishStart()
-	if !l.embedded {
+	if !l.plan.embedded {
 		fdstore.CloseUnclaimed(l.log)
 	}
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))

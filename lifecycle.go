@@ -116,14 +116,14 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 var running atomic.Pointer[life]
 
 // Option is a part of what a life is to be. Of two equal options the last wins, unless they say otherwise.
-type Option interface{ apply(*config) }
+type Option interface{ apply(*plan) }
 
-type option func(*config)
+type option func(*plan)
 
-func (o option) apply(c *config) { o(c) }
+func (o option) apply(c *plan) { o(c) }
 
-// config is what the options say.
-type config struct {
+// plan is what the options say.
+type plan struct {
 	name        string
 	version     string
 	logger      *slog.Logger
@@ -171,12 +171,12 @@ type config struct {
 }
 
 // refuse notes that an option is wrong.
-func (c *config) refuse(format string, args ...any) {
+func (c *plan) refuse(format string, args ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
-func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
-	c := &config{
+func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
+	c := &plan{
 		name:          programName(),
 		base:          context.Background(),
 		pidFileMode:   0o644,
@@ -203,7 +203,7 @@ func newConfig(fn func(context.Context) error, opts []Option) (*config, error) {
 }
 
 // complete fills in what depends on other options, and refuses what does not fit together.
-func (c *config) complete() {
+func (c *plan) complete() {
 	if c.name == "" || c.name == "." || c.name == ".." || strings.ContainsAny(c.name, `/\`) || hasControl(c.name) {
 		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
 	}
@@ -233,7 +233,7 @@ func (c *config) complete() {
 	}
 }
 
-func (c *config) completePIDFile() {
+func (c *plan) completePIDFile() {
 	if !c.pidFileSet {
 		c.pidFile = DefaultPIDFile(c.name)
 	}
@@ -259,12 +259,12 @@ func hasControl(s string) bool {
 // Name sets the name of the program in messages and in the default paths. It must do as a file name. By default, the base
 // name of the program.
 func Name(name string) Option {
-	return option(func(c *config) { c.name = name })
+	return option(func(c *plan) { c.name = name })
 }
 
 // Version sets the version of the program that status shows. By default, none.
 func Version(v string) Option {
-	return option(func(c *config) { c.version = v })
+	return option(func(c *plan) { c.version = v })
 }
 
 // Logger sets the logger of the life: phases, verdicts of reloads, hooks that overrun, panics. It must not block, since a
@@ -272,13 +272,13 @@ func Version(v string) Option {
 // left slog.Default() and package log as they were, a logger whose records carry a priority and no timestamp; see
 // [StderrHandler] for those of the program.
 func Logger(l *slog.Logger) Option {
-	return option(func(c *config) { c.logger = l })
+	return option(func(c *plan) { c.logger = l })
 }
 
 // BaseContext sets the context whose values reach every hook and body, and whose end is a stop request. By default,
 // context.Background().
 func BaseContext(ctx context.Context) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if ctx == nil {
 			c.refuse("BaseContext(nil): use context.Background()")
 			return

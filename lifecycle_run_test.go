@@ -159,7 +159,7 @@ func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
 		err := v.stopped()
 		require.Equal(t, []string{"OnStart before", "OnStart loose", "OnStart behind", "OnStop loose"}, trace.All())
 		require.EqualError(t, err, "lifecycle: OnExit of component 3: boom")
-		require.Equal(t, "app", v.hooks[1].Name)
+		require.Equal(t, "app", v.plan.hooks[1].Name)
 	})
 }
 

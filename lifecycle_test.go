@@ -103,7 +103,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	}
 	opts = append([]Option{
 		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
-		option(func(c *config) { c.env = v.host }),
+		option(func(c *plan) { c.env = v.host }),
 	}, opts...)
 	var err error
 	v.life, err = newLife(fn, opts)

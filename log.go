@@ -26,7 +26,7 @@ import (
 // it anew, for logrotate(8); where that fails, the old one stays. A relative path is taken from the directory of the start. "" means
 // /dev/null. In the foreground nothing is redirected. By default, DefaultLogFile of the name.
 func LogFile(path string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true
 		c.processOnly("LogFile", path != "")
 	})
@@ -34,7 +34,7 @@ func LogFile(path string) Option {
 
 // ErrorLogFile sets a file of its own for stderr; see [LogFile]. By default, stderr goes where stdout goes.
 func ErrorLogFile(path string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.errorLogFile = path
 		c.processOnly("ErrorLogFile", path != "")
 	})
@@ -51,20 +51,20 @@ func DefaultLogFile(name string) string {
 	return filepath.Join(filepath.Dir(DefaultPIDFile(name)), name+".log")
 }
 
-func (c *config) completeLog() {
+func (c *plan) completeLog() {
 	c.logFile = c.logPath("LogFile", c.logFile)
 	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
 }
 
 // needLog fills the default in, for who starts a detached process or is one: others do without the question to the user database, which
 // can mean a program to run.
-func (c *config) needLog() {
+func (c *plan) needLog() {
 	if !c.logFileSet && !c.embedded {
 		c.logFile, c.logFileSet = DefaultLogFile(c.name), true
 	}
 }
 
-func (c *config) logPath(option, path string) string {
+func (c *plan) logPath(option, path string) string {
 	if path == "" || path == os.DevNull {
 		return ""
 	}
@@ -81,7 +81,7 @@ func (c *config) logPath(option, path string) string {
 }
 
 // logOwner returns the user that a new log belongs to, nil for that of this process.
-func (c *config) logOwner() *privilege.Identity {
+func (c *plan) logOwner() *privilege.Identity {
 	if c.credentials == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (c *config) logOwner() *privilege.Identity {
 }
 
 // openLogs opens the logs of stdout and stderr.
-func (c *config) openLogs() (*logfile.Pair, error) {
+func (c *plan) openLogs() (*logfile.Pair, error) {
 	if len(c.outsideRoot) > 0 {
 		return nil, logFileError(c.outsideRoot[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
 	}
@@ -102,7 +102,7 @@ func (c *config) openLogs() (*logfile.Pair, error) {
 }
 
 // checkPaths returns an error if a start would refuse a path, before anything is stopped for it.
-func (c *config) checkPaths() error {
+func (c *plan) checkPaths() error {
 	c.needLog()
 	if err := safefile.GuardWrite(c.pidFile); err != nil {
 		return pidFileError(c.pidFile, err)
@@ -128,7 +128,7 @@ func (l *life) reopen() {
 	case err != nil: // it has said so
 	case !l.detached():
 		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
-	case l.logFile == "" && l.errorLogFile == "":
+	case l.plan.logFile == "" && l.plan.errorLogFile == "":
 		l.log.Info("nothing to reopen: there is no log file")
 	default:
 		l.log.Info("log reopened")
@@ -153,7 +153,7 @@ func (l *life) redirect() error {
 	if !l.detached() {
 		return nil
 	}
-	opened, err := l.openLogs()
+	opened, err := l.plan.openLogs()
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ var firstLogger = slog.Default()
 // journalLogger returns the logger of a life whose program leaves the logs alone and whose stderr is the journal. It
 // returns nil for any other: the option Logger, [slog.SetDefault], log.SetOutput and log.SetPrefix have precedence.
 // [slog.SetLogLoggerLevel] sets its level, as it does for the default logger.
-func (c *config) journalLogger() *slog.Logger {
+func (c *plan) journalLogger() *slog.Logger {
 	untouched := !c.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
 	if !untouched || !stderrIsJournal() {
 		return nil

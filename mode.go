@@ -33,7 +33,7 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 })
 
 // isWorker says whether this is the life that the parent of this process looks after.
-func (c *config) isWorker() bool {
+func (c *plan) isWorker() bool {
 	note := supervisorNote()
 	return note != nil && c.policy != nil && c.pidFile == note.PIDFile
 }
@@ -43,16 +43,16 @@ const errSupervisorLost = stopCause("lifecycle: the parent that supervises this 
 
 // becomeWorker makes this life that of a worker.
 func (l *life) becomeWorker() {
-	own := *l.config
+	own := *l.plan
 	own.pidFile = ""
 	own.env = workerEnv{own.env}
-	l.config, l.supervised, l.firstWorker = &own, true, supervisorNote().First
+	l.plan, l.supervised, l.firstWorker = &own, true, supervisorNote().First
 	in := worker.Inherited()
 	_ = in.RedirectCrashOutput()
 	lost := in.Take()
 	go func() {
 		<-lost // be it after the life, in what main does then
-		time.AfterFunc(supervise.LostWorker, func() { l.env.exit(1) })
+		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
 		l.on(stopRequest, errSupervisorLost, nil)
 	}()
 }
@@ -73,7 +73,7 @@ func (l *life) isLast(err error) bool {
 		return true
 	case !isClosed(l.readyCh):
 		return l.firstWorker // its failure is that of the start
-	case l.policy.isFinal(ExitCode(err)):
+	case l.plan.policy.isFinal(ExitCode(err)):
 		return true
 	}
 	var signal *StopSignalError

@@ -53,7 +53,7 @@ func (l *life) findManager() {
 		return
 	}
 	l.manager = &manager{socket: socket, log: l.log, isParent: l.supervised, room: room, watches: watches, limits: map[Phase]time.Duration{
-		Starting: l.limits().Start, Reloading: l.reloadTimeout + grace(l.reloadTimeout), Stopping: l.wholeStop(),
+		Starting: l.plan.limits().Start, Reloading: l.plan.reloadTimeout + grace(l.plan.reloadTimeout), Stopping: l.plan.wholeStop(),
 	}}
 }
 

@@ -52,7 +52,7 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 // a second one out, and the verbs stop, reload and status cannot find it. By default,
 // DefaultPIDFile of the name.
 func PIDFile(path string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.pidFile, c.pidFileSet = path, true
 		c.processOnly("PIDFile", path != "")
 	})
@@ -64,7 +64,7 @@ func PIDFile(path string) Option {
 // Others can never be given the right to write. The state file gets the same permissions. By
 // default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
 			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
 		}
@@ -75,16 +75,16 @@ func PIDFileMode(mode fs.FileMode) Option {
 
 // acquireLock locks the PID file for this process. Its error is an [*AlreadyRunningError] where
 // another daemon holds it.
-func (c *config) acquireLock() (*pidfile.Lock, error) {
+func (c *plan) acquireLock() (*pidfile.Lock, error) {
 	return c.lockPIDFile(pidfile.Acquire)
 }
 
 // acquireLockForChild is acquireLock for a launcher, whose child takes the lock over.
-func (c *config) acquireLockForChild() (*pidfile.Lock, error) {
+func (c *plan) acquireLockForChild() (*pidfile.Lock, error) {
 	return c.lockPIDFile(pidfile.AcquireForChild)
 }
 
-func (c *config) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
+func (c *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
 	if err := makeDefaultDir(c.pidFile, ".pid", DefaultPIDFile); err != nil {
 		return nil, pidFileError(c.pidFile, err)
 	}
@@ -100,7 +100,7 @@ func (c *config) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, e
 }
 
 // inheritLock takes over the lock that the launcher has acquired.
-func (c *config) inheritLock(f *os.File) (*pidfile.Lock, error) {
+func (c *plan) inheritLock(f *os.File) (*pidfile.Lock, error) {
 	lock, err := pidfile.Inherit(c.pidFile, f, c.pidFileMode)
 	if err != nil {
 		return nil, pidFileError(c.pidFile, err)
@@ -119,12 +119,12 @@ func inspectPIDFile(path string) (pidfile.Holder, error) {
 
 // releaseStale removes what a daemon has left that was killed, or that may not remove it. It does
 // nothing where another process has the file.
-func (c *config) releaseStale() {
+func (c *plan) releaseStale() {
 	pidfile.RemoveStale(c.pidFile, c.pidFileMode, patienceForDeath, c.removeStaleState)
 }
 
 // removeStaleState removes the state file of a daemon that has died.
-func (c *config) removeStaleState() { _ = statefile.RemoveStale(statePath(c.pidFile)) }
+func (c *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(c.pidFile)) }
 
 // pidFileError returns err as an error about the PID file at path.
 func pidFileError(path string, err error) error {
@@ -213,21 +213,21 @@ func (l *life) enterPIDFile() error {
 	var lock *pidfile.Lock
 	var err error
 	if l.launcher != nil {
-		lock, err = l.inheritLock(l.launcher.Lock)
+		lock, err = l.plan.inheritLock(l.launcher.Lock)
 	} else {
-		lock, err = l.acquireLock()
+		lock, err = l.plan.acquireLock()
 	}
 	if err != nil {
 		return err
 	}
 	l.noteUnmarked(lock)
 	if l.parent != nil {
-		if left, err := lastState(l.pidFile); err == nil {
+		if left, err := lastState(l.plan.pidFile); err == nil {
 			l.parent.previous = left.Worker
 		}
 	}
-	path := statePath(l.pidFile)
-	state, err := statefile.Create(path, l.pidFileMode)
+	path := statePath(l.plan.pidFile)
+	state, err := statefile.Create(path, l.plan.pidFileMode)
 	if err != nil {
 		l.log.Warn("no state file: status and reload will know less", "err", trimPrefix(stateFileError(path, err)))
 	}
@@ -236,7 +236,7 @@ func (l *life) enterPIDFile() error {
 	l.mu.Unlock()
 	l.publish()
 	if err := lock.WritePID(); err != nil {
-		return pidFileError(l.pidFile, err)
+		return pidFileError(l.plan.pidFile, err)
 	}
 	return nil
 }
@@ -269,6 +269,6 @@ func (l *life) removeState() {
 func (l *life) checkPIDFile() {
 	if l.lock.DetectLost() {
 		l.update(func(s *Status) { s.PIDFileLost = true })
-		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.pidFile)
+		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.plan.pidFile)
 	}
 }

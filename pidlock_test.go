@@ -78,9 +78,9 @@ func takePIDFile(path string) (*pidfile.Lock, error) {
 
 func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWouldTakeIt(t *testing.T) {
 	t.Parallel()
-	stale := func(t *testing.T) (c *config, path string) {
+	stale := func(t *testing.T) (c *plan, path string) {
 		path = pidFileWith(t, "4242\n")
-		c, err := newConfig(nil, []Option{PIDFile(path)})
+		c, err := newPlan(nil, []Option{PIDFile(path)})
 		require.NoError(t, err)
 		return c, path
 	}

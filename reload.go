@@ -17,7 +17,7 @@ var ErrReload = errors.New("lifecycle: reload failed")
 // ReloadTimeout sets how long a reload may take, all OnCheck and OnReload together. An OnReload that overruns it is abandoned after
 // another quarter of that time, at most 5 s, and further reloads fail. By default, 30 s.
 func ReloadTimeout(d time.Duration) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if d <= 0 {
 			c.refuse("ReloadTimeout(%v): must be positive", d)
 		}
@@ -45,7 +45,7 @@ func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 // has it, for a log may block.
 func (l *life) reload() {
 	awaiting := l.takeReloadWaiters()
-	if l.detached() && len(l.outsideRoot) == 0 {
+	if l.detached() && len(l.plan.outsideRoot) == 0 {
 		_ = l.reopenLog() // which is no reason not to reload
 	}
 	began, begun := monotonic.Now(), time.Now()
@@ -104,15 +104,15 @@ func (l *life) tryReload() error {
 
 // interruptible is what a reload and an OnSignal function have in common: they have ReloadTimeout, and a stop interrupts them.
 type interruptible struct {
-	*life
+	life   *life
 	ctx    context.Context
 	cancel context.CancelFunc
 	limit  *timeoutError
 }
 
 func (l *life) interruptible(tooLong error) interruptible {
-	limit := &timeoutError{limit: l.reloadTimeout, is: tooLong}
-	ctx, cancel := context.WithDeadlineCause(l.stopCtx, time.Now().Add(l.reloadTimeout), limit)
+	limit := &timeoutError{limit: l.plan.reloadTimeout, is: tooLong}
+	ctx, cancel := context.WithDeadlineCause(l.stopCtx, time.Now().Add(l.plan.reloadTimeout), limit)
 	return interruptible{l, ctx, cancel, limit}
 }
 
@@ -121,8 +121,8 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 	switch {
 	case f == nil:
 		return nil
-	case i.stopCtx.Err() != nil:
-		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.stopCtx))}
+	case i.life.stopCtx.Err() != nil:
+		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.life.stopCtx))}
 	case i.ctx.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", console.FormatLimit(i.limit.limit))}
 	}
@@ -130,8 +130,8 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 }
 
 func (i interruptible) patience() time.Duration {
-	if i.stopCtx.Err() != nil {
-		return grace(i.stopTimeout)
+	if i.life.stopCtx.Err() != nil {
+		return grace(i.life.plan.stopTimeout)
 	}
-	return grace(i.reloadTimeout)
+	return grace(i.life.plan.reloadTimeout)
 }

@@ -66,7 +66,7 @@ type signalHook struct {
 // or panic is logged. TERM, INT, HUP and USR1 have their meaning and are refused, KILL and STOP cannot be caught. Of two
 // for the same signal the last wins. By default, every other signal does what it does in any Go program.
 func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		switch sig {
 		case nil, syscall.SIGKILL, ossignal.Stop:
 			c.refuse("OnSignal(%v): cannot be caught", sig)
@@ -121,7 +121,7 @@ const signalGrace = time.Second
 // Each signal has a channel of its own with room for one: a flood of one never hides another, and one that is in the
 // channel already stands for all that came since.
 func (l *life) notifySignals() (deafen func()) {
-	hungUp := l.env.terminal()
+	hungUp := l.plan.env.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
 		heard = append(heard, ossignal.User1)
@@ -129,7 +129,7 @@ func (l *life) notifySignals() (deafen func()) {
 	// Go ends a program that writes to a broken stdout or stderr, unless it has asked for SIGPIPE (os/signal). It is heard and not
 	// ignored, because programs that we start would inherit that.
 	unheard := []os.Signal{syscall.SIGPIPE}
-	for _, h := range l.signals {
+	for _, h := range l.plan.signals {
 		unheard = slices.DeleteFunc(unheard, func(sig os.Signal) bool { return sig == h.signal })
 		if h.f == nil {
 			unheard = append(unheard, h.signal)
@@ -140,11 +140,11 @@ func (l *life) notifySignals() (deafen func()) {
 	var stops []func()
 	for _, sig := range heard {
 		c := make(chan os.Signal, 1)
-		stops = append(stops, l.env.notify(c, sig))
+		stops = append(stops, l.plan.env.notify(c, sig))
 		go l.watchSignal(c, hungUp)
 	}
 	for _, sig := range unheard {
-		stops = append(stops, l.env.notify(make(chan os.Signal, 1), sig))
+		stops = append(stops, l.plan.env.notify(make(chan os.Signal, 1), sig))
 	}
 	return func() {
 		close(l.done)
@@ -186,14 +186,14 @@ func (l *life) onSignal(sig os.Signal, hungUp func() bool) {
 
 // signalHook is the place of what OnSignal was given for sig, -1 if there is none.
 func (l *life) signalHook(sig os.Signal) int {
-	return slices.IndexFunc(l.signals, func(h signalHook) bool { return h.signal == sig })
+	return slices.IndexFunc(l.plan.signals, func(h signalHook) bool { return h.signal == sig })
 }
 
 func (l *life) callSignalHook(sig os.Signal) {
 	at := l.signalHook(sig)
 	i := l.interruptible(context.DeadlineExceeded)
 	defer i.cancel()
-	if err := i.do(l.name, "OnSignal("+sig.String()+")", l.signals[at].f); err != nil {
+	if err := i.do(l.plan.name, "OnSignal("+sig.String()+")", l.plan.signals[at].f); err != nil {
 		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", trimPrefix(err))
 	}
 }

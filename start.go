@@ -19,7 +19,7 @@ var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 // StartTimeout sets how long a start may take, counted from the call of Run: all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
 // another quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
 func StartTimeout(d time.Duration) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if d <= 0 {
 			c.refuse("StartTimeout(%v): must be positive", d)
 		}
@@ -31,7 +31,7 @@ func StartTimeout(d time.Duration) Option {
 // been, and again, 50 ms later, for as long as it returns an error; StartTimeout bounds it. A panic in it fails the start. By default,
 // a life is ready when every body has been called; without an OnStart, when they have lived for 100 ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if f == nil {
 			c.refuse("ReadyWhen(nil): leave it out instead")
 			return
@@ -50,13 +50,13 @@ const (
 // start brings the life to where it can be called ready. It returns an error that fails the start, and nil also when a stop was asked for
 // meanwhile.
 func (l *life) start() error {
-	deadline := l.began.Add(l.startTimeout)
-	limit := &timeoutError{limit: l.startTimeout, is: ErrStartTimeout}
-	for i := range l.hooks {
+	deadline := l.began.Add(l.plan.startTimeout)
+	limit := &timeoutError{limit: l.plan.startTimeout, is: ErrStartTimeout}
+	for i := range l.plan.hooks {
 		if l.stopCtx.Err() != nil {
 			return nil
 		}
-		if err := l.startComponent(&l.hooks[i], deadline, limit); err != nil {
+		if err := l.startComponent(&l.plan.hooks[i], deadline, limit); err != nil {
 			return err
 		}
 	}
@@ -66,13 +66,13 @@ func (l *life) start() error {
 	if err := l.dropPrivileges(); err != nil {
 		return err
 	}
-	if !l.embedded {
+	if !l.plan.embedded {
 		fdstore.BodiesBegin()
 	}
 	l.startBodies()
-	hasStart := slices.ContainsFunc(l.hooks, func(h Hooks) bool { return h.OnStart != nil })
+	hasStart := slices.ContainsFunc(l.plan.hooks, func(h Hooks) bool { return h.OnStart != nil })
 	switch {
-	case l.readyWhen != nil:
+	case l.plan.readyWhen != nil:
 		return l.awaitReady(deadline, limit)
 	case !hasStart:
 		l.sleep(settleTime)
@@ -99,9 +99,9 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError)
 func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
 	defer cancel()
-	no := notReady{limit: l.startTimeout}
+	no := notReady{limit: l.plan.startTimeout}
 	for {
-		err := l.do(l.starting(ctx, limit, l.name, "ReadyWhen", l.readyWhen))
+		err := l.do(l.starting(ctx, limit, l.plan.name, "ReadyWhen", l.plan.readyWhen))
 		late := context.Cause(ctx) == error(limit)
 		var p *PanicError
 		switch {
@@ -116,7 +116,7 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 		}
 		l.sleep(min(askAgain, time.Until(deadline)))
 		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {
-			return &HookError{l.name, "ReadyWhen", &no}
+			return &HookError{l.plan.name, "ReadyWhen", &no}
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (l *life) starting(ctx context.Context, limit *timeoutError, component, hoo
 		if l.stopCtx.Err() != nil {
 			return time.Until(l.budget().end)
 		}
-		return grace(l.startTimeout)
+		return grace(l.plan.startTimeout)
 	}, limit}
 }
 
@@ -158,7 +158,7 @@ func (l *life) sleep(d time.Duration) {
 }
 
 // limits are how long this life takes at most, by its own options.
-func (c *config) limits() handshake.Limits {
+func (c *plan) limits() handshake.Limits {
 	if c.longest != nil {
 		return *c.longest
 	}
@@ -192,11 +192,11 @@ func (l *life) attach() error {
 	if l.launcher == nil {
 		return nil
 	}
-	if l.pidFile != l.launcher.PIDFile {
+	if l.plan.pidFile != l.launcher.PIDFile {
 		return fmt.Errorf("lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same",
-			l.launcher.PIDFile, l.pidFile)
+			l.launcher.PIDFile, l.plan.pidFile)
 	}
-	return l.launcher.Attach(l.limits(), func() { l.on(stopRequest, errLauncherGone, nil) })
+	return l.launcher.Attach(l.plan.limits(), func() { l.on(stopRequest, errLauncherGone, nil) })
 }
 
 // readySettleDelay lets a body that fails at once do so before ready is reported. It is a tenth of a start, but without

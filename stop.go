@@ -15,7 +15,7 @@ var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 // of that time and at most 5 s, of which each gets at most half of what is left. A failed start has the same
 // time to roll back. By default, 20 s, which together with the grace fits the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if d <= 0 {
 			c.refuse("StopTimeout(%v): must be positive", d)
 		}
@@ -27,7 +27,7 @@ func StopTimeout(d time.Duration) Option {
 // balancer can look away. It is a part of StopTimeout. A life that was never ready, or whose last body has returned,
 // does not wait. By default, 0.
 func StopDelay(d time.Duration) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if d < 0 {
 			c.refuse("StopDelay(%v): must not be negative", d)
 		}
@@ -38,7 +38,7 @@ func StopDelay(d time.Duration) Option {
 // CleanErrors sets which errors are no failure when a body or hook returns them after a stop was asked for, such as
 // http.ErrServerClosed, besides those that wrap context.Canceled. Given again, it adds to them. By default, none.
 func CleanErrors(errs ...error) Option {
-	return option(func(c *config) { c.cleanErrors = append(c.cleanErrors, errs...) })
+	return option(func(c *plan) { c.cleanErrors = append(c.cleanErrors, errs...) })
 }
 
 // clean says that err is no failure once a stop was asked for. A hook that overran its time has failed, whatever it returned at last.
@@ -48,7 +48,7 @@ func (l *life) clean(err error) bool {
 		return false
 	}
 	return err == nil || errors.Is(err, context.Canceled) ||
-		slices.ContainsFunc(l.cleanErrors, func(target error) bool { return errors.Is(err, target) })
+		slices.ContainsFunc(l.plan.cleanErrors, func(target error) bool { return errors.Is(err, target) })
 }
 
 // stop ends the life in its order, whatever asked for that, and returns what Run returns.
@@ -89,14 +89,14 @@ func (l *life) logStopping() {
 	l.loggedStopping = true
 	reason := context.Cause(l.stopCtx)
 	l.log.Info("stopping", "reason", trimPrefix(reason))
-	if l.onStopping != nil {
-		l.onStopping(reason)
+	if l.plan.onStopping != nil {
+		l.plan.onStopping(reason)
 	}
 }
 
 func (l *life) stopHook(b budget, component, hook string, f func(context.Context) error) error {
 	end := b.next()
-	limit := &timeoutError{limit: l.stopTimeout, is: ErrStopTimeout}
+	limit := &timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}
 	if end.After(b.end) {
 		limit.limit = time.Until(end).Round(time.Millisecond)
 	}
@@ -128,7 +128,7 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 				errs = append(errs, body.err)
 			}
 		default:
-			errs = append(errs, l.abandon(body.component, body.hook, timeoutError{limit: l.stopTimeout, is: ErrStopTimeout}))
+			errs = append(errs, l.abandon(body.component, body.hook, timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}))
 		}
 	}
 	return errs
@@ -143,11 +143,11 @@ type budget struct {
 func (l *life) budget() budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return budget{l.stopRequestedAt.Add(l.stopTimeout), l.stopRequestedAt.Add(l.wholeStop())}
+	return budget{l.stopRequestedAt.Add(l.plan.stopTimeout), l.stopRequestedAt.Add(l.plan.wholeStop())}
 }
 
 // wholeStop is how long a stop takes at most, with the grace for stragglers.
-func (c *config) wholeStop() time.Duration {
+func (c *plan) wholeStop() time.Duration {
 	if c.longest != nil {
 		return c.longest.Stop
 	}

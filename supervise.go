@@ -42,7 +42,7 @@ type RestartPolicy struct {
 // service manager restarts by itself. The program's main runs in parent and worker, up to Run and after it. The parent speaks to its worker as systemd does (sd_notify(3)). Only Linux has it. By
 // default, nothing is supervised.
 func Supervise(p RestartPolicy) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		for name, d := range map[string]time.Duration{"MaxDelay": p.MaxDelay, "Reset": p.Reset, "Window": p.Window, "Settle": p.Settle} {
 			if d < 0 {
 				c.refuse("Supervise: %s is %v: must not be negative", name, d)
@@ -95,7 +95,7 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // parent goes, so logrotate(8) needs copytruncate for it, unless it reopens its log by USR1. It is started in the directory of the start, unless WorkDir says
 // otherwise. By default, fn is what lives.
 func Program(argv ...string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {
 			c.refuse("Program: needs the name of a program")
 			return
@@ -105,7 +105,7 @@ func Program(argv ...string) Option {
 	})
 }
 
-func (c *config) completeSupervise() {
+func (c *plan) completeSupervise() {
 	if c.program == nil {
 		return
 	}
@@ -131,7 +131,7 @@ func (c *config) completeSupervise() {
 }
 
 // findProgram finds the program that is supervised, "" if it is this one.
-func (c *config) findProgram() (path string, err error) {
+func (c *plan) findProgram() (path string, err error) {
 	switch {
 	case c.program == nil:
 		return "", nil
@@ -166,7 +166,7 @@ func (s *supervisor) programDir() string {
 }
 
 // become is who a program becomes, once lookUpCredentials has found that out.
-func (c *config) become() *worker.Credentials {
+func (c *plan) become() *worker.Credentials {
 	if c.credentials == nil && c.chroot == "" {
 		return nil
 	}

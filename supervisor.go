@@ -18,7 +18,7 @@ import (
 )
 
 // supervises reports whether this process is to supervise a worker instead of living the life itself.
-func (c *config) supervises() bool {
+func (c *plan) supervises() bool {
 	return c.policy != nil && (c.program != nil || c.policy.Foreground || InDaemon() || os.Getpid() == 1)
 }
 
@@ -26,9 +26,9 @@ func (c *config) supervises() bool {
 // worker, and the body keeps it alive. So PID file, handshake, signals and state are those of any life.
 type supervisor struct {
 	life     *life
-	of       *config // what the worker lives by
-	dir      string  // of the start: main still finds there what it was given by a relative path
-	previous int     // PID of the worker of a supervisor that was killed, 0 if there was none
+	of       *plan  // what the worker lives by
+	dir      string // of the start: main still finds there what it was given by a relative path
+	previous int    // PID of the worker of a supervisor that was killed, 0 if there was none
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
@@ -39,7 +39,7 @@ const noTimeout = 1000 * time.Hour
 
 // becomeParent makes this life that of a supervisor.
 func (l *life) becomeParent() {
-	of := l.config
+	of := l.plan
 	s := &supervisor{life: l, of: of}
 	s.dir, _ = os.Getwd()
 	own := *of
@@ -61,7 +61,7 @@ func (l *life) becomeParent() {
 			own.signals[i].f = func(context.Context) error { return s.worker.Load().Forward(h.signal) }
 		}
 	}
-	l.config, l.parent = &own, s
+	l.plan, l.parent = &own, s
 	// A supervisor is to be small, so the heap is collected when it has grown by a quarter and not at 4 MiB
 	// (runtime/debug).
 	debug.SetGCPercent(25)
@@ -80,26 +80,26 @@ func (s *supervisor) start(ctx context.Context) error {
 func (s *supervisor) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
-		Args: os.Args, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.changesUser(),
+		Args: os.Args, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.plan.changesUser(),
 		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,
 		StartTimeout: of.startTimeout, StartLimit: of.startTimeout + grace(of.startTimeout) + supervise.WorkerMargin,
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
-		Listen: s.life.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.previous,
+		Listen: s.life.plan.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.previous,
 		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeFailure,
-		Text: program{life: &life{config: of}}.text,
+		Text: program{life: &life{plan: of}}.text,
 	}
 	if of.program != nil {
-		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.life.become(), of.startTimeout
+		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.life.plan.become(), of.startTimeout
 	}
 	return spec
 }
 
 // listenForWorker makes the socket at which the worker speaks. Nobody else can send to it, unless another program may
 // leave its user or its root directory before it speaks: such a one would not find a private socket.
-func (c *config) listenForWorker() (*sdnotify.Server, error) {
+func (c *plan) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
 	case c.program == nil: // it connects at once, and changes after that
@@ -133,7 +133,7 @@ func (s *supervisor) tail() (since func() string) {
 	if !s.life.detached() {
 		return none
 	}
-	logs, err := s.life.openLogs()
+	logs, err := s.life.plan.openLogs()
 	if err != nil {
 		return none
 	}

@@ -26,7 +26,7 @@ import (
 // A log file that is made belongs to that user. The PID file stays root's: at the end it is removed, or emptied where the user may not remove it.
 // Only root can become somebody else; who is that user already stays so. By default, nobody changes.
 func User(name string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.user = name
 		user, group, hasGroup := strings.Cut(name, ":")
 		if name != "" && (user == "" || hasGroup && group == "" || strings.Contains(group, ":") || hasControl(name)) {
@@ -43,7 +43,7 @@ func User(name string) Option {
 // Nothing outside can be opened any more. A log file outside is not reopened, and a PID file outside is emptied at the end and not removed. What
 // lies inside keeps its path: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). By default, the root stays.
 func Chroot(path string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.chroot = path
 		c.processOnly("Chroot", path != "")
 	})
@@ -56,7 +56,7 @@ type credentials struct {
 }
 
 // lookUpCredentials finds out, before anything is started, who the life is to become, and whether it can.
-func (c *config) lookUpCredentials() error {
+func (c *plan) lookUpCredentials() error {
 	if c.credentials != nil || c.user == "" && c.chroot == "" {
 		return nil
 	}
@@ -124,32 +124,32 @@ func number(text string) (int, error) {
 
 // dropPrivileges gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
 func (l *life) dropPrivileges() error {
-	if l.embedded || l.parent != nil || l.chroot == "" && (l.credentials == nil || os.Geteuid() != 0) {
+	if l.plan.embedded || l.parent != nil || l.plan.chroot == "" && (l.plan.credentials == nil || os.Geteuid() != 0) {
 		return nil
 	}
-	seen := l.pathsFrom(l.chroot)
-	foreign := l.foreignVariables()
+	seen := l.pathsFrom(l.plan.chroot)
+	foreign := l.plan.foreignVariables()
 	_ = time.Local.String() // reads the time zone from its file, once
 	var to *privilege.Identity
-	if l.credentials != nil {
-		to = &l.credentials.Identity
+	if l.plan.credentials != nil {
+		to = &l.plan.credentials.Identity
 	}
-	if err := privilege.Drop(l.chroot, to); err != nil {
-		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.credentialsText(), err)
+	if err := privilege.Drop(l.plan.chroot, to); err != nil {
+		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.plan.credentialsText(), err)
 	}
-	if l.chroot != "" {
+	if l.plan.chroot != "" {
 		l.take(seen)
 	}
-	l.credentials.takeEnvironment(foreign)
-	l.log.Info("goes on " + l.credentialsText())
+	l.plan.credentials.takeEnvironment(foreign)
+	l.log.Info("goes on " + l.plan.credentialsText())
 	l.sayWhatIsLost()
 	return nil
 }
 
 // changesUser says whether the life, or what is supervised in its place, becomes somebody else.
-func (c *config) changesUser() bool { return c.credentials != nil && c.credentials.UID != os.Geteuid() }
+func (c *plan) changesUser() bool { return c.credentials != nil && c.credentials.UID != os.Geteuid() }
 
-func (c *config) credentialsText() string {
+func (c *plan) credentialsText() string {
 	text := ""
 	if c.credentials != nil {
 		text = fmt.Sprintf("as user %s (%d:%d)", c.user, c.credentials.UID, c.credentials.GID)
@@ -168,11 +168,11 @@ func (l *life) pathsFrom(root string) paths {
 		return paths{}
 	}
 	return paths{
-		pidFile:  inside(root, l.pidFile),
-		state:    inside(root, statePath(l.pidFile)),
-		log:      inside(root, l.logFile),
-		errorLog: inside(root, l.errorLogFile),
-		workDir:  inside(root, filepath.Join(l.workDir, "x")),
+		pidFile:  inside(root, l.plan.pidFile),
+		state:    inside(root, statePath(l.plan.pidFile)),
+		log:      inside(root, l.plan.logFile),
+		errorLog: inside(root, l.plan.errorLogFile),
+		workDir:  inside(root, filepath.Join(l.plan.workDir, "x")),
 	}
 }
 
@@ -200,14 +200,14 @@ func inside(root, path string) string {
 func (l *life) take(seen paths) {
 	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
-	for path, now := range map[*string]string{&l.logFile: seen.log, &l.errorLogFile: seen.errorLog} {
+	for path, now := range map[*string]string{&l.plan.logFile: seen.log, &l.plan.errorLogFile: seen.errorLog} {
 		if *path != "" && now == "" {
-			l.outsideRoot = append(l.outsideRoot, *path)
+			l.plan.outsideRoot = append(l.plan.outsideRoot, *path)
 		} else {
 			*path = now
 		}
 	}
-	if l.workDir != "" && seen.workDir != "" {
+	if l.plan.workDir != "" && seen.workDir != "" {
 		if err := os.Chdir(filepath.Dir(seen.workDir)); err != nil {
 			l.log.Warn("the working directory is that of the root now", "err", err)
 		}
@@ -217,12 +217,12 @@ func (l *life) take(seen paths) {
 func (l *life) sayWhatIsLost() {
 	_ = l.state.CheckRemovable() // the PID file beside it is reported
 	if why := l.lock.CheckRemovable(); why != nil {
-		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.pidFile, "why", why)
+		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.plan.pidFile, "why", why)
 	}
 	if !l.detached() {
 		return
 	}
-	logs, err := l.openLogs()
+	logs, err := l.plan.openLogs()
 	if err != nil {
 		l.log.Warn("the log cannot be reopened from now on", "err", trimPrefix(err))
 		return
@@ -240,7 +240,7 @@ func (r *credentials) environment() []string {
 
 // foreignVariables returns the names of the variables that a life takes off with its user: they lead to the session, the keys and the mail of
 // the user who has started it, or tell who that was. Every other variable goes on; what nobody else may know belongs into no environment.
-func (c *config) foreignVariables() (names []string) {
+func (c *plan) foreignVariables() (names []string) {
 	if !c.changesUser() {
 		return nil
 	}

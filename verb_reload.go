@@ -15,14 +15,14 @@ func (p program) reloadVerb(flags) (exitCode int) {
 		p.say("nothing to reload: this program does nothing at a reload")
 		return 3
 	}
-	daemon, err := Find(p.pidFile)
+	daemon, err := Find(p.life.plan.pidFile)
 	if err != nil {
 		return p.fail("reload", err)
 	}
 	defer daemon.Close()
 	begun := time.Now()
 	// The moment is for the verdict on a hook that returned at the end of its time.
-	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout+500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), p.life.plan.reloadTimeout+500*time.Millisecond)
 	defer cancel()
 	err = p.withProgress("reload", daemon, func() error { return daemon.Reload(ctx) })
 	var failed *reloadError
@@ -36,7 +36,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 		if waited.doing != "" {
 			doing = ", " + console.SanitizeInline(waited.doing) + " still running"
 		}
-		p.say("reload: no verdict after %s%s; see `%s status`", console.FormatLimit(p.reloadTimeout), doing, p.name)
+		p.say("reload: no verdict after %s%s; see `%s status`", console.FormatLimit(p.life.plan.reloadTimeout), doing, p.life.plan.name)
 	case errors.As(err, &waited) && errors.Is(err, ErrNotRunning):
 		p.say("reload: no verdict: pid %d ended before there was one", daemon.PID)
 	case errors.As(err, &waited):
@@ -52,12 +52,12 @@ func (p program) reloadVerb(flags) (exitCode int) {
 }
 
 func (p program) reopenVerb(flags) (exitCode int) {
-	daemon, err := Find(p.pidFile)
+	daemon, err := Find(p.life.plan.pidFile)
 	if err != nil {
 		return p.fail("reopen", err)
 	}
 	defer daemon.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), p.reloadTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), p.life.plan.reloadTimeout)
 	defer cancel()
 	log := ""
 	err = p.withProgress("reopen its log", daemon, func() (err error) {
@@ -84,8 +84,8 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 
 // hasReload says whether there is somebody to whom a reload means something. What a supervisor of no function looks after, only it knows.
 func (p program) hasReload() bool {
-	if p.policy != nil && p.fn == nil && len(p.hooks) == 0 {
+	if p.life.plan.policy != nil && p.life.plan.fn == nil && len(p.life.plan.hooks) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(p.hooks, func(h Hooks) bool { return h.OnReload != nil })
+	return slices.ContainsFunc(p.life.plan.hooks, func(h Hooks) bool { return h.OnReload != nil })
 }

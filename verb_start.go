@@ -18,14 +18,14 @@ func (p program) startVerb(given flags) (exitCode int) {
 
 // startDetached starts the detached process for a verb.
 func (p program) startDetached(oknodo bool) (exitCode int) {
-	if p.args == nil {
-		p.args = p.startArgs()
+	if p.life.plan.args == nil {
+		p.life.plan.args = p.startArgs()
 	}
-	p.onLaunched = p.showStartProgress
-	started, err := p.launch(p.base, true)
+	p.life.plan.onLaunched = p.showStartProgress
+	started, err := p.life.launch(p.life.plan.base, true)
 	if err == nil {
 		log := ""
-		if path := cmp.Or(p.logFile, p.errorLogFile); path != "" {
+		if path := cmp.Or(p.life.plan.logFile, p.life.plan.errorLogFile); path != "" {
 			log = ", log " + path
 		}
 		p.say("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
@@ -67,7 +67,7 @@ func (p program) startArgs() []string {
 }
 
 func (p program) restartVerb(flags) (exitCode int) {
-	daemon, err := Find(p.pidFile)
+	daemon, err := Find(p.life.plan.pidFile)
 	if err != nil && !errors.Is(err, ErrNotRunning) {
 		return p.fail("restart", err)
 	}
@@ -79,12 +79,12 @@ func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
 	}
-	if err := p.preflight(true); err != nil {
+	if err := p.life.plan.preflight(true); err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}
 	if daemon != nil { // it is stopped only for a start that can be
-		if err := p.checkPaths(); err != nil {
+		if err := p.life.plan.checkPaths(); err != nil {
 			return p.fail("restart", err)
 		}
 	}
@@ -100,7 +100,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 }
 
 func (p program) tryRestartVerb(flags) (exitCode int) {
-	daemon, err := Find(p.pidFile)
+	daemon, err := Find(p.life.plan.pidFile)
 	if errors.Is(err, ErrNotRunning) {
 		p.sayNotRunning()
 		return 0

@@ -49,11 +49,11 @@ func (p program) statusVerb(given flags) (exitCode int) {
 
 // look finds out what there is to say.
 func (p program) look() report {
-	r := report{State: "running", PIDFile: p.pidFile}
+	r := report{State: "running", PIDFile: p.life.plan.pidFile}
 	var daemon *Process
 	var err error
 	for range 3 { // one that has ended between the two looks may have left something, or have been followed by another
-		if daemon, err = Find(p.pidFile); err != nil {
+		if daemon, err = Find(p.life.plan.pidFile); err != nil {
 			break
 		}
 		defer daemon.Close()
@@ -213,8 +213,8 @@ func (r report) colour() console.Colour {
 
 // sayStatus prints the first line. The state stands at its beginning, and has a colour.
 func (p program) sayStatus(r report) {
-	name := console.SanitizeMessage(p.name + ": ")
-	line := strings.TrimPrefix(console.SanitizeMessage(p.name+": "+r.line), name)
+	name := console.SanitizeMessage(p.life.plan.name + ": ")
+	line := strings.TrimPrefix(console.SanitizeMessage(p.life.plan.name+": "+r.line), name)
 	state := strings.TrimRight(line[:max(0, strings.IndexAny(line, "(:"))], " ")
 	line = name + console.Colourize(p.stdout, r.colour(), state) + line[len(state):]
 	_, _ = io.WriteString(p.stdout, line+"\n")

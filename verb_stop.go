@@ -14,7 +14,7 @@ import (
 )
 
 func (p program) stopVerb(given flags) (exitCode int) {
-	daemon, err := Find(p.pidFile)
+	daemon, err := Find(p.life.plan.pidFile)
 	if err != nil {
 		if errors.Is(err, ErrNotRunning) && given["--oknodo"] {
 			p.sayNotRunning()
@@ -35,8 +35,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	err := p.withProgress("stop", daemon, func() error { return daemon.Stop(ctx) })
 	switch {
 	case err == nil:
-		if info, err := os.Lstat(p.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
-			p.releaseStale()
+		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
+			p.life.plan.releaseStale()
 		}
 		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
@@ -64,7 +64,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	if worker != 0 {
 		supervise.AwaitExit(limited, worker) // it ends by itself, and has what the next one needs
 	}
-	p.releaseStale()
+	p.life.plan.releaseStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)
 	return 0
 }
@@ -75,7 +75,7 @@ var errOverdue = errors.New("the stop is overdue")
 // watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
-	deadline := begun + p.wholeStop()
+	deadline := begun + p.life.plan.wholeStop()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		s, err := daemon.Status()
 		known := err == nil && s.Phase == Stopping

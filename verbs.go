@@ -49,7 +49,7 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), trimPrefix(err))
 		return 1
 	}
-	if !l.embedded {
+	if !l.plan.embedded {
 		// A broken pipe on stdout or stderr must not change the exit code (os/signal, "SIGPIPE").
 		broken := make(chan os.Signal, 1)
 		signal.Notify(broken, syscall.SIGPIPE)
@@ -60,7 +60,7 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 
 // program is a program whose verbs were called.
 type program struct {
-	*life
+	life           *life
 	verb           []string // and its flags, as given
 	stdout, stderr io.Writer
 }
@@ -138,7 +138,7 @@ func (p program) main(args []string) (exitCode int) {
 
 func (p program) usage(format string, args ...any) (exitCode int) {
 	p.say(format, args...)
-	fmt.Fprintf(p.stderr, "usage: %s [flags] VERB\n", p.name)
+	fmt.Fprintf(p.stderr, "usage: %s [flags] VERB\n", p.life.plan.name)
 	for _, v := range verbs() {
 		fmt.Fprintf(p.stderr, "  %-14s  %s\n", v.name, v.does)
 		for _, f := range v.flags {
@@ -149,18 +149,18 @@ func (p program) usage(format string, args ...any) (exitCode int) {
 }
 
 func (p program) say(format string, args ...any) {
-	fmt.Fprintln(p.stderr, console.SanitizeMessage(p.name+": "+fmt.Sprintf(format, args...)))
+	fmt.Fprintln(p.stderr, console.SanitizeMessage(p.life.plan.name+": "+fmt.Sprintf(format, args...)))
 }
 
 func (p program) runVerb(flags) (exitCode int) {
-	p.onStopping = func(reason error) {
+	p.life.plan.onStopping = func(reason error) {
 		var by *StopSignalError
 		if errors.As(reason, &by) && by.Signal == syscall.SIGINT && terminal.Is(os.Stderr) {
 			p.say("stopping; Ctrl-C again to quit at once")
 		}
 	}
-	err := p.runPlaced()
-	if !p.supervised { // which says it
+	err := p.life.runPlaced()
+	if !p.life.supervised { // which says it
 		p.sayErrors(err)
 	}
 	return ExitCode(err)
@@ -180,7 +180,7 @@ func (p program) sayErrors(err error) {
 		for _, err := range several.errs {
 			p.sayErrors(err)
 		}
-	case !p.wasReady():
+	case !p.life.wasReady():
 		p.say("start failed: %s", p.text(err))
 	default:
 		p.say("%s", p.text(err))
@@ -194,7 +194,7 @@ func (p program) text(err error) string {
 	switch {
 	case errors.As(err, &late) && errors.As(err, &h):
 		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
-	case errors.As(err, &h) && h.Component != p.name:
+	case errors.As(err, &h) && h.Component != p.life.plan.name:
 		return fmt.Sprintf("%s: %v", h.Component, h.Err)
 	case errors.As(err, &h):
 		err = h.Err
@@ -203,10 +203,10 @@ func (p program) text(err error) string {
 }
 
 func (p program) checkVerb(flags) (exitCode int) {
-	i := p.interruptible(ErrReload)
+	i := p.life.interruptible(ErrReload)
 	defer i.cancel()
 	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // there is no life to which it belongs
-	for _, h := range p.hooks {
+	for _, h := range p.life.plan.hooks {
 		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
 			p.say("check failed: %s", p.text(err))
 			return 6
@@ -231,8 +231,8 @@ func (p program) fail(verb string, err error) (exitCode int) {
 
 // sayNotRunning says so, and what it knows of one that has lost its PID file: it runs on, and no verb finds it.
 func (p program) sayNotRunning() {
-	p.say("not running (nobody holds %s)", p.pidFile)
-	if s, err := lastState(p.pidFile); err == nil && s.PIDFileLost {
+	p.say("not running (nobody holds %s)", p.life.plan.pidFile)
+	if s, err := lastState(p.life.plan.pidFile); err == nil && s.PIDFileLost {
 		fmt.Fprintf(p.stderr, "  %s\n", lostText(s))
 	}
 }
@@ -247,10 +247,10 @@ func (p program) withProgress(what string, daemon *Process, do func() error) err
 // showStartProgress shows that the verb waits for that process to start, until stop is called.
 func (p program) showStartProgress(pid int) (stop func()) {
 	return p.showProgress("start", pid, func() (Status, error) {
-		if p.pidFile == "" {
+		if p.life.plan.pidFile == "" {
 			return Status{}, errNoPIDFile
 		}
-		return lastState(p.pidFile)
+		return lastState(p.life.plan.pidFile)
 	})
 }
 
@@ -266,7 +266,7 @@ func (p program) showProgress(what string, pid int, status func() (Status, error
 		if s.Phase == Stopping && what == "start" { // it has failed, or was interrupted
 			what = "stop"
 		}
-		return progressText(p.name, pid, what, s.Doing, elapsed, columns)
+		return progressText(p.life.plan.name, pid, what, s.Doing, elapsed, columns)
 	})
 }
 

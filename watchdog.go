@@ -23,7 +23,7 @@ type watchdog struct {
 // that of the bodies; an error or panic is logged. Where nobody watches, it is not called. By default, a manager that watches is told that all is
 // well for as long as goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if every <= 0 || check == nil {
 			c.refuse("Watchdog(%v): needs a positive interval and a function", every)
 			return
@@ -53,11 +53,11 @@ func (l *life) signOfLife() (p periodic, wanted bool) {
 		return p, false
 	}
 	p.interval = max(l.manager.watches/2, time.Millisecond)
-	check := l.watchdog.check
+	check := l.plan.watchdog.check
 	if check == nil {
 		check = func(context.Context) error { return nil }
 	} else {
-		p.interval = min(p.interval, l.watchdog.every)
+		p.interval = min(p.interval, l.plan.watchdog.every)
 	}
 	p.f = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, p.interval)

@@ -11,7 +11,7 @@ import (
 // WorkDir sets the working directory. Run goes there before the first hook, so main still sees that of the start. A relative path
 // is taken from there. By default, a detached process goes to "/", any other stays where it is.
 func WorkDir(path string) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		c.workDir = path
 		c.processOnly("WorkDir", true)
 	})
@@ -20,7 +20,7 @@ func WorkDir(path string) Option {
 // Umask sets the file mode creation mask, see umask(2); 0 can be asked for. By default, a detached process has 0o022, any
 // other the one of the start.
 func Umask(mask int) Option {
-	return option(func(c *config) {
+	return option(func(c *plan) {
 		if mask < 0 || mask > 0o777 {
 			c.refuse("Umask(%#o): must be from 0 to 0o777", mask)
 		}
@@ -29,7 +29,7 @@ func Umask(mask int) Option {
 	})
 }
 
-func (c *config) completeWorkDir() {
+func (c *plan) completeWorkDir() {
 	if c.workDir == "" {
 		return
 	}
@@ -40,7 +40,7 @@ func (c *config) completeWorkDir() {
 	c.workDir = abs
 }
 
-func (c *config) completeChroot() {
+func (c *plan) completeChroot() {
 	if c.chroot == "" {
 		return
 	}
@@ -53,7 +53,7 @@ func (c *config) completeChroot() {
 
 // applyWorkDir sets what the process has one of: umask and working directory.
 func (l *life) applyWorkDir() error {
-	dir, umask := l.workDir, l.umask
+	dir, umask := l.plan.workDir, l.plan.umask
 	if l.detached() {
 		if dir == "" {
 			dir = "/"
