@@ -121,3 +121,9 @@ func TestTheSessionOfWhoStaysTheSameGoesOn(t *testing.T) {
 	}
 	b.stop()
 }
+
+func init() {
+	misdeeds["env"] = func() {
+		_, _ = os.Stdout.WriteString("\n" + strings.Join(os.Environ(), "\n") + "\nsaid\n")
+	}
+}

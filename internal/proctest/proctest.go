@@ -79,7 +79,7 @@ func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
 	// The tests wait for processes most of the time. The command line, which is parsed later, wins.
 	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
-	defaultSignals()
+	DefaultSignals()
 	temp := ownTemp()
 	opened := descriptors()
 	code := m.Run()
@@ -93,9 +93,9 @@ func runTests(m *testing.M) (exitCode int) {
 	return code
 }
 
-// defaultSignals gives what the tests start the default action for HUP and INT, also under nohup or in the background of a script: a signal that is
+// DefaultSignals gives what the tests start the default action for HUP and INT, also under nohup or in the background of a script: a signal that is
 // caught here has its default action again after an exec.
-func defaultSignals() {
+func DefaultSignals() {
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(sig) {
 			signal.Notify(make(chan os.Signal, 1), sig)

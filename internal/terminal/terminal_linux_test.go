@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle/internal/proctest"
+
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +26,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(programVar) == "" {
+		proctest.DefaultSignals()
 		os.Exit(m.Run())
 	}
 	time.AfterFunc(30*time.Second, func() { os.Exit(99) })

@@ -1,4 +1,4 @@
-package e2e
+package docs
 
 import (
 	"fmt"
@@ -20,9 +20,6 @@ import (
 
 // Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set, and without it these tests compare.
 
-// update says that what is made from the code is to be written and not compared.
-func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
-
 // requireTable requires that the page has this very table between the marks of that name, or puts it there.
 func requireTable(t *testing.T, path, name string, rows ...string) {
 	t.Helper()
@@ -39,13 +36,6 @@ func requireTable(t *testing.T, path, name string, rows ...string) {
 	if table != want {
 		t.Fatalf(`%s must have this table, and "make docs" writes it:`+"\n%s", path, want)
 	}
-}
-
-func readPage(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return string(text)
 }
 
 // readsEnvironment are functions that heed a variable, and the files that may call them: secureenv, and
