@@ -22,9 +22,6 @@ import (
 const (
 	lifePage    = "docs/life.md"
 	pidFilePage = "docs/pidfile.md"
-
-	handshakePage = "docs/handshake.md"
-	signalsPage   = "docs/signals.md"
 )
 
 func readPage(t *testing.T, path string) string {
