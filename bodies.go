@@ -75,13 +75,6 @@ func (l *life) bodyReturned() {
 	}
 }
 
-// periodic is what Every was given.
-type periodic struct {
-	interval time.Duration
-	f        func(context.Context) error
-	now      chan chan<- error // asks for a call now, and for what it returned
-}
-
 // Every calls f again and again while the life is Ready or Reloading, the first time after one interval. It runs beside the
 // hooks but never beside itself: while it takes longer than the interval, calls are skipped. An error or panic is logged and does no
 // harm. Its context ends with that of the bodies, and the stop waits for it like for a body. By default, nothing is repeated.

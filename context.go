@@ -142,3 +142,12 @@ func (l *life) hookThatRuns(contexts ...context.Context) (label string) {
 	}
 	return ""
 }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

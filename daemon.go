@@ -8,15 +8,13 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/procattr"
+	"example.com/lifecycle/internal/readyfd"
 )
 
 // Detach places the life in the background: Run starts the program again as a process of its own, without a terminal, in a session of
@@ -45,12 +43,6 @@ func Args(args ...string) Option {
 	})
 }
 
-// InDaemon says whether this process is a detached one, or the worker of one that supervises it. It is false in the launcher and in any other.
-func InDaemon() bool {
-	note := supervisorNote()
-	return detach.Inherited() != nil || note != nil && note.Detached
-}
-
 // notUnderTest are the options that a test binary must not have: those of a program that is started again, which would run its tests, and those
 // that give up what the other tests need.
 var notUnderTest = map[string]string{
@@ -74,52 +66,16 @@ const errUnderTest = "under go test it would start the test binary again; use Em
 // underTest says whether this is a test, and not a program that a test binary was started as.
 func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
 
-// runPlaced is run in the place where the life is to be.
-func (l *life) runPlaced() error {
-	switch {
-	case l.plan.embedded:
-		return l.run()
-	case l.plan.isWorker():
-		l.becomeWorker()
-		return l.run()
-	case l.plan.policy != nil && supervisorNote() != nil: // it would become a parent of its own
-		return fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
-			supervisorNote().PIDFile, l.plan.pidFile)
+// daemonArgs returns what the daemon is started with, its name first.
+func (s launch) daemonArgs() []string {
+	args := s.args
+	if args == nil {
+		args = s.plan.args
 	}
-	l.launcher = handshake.Inherited()
-	if l.launcher == nil && l.plan.detach && !InDaemon() {
-		_, err := l.launch(l.plan.base, true)
-		return err
+	if args == nil {
+		return os.Args
 	}
-	if l.plan.supervises() {
-		l.becomeParent()
-	}
-	err := l.run()
-	if l.launcher != nil {
-		l.launcher.Fail(newFailure(err, context.Cause(l.stopCtx)))
-	}
-	return err
-}
-
-// warnOfCaller logs what this daemon has from whoever started it, and could not be reset.
-func (l *life) warnOfCaller() {
-	if l.launcher == nil {
-		return
-	}
-	if kept := procattr.Kept(); len(kept) > 0 {
-		l.log.Warn("the daemon keeps what its caller has: start it from elsewhere, such as by a service manager", "kept", strings.Join(kept, ", "))
-	}
-}
-
-// detached says whether the life is that of a detached process, be it the first one in it or not.
-func (l *life) detached() bool { return !l.plan.embedded && InDaemon() }
-
-// detachedArgs is what the detached process is started with, its name first.
-func (c *plan) detachedArgs() []string {
-	if c.args != nil {
-		return append([]string{os.Args[0]}, c.args...)
-	}
-	return os.Args
+	return append([]string{os.Args[0]}, args...)
 }
 
 // readyProcess is a detached process that is ready.
@@ -128,69 +84,77 @@ type readyProcess struct {
 	took time.Duration
 }
 
-// launch starts the detached process and waits for what comes of it. It holds the lock until that is settled, so that there is no gap and a
-// refusal leaves everything as it was.
-//
-// Where this process is there only for the start, that one is its child for as long as it starts, so that its exit code can be told, and a signal undoes
-// the start before it ends this one. A caller that lives on has better not do that: what else becomes an orphan meanwhile would be its child as well,
-// for good, and its signals are its own.
-func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, error) {
-	l.began = time.Now()
+// launch is the start of a daemon in the background.
+type launch struct {
+	plan  *plan
+	args  []string                      // of the daemon, without its name; nil: as the plan says
+	onPID func(pid int) (finish func()) // called when the daemon has been started; nil: nothing
+
+	// oneShot says that this process only starts the daemon. Then the daemon is its child for as long as it starts, so that
+	// its exit code can be told, and a signal undoes the start before it ends this process. A caller that lives on cannot do
+	// that: it would keep whatever else becomes an orphan meanwhile, and its signals are its own.
+	oneShot bool
+}
+
+// run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so no other start can slip
+// in, and a refusal leaves everything as it was.
+func (s launch) run(parent context.Context) (*readyProcess, error) {
+	p, began := s.plan, time.Now()
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	if err := l.plan.preflight(oneShot); err != nil {
+	credentials, err := p.preflight(s.oneShot)
+	if err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
-	if oneShot {
-		var deafen func()
-		ctx, insisted, deafen = notifyLauncherSignals(parent)
-		defer func() { time.AfterFunc(signalGrace, deafen) }() // this process is about to end: a late signal must not change how
-		l.findReadyFD()
-		defer l.readyFD.Close()
+	var ready *readyfd.Descriptor
+	if s.oneShot {
+		var stopSignals func()
+		ctx, insisted, stopSignals = notifyLauncherSignals(parent)
+		// This process is about to end: a late signal must not change how.
+		defer func() { time.AfterFunc(signalGrace, stopSignals) }()
+		ready = takeReadyFD(p.logger)
+		defer ready.Close()
 	}
 
 	var lock *pidfile.Lock
 	var files []*os.File
-	if l.plan.pidFile != "" {
-		var err error
-		if lock, err = l.plan.acquireLockForChild(); err != nil {
+	if p.pidFile != "" {
+		if lock, err = p.acquireLockForChild(); err != nil {
 			return nil, err
 		}
-		l.noteUnmarked(lock)
+		logUnmarked(p.logger, lock)
 		defer func() {
-			removeErr, emptyErr := lock.ReleaseStale(l.plan.removeStaleState)
-			l.warnLeftover("PID file", removeErr, emptyErr)
+			removeErr, emptyErr := lock.ReleaseStale(p.removeStaleState)
+			warnLeftover(p.logger, "PID file", removeErr, emptyErr)
 		}()
 		files = append(files, lock.File())
 	}
-	if oneShot { // those of another process that lives on are its own
+	if s.oneShot { // those of another process that lives on are its own
 		for _, unclaimed := range fdstore.Unclaimed() {
 			files = append(files, unclaimed.File)
 		}
 	}
-	l.plan.needLog()
+	paths := p.logPaths()
 	// Not at a reopen: to ask the user database for the default can take its time.
-	err := makeDefaultDir(l.plan.logFile, ".log", DefaultLogFile)
-	if err != nil {
-		return nil, logFileError(l.plan.logFile, err)
+	if err := makeDefaultDir(paths.stdout, ".log", DefaultLogFile); err != nil {
+		return nil, logFileError(paths.stdout, err)
 	}
-	logs, err := l.plan.openLogs()
+	logs, err := paths.open(credentials)
 	if err != nil {
 		return nil, err
 	}
 	defer logs.Close()
-	spec := handshake.Spec{
-		Args: l.plan.detachedArgs(), PIDFile: l.plan.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
-		Began: l.began, StartTimeout: l.plan.startTimeout, Limits: l.plan.limits(),
-		OneShot: oneShot, Insist: insisted, OnPID: l.plan.onLaunched, Tail: logs.Tail, Decode: decodeFailure,
-	}
-	pid, err := handshake.Start(ctx, spec)
+	pid, err := handshake.Start(ctx, handshake.Spec{
+		Args: s.daemonArgs(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
+		Began: began, StartTimeout: p.startTimeout, Limits: p.limits(),
+		OneShot: s.oneShot, Insist: insisted, OnPID: s.onPID, Tail: logs.Tail, Decode: decodeFailure,
+	})
 	var lives *handshake.UnkillableError
 	if err == nil || errors.As(err, &lives) {
 		lock.HandOff()
-		if oneShot {
+		if s.oneShot {
 			for _, given := range fdstore.TakeUnclaimed() {
 				given.File.Close()
 			}
@@ -199,8 +163,8 @@ func (l *life) launch(parent context.Context, oneShot bool) (*readyProcess, erro
 	if err != nil {
 		return nil, startError(err)
 	}
-	l.tellReadyFD()
-	return &readyProcess{pid: pid, took: time.Since(l.began)}, nil
+	tellReadyFD(p.logger, ready)
+	return &readyProcess{pid: pid, took: time.Since(began)}, nil
 }
 
 // errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
@@ -208,27 +172,27 @@ var errInit = errors.New("lifecycle: this is process 1, and whatever it starts i
 
 // preflight returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
 // sockets are meant for the daemon.
-func (c *plan) preflight(oneShot bool) error {
+func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if os.Getpid() == 1 {
-		return errInit
+		return nil, errInit
 	}
 	if _, err := os.Executable(); err != nil {
-		return fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
+		return nil, fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
 	}
 	if oneShot {
 		if err := listenedTooEarly(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if _, err := c.findProgram(); err != nil {
-		return err
+	if _, err := p.findProgram(); err != nil {
+		return nil, err
 	}
-	return c.lookUpCredentials()
+	return p.lookUpCredentials()
 }
 
 // notifyLauncherSignals makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
 // wait for that, which is told from the same wish twice as in a life.
-func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, deafen func()) {
+func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, stopSignals func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,14 +18,6 @@ import (
 // default, a life is that of its process.
 func Embedded() Option {
 	return option(func(c *plan) { c.embedded = true })
-}
-
-// processOnly notes an option that means nothing in an embedded life, unless that is what it says.
-func (c *plan) processOnly(option string, really bool) {
-	c.processOptions = slices.DeleteFunc(c.processOptions, func(other string) bool { return other == option })
-	if really {
-		c.processOptions = append(c.processOptions, option)
-	}
 }
 
 // completeEmbedded takes from an embedded life what only a process has.

@@ -21,13 +21,13 @@ import (
 // a start of its own is undone as well. The caller closes the Process.
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
-		l, err := newLife(nil, opts)
+		plan, err := newPlan(nil, opts)
 		if err != nil {
 			return nil, err
 		}
-		p, err := Find(l.plan.pidFile)
+		p, err := Find(plan.pidFile)
 		if errors.Is(err, ErrNotRunning) {
-			_, err = l.launch(ctx, false)
+			_, err = launch{plan: plan}.run(ctx)
 			if err == nil || errors.Is(err, ErrAlreadyRunning) {
 				continue // to find it
 			}
@@ -41,7 +41,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", l.plan.pidFile, context.Cause(ctx))
+			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", plan.pidFile, context.Cause(ctx))
 		case errors.Is(err, ErrNotRunning): // whoever was there, or was starting it, is gone: it is our turn
 		case errors.Is(err, pidfile.ErrNoPID):
 			time.Sleep(lookAgain)

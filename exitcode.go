@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// ErrNotRunning says that nobody holds the PID file. The error that wraps it is a [*NotRunningError].
+var ErrNotRunning = errors.New("lifecycle: not running")
+
 // ExitCode is the code with which a program ends whose life returned err: 0 for nil; else what the error carries, by WithExitCode or a
 // method ExitCode() int of its own; else 7 for [ErrNotRunning], 4 for a missing permission (EPERM, EACCES), as the LSB has it, 70
 // for a [*PanicError], as sysexits(3) has it; else 1. Of the errors of Run the first decides, which is that of a body if one failed. A

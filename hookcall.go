@@ -191,3 +191,13 @@ func stackOf(label string) []byte {
 	}
 	return bytes.Join(stacks, []byte("\n\n"))
 }
+
+// workerError is what a hook of a supervisor returns that has failed in the worker: the error does not name the hook.
+type workerError struct{ error }
+
+func ofWorker(err error) error {
+	if err == nil {
+		return nil
+	}
+	return workerError{err}
+}

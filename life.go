@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/lifecycle/internal/console"
@@ -26,16 +27,20 @@ import (
 // whatever goroutine, comes in by on, which notes what is to be done and never blocks.
 type life struct {
 	plan  *plan
+	mode  mode
 	log   *slog.Logger
 	lock  *pidfile.Lock
 	began time.Time
 
 	launcher    *handshake.Launcher // nil: nobody has detached this process
 	manager     *manager            // nil: nobody waits for word of it
-	parent      *supervisor         // nil: it lives by itself, and supervises nothing
-	firstWorker bool                // it is the first worker of that, for which a start waits
-	supervised  bool                // it is that of a worker, of which a parent of this library has the PID file
-	readyFD     *readyfd.Descriptor
+	credentials *credentials        // that it takes on after OnStart; nil: those of the process
+	logs        logPaths            // of a process in the background
+	outsideRoot []string            // logs that cannot be opened from inside of its root directory
+
+	previousWorker int                // PID of the worker of a supervisor that was killed; 0: there was none
+	onStopping     func(reason error) // tells a person, besides the log; nil: nothing
+	readyFD        *readyfd.Descriptor
 
 	values      context.Context // never ends; of it are all that the life hands out
 	stopCtx     context.Context // ends as soon as a stop is asked for; the cause says why
@@ -72,49 +77,51 @@ type job struct {
 	signal os.Signal // of callHook
 }
 
-func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
-	c, err := newPlan(fn, opts)
-	if err != nil {
-		return nil, err
-	}
-	l := &life{plan: c, log: c.logger, done: make(chan struct{}), readyCh: make(chan struct{}), wake: make(chan struct{}, 1)}
-	l.values = context.WithValue(context.WithoutCancel(c.base), engine.Key{}, l)
+// running is the one Run of this process that is not embedded. It is package state because signals and POSIX locks belong
+// to the process as well.
+var running atomic.Pointer[life]
+
+// lifeOf returns a life that has not begun.
+func lifeOf(p *plan) *life {
+	l := &life{plan: p, log: p.logger, done: make(chan struct{}), readyCh: make(chan struct{}), wake: make(chan struct{}, 1)}
+	l.values = context.WithValue(context.WithoutCancel(p.base), engine.Key{}, l)
 	l.stopCtx, l.requestStop = context.WithCancelCause(l.values)
 	l.ctx, l.cancel = context.WithCancelCause(l.values)
 	l.graceCtx, l.cancelGrace = context.WithCancelCause(l.values)
-	return l, nil
+	return l
 }
 
 // run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
 func (l *life) run() (err error) {
 	l.began = time.Now()
-	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.parent != nil, Started: l.began, Since: l.began}
-	if l.detached() {
-		l.plan.needLog()
-		l.status.LogFile = cmp.Or(l.plan.errorLogFile, l.plan.logFile)
+	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
+	if l.mode.background {
+		l.logs = l.plan.logPaths()
+		l.status.LogFile = cmp.Or(l.logs.stderr, l.logs.stdout)
 	}
 	defer l.endGrace()
-	if !l.plan.embedded {
+	if l.mode.isProcess() {
 		if !running.CompareAndSwap(nil, l) {
 			return &AlreadyRunningError{PID: os.Getpid(), PIDFile: l.plan.pidFile, here: true}
 		}
 		defer running.CompareAndSwap(l, nil)
-		deafen := l.notifySignals()
-		defer deafen()
+		defer l.notifySignals()()
 		if log := l.plan.journalLogger(); log != nil {
 			l.log = log
 		}
 		l.findManager()
-		l.findReadyFD()
+		l.readyFD = takeReadyFD(l.log)
 		defer l.readyFD.Close()
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
-		if err := errors.Join(l.attach(), l.plan.lookUpCredentials(), l.applyWorkDir()); err != nil {
+		var unknown error
+		l.credentials, unknown = l.plan.lookUpCredentials()
+		if err := errors.Join(l.attach(), unknown, l.applyWorkDir()); err != nil {
 			return err
 		}
 	}
-	if l.plan.pidFile != "" {
+	if l.mode.locks() && l.plan.pidFile != "" {
 		defer l.leave()
 		if err := l.enterPIDFile(); err != nil {
 			return err
@@ -164,7 +171,7 @@ func (l *life) on(e event, why error, sig os.Signal) {
 	case forceQuit:
 		if l.firstStopSignal.IsZero() {
 			l.firstStopSignal = time.Now()
-		} else if time.Since(l.firstStopSignal) > forceQuitAfter && !l.plan.embedded {
+		} else if time.Since(l.firstStopSignal) > forceQuitAfter && l.mode.isProcess() {
 			l.quit()
 		}
 	case reload, reopen, callHook:
@@ -185,7 +192,7 @@ func (l *life) beginStop(why error) {
 	l.status.Phase, l.status.Since = Stopping, l.stopRequestedAt
 	l.status.StopBy = monotonic.Now() + l.plan.wholeStop()
 	l.requestStop(why)
-	l.timers = append(l.timers, time.AfterFunc(l.plan.stopTimeout, l.expireGrace))
+	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
 	if l.state != nil || l.manager != nil {
 		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
 	}
@@ -204,7 +211,9 @@ func (l *life) quit() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.parent.kill()
+		if l.plan.onForceQuit != nil {
+			l.plan.onForceQuit()
+		}
 		l.removeState()
 		_, _ = l.lock.Release()
 		l.log.Warn("another stop signal: quitting at once")
@@ -223,9 +232,9 @@ func (l *life) serve() {
 	}
 	close(l.readyCh)
 	l.publish()
-	l.tellReadyFD()
+	tellReadyFD(l.log, l.readyFD)
 	l.finishStart()
-	if !l.plan.embedded {
+	if l.mode.isProcess() {
 		fdstore.CloseUnclaimed(l.log)
 	}
 	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))

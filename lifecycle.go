@@ -77,14 +77,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"time"
-	"unicode"
 
 	"example.com/lifecycle/internal/handshake"
 )
@@ -109,180 +104,105 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	if err != nil {
 		return err
 	}
-	return l.runPlaced()
+	return runHere(l)
 }
 
-// running is the one Run of this process that is not embedded. It is package state because signals and POSIX locks belong to the process as well.
-var running atomic.Pointer[life]
-
-// Option is a part of what a life is to be. Of two equal options the last wins, unless they say otherwise.
-type Option interface{ apply(*plan) }
-
-type option func(*plan)
-
-func (o option) apply(c *plan) { o(c) }
-
-// plan is what the options say.
-type plan struct {
-	name        string
-	version     string
-	logger      *slog.Logger
-	ownLogger   bool
-	base        context.Context
-	cleanErrors []error
-
-	pidFile     string
-	pidFileSet  bool
-	pidFileMode fs.FileMode
-
-	startTimeout, stopTimeout, reloadTimeout, stopDelay time.Duration
-
-	fn        func(context.Context) error
-	hooks     []Hooks
-	loose     int // index of the component that the loose OnX options form, -1 if there is none
-	readyWhen func(context.Context) error
-	signals   []signalHook
-	every     []periodic
-	watchdog  watchdog
-
-	policy  *RestartPolicy    // nil: nothing is supervised
-	program []string          // what is supervised in the place of fn
-	longest *handshake.Limits // in a supervising parent: how long it takes with its worker
-
-	detach                bool
-	args                  []string // of the detached process; nil: as this one
-	logFile, errorLogFile string
-	logFileSet            bool
-	workDir               string
-	umask                 int // -1: as it is
-
-	user, chroot string
-	credentials  *credentials // who that user is, once it was looked up
-	outsideRoot  []string     // the log files that cannot be opened from within that root
-
-	embedded       bool
-	processOptions []string // those that mean nothing if embedded
-
-	env        env
-	onStopping func(reason error)          // tells a person, besides the log
-	onLaunched func(pid int) (over func()) // shows a person that the start of that process is waited for, until over
-
-	wrong []string // what was wrong with the options
-}
-
-// refuse notes that an option is wrong.
-func (c *plan) refuse(format string, args ...any) {
-	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
-}
-
-func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
-	c := &plan{
-		name:          programName(),
-		base:          context.Background(),
-		pidFileMode:   0o644,
-		umask:         -1,
-		startTimeout:  60 * time.Second,
-		stopTimeout:   20 * time.Second,
-		reloadTimeout: 30 * time.Second,
-		fn:            fn,
-		loose:         -1,
-		env:           osEnv{},
+// newLife returns the life that the options describe. It has not begun.
+func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
+	p, err := newPlan(fn, opts)
+	if err != nil {
+		return nil, err
 	}
+	return lifeOf(p), nil
+}
+
+// runHere runs the life as the process that this one is.
+func runHere(l *life) error {
+	m, err := modeOf(l.plan)
+	if err != nil {
+		return err
+	}
+	l.mode = m
+	switch m.kind {
+	case modeLauncher:
+		_, err := launch{plan: l.plan, oneShot: true}.run(l.plan.base)
+		return err
+	case modeSupervisor:
+		superviseIn(l)
+	case modeWorker:
+		attachToSupervisor(l)
+	}
+	if m.mayHaveLauncher() {
+		l.launcher = handshake.Inherited()
+	}
+	err = l.run()
+	if l.launcher != nil {
+		l.launcher.Fail(newFailure(err, context.Cause(l.stopCtx)))
+	}
+	return err
+}
+
+// newPlan applies the options and completes the plan. Nobody changes a plan afterwards.
+func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
+	p := defaultPlan(fn)
 	for i, o := range opts {
 		if o == nil {
-			c.refuse("number %d is nil", i+1)
+			p.refuse("number %d is nil", i+1)
 			continue
 		}
-		o.apply(c)
+		o.apply(p)
 	}
-	c.complete()
-	if len(c.wrong) > 0 {
-		return nil, errors.New("lifecycle: wrong option: " + strings.Join(c.wrong, "; "))
+	p.complete()
+	if len(p.wrong) > 0 {
+		return nil, errors.New("lifecycle: wrong option: " + strings.Join(p.wrong, "; "))
 	}
-	return c, nil
+	return p, nil
 }
 
 // complete fills in what depends on other options, and refuses what does not fit together.
-func (c *plan) complete() {
-	if c.name == "" || c.name == "." || c.name == ".." || strings.ContainsAny(c.name, `/\`) || hasControl(c.name) {
-		c.refuse("Name(%q): must be a file name, for the PID file is named after it", c.name)
+func (p *plan) complete() {
+	if p.name == "" || p.name == "." || p.name == ".." || strings.ContainsAny(p.name, `/\`) || hasControl(p.name) {
+		p.refuse("Name(%q): must be a file name, for the PID file is named after it", p.name)
 	}
-	if c.ownLogger = c.logger != nil; !c.ownLogger {
-		c.logger = slog.Default()
+	if p.ownLogger = p.logger != nil; !p.ownLogger {
+		p.logger = slog.Default()
 	}
-	if c.stopDelay >= c.stopTimeout {
-		c.refuse("StopDelay(%v): must be shorter than StopTimeout, %v, of which it is a part", c.stopDelay, c.stopTimeout)
+	if p.stopDelay >= p.stopTimeout {
+		p.refuse("StopDelay(%v): must be shorter than StopTimeout, %v, of which it is a part", p.stopDelay, p.stopTimeout)
 	}
-	for i := range c.hooks {
+	for i := range p.hooks {
 		switch {
-		case i == c.loose:
-			c.hooks[i].Name = c.name
-		case c.hooks[i].Name == "":
-			c.hooks[i].Name = fmt.Sprintf("component %d", i+1)
+		case i == p.loose:
+			p.hooks[i].Name = p.name
+		case p.hooks[i].Name == "":
+			p.hooks[i].Name = fmt.Sprintf("component %d", i+1)
 		}
 	}
-	if c.embedded {
-		c.completeEmbedded()
-	} else {
-		c.refuseUnderTest()
-		c.completePIDFile()
-		c.completeLog()
-		c.completeWorkDir()
-		c.completeChroot()
-		c.completeSupervise()
-	}
-}
-
-func (c *plan) completePIDFile() {
-	if !c.pidFileSet {
-		c.pidFile = DefaultPIDFile(c.name)
-	}
-	if c.pidFile == "" {
+	if p.embedded {
+		p.completeEmbedded()
 		return
 	}
-	path, err := filepath.Abs(c.pidFile)
+	p.refuseUnderTest()
+	p.completePIDFile()
+	p.completeLog()
+	p.completeWorkDir()
+	p.completeChroot()
+	p.completeSupervise()
+}
+
+func (p *plan) completePIDFile() {
+	if !p.pidFileSet {
+		p.pidFile = DefaultPIDFile(p.name)
+	}
+	if p.pidFile == "" {
+		return
+	}
+	path, err := filepath.Abs(p.pidFile)
 	switch {
 	case err != nil:
-		c.refuse("PIDFile(%q): %v", c.pidFile, err)
+		p.refuse("PIDFile(%q): %v", p.pidFile, err)
 	case hasControl(path):
-		c.refuse("PIDFile(%q): %q is a path with a control character", c.pidFile, path)
+		p.refuse("PIDFile(%q): %q is a path with a control character", p.pidFile, path)
 	}
-	c.pidFile = path
-}
-
-func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
-
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, unicode.IsControl)
-}
-
-// Name sets the name of the program in messages and in the default paths. It must do as a file name. By default, the base
-// name of the program.
-func Name(name string) Option {
-	return option(func(c *plan) { c.name = name })
-}
-
-// Version sets the version of the program that status shows. By default, none.
-func Version(v string) Option {
-	return option(func(c *plan) { c.version = v })
-}
-
-// Logger sets the logger of the life: phases, verdicts of reloads, hooks that overrun, panics. It must not block, since a
-// life that stops waits for it. By default, slog.Default(), or where stderr is the journal of systemd and the program has
-// left slog.Default() and package log as they were, a logger whose records carry a priority and no timestamp; see
-// [StderrHandler] for those of the program.
-func Logger(l *slog.Logger) Option {
-	return option(func(c *plan) { c.logger = l })
-}
-
-// BaseContext sets the context whose values reach every hook and body, and whose end is a stop request. By default,
-// context.Background().
-func BaseContext(ctx context.Context) Option {
-	return option(func(c *plan) {
-		if ctx == nil {
-			c.refuse("BaseContext(nil): use context.Background()")
-			return
-		}
-		c.base = ctx
-	})
+	p.pidFile = path
 }

@@ -110,7 +110,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	require.NoError(t, err)
 	go func() {
 		defer close(v.done)
-		v.err = v.run()
+		v.err = runHere(v.life)
 	}()
 	synctest.Wait()
 	return v

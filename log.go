@@ -15,7 +15,6 @@ import (
 	"example.com/lifecycle/internal/journal"
 	"example.com/lifecycle/internal/logfile"
 	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/privilege"
 	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/secureenv"
 )
@@ -56,12 +55,27 @@ func (c *plan) completeLog() {
 	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
 }
 
-// needLog fills the default in, for who starts a detached process or is one: others do without the question to the user database, which
-// can mean a program to run.
-func (c *plan) needLog() {
-	if !c.logFileSet && !c.embedded {
-		c.logFile, c.logFileSet = DefaultLogFile(c.name), true
+// logPaths are the log files of a process in the background. A "" stderr goes where stdout goes; a "" stdout is /dev/null.
+type logPaths struct{ stdout, stderr string }
+
+// logPaths returns the log files, with the default filled in. The default may ask the user database, which can mean to run
+// a program, so a process that has no log does without.
+func (p *plan) logPaths() logPaths {
+	paths := logPaths{p.logFile, p.errorLogFile}
+	if !p.logFileSet && !p.embedded {
+		paths.stdout = DefaultLogFile(p.name)
 	}
+	return paths
+}
+
+// open opens the logs. New ones belong to owner, if there is one.
+func (l logPaths) open(owner *credentials) (*logfile.Pair, error) {
+	logs, err := logfile.OpenPair(l.stdout, l.stderr, owner.identity())
+	var at *logfile.Error
+	if errors.As(err, &at) {
+		return nil, logFileError(at.Path, at.Err)
+	}
+	return logs, err
 }
 
 func (c *plan) logPath(option, path string) string {
@@ -80,38 +94,25 @@ func (c *plan) logPath(option, path string) string {
 	return abs
 }
 
-// logOwner returns the user that a new log belongs to, nil for that of this process.
-func (c *plan) logOwner() *privilege.Identity {
-	if c.credentials == nil {
-		return nil
+// openLogs opens the logs of the life.
+func (l *life) openLogs() (*logfile.Pair, error) {
+	if len(l.outsideRoot) > 0 {
+		return nil, logFileError(l.outsideRoot[0], fmt.Errorf("it is not inside of the root directory %s", l.plan.chroot))
 	}
-	return &c.credentials.Identity
-}
-
-// openLogs opens the logs of stdout and stderr.
-func (c *plan) openLogs() (*logfile.Pair, error) {
-	if len(c.outsideRoot) > 0 {
-		return nil, logFileError(c.outsideRoot[0], fmt.Errorf("it is not inside of the root directory %s", c.chroot))
-	}
-	logs, err := logfile.OpenPair(c.logFile, c.errorLogFile, c.logOwner())
-	var at *logfile.Error
-	if errors.As(err, &at) {
-		return nil, logFileError(at.Path, at.Err)
-	}
-	return logs, err
+	return l.logs.open(l.credentials)
 }
 
 // checkPaths returns an error if a start would refuse a path, before anything is stopped for it.
-func (c *plan) checkPaths() error {
-	c.needLog()
-	if err := safefile.GuardWrite(c.pidFile); err != nil {
-		return pidFileError(c.pidFile, err)
+func (p *plan) checkPaths(owner *credentials) error {
+	if err := safefile.GuardWrite(p.pidFile); err != nil {
+		return pidFileError(p.pidFile, err)
 	}
-	for _, path := range []string{c.logFile, c.errorLogFile} {
+	paths := p.logPaths()
+	for _, path := range []string{paths.stdout, paths.stderr} {
 		if path == "" {
 			continue
 		}
-		if err := logfile.CheckPath(path, c.logOwner()); err != nil {
+		if err := logfile.CheckPath(path, owner.identity()); err != nil {
 			return logFileError(path, err)
 		}
 	}
@@ -126,9 +127,9 @@ func logFileError(path string, err error) error {
 func (l *life) reopen() {
 	switch err := l.reopenLog(); {
 	case err != nil: // it has said so
-	case !l.detached():
+	case !l.mode.background:
 		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
-	case l.plan.logFile == "" && l.plan.errorLogFile == "":
+	case l.logs == logPaths{}:
 		l.log.Info("nothing to reopen: there is no log file")
 	default:
 		l.log.Info("log reopened")
@@ -139,7 +140,10 @@ func (l *life) reopen() {
 // replaced, so panics, C code and the programs that we start follow.
 func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
-	err := errors.Join(l.redirect(), l.parent.reopen())
+	err := l.redirect()
+	if l.plan.onReopen != nil {
+		err = errors.Join(err, l.plan.onReopen())
+	}
 	verdict := newVerdict(began, time.Since(begun), err)
 	l.update(func(s *Status) { s.LastReopen = verdict })
 	if err != nil {
@@ -150,10 +154,10 @@ func (l *life) reopenLog() error {
 
 // redirect does nothing in the foreground.
 func (l *life) redirect() error {
-	if !l.detached() {
+	if !l.mode.background {
 		return nil
 	}
-	opened, err := l.plan.openLogs()
+	opened, err := l.openLogs()
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,80 @@
 package lifecycle
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"slices"
+	"fmt"
+	"os"
+	"os/signal"
 	"sync"
-	"time"
+	"syscall"
 
-	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/terminal"
 	"example.com/lifecycle/internal/worker"
 )
 
-// A worker lives like any daemon in the foreground, but for what its parent has: the PID file, the state file, the terminal. It stops when it has lost that.
+// kind is which process of a daemon this is.
+type kind int
+
+const (
+	modeEmbedded   kind = iota // a part of a process that is not the daemon's own
+	modeForeground             // the daemon, where it was started
+	modeLauncher               // starts the daemon in the background
+	modeDetached               // the daemon, in the background
+	modeSupervisor             // keeps a worker alive, in the foreground or in the background
+	modeWorker                 // of a supervisor of this library
+)
+
+// mode says what this process is for a life. It is decided once, before the life begins.
+type mode struct {
+	kind       kind
+	background bool // the process, or its supervisor, was detached: it has logs of its own
+	first      bool // a worker whose failure is that of the start
+}
+
+// modeOf decides the mode.
+func modeOf(p *plan) (mode, error) {
+	note := supervisorNote()
+	m := mode{background: InDaemon()}
+	switch {
+	case p.embedded:
+		return mode{kind: modeEmbedded}, nil
+	case note != nil && p.policy != nil && p.pidFile == note.PIDFile:
+		m.kind, m.first = modeWorker, note.First
+	case note != nil && p.policy != nil: // it would become a supervisor of its own
+		return m, fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
+			note.PIDFile, p.pidFile)
+	case p.detach && !m.background:
+		m.kind = modeLauncher
+	case p.supervises():
+		m.kind = modeSupervisor
+	case m.background:
+		m.kind = modeDetached
+	default:
+		m.kind = modeForeground
+	}
+	return m, nil
+}
+
+// supervises reports whether this process is to supervise a worker instead of living the life itself.
+func (p *plan) supervises() bool {
+	return p.policy != nil && (p.program != nil || p.policy.Foreground || InDaemon() || os.Getpid() == 1)
+}
+
+// isProcess reports whether the life is that of its process.
+func (m mode) isProcess() bool { return m.kind != modeEmbedded }
+
+// locks reports whether the process holds the PID file: that of a worker is its supervisor's.
+func (m mode) locks() bool { return m.isProcess() && m.kind != modeWorker }
+
+// mayHaveLauncher reports whether a launcher may wait for this process.
+func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLauncher }
+
+// InDaemon reports whether this process is a detached one, or the worker of one that supervises it. It is false in the launcher and in any other.
+func InDaemon() bool {
+	note := supervisorNote()
+	return detach.Inherited() != nil || note != nil && note.Detached
+}
 
 // workerNote is what a worker of this program is told.
 type workerNote struct {
@@ -32,70 +94,34 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 	return note
 })
 
-// isWorker says whether this is the life that the parent of this process looks after.
-func (c *plan) isWorker() bool {
-	note := supervisorNote()
-	return note != nil && c.policy != nil && c.pidFile == note.PIDFile
+// env is what a life needs of the process that it lives in.
+type env interface {
+	// notify relays that signal until stop is called.
+	notify(c chan<- os.Signal, sig os.Signal) (stop func())
+	// terminal remembers the controlling terminal; hungUp says whether it has hung up since.
+	terminal() (hungUp func() bool)
+	exit(code int)
 }
 
-// errSupervisorLost is the cause of a stop because the parent has died.
-const errSupervisorLost = stopCause("lifecycle: the parent that supervises this worker is gone")
+type osEnv struct{}
 
-// becomeWorker makes this life that of a worker.
-func (l *life) becomeWorker() {
-	own := *l.plan
-	own.pidFile = ""
-	own.env = workerEnv{own.env}
-	l.plan, l.supervised, l.firstWorker = &own, true, supervisorNote().First
-	in := worker.Inherited()
-	_ = in.RedirectCrashOutput()
-	lost := in.Take()
-	go func() {
-		<-lost // be it after the life, in what main does then
-		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
-		l.on(stopRequest, errSupervisorLost, nil)
-	}()
+func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
+	signal.Notify(c, sig)
+	return func() { signal.Stop(c) }
 }
 
-// finalPatience is how long a worker that got a TERM waits for the word that no other worker follows. The
-// supervisor sends it before its own TERM; the wait is for a TERM that both got from somebody else.
-const finalPatience = 100 * time.Millisecond
+// underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
+var underNohup = signal.Ignored(syscall.SIGHUP)
 
-// isLast reports whether no process follows this one that would be given its sockets. err is what the life
-// returns.
-func (l *life) isLast(err error) bool {
-	if !l.supervised {
-		return false // a service manager does not say
+// sigintIgnored is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
+var sigintIgnored = signal.Ignored(syscall.SIGINT)
+
+// terminal watches none under nohup(1), which is there to outlive one.
+func (osEnv) terminal() (hungUp func() bool) {
+	if underNohup {
+		return func() bool { return false }
 	}
-	why := context.Cause(l.stopCtx)
-	switch {
-	case worker.Inherited().IsFinal(0), errors.Is(why, errSupervisorLost):
-		return true
-	case !isClosed(l.readyCh):
-		return l.firstWorker // its failure is that of the start
-	case l.plan.policy.isFinal(ExitCode(err)):
-		return true
-	}
-	var signal *StopSignalError
-	return errors.As(why, &signal) && worker.Inherited().IsFinal(finalPatience)
+	return terminal.Controlling().HungUp
 }
 
-// isFinal reports whether a worker that ends by itself with that exit code is not started again, however
-// often it has failed.
-func (p *RestartPolicy) isFinal(code int) bool {
-	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
-}
-
-// workerEnv is the host of a worker: whether the terminal has hung up is for the parent to know, which sends HUP for a reload only.
-type workerEnv struct{ env }
-
-func (workerEnv) terminal() (hungUp func() bool) { return func() bool { return false } }
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
+func (osEnv) exit(code int) { os.Exit(code) }

@@ -52,7 +52,7 @@ func (l *life) findManager() {
 		l.log.Warn("the service manager cannot be told anything", "err", err)
 		return
 	}
-	l.manager = &manager{socket: socket, log: l.log, isParent: l.supervised, room: room, watches: watches, limits: map[Phase]time.Duration{
+	l.manager = &manager{socket: socket, log: l.log, isParent: l.mode.kind == modeWorker, room: room, watches: watches, limits: map[Phase]time.Duration{
 		Starting: l.plan.limits().Start, Reloading: l.plan.reloadTimeout + grace(l.plan.reloadTimeout), Stopping: l.plan.wholeStop(),
 	}}
 }
@@ -192,23 +192,24 @@ func (m *manager) send(lines []string) {
 // "ready-notification = pipevar:READY_FD".
 const readyVariable = "READY_FD"
 
-// findReadyFD takes the descriptor from the environment: what the program starts gets neither it nor the variable. A launcher tells it when the start has
-// succeeded, so a detached process has none.
-func (l *life) findReadyFD() {
+// takeReadyFD takes the descriptor from the environment; nil: there is none. What the program starts gets neither the
+// descriptor nor the variable. A launcher uses it when the start has succeeded, so a detached process has none.
+func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	number := secureenv.Take(readyVariable)
 	if number == "" || InDaemon() {
-		return
+		return nil
 	}
-	var err error
-	if l.readyFD, err = readyfd.Take(number); err != nil {
-		l.log.Warn("nobody is told when this is ready, for "+readyVariable+" is wrong", "err", err)
+	fd, err := readyfd.Take(number)
+	if err != nil {
+		log.Warn("nobody is told when this is ready, for "+readyVariable+" is wrong", "err", err)
 	}
+	return fd
 }
 
-// tellReadyFD says that all is ready.
-func (l *life) tellReadyFD() {
-	if err := l.readyFD.Tell(); err != nil {
-		l.log.Warn("whoever waits at the descriptor of "+readyVariable+" cannot be told", "err", err)
+// tellReadyFD tells whoever waits at the descriptor that all is ready.
+func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
+	if err := fd.Tell(); err != nil {
+		log.Warn("whoever waits at the descriptor of "+readyVariable+" cannot be told", "err", err)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/safefile"
@@ -220,10 +222,10 @@ func (l *life) enterPIDFile() error {
 	if err != nil {
 		return err
 	}
-	l.noteUnmarked(lock)
-	if l.parent != nil {
+	logUnmarked(l.log, lock)
+	if l.mode.kind == modeSupervisor {
 		if left, err := lastState(l.plan.pidFile); err == nil {
-			l.parent.previous = left.Worker
+			l.previousWorker = left.Worker
 		}
 	}
 	path := statePath(l.plan.pidFile)
@@ -241,10 +243,10 @@ func (l *life) enterPIDFile() error {
 	return nil
 }
 
-// noteUnmarked logs that others see less of the lock than they could.
-func (l *life) noteUnmarked(lock *pidfile.Lock) {
+// logUnmarked logs that others see less of the lock than they could.
+func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 	if err := lock.MarkErr(); err != nil {
-		l.log.Debug("the PID file is locked, but not marked", "err", err)
+		log.Debug("the PID file is locked, but not marked", "err", err)
 	}
 }
 
@@ -256,13 +258,13 @@ func (l *life) leave() {
 	}
 	l.removeState()
 	removeErr, emptyErr := l.lock.Release()
-	l.warnLeftover("PID file", removeErr, emptyErr)
+	warnLeftover(l.log, "PID file", removeErr, emptyErr)
 }
 
 // removeState removes the state file. It may be called again.
 func (l *life) removeState() {
 	removeErr, emptyErr := l.state.Remove()
-	l.warnLeftover("state file", removeErr, emptyErr)
+	warnLeftover(l.log, "state file", removeErr, emptyErr)
 }
 
 // checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
@@ -272,3 +274,6 @@ func (l *life) checkPIDFile() {
 		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.plan.pidFile)
 	}
 }
+
+// patienceForDeath is how long a process that holds the file no more may take to die.
+const patienceForDeath = 100 * time.Millisecond

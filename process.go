@@ -109,9 +109,6 @@ func (p *Process) awaitEnd(ctx context.Context) error {
 	return err
 }
 
-// ErrNotRunning says that nobody holds the PID file. The error that wraps it is a [*NotRunningError].
-var ErrNotRunning = errors.New("lifecycle: not running")
-
 // NotRunningError says which PID file nobody holds, and whether a daemon that died has left it. It wraps [ErrNotRunning].
 type NotRunningError struct {
 	PIDFile string
@@ -253,9 +250,6 @@ func (p *Process) verifyGuess() error {
 		}
 	}
 }
-
-// patienceForDeath is how long a process that holds the file no more may take to die.
-const patienceForDeath = 100 * time.Millisecond
 
 // verifyOwner returns nil if the process is one of the owner of the PID file.
 func (p *Process) verifyOwner(owner int) error {

@@ -45,7 +45,7 @@ func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 // has it, for a log may block.
 func (l *life) reload() {
 	awaiting := l.takeReloadWaiters()
-	if l.detached() && len(l.plan.outsideRoot) == 0 {
+	if l.mode.background && len(l.outsideRoot) == 0 {
 		_ = l.reopenLog() // which is no reason not to reload
 	}
 	began, begun := monotonic.Now(), time.Now()

@@ -3,13 +3,11 @@ package lifecycle
 import (
 	"context"
 	"os"
-	"os/signal"
 	"slices"
 	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/ossignal"
-	"example.com/lifecycle/internal/terminal"
 )
 
 // event is what can happen to a life.
@@ -55,12 +53,6 @@ func (e *StopSignalError) Error() string { return "lifecycle: stopped by signal:
 
 func (e *StopSignalError) Unwrap() error { return context.Canceled }
 
-// signalHook is what OnSignal was given.
-type signalHook struct {
-	signal os.Signal
-	f      func(context.Context) error
-}
-
 // OnSignal calls f once the signal has come; a nil f ignores it. f is never called beside a hook, only while the life is Ready, and once for
 // any number of signals that came before it could be. Its context ends after ReloadTimeout and when a stop is asked for; an error
 // or panic is logged. TERM, INT, HUP and USR1 have their meaning and are refused, KILL and STOP cannot be caught. Of two
@@ -80,38 +72,6 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	})
 }
 
-// env is what a life needs of the process that it lives in.
-type env interface {
-	// notify relays that signal until stop is called.
-	notify(c chan<- os.Signal, sig os.Signal) (stop func())
-	// terminal remembers the controlling terminal; hungUp says whether it has hung up since.
-	terminal() (hungUp func() bool)
-	exit(code int)
-}
-
-type osEnv struct{}
-
-func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
-	signal.Notify(c, sig)
-	return func() { signal.Stop(c) }
-}
-
-// underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
-var underNohup = signal.Ignored(syscall.SIGHUP)
-
-// sigintIgnored is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
-var sigintIgnored = signal.Ignored(syscall.SIGINT)
-
-// terminal watches none under nohup(1), which is there to outlive one.
-func (osEnv) terminal() (hungUp func() bool) {
-	if underNohup {
-		return func() bool { return false }
-	}
-	return terminal.Controlling().HungUp
-}
-
-func (osEnv) exit(code int) { os.Exit(code) }
-
 // signalGrace is how long the handlers outlive the life, so that a signal which comes between the end of Run and that of the process does not
 // end it in another way than was decided.
 const signalGrace = time.Second
@@ -121,7 +81,7 @@ const signalGrace = time.Second
 // Each signal has a channel of its own with room for one: a flood of one never hides another, and one that is in the
 // channel already stands for all that came since.
 func (l *life) notifySignals() (deafen func()) {
-	hungUp := l.plan.env.terminal()
+	hungUp := l.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
 		heard = append(heard, ossignal.User1)
@@ -196,4 +156,13 @@ func (l *life) callSignalHook(sig os.Signal) {
 	if err := i.do(l.plan.name, "OnSignal("+sig.String()+")", l.plan.signals[at].f); err != nil {
 		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", trimPrefix(err))
 	}
+}
+
+// terminal returns what tells whether the terminal has hung up. That is for a supervisor to know, which sends its worker a
+// HUP for a reload only.
+func (l *life) terminal() (hungUp func() bool) {
+	if l.mode.kind == modeWorker {
+		return func() bool { return false }
+	}
+	return l.plan.env.terminal()
 }

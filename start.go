@@ -11,6 +11,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/procattr"
 )
 
 // ErrStartTimeout says that the start took longer than StartTimeout.
@@ -50,7 +51,7 @@ const (
 // start brings the life to where it can be called ready. It returns an error that fails the start, and nil also when a stop was asked for
 // meanwhile.
 func (l *life) start() error {
-	deadline := l.began.Add(l.plan.startTimeout)
+	deadline := deadline(l.began, l.plan.startTimeout)
 	limit := &timeoutError{limit: l.plan.startTimeout, is: ErrStartTimeout}
 	for i := range l.plan.hooks {
 		if l.stopCtx.Err() != nil {
@@ -66,7 +67,7 @@ func (l *life) start() error {
 	if err := l.dropPrivileges(); err != nil {
 		return err
 	}
-	if !l.plan.embedded {
+	if l.mode.isProcess() {
 		fdstore.BodiesBegin()
 	}
 	l.startBodies()
@@ -206,7 +207,7 @@ const readySettleDelay = time.Millisecond
 // confirmReady tells the launcher that the life is ready and reports whether the launcher has confirmed it. Until then
 // the start may still be undone, so the life is not Ready.
 func (l *life) confirmReady() bool {
-	if l.launcher == nil && !l.firstWorker {
+	if l.launcher == nil && !l.mode.first {
 		return true
 	}
 	l.sleep(readySettleDelay)
@@ -224,5 +225,15 @@ func (l *life) confirmReady() bool {
 func (l *life) finishStart() {
 	if l.launcher != nil {
 		l.launcher.Finish()
+	}
+}
+
+// warnOfCaller logs what this daemon has from whoever started it, and could not be reset.
+func (l *life) warnOfCaller() {
+	if l.launcher == nil {
+		return
+	}
+	if kept := procattr.Kept(); len(kept) > 0 {
+		l.log.Warn("the daemon keeps what its caller has: start it from elsewhere, such as by a service manager", "kept", strings.Join(kept, ", "))
 	}
 }

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -95,12 +96,12 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 }
 
 // warnLeftover logs that a file of the daemon stays behind.
-func (l *life) warnLeftover(what string, removeErr, emptyErr error) {
+func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 	switch {
 	case removeErr != nil && emptyErr != nil:
-		l.log.Warn("cannot remove the "+what+", nor empty it", "err", errors.Join(removeErr, emptyErr))
+		log.Warn("cannot remove the "+what+", nor empty it", "err", errors.Join(removeErr, emptyErr))
 	case removeErr != nil:
-		l.log.Warn("cannot remove the "+what+", emptied it", "err", removeErr)
+		log.Warn("cannot remove the "+what+", emptied it", "err", removeErr)
 	}
 }
 

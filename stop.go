@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"example.com/lifecycle/internal/worker"
 )
 
 // ErrStopTimeout says that a hook or body did not return within StopTimeout.
@@ -89,8 +91,8 @@ func (l *life) logStopping() {
 	l.loggedStopping = true
 	reason := context.Cause(l.stopCtx)
 	l.log.Info("stopping", "reason", trimPrefix(reason))
-	if l.plan.onStopping != nil {
-		l.plan.onStopping(reason)
+	if l.onStopping != nil {
+		l.onStopping(reason)
 	}
 }
 
@@ -143,7 +145,7 @@ type budget struct {
 func (l *life) budget() budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return budget{l.stopRequestedAt.Add(l.plan.stopTimeout), l.stopRequestedAt.Add(l.plan.wholeStop())}
+	return budget{deadline(l.stopRequestedAt, l.plan.stopTimeout), deadline(l.stopRequestedAt, l.plan.stopTimeout+grace(l.plan.stopTimeout))}
 }
 
 // wholeStop is how long a stop takes at most, with the grace for stragglers.
@@ -168,3 +170,29 @@ func (b budget) next() time.Time {
 func (b budget) moment() time.Duration {
 	return max(0, min(100*time.Millisecond, time.Until(b.last)/4))
 }
+
+// finalPatience is how long a worker that got a TERM waits for the word that no other worker follows. The
+// supervisor sends it before its own TERM; the wait is for a TERM that both got from somebody else.
+const finalPatience = 100 * time.Millisecond
+
+// isLast reports whether no process follows this one that would be given its sockets. err is what the life
+// returns.
+func (l *life) isLast(err error) bool {
+	if l.mode.kind != modeWorker {
+		return false // a service manager does not say
+	}
+	why := context.Cause(l.stopCtx)
+	switch {
+	case worker.Inherited().IsFinal(0), errors.Is(why, errSupervisorLost):
+		return true
+	case !isClosed(l.readyCh):
+		return l.mode.first // its failure is that of the start
+	case l.plan.policy.isFinal(ExitCode(err)):
+		return true
+	}
+	var signal *StopSignalError
+	return errors.As(why, &signal) && worker.Inherited().IsFinal(finalPatience)
+}
+
+// errSupervisorLost is the cause of a stop because the parent has died.
+const errSupervisorLost = stopCause("lifecycle: the parent that supervises this worker is gone")

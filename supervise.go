@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,6 @@ import (
 
 	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/supervise"
-	"example.com/lifecycle/internal/worker"
 )
 
 // RestartPolicy says when a worker that has ended is started again; see [Supervise]. The zero value is a good one.
@@ -154,25 +152,8 @@ func (c *plan) findProgram() (path string, err error) {
 	return path, nil
 }
 
-// programDir is the working directory of a program, as it is seen from its root directory; "" is that.
-func (s *supervisor) programDir() string {
-	if s.of.chroot == "" {
-		return cmp.Or(s.of.workDir, s.dir)
-	}
-	if seen := s.life.pathsFrom(s.of.chroot).workDir; seen != "" {
-		return filepath.Dir(seen)
-	}
-	return ""
-}
-
-// become is who a program becomes, once lookUpCredentials has found that out.
-func (c *plan) become() *worker.Credentials {
-	if c.credentials == nil && c.chroot == "" {
-		return nil
-	}
-	become := &worker.Credentials{Root: c.chroot, Env: c.credentials.environment(), Unset: c.foreignVariables()}
-	if c.credentials != nil {
-		become.Identity = &c.credentials.Identity
-	}
-	return become
+// isFinal reports whether a worker that ends by itself with that exit code is not started again, however
+// often it has failed.
+func (p *RestartPolicy) isFinal(code int) bool {
+	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }

@@ -1,11 +1,13 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -15,60 +17,74 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/worker"
 )
 
-// supervises reports whether this process is to supervise a worker instead of living the life itself.
-func (c *plan) supervises() bool {
-	return c.policy != nil && (c.program != nil || c.policy.Foreground || InDaemon() || os.Getpid() == 1)
-}
-
-// supervisor is a process that supervises. Its own life is one like any other: the hooks start, reload and stop the
-// worker, and the body keeps it alive. So PID file, handshake, signals and state are those of any life.
-type supervisor struct {
-	life     *life
-	of       *plan  // what the worker lives by
-	dir      string // of the start: main still finds there what it was given by a relative path
-	previous int    // PID of the worker of a supervisor that was killed, 0 if there was none
+// supervisorLife is the life of a process that supervises. It is one like any other: its hooks start, reload and stop the
+// worker, and its body keeps the worker alive. So PID file, handshake, signals and state are those of any life.
+type supervisorLife struct {
+	life *life
+	of   *plan  // what the worker lives by
+	dir  string // of the start: main still finds there what it was given by a relative path
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
 
-// noTimeout is the time that the life of a supervisor gives its hooks. They keep to limits of their own, since a worker
-// can ask for more time (EXTEND_TIMEOUT_USEC).
-const noTimeout = 1000 * time.Hour
-
-// becomeParent makes this life that of a supervisor.
-func (l *life) becomeParent() {
-	of := l.plan
-	s := &supervisor{life: l, of: of}
+// superviseIn makes l the life of a supervisor.
+func superviseIn(l *life) {
+	s := &supervisorLife{life: l, of: l.plan}
 	s.dir, _ = os.Getwd()
-	own := *of
-	own.fn = func(ctx context.Context) error { return fromWorker(s.worker.Load().Run(ctx)) }
-	own.hooks = []Hooks{{
-		Name: of.name, OnStart: s.start,
-		OnReload: func(ctx context.Context) error { return reloadOfWorker(s.worker.Load().Reload(ctx)) },
-		OnStop:   func(context.Context) error { return ofWorker(fromWorker(s.worker.Load().Stop())) },
-		OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
-	}}
-	own.readyWhen, own.every, own.watchdog, own.cleanErrors = nil, nil, watchdog{}, nil
-	own.startTimeout, own.stopTimeout, own.stopDelay = noTimeout, noTimeout, 0
-	own.reloadTimeout = of.reloadTimeout + grace(of.reloadTimeout) + supervise.WorkerMargin
-	stop := of.wholeStop() + 2*supervise.WorkerMargin + 2*supervise.OrphansMargin
-	own.longest = &handshake.Limits{Start: of.startTimeout + grace(of.startTimeout) + supervise.WorkerMargin + stop, Stop: stop}
-	own.signals = slices.Clone(of.signals)
-	for i, h := range own.signals {
-		if h.f != nil {
-			own.signals[i].f = func(context.Context) error { return s.worker.Load().Forward(h.signal) }
-		}
-	}
-	l.plan, l.parent = &own, s
+	l.plan = s.plan()
 	// A supervisor is to be small, so the heap is collected when it has grown by a quarter and not at 4 MiB
 	// (runtime/debug).
 	debug.SetGCPercent(25)
 }
 
+// plan returns what the supervisor lives by. Its hooks keep to limits of their own, since a worker can ask for more time
+// (EXTEND_TIMEOUT_USEC).
+func (s *supervisorLife) plan() *plan {
+	of := s.of
+	stop := of.wholeStop() + 2*supervise.WorkerMargin + 2*supervise.OrphansMargin
+	return &plan{
+		identity:  of.identity,
+		placement: of.placement,
+		timeouts: timeouts{
+			reloadTimeout: of.reloadTimeout + grace(of.reloadTimeout) + supervise.WorkerMargin,
+			longest:       &handshake.Limits{Start: s.startLimit() + stop, Stop: stop},
+		},
+		components: components{
+			fn: func(ctx context.Context) error { return fromWorker(s.worker.Load().Run(ctx)) },
+			hooks: []Hooks{{
+				Name: of.name, OnStart: s.start,
+				OnReload: func(ctx context.Context) error { return reloadOfWorker(s.worker.Load().Reload(ctx)) },
+				OnStop:   func(context.Context) error { return ofWorker(fromWorker(s.worker.Load().Stop())) },
+				OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
+			}},
+			signals:     s.forwarded(),
+			onReopen:    func() error { return s.worker.Load().Reopen(s.life.stopCtx) },
+			onForceQuit: s.kill,
+		},
+	}
+}
+
+// startLimit is how long a worker of this program takes to become ready at most.
+func (s *supervisorLife) startLimit() time.Duration {
+	return s.of.startTimeout + grace(s.of.startTimeout) + supervise.WorkerMargin
+}
+
+// forwarded returns what is done about the signals of OnSignal: they go on to the worker.
+func (s *supervisorLife) forwarded() []signalHook {
+	signals := slices.Clone(s.of.signals)
+	for i, h := range signals {
+		if h.f != nil {
+			signals[i].f = func(context.Context) error { return s.worker.Load().Forward(h.signal) }
+		}
+	}
+	return signals
+}
+
 // start is the OnStart of a supervisor. What is wrong with the first worker is wrong with the start.
-func (s *supervisor) start(ctx context.Context) error {
+func (s *supervisorLife) start(ctx context.Context) error {
 	if err := listenedTooEarly(); err != nil {
 		return err
 	}
@@ -77,36 +93,36 @@ func (s *supervisor) start(ctx context.Context) error {
 	return ofWorker(fromWorker(w.Start(ctx)))
 }
 
-func (s *supervisor) spec() supervise.Spec {
+func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
-		Args: os.Args, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.plan.changesUser(),
+		Args: os.Args, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
 		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,
-		StartTimeout: of.startTimeout, StartLimit: of.startTimeout + grace(of.startTimeout) + supervise.WorkerMargin,
+		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
-		Listen: s.life.plan.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.previous,
+		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker,
 		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeFailure,
 		Text: program{life: &life{plan: of}}.text,
 	}
 	if of.program != nil {
-		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.life.plan.become(), of.startTimeout
+		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.become(), of.startTimeout
 	}
 	return spec
 }
 
 // listenForWorker makes the socket at which the worker speaks. Nobody else can send to it, unless another program may
 // leave its user or its root directory before it speaks: such a one would not find a private socket.
-func (c *plan) listenForWorker() (*sdnotify.Server, error) {
+func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
-	case c.program == nil: // it connects at once, and changes after that
-	case c.chroot != "", c.credentials == nil && uid == 0:
+	case s.of.program == nil: // it connects at once, and changes after that
+	case s.of.chroot != "", s.life.credentials == nil && uid == 0:
 		return sdnotify.Listen()
-	case c.credentials != nil:
-		uid = c.credentials.UID
+	case s.life.credentials != nil:
+		uid = s.life.credentials.UID
 	}
 	server, err := sdnotify.ListenPrivate(uid)
 	if err != nil { // there is no place for a file
@@ -116,7 +132,7 @@ func (c *plan) listenForWorker() (*sdnotify.Server, error) {
 }
 
 // workerDir returns the working directory of the next worker. That of the start may have been removed since.
-func (s *supervisor) workerDir() string {
+func (s *supervisorLife) workerDir() string {
 	dir := s.dir
 	if s.of.program != nil {
 		dir = s.programDir()
@@ -128,12 +144,12 @@ func (s *supervisor) workerDir() string {
 }
 
 // tail returns what reads the log from now on.
-func (s *supervisor) tail() (since func() string) {
+func (s *supervisorLife) tail() (since func() string) {
 	none := func() string { return "" }
-	if !s.life.detached() {
+	if !s.life.mode.background {
 		return none
 	}
-	logs, err := s.life.plan.openLogs()
+	logs, err := s.life.openLogs()
 	if err != nil {
 		return none
 	}
@@ -142,7 +158,7 @@ func (s *supervisor) tail() (since func() string) {
 }
 
 // happened tells what happened to the worker.
-func (s *supervisor) happened(e supervise.Event) {
+func (s *supervisorLife) happened(e supervise.Event) {
 	s.life.update(func(st *Status) {
 		switch e := e.(type) {
 		case supervise.Started:
@@ -172,31 +188,10 @@ func (s *supervisor) happened(e supervise.Event) {
 }
 
 // kill ends the worker and what it has started at once.
-func (s *supervisor) kill() {
-	if s == nil {
-		return
-	}
+func (s *supervisorLife) kill() {
 	if w := s.worker.Load(); w != nil {
 		w.Kill()
 	}
-}
-
-// reopen has the worker reopen its log.
-func (s *supervisor) reopen() error {
-	if s == nil {
-		return nil
-	}
-	return s.worker.Load().Reopen(s.life.stopCtx)
-}
-
-// workerError is what a hook of a supervisor returns that has failed in the worker: the error does not name the hook.
-type workerError struct{ error }
-
-func ofWorker(err error) error {
-	if err == nil {
-		return nil
-	}
-	return workerError{err}
 }
 
 // fromWorker makes what the supervisor returned an error of this package.
@@ -233,4 +228,38 @@ func verdictOf(r *supervise.Reload) *Verdict {
 		return &Verdict{At: time.Now(), Error: r.Error}
 	}
 	return v
+}
+
+// attachToSupervisor has l end when its supervisor is gone.
+func attachToSupervisor(l *life) {
+	in := worker.Inherited()
+	_ = in.RedirectCrashOutput()
+	lost := in.Take()
+	go func() {
+		<-lost // it may be after the life, in what main does then
+		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
+		l.on(stopRequest, errSupervisorLost, nil)
+	}()
+}
+
+// programDir is the working directory of a program, as it is seen from its root directory; "" is that.
+func (s *supervisorLife) programDir() string {
+	if s.of.chroot == "" {
+		return cmp.Or(s.of.workDir, s.dir)
+	}
+	if seen := s.life.pathsFrom(s.of.chroot).workDir; seen != "" {
+		return filepath.Dir(seen)
+	}
+	return ""
+}
+
+// become returns who another program becomes; nil: nobody else.
+func (s *supervisorLife) become() *worker.Credentials {
+	c := s.life.credentials
+	if c == nil && s.of.chroot == "" {
+		return nil
+	}
+	return &worker.Credentials{
+		Identity: c.identity(), Root: s.of.chroot, Env: c.environment(), Unset: c.foreignVariables(),
+	}
 }

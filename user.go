@@ -56,32 +56,35 @@ type credentials struct {
 }
 
 // lookUpCredentials finds out, before anything is started, who the life is to become, and whether it can.
-func (c *plan) lookUpCredentials() error {
-	if c.credentials != nil || c.user == "" && c.chroot == "" {
-		return nil
-	}
-	if c.chroot != "" {
-		if info, err := os.Stat(c.chroot); err != nil {
-			return fmt.Errorf("lifecycle: Chroot(%q): %w", c.chroot, safefile.Cause(c.chroot, err))
+func (p *plan) lookUpCredentials() (c *credentials, err error) {
+	if p.chroot != "" {
+		if info, err := os.Stat(p.chroot); err != nil {
+			return nil, fmt.Errorf("lifecycle: Chroot(%q): %w", p.chroot, safefile.Cause(p.chroot, err))
 		} else if !info.IsDir() {
-			return fmt.Errorf("lifecycle: Chroot(%q): not a directory", c.chroot)
+			return nil, fmt.Errorf("lifecycle: Chroot(%q): not a directory", p.chroot)
 		}
 	}
-	if c.user != "" {
-		r, err := credentialsOf(c.user)
-		if err != nil {
-			return fmt.Errorf("lifecycle: User(%q): %w", c.user, err)
+	if p.user != "" {
+		if c, err = credentialsOf(p.user); err != nil {
+			return nil, fmt.Errorf("lifecycle: User(%q): %w", p.user, err)
 		}
-		c.credentials = r
 	}
 	switch uid := os.Geteuid(); {
 	case uid == 0:
-	case c.chroot != "":
-		return fmt.Errorf("lifecycle: Chroot(%q): only root can do that, this is user %d: %w", c.chroot, uid, os.ErrPermission)
-	case c.credentials.UID != uid || c.credentials.GID != os.Getegid():
-		return fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", c.user, c.credentials.UID, uid, os.ErrPermission)
+	case p.chroot != "":
+		return nil, fmt.Errorf("lifecycle: Chroot(%q): only root can do that, this is user %d: %w", p.chroot, uid, os.ErrPermission)
+	case c != nil && (c.UID != uid || c.GID != os.Getegid()):
+		return nil, fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", p.user, c.UID, uid, os.ErrPermission)
 	}
-	return nil
+	return c, nil
+}
+
+// identity returns the identity, nil for that of this process.
+func (c *credentials) identity() *privilege.Identity {
+	if c == nil {
+		return nil
+	}
+	return &c.Identity
 }
 
 func credentialsOf(spec string) (*credentials, error) {
@@ -124,38 +127,35 @@ func number(text string) (int, error) {
 
 // dropPrivileges gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
 func (l *life) dropPrivileges() error {
-	if l.plan.embedded || l.parent != nil || l.plan.chroot == "" && (l.plan.credentials == nil || os.Geteuid() != 0) {
+	stays := !l.mode.isProcess() || l.mode.kind == modeSupervisor
+	if stays || l.plan.chroot == "" && (l.credentials == nil || os.Geteuid() != 0) {
 		return nil
 	}
 	seen := l.pathsFrom(l.plan.chroot)
-	foreign := l.plan.foreignVariables()
+	foreign := l.credentials.foreignVariables()
 	_ = time.Local.String() // reads the time zone from its file, once
-	var to *privilege.Identity
-	if l.plan.credentials != nil {
-		to = &l.plan.credentials.Identity
-	}
-	if err := privilege.Drop(l.plan.chroot, to); err != nil {
-		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.plan.credentialsText(), err)
+	if err := privilege.Drop(l.plan.chroot, l.credentials.identity()); err != nil {
+		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.credentialsText(), err)
 	}
 	if l.plan.chroot != "" {
 		l.take(seen)
 	}
-	l.plan.credentials.takeEnvironment(foreign)
-	l.log.Info("goes on " + l.plan.credentialsText())
+	l.credentials.takeEnvironment(foreign)
+	l.log.Info("goes on " + l.credentialsText())
 	l.sayWhatIsLost()
 	return nil
 }
 
-// changesUser says whether the life, or what is supervised in its place, becomes somebody else.
-func (c *plan) changesUser() bool { return c.credentials != nil && c.credentials.UID != os.Geteuid() }
+// differs reports whether the credentials are another user's than those of this process.
+func (c *credentials) differs() bool { return c != nil && c.UID != os.Geteuid() }
 
-func (c *plan) credentialsText() string {
+func (l *life) credentialsText() string {
 	text := ""
-	if c.credentials != nil {
-		text = fmt.Sprintf("as user %s (%d:%d)", c.user, c.credentials.UID, c.credentials.GID)
+	if l.credentials != nil {
+		text = fmt.Sprintf("as user %s (%d:%d)", l.plan.user, l.credentials.UID, l.credentials.GID)
 	}
-	if c.chroot != "" {
-		text = strings.TrimPrefix(text+" in "+c.chroot, " ")
+	if l.plan.chroot != "" {
+		text = strings.TrimPrefix(text+" in "+l.plan.chroot, " ")
 	}
 	return text
 }
@@ -170,8 +170,8 @@ func (l *life) pathsFrom(root string) paths {
 	return paths{
 		pidFile:  inside(root, l.plan.pidFile),
 		state:    inside(root, statePath(l.plan.pidFile)),
-		log:      inside(root, l.plan.logFile),
-		errorLog: inside(root, l.plan.errorLogFile),
+		log:      inside(root, l.logs.stdout),
+		errorLog: inside(root, l.logs.stderr),
 		workDir:  inside(root, filepath.Join(l.plan.workDir, "x")),
 	}
 }
@@ -200,9 +200,9 @@ func inside(root, path string) string {
 func (l *life) take(seen paths) {
 	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
-	for path, now := range map[*string]string{&l.plan.logFile: seen.log, &l.plan.errorLogFile: seen.errorLog} {
+	for path, now := range map[*string]string{&l.logs.stdout: seen.log, &l.logs.stderr: seen.errorLog} {
 		if *path != "" && now == "" {
-			l.plan.outsideRoot = append(l.plan.outsideRoot, *path)
+			l.outsideRoot = append(l.outsideRoot, *path)
 		} else {
 			*path = now
 		}
@@ -219,10 +219,10 @@ func (l *life) sayWhatIsLost() {
 	if why := l.lock.CheckRemovable(); why != nil {
 		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.plan.pidFile, "why", why)
 	}
-	if !l.detached() {
+	if !l.mode.background {
 		return
 	}
-	logs, err := l.plan.openLogs()
+	logs, err := l.openLogs()
 	if err != nil {
 		l.log.Warn("the log cannot be reopened from now on", "err", trimPrefix(err))
 		return
@@ -240,8 +240,8 @@ func (r *credentials) environment() []string {
 
 // foreignVariables returns the names of the variables that a life takes off with its user: they lead to the session, the keys and the mail of
 // the user who has started it, or tell who that was. Every other variable goes on; what nobody else may know belongs into no environment.
-func (c *plan) foreignVariables() (names []string) {
-	if !c.changesUser() {
+func (c *credentials) foreignVariables() (names []string) {
+	if !c.differs() {
 		return nil
 	}
 	for _, variable := range os.Environ() {

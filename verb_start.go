@@ -18,14 +18,16 @@ func (p program) startVerb(given flags) (exitCode int) {
 
 // startDetached starts the detached process for a verb.
 func (p program) startDetached(oknodo bool) (exitCode int) {
-	if p.life.plan.args == nil {
-		p.life.plan.args = p.startArgs()
+	plan := p.life.plan
+	args := plan.args
+	if args == nil {
+		args = p.startArgs()
 	}
-	p.life.plan.onLaunched = p.showStartProgress
-	started, err := p.life.launch(p.life.plan.base, true)
+	started, err := launch{plan: plan, oneShot: true, args: args, onPID: p.showStartProgress}.run(plan.base)
 	if err == nil {
 		log := ""
-		if path := cmp.Or(p.life.plan.logFile, p.life.plan.errorLogFile); path != "" {
+		paths := plan.logPaths()
+		if path := cmp.Or(paths.stdout, paths.stderr); path != "" {
 			log = ", log " + path
 		}
 		p.say("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
@@ -79,12 +81,13 @@ func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
 	}
-	if err := p.life.plan.preflight(true); err != nil {
+	credentials, err := p.life.plan.preflight(true)
+	if err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}
 	if daemon != nil { // it is stopped only for a start that can be
-		if err := p.life.plan.checkPaths(); err != nil {
+		if err := p.life.plan.checkPaths(credentials); err != nil {
 			return p.fail("restart", err)
 		}
 	}

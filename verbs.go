@@ -153,14 +153,14 @@ func (p program) say(format string, args ...any) {
 }
 
 func (p program) runVerb(flags) (exitCode int) {
-	p.life.plan.onStopping = func(reason error) {
+	p.life.onStopping = func(reason error) {
 		var by *StopSignalError
 		if errors.As(reason, &by) && by.Signal == syscall.SIGINT && terminal.Is(os.Stderr) {
 			p.say("stopping; Ctrl-C again to quit at once")
 		}
 	}
-	err := p.life.runPlaced()
-	if !p.life.supervised { // which says it
+	err := runHere(p.life)
+	if p.life.mode.kind != modeWorker { // which says it
 		p.sayErrors(err)
 	}
 	return ExitCode(err)

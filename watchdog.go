@@ -9,12 +9,6 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// watchdog is what Watchdog was given.
-type watchdog struct {
-	every time.Duration
-	check func(context.Context) error
-}
-
 // Watchdog tells a service manager that watches this process, at least once in every, that all is well, but only if check has returned nil in that time: a
 // manager that does not hear of it for too long ends the process with ABRT and starts it again. So check should ask what can hang: take the lock
 // that every request takes. systemd watches where the unit has WatchdogSec=, and is told twice in that time at least (sd_watchdog_enabled(3)).

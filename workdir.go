@@ -54,7 +54,7 @@ func (c *plan) completeChroot() {
 // applyWorkDir sets what the process has one of: umask and working directory.
 func (l *life) applyWorkDir() error {
 	dir, umask := l.plan.workDir, l.plan.umask
-	if l.detached() {
+	if l.mode.background {
 		if dir == "" {
 			dir = "/"
 		}

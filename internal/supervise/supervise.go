@@ -235,7 +235,7 @@ func (s *Supervisor) Stop() error {
 	s.mu.Unlock()
 	s.awaitFork()
 	p := s.last.Load()
-	if p == nil {
+	if p == nil || p.hasEnded() { // then its exit was recorded, or Run returns it
 		return nil
 	}
 	p.Final() // before TERM, so that it removes its socket files
