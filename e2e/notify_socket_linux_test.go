@@ -99,7 +99,7 @@ func lingering() (f *os.File, peer net.Conn, err error) {
 // hoards starts guard with the program hoarder.
 func (b *background) hoards(steps ...string) (worker int) {
 	b.t.Helper()
-	args := append(b.args("supervise=min:-1ns,limit:-1,settle:1h", "start"), "--", "env", proctest.Variable+"="+hoarder, proctest.Binary())
+	args := append(b.args("supervise=min:-1ns,limit:-1,settle:1h", "start"), "--", "env", proctest.Assignment(hoarder), proctest.Binary())
 	b.readied(proctest.Call(b.t, guard, append(args, steps...)...))
 	b.awaitSaid("hoarded <nil>\n")
 	return b.worker(0)

@@ -266,7 +266,7 @@ func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 		l.SetUnlinkOnClose(false)
 		require.NoError(t, l.Close())
 	}
-	args := append(b.args("supervise=settle:1h", "start"), "--", "env", proctest.Variable+"="+exchanger, proctest.Binary(), dir, other)
+	args := append(b.args("supervise=settle:1h", "start"), "--", "env", proctest.Assignment(exchanger), proctest.Binary(), dir, other)
 	b.readied(proctest.Call(t, guard, args...))
 	require.FileExists(t, filepath.Join(other, "stream"))
 	require.FileExists(t, filepath.Join(other, "datagram"))

@@ -123,6 +123,13 @@ func allUsed() bool {
 	return all
 }
 
+// Assignment returns the environment assignment that makes the test binary run as the program, for a test that has
+// another process execute the binary.
+func Assignment(program string) string {
+	programsUsed.Store(program, true)
+	return Variable + "=" + program
+}
+
 // Command returns the command that executes this test binary as a program. The caller may change it before it starts it.
 func Command(program string, args ...string) *exec.Cmd {
 	Use(program)
