@@ -11,7 +11,7 @@ import (
 const maxClosing = 8 // calls of close(2) at the same time, each of which may hang
 
 // maxDiscards is how many descriptors wait for that until a Server takes none any more.
-var maxDiscards = sync.OnceValue(func() int { return room() / 2 })
+var maxDiscards = sync.OnceValue(func() int { return max(1, room()/2) })
 
 // discards is package state because descriptors are limited for the process.
 var discards discarder

@@ -93,8 +93,10 @@ func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
 			s := serve(t)
 			s.trusts.Store(trusted)
 			f := lingers(t)
+			s.server.turn <- struct{}{} // or the last one to close it may be this test
 			require.NoError(t, s.dial().SendFiles([]*os.File{f}, "FDSTORE=1"))
 			f.Close()
+			<-s.server.turn
 			if trusted {
 				m := <-s.heard
 				require.Len(t, m.Files, 1)
@@ -137,8 +139,10 @@ func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 		inner.Close()
 	}
 	for _, f := range stuck {
+		s.server.turn <- struct{}{} // or the last one to close it may be this test
 		require.NoError(t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
 		f.Close()
+		<-s.server.turn
 	}
 	if refuses { // what is in the queue when the kernel begins to refuse
 		s.server.Barrier(time.Minute)

@@ -153,12 +153,24 @@ func (s *Server) Barrier(limit time.Duration) {
 	}
 }
 
-// Close closes the socket and removes its file.
+// Close closes the socket and removes its file. It waits for a second at most: what is still in the queue is closed
+// with the socket, and may linger.
 func (s *Server) Close() error {
-	err := s.file.Close()
 	s.place.remove()
-	return err
+	s.shutdown()
+	closed := make(chan error, 1)
+	go func() { closed <- s.file.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeLimit):
+		return errCloses
+	}
 }
+
+const closeLimit = time.Second
+
+var errCloses = errors.New("the notify socket is still being closed: what was sent to it lingers")
 
 // pace limits what messages cost once there are more than a burst of them in a second: to half of a CPU, and to some
 // hundredths of one if there are strangers among the senders. Who sends more waits.

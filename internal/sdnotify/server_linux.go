@@ -44,6 +44,13 @@ func bindAt(address unix.Sockaddr) (*Server, error) {
 	}, nil
 }
 
+// shutdown has every sender fail from now on.
+func (s *Server) shutdown() {
+	if raw, err := s.file.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}
+
 // maxQueued is how many datagrams wait at a socket at most (unix(7)).
 func maxQueued() int {
 	text, _ := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")

@@ -15,6 +15,8 @@ func (s *Server) await() error { return errors.ErrUnsupported }
 
 func (s *Server) next() (Message, error) { return Message{}, errors.ErrUnsupported }
 
+func (s *Server) shutdown() {}
+
 func room() int { return maxRoom }
 
 func calm(*os.File) {}
