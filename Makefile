@@ -58,7 +58,7 @@ fuzz: ## a minute each of random PID files, state records, ends of the handshake
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done
-	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/lifeline
+	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/ctlsock
 
 conformance: ## as root: make the images, once, and run what _example/deploy holds under systemd and others
 	bash .ci/run conformance

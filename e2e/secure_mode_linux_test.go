@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/proctest"
 )
 
@@ -121,12 +121,12 @@ func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testi
 //	forging worker PROGRAM PIDFILE args…
 var forgingWorker = proctest.Register("forging worker", func(args []string) int {
 	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service))
-	ours, theirs, pairErr := lifeline.Pair()
+	ours, theirs, pairErr := ctlsock.Pair()
 	if err = errors.Join(err, pairErr); err != nil {
 		fmt.Println(err)
 		return 99
 	}
-	mark, _ := lifeline.Mark(theirs)
+	mark, _ := ctlsock.Mark(theirs)
 	cmd := proctest.Command(daemon, args[2:]...)
 	cmd.Path, cmd.Dir, cmd.ExtraFiles = args[0], "/", []*os.File{theirs}
 	cmd.Env = append(cmd.Env, "_LIFECYCLE_WORKER=3:"+mark, "LD_X=1")

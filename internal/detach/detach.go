@@ -15,7 +15,7 @@ import (
 	"os"
 	"sync"
 
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 )
 
 // Spec says what is to be started.
@@ -81,7 +81,7 @@ func Umask(mask int) { umask(mask) }
 
 // Peer is who sits at the other end of the socket.
 type Peer struct {
-	*lifeline.Peer
+	*ctlsock.Peer
 
 	stage1     *os.Process   // nil in the detached process
 	stage1Over chan struct{} // closed when stage 1 has ended
@@ -92,7 +92,7 @@ type Peer struct {
 func NewPeer(conn *os.File) *Peer {
 	over := make(chan struct{})
 	close(over)
-	return &Peer{Peer: lifeline.NewPeer(conn), stage1Over: over}
+	return &Peer{Peer: ctlsock.NewPeer(conn), stage1Over: over}
 }
 
 // Stage1Done is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 )
 
 // child is what a process that a test starts does instead of the tests; see TestMain.
@@ -140,7 +140,7 @@ func TestWordsOfWhatRanBeforeTheInitAreHeard(t *testing.T) {
 // What is given is queued before there is anybody to take it.
 func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	t.Parallel()
-	conn, theirs, err := lifeline.Pair()
+	conn, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
 	defer conn.Close()
 	defer theirs.Close()

@@ -17,8 +17,8 @@ import (
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/execve"
-	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/procattr"
 	"example.com/lifecycle/internal/secureenv"
 )
@@ -39,7 +39,7 @@ const (
 func init() {
 	mark := secureenv.Take(markVariable)
 	stage, socket, _ := strings.Cut(mark, ":")
-	if mark == "" || !lifeline.IsMarked(stdout, socket) || !lifeline.MadeByUs(stdout) {
+	if mark == "" || !ctlsock.IsMarked(stdout, socket) || !ctlsock.MadeByUs(stdout) {
 		return
 	}
 	switch stage {
@@ -60,7 +60,7 @@ func init() {
 
 // report writes a message to the socket that is stdout.
 func report(message any) {
-	if line, err := lifeline.Encode(message); err == nil {
+	if line, err := ctlsock.Encode(message); err == nil {
 		os.Stdout.Write(line)
 	}
 }
@@ -75,7 +75,7 @@ func startDetached(socket string) error {
 		return fmt.Errorf("stage 1: %w", err)
 	}
 	os.Unsetenv(daemon.MARK_NAME)
-	if lifeline.IsGone(stdout) {
+	if ctlsock.IsGone(stdout) {
 		return errNoLauncher
 	}
 	if err := execve.CloseOnExec(firstOther); err != nil {
@@ -136,8 +136,8 @@ func inherit() error {
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	conn := lifeline.Conn(fd)
-	if lifeline.IsGone(stdout) {
+	conn := ctlsock.Conn(fd)
+	if ctlsock.IsGone(stdout) {
 		return errNoLauncher
 	}
 	take := func(given bool, target int) error {
@@ -210,5 +210,5 @@ func receive() (text []byte, fds []int, err error) {
 	for _, fd := range fds {
 		unix.CloseOnExec(fd)
 	}
-	return lifeline.Decode(buf[:n]), fds, nil
+	return ctlsock.Decode(buf[:n]), fds, nil
 }

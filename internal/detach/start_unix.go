@@ -12,7 +12,7 @@ import (
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/privilege"
 )
 
@@ -39,7 +39,7 @@ const (
 var errNoteTooLong = fmt.Errorf("what the detached process is told is longer than %d bytes", maxNote)
 
 func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		ours.Close()
 		return nil, errFileCapable
 	}
-	if !lifeline.MadeByUs(int(theirs.Fd())) { // stage 1 would not take it
+	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not take it
 		ours.Close()
 		return nil, errSetuid
 	}
@@ -91,7 +91,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 		return nil, errCancelled
 	default:
 	}
-	mark, err := lifeline.Mark(socket)
+	mark, err := ctlsock.Mark(socket)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func give(conn *os.File, o Spec) error {
 	for _, f := range o.Files {
 		n.Names = append(n.Names, f.Name())
 	}
-	line, err := lifeline.Encode(n)
+	line, err := ctlsock.Encode(n)
 	if err == nil && len(line) > maxNote {
 		err = errNoteTooLong
 	}

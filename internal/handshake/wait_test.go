@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/detach"
-	"example.com/lifecycle/internal/lifeline"
 	"github.com/stretchr/testify/require"
 )
 
@@ -18,7 +18,7 @@ func TestEveryStateOfAStartEndsByItsDeadline(t *testing.T) {
 		undoing:   {undoing, killing, killing},
 		killing:   {killing},
 	} {
-		ours, theirs, err := lifeline.Pair()
+		ours, theirs, err := ctlsock.Pair()
 		require.NoError(t, err)
 		l := newLaunch(Spec{Began: time.Now(), StartTimeout: time.Hour, Limits: Limits{Stop: time.Hour}}, detach.NewPeer(ours))
 		l.state, l.deadline = state, time.NewTimer(time.Hour)

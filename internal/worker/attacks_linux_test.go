@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 )
 
 const untouched = "plain, and the mark is \"\"\n"
@@ -36,12 +36,12 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 	connected, err := client.File()
 	require.NoError(t, err)
 	defer connected.Close()
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
 	defer ours.Close()
 	defer theirs.Close()
 	markOf := func(f *os.File) string {
-		mark, err := lifeline.Mark(f)
+		mark, err := ctlsock.Mark(f)
 		require.NoError(t, err)
 		return mark
 	}
@@ -68,15 +68,15 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 }
 
 // A pair that is given away by who has made it is not that of a supervisor: he would be the parent.
-func TestAWorkerIsAChildOfWhoHasMadeItsLifeline(t *testing.T) {
+func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
 	t.Parallel()
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
 	defer ours.Close()
 	defer theirs.Close()
-	mark, err := lifeline.Mark(theirs)
+	mark, err := ctlsock.Mark(theirs)
 	require.NoError(t, err)
-	require.NoError(t, lifeline.NewPeer(ours).Send(stageOrders{Note: json.RawMessage(`""`)}))
+	require.NoError(t, ctlsock.NewPeer(ours).Send(stageOrders{Note: json.RawMessage(`""`)}))
 	inner := program(t, "plain")
 	cmd := exec.Command("sh", "-c", `"$0"; echo $?`, inner.Path)
 	cmd.Env = append(inner.Env, markVariable+"=3:"+mark)
@@ -89,11 +89,11 @@ func TestAWorkerIsAChildOfWhoHasMadeItsLifeline(t *testing.T) {
 // forge calls a program as its supervisor would, as a user without rights, who wants it to execute another one.
 func forge(path, kind, victim string) {
 	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(somebody), syscall.Setuid(somebody))
-	ours, theirs, pairErr := lifeline.Pair()
+	ours, theirs, pairErr := ctlsock.Pair()
 	if err = errors.Join(err, pairErr); err != nil {
 		panic(err)
 	}
-	mark, _ := lifeline.Mark(theirs)
+	mark, _ := ctlsock.Mark(theirs)
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), child+"=plain", markVariable+"=3:"+mark)
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -102,7 +102,7 @@ func forge(path, kind, victim string) {
 	if kind == "foreign" {
 		told = stageOrders{Foreign: &foreign{Program: []byte(victim), Umask: -1}}
 	}
-	peer := lifeline.NewPeer(ours)
+	peer := ctlsock.NewPeer(ours)
 	_ = peer.Send(told)
 	out, err := cmd.CombinedOutput()
 	theirs.Close()
@@ -187,14 +187,14 @@ func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
 	server, err := service.Accept()
 	require.NoError(t, err)
 	defer server.Close()
-	line, err := lifeline.Encode(stageOrders{Foreign: &foreign{Program: []byte("/bin/echo"), Umask: -1}})
+	line, err := ctlsock.Encode(stageOrders{Foreign: &foreign{Program: []byte("/bin/echo"), Umask: -1}})
 	require.NoError(t, err)
 	_, err = server.Write(line)
 	require.NoError(t, err)
 	connected, err := client.File()
 	require.NoError(t, err)
 	defer connected.Close()
-	mark, err := lifeline.Mark(connected)
+	mark, err := ctlsock.Mark(connected)
 	require.NoError(t, err)
 	cmd := program(t, "plain", "executed")
 	cmd.Env = append(cmd.Env, markVariable+"=3:"+mark)

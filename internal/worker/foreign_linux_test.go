@@ -133,10 +133,10 @@ func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 	require.Empty(t, s.all("executed"))
 }
 
-func TestTheLifelineIsNoWordOfAForeignProgram(t *testing.T) {
+func TestTheControlSocketIsNoWordOfAForeignProgram(t *testing.T) {
 	t.Parallel()
 	out := pipe(t)
-	p, err := Start(Spec{Args: []string{"sh", "-c", "echo to the lifeline >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
+	p, err := Start(Spec{Args: []string{"sh", "-c", "echo to the control socket >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
 	require.NoError(t, err)
 	require.NoError(t, p.Executed(t.Context()))
 	state, err := p.Wait()
@@ -149,7 +149,7 @@ func TestTheLifelineIsNoWordOfAForeignProgram(t *testing.T) {
 	text := make([]byte, 100)
 	n, err := out.r.Read(text)
 	require.NoError(t, err)
-	require.Equal(t, "to the lifeline\n", string(text[:n]), "which is the socket that it was given")
+	require.Equal(t, "to the control socket\n", string(text[:n]), "which is the socket that it was given")
 }
 
 func TestWhatKeepsAForeignProgramFromBeingExecutedIsTheError(t *testing.T) {

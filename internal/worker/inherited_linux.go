@@ -13,22 +13,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/execve"
-	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// markVariable makes a start that of a worker, or of the stage of a foreign program: the descriptor of the lifeline, and its device and inode. Whoever
-// cannot give us that socket, as a stray or forged variable cannot, is no supervisor. Nor is another
-// user: he can forge mark and socket, and so have a program that is setuid root execute what he
-// likes. Who calls a program with file capabilities is the same user, so that one believes nobody.
+// markVariable makes a start that of a worker, or of the stage of a foreign program: the descriptor
+// of the control socket, and its device and inode. Whoever cannot give us that socket, as a stray
+// or forged variable cannot, is no supervisor. Nor is another user: he can forge mark and socket,
+// and so have a program that is setuid root execute what he likes. Who calls a program with file
+// capabilities is the same user, so that one believes nobody.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
 	mark := secureenv.Take(markVariable)
 	number, socket, _ := strings.Cut(mark, ":")
 	fd, err := strconv.Atoi(number)
-	if err != nil || fd < firstSocket || !lifeline.IsMarked(fd, socket) || !lifeline.MadeByUs(fd) {
+	if err != nil || fd < firstSocket || !ctlsock.IsMarked(fd, socket) || !ctlsock.MadeByUs(fd) {
 		return
 	}
 	secureenv.Believe()
@@ -37,9 +38,10 @@ func init() {
 	}
 }
 
-// fail says why there is no worker: to a supervisor that waits for a foreign program, and to whoever reads the log.
+// fail says why there is no worker: to a supervisor that waits for a foreign program, and to
+// whoever reads the log.
 func fail(fd int, err error) {
-	_ = lifeline.NewPeer(lifeline.Conn(fd)).Send(newStageError(err))
+	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
 	fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
 	os.Exit(1)
 }
@@ -57,7 +59,7 @@ func begin(fd int, mark string) error {
 	if supervisorGone(fd) {
 		os.Exit(1)
 	}
-	peer := lifeline.NewPeer(lifeline.Conn(fd))
+	peer := ctlsock.NewPeer(ctlsock.Conn(fd))
 	text, err := peer.Receive()
 	if err != nil {
 		os.Exit(1) // the supervisor is gone
@@ -84,13 +86,15 @@ func begin(fd int, mark string) error {
 	return nil
 }
 
-// supervisorGone asks by the process that made the pair too, for what another process of its holds open is not closed with it.
+// supervisorGone asks by the process that made the pair too, for what another process of its holds
+// open is not closed with it.
 func supervisorGone(fd int) bool {
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	return err != nil || int(by.Pid) != os.Getppid() || lifeline.IsGone(fd)
+	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)
 }
 
-// takeEnvironment says whom the variables are for, which who has started this process could not know. A program that is executed has the same PID.
+// takeEnvironment says whom the variables are for, which who has started this process could not
+// know. A program that is executed has the same PID.
 func takeEnvironment() error {
 	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
 		if secureenv.Get(variable) == "" {
@@ -103,9 +107,9 @@ func takeEnvironment() error {
 	return nil
 }
 
-// line is our end of the lifeline.
+// line is our end of the control socket.
 type line struct {
-	peer *lifeline.Peer
+	peer *ctlsock.Peer
 	lost chan struct{} // closed when the supervisor is gone
 
 	mu    sync.Mutex

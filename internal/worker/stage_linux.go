@@ -26,7 +26,7 @@ type foreign struct {
 }
 
 // execute makes this process the program. It returns only if it cannot.
-func (f *foreign) execute(lifelineFD int) error {
+func (f *foreign) execute(ctlFD int) error {
 	for i := range f.Sockets {
 		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
 			return os.NewSyscallError("fcntl", err)
@@ -36,7 +36,8 @@ func (f *foreign) execute(lifelineFD int) error {
 	if err := f.become(); err != nil {
 		return err
 	}
-	// To change the user has done that, unless fs.suid_dumpable says otherwise: nobody of that user may trace this process, or take its lifeline.
+	// To change the user has done that, unless fs.suid_dumpable says otherwise: nobody of that user
+	// may trace this process, or take its control socket.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -44,7 +45,7 @@ func (f *foreign) execute(lifelineFD int) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if supervisorGone(lifelineFD) { // before that
+	if supervisorGone(ctlFD) { // before that
 		os.Exit(1)
 	}
 	path, err := f.find()
@@ -89,7 +90,8 @@ func (f *foreign) become() error {
 	return privilege.Drop("", f.Identity)
 }
 
-// closeDirectories closes what the supervisor was started with, and would keep this process from changing its root directory.
+// closeDirectories closes what the supervisor was started with, and would keep this process from
+// changing its root directory.
 func closeDirectories() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

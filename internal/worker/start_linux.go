@@ -12,18 +12,18 @@ import (
 	"sync"
 	"syscall"
 
+	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/execve"
-	"example.com/lifecycle/internal/lifeline"
 	"example.com/lifecycle/internal/privilege"
 )
 
-// running is a process with our end of its lifeline.
+// running is a process with our end of its control socket.
 type running struct {
 	process *os.Process
-	peer    *lifeline.Peer
+	peer    *ctlsock.Peer
 	name    string        // of the program
 	foreign bool          // the process is a stage until it has executed the program
-	heard   chan struct{} // closed when nothing more comes over the lifeline
+	heard   chan struct{} // closed when nothing more comes over the control socket
 	told    chan struct{} // closed when the orders were sent
 }
 
@@ -31,7 +31,8 @@ func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
 func (r *running) words() string { return r.peer.Output() }
 
-// final ends what this process sends. A worker that has not got its orders yet has nothing to leave.
+// final ends what this process sends. A worker that has not got its orders yet has nothing to
+// leave.
 func (r *running) final() {
 	select {
 	case <-r.told:
@@ -61,12 +62,12 @@ func (o *Spec) start() (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &Process{running: running{peer: lifeline.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
+	p := &Process{running: running{peer: ctlsock.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
 	attributes, err := o.attributes(theirs)
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
@@ -93,7 +94,7 @@ func (r *running) hear() {
 	r.peer.Drain()
 }
 
-// stageOrders are what the process is told over the lifeline.
+// stageOrders are what the process is told over the control socket.
 type stageOrders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
 	Foreign *foreign        `json:"foreign,omitempty"`
@@ -119,7 +120,7 @@ var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
 
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
-func (o *Spec) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
+func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too
@@ -131,12 +132,12 @@ func (o *Spec) attributes(lifelineEnd *os.File) (*os.ProcAttr, error) {
 		names = append(names, s.Name)
 		attributes.Files = append(attributes.Files, s.File)
 	}
-	mark, err := lifeline.Mark(lifelineEnd)
+	mark, err := ctlsock.Mark(ctlEnd)
 	if err != nil {
 		return nil, err
 	}
 	set := []string{fmt.Sprintf("%s=%d:%s", markVariable, len(attributes.Files), mark)}
-	attributes.Files = append(attributes.Files, lifelineEnd)
+	attributes.Files = append(attributes.Files, ctlEnd)
 	if o.Notify != "" {
 		set = append(set, "NOTIFY_SOCKET="+o.Notify)
 	}
@@ -183,9 +184,11 @@ func nameOf(variable string) string {
 	return name
 }
 
-// forks is package state because threads are the process's. The one that takes from it never ends, and has no signal blocked: what it forks inherits its
-// mask, and is killed with it, not with the process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread"). If this
-// process were ever to replace itself, it would have to do so from that thread: execve(2) ends the others.
+// forks is package state because threads are the process's. The one that takes from it never ends,
+// and has no signal blocked: what it forks inherits its mask, and is killed with it, not with the
+// process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread").
+// If this process were ever to replace itself, it would have to do so from that thread: execve(2)
+// ends the others.
 var forks = sync.OnceValue(func() chan<- func() {
 	c := make(chan func())
 	go func() {

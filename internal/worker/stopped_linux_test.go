@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 )
 
 // heldStage starts a foreign program in this process, of which the stage is held up before its init.
@@ -90,14 +90,14 @@ func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
 }
 
 // What else holds its end open is nothing to wait for.
-func TestAStageWhoseLifelineSomebodyElseHoldsIsGivenUp(t *testing.T) {
+func TestAStageWhoseControlSocketSomebodyElseHoldsIsGivenUp(t *testing.T) {
 	t.Parallel()
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
 	defer theirs.Close() // which stays open until then
 	cmd := exec.Command("sleep", "30")
 	require.NoError(t, cmd.Start())
-	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: lifeline.NewPeer(ours), foreign: true, heard: make(chan struct{})}}
+	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), foreign: true, heard: make(chan struct{})}}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { cancel(errEnough) })
 	require.ErrorIs(t, p.Executed(ctx), errEnough)
@@ -144,7 +144,7 @@ func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
 }
 
 // Row H15.
-func TestAWorkerThatFloodsItsLifelineTakesNoMemoryAndLivesOn(t *testing.T) {
+func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("flood"))
 	pid := s.pid()
@@ -159,7 +159,7 @@ func TestAWorkerThatFloodsItsLifelineTakesNoMemoryAndLivesOn(t *testing.T) {
 	require.False(t, isOver(pid))
 }
 
-// flood writes to the lifeline until that is no more possible, and never a newline.
+// flood writes to the control socket until that is no more possible, and never a newline.
 func flood() error {
 	text := make([]byte, 1<<20)
 	for fd := firstSocket; fd < 64; fd++ {

@@ -2,7 +2,7 @@
 //
 //	supervisor ── fork, exec of this program ──► an own worker
 //	     ▲                                           │
-//	     └────────── the lifeline, a socket ◄────────┘
+//	     └─────────── the control socket ◄───────────┘
 //
 // A foreign program is executed by a stage of this program, without another fork: so it has the PID that was started. The stage lives in the init of this
 // package, and so does the beginning of an own worker: what is initialised before this package, is so in both.
@@ -79,7 +79,7 @@ func (p *Process) Output() string { return p.words() }
 // block, whatever the worker does.
 func (p *Process) Final() { p.final() }
 
-// Close closes our end of the lifeline, which is as if this process were gone.
+// Close closes our end of the control socket, which is as if this process were gone.
 func (p *Process) Close() { p.close() }
 
 // Handoff is what an own worker was given.

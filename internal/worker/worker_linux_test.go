@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/activation"
-	"example.com/lifecycle/internal/lifeline"
+	"example.com/lifecycle/internal/ctlsock"
 )
 
 func own(note string) testOrder {
@@ -116,14 +116,14 @@ func TestAnOwnWorkerIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
 		"NOTIFY_SOCKET=@notify", "WATCHDOG_PID=" + strconv.Itoa(pid), "WATCHDOG_USEC=3000000",
 	}, got.Env)
 	require.Equal(t, o.Files, []string{got.Open[3], got.Open[4]})
-	require.Regexp(t, `^socket:\[\d+\]$`, got.Open[5], "the lifeline")
+	require.Regexp(t, `^socket:\[\d+\]$`, got.Open[5], "the control socket")
 	require.Empty(t, got.Inherited)
 
 	o.Note = "children"
 	require.Regexp(t, `^"0 1 2 3 LISTEN_PID=\d+\\n" <nil>$`, startSupervisor(t, o, leaks(t)).line("children:"), "3 is that of ls")
 }
 
-func TestNoWorkerInheritsTheLifelineOfAnother(t *testing.T) {
+func TestNoWorkerInheritsTheControlSocketOfAnother(t *testing.T) {
 	t.Parallel()
 	o := own("look")
 	o.Before = "together"
@@ -233,14 +233,14 @@ func TestTheWordsOfACrashAreHeard(t *testing.T) {
 }
 
 // What the worker has started may hold the other end open for a moment, and what it said may still be on its way.
-func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheLifeline(t *testing.T) {
+func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheControlSocket(t *testing.T) {
 	t.Parallel()
-	ours, theirs, err := lifeline.Pair()
+	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
 	defer theirs.Close()
 	cmd := exec.Command("true")
 	require.NoError(t, cmd.Start())
-	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: lifeline.NewPeer(ours), heard: make(chan struct{})}}
+	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), heard: make(chan struct{})}}
 	defer p.Close()
 	_, err = theirs.WriteString("last words\n")
 	require.NoError(t, err)

@@ -1,6 +1,6 @@
 //go:build unix && !aix
 
-package lifeline
+package ctlsock
 
 import (
 	"errors"

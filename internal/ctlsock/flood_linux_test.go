@@ -1,4 +1,4 @@
-package lifeline
+package ctlsock
 
 import (
 	"errors"
@@ -42,7 +42,7 @@ func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 		}()
 		_, err := ours.Receive()
 		require.ErrorIs(t, err, io.EOF, what)
-		require.LessOrEqual(t, len(ours.Output()), maxWords, what)
+		require.LessOrEqual(t, len(ours.Output()), maxOutput, what)
 		require.Less(t, heapNow(), before+2<<20, what)
 	}
 }
@@ -79,7 +79,7 @@ func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 		ours.Drain()
 		require.ErrorIs(t, <-over, unix.EPIPE, what)
 		if strings.HasPrefix(text, "word") {
-			require.Equal(t, strings.Repeat(text, maxWords/len(text)+1)[:maxWords], ours.Output(), what)
+			require.Equal(t, strings.Repeat(text, maxOutput/len(text)+1)[:maxOutput], ours.Output(), what)
 		} else {
 			require.Empty(t, ours.Output(), what)
 		}
@@ -115,6 +115,6 @@ func FuzzWhateverAPeerSends(f *testing.F) {
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(message), max(0, limit))
 		}
-		require.LessOrEqual(t, len(ours.Output()), min(maxWords, len(text)))
+		require.LessOrEqual(t, len(ours.Output()), min(maxOutput, len(text)))
 	})
 }

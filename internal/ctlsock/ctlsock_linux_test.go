@@ -1,4 +1,4 @@
-package lifeline
+package ctlsock
 
 import (
 	"io"
@@ -68,13 +68,13 @@ func TestWordsHaveALimit(t *testing.T) {
 	ours, theirs := testPair(t)
 	go func() {
 		for range 3 {
-			theirs.WriteString(strings.Repeat("word ", maxWords/5) + "\n")
+			theirs.WriteString(strings.Repeat("word ", maxOutput/5) + "\n")
 		}
 		theirs.Close()
 	}()
 	_, err := ours.Receive()
 	require.ErrorIs(t, err, io.EOF)
-	require.Len(t, ours.Output(), maxWords)
+	require.Len(t, ours.Output(), maxOutput)
 }
 
 func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {

@@ -1,4 +1,4 @@
-package lifeline
+package ctlsock
 
 import (
 	"time"
@@ -6,17 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WritesClosed reports whether the other end has called CloseWrite, or is gone. It waits for that for at
-// most the given time.
+// WritesClosed reports whether the other end has called CloseWrite or is gone. It waits for at most
+// the given time.
 func (p *Peer) WritesClosed(within time.Duration) bool {
 	return p.poll(unix.POLLRDHUP, within)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 }
 
-// AwaitGone blocks until the other end is gone, though it may have called CloseWrite before. It blocks a
-// thread, so it is not for long.
+// AwaitGone blocks until the other end is gone. CloseWrite of the other end does not count. It
+// blocks an OS thread, so it is only for short waits.
 func (p *Peer) AwaitGone() { p.poll(0, -1) }
 
-// poll waits for the events, an error, or the end of both directions. A negative time has no end.
+// poll waits for the events, an error, or the end of both directions. A negative time means no
+// limit.
 func (p *Peer) poll(events int16, within time.Duration) (happened int16) {
 	begun := time.Now()
 	_ = control(p.conn, func(fd int) error {

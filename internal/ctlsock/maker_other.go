@@ -1,8 +1,8 @@
 //go:build unix && !aix && !linux
 
-package lifeline
+package ctlsock
 
 import "example.com/lifecycle/internal/privilege"
 
-// madeByUs is true only where it must be so, for who made a socket pair is not told.
+// madeByUs trusts a socket unless the program is setuid: this system does not tell who made a pair.
 func madeByUs(int) bool { return !privilege.IsSetuid() }

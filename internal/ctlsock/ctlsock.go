@@ -1,0 +1,192 @@
+// Package ctlsock is the control socket between a process and a child that it has started. Messages
+// go both ways. The end of the socket tells each process that the other one is gone.
+package ctlsock
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+)
+
+// Pair makes a socket with two ends. Both are close-on-exec. Closing ours ends a blocked read from
+// it.
+func Pair() (ours, theirs *os.File, err error) { return pair() }
+
+// Conn makes a file of an inherited end. Closing the file ends a blocked read from it.
+func Conn(fd int) *os.File { return conn(fd) }
+
+// Mark returns the device and inode of a socket. The process that inherits the socket knows it by
+// them.
+func Mark(f *os.File) (mark string, err error) { return markOf(f) }
+
+// IsMarked reports whether the descriptor is of the socket with that mark.
+func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
+
+// MadeByUs reports whether the descriptor is an end of a pair that our own effective user and group
+// have made (unix(7), SO_PEERCRED). A socket that is connected to an address is not: the service at
+// that address says what any client asks it to say.
+func MadeByUs(fd int) bool { return madeByUs(fd) }
+
+// IsGone reports whether the other end is gone. It does not block.
+func IsGone(fd int) bool { return isGone(fd) }
+
+// Peer is the process at the other end.
+type Peer struct {
+	conn *os.File
+	in   *bufio.Reader
+	max  int // Receive drops longer messages
+	left int // how many bytes Drain still reads; 0: any number
+
+	mu     sync.Mutex
+	output []byte
+}
+
+// NewPeer returns the process at the other end of an open socket.
+func NewPeer(conn *os.File) *Peer {
+	return &Peer{conn: conn, in: bufio.NewReader(conn), max: MaxMessage}
+}
+
+// MaxMessage is the maximum length of a message in bytes. Send refuses a longer one, Receive drops
+// it.
+const MaxMessage = 4 << 20
+
+// Limit makes Receive drop messages that are longer than that.
+func (p *Peer) Limit(bytes int) { p.max = bytes }
+
+// A message is a line of JSON behind a NUL. Anything else is output of a process whose stderr is
+// the socket, such as a panic in an init that ran before ours.
+const messageMark = 0
+
+// Encode returns the message as a line of its own, whatever was written before it.
+func Encode(message any) ([]byte, error) {
+	text, err := json.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	return append(append([]byte{'\n', messageMark}, text...), '\n'), nil
+}
+
+// Decode returns the JSON of a message that Encode has made.
+func Decode(line []byte) json.RawMessage {
+	return bytes.TrimPrefix(bytes.TrimSpace(line), []byte{messageMark})
+}
+
+// Send sends a message. It blocks while the socket is full and the other end reads nothing.
+func (p *Peer) Send(message any) error {
+	line, err := Encode(message)
+	switch {
+	case err != nil:
+		return err
+	case len(line) > MaxMessage:
+		return fmt.Errorf("a message of %d bytes is too long: %d are the limit", len(line), MaxMessage)
+	}
+	_, err = p.conn.Write(line)
+	return err
+}
+
+// Receive blocks until there is a message. It returns io.EOF when every copy of the other end is
+// closed. The other end may be hostile: what it sends takes no more memory than one message and
+// maxOutput.
+func (p *Peer) Receive() (json.RawMessage, error) {
+	for {
+		if message, err := p.receiveLine(p.max); message != nil || err != nil {
+			return message, err
+		}
+	}
+}
+
+// maxDrained is how many bytes Drain reads of one peer at most.
+const maxDrained = 4 << 20
+
+var errFlood = errors.New("the other end sends too much")
+
+// Drain keeps the output of a peer and drops its messages until the other end is gone. After
+// maxDrained bytes, which is more than any crash writes, Drain closes the socket for reading. Then
+// a flood ends with EPIPE.
+func (p *Peer) Drain() {
+	p.left = maxDrained
+	for err := error(nil); err == nil; {
+		if _, err = p.receiveLine(0); err == errFlood {
+			_ = p.CloseRead()
+		}
+	}
+}
+
+// receiveLine reads one line, piece by piece. It returns the message, or nil if the line is output
+// or a message that is longer than limit.
+func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
+	var whole []byte
+	isMessage, isTooLong := false, false
+	for first := true; ; first = false {
+		piece, err := p.in.ReadSlice('\n')
+		if first {
+			isMessage = len(piece) > 0 && piece[0] == messageMark
+		}
+		switch {
+		case !isMessage:
+			p.keepOutput(piece)
+		case isTooLong:
+		case len(whole)+len(piece) > limit:
+			whole, isTooLong = nil, true
+		default:
+			whole = append(whole, piece...)
+		}
+		if p.left > 0 {
+			if p.left -= len(piece); p.left <= 0 {
+				return nil, errFlood
+			}
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err != nil:
+			p.keepOutput(whole) // a message that was cut off
+			return nil, err
+		case len(whole) > 1:
+			return whole[1 : len(whole)-1], nil
+		default:
+			return nil, nil
+		}
+	}
+}
+
+// maxOutput is how many bytes of the output of a peer are kept.
+const maxOutput = 64 << 10
+
+// keepOutput appends to the output, up to maxOutput.
+func (p *Peer) keepOutput(piece []byte) {
+	if len(bytes.TrimSpace(piece)) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.output = append(p.output, piece[:min(len(piece), maxOutput-len(p.output))]...)
+}
+
+// Output returns what came over the socket and was no message.
+func (p *Peer) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return string(p.output)
+}
+
+// RedirectCrashOutput makes the Go runtime write a panic or a fatal error to the socket too, until
+// debug.SetCrashOutput is called again. The other end finds it in Output.
+func (p *Peer) RedirectCrashOutput() error {
+	err := debug.SetCrashOutput(p.conn, debug.CrashOptions{})
+	return errors.Join(err, setNonblock(p.conn)) // SetCrashOutput has made all copies blocking
+}
+
+// CloseRead makes Receive return io.EOF after what was sent so far, even if the other end stays
+// open.
+func (p *Peer) CloseRead() error { return closeRead(p.conn) }
+
+// CloseWrite closes this end for sending. The other end reads EOF and can still send.
+func (p *Peer) CloseWrite() error { return closeWrite(p.conn) }
+
+// Close closes this end. The other end reads EOF.
+func (p *Peer) Close() error { return p.conn.Close() }
