@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 // take stops at the first descriptor that is not open. Where somebody has counted wrong, those of the Go runtime follow, which are no sockets.
@@ -26,22 +28,22 @@ func take(names []string) (all []Socket) {
 }
 
 func network(f *os.File) (name string) {
-	control(f, func(fd int) {
+	_ = rawconn.Control(f, func(fd int) error {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {
-			return
+			return err
 		}
 		if kind != unix.SOCK_DGRAM {
 			listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 			if err != nil || listens == 0 {
-				return
+				return err
 			}
 		}
 		address, err := unix.Getsockname(fd)
-		if err != nil {
-			return
+		if err == nil {
+			name = networkOf(kind, address)
 		}
-		name = networkOf(kind, address)
+		return err
 	})
 	return name
 }
@@ -60,18 +62,13 @@ func networkOf(kind int, address unix.Sockaddr) string {
 }
 
 func path(f *os.File) (name string) {
-	control(f, func(fd int) {
+	_ = rawconn.Control(f, func(fd int) error {
 		address, err := unix.Getsockname(fd)
-		if at, ok := address.(*unix.SockaddrUnix); err == nil && ok && !strings.HasPrefix(at.Name, "@") { // which is one without a file
+		at, ok := address.(*unix.SockaddrUnix)
+		if ok && !strings.HasPrefix(at.Name, "@") { // such a name is that of no file
 			name = at.Name
 		}
+		return err
 	})
 	return name
-}
-
-// control does not use f.Fd, which can make a socket block that is in use elsewhere.
-func control(f *os.File, do func(fd int)) {
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { do(int(fd)) })
-	}
 }

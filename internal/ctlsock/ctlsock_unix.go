@@ -3,12 +3,13 @@
 package ctlsock
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func pair() (ours, theirs *os.File, err error) {
@@ -53,22 +54,13 @@ func isGone(fd int) bool {
 }
 
 func setNonblock(f *os.File) error {
-	return control(f, func(fd int) error { return unix.SetNonblock(fd, true) })
+	return rawconn.Control(f, func(fd int) error { return unix.SetNonblock(fd, true) })
 }
 
 func closeRead(f *os.File) error {
-	return control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	return rawconn.Control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 }
 
 func closeWrite(f *os.File) error {
-	return control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
-}
-
-func control(f *os.File, do func(fd int) error) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	controlErr := raw.Control(func(fd uintptr) { err = do(int(fd)) })
-	return errors.Join(controlErr, err)
+	return rawconn.Control(f, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 // WritesClosed reports whether the other end has called CloseWrite or is gone. It waits for at most
@@ -20,7 +22,7 @@ func (p *Peer) AwaitGone() { p.poll(0, -1) }
 // limit.
 func (p *Peer) poll(events int16, within time.Duration) (happened int16) {
 	begun := time.Now()
-	_ = control(p.conn, func(fd int) error {
+	_ = rawconn.Control(p.conn, func(fd int) error {
 		for {
 			left := -1
 			if within >= 0 {

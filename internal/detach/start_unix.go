@@ -14,6 +14,7 @@ import (
 
 	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/privilege"
+	"example.com/lifecycle/internal/rawconn"
 )
 
 // note is the first message, with the descriptors.
@@ -162,21 +163,15 @@ func give(conn *os.File, o Spec) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
 	var sent int
-	writeErr := raw.Write(func(fd uintptr) (done bool) {
-		sent, err = unix.SendmsgN(int(fd), line, rights, nil, noSignal)
-		return err != unix.EAGAIN && err != unix.EINTR
+	err = rawconn.Write(conn, func(fd int) (err error) {
+		sent, err = unix.SendmsgN(fd, line, rights, nil, noSignal)
+		return err
 	})
-	switch {
-	case writeErr != nil:
-		return writeErr
-	case err != nil:
+	if err != nil {
 		return os.NewSyscallError("sendmsg", err)
-	case sent < len(line):
+	}
+	if sent < len(line) {
 		return errNoteTooLong
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func tryLock(f *os.File) error {
@@ -32,23 +34,5 @@ func probe(f *os.File, ifFree func()) (held bool, err error) {
 }
 
 func flock(f *os.File, how int) error {
-	return control(f, func(fd int) error { return unix.Flock(fd, how) })
-}
-
-// control calls do with f's descriptor, again for as long as a signal interrupts it.
-func control(f *os.File, do func(fd int) error) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var done error
-	err = conn.Control(func(fd uintptr) {
-		for done = do(int(fd)); done == unix.EINTR; {
-			done = do(int(fd))
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return done
+	return rawconn.Control(f, func(fd int) error { return unix.Flock(fd, how) })
 }

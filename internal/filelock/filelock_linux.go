@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 const (
@@ -36,7 +38,7 @@ func inspect(f *os.File, ifFree func()) (State, error) {
 }
 
 func setRecord(f *os.File, cmd int, at int64) error {
-	err := control(f, func(fd int) error {
+	err := rawconn.Control(f, func(fd int) error {
 		return unix.FcntlFlock(uintptr(fd), cmd, &unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1})
 	})
 	if errors.Is(err, unix.EAGAIN) {
@@ -49,7 +51,7 @@ func setRecord(f *os.File, cmd int, at int64) error {
 // which only a write lock prevents: read locks, which any reader can take, do not count.
 func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
-	err = control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
+	err = rawconn.Control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
 	if err != nil || record.Type == unix.F_UNLCK {
 		return 0, false, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func init() {
@@ -125,7 +127,7 @@ func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
 func squat(t *testing.T, reader *os.File) {
 	t.Helper()
 	for _, at := range []int64{presenceByte, ownerByte} {
-		require.NoError(t, control(reader, func(fd int) error {
+		require.NoError(t, rawconn.Control(reader, func(fd int) error {
 			return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1})
 		}))
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 // awaitInterval is how long a Close may have to wait for await to notice. Go's poller cannot wait for a kqueue: it asks
@@ -75,7 +77,7 @@ func (k kqueue) await() error {
 }
 
 func (k kqueue) receive(timeout time.Duration) error {
-	return control(k.file, func(fd int) error {
+	return rawconn.Control(k.file, func(fd int) error {
 		limit := unix.NsecToTimespec(timeout.Nanoseconds())
 		err := ignoringEINTR(func() error {
 			n, err := unix.Kevent(fd, nil, make([]unix.Kevent_t, 1), &limit)

@@ -5,6 +5,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func hold(pid int) (process, error) {
@@ -66,13 +68,13 @@ func (p pidfd) signal(sig os.Signal) error {
 	if err != nil {
 		return err
 	}
-	return orDone(control(p.file, func(fd int) error {
+	return orDone(rawconn.Control(p.file, func(fd int) error {
 		return unix.PidfdSendSignal(fd, s, nil, 0)
 	}))
 }
 
 func (p pidfd) ended() (done bool, err error) {
-	err = control(p.file, func(fd int) error {
+	err = rawconn.Control(p.file, func(fd int) error {
 		done, err = readable(fd)
 		return err
 	})
@@ -82,19 +84,12 @@ func (p pidfd) ended() (done bool, err error) {
 // await leaves the waiting to Go's poller: no thread is held. A nonblocking descriptor is what makes os.NewFile
 // hand it over.
 func (p pidfd) await() error {
-	conn, err := p.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var pollErr error
-	err = conn.Read(func(fd uintptr) (done bool) {
-		done, pollErr = readable(int(fd))
-		return done || pollErr != nil
+	return rawconn.Read(p.file, func(fd int) error {
+		if ended, err := readable(fd); ended || err != nil {
+			return err
+		}
+		return unix.EAGAIN
 	})
-	if err != nil {
-		return err
-	}
-	return pollErr
 }
 
 func (p pidfd) close() error { return p.file.Close() }

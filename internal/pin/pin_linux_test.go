@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 var ways = map[string]func(int) (process, error){
@@ -113,7 +115,7 @@ func TestOpenTakesAPidfdWhereThereIsOne(t *testing.T) {
 	require.IsType(t, pidfd{}, proc)
 	file := proc.(pidfd).file
 	require.NoError(t, file.SetReadDeadline(time.Time{}), "Go's poller has it")
-	require.NoError(t, control(file, func(fd int) error {
+	require.NoError(t, rawconn.Control(file, func(fd int) error {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		require.NotZero(t, flags&unix.FD_CLOEXEC)
 		return err

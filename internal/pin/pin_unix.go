@@ -53,16 +53,3 @@ func ignoringEINTR(call func() error) error {
 		}
 	}
 }
-
-// control runs call with the descriptor of file, which no Close can take away meanwhile.
-func control(file *os.File, call func(fd int) error) error {
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var callErr error
-	if err := conn.Control(func(fd uintptr) { callErr = call(int(fd)) }); err != nil {
-		return err
-	}
-	return callErr
-}

@@ -3,13 +3,14 @@
 package safefile
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
@@ -22,17 +23,14 @@ func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 
 // aboveStderr keeps a file away from descriptors 0 to 2, one of which a program may have closed: what is opened there next is its stdin, stdout or stderr.
 func aboveStderr(f *os.File) (*os.File, error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return f, err
-	}
 	other := -1
-	controlErr := conn.Control(func(fd uintptr) {
+	err := rawconn.Control(f, func(fd int) (err error) {
 		if fd <= 2 {
-			other, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+			other, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		}
+		return err
 	})
-	if err = errors.Join(controlErr, err); other < 0 && err == nil {
+	if other < 0 && err == nil {
 		return f, nil
 	}
 	f.Close()
@@ -43,18 +41,10 @@ func aboveStderr(f *os.File) (*os.File, error) {
 }
 
 func writeOnce(f *os.File, b []byte) (n int, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	controlErr := conn.Control(func(fd uintptr) {
-		for n, err = syscall.Pwrite(int(fd), b, 0); err == syscall.EINTR; {
-			n, err = syscall.Pwrite(int(fd), b, 0)
-		}
+	err = rawconn.Control(f, func(fd int) (err error) {
+		n, err = syscall.Pwrite(fd, b, 0)
+		return err
 	})
-	if controlErr != nil {
-		return 0, controlErr
-	}
 	return n, err
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func dial(address string) (*Socket, error) {
@@ -38,27 +40,17 @@ func (s *Socket) sendFiles(files []*os.File, text string) error {
 		fds = append(fds, fd)
 	}
 	defer runtime.KeepAlive(files)
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	writeErr := raw.Write(func(fd uintptr) (done bool) {
-		err = unix.Sendmsg(int(fd), []byte(text), unix.UnixRights(fds...), nil, 0)
-		return err != unix.EAGAIN && err != unix.EINTR
-	})
-	if writeErr != nil {
-		return writeErr
-	}
-	return os.NewSyscallError("sendmsg", err)
+	return os.NewSyscallError("sendmsg", rawconn.Write(s.file, func(fd int) error {
+		return unix.Sendmsg(fd, []byte(text), unix.UnixRights(fds...), nil, 0)
+	}))
 }
 
-// descriptor is that of a file. It is tempting to call f.Fd: but for the File of a net.Listener that makes the socket block, in the listener too, and then Accept cannot be
-// ended any more.
+// descriptor returns the descriptor of a file, which its caller keeps open.
 func descriptor(f *os.File) (fd int, err error) {
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(open uintptr) { fd = int(open) })
-	}
+	err = rawconn.Control(f, func(open int) error {
+		fd = open
+		return nil
+	})
 	return fd, err
 }
 

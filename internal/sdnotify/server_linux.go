@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 // maxFiles is what systemd takes (sd_pid_notify_with_fds(3)); messages may be longer than the 4096 bytes that it takes.
@@ -66,13 +68,12 @@ func (s *Server) await() error {
 		time.Sleep(10 * time.Millisecond)
 		return nil
 	}
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return os.ErrClosed
-	}
-	err = raw.Read(func(fd uintptr) (done bool) {
-		_, _, _, _, err := unix.Recvmsg(int(fd), nil, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return err != unix.EAGAIN && err != unix.EINTR
+	err := rawconn.Read(s.file, func(fd int) error {
+		_, _, _, _, err := unix.Recvmsg(fd, nil, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			return err
+		}
+		return nil // next meets it, too
 	})
 	if err != nil {
 		return os.ErrClosed
@@ -83,22 +84,18 @@ func (s *Server) await() error {
 // next takes one datagram and does not wait for one. It looks first at who has sent it: of a stranger it copies
 // nothing, and the descriptors that the kernel has passed on by then go where close(2) may sleep.
 func (s *Server) next() (m Message, err error) {
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return m, os.ErrClosed
-	}
-	controlErr := raw.Control(func(open uintptr) {
-		fd := int(open)
+	controlErr := rawconn.Control(s.file, func(fd int) error {
 		s.admit(fd)
 		var size int
 		if m.PID, size, err = peek(fd); err != nil {
-			return
+			return nil
 		}
 		trusted := s.trusts == nil || s.trusts(m.PID)
 		if !trusted {
 			s.strangers.Add(1)
 		}
 		m, err = s.take(fd, m.PID, trusted && size <= maxMessage)
+		return nil
 	})
 	if controlErr != nil {
 		return Message{}, os.ErrClosed

@@ -6,21 +6,21 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/rawconn"
 )
 
 func isTerminal(f *os.File) bool {
-	return on(f, getattr) == nil
+	return rawconn.Control(f, getattr) == nil
 }
 
 func columns(f *os.File) (n int) {
-	_ = on(f, func(fd int) error {
-		return ignoringEINTR(func() error {
-			size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
-			if err == nil {
-				n = int(size.Col)
-			}
-			return err
-		})
+	_ = rawconn.Control(f, func(fd int) error {
+		size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+		if err == nil {
+			n = int(size.Col)
+		}
+		return err
 	})
 	return n
 }
@@ -28,24 +28,11 @@ func columns(f *os.File) (n int) {
 // inBackground is false where the terminal is not the controlling one: there are no jobs on it then (ENOTTY in tcgetpgrp(3)).
 func inBackground(f *os.File) bool {
 	var foreground int
-	err := on(f, func(fd int) (err error) {
+	err := rawconn.Control(f, func(fd int) (err error) {
 		foreground, err = unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 		return err
 	})
 	return err == nil && foreground != unix.Getpgrp()
-}
-
-// on calls do with the descriptor of f. It is tempting to use f.Fd, but up to Go 1.25 that makes a nonblocking file block.
-func on(f *os.File, do func(fd int) error) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := conn.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
 }
 
 func controlling() *Terminal {
