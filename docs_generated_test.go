@@ -45,7 +45,7 @@ var eventText = [events]string{
 }
 
 func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
-	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "insist", reload: "reload", reopen: "reopen", callHook: "call"}
+	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "quit", reload: "reload", reopen: "reopen", callHook: "call"}
 	head := "| phase |"
 	for e, text := range eventText {
 		require.NotEmpty(t, text, "event %d has no name here", e)
