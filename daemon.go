@@ -17,17 +17,23 @@ import (
 	"example.com/lifecycle/internal/readyfd"
 )
 
-// Detach places the life in the background: Run starts the program again as a process of its own, without a terminal, in a session of
-// which it is not the leader, and returns nil when that is ready. The detached process gets to Run as well, and lives the life there;
-// [InDaemon] tells the two apart. Where it does not become ready, Run returns what the start came to: the error of the hook that failed,
-// with its text and exit code, the last words of a process that died, [ErrStartTimeout]; then nothing is left of it. A launcher that is
-// interrupted or killed before it has heard undoes the start; a second TERM or INT more than a second after the first kills what is left of it.
-// Process 1 of a PID namespace, with which everything in it ends, detaches nothing: that is an error.
+// Detach moves the life to the background. Run starts the program again as a new process, without
+// a terminal and in a session that it does not lead. Run returns nil when that process is ready.
+// The detached process also calls Run, which runs the life there. [InDaemon] reports whether this
+// process is the detached one.
 //
-// The program's main runs in the launcher up to Run and in the detached process; inits of packages that are initialised before this one
-// run once more between the two. The detached process starts in the directory of the launcher and goes to "/" in Run, unless WorkDir says
-// otherwise, so that main still finds what it was given by a relative path. By default, Run stays in the foreground; the
-// verb start and Ensure detach by themselves.
+// If the detached process does not become ready, nothing of it is left, and Run returns why: the
+// error of the hook that failed, with its text and exit code; the last output of a process that
+// died; or [ErrStartTimeout]. If the launcher is interrupted or killed before it knows the result,
+// the start is undone. A second TERM or INT more than a second after the first one kills the rest
+// of the detached process. Run returns an error in process 1 of a PID namespace, because every
+// process in the namespace ends with it.
+//
+// The program's main runs up to Run in the launcher, and again in the detached process. Inits of
+// packages that are initialised before this one also run a third time, in a process between the
+// two. The detached process starts in the directory of the launcher, so its main finds files by the
+// same relative paths. Run changes the directory to "/", or to WorkDir. By default, Run stays in
+// the foreground; the verb start and Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true
@@ -35,7 +41,8 @@ func Detach() Option {
 	})
 }
 
-// Args sets what the detached process is started with, behind its name. By default, the arguments of this process.
+// Args sets the arguments of the detached process, without the program name. By default, the
+// arguments of this process.
 func Args(args ...string) Option {
 	return option(func(c *plan) {
 		c.args = slices.Clone(args)
@@ -43,8 +50,9 @@ func Args(args ...string) Option {
 	})
 }
 
-// notUnderTest are the options that a test binary must not have: those of a program that is started again, which would run its tests, and those
-// that give up what the other tests need.
+// notUnderTest contains the options that are refused in a test binary, and why. Some would start
+// the test binary again, which would run its tests. The others would give up what the other tests
+// need.
 var notUnderTest = map[string]string{
 	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
 	"User":      "under go test it would change the user of all tests; use Embedded or package lifecycletest, or build the program",
@@ -52,7 +60,7 @@ var notUnderTest = map[string]string{
 	"Chroot": "under go test it would change the root directory of all tests; use Embedded or package lifecycletest, or build the program",
 }
 
-// refuseUnderTest refuses those.
+// refuseUnderTest refuses the options in notUnderTest if this is a test.
 func (c *plan) refuseUnderTest() {
 	for _, option := range c.processOptions {
 		if why, refused := notUnderTest[option]; refused && underTest() {
@@ -63,10 +71,11 @@ func (c *plan) refuseUnderTest() {
 
 const errUnderTest = "under go test it would start the test binary again; use Embedded or package lifecycletest, or build the program"
 
-// underTest says whether this is a test, and not a program that a test binary was started as.
+// underTest reports whether this process runs tests. It returns false in a program that the test
+// binary runs as.
 func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
 
-// daemonArgs returns what the daemon is started with, its name first.
+// daemonArgs returns the arguments of the daemon, with its name first.
 func (s launch) daemonArgs() []string {
 	args := s.args
 	if args == nil {
@@ -78,26 +87,27 @@ func (s launch) daemonArgs() []string {
 	return append([]string{os.Args[0]}, args...)
 }
 
-// readyProcess is a detached process that is ready.
+// readyProcess describes a detached process that is ready.
 type readyProcess struct {
 	pid  int
 	took time.Duration
 }
 
-// launch is the start of a daemon in the background.
+// launch starts a daemon in the background.
 type launch struct {
 	plan  *plan
-	args  []string                      // of the daemon, without its name; nil: as the plan says
-	onPID func(pid int) (finish func()) // called when the daemon has been started; nil: nothing
+	args  []string                      // of the daemon, without its name; nil: from the plan
+	onPID func(pid int) (finish func()) // called when the daemon was started; may be nil
 
-	// oneShot says that this process only starts the daemon. Then the daemon is its child for as long as it starts, so that
-	// its exit code can be told, and a signal undoes the start before it ends this process. A caller that lives on cannot do
-	// that: it would keep whatever else becomes an orphan meanwhile, and its signals are its own.
+	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this
+	// process during its start, so its exit code is known, and a signal undoes the start before it
+	// ends this process. A caller that lives on cannot do so: it would adopt all other orphans too,
+	// and its signals are its own.
 	oneShot bool
 }
 
-// run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so no other start can slip
-// in, and a refusal leaves everything as it was.
+// run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so
+// no other start can slip in, and a refused start changes nothing.
 func (s launch) run(parent context.Context) (*readyProcess, error) {
 	p, began := s.plan, time.Now()
 	if underTest() {
@@ -112,7 +122,7 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	if s.oneShot {
 		var stopSignals func()
 		ctx, insisted, stopSignals = notifyLauncherSignals(parent)
-		// This process is about to end: a late signal must not change how.
+		// This process is about to end: a late signal must not change its exit code.
 		defer func() { time.AfterFunc(signalGrace, stopSignals) }()
 		ready = takeReadyFD(p.logger)
 		defer ready.Close()
@@ -131,13 +141,14 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 		}()
 		files = append(files, lock.File())
 	}
-	if s.oneShot { // those of another process that lives on are its own
+	if s.oneShot { // the sockets of a process that lives on are its own
 		for _, unclaimed := range fdstore.Unclaimed() {
 			files = append(files, unclaimed.File)
 		}
 	}
 	paths := p.logPaths()
-	// Not at a reopen: to ask the user database for the default can take its time.
+	// Only here and not at a reopen: finding the default path may query the user database, which is
+	// slow.
 	if err := makeDefaultDir(paths.stdout, ".log", DefaultLogFile); err != nil {
 		return nil, logFileError(paths.stdout, err)
 	}
@@ -167,11 +178,12 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	return &readyProcess{pid: pid, took: time.Since(began)}, nil
 }
 
-// errInit says that the kernel would end the daemon with this process (pid_namespaces(7)).
+// errInit reports that the kernel would end the daemon together with this process
+// (pid_namespaces(7)).
 var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
 
-// preflight returns an error where no start can succeed. Who is about to stop a daemon for another one asks before that. Of a process that is there only for the start, the
-// sockets are meant for the daemon.
+// preflight returns an error if no start can succeed. Restart calls it before it stops the running
+// daemon. If oneShot is set, the sockets of this process must be for the daemon.
 func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if os.Getpid() == 1 {
 		return nil, errInit
@@ -190,8 +202,9 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	return p.lookUpCredentials()
 }
 
-// notifyLauncherSignals makes a signal that would end the launcher end ctx instead: the start is undone first. insisted is closed when somebody does not want to
-// wait for that, which is told from the same wish twice as in a life.
+// notifyLauncherSignals makes a signal that would end the launcher cancel ctx instead, so that the
+// start is undone first. insisted is closed when a second TERM or INT comes more than
+// forceQuitAfter after the first one: the caller does not want to wait.
 func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, stopSignals func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)

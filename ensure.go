@@ -9,16 +9,19 @@ import (
 	"example.com/lifecycle/internal/pidfile"
 )
 
-// Ensure returns the daemon that these options describe, running and ready: it starts it, detached, where none is running, and waits for it where somebody
-// else is starting it. Any number of callers may race, in any number of processes: there will be one daemon, and where the one who
-// starts it dies, the next one does. What the daemon is started with is Args; it must lead its main to Run, or to Main, with the
-// same PID file.
+// Ensure returns the running, ready daemon that the options describe. If none is running, Ensure
+// starts one, detached. If another caller is already starting it, Ensure waits for that start. Any
+// number of callers may race, in any number of processes: one daemon starts, and if the caller that
+// starts it dies, the next caller takes over. [Args] sets the arguments of the daemon. They must
+// lead its main to Run or Main with the same PID file.
 //
-// It blocks until the daemon is ready. It returns the error of its start where that fails, and the cause of ctx where that ends first: a
-// start of its own is undone then, that of somebody else is not; to notice that can take it some seconds. StartTimeout limits how long a start of its
-// own may take to come to Run; from there on the daemon's main says by its own options how long it may take. What a daemon that
-// died during its start ended with is not told, only its last words, for it is no child of the caller. Signals are the caller's: where one ends it,
-// a start of its own is undone as well. The caller closes the Process.
+// Ensure blocks until the daemon is ready. It returns the error of its own start if that fails. If
+// ctx ends first, it returns the cause of ctx and undoes its own start, but not a start by another
+// caller; it may take some seconds to return then. StartTimeout limits the time until the daemon
+// that Ensure started calls Run; from then on, the options in the daemon's main apply. If the
+// daemon dies during its start, the error contains its last output but no exit code, because the
+// daemon is not a child of the caller. Ensure handles no signals: a signal that ends the caller
+// also undoes its start. The caller must close the [Process].
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
 		plan, err := newPlan(nil, opts)
@@ -29,7 +32,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		if errors.Is(err, ErrNotRunning) {
 			_, err = launch{plan: plan}.run(ctx)
 			if err == nil || errors.Is(err, ErrAlreadyRunning) {
-				continue // to find it
+				continue // Find returns it
 			}
 			return nil, err
 		}
@@ -42,7 +45,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("lifecycle: waiting for a daemon at %s: %w", plan.pidFile, context.Cause(ctx))
-		case errors.Is(err, ErrNotRunning): // whoever was there, or was starting it, is gone: it is our turn
+		case errors.Is(err, ErrNotRunning): // the daemon, or its launcher, is gone: try to start
 		case errors.Is(err, pidfile.ErrNoPID):
 			time.Sleep(lookAgain)
 		default:
@@ -51,7 +54,8 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	}
 }
 
-// settled returns nil when the daemon is ready, and ErrNotRunning when it has ended, after its stop if need be.
+// settled returns nil when the daemon is ready. It returns ErrNotRunning when the daemon has ended;
+// it waits for the end of a daemon that is stopping.
 func (p *Process) settled(ctx context.Context) error {
 	err := p.WaitReady(ctx)
 	if !errors.Is(err, errStops) {

@@ -19,11 +19,13 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// LogFile sets the file to which stdout and stderr of a detached process go: it is opened for appending, made with mode 0640 where it is
-// missing, and neither a symbolic link at the end of the path is followed nor anything but a regular file taken. Root logs only
-// below directories that nobody else can write, but for the last one, which may be that of User. USR1, the verb reopen, and every reload open
-// it anew, for logrotate(8); where that fails, the old one stays. A relative path is taken from the directory of the start. "" means
-// /dev/null. In the foreground nothing is redirected. By default, DefaultLogFile of the name.
+// LogFile sets the file for stdout and stderr of a detached process. The file is opened for
+// appending, and made with mode 0640 if it is missing. It must be a regular file: a symbolic link
+// at the end of the path is not followed. For root, no other user may be able to write the
+// directories of the path; only the last directory may belong to [User]. USR1, the verb reopen and
+// every reload open the file again, for logrotate(8); if that fails, the old file stays open. A
+// relative path is relative to the working directory at the start. An empty path means /dev/null.
+// In the foreground nothing is redirected. By default, the path is DefaultLogFile of the name.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true
@@ -31,7 +33,8 @@ func LogFile(path string) Option {
 	})
 }
 
-// ErrorLogFile sets a file of its own for stderr; see [LogFile]. By default, stderr goes where stdout goes.
+// ErrorLogFile sets a separate file for stderr; see [LogFile]. By default, stderr goes to the same
+// file as stdout.
 func ErrorLogFile(path string) Option {
 	return option(func(c *plan) {
 		c.errorLogFile = path
@@ -39,7 +42,9 @@ func ErrorLogFile(path string) Option {
 	})
 }
 
-// DefaultLogFile is /var/log/NAME.log for root, else it lies beside DefaultPIDFile.
+// DefaultLogFile returns the default path of the log file for a program with that name:
+// /var/log/NAME.log for root, and a file in the directory of [DefaultPIDFile] for other users. On
+// Windows it returns "".
 func DefaultLogFile(name string) string {
 	switch uid := os.Geteuid(); {
 	case uid < 0:
@@ -55,11 +60,12 @@ func (c *plan) completeLog() {
 	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
 }
 
-// logPaths are the log files of a process in the background. A "" stderr goes where stdout goes; a "" stdout is /dev/null.
+// logPaths contains the log files of a process in the background. If stderr is "", it goes where
+// stdout goes. If stdout is "", it is /dev/null.
 type logPaths struct{ stdout, stderr string }
 
-// logPaths returns the log files, with the default filled in. The default may ask the user database, which can mean to run
-// a program, so a process that has no log does without.
+// logPaths returns the log files with the default filled in. The default may query the user
+// database, which can run a program, so only a process with a log calls it.
 func (p *plan) logPaths() logPaths {
 	paths := logPaths{p.logFile, p.errorLogFile}
 	if !p.logFileSet && !p.embedded {
@@ -68,7 +74,7 @@ func (p *plan) logPaths() logPaths {
 	return paths
 }
 
-// open opens the logs. New ones belong to owner, if there is one.
+// open opens the logs. New files belong to owner, unless it is nil.
 func (l logPaths) open(owner *credentials) (*logfile.Pair, error) {
 	logs, err := logfile.OpenPair(l.stdout, l.stderr, owner.identity())
 	var at *logfile.Error
@@ -102,7 +108,8 @@ func (l *life) openLogs() (*logfile.Pair, error) {
 	return l.logs.open(l.credentials)
 }
 
-// checkPaths returns an error if a start would refuse a path, before anything is stopped for it.
+// checkPaths returns an error if a start would reject a path. It lets restart fail before it stops
+// the daemon.
 func (p *plan) checkPaths(owner *credentials) error {
 	if err := safefile.GuardWrite(p.pidFile); err != nil {
 		return pidFileError(p.pidFile, err)
@@ -123,10 +130,10 @@ func logFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), hint(path, err))
 }
 
-// reopen does what USR1 asks for.
+// reopen handles USR1.
 func (l *life) reopen() {
 	switch err := l.reopenLog(); {
-	case err != nil: // it has said so
+	case err != nil: // reopenLog has logged it
 	case !l.mode.background:
 		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
 	case l.logs == logPaths{}:
@@ -136,8 +143,8 @@ func (l *life) reopen() {
 	}
 }
 
-// reopenLog opens the log files anew, so that what is written from now on goes to the files that the paths name now. Descriptors 1 and 2 are
-// replaced, so panics, C code and the programs that we start follow.
+// reopenLog opens the log files again, so output goes to the files that the paths name now. It
+// replaces descriptors 1 and 2, so panics, C code and child processes use the new files too.
 func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
 	err := l.redirect()
@@ -152,7 +159,7 @@ func (l *life) reopenLog() error {
 	return err
 }
 
-// redirect does nothing in the foreground.
+// redirect opens the log files and replaces descriptors 1 and 2. It does nothing in the foreground.
 func (l *life) redirect() error {
 	if !l.mode.background {
 		return nil
@@ -172,10 +179,10 @@ func (l *life) redirect() error {
 	return errors.Join(errs...)
 }
 
-// StderrHandler returns a [slog.Handler] for stderr, for programs that run under systemd and elsewhere. Where stderr is
-// the journal, as JOURNAL_STREAM says (systemd.exec(5)), each line carries its priority and no timestamp
-// (sd-daemon(3)). Elsewhere the handler is a [slog.TextHandler]. It writes records of at least that level; nil means
-// [slog.LevelInfo].
+// StderrHandler returns a [slog.Handler] for stderr, for programs that run under systemd and
+// elsewhere. If stderr is the journal, as JOURNAL_STREAM indicates (systemd.exec(5)), each line
+// carries its priority and no timestamp (sd-daemon(3)). Elsewhere the handler is a
+// [slog.TextHandler]. It writes records of at least that level. A nil level means [slog.LevelInfo].
 //
 //	slog.SetDefault(slog.New(lifecycle.StderrHandler(nil)))
 func StderrHandler(level slog.Leveler) slog.Handler {
@@ -188,13 +195,15 @@ func StderrHandler(level slog.Leveler) slog.Handler {
 	return slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 }
 
-// firstLogger is the default logger of slog, unless a package that is initialised earlier has replaced it. It is package
-// state because only the start of the process can tell; it never changes.
+// firstLogger is the default logger of slog, unless a package that is initialised earlier has
+// replaced it. It is package state because the default logger is known only at the start of the
+// process.
 var firstLogger = slog.Default()
 
-// journalLogger returns the logger of a life whose program leaves the logs alone and whose stderr is the journal. It
-// returns nil for any other: the option Logger, [slog.SetDefault], log.SetOutput and log.SetPrefix have precedence.
-// [slog.SetLogLoggerLevel] sets its level, as it does for the default logger.
+// journalLogger returns the logger of a life whose program has not configured logging and whose
+// stderr is the journal. It returns nil otherwise: the option Logger, [slog.SetDefault],
+// log.SetOutput and log.SetPrefix have precedence. [slog.SetLogLoggerLevel] sets its level, as for
+// the default logger.
 func (c *plan) journalLogger() *slog.Logger {
 	untouched := !c.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
 	if !untouched || !stderrIsJournal() {
@@ -203,5 +212,6 @@ func (c *plan) journalLogger() *slog.Logger {
 	return slog.New(journal.New(os.Stderr, firstLogger.Enabled))
 }
 
-// stderrIsJournal leaves JOURNAL_STREAM in the environment: what the program starts inherits the same stderr.
+// stderrIsJournal leaves JOURNAL_STREAM in the environment: child processes inherit the same
+// stderr.
 func stderrIsJournal() bool { return journal.IsStderr(secureenv.Get("JOURNAL_STREAM")) }

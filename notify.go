@@ -21,17 +21,18 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// manager is the service manager that waits for word of this process: systemd, or a supervisor that speaks as it does (sd_notify(3)). It is told what
-// the state file is told. A nil one is that of a process that nobody waits for.
+// manager is the connection to the service manager that waits for this process: systemd, or a
+// supervisor that implements sd_notify(3). It receives the same updates as the state file. It is
+// nil if no manager waits.
 type manager struct {
 	socket *sdnotify.Socket
 	log    *slog.Logger
-	limits map[Phase]time.Duration // how long a phase may take at most
+	limits map[Phase]time.Duration // longest duration of a phase
 
-	isParent bool // it is one of this library, and is told all
+	isParent bool // a supervisor of this library, which receives the whole state
 
-	room    int           // how many sockets it keeps for the next process
-	watches time.Duration // it ends what gives no sign of life for so long; 0: it does not
+	room    int           // number of sockets that it keeps for the next process
+	watches time.Duration // it ends a process that sends no watchdog ping for that long; 0: never
 
 	mu     sync.Mutex // may be held for half a second
 	seq    int
@@ -40,7 +41,8 @@ type manager struct {
 	failed bool
 }
 
-// findManager takes the manager from the environment. Whoever cannot be reached is no reason not to live.
+// findManager takes the manager from the environment. If it cannot be reached, the life goes on
+// without.
 func (l *life) findManager() {
 	address, watches := secureenv.Take("NOTIFY_SOCKET"), takeWatchdog()
 	room, _ := strconv.Atoi(secureenv.Take("FDSTORE"))
@@ -57,18 +59,18 @@ func (l *life) findManager() {
 	}}
 }
 
-// update tells what is new, unless something later was told already.
+// update sends what has changed, unless a later update was sent already.
 func (m *manager) update(now Status, turn int) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if turn <= m.seq || now.Phase == Exited { // which end tells
+	if turn <= m.seq || now.Phase == Exited { // end reports an exit
 		return
 	}
 	if now.workerDown && m.phase == Ready {
-		now.Phase = Ready // there is no word for one that was ready and starts its worker again
+		now.Phase = Ready // sd_notify has no message for a ready service that restarts its worker
 	}
 	var lines []string
 	if m.seq == 0 || now.Phase != m.phase {
@@ -92,7 +94,7 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	case Ready:
 		lines = append(lines, "READY=1")
 		if m.phase == Starting && InDaemon() {
-			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // it was the launcher
+			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // so far the launcher was the main process
 		}
 		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
 			lines = append(lines, managerLine("X_LIFECYCLE_ERROR", trimPrefix(now.LastReload.Err())))
@@ -108,12 +110,13 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	return lines
 }
 
-// maxLine is how long a text may be that goes on to a manager: systemd drops a message of more than 4096 bytes, with READY=1 in it.
+// maxLine is the longest text that is passed on to a manager. systemd drops a message of more than
+// 4096 bytes, and READY=1 with it.
 const maxLine = 1024
 
 func managerLine(name, text string) string { return sdnotify.Line(name, cutTo(maxLine, text)) }
 
-// statusText is what goes on, in a line.
+// statusText describes the current activity in one line.
 func statusText(now Status) string {
 	what := now.Phase.String()
 	if now.Phase == Ready && now.LastReload != nil && now.LastReload.Error != "" {
@@ -125,29 +128,30 @@ func statusText(now Status) string {
 	return what
 }
 
-// ping says that all is well.
+// ping resets the watchdog of the manager.
 func (m *manager) ping() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.send([]string{"WATCHDOG=1"})
 }
 
-// store gives it a socket, which the next process is given under that name (sd_pid_notify_with_fds(3)). It is not to let go of it by itself when there is an error at the
-// socket, as there can be at one of UDP.
+// store passes a socket to the manager, which passes it to the next process under that name
+// (sd_pid_notify_with_fds(3)). FDPOLL=0 makes the manager keep a socket with an error, which a UDP
+// socket can have.
 func (m *manager) store(name string, f *os.File) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.socket.SendFiles([]*os.File{f}, "FDSTORE=1", "FDPOLL=0", "FDNAME="+name)
 }
 
-// unstore has it let go of what it has under that name.
+// unstore makes the manager close the sockets that it keeps under that name.
 func (m *manager) unstore(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.send([]string{"FDSTOREREMOVE=1", "FDNAME=" + name})
 }
 
-// end tells why the life has failed.
+// end reports why the life failed.
 func (m *manager) end(err error) {
 	if m == nil {
 		return
@@ -175,7 +179,7 @@ func (m *manager) end(err error) {
 	m.socket.Close()
 }
 
-// send says once that it cannot. m.mu is held.
+// send logs only the first of several failures in a row. m.mu is held.
 func (m *manager) send(lines []string) {
 	if len(lines) == 0 {
 		return
@@ -187,13 +191,15 @@ func (m *manager) send(lines []string) {
 	m.failed = err != nil
 }
 
-// readyVariable names a descriptor, by its number, to which a newline is written when all is ready. s6 and dinit give such a descriptor to a service, as does OpenRC from
-// 0.60 on, but there is no standard for how the service learns its number; this name is the one that the author of s6 proposes, and what dinit is told with
-// "ready-notification = pipevar:READY_FD".
+// readyVariable is the environment variable with the number of a descriptor to which a newline is
+// written when the daemon is ready. s6, dinit and OpenRC 0.60 pass such a descriptor to a service.
+// No standard defines how the service learns its number. The author of s6 proposes this name, and
+// dinit sets it with "ready-notification = pipevar:READY_FD".
 const readyVariable = "READY_FD"
 
-// takeReadyFD takes the descriptor from the environment; nil: there is none. What the program starts gets neither the
-// descriptor nor the variable. A launcher uses it when the start has succeeded, so a detached process has none.
+// takeReadyFD takes the descriptor from the environment. It returns nil if there is none. What the
+// program starts inherits neither the descriptor nor the variable. A launcher writes to it when the
+// start has succeeded, so a detached process has none.
 func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	number := secureenv.Take(readyVariable)
 	if number == "" || InDaemon() {
@@ -206,7 +212,7 @@ func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	return fd
 }
 
-// tellReadyFD tells whoever waits at the descriptor that all is ready.
+// tellReadyFD writes to the descriptor that the daemon is ready.
 func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 	if err := fd.Tell(); err != nil {
 		log.Warn("whoever waits at the descriptor of "+readyVariable+" cannot be told", "err", err)
@@ -215,7 +221,7 @@ func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 
 func init() { fdstore.InheritFrom(handshake.Given) }
 
-// descriptors is what package fdstore is told of the life.
+// descriptors returns what package fdstore needs of the life.
 func (l *life) descriptors() fdstore.Life {
 	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.snapshot().Phase) }}
 	if m := l.manager; m != nil {
@@ -234,8 +240,8 @@ func stageOf(p Phase) fdstore.Stage {
 	return fdstore.Stopping
 }
 
-// listenedTooEarly returns an error if this process has opened sockets for another process that it is
-// about to start.
+// listenedTooEarly returns an error if this process opened sockets although another process, which
+// it is about to start, needs them.
 func listenedTooEarly() error {
 	u, ok := fdstore.FirstUse()
 	if !ok {

@@ -18,21 +18,21 @@ import (
 	"example.com/lifecycle/internal/userdb"
 )
 
-// ErrAlreadyRunning says that another daemon holds the PID file. The error that wraps it is an
+// ErrAlreadyRunning reports that another daemon holds the PID file. The error that wraps it is an
 // [*AlreadyRunningError].
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
-// ErrUnsafePIDFile says that another user can decide what the PID file says or what its path names:
-// it is a symbolic link, a hard link, a FIFO or the like, everybody can write it, others can write
-// a directory on the way to it, or it belongs to another user. Nothing was locked, written or
-// signalled.
+// ErrUnsafePIDFile reports that another user can change the PID file or what its path names. The
+// file is a symbolic link, a hard link, a FIFO or another special file, all users can write it,
+// other users can write a directory of the path, or it belongs to another user. Nothing was locked,
+// written or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].
 type AlreadyRunningError struct {
 	PID     int // 0 if the holder is in another PID namespace or has not written its PID yet
 	PIDFile string
-	here    bool // it is another Run of this process
+	here    bool // set if another Run of this process holds it
 }
 
 func (e *AlreadyRunningError) Error() string {
@@ -47,12 +47,13 @@ func (e *AlreadyRunningError) Error() string {
 
 func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 
-// PIDFile sets the file that holds the PID of the daemon, one line as the FHS wants it, and that is
-// locked with flock(2) for as long as the daemon lives: the lock, not the number, is what keeps a
-// second one out. A stale file is taken over in place. It should be on a local file system. A
-// relative path is taken from the working directory of the start. "" means none: then nothing keeps
-// a second one out, and the verbs stop, reload and status cannot find it. By default,
-// DefaultPIDFile of the name.
+// PIDFile sets the path of the PID file. The file contains the PID of the daemon in one line, as
+// the FHS specifies. The daemon holds a flock(2) lock on the file as long as it lives. The lock,
+// not the number, prevents a second daemon. A start takes over a stale file in place. The file
+// should be on a local file system. A relative path is relative to the working directory at the
+// start. An empty path disables the PID file: then nothing prevents a second daemon, and the verbs
+// stop, reload and status cannot find the daemon. By default, the path is DefaultPIDFile of the
+// name.
 func PIDFile(path string) Option {
 	return option(func(c *plan) {
 		c.pidFile, c.pidFileSet = path, true
@@ -60,11 +61,11 @@ func PIDFile(path string) Option {
 	})
 }
 
-// PIDFileMode sets the permissions of the PID file, exactly, whatever the umask, unless the file is
-// there already and belongs to another user. Anyone who can read the file of a daemon that crashed
-// can lock it and so keep the next one from starting: use 0600 where other users are hostile.
-// Others can never be given the right to write. The state file gets the same permissions. By
-// default, 0644.
+// PIDFileMode sets the exact permissions of the PID file, independent of the umask. A file that
+// exists and belongs to another user keeps its permissions. Any user who can read the file of a
+// crashed daemon can lock it and so prevent the next start: use 0600 where other users are hostile.
+// The mode cannot let other users write. The state file gets the same permissions. By default,
+// 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
@@ -75,13 +76,13 @@ func PIDFileMode(mode fs.FileMode) Option {
 	})
 }
 
-// acquireLock locks the PID file for this process. Its error is an [*AlreadyRunningError] where
-// another daemon holds it.
+// acquireLock locks the PID file for this process. It returns an [*AlreadyRunningError] if another
+// daemon holds the file.
 func (c *plan) acquireLock() (*pidfile.Lock, error) {
 	return c.lockPIDFile(pidfile.Acquire)
 }
 
-// acquireLockForChild is acquireLock for a launcher, whose child takes the lock over.
+// acquireLockForChild is acquireLock for a launcher, whose child inherits the lock.
 func (c *plan) acquireLockForChild() (*pidfile.Lock, error) {
 	return c.lockPIDFile(pidfile.AcquireForChild)
 }
@@ -101,7 +102,7 @@ func (c *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, err
 	return lock, nil
 }
 
-// inheritLock takes over the lock that the launcher has acquired.
+// inheritLock takes over the lock that the launcher acquired.
 func (c *plan) inheritLock(f *os.File) (*pidfile.Lock, error) {
 	lock, err := pidfile.Inherit(c.pidFile, f, c.pidFileMode)
 	if err != nil {
@@ -110,7 +111,7 @@ func (c *plan) inheritLock(f *os.File) (*pidfile.Lock, error) {
 	return lock, nil
 }
 
-// inspectPIDFile returns who holds the PID file at path.
+// inspectPIDFile returns the holder of the PID file at path.
 func inspectPIDFile(path string) (pidfile.Holder, error) {
 	h, err := pidfile.Inspect(path)
 	if err != nil {
@@ -119,8 +120,8 @@ func inspectPIDFile(path string) (pidfile.Holder, error) {
 	return h, nil
 }
 
-// releaseStale removes what a daemon has left that was killed, or that may not remove it. It does
-// nothing where another process has the file.
+// releaseStale removes the files of a daemon that was killed or that may not remove them. It does
+// nothing if another process holds the PID file.
 func (c *plan) releaseStale() {
 	pidfile.RemoveStale(c.pidFile, c.pidFileMode, patienceForDeath, c.removeStaleState)
 }
@@ -137,7 +138,7 @@ func pidFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint(path, err))
 }
 
-// hint returns what the file at path needs, "" where that is not known.
+// hint returns how to make the file at path usable, or "" if that is not known.
 func hint(path string, err error) string {
 	dir := filepath.Dir(path)
 	switch {
@@ -152,9 +153,15 @@ func hint(path string, err error) string {
 	return ""
 }
 
-// DefaultPIDFile is /run/NAME.pid for root (/var/run/NAME.pid where the system is not Linux), else
-// ~/.local/state/NAME/NAME.pid, where ~ is the home in the password database and not in the environment: cron, su and a second
-// login must find the same file. A user who is not in the database has /tmp/NAME-UID/NAME.pid. Windows has none: "".
+// DefaultPIDFile returns the default path of the PID file for a program with that name:
+//
+//   - root: /run/NAME.pid on Linux, /var/run/NAME.pid elsewhere
+//   - other users: ~/.local/state/NAME/NAME.pid
+//   - users who are not in the password database: /tmp/NAME-UID/NAME.pid
+//   - Windows: ""
+//
+// The home directory comes from the password database and not from the environment, so cron, su and
+// a second login find the same file.
 func DefaultPIDFile(name string) string {
 	uid := os.Geteuid()
 	switch {
@@ -171,8 +178,8 @@ func DefaultPIDFile(name string) string {
 	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
 }
 
-// makeDefaultDir makes the directory of a default file, which a user who is not root may not have yet. No other directory
-// is ever made.
+// makeDefaultDir makes the directory of a default file, which may not exist yet for a user other
+// than root. It makes no other directory.
 func makeDefaultDir(path, suffix string, defaultFile func(name string) string) error {
 	name := strings.TrimSuffix(filepath.Base(path), suffix)
 	uid := os.Geteuid()
@@ -190,7 +197,8 @@ func makeDefaultDir(path, suffix string, defaultFile func(name string) string) e
 	return err
 }
 
-// makeDirs makes a directory that is missing, and those above it, with mode 0700 whatever the umask.
+// makeDirs makes a missing directory and its missing parents with mode 0700, independent of the
+// umask.
 func makeDirs(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -199,7 +207,7 @@ func makeDirs(dir string) error {
 		return err
 	}
 	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) { // another start was faster, or it is a link to nothing
+	if errors.Is(err, fs.ErrExist) { // another start made it first, or it is a dangling link
 		_, err = os.Stat(dir)
 		return err
 	}
@@ -209,8 +217,8 @@ func makeDirs(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// enterPIDFile acquires the lock, and writes the state before the PID: a process that finds the PID
-// finds the state.
+// enterPIDFile acquires the lock. It writes the state before the PID, so a process that finds the
+// PID also finds the state.
 func (l *life) enterPIDFile() error {
 	var lock *pidfile.Lock
 	var err error
@@ -233,7 +241,7 @@ func (l *life) enterPIDFile() error {
 	if err != nil {
 		l.log.Warn("no state file: status and reload will know less", "err", trimPrefix(stateFileError(path, err)))
 	}
-	l.mu.Lock() // somebody may insist already
+	l.mu.Lock() // quit may read both already
 	l.lock, l.state = lock, state
 	l.mu.Unlock()
 	l.publish()
@@ -243,14 +251,14 @@ func (l *life) enterPIDFile() error {
 	return nil
 }
 
-// logUnmarked logs that others see less of the lock than they could.
+// logUnmarked logs that the lock has no marks, so other processes learn less about its holder.
 func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 	if err := lock.MarkErr(); err != nil {
 		log.Debug("the PID file is locked, but not marked", "err", err)
 	}
 }
 
-// leave removes the files of the life, the PID file last. It may be called again.
+// leave removes the files of the life, the PID file last. It is idempotent.
 func (l *life) leave() {
 	if l.snapshot().GaveUp != "" {
 		l.publish() // no hook runs any more
@@ -261,13 +269,14 @@ func (l *life) leave() {
 	warnLeftover(l.log, "PID file", removeErr, emptyErr)
 }
 
-// removeState removes the state file. It may be called again.
+// removeState removes the state file. It is idempotent.
 func (l *life) removeState() {
 	removeErr, emptyErr := l.state.Remove()
 	warnLeftover(l.log, "state file", removeErr, emptyErr)
 }
 
-// checkPIDFile says, once, that the PID file was deleted or replaced, or its descriptor closed.
+// checkPIDFile logs once that the PID file was deleted or replaced, or that its descriptor was
+// closed.
 func (l *life) checkPIDFile() {
 	if l.lock.DetectLost() {
 		l.update(func(s *Status) { s.PIDFileLost = true })
@@ -275,5 +284,5 @@ func (l *life) checkPIDFile() {
 	}
 }
 
-// patienceForDeath is how long a process that holds the file no more may take to die.
+// patienceForDeath is how long a process that has released the file may take to die.
 const patienceForDeath = 100 * time.Millisecond

@@ -14,31 +14,58 @@ import (
 	"example.com/lifecycle/internal/supervise"
 )
 
-// RestartPolicy says when a worker that has ended is started again; see [Supervise]. The zero value is a good one.
+// RestartPolicy configures when an ended worker is restarted; see [Supervise]. A zero field has the
+// default value.
 type RestartPolicy struct {
-	Always     bool          // also after a clean exit; default: only after a failure
-	MinDelay   time.Duration // before the first restart in a row; default 100 ms, negative: none; none too if the worker had been ready for Reset
-	MaxDelay   time.Duration // default 30 s; doubles in between, with jitter
-	Reset      time.Duration // a worker ready this long starts a new row; default 10 s
-	Limit      int           // crashes within Window before giving up; default 10; negative: never
-	Window     time.Duration // default 1 min
-	Permanent  []int         // exit codes that are not retried; default 64, 66, 77, 78 (sysexits); an empty slice: none
-	Foreground bool          // supervise under run too
-	Settle     time.Duration // with Program: ready after living this long, unless it speaks sd_notify; default 100 ms
+	// Always restarts a worker after a clean exit too. By default, only a failure causes a restart.
+	Always bool
+
+	// MinDelay is the delay before the first restart of a series. The delay doubles with each
+	// restart up to MaxDelay, with jitter. A negative MinDelay means no delay. The defaults are
+	// 100 ms and 30 s.
+	MinDelay time.Duration
+	MaxDelay time.Duration
+
+	// Reset ends a series: a worker that was ready this long is restarted without delay. The
+	// default is 10 s.
+	Reset time.Duration
+
+	// Limit is the number of exits within Window after which the supervisor gives up. A negative
+	// Limit means never. The defaults are 10 and 1 min.
+	Limit  int
+	Window time.Duration
+
+	// Permanent contains the exit codes after which a worker is not restarted. The default is 64,
+	// 66, 77 and 78 (sysexits); an empty slice means none.
+	Permanent []int
+
+	// Foreground supervises under Run and the verb run too.
+	Foreground bool
+
+	// Settle is how long a worker of [Program] lives before it is ready, unless it uses
+	// sd_notify(3). The default is 100 ms.
+	Settle time.Duration
 }
 
-// Supervise has a small parent look after the life: it starts the program again as its worker, restarts that when it has crashed, and is the process that has
-// the PID file, so that the PID never changes. The parent runs no hook and no body; hooks, bodies, [User] and [Chroot] are the worker's. Signals go on to the worker,
-// but for TERM and INT, which stop both, and the stop has StopTimeout as ever; a worker that overruns it gets KILL. What Run returns in the parent is what it
-// returned in the worker that the stop has ended, or says why there is none any more.
+// Supervise runs the life in a worker process under a small supervisor process. The supervisor
+// starts the program again as its worker and restarts the worker after a crash. The supervisor
+// holds the PID file, so the PID never changes. It runs no hook and no body: hooks, bodies, [User]
+// and [Chroot] apply to the worker. It forwards signals to the worker, except TERM and INT, which
+// stop both. StopTimeout limits the stop as usual; a worker that exceeds it is killed. In the
+// supervisor, Run returns the error that Run returned in the worker that was stopped, or an error
+// that reports why no worker is left.
 //
-// The first worker that fails fails the start. Later, the policy decides: a worker that has ended with an error, a crash or because [Watchdog] found it
-// hanging is started again, after a delay that doubles. What a worker leaves behind, whatever it has detached, is ended before the next one starts. What
-// socket.Listen has bound stays open meanwhile, so no connection is refused. When the parent is killed, the worker stops, within a second.
+// If the first worker fails, the start fails. Later, the policy applies: a worker that ended with
+// an error, crashed, or was found hanging by [Watchdog] is restarted, after a delay that doubles.
+// All processes that a worker leaves behind, even detached ones, are ended before the next worker
+// starts. Sockets from socket.Listen stay open meanwhile, so no connection is refused. If the
+// supervisor is killed, the worker stops within a second.
 //
-// The verb start, [Detach] and [Ensure] supervise. Run and the verb run do so only as process 1 of a container, with [Program] or with Foreground: a
-// service manager restarts by itself. The program's main runs in parent and worker, up to Run and after it. The parent speaks to its worker as systemd does (sd_notify(3)). Only Linux has it. By
-// default, nothing is supervised.
+// The verb start, [Detach] and [Ensure] supervise. Run and the verb run supervise only as process 1
+// of a container, with [Program], or with Foreground, because a service manager restarts its
+// services itself. The program's main runs in the supervisor and in the worker, before and after
+// Run. The supervisor and its worker communicate as systemd and a service do (sd_notify(3)).
+// Supervise requires Linux. By default, nothing is supervised.
 func Supervise(p RestartPolicy) Option {
 	return option(func(c *plan) {
 		for name, d := range map[string]time.Duration{"MaxDelay": p.MaxDelay, "Reset": p.Reset, "Window": p.Window, "Settle": p.Settle} {
@@ -52,7 +79,7 @@ func Supervise(p RestartPolicy) Option {
 	})
 }
 
-// completed fills the defaults in.
+// completed returns the policy with the defaults filled in.
 func (p RestartPolicy) completed() RestartPolicy {
 	for field, def := range map[*time.Duration]time.Duration{
 		&p.MinDelay: 100 * time.Millisecond, &p.MaxDelay: 30 * time.Second, &p.Reset: 10 * time.Second,
@@ -72,26 +99,31 @@ func (p RestartPolicy) completed() RestartPolicy {
 	return p
 }
 
-// Exit is how a worker has ended.
+// Exit describes how a worker ended.
 type Exit struct {
 	At     time.Time `json:"at"`
 	PID    int       `json:"pid"`
-	Code   int       `json:"code"`             // -1: by a signal
-	Signal string    `json:"signal,omitempty"` // SIGSEGV
-	Error  string    `json:"error,omitempty"`  // what it said last
-	Why    string    `json:"why,omitempty"`    // why its parent has ended it
+	Code   int       `json:"code"`             // -1: ended by a signal, or does not end
+	Signal string    `json:"signal,omitempty"` // such as SIGSEGV
+	Error  string    `json:"error,omitempty"`  // last error or output of the worker
+	Why    string    `json:"why,omitempty"`    // why the supervisor ended it
 }
 
-// text returns the exit as people read it: exit 1 "db: connection refused".
+// text returns the exit for people, such as: exit 1 "db: connection refused".
 func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 
-// Program has the life of another program looked after instead of fn: any that stays in the foreground, whether it knows of this library or not. argv is its
-// name, which is looked for in PATH, and its arguments. Root takes nothing from PATH that others can replace, and needs the path then. It is supervised under run too; see [Supervise], of which the zero policy is the default here.
+// Program supervises another program instead of running fn. It can be any program that stays in the
+// foreground, with or without this library. argv is its name, which is looked up in PATH, and its
+// arguments. Root runs no program from PATH that other users can replace; it then needs the path of
+// the program. The program is supervised under the verb run too. Without [Supervise], the zero
+// [RestartPolicy] applies.
 //
-// It is ready when it says so, if it speaks sd_notify(3), else when it has lived for Settle. HUP, USR1 and what [OnSignal] names go on to it where it catches
-// them; those that would end it do not, and are an error of the reload. It is killed when its parent is. Its output goes where that of the
-// parent goes, so logrotate(8) needs copytruncate for it, unless it reopens its log by USR1. It is started in the directory of the start, unless WorkDir says
-// otherwise. By default, fn is what lives.
+// A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
+// has lived for Settle. HUP, USR1 and the signals of [OnSignal] are forwarded if the program
+// catches them. A signal that would end the program is not forwarded, and for a reload that is an
+// error. The program is killed when the supervisor is killed. Its output goes where the output of
+// the supervisor goes, so logrotate(8) needs copytruncate, unless the program reopens its log on
+// USR1. It starts in the working directory of the start, or in WorkDir. By default, fn runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {
@@ -128,12 +160,12 @@ func (c *plan) completeSupervise() {
 	}
 }
 
-// findProgram finds the program that is supervised, "" if it is this one.
+// findProgram returns the path of the supervised program, or "" if that is this program.
 func (c *plan) findProgram() (path string, err error) {
 	switch {
 	case c.program == nil:
 		return "", nil
-	case c.chroot != "": // it is inside of that
+	case c.chroot != "": // its path is inside the new root
 		return c.program[0], nil
 	}
 	if path, err = exec.LookPath(c.program[0]); err != nil {
@@ -152,8 +184,8 @@ func (c *plan) findProgram() (path string, err error) {
 	return path, nil
 }
 
-// isFinal reports whether a worker that ends by itself with that exit code is not started again, however
-// often it has failed.
+// isFinal reports whether a worker that exits with that code is never restarted, however often it
+// has failed.
 func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }

@@ -20,12 +20,13 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// supervisorLife is the life of a process that supervises. It is one like any other: its hooks start, reload and stop the
-// worker, and its body keeps the worker alive. So PID file, handshake, signals and state are those of any life.
+// supervisorLife is the life of a supervisor. It is a normal life: its hooks start, reload and stop
+// the worker, and its body keeps the worker alive. So PID file, handshake, signals and state work
+// as in any life.
 type supervisorLife struct {
 	life *life
-	of   *plan  // what the worker lives by
-	dir  string // of the start: main still finds there what it was given by a relative path
+	of   *plan  // the plan of the worker
+	dir  string // working directory of the start, where main resolves relative paths
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
@@ -35,13 +36,13 @@ func superviseIn(l *life) {
 	s := &supervisorLife{life: l, of: l.plan}
 	s.dir, _ = os.Getwd()
 	l.plan = s.plan()
-	// A supervisor is to be small, so the heap is collected when it has grown by a quarter and not at 4 MiB
-	// (runtime/debug).
+	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
+	// at 4 MiB (runtime/debug).
 	debug.SetGCPercent(25)
 }
 
-// plan returns what the supervisor lives by. Its hooks keep to limits of their own, since a worker can ask for more time
-// (EXTEND_TIMEOUT_USEC).
+// plan returns the plan of the supervisor. Its hooks enforce limits of their own, since a worker
+// can ask for more time (EXTEND_TIMEOUT_USEC).
 func (s *supervisorLife) plan() *plan {
 	of := s.of
 	stop := of.wholeStop() + 2*supervise.WorkerMargin + 2*supervise.OrphansMargin
@@ -67,12 +68,12 @@ func (s *supervisorLife) plan() *plan {
 	}
 }
 
-// startLimit is how long a worker of this program takes to become ready at most.
+// startLimit returns how long a worker of this program may take to become ready.
 func (s *supervisorLife) startLimit() time.Duration {
 	return s.of.startTimeout + grace(s.of.startTimeout) + supervise.WorkerMargin
 }
 
-// forwarded returns what is done about the signals of OnSignal: they go on to the worker.
+// forwarded returns the hooks of OnSignal, replaced by hooks that forward the signal to the worker.
 func (s *supervisorLife) forwarded() []signalHook {
 	signals := slices.Clone(s.of.signals)
 	for i, h := range signals {
@@ -83,7 +84,7 @@ func (s *supervisorLife) forwarded() []signalHook {
 	return signals
 }
 
-// start is the OnStart of a supervisor. What is wrong with the first worker is wrong with the start.
+// start is the OnStart of a supervisor. If the first worker fails, the start fails.
 func (s *supervisorLife) start(ctx context.Context) error {
 	if err := listenedTooEarly(); err != nil {
 		return err
@@ -113,25 +114,27 @@ func (s *supervisorLife) spec() supervise.Spec {
 	return spec
 }
 
-// listenForWorker makes the socket at which the worker speaks. Nobody else can send to it, unless another program may
-// leave its user or its root directory before it speaks: such a one would not find a private socket.
+// listenForWorker makes the socket to which the worker sends. No other user can send to it. An
+// exception is a program that may change its user or root directory before it sends: it would not
+// find a private socket.
 func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
-	case s.of.program == nil: // it connects at once, and changes after that
+	case s.of.program == nil: // it connects at once and changes afterwards
 	case s.of.chroot != "", s.life.credentials == nil && uid == 0:
 		return sdnotify.Listen()
 	case s.life.credentials != nil:
 		uid = s.life.credentials.UID
 	}
 	server, err := sdnotify.ListenPrivate(uid)
-	if err != nil { // there is no place for a file
+	if err != nil { // there is no directory for a private socket
 		return sdnotify.Listen()
 	}
 	return server, nil
 }
 
-// workerDir returns the working directory of the next worker. That of the start may have been removed since.
+// workerDir returns the working directory of the next worker. It returns "" if the directory of the
+// start no longer exists.
 func (s *supervisorLife) workerDir() string {
 	dir := s.dir
 	if s.of.program != nil {
@@ -143,7 +146,7 @@ func (s *supervisorLife) workerDir() string {
 	return dir
 }
 
-// tail returns what reads the log from now on.
+// tail returns a function that returns what was written to the log since this call.
 func (s *supervisorLife) tail() (since func() string) {
 	none := func() string { return "" }
 	if !s.life.mode.background {
@@ -157,7 +160,7 @@ func (s *supervisorLife) tail() (since func() string) {
 	return logs.Tail
 }
 
-// happened tells what happened to the worker.
+// happened updates the status with an event of the worker.
 func (s *supervisorLife) happened(e supervise.Event) {
 	s.life.update(func(st *Status) {
 		switch e := e.(type) {
@@ -187,14 +190,14 @@ func (s *supervisorLife) happened(e supervise.Event) {
 	})
 }
 
-// kill ends the worker and what it has started at once.
+// kill ends the worker and all processes that it started, at once.
 func (s *supervisorLife) kill() {
 	if w := s.worker.Load(); w != nil {
 		w.Kill()
 	}
 }
 
-// fromWorker makes what the supervisor returned an error of this package.
+// fromWorker converts an error of package supervise to an error of this package.
 func fromWorker(err error) error {
 	var late *supervise.NotReadyError
 	var killed *supervise.KilledError
@@ -209,7 +212,8 @@ func fromWorker(err error) error {
 	return addPrefix(err)
 }
 
-// reloadOfWorker is fromWorker for a reload. The verdict of a worker is that of the supervisor.
+// reloadOfWorker is fromWorker for a reload. The verdict of the worker becomes the verdict of the
+// supervisor.
 func reloadOfWorker(err error) error {
 	var refused *supervise.ReloadError
 	switch {
@@ -230,19 +234,20 @@ func verdictOf(r *supervise.Reload) *Verdict {
 	return v
 }
 
-// attachToSupervisor has l end when its supervisor is gone.
+// attachToSupervisor makes l stop when its supervisor is gone.
 func attachToSupervisor(l *life) {
 	in := worker.Inherited()
 	_ = in.RedirectCrashOutput()
 	lost := in.Take()
 	go func() {
-		<-lost // it may be after the life, in what main does then
+		<-lost // this may happen after the life, while main still runs
 		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
 		l.on(stopRequest, errSupervisorLost, nil)
 	}()
 }
 
-// programDir is the working directory of a program, as it is seen from its root directory; "" is that.
+// programDir returns the working directory of the program as seen from its root directory, or ""
+// for that root directory.
 func (s *supervisorLife) programDir() string {
 	if s.of.chroot == "" {
 		return cmp.Or(s.of.workDir, s.dir)
@@ -253,7 +258,7 @@ func (s *supervisorLife) programDir() string {
 	return ""
 }
 
-// become returns who another program becomes; nil: nobody else.
+// become returns the credentials that the program gets, or nil if they do not change.
 func (s *supervisorLife) become() *worker.Credentials {
 	c := s.life.credentials
 	if c == nil && s.of.chroot == "" {

@@ -16,15 +16,20 @@ import (
 	"example.com/lifecycle/internal/userdb"
 )
 
-// User sets who the life becomes once every OnStart has succeeded, for good: "user", "user:group", or numbers, as in "1000:1000". OnStart still runs
-// with the privileges of the start, for ports below 1024 and for keys; the bodies, every other hook and the roll-back of a start that fails later run
-// with those of that user, with the groups that a login of that user has. All threads change (syscall.Setuid), and the start fails if
-// one did not or if root could be had again. HOME, USER, LOGNAME and SHELL become those of the user, where the user database knows them; a
-// number that it does not know needs a group. Variables of the session of who has started the life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER,
-// are removed; every other one stays.
+// User sets the user that the life becomes, permanently, when every OnStart has succeeded. The name
+// is "user", "user:group", or numbers, as in "1000:1000". OnStart still runs with the privileges of
+// the start, for ports below 1024 and for keys. The bodies, all other hooks and the roll-back of a
+// start that fails later run as the user, with the groups of a login of that user. All threads
+// change (syscall.Setuid). The start fails if a thread did not change, or if the process could
+// become root again.
 //
-// A log file that is made belongs to that user. The PID file stays root's: at the end it is removed, or emptied where the user may not remove it.
-// Only root can become somebody else; who is that user already stays so. By default, nobody changes.
+// HOME, USER, LOGNAME and SHELL get the values of the user if the user database knows the user. A
+// number that the database does not know needs a group. Variables of the session that started the
+// life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER, are removed; all others stay.
+//
+// New log files belong to the user. The PID file still belongs to root: at the end it is removed,
+// or emptied if the user may not remove it. Only root can become another user. A process that
+// already runs as the user does not change. By default, the user does not change.
 func User(name string) Option {
 	return option(func(c *plan) {
 		c.user = name
@@ -36,12 +41,15 @@ func User(name string) Option {
 	})
 }
 
-// Chroot sets the root directory of the life from when every OnStart has succeeded, see chroot(2); the working directory is WorkDir if that lies
-// inside, else the new root. Only with [User] does it confine: root can leave it. An OnStart that has left a directory open fails the start,
-// since a root directory can be left through it. A relative path is taken from the directory of the start.
+// Chroot sets the root directory of the life when every OnStart has succeeded; see chroot(2). The
+// working directory becomes WorkDir if that is inside, else the new root. Chroot confines the life
+// only together with [User]: root can leave the directory. The start fails if an OnStart has left a
+// directory open, since that allows leaving the new root. A relative path is relative to the
+// working directory at the start.
 //
-// Nothing outside can be opened any more. A log file outside is not reopened, and a PID file outside is emptied at the end and not removed. What
-// lies inside keeps its path: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). By default, the root stays.
+// No file outside can be opened any more. A log file outside is not reopened. A PID file outside is
+// emptied at the end and not removed. Paths inside stay as they are: LogFile("/srv/jail/log/x.log")
+// with Chroot("/srv/jail"). By default, the root directory does not change.
 func Chroot(path string) Option {
 	return option(func(c *plan) {
 		c.chroot = path
@@ -49,13 +57,15 @@ func Chroot(path string) Option {
 	})
 }
 
-// credentials is who the life is to become.
+// credentials describes the user that the life becomes.
 type credentials struct {
 	privilege.Identity
-	Name, Home, Shell string // "": not in the user database
+	Name, Home, Shell string // "" if not in the user database
 }
 
-// lookUpCredentials finds out, before anything is started, who the life is to become, and whether it can.
+// lookUpCredentials returns the credentials of the option User, nil without one. It returns an
+// error if this process cannot assume them or change its root directory. It runs before anything is
+// started.
 func (p *plan) lookUpCredentials() (c *credentials, err error) {
 	if p.chroot != "" {
 		if info, err := os.Stat(p.chroot); err != nil {
@@ -79,7 +89,7 @@ func (p *plan) lookUpCredentials() (c *credentials, err error) {
 	return c, nil
 }
 
-// identity returns the identity, nil for that of this process.
+// identity returns the identity, or nil to keep the identity of this process.
 func (c *credentials) identity() *privilege.Identity {
 	if c == nil {
 		return nil
@@ -116,7 +126,7 @@ func credentialsOf(spec string) (*credentials, error) {
 	return &credentials{privilege.Identity{UID: u.UID, GID: u.GID, Groups: groups}, u.Name, u.Home, u.Shell}, nil
 }
 
-// number is an ID. The greatest of 32 bits means "nobody in particular" to the kernel.
+// number parses an ID. To the kernel, the greatest 32-bit number means "no change".
 func number(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err == nil && n == 1<<32-1 {
@@ -125,7 +135,8 @@ func number(text string) (int, error) {
 	return int(n), err
 }
 
-// dropPrivileges gives up what the start needed, for good. What can no longer be done from then on is said now, and not when it is too late.
+// dropPrivileges gives up the privileges of the start, permanently. It logs at once what the
+// process can no longer do.
 func (l *life) dropPrivileges() error {
 	stays := !l.mode.isProcess() || l.mode.kind == modeSupervisor
 	if stays || l.plan.chroot == "" && (l.credentials == nil || os.Geteuid() != 0) {
@@ -133,7 +144,7 @@ func (l *life) dropPrivileges() error {
 	}
 	seen := l.pathsFrom(l.plan.chroot)
 	foreign := l.credentials.foreignVariables()
-	_ = time.Local.String() // reads the time zone from its file, once
+	_ = time.Local.String() // loads the time zone from its file, once
 	if err := privilege.Drop(l.plan.chroot, l.credentials.identity()); err != nil {
 		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.credentialsText(), err)
 	}
@@ -146,7 +157,7 @@ func (l *life) dropPrivileges() error {
 	return nil
 }
 
-// differs reports whether the credentials are another user's than those of this process.
+// differs reports whether the user is not the user of this process.
 func (c *credentials) differs() bool { return c != nil && c.UID != os.Geteuid() }
 
 func (l *life) credentialsText() string {
@@ -160,7 +171,8 @@ func (l *life) credentialsText() string {
 	return text
 }
 
-// paths are the files of a life as they are seen from its root directory; "" is out of sight.
+// paths contains the files of a life as seen from its root directory. A path is "" if it is
+// outside.
 type paths struct{ pidFile, state, log, errorLog, workDir string }
 
 func (l *life) pathsFrom(root string) paths {
@@ -176,7 +188,7 @@ func (l *life) pathsFrom(root string) paths {
 	}
 }
 
-// inside is a path as it is seen from another root directory, "" if it cannot be seen from there.
+// inside returns the path as seen from another root directory, or "" if the path is outside.
 func inside(root, path string) string {
 	if path == "" {
 		return ""
@@ -196,7 +208,7 @@ func inside(root, path string) string {
 	return string(filepath.Separator) + rel
 }
 
-// take goes on with the files as they are seen from the new root directory.
+// take replaces the paths with those seen from the new root directory.
 func (l *life) take(seen paths) {
 	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
@@ -230,16 +242,19 @@ func (l *life) sayWhatIsLost() {
 	logs.Close()
 }
 
-// environment is what a login of that user has in its environment, nil if the user database does not know the user.
+// environment returns the variables that a login of the user sets, or nil if the user database does
+// not know the user.
 func (r *credentials) environment() []string {
 	if r == nil || r.Name == "" {
 		return nil
 	}
-	return []string{"HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=" + cmp.Or(r.Shell, "/bin/sh")} // passwd(5)
+	// passwd(5): an empty shell is /bin/sh.
+	return []string{"HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=" + cmp.Or(r.Shell, "/bin/sh")}
 }
 
-// foreignVariables returns the names of the variables that a life takes off with its user: they lead to the session, the keys and the mail of
-// the user who has started it, or tell who that was. Every other variable goes on; what nobody else may know belongs into no environment.
+// foreignVariables returns the names of the variables that the life removes when the user changes.
+// They lead to the session, the keys and the mail of the user who started the life, or identify
+// that user. All other variables stay, so a secret does not belong in the environment.
 func (c *credentials) foreignVariables() (names []string) {
 	if !c.differs() {
 		return nil
@@ -263,7 +278,8 @@ func isOfSession(name string) bool {
 	}, name)
 }
 
-// takeEnvironment makes the environment that of the role. It is asked for the foreign variables before the user has changed.
+// takeEnvironment removes the foreign variables and sets the variables of the user. The caller
+// collects the foreign variables before the user changes.
 func (r *credentials) takeEnvironment(foreign []string) {
 	for _, name := range foreign {
 		os.Unsetenv(name)

@@ -21,7 +21,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	}
 	defer daemon.Close()
 	begun := time.Now()
-	// The moment is for the verdict on a hook that returned at the end of its time.
+	// The extra half second is for the verdict on a hook that returns just before its timeout.
 	ctx, cancel := context.WithTimeout(context.Background(), p.life.plan.reloadTimeout+500*time.Millisecond)
 	defer cancel()
 	err = p.withProgress("reload", daemon, func() error { return daemon.Reload(ctx) })
@@ -82,7 +82,8 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 	return p.tryRestartVerb(given)
 }
 
-// hasReload says whether there is somebody to whom a reload means something. What a supervisor of no function looks after, only it knows.
+// hasReload reports whether a reload does anything. It returns true if another program is
+// supervised: only that program knows.
 func (p program) hasReload() bool {
 	if p.life.plan.policy != nil && p.life.plan.fn == nil && len(p.life.plan.hooks) == 0 {
 		return true

@@ -16,7 +16,7 @@ func (p program) startVerb(given flags) (exitCode int) {
 	return p.startDetached(given["--oknodo"])
 }
 
-// startDetached starts the detached process for a verb.
+// startDetached starts the daemon in the background and prints the result.
 func (p program) startDetached(oknodo bool) (exitCode int) {
 	plan := p.life.plan
 	args := plan.args
@@ -40,7 +40,7 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 	return ExitCode(err)
 }
 
-// sayFailedStart says why, and the stack of a panic below that.
+// sayFailedStart prints why the start failed, and below that the stack of a panic.
 func (p program) sayFailedStart(err error) {
 	var killed *handshake.KilledError
 	switch {
@@ -59,7 +59,8 @@ func (p program) sayFailedStart(err error) {
 	}
 }
 
-// startArgs are the arguments of this process with start in the place of its verb, so that ps shows what runs and not what started it.
+// startArgs returns the arguments of this process with start in place of its verb, so ps shows what
+// runs and not the verb that started it.
 func (p program) startArgs() []string {
 	given := os.Args[1:]
 	if at := len(given) - len(p.verb); at >= 0 && slices.Equal(given[at:], p.verb) {
@@ -76,7 +77,7 @@ func (p program) restartVerb(flags) (exitCode int) {
 	return p.restart(daemon)
 }
 
-// restart puts a new process in the place of that daemon, if there is one. It closes it.
+// restart replaces daemon with a new process, or starts one if daemon is nil. It closes daemon.
 func (p program) restart(daemon *Process) (exitCode int) {
 	if daemon != nil {
 		defer daemon.Close()
@@ -86,7 +87,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 		p.sayFailedStart(err)
 		return ExitCode(err)
 	}
-	if daemon != nil { // it is stopped only for a start that can be
+	if daemon != nil { // stop the daemon only if the start can succeed
 		if err := p.life.plan.checkPaths(credentials); err != nil {
 			return p.fail("restart", err)
 		}

@@ -12,15 +12,16 @@ import (
 	"example.com/lifecycle/internal/pidfile"
 )
 
-// report is the answer of the verb status. Its JSON is that of the Status with what the lock says before it.
+// report is the answer of the verb status. As JSON, it is the Status preceded by the state of the
+// lock.
 type report struct {
 	State   string `json:"state"`           // "running", "dead", "not running" or "unknown"
-	Error   string `json:"error,omitempty"` // why it is unknown, or cannot be said what it is doing
-	PIDFile string `json:"pid_file"`        // at which it was looked
-	*Status        // of a dead one, what it said last
+	Error   string `json:"error,omitempty"` // why State or Status is unknown
+	PIDFile string `json:"pid_file"`        // the path that was looked at
+	*Status        // last Status of a dead daemon; nil if unknown
 
 	line  string // for people
-	code  int    // of the LSB for init scripts
+	code  int    // LSB exit code for init scripts
 	ready bool
 }
 
@@ -47,12 +48,12 @@ func (p program) statusVerb(given flags) (exitCode int) {
 	return r.code
 }
 
-// look finds out what there is to say.
+// look finds the daemon and returns its report.
 func (p program) look() report {
 	r := report{State: "running", PIDFile: p.life.plan.pidFile}
 	var daemon *Process
 	var err error
-	for range 3 { // one that has ended between the two looks may have left something, or have been followed by another
+	for range 3 { // a daemon may end between Find and Status, and another one may follow
 		if daemon, err = Find(p.life.plan.pidFile); err != nil {
 			break
 		}
@@ -84,7 +85,7 @@ func (p program) look() report {
 	return r
 }
 
-// lookBack finds out what is left of a daemon that does not run, or not with this PID file.
+// lookBack fills in what is known of a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
 	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.GaveUp != "") {
@@ -105,7 +106,7 @@ func (r *report) lookBack(gone *NotRunningError) {
 	}
 }
 
-// runningText is the first line on a daemon that runs: ready (pid 4127, version 1.2) for 3h12m.
+// runningText returns the first line for a running daemon: ready (pid 4127, version 1.2) for 3h12m.
 func runningText(s Status) string {
 	who := fmt.Sprintf("pid %d", s.PID)
 	if s.Worker != 0 {
@@ -135,7 +136,8 @@ func runningText(s Status) string {
 	return text
 }
 
-// restartingText is that of one whose worker is started again: restarting (pid 4127), attempt 4 of 10 in 6 s; last: exit 1.
+// restartingText returns the first line for a supervisor that restarts its worker, such as:
+// restarting (pid 4127), attempt 4 of 10 in 6 s; last: exit 1.
 func restartingText(s Status, who string) string {
 	text := fmt.Sprintf("restarting (%s), attempt %d", who, s.Attempt)
 	if s.AttemptLimit > 0 {
@@ -148,12 +150,12 @@ func restartingText(s Status, who string) string {
 	return text
 }
 
-// lostText is about a daemon whose PID file is not where it was.
+// lostText describes a daemon that has lost its PID file.
 func lostText(s Status) string {
 	return fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID)
 }
 
-// details are the lines below the first.
+// details returns the lines below the first one.
 func (r report) details(p program) (lines []string) {
 	s := r.Status
 	if s == nil {
@@ -181,7 +183,7 @@ func (r report) details(p program) (lines []string) {
 	return lines
 }
 
-// notReady says what the daemon that refuses a start is doing where that is not what one would expect of it.
+// notReady returns what the daemon that refuses a start is doing, unless it is ready.
 func (p program) notReady(running *AlreadyRunningError) string {
 	if running.here {
 		return ""
@@ -197,8 +199,8 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	return ""
 }
 
-// colour returns the colour of the state on a terminal: green is well, yellow may pass by itself, red
-// does not.
+// colour returns the colour of the state on a terminal. Green is fine, yellow may pass without
+// help, red needs help.
 func (r report) colour() console.Colour {
 	switch {
 	case r.ready:
@@ -211,7 +213,7 @@ func (r report) colour() console.Colour {
 	return console.Red
 }
 
-// sayStatus prints the first line. The state stands at its beginning, and has a colour.
+// sayStatus prints the first line. It begins with the state, in colour.
 func (p program) sayStatus(r report) {
 	name := console.SanitizeMessage(p.life.plan.name + ": ")
 	line := strings.TrimPrefix(console.SanitizeMessage(p.life.plan.name+": "+r.line), name)

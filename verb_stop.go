@@ -26,7 +26,8 @@ func (p program) stopVerb(given flags) (exitCode int) {
 	return p.stopDaemon("stop", daemon)
 }
 
-// stopDaemon stops the daemon for that verb, with KILL where it overruns its time. It leaves no PID file then either, where it may.
+// stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
+// removes the PID file of a killed daemon, if it may.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	begun := time.Now()
 	ctx, overdue := context.WithCancelCause(context.Background())
@@ -35,7 +36,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	err := p.withProgress("stop", daemon, func() error { return daemon.Stop(ctx) })
 	switch {
 	case err == nil:
-		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 { // it may not remove it, and has emptied it
+		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 {
+			// The daemon may not remove the file and has emptied it.
 			p.life.plan.releaseStale()
 		}
 		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
@@ -62,17 +64,19 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		return p.fail(verb, err)
 	}
 	if worker != 0 {
-		supervise.AwaitExit(limited, worker) // it ends by itself, and has what the next one needs
+		// The worker ends by itself. Until then it holds what the next worker needs.
+		supervise.AwaitExit(limited, worker)
 	}
 	p.life.plan.releaseStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)
 	return 0
 }
 
-// errOverdue says that a stop takes longer than it may.
+// errOverdue reports that a stop takes too long.
 var errOverdue = errors.New("the stop is overdue")
 
-// watchStop calls overdue when the time is over that the daemon says its stop has. One that says nothing has the time of the options given here.
+// watchStop calls overdue when the stop has exceeded the time that the daemon reports for it. If
+// the daemon reports none, the limit is the stop time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
 	deadline := begun + p.life.plan.wholeStop()

@@ -18,31 +18,38 @@ import (
 	"example.com/lifecycle/internal/terminal"
 )
 
-// Main does what the one verb in args says and returns the exit code of the process:
+// Main executes the one verb in args and returns the exit code for the process:
 //
 //	os.Exit(lifecycle.Main(os.Args[1:], serve, lifecycle.OnReload(load)))
 //
-// It blocks until that is done: with run until the life is over, with stop until the daemon is gone. What it has to say goes to
-// stderr, and the answer of status to stdout, each line after the name of the program.
+// It blocks until the verb is done: run until the life is over, stop until the daemon is gone.
+// Messages go to stderr, and the answer of status to stdout. Each line begins with the name of the
+// program.
 //
-//	start     starts it in the background and waits until it is ready; 0, 1 if one is running (0 with --oknodo) or it failed, or what
-//	          the error of the start carries, see ExitCode
-//	run       lives in the foreground, as Run; 0, 1 or what the error carries
-//	stop      sends TERM and waits until the daemon is gone, sends KILL when it has not ended 2 s after what StopTimeout
-//	          and the grace behind it allow; 0, 7 if none is running (0 with --oknodo), 4 if that is not permitted, 1 for any other failure
-//	reload    sends HUP and waits for the verdict, ReloadTimeout at most; 0, 1 if it was rejected or there is none, 3 if there is nothing to reload, 7, 4
-//	restart   runs every OnCheck in this process, stops the running one, if there is one, and starts; as start, 6 if a check
-//	          fails, and then the old one runs on
-//	reopen    sends USR1 and waits until the log is reopened; 0, where there is no log file too, 1 if that failed, 7, 4
-//	check     runs every OnCheck in this process; 0, 6 if one fails
-//	status    0 running, 1 dead and its PID file left, 3 not running, 4 unknown; with --json as a JSON object; with --ready 0 if it is
-//	          ready and 150 if not, for probes
+//	start     starts the daemon in the background and waits until it is ready; 0, 1 if a daemon is
+//	          running (0 with --oknodo) or the start failed, or the code that the error of the start
+//	          carries; see ExitCode
+//	run       lives in the foreground, like Run; 0, 1 or the code that the error carries
+//	stop      sends TERM and waits until the daemon is gone; sends KILL if it has not ended 2 s
+//	          after StopTimeout and its grace; 0, 7 if none is running (0 with --oknodo), 4 if stop
+//	          is not permitted, 1 for any other failure
+//	reload    sends HUP and waits for the verdict, at most ReloadTimeout; 0, 1 if the reload was
+//	          rejected or there is no verdict, 3 if the program has nothing to reload, 7 and 4 as
+//	          stop
+//	restart   runs every OnCheck in this process, stops the running daemon, if any, and starts a new
+//	          one; exit codes of start, or 6 if a check fails: then the old daemon runs on
+//	reopen    sends USR1 and waits until the log is reopened; 0, even if there is no log file, 1 if
+//	          reopening failed, 7 and 4 as stop
+//	check     runs every OnCheck in this process; 0, 6 if a check fails
+//	status    0 running, 1 dead with its PID file left, 3 not running, 4 unknown; --json prints a
+//	          JSON object; --ready returns 0 if the daemon is ready and 150 if not, for probes
 //
-//	try-restart   restart if one is running, else 0
+//	try-restart   restarts a running daemon; 0 if none is running
 //	force-reload  reload if a component has an OnReload, else try-restart
 //
-// These are the codes of the LSB for init scripts. No verb, an unknown one or a word too many prints the usage and returns 2. In a
-// detached process Main lives the life, whatever the verb was.
+// These are the exit codes of the LSB for init scripts. Without a verb, with an unknown verb or
+// with an extra argument, Main prints the usage and returns 2. In a detached process, Main runs the
+// life, whatever the verb is.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, opts)
 	if err != nil {
@@ -58,10 +65,10 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 	return program{life: l, stdout: os.Stdout, stderr: os.Stderr}.main(args)
 }
 
-// program is a program whose verbs were called.
+// program is a program that was started with a verb.
 type program struct {
 	life           *life
-	verb           []string // and its flags, as given
+	verb           []string // with its flags, as given
 	stdout, stderr io.Writer
 }
 
@@ -73,7 +80,7 @@ type verb struct {
 
 type verbFlag struct{ name, does string }
 
-// takes says whether arg may stand behind the verb.
+// takes reports whether the verb accepts the flag arg.
 func (v verb) takes(arg string) bool {
 	return slices.ContainsFunc(v.flags, func(f verbFlag) bool { return f.name == arg })
 }
@@ -108,7 +115,7 @@ func verbs() []verb {
 }
 
 func (p program) main(args []string) (exitCode int) {
-	if InDaemon() || supervisorNote() != nil { // whatever verb has started it
+	if InDaemon() || supervisorNote() != nil { // whatever the verb is
 		return p.runVerb(nil)
 	}
 	if len(args) == 0 {
@@ -160,13 +167,13 @@ func (p program) runVerb(flags) (exitCode int) {
 		}
 	}
 	err := runHere(p.life)
-	if p.life.mode.kind != modeWorker { // which says it
+	if p.life.mode.kind != modeWorker { // the supervisor reports the error of a worker
 		p.sayErrors(err)
 	}
 	return ExitCode(err)
 }
 
-// sayErrors says each thing that went wrong in a life.
+// sayErrors prints each error of a life on a line of its own.
 func (p program) sayErrors(err error) {
 	var running *AlreadyRunningError
 	var several *lifeErrors
@@ -187,7 +194,8 @@ func (p program) sayErrors(err error) {
 	}
 }
 
-// text is an error as people read it: without our name, and with that of the component where it is not the program's.
+// text returns err for people: without the name of this package, and with the name of the component
+// if that is not the program's name.
 func (p program) text(err error) string {
 	var h *HookError
 	var late *timeoutError
@@ -205,7 +213,7 @@ func (p program) text(err error) string {
 func (p program) checkVerb(flags) (exitCode int) {
 	i := p.life.interruptible(ErrReload)
 	defer i.cancel()
-	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // there is no life to which it belongs
+	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // a check belongs to no life
 	for _, h := range p.life.plan.hooks {
 		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
 			p.say("check failed: %s", p.text(err))
@@ -216,7 +224,7 @@ func (p program) checkVerb(flags) (exitCode int) {
 	return 0
 }
 
-// fail says why a verb failed, and returns the exit code that the LSB has for that.
+// fail prints why a verb failed and returns the LSB exit code for the error.
 func (p program) fail(verb string, err error) (exitCode int) {
 	if errors.Is(err, ErrNotRunning) {
 		p.sayNotRunning()
@@ -229,7 +237,8 @@ func (p program) fail(verb string, err error) (exitCode int) {
 	return 1
 }
 
-// sayNotRunning says so, and what it knows of one that has lost its PID file: it runs on, and no verb finds it.
+// sayNotRunning prints that no daemon runs. If the last daemon lost its PID file, it may run on
+// where no verb finds it, so sayNotRunning prints its PID.
 func (p program) sayNotRunning() {
 	p.say("not running (nobody holds %s)", p.life.plan.pidFile)
 	if s, err := lastState(p.life.plan.pidFile); err == nil && s.PIDFileLost {
@@ -237,14 +246,14 @@ func (p program) sayNotRunning() {
 	}
 }
 
-// withProgress calls do, and shows meanwhile on a terminal what the verb waits for.
+// withProgress calls do. Meanwhile it shows on a terminal what the verb waits for.
 func (p program) withProgress(what string, daemon *Process, do func() error) error {
 	stop := p.showProgress(what, daemon.PID, daemon.Status)
 	defer stop()
 	return do()
 }
 
-// showStartProgress shows that the verb waits for that process to start, until stop is called.
+// showStartProgress shows the progress of the start of that process until stop is called.
 func (p program) showStartProgress(pid int) (stop func()) {
 	return p.showProgress("start", pid, func() (Status, error) {
 		if p.life.plan.pidFile == "" {
@@ -254,8 +263,8 @@ func (p program) showStartProgress(pid int) (stop func()) {
 	})
 }
 
-// showProgress shows that the verb waits for that process, until stop is called. It ignores the
-// status of any other process, such as the daemon before this one.
+// showProgress shows the progress of that process until stop is called. It ignores the status of
+// any other process, such as the previous daemon.
 func (p program) showProgress(what string, pid int, status func() (Status, error)) (stop func()) {
 	return console.StartProgress(p.stderr, func(elapsed time.Duration, columns int) string {
 		s, err := status()
@@ -263,7 +272,7 @@ func (p program) showProgress(what string, pid int, status func() (Status, error
 			s = Status{}
 		}
 		what := what
-		if s.Phase == Stopping && what == "start" { // it has failed, or was interrupted
+		if s.Phase == Stopping && what == "start" { // the start failed or was interrupted
 			what = "stop"
 		}
 		return progressText(p.life.plan.name, pid, what, s.Doing, elapsed, columns)
