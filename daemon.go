@@ -61,10 +61,10 @@ var notUnderTest = map[string]string{
 }
 
 // refuseUnderTest refuses the options in notUnderTest if this is a test.
-func (c *plan) refuseUnderTest() {
-	for _, option := range c.processOptions {
+func (p *plan) refuseUnderTest() {
+	for _, option := range p.processOptions {
 		if why, refused := notUnderTest[option]; refused && underTest() {
-			c.refuse("%s: %s", option, why)
+			p.refuse("%s: %s", option, why)
 		}
 	}
 }

@@ -21,10 +21,10 @@ func Embedded() Option {
 }
 
 // completeEmbedded takes from an embedded life what only a process has.
-func (c *plan) completeEmbedded() {
-	c.pidFile = ""
-	if len(c.processOptions) > 0 && len(c.wrong) == 0 {
-		c.logger.Info("an embedded life ignores options that need a process", "options", strings.Join(c.processOptions, ", "))
+func (p *plan) completeEmbedded() {
+	p.pidFile = ""
+	if len(p.processOptions) > 0 && len(p.wrong) == 0 {
+		p.logger.Info("an embedded life ignores options that need a process", "options", strings.Join(p.processOptions, ", "))
 	}
 }
 

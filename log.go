@@ -55,9 +55,9 @@ func DefaultLogFile(name string) string {
 	return filepath.Join(filepath.Dir(DefaultPIDFile(name)), name+".log")
 }
 
-func (c *plan) completeLog() {
-	c.logFile = c.logPath("LogFile", c.logFile)
-	c.errorLogFile = c.logPath("ErrorLogFile", c.errorLogFile)
+func (p *plan) completeLog() {
+	p.logFile = p.logPath("LogFile", p.logFile)
+	p.errorLogFile = p.logPath("ErrorLogFile", p.errorLogFile)
 }
 
 // logPaths contains the log files of a process in the background. If stderr is "", it goes where
@@ -84,18 +84,18 @@ func (l logPaths) open(owner *credentials) (*logfile.Pair, error) {
 	return logs, err
 }
 
-func (c *plan) logPath(option, path string) string {
+func (p *plan) logPath(option, path string) string {
 	if path == "" || path == os.DevNull {
 		return ""
 	}
 	abs, err := filepath.Abs(path)
 	switch {
 	case err != nil:
-		c.refuse("%s(%q): %v", option, path, err)
+		p.refuse("%s(%q): %v", option, path, err)
 	case hasControl(abs):
-		c.refuse("%s(%q): %q is a path with a control character", option, path, abs)
+		p.refuse("%s(%q): %q is a path with a control character", option, path, abs)
 	case strings.HasPrefix(abs, "/dev/std") || strings.HasPrefix(abs, "/dev/fd/") || strings.HasPrefix(abs, "/proc/self/fd/"):
-		c.refuse("%s(%q): a detached process has no stdout but its log; use the verb run to see it on the terminal", option, path)
+		p.refuse("%s(%q): a detached process has no stdout but its log; use the verb run to see it on the terminal", option, path)
 	}
 	return abs
 }
@@ -204,8 +204,8 @@ var firstLogger = slog.Default()
 // stderr is the journal. It returns nil otherwise: the option Logger, [slog.SetDefault],
 // log.SetOutput and log.SetPrefix have precedence. [slog.SetLogLoggerLevel] sets its level, as for
 // the default logger.
-func (c *plan) journalLogger() *slog.Logger {
-	untouched := !c.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
+func (p *plan) journalLogger() *slog.Logger {
+	untouched := !p.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
 	if !untouched || !stderrIsJournal() {
 		return nil
 	}

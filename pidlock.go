@@ -78,35 +78,35 @@ func PIDFileMode(mode fs.FileMode) Option {
 
 // acquireLock locks the PID file for this process. It returns an [*AlreadyRunningError] if another
 // daemon holds the file.
-func (c *plan) acquireLock() (*pidfile.Lock, error) {
-	return c.lockPIDFile(pidfile.Acquire)
+func (p *plan) acquireLock() (*pidfile.Lock, error) {
+	return p.lockPIDFile(pidfile.Acquire)
 }
 
 // acquireLockForChild is acquireLock for a launcher, whose child inherits the lock.
-func (c *plan) acquireLockForChild() (*pidfile.Lock, error) {
-	return c.lockPIDFile(pidfile.AcquireForChild)
+func (p *plan) acquireLockForChild() (*pidfile.Lock, error) {
+	return p.lockPIDFile(pidfile.AcquireForChild)
 }
 
-func (c *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
-	if err := makeDefaultDir(c.pidFile, ".pid", DefaultPIDFile); err != nil {
-		return nil, pidFileError(c.pidFile, err)
+func (p *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
+	if err := makeDefaultDir(p.pidFile, ".pid", DefaultPIDFile); err != nil {
+		return nil, pidFileError(p.pidFile, err)
 	}
-	lock, err := acquire(c.pidFile, c.pidFileMode)
+	lock, err := acquire(p.pidFile, p.pidFileMode)
 	var held *pidfile.HeldError
 	switch {
 	case errors.As(err, &held):
-		return nil, &AlreadyRunningError{PID: held.PID, PIDFile: c.pidFile}
+		return nil, &AlreadyRunningError{PID: held.PID, PIDFile: p.pidFile}
 	case err != nil:
-		return nil, pidFileError(c.pidFile, err)
+		return nil, pidFileError(p.pidFile, err)
 	}
 	return lock, nil
 }
 
 // inheritLock takes over the lock that the launcher acquired.
-func (c *plan) inheritLock(f *os.File) (*pidfile.Lock, error) {
-	lock, err := pidfile.Inherit(c.pidFile, f, c.pidFileMode)
+func (p *plan) inheritLock(f *os.File) (*pidfile.Lock, error) {
+	lock, err := pidfile.Inherit(p.pidFile, f, p.pidFileMode)
 	if err != nil {
-		return nil, pidFileError(c.pidFile, err)
+		return nil, pidFileError(p.pidFile, err)
 	}
 	return lock, nil
 }
@@ -122,12 +122,12 @@ func inspectPIDFile(path string) (pidfile.Holder, error) {
 
 // releaseStale removes the files of a daemon that was killed or that may not remove them. It does
 // nothing if another process holds the PID file.
-func (c *plan) releaseStale() {
-	pidfile.RemoveStale(c.pidFile, c.pidFileMode, patienceForDeath, c.removeStaleState)
+func (p *plan) releaseStale() {
+	pidfile.RemoveStale(p.pidFile, p.pidFileMode, patienceForDeath, p.removeStaleState)
 }
 
 // removeStaleState removes the state file of a daemon that has died.
-func (c *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(c.pidFile)) }
+func (p *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(p.pidFile)) }
 
 // pidFileError returns err as an error about the PID file at path.
 func pidFileError(path string, err error) error {

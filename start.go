@@ -159,11 +159,11 @@ func (l *life) sleep(d time.Duration) {
 }
 
 // limits are how long this life takes at most, by its own options.
-func (c *plan) limits() handshake.Limits {
-	if c.longest != nil {
-		return *c.longest
+func (p *plan) limits() handshake.Limits {
+	if p.longest != nil {
+		return *p.longest
 	}
-	return handshake.Limits{Start: c.startTimeout + grace(c.startTimeout), Stop: c.wholeStop()}
+	return handshake.Limits{Start: p.startTimeout + grace(p.startTimeout), Stop: p.wholeStop()}
 }
 
 // startError makes what the handshake returned an error of this package.

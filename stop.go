@@ -149,11 +149,11 @@ func (l *life) budget() budget {
 }
 
 // wholeStop is how long a stop takes at most, with the grace for stragglers.
-func (c *plan) wholeStop() time.Duration {
-	if c.longest != nil {
-		return c.longest.Stop
+func (p *plan) wholeStop() time.Duration {
+	if p.longest != nil {
+		return p.longest.Stop
 	}
-	return c.stopTimeout + grace(c.stopTimeout)
+	return p.stopTimeout + grace(p.stopTimeout)
 }
 
 // next is until when the next one may take. In the grace that is half of what is left, so that one that hangs leaves

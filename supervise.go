@@ -135,50 +135,50 @@ func Program(argv ...string) Option {
 	})
 }
 
-func (c *plan) completeSupervise() {
-	if c.program == nil {
+func (p *plan) completeSupervise() {
+	if p.program == nil {
 		return
 	}
-	if c.policy == nil {
+	if p.policy == nil {
 		policy := RestartPolicy{}.completed()
-		c.policy = &policy
+		p.policy = &policy
 	}
 	for option, given := range map[string]bool{
-		"a function to run": c.fn != nil, "hooks": len(c.hooks) > 0, "ReadyWhen": c.readyWhen != nil,
-		"Every": len(c.every) > 0, "Watchdog": c.watchdog.check != nil,
+		"a function to run": p.fn != nil, "hooks": len(p.hooks) > 0, "ReadyWhen": p.readyWhen != nil,
+		"Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
 	} {
 		if given {
-			c.refuse("Program(%q): %s cannot be given beside it, for nothing of this program runs then", c.program[0], option)
+			p.refuse("Program(%q): %s cannot be given beside it, for nothing of this program runs then", p.program[0], option)
 		}
 	}
-	if strings.ContainsRune(c.program[0], filepath.Separator) {
-		path, err := filepath.Abs(c.program[0])
+	if strings.ContainsRune(p.program[0], filepath.Separator) {
+		path, err := filepath.Abs(p.program[0])
 		if err != nil {
-			c.refuse("Program(%q): %v", c.program[0], err)
+			p.refuse("Program(%q): %v", p.program[0], err)
 		}
-		c.program[0] = path
+		p.program[0] = path
 	}
 }
 
 // findProgram returns the path of the supervised program, or "" if that is this program.
-func (c *plan) findProgram() (path string, err error) {
+func (p *plan) findProgram() (path string, err error) {
 	switch {
-	case c.program == nil:
+	case p.program == nil:
 		return "", nil
-	case c.chroot != "": // its path is inside the new root
-		return c.program[0], nil
+	case p.chroot != "": // its path is inside the new root
+		return p.program[0], nil
 	}
-	if path, err = exec.LookPath(c.program[0]); err != nil {
+	if path, err = exec.LookPath(p.program[0]); err != nil {
 		cause := err
 		if failed := new(exec.Error); errors.As(err, &failed) {
-			cause = safefile.Cause(c.program[0], failed.Err)
+			cause = safefile.Cause(p.program[0], failed.Err)
 		}
-		return "", fmt.Errorf("lifecycle: program %s: %w", c.program[0], cause)
+		return "", fmt.Errorf("lifecycle: program %s: %w", p.program[0], cause)
 	}
-	if filepath.Base(c.program[0]) == c.program[0] && os.Geteuid() == 0 {
+	if filepath.Base(p.program[0]) == p.program[0] && os.Geteuid() == 0 {
 		if err := safefile.GuardedProgram(path); err != nil {
 			return "", fmt.Errorf("lifecycle: program %s: root executes nothing that PATH leads to and others can replace: %w; "+
-				"give its path, if it is meant", c.program[0], err)
+				"give its path, if it is meant", p.program[0], err)
 		}
 	}
 	return path, nil

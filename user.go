@@ -244,12 +244,12 @@ func (l *life) sayWhatIsLost() {
 
 // environment returns the variables that a login of the user sets, or nil if the user database does
 // not know the user.
-func (r *credentials) environment() []string {
-	if r == nil || r.Name == "" {
+func (c *credentials) environment() []string {
+	if c == nil || c.Name == "" {
 		return nil
 	}
 	// passwd(5): an empty shell is /bin/sh.
-	return []string{"HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=" + cmp.Or(r.Shell, "/bin/sh")}
+	return []string{"HOME=" + c.Home, "USER=" + c.Name, "LOGNAME=" + c.Name, "SHELL=" + cmp.Or(c.Shell, "/bin/sh")}
 }
 
 // foreignVariables returns the names of the variables that the life removes when the user changes.
@@ -280,11 +280,11 @@ func isOfSession(name string) bool {
 
 // takeEnvironment removes the foreign variables and sets the variables of the user. The caller
 // collects the foreign variables before the user changes.
-func (r *credentials) takeEnvironment(foreign []string) {
+func (c *credentials) takeEnvironment(foreign []string) {
 	for _, name := range foreign {
 		os.Unsetenv(name)
 	}
-	for _, variable := range r.environment() {
+	for _, variable := range c.environment() {
 		name, value, _ := strings.Cut(variable, "=")
 		os.Setenv(name, value)
 	}

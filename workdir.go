@@ -29,26 +29,26 @@ func Umask(mask int) Option {
 	})
 }
 
-func (c *plan) completeWorkDir() {
-	if c.workDir == "" {
+func (p *plan) completeWorkDir() {
+	if p.workDir == "" {
 		return
 	}
-	abs, err := filepath.Abs(c.workDir)
+	abs, err := filepath.Abs(p.workDir)
 	if err != nil {
-		c.refuse("WorkDir(%q): %v", c.workDir, err)
+		p.refuse("WorkDir(%q): %v", p.workDir, err)
 	}
-	c.workDir = abs
+	p.workDir = abs
 }
 
-func (c *plan) completeChroot() {
-	if c.chroot == "" {
+func (p *plan) completeChroot() {
+	if p.chroot == "" {
 		return
 	}
-	abs, err := filepath.Abs(c.chroot)
+	abs, err := filepath.Abs(p.chroot)
 	if err != nil {
-		c.refuse("Chroot(%q): %v", c.chroot, err)
+		p.refuse("Chroot(%q): %v", p.chroot, err)
 	}
-	c.chroot = abs
+	p.chroot = abs
 }
 
 // applyWorkDir sets what the process has one of: umask and working directory.

@@ -24,6 +24,7 @@ func main() {
 	need := flag.String("need", "", "OnStart opens this `file`")
 	child := flag.Bool("child", false, "OnStart starts a program, and OnExit ends it")
 	flag.Parse()
+	slog.SetDefault(slog.New(lifecycle.StderrHandler(nil)))
 
 	opts := []lifecycle.Option{
 		lifecycle.Name("subject"),

@@ -34,10 +34,13 @@ func TestAnEffectThatHangsHoldsNobodyElseUp(t *testing.T) {
 		l.After(func() { <-hangs })
 		l.Unlock()
 	})
+	free := 0
 	for range 10 {
 		l.Lock()
-		l.Unlock() //nolint:staticcheck // that it can be had is all
+		free++
+		l.Unlock()
 	}
+	require.Equal(t, 10, free)
 	close(hangs)
 	all.Wait()
 }
