@@ -53,8 +53,10 @@ model: ## thousands of random interleavings of signals, verbs, looks and kills
 	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m . ./e2e
 
 fuzz: ## a minute each of random PID files, state records, ends of the handshake, words of a worker, arguments and names of sockets
-	for target in Record Verbs; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
-	go test -run '^$$' -fuzz=FuzzWorker -fuzztime=60s ./internal/supervise
+	for target in Record Verbs Failure; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
+	for target in Worker Store Name Object; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/supervise || exit; done
+	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sdnotify || exit; done
+	go test -run '^$$' -fuzz=FuzzStageError -fuzztime=60s ./internal/worker
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done

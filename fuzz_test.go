@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/supervise"
 )
 
 // FuzzVerbs: whatever the arguments are, Main answers with a code that is documented, and with the usage to all that it does not know.
@@ -50,5 +52,32 @@ func FuzzVerbs(f *testing.F) {
 			require.Equal(t, known, !strings.Contains(stderr.String(), "usage: app [flags] VERB\n"))
 			require.True(t, strings.HasPrefix(stdout.String()+stderr.String(), "app: ") || strings.HasPrefix(stdout.String(), "{") || stdout.String()+stderr.String() == "")
 		}
+	})
+}
+
+// FuzzFailure: whatever a worker says of its failure and of its reload, the first is an error with an exit code that is
+// no success, and the second is a verdict with a text if it says that it failed.
+func FuzzFailure(f *testing.F) {
+	for _, text := range []string{
+		`{"component":"db","hook":"OnStart","error":"connection refused","code":69}`,
+		`{"error":"x","panicked":true,"stack":"goroutine 1","code":256}`,
+		`{"error":"","code":-1,"timed_out":true,"stop_timed_out":true}`,
+		`{"applied":["a","b"],"at":"2020-01-01T00:00:00Z","took_ns":-1,"error":"x"}`,
+		`{"code":"x"}`, `{"applied":null,"error":[]}`, `null`, `{`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		err := decodeFailure(json.RawMessage(text))
+		require.Error(t, err)
+		require.Greater(t, ExitCode(err), 0)
+		require.LessOrEqual(t, ExitCode(err), 255)
+		require.NotEmpty(t, program{life: &life{plan: &plan{}}}.text(err))
+		v := verdictOf(&supervise.Reload{Verdict: json.RawMessage(text), Error: "x"})
+		if v.Error != "" {
+			require.Error(t, v.Err())
+		}
+		_, err = json.Marshal(v)
+		require.NoError(t, err)
 	})
 }

@@ -37,9 +37,11 @@ func newVerdict(began, took time.Duration, err error) *Verdict {
 	if h, ok := err.(*HookError); ok {
 		v.Component, v.Hook, err = h.Component, h.Hook, h.Err
 	}
-	v.Error = cmp.Or(trimPrefix(err), "an error without a text")
+	v.Error = cmp.Or(trimPrefix(err), withoutText)
 	return v
 }
+
+const withoutText = "an error without a text"
 
 // Err is nil if nothing failed, else a [*HookError] where a hook failed, with the text of its error.
 func (v *Verdict) Err() error {
@@ -111,7 +113,8 @@ func newFailure(err, reason error) *failure {
 // decodeFailure returns the error that a failure in JSON stands for.
 func decodeFailure(text json.RawMessage) error {
 	f := new(failure)
-	_ = json.Unmarshal(text, f) // the same program has written it
+	_ = json.Unmarshal(text, f) // a worker may say anything
+	f.Error = cmp.Or(f.Error, withoutText)
 	return f.Err()
 }
 

@@ -1,6 +1,7 @@
 package sdnotify
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -39,4 +40,34 @@ func TestAServerThatIsClosedIsHeardOfByItsSenders(t *testing.T) {
 	err := c.Send("READY=1")
 	require.Error(t, err)
 	require.NotErrorIs(t, err, unix.EAGAIN)
+}
+
+// Files of a file system of the sender's can hang in close(2) for as long as he wants.
+func TestAServerHearsOnWhileEveryCloseHangs(t *testing.T) {
+	over := make(chan struct{})
+	defer close(over)
+	for range maxClosing + maxDiscards() {
+		discards.add(func() { <-over })
+	}
+	require.True(t, discards.isFull())
+	s := serve(t)
+	s.trusts.Store(true)
+	c := s.dial()
+	sent := make(chan error, 1)
+	go func() {
+		for range 200 {
+			if err := c.Send("WATCHDOG=1"); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				sent <- err
+			}
+		}
+		close(sent)
+	}()
+	for range 100 {
+		select {
+		case <-s.heard:
+		case <-time.After(time.Minute):
+			t.Fatal("it hears nothing any more")
+		}
+	}
+	require.NoError(t, <-sent)
 }

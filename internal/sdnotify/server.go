@@ -88,16 +88,12 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 	s.trusts, s.hear = trusts, hear
 	<-s.turn
 	var p pace
+	stuck := false
 	for {
 		begun, heard, before := time.Now(), 0, s.strangers.Load()
 		err := errNoMessage
-		for range 100 { // for as long as it is worth it: what was closed makes room
-			if !discards.isFull() {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		for ; heard < batch && (err == nil || errors.Is(err, errNoMessage)) && (heard == 0 || !discards.isFull()); heard++ {
+		stuck = !awaitRoom(stuck)
+		for ; heard < batch && (err == nil || errors.Is(err, errNoMessage)) && (heard == 0 || stuck || !discards.isFull()); heard++ {
 			s.turn <- struct{}{}
 			err = s.one()
 			<-s.turn
@@ -119,6 +115,21 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+}
+
+// awaitRoom waits for a second until what was closed makes room for other descriptors, and reports whether there is
+// room. It does not wait again while every call of close(2) hangs.
+func awaitRoom(stuck bool) bool {
+	for range 100 {
+		if !discards.isFull() {
+			return true
+		}
+		if stuck {
+			return false
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
 }
 
 // one hears one message. s.turn is held.

@@ -145,7 +145,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.endRequest()
+	defer s.endRequest(r)
 	if s.spec.Program != nil { // which may not say that it reloads, and then it does not say that it has
 		timer := time.NewTimer(s.spec.Policy.Settle)
 		defer timer.Stop()
@@ -179,7 +179,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	if err != nil {
 		return nil // no worker has the old log
 	}
-	defer s.endRequest()
+	defer s.endRequest(r)
 	if s.spec.Program != nil {
 		return nil
 	}
@@ -210,14 +210,17 @@ func (s *Supervisor) request(sig os.Signal) (*pendingReply, error) {
 	s.pending = r
 	s.mu.Unlock()
 	if err := p.pass(sig); err != nil {
-		s.endRequest()
+		s.endRequest(r)
 		return nil, err
 	}
 	return r, nil
 }
 
-func (s *Supervisor) endRequest() {
+// endRequest ends the wait for r, unless another one has begun since.
+func (s *Supervisor) endRequest(r *pendingReply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending = nil
+	if s.pending == r {
+		s.pending = nil
+	}
 }

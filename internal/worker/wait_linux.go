@@ -80,9 +80,14 @@ func (p *Process) executed(ctx context.Context) error {
 		return nil
 	}
 	_ = p.process.Kill() // it ends by itself, unless somebody stops it
+	return fmt.Errorf("cannot start %s: %w", p.name, parseStageError(text))
+}
+
+// parseStageError returns the error that a message of a stage stands for. It never returns nil.
+func parseStageError(text json.RawMessage) error {
 	failed := &stageError{}
 	if err := json.Unmarshal(text, failed); err != nil {
-		return err
+		return fmt.Errorf("what kept it from being executed is unknown: %w", err)
 	}
-	return fmt.Errorf("cannot start %s: %w", p.name, failed)
+	return failed
 }
