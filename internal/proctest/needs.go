@@ -15,7 +15,7 @@ import (
 func required() []string { return strings.Fields(os.Getenv("LIFECYCLE_REQUIRE")) }
 
 // Needs skips the test where this machine lacks something, and fails it where LIFECYCLE_REQUIRE names that: "root", "linux", or a command, such as
-// "strace" or "unshare".
+// "strace" or "unshare". What else it can name has a function of its own: "cgroup2" is for Cgroup.
 func Needs(t *testing.T, things ...string) {
 	t.Helper()
 	for _, thing := range things {

@@ -1,0 +1,185 @@
+package cgroup
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	errLate   = errors.New("there was no time to look at all processes of the control group")
+	errLeft   = errors.New("processes are left in the control group")
+	errInside = errors.New("this process was moved into the control group")
+)
+
+// processes returns the PIDs in a group, and 0 for each that is not in this PID namespace.
+func processes(root *os.Root) (pids []int, err error) {
+	text, err := root.ReadFile("cgroup.procs")
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(text) {
+		if pid, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+func (g *group) path() string { return strings.TrimSuffix(g.in.path, "/") + "/" + g.name }
+
+// has reports whether the process is in the group.
+func (g *group) has(pid string) bool {
+	path, err := pathOf(pid)
+	return err == nil && strings.HasPrefix(path+"/", g.path()+"/")
+}
+
+func (g *group) each(do func(Process), until time.Time) error {
+	return g.eachOf(g.root, do, until, 0)
+}
+
+func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level int) error {
+	pids, err := processes(root)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // it has threads of the group above only
+		return ifThere(err)
+	}
+	for _, pid := range pids {
+		if time.Now().After(until) {
+			return errLate
+		}
+		if pid == 0 || pid == os.Getpid() {
+			continue
+		}
+		if err := g.with(pid, do); err != nil {
+			return err
+		}
+	}
+	if level == maxDepth {
+		return errLate
+	}
+	for _, name := range below(root) {
+		inner, err := root.OpenRoot(name)
+		if err != nil {
+			continue
+		}
+		err = g.eachOf(inner, do, until, level+1)
+		inner.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ifThere returns no error for a group that was removed.
+func ifThere(err error) error {
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// with pins a process that was listed, and calls do if it is in the group and not another one that
+// has got the PID since.
+func (g *group) with(pid int, do func(Process)) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	switch err {
+	case nil:
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone, and the number may be that of a thread
+		return nil
+	default:
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	// It is still there after the look, so what was read was of this process.
+	if p := (Process{pid, fd}); g.has(strconv.Itoa(pid)) && !p.isOver() {
+		do(p)
+	}
+	return nil
+}
+
+// isOver reports whether the process has ended, with all of its threads.
+func (p Process) isOver() bool {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
+
+func (p Process) signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(p.fd, number, nil, 0))
+}
+
+func (g *group) kill(deadline time.Time) error {
+	if g.has("self") {
+		return errInside
+	}
+	// Before Linux 5.14 there is no such file, and a group of threads cannot be killed as one.
+	if err := g.write("cgroup.kill", "1"); err != nil {
+		return g.killFrozen(deadline)
+	}
+	return g.awaitEmpty(deadline)
+}
+
+func (g *group) awaitEmpty(deadline time.Time) error {
+	for pause := shortPause; g.populated(); pause = min(2*pause, longPause) {
+		if time.Now().After(deadline) {
+			return errLeft
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+const (
+	shortPause = 200 * time.Microsecond
+	longPause  = 10 * time.Millisecond
+)
+
+// killFrozen freezes the group, so that none of its processes forks, and kills each. Frozen
+// processes end by KILL, too (Documentation/admin-guide/cgroup-v2.rst).
+func (g *group) killFrozen(deadline time.Time) error {
+	if err := g.write("cgroup.freeze", "1"); err != nil {
+		return ifThere(err)
+	}
+	defer g.write("cgroup.freeze", "0")
+	half := time.Now().Add(time.Until(deadline) / 2)
+	for pause := shortPause; !g.frozen() && time.Now().Before(half); pause = min(2*pause, longPause) {
+		time.Sleep(pause)
+	}
+	for pause := shortPause; ; pause = min(2*pause, longPause) {
+		err := g.each(func(p Process) { _ = p.signal(syscall.SIGKILL) }, deadline)
+		switch {
+		case !g.populated():
+			return nil
+		case time.Now().After(deadline):
+			return cmp.Or(err, errLeft)
+		}
+		time.Sleep(pause)
+	}
+}
+
+func (g *group) frozen() bool {
+	text, err := g.root.ReadFile("cgroup.events")
+	return err != nil || strings.Contains(string(text), "frozen 1")
+}
+
+func (g *group) write(file, text string) error {
+	f, err := g.root.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	return err
+}
