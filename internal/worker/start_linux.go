@@ -72,6 +72,10 @@ func (o *Spec) start() (*Process, error) {
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
 	}
+	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD { // before Linux 5.7, or forbidden
+		attributes.Sys.UseCgroupFD = false
+		p.process, err = fork(o.Args, attributes)
+	}
 	if err != nil {
 		p.Close()
 		return nil, err
@@ -124,6 +128,9 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too
+	if o.Cgroup != nil {
+		attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, int(o.Cgroup.Fd())
+	}
 	var names, unset []string
 	for _, s := range o.Sockets {
 		if strings.Contains(s.Name, ":") {

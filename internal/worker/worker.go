@@ -31,6 +31,7 @@ type Spec struct {
 	Dir      string              // working directory; "": that of this process, or the root directory of Become
 	Become   *Credentials        // foreign only: who it becomes, and its root directory; nil: as this process
 	Umask    int                 // foreign only: the file mode creation mask; -1: that of this process
+	Cgroup   *os.File            // directory of the control group that it is in from its start, where the kernel lets it; nil: that of this process
 
 	// NoTerminal gives the process a session of its own, and no terminal but for stdout and stderr, which it can only write then. It is for one that changes
 	// its user: it must not type, read or change anything on the terminal of who has started this process.
