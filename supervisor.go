@@ -97,7 +97,7 @@ func (s *supervisorLife) start(ctx context.Context) error {
 func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
-		Args: os.Args, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
+		Args: os.Args, Daemon: of.pidFile, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
 		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,

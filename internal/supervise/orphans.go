@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/cgroup"
 	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/pin"
 	"example.com/lifecycle/internal/proc"
@@ -60,9 +62,10 @@ type orphans struct {
 	of   *process
 	took time.Duration // for what that worker has left
 
-	log  *slog.Logger
-	told map[int]bool // those that were sent TERM and live
-	left int
+	log   *slog.Logger
+	group *cgroup.Group // of that worker
+	told  map[int]bool  // those that were sent TERM and live
+	left  int
 }
 
 // maxNamed is how many orphans the log names one by one.
@@ -77,13 +80,19 @@ func (o *orphans) begin(of *process) {
 
 func (o *orphans) end(of *process, log *slog.Logger) (left int) {
 	o.begin(of)
-	o.log, o.told, o.left = log, map[int]bool{}, 0
+	o.log, o.told, o.left, o.group = log, map[int]bool{}, 0, nil
+	if of != nil {
+		o.group = of.group
+	}
+	defer func() { _ = o.group.Remove() }()
 	begun := time.Now().Add(-o.took)
 	defer func() { o.took = time.Since(begun) }()
 	if o.terminate(begun.Add(OrphansMargin)) {
 		return o.left
 	}
-	err := reaper.Kill(begun.Add(2 * OrphansMargin))
+	deadline := begun.Add(2 * OrphansMargin)
+	groupErr := o.group.Kill(time.Now().Add(time.Until(deadline) / 2))
+	err := cmp.Or(reaper.Kill(deadline), groupErr) // a worker of root may have left its group
 	if pids, names := living(); len(pids) > 0 {
 		log.Error("what the worker has left does not end", "pids", pids, "names", names, "why", err)
 	}
@@ -106,22 +115,25 @@ func (o *orphans) terminate(deadline time.Time) (all bool) {
 	}
 }
 
-// tell sends TERM to the orphans that have not got it yet, and reports whether there are none.
+// tell sends TERM to the orphans, and to what else is in the control group, where they have not got
+// it yet, and reports whether there are none.
 func (o *orphans) tell() (none bool) {
 	told, before := map[int]bool{}, o.left
 	var pids []int
 	var names []string
-	err := reaper.EachOrphan(func(orphan reaper.Orphan) {
-		told[orphan.PID] = true
-		if o.told[orphan.PID] {
+	terminate := func(pid int, signal func(os.Signal) error) {
+		again := told[pid] || o.told[pid]
+		if told[pid] = true; again {
 			return
 		}
 		if o.left++; o.left <= maxNamed {
-			pids, names = append(pids, orphan.PID), append(names, proc.Name(orphan.PID))
+			pids, names = append(pids, pid), append(names, proc.Name(pid))
 		}
-		_ = orphan.Signal(syscall.SIGTERM)
-		_ = orphan.Signal(ossignal.Continue)
-	})
+		_ = signal(syscall.SIGTERM)
+		_ = signal(ossignal.Continue)
+	}
+	err := reaper.EachOrphan(func(p reaper.Orphan) { terminate(p.PID, p.Signal) })
+	err = cmp.Or(err, o.group.Each(func(p cgroup.Process) { terminate(p.PID, p.Signal) }))
 	o.told = told
 	for i, pid := range pids {
 		o.log.Warn("ends what the worker has left", "pid", pid, "name", names[i])
@@ -129,7 +141,7 @@ func (o *orphans) tell() (none bool) {
 	if o.left > maxNamed && before <= maxNamed {
 		o.log.Warn("ends what the worker has left, and the rest is not named", "named", maxNamed)
 	}
-	return err == nil && len(told) == 0
+	return err == nil && len(told) == 0 && !o.group.Populated()
 }
 
 // living names orphans that have not ended, the first of them.

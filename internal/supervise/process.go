@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/cgroup"
 	"example.com/lifecycle/internal/ossignal"
 )
 
@@ -76,6 +77,7 @@ type process struct {
 	child
 	PID   int
 	of    *Supervisor
+	group *cgroup.Group // which it was started in; nil: that of this process
 	ready chan struct{} // closed when the worker is ready for the first time
 	gone  chan struct{} // closed in the state gone
 	since func() string // what was written to the log since its start

@@ -42,8 +42,11 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	if stops {
 		return nil, ErrStopping
 	}
+	p.group = s.newGroup()
+	order.Cgroup = p.group.Dir()
 	started, err := worker.Start(order)
 	if err != nil {
+		_ = p.group.Remove()
 		return nil, err
 	}
 	p.child, p.PID = started, started.PID
@@ -77,6 +80,7 @@ func (p *process) awaitExecuted() error {
 	s.mu.Unlock()
 	if err != nil {
 		<-p.gone
+		_ = p.group.Remove()
 	}
 	return err
 }

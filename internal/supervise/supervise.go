@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/cgroup"
 	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/reaper"
@@ -50,6 +51,7 @@ type Spec struct {
 	Listen   func() (*sdnotify.Server, error)
 	Stored   []fdstore.Entry // what every worker is given
 	Previous int             // PID of the worker of a supervisor that was killed; 0: there was none
+	Daemon   string          // what only this daemon and its successors are called; "": it has no name
 
 	Log    *slog.Logger
 	On     func(Event)                  // called for one event after the other
@@ -71,7 +73,8 @@ const (
 type Supervisor struct {
 	spec   Spec
 	server *sdnotify.Server
-	idle   func() // undoes open
+	tree   *cgroup.Tree // nil: the control group of this process must not be divided
+	idle   func()       // undoes open
 	last   atomic.Pointer[process]
 
 	orphans orphans
@@ -99,6 +102,7 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		return err
 	}
 	s.awaitPrevious(ctx)
+	s.endPrevious(ctx)
 	p, err := s.startWorker(ctx)
 	if err == nil {
 		select {
@@ -127,12 +131,17 @@ func (s *Supervisor) open() error {
 		return fmt.Errorf("cannot supervise: %w", err)
 	}
 	s.server = server
+	if s.tree, err = cgroup.Own(); err != nil {
+		s.spec.Log.Debug("workers have no control group of their own", "why", err)
+	}
 	releaseOrphans := detach.AdoptOrphans()
 	stopReaping := reapOrphans()
 	s.idle = sync.OnceFunc(func() {
 		server.Close()
 		stopReaping()
 		releaseOrphans()
+		s.tree.Abandoned("") // the group of a worker may have had a process that ended late
+		s.tree.Close()
 	})
 	go server.Serve(s.isWorker, s.received)
 	return nil
@@ -249,12 +258,19 @@ func (s *Supervisor) Stop() error {
 
 // Kill ends the worker and what it has started at once. It blocks for a moment only.
 func (s *Supervisor) Kill() {
-	if p := s.last.Load(); p != nil && p.Signal(syscall.SIGKILL) == nil {
+	p := s.last.Load()
+	if p != nil {
+		_ = p.group.Kill(time.Now().Add(forceQuitMargin)) // which is enough, unless something has left it
+	}
+	if p != nil && p.Signal(syscall.SIGKILL) == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), forceQuitMargin)
 		defer cancel()
 		AwaitExit(ctx, p.PID) // until then its children are not ours
 	}
 	_ = reaper.Kill(time.Now().Add(forceQuitMargin))
+	if p != nil {
+		_ = p.group.Remove()
+	}
 }
 
 // forceQuitMargin is how long Kill waits for the worker, and then for what it has started.

@@ -1,0 +1,45 @@
+package supervise
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/cgroup"
+)
+
+// newGroup returns an empty control group for the next worker, or nil where there can be none. Each
+// worker gets one of its own, since one of root could have changed or frozen that of the last.
+func (s *Supervisor) newGroup() *cgroup.Group {
+	if s.tree == nil {
+		return nil
+	}
+	group, err := s.tree.New(s.spec.Daemon)
+	if err != nil {
+		s.spec.Log.Debug("the worker has no control group of its own", "why", err)
+		return nil
+	}
+	return group
+}
+
+// endPrevious ends what the workers of a supervisor that was killed have left in their groups, and
+// removes these groups.
+func (s *Supervisor) endPrevious(ctx context.Context) {
+	end := time.Now().Add(OrphansMargin)
+	for _, group := range s.tree.Abandoned(s.spec.Daemon) {
+		s.spec.Log.Warn("ends what the worker of a parent that was killed has left")
+		told := map[int]bool{}
+		for group.Populated() && time.Now().Before(end) && pause(ctx, 5*time.Millisecond) {
+			_ = group.Each(func(p cgroup.Process) {
+				if !told[p.PID] {
+					told[p.PID] = true
+					_ = p.Signal(syscall.SIGTERM)
+				}
+			})
+		}
+		if err := group.Kill(end.Add(OrphansMargin)); err != nil {
+			s.spec.Log.Error("what the worker of a parent that was killed has left does not end", "why", err)
+		}
+		_ = group.Remove()
+	}
+}
