@@ -6,68 +6,80 @@ import (
 	"strings"
 )
 
-// Hooks is a component: what is to be done for one part of a program in the course of its life. Every field may be left out.
-// Hooks are called one after the other and never beside each other, unless one was abandoned because it overran its time.
+// Hooks is a component: a set of hooks for one part of a program. Every field is optional. Hooks
+// never run concurrently, except with a hook that was abandoned because it exceeded its time.
 //
-// OnStop asks, OnExit frees: OnStop runs while the bodies may still be at work, OnExit after each of them has returned. So
-// what a body uses is closed in OnExit. The two run exactly once for each component that was started, whatever asked for the stop.
+// OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while the bodies may
+// still work, OnExit after every body has returned. So close in OnExit what a body uses. Each of
+// the two runs exactly once for each started component, whatever caused the stop, unless another
+// stop signal ends the process at once.
 type Hooks struct {
-	// Name names the component in logs and errors. By default, "component" and its number.
+	// Name names the component in logs and errors. By default, it is "component" and its number.
 	Name string
 
-	// OnCheck says whether the new configuration is good, and changes nothing. It runs before every reload and
-	// in the verb check, where nothing has been started. It shares ReloadTimeout with OnReload.
+	// OnCheck reports whether the new configuration is valid. It must not change anything. It runs
+	// before every reload, and in the verb check, where no component is started. It shares
+	// ReloadTimeout with OnReload.
 	OnCheck func(ctx context.Context) error
 
-	// OnStart acquires what the component needs. An error refuses the start: the components that have been started get
-	// OnStop and OnExit, and Run returns the error. Its context is one of the life: it ends while OnStart runs when StartTimeout
-	// is over or a stop is asked for, but lives on when OnStart has returned, until the bodies are to return.
+	// OnStart acquires what the component needs. If it returns an error, the start fails: the
+	// components started before get OnStop and OnExit, and Run returns the error. While OnStart
+	// runs, its context ends when StartTimeout expires or a stop is requested. After OnStart has
+	// returned, the context lives on until the bodies must return.
 	OnStart func(ctx context.Context) error
 
-	// Run is a body beside fn: it is called when all components have been started, its context ends when it is to
-	// return, and its return ends the life.
+	// Run is a body, like fn. It is called when all components are started. Its context ends when
+	// it must return. When it returns, the life ends.
 	Run func(ctx context.Context) error
 
-	// OnReload takes over the new configuration. An error keeps the old one and is reported; what components before
-	// this one have taken over stays. Its context ends after ReloadTimeout, and when a stop is asked for.
+	// OnReload applies the new configuration. If it returns an error, the component keeps the old
+	// configuration and the reload fails with that error. Components before this one keep the new
+	// configuration. Its context ends when ReloadTimeout expires or a stop is requested.
 	OnReload func(ctx context.Context) error
 
-	// OnStop asks the component to stop soon, and may wait for it. Its context ends when StopTimeout is over.
+	// OnStop asks the component to stop soon, and may wait for it. Its context ends when
+	// StopTimeout expires.
 	OnStop func(ctx context.Context) error
 
-	// OnExit frees what OnStart acquired. Its context ends when StopTimeout is over.
+	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.
 	OnExit func(ctx context.Context) error
 }
 
-// With adds a component. It may be given any number of times; components start in the order given and stop in
-// reverse. By default, there is none.
+// With adds a component. Each call adds another one. Components start in the order given and stop
+// in reverse order. By default, there is no component.
 func With(h Hooks) Option {
 	return option(func(c *plan) { c.hooks = append(c.hooks, h) })
 }
 
-// OnStart sets the OnStart of a component that is named after the program. Together with OnReload, OnStop, OnExit and OnCheck on their
-// own it forms that one component, in the place of the first of them. Giving one of them twice is an error: a program with several
-// components names them, by With. See [Hooks] for what each does. By default, there is no such component.
+// OnStart sets the OnStart of a component that has the name of the program. OnReload, OnStop,
+// OnExit and OnCheck, given as options, belong to the same component. Its place in the order is
+// that of the first of these options. It is an error to give one of them twice: a program with
+// several components names them, using [With]. See [Hooks] for each hook. By default, there is no
+// such component.
 func OnStart(f func(ctx context.Context) error) Option {
 	return looseHook("OnStart", f, func(h *Hooks) *func(context.Context) error { return &h.OnStart })
 }
 
-// OnReload sets the OnReload of the component named after the program; see [OnStart] and [Hooks]. By default, there is none.
+// OnReload sets the OnReload of the component that has the name of the program; see [OnStart] and
+// [Hooks]. By default, there is none.
 func OnReload(f func(ctx context.Context) error) Option {
 	return looseHook("OnReload", f, func(h *Hooks) *func(context.Context) error { return &h.OnReload })
 }
 
-// OnStop sets the OnStop of the component named after the program; see [OnStart] and [Hooks]. By default, there is none.
+// OnStop sets the OnStop of the component that has the name of the program; see [OnStart] and
+// [Hooks]. By default, there is none.
 func OnStop(f func(ctx context.Context) error) Option {
 	return looseHook("OnStop", f, func(h *Hooks) *func(context.Context) error { return &h.OnStop })
 }
 
-// OnExit sets the OnExit of the component named after the program; see [OnStart] and [Hooks]. By default, there is none.
+// OnExit sets the OnExit of the component that has the name of the program; see [OnStart] and
+// [Hooks]. By default, there is none.
 func OnExit(f func(ctx context.Context) error) Option {
 	return looseHook("OnExit", f, func(h *Hooks) *func(context.Context) error { return &h.OnExit })
 }
 
-// OnCheck sets the OnCheck of the component named after the program; see [OnStart] and [Hooks]. By default, there is none.
+// OnCheck sets the OnCheck of the component that has the name of the program; see [OnStart] and
+// [Hooks]. By default, there is none.
 func OnCheck(f func(ctx context.Context) error) Option {
 	return looseHook("OnCheck", f, func(h *Hooks) *func(context.Context) error { return &h.OnCheck })
 }
@@ -91,11 +103,12 @@ func looseHook(name string, f func(context.Context) error, field func(*Hooks) *f
 	})
 }
 
-// HookError says which hook of which component failed. It wraps what the hook returned, a [*PanicError], or, where the
-// hook overran its time, [ErrStartTimeout], [ErrStopTimeout] or [ErrReload].
+// HookError names the hook that failed and its component. It wraps the error that the hook
+// returned, or a [*PanicError]. If the hook exceeded its time, it wraps [ErrStartTimeout],
+// [ErrStopTimeout] or [ErrReload].
 type HookError struct {
 	Component string
-	Hook      string // OnStart, OnCheck, OnReload, OnStop, OnExit, Run for a body, ReadyWhen
+	Hook      string // OnStart, OnCheck, OnReload, OnStop, OnExit, ReadyWhen, or Run for a body
 	Err       error
 }
 
@@ -105,5 +118,5 @@ func (e *HookError) Error() string {
 
 func (e *HookError) Unwrap() error { return e.Err }
 
-// trimPrefix is an error for people: what it says without our name.
+// trimPrefix returns the text of err without the name of this package.
 func trimPrefix(err error) string { return strings.TrimPrefix(err.Error(), "lifecycle: ") }

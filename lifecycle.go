@@ -1,5 +1,5 @@
-// Package lifecycle turns a Go main into a well-behaved Unix daemon: one instance, a start that tells the truth, a clean
-// stop, a reload.
+// Package lifecycle turns a Go main into a Unix daemon: one instance, a start that reports when the
+// daemon is ready, a clean stop, and a reload.
 //
 //	func main() {
 //		os.Exit(lifecycle.Main(os.Args[1:], serve,
@@ -8,69 +8,113 @@
 //			lifecycle.OnStop(drain)))
 //	}
 //
-// [Run] lives the life of one process; [Main] puts verbs in front of it: start, stop, restart, reload, status and others; [Find] sees it from
-// outside and [From] from inside; package lifecycletest runs it in a test. What they promise:
+// Four words have a meaning of their own in this package:
 //
-//  1. One instance. While a daemon lives, every other start with the same PID file is refused with an
+//   - A body is a function that runs while the daemon is up: the fn passed to [Run], or the Run of
+//     a component. When a body returns, the daemon stops.
+//   - A component is a set of hooks for one part of the program, for example its database. See
+//     [Hooks].
+//   - A verdict is what a start or a reload came to: success, or the error that explains the
+//     failure.
+//   - A phase is a stage of the life: starting, ready, reloading, stopping or exited. See [Phase].
+//
+// A life is one call of [Run], from its first line until it returns. There are four ways to use the
+// package:
+//
+//   - [Run] runs the life of this process.
+//   - [Main] adds verbs for the command line: start, stop, restart, reload, status and others.
+//   - [Find] returns a daemon that another process runs. [Ensure] starts the daemon first if none
+//     is running.
+//   - [From] returns the life to which a hook or a body belongs.
+//
+// Package [example.com/lifecycle/lifecycletest] runs a life inside a test.
+//
+// # What it promises
+//
+//  1. One instance. While a daemon runs, every other start with the same PID file fails with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
-//  2. Order. Components start in the order given and stop in reverse; their hooks never run beside each other. OnStop asks and
-//     OnExit frees, and both run exactly once for every component that was started, whatever asked for the stop.
-//  3. Start means ready. A detached start ([Detach], the verb start, [Ensure]) returns when the daemon is ready, or says why it is not; a
-//     failed start leaves nothing: what was started is stopped and the PID file is gone.
-//  4. A reload that fails keeps the old configuration of whoever refused, and the life goes on. Whoever asked for it gets the verdict.
-//  5. Time is bounded. A hook that overruns [StartTimeout], [ReloadTimeout] or [StopTimeout] is abandoned and named, with the stack of its
-//     goroutine, and the others still have their turn.
-//  6. A panic or runtime.Goexit in a hook or body is an error like any other. One in a goroutine of your own is a crash; then
-//     the lock is free and the next start takes the stale file over.
-//  7. No verb signals a process that it has not asked the kernel about: is this the one that holds the lock?
+//  2. Order. Components start in the order given and stop in reverse order. Hooks never run
+//     concurrently. OnStop asks a component to stop, and OnExit frees what it holds. Both run
+//     exactly once for every started component, whatever caused the stop, unless another stop
+//     signal ends the process at once.
+//  3. A start means ready. A detached start ([Detach], the verb start, [Ensure]) returns when the
+//     daemon is ready, or returns the reason why it is not. A failed start leaves nothing behind:
+//     the started components are stopped and the PID file is removed.
+//  4. A failed reload does not end the daemon. The component that fails keeps its old
+//     configuration, and the caller that asked for the reload gets the verdict.
+//  5. Time is bounded. A hook that exceeds [StartTimeout], [ReloadTimeout] or [StopTimeout] is
+//     abandoned. The log names it and shows the stack of its goroutine. During a stop, the
+//     remaining hooks still run.
+//  6. A panic or runtime.Goexit in a hook or body becomes an error, like any other. A panic in a
+//     goroutine that the program starts itself is a crash. The kernel then releases the lock, and
+//     the next start takes over the stale PID file.
+//  7. A verb signals a process only after the kernel has confirmed that this process holds the
+//     lock.
 //
 // # Signals
 //
-//	TERM, INT   stop; another one more than a second later ends the process at once with exit code 1
-//	HUP         reload; a stop if the controlling terminal has hung up, unless under nohup(1)
+//	TERM, INT   stop; another one, more than 1 s later, ends the process at once with exit code 1
+//	HUP         reload; stop if the controlling terminal has hung up, unless under nohup(1)
 //	USR1        reopen the log of a detached process
-//	PIPE        nothing: a write to a broken stdout or stderr fails with EPIPE
-//	others      as in any Go program, or what [OnSignal] was given
+//	PIPE        no effect: a write to a broken stdout or stderr returns EPIPE
+//	others      as in any Go program, or the function passed to [OnSignal]
 //
-// They work also where the caller ignored or blocked them. TERM, INT and the end of the terminal are obeyed at any time; any other signal
-// that comes during the start is acted on right after it, and any number of the same count as one.
+// The signals work even if the caller of the program ignored or blocked them. TERM, INT and the
+// loss of the terminal take effect at any time. Any other signal that arrives during the start
+// takes effect right after it. Several signals of the same kind count as one until the life handles
+// them.
 //
 // # systemd and containers
 //
-// The verb run is what they want: it stays in the foreground, logs to stderr and exits with a code that says why; see [ExitCode]. Where
-// NOTIFY_SOCKET is set, the manager is told of every phase, of what goes on and of why a start failed (sd_notify(3); Type=notify, Type=notify-reload), and
-// where WATCHDOG_USEC is, that all is well; see [Watchdog]. What the daemon starts does not get these variables. A manager that cannot be reached is no
-// reason not to live; one that reads nothing is waited for half a second for each message. Journal lines carry a priority and no timestamp; see
+// A service manager should use the verb run. It stays in the foreground, logs to stderr, and exits
+// with a code that gives the reason; see [ExitCode].
+//
+// If NOTIFY_SOCKET is set, the life notifies the manager of every phase, of the hook that runs or
+// the text of [Life.SetStatus], and of the reason for a failure (sd_notify(3), Type=notify,
+// Type=notify-reload). If WATCHDOG_USEC is set, it also reports that the process is healthy; see
+// [Watchdog]. Processes that the daemon starts do not inherit these variables. If the manager
+// cannot be reached, the life goes on without it. If the manager does not read, each message waits
+// for at most half a second. Lines for the journal carry a priority and no timestamp; see
 // [StderrHandler].
 //
-// READY_FD is the number of an inherited pipe or socket to which a newline is written when all is ready, as s6, dinit and OpenRC want it; then it is closed. With
-// the verb start it is the launcher's.
+// READY_FD is the number of an inherited pipe or socket, as s6, dinit and OpenRC use it. When the
+// daemon is ready, the life writes a newline to it and closes it. With the verb start, the launcher
+// does this.
 //
 // # Sockets
 //
-// Listen and ListenPacket of package [example.com/lifecycle/socket] return the sockets that a systemd
-// socket unit, or a manager that keeps them, has for this process, and bind new ones where there are none.
-// A manager with a descriptor store (FileDescriptorStoreMax=) keeps what they bind, so that a restart or a
-// crash refuses no connection. The file of a unix socket is neither left dead nor taken from a process
-// that listens.
+// Listen and ListenPacket of package [example.com/lifecycle/socket] return the sockets that a
+// systemd socket unit, or a manager that keeps sockets, passes to this process. They bind a new
+// socket if there is none. A manager with a descriptor store (FileDescriptorStoreMax=) keeps the
+// sockets that they bind, so a restart or a crash refuses no connection. A unix socket leaves no
+// dead file behind, and its path is never taken from a process that listens.
 //
 // # Supervision
 //
-// With [Supervise], a small parent starts the program again when it has crashed; with [Program], any other program. The parent has the PID file, so the PID stays the same,
-// and keeps what socket.Listen has opened; [RestartPolicy] says when it waits and when it gives up. It is to its worker what systemd is to a service, so one program
-// runs under both; where systemd is, one who restarts is enough. Only Linux has it.
+// With [Supervise], a small supervisor process starts the program as its worker and restarts the
+// worker after a crash. With [Program], the worker is any other program. The supervisor holds the
+// PID file, so the PID of the daemon does not change. It keeps the sockets that socket.Listen
+// opened. [RestartPolicy] defines how long it waits before a restart and when it gives up. The
+// supervisor talks to its worker as systemd talks to a service (sd_notify(3)), so the same program
+// runs under both. Under systemd it is not needed: systemd restarts the program itself. Supervision
+// works on Linux only.
 //
 // # Platforms
 //
-// Linux is the home. On macOS and the BSDs the PID file has the lock but neither mark nor name, so the number in the held file says who holds it. On
-// Windows programs run in the foreground without a PID file, socket.Listen only binds, Umask does nothing, and what else needs a Unix answers errors.ErrUnsupported.
+// Linux has every feature. On macOS and the BSDs, the PID file carries the flock(2) lock but not
+// the two record locks that identify the holder on Linux. The PID in a locked file identifies the
+// holder there. On Windows, a program runs in the foreground without a PID file, socket.Listen only
+// binds, and Umask has no effect. Everything else that needs Unix returns errors.ErrUnsupported.
 //
 // # What it does not do
 //
-// It does not keep a daemon from being started twice when somebody deletes its PID file, or when that is on a file system whose
-// locks do not reach all starters. It cannot end a goroutine: an abandoned hook runs on until the process ends. It ends the daemon and not what that has
-// started, unless it supervises. It installs no service, rotates no log, and replaces no program while it runs: a restart ends the old process before
-// it starts the new one.
+//   - It cannot prevent a second daemon if the PID file is deleted while the first one runs, or if
+//     the file is on a file system whose locks do not reach every process that starts the daemon.
+//   - It cannot end a goroutine. An abandoned hook runs on until the process ends.
+//   - It ends the daemon, but not the processes that the daemon started, unless it supervises.
+//   - It installs no service and rotates no log.
+//   - It does not replace a running program. A restart ends the old process before it starts the
+//     new one.
 package lifecycle
 
 import (
@@ -84,21 +128,29 @@ import (
 	"example.com/lifecycle/internal/handshake"
 )
 
-// Run lives one life of this process around fn, in the foreground unless there is a [Detach]: it installs the signal handlers, locks the PID file, calls each
-// OnStart, then fn and the other bodies, and when a stop is asked for, each OnStop and OnExit in reverse. It blocks until the
-// life is over and the PID file is gone.
+// Run runs one life of this process and blocks until it is over and the PID file is removed. It
+// runs in the foreground unless [Detach] is given. It installs the signal handlers, locks the PID
+// file, calls each OnStart, and then calls fn and the other bodies. When a stop is requested, it
+// calls each OnStop, waits for the bodies, and calls each OnExit, in reverse order of the
+// components.
 //
-// The context of fn ends when fn is to return; [context.Cause] tells why: a [*StopSignalError], [ErrBodyReturned], the cause
-// of the end of the BaseContext, or the error that failed the start. A nil fn waits for that and returns nil. When fn
-// returns by itself, with or without an error, the life ends.
+// The context of fn ends when fn must return. [context.Cause] returns the reason: a
+// [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of
+// the BaseContext, or the error that failed the start. A nil fn waits for the end of its context
+// and returns nil. When fn returns earlier, with or without an error, the life ends.
 //
-// Run returns the errors of the bodies, unwrapped, joined with those of the hooks, each a [*HookError]. It returns nil where they
-// returned nil or, after a stop was asked for, an error that wraps context.Canceled or one of CleanErrors. It returns an
-// [*AlreadyRunningError] where another daemon holds the PID file or another Run is under way in this process, and an error that
-// names the option where an option is wrong; then nothing was started.
+// Run returns the errors of the bodies, unwrapped, joined with the errors of the hooks, each a
+// [*HookError]. A nil error is no failure. After a stop is requested, an error that wraps
+// context.Canceled or one of [CleanErrors] is no failure either. If there is no failure, Run
+// returns nil.
 //
-// A program usually ends with os.Exit(ExitCode(err)) after it. For a second after Run has returned, the signals that the life
-// hears are still ignored, so that a late one does not spoil the exit code; then they do again what they did before.
+// Run returns an [*AlreadyRunningError] if another daemon holds the PID file, or if another Run is
+// active in this process. It returns an error that names the option if an option is wrong. In both
+// cases it has started nothing.
+//
+// A program usually passes the result to [ExitCode] and calls os.Exit. For one second after Run
+// returns, the signals that the life handles still have no effect, so a late signal cannot change
+// the exit code. After that second they have their previous effect again.
 func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	l, err := newLife(fn, opts)
 	if err != nil {
@@ -107,7 +159,7 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	return runHere(l)
 }
 
-// newLife returns the life that the options describe. It has not begun.
+// newLife returns the life that the options describe. The life has not begun.
 func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 	p, err := newPlan(fn, opts)
 	if err != nil {
@@ -116,7 +168,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 	return lifeOf(p), nil
 }
 
-// runHere runs the life as the process that this one is.
+// runHere runs the life in the mode of this process.
 func runHere(l *life) error {
 	m, err := modeOf(l.plan)
 	if err != nil {
@@ -142,7 +194,7 @@ func runHere(l *life) error {
 	return err
 }
 
-// newPlan applies the options and completes the plan. Nobody changes a plan afterwards.
+// newPlan applies the options and completes the plan. The plan does not change afterwards.
 func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 	p := defaultPlan(fn)
 	for i, o := range opts {
@@ -159,7 +211,7 @@ func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 	return p, nil
 }
 
-// complete fills in what depends on other options, and refuses what does not fit together.
+// complete sets the fields that depend on other options, and refuses options that conflict.
 func (p *plan) complete() {
 	if p.name == "" || p.name == "." || p.name == ".." || strings.ContainsAny(p.name, `/\`) || hasControl(p.name) {
 		p.refuse("Name(%q): must be a file name, for the PID file is named after it", p.name)

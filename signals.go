@@ -10,7 +10,7 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// event is what can happen to a life.
+// event is something that can happen to a life.
 type event int
 
 const (
@@ -18,26 +18,26 @@ const (
 	hangup                    // HUP, or Life.Reload
 	terminalGone              // HUP, and the controlling terminal has hung up
 	reopenSignal              // USR1
-	ownSignal                 // a signal that OnSignal was given for
+	ownSignal                 // a signal with an OnSignal function
 	stopRequest               // a body returned, the BaseContext ended, …
 	events
 )
 
-// action is what a life does about an event.
+// action is how a life reacts to an event.
 type action int
 
 const (
 	drop      action = iota
 	stop             // begin to stop
 	forceQuit        // quit at once if the first stop signal is more than a second old
-	reload           // one reload, as soon as the life is Ready
+	reload           // reload once, as soon as the life is Ready
 	reopen           // reopen the log, as soon as the life is Ready
 	callHook         // call the OnSignal function, as soon as the life is Ready
 )
 
-// dispatch is the whole of what a life does about what happens to it. What is done as soon as the life is Ready is done
-// once however often it was asked for: so a HUP during a start makes one reload right after it, and any number of HUPs during a reload make
-// one more.
+// dispatch defines how a life reacts to every event in every phase. An action that waits for Ready
+// runs once, however many events ask for it. So a HUP during the start causes one reload right
+// after it, and any number of HUPs during a reload cause one more.
 var dispatch = [...][events]action{
 	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
@@ -46,17 +46,20 @@ var dispatch = [...][events]action{
 	Exited:    {stopSignal: drop, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
 }
 
-// StopSignalError is the cause of a stop by signal. It wraps context.Canceled, so a body may return it.
+// StopSignalError is the cause of a stop by a signal. It wraps context.Canceled, so a body may
+// return it.
 type StopSignalError struct{ Signal os.Signal }
 
 func (e *StopSignalError) Error() string { return "lifecycle: stopped by signal: " + e.Signal.String() }
 
 func (e *StopSignalError) Unwrap() error { return context.Canceled }
 
-// OnSignal calls f once the signal has come; a nil f ignores it. f is never called beside a hook, only while the life is Ready, and once for
-// any number of signals that came before it could be. Its context ends after ReloadTimeout and when a stop is asked for; an error
-// or panic is logged. TERM, INT, HUP and USR1 have their meaning and are refused, KILL and STOP cannot be caught. Of two
-// for the same signal the last wins. By default, every other signal does what it does in any Go program.
+// OnSignal sets a function for a signal. A nil f ignores the signal. f runs only while the life is
+// Ready and never concurrently with a hook. Signals that arrive before f can run cause one call.
+// The context of f ends when ReloadTimeout expires or a stop is requested. An error or panic of f
+// is logged. TERM, INT, HUP and USR1 are refused because the life handles them. KILL and STOP are
+// refused because they cannot be caught. A later OnSignal for the same signal replaces the earlier
+// one. By default, every other signal has its effect in any Go program; see package os/signal.
 func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		switch sig {
@@ -72,22 +75,24 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	})
 }
 
-// signalGrace is how long the handlers outlive the life, so that a signal which comes between the end of Run and that of the process does not
-// end it in another way than was decided.
+// signalGrace is how long the handlers outlive the life. A signal that arrives between the return
+// of Run and the end of the process must not change how the process ends.
 const signalGrace = time.Second
 
-// notifySignals installs the handlers. Whatever ignored or blocked these signals before, they arrive from now on.
+// notifySignals installs the handlers. From now on the signals arrive, even if they were ignored or
+// blocked before.
 //
-// Each signal has a channel of its own with room for one: a flood of one never hides another, and one that is in the
-// channel already stands for all that came since.
+// Each signal has its own channel with room for one, so a flood of one signal never hides another.
+// The value in the channel stands for all signals of that kind since.
 func (l *life) notifySignals() (deafen func()) {
 	hungUp := l.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
 		heard = append(heard, ossignal.User1)
 	}
-	// Go ends a program that writes to a broken stdout or stderr, unless it has asked for SIGPIPE (os/signal). It is heard and not
-	// ignored, because programs that we start would inherit that.
+	// Go ends a program that writes to a broken stdout or stderr, unless the program handles
+	// SIGPIPE (os/signal). The life handles it and does not ignore it, because child processes
+	// would inherit an ignored signal.
 	unheard := []os.Signal{syscall.SIGPIPE}
 	for _, h := range l.plan.signals {
 		unheard = slices.DeleteFunc(unheard, func(sig os.Signal) bool { return sig == h.signal })
@@ -144,7 +149,7 @@ func (l *life) onSignal(sig os.Signal, hungUp func() bool) {
 	}
 }
 
-// signalHook is the place of what OnSignal was given for sig, -1 if there is none.
+// signalHook returns the index of the OnSignal entry for sig, or -1 if there is none.
 func (l *life) signalHook(sig os.Signal) int {
 	return slices.IndexFunc(l.plan.signals, func(h signalHook) bool { return h.signal == sig })
 }
@@ -158,8 +163,8 @@ func (l *life) callSignalHook(sig os.Signal) {
 	}
 }
 
-// terminal returns what tells whether the terminal has hung up. That is for a supervisor to know, which sends its worker a
-// HUP for a reload only.
+// terminal returns a function that reports whether the terminal has hung up. In a worker it always
+// reports false: the supervisor watches the terminal and sends a HUP only for a reload.
 func (l *life) terminal() (hungUp func() bool) {
 	if l.mode.kind == modeWorker {
 		return func() bool { return false }
