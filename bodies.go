@@ -6,25 +6,27 @@ import (
 	"time"
 )
 
-// stopCause is the cause of a stop that is not an error of its own. It wraps context.Canceled, so a body may return it.
+// stopCause is the cause of a stop that has no error type of its own. It wraps context.Canceled, so
+// a body may return it.
 type stopCause string
 
 func (c stopCause) Error() string { return string(c) }
 
 func (c stopCause) Unwrap() error { return context.Canceled }
 
-// ErrBodyReturned is the cause of a stop because fn or the Run of a component returned.
+// ErrBodyReturned is the cause of a stop because a body returned: fn, or the Run of a component.
 var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 
-// body is a function that lasts as long as the life: fn, a Run, or what Every repeats.
+// body is a function that the stop waits for: fn, a Run, or the loop of an Every.
 type body struct {
 	component, hook string
 	done            chan struct{}
 	err             error // set when done is closed
-	before          bool  // it returned before a stop was asked for
+	before          bool  // it returned before a stop was requested
 }
 
-// startBodies calls the Run of every component, and fn. When it returns, each of them has been called.
+// startBodies calls fn and the Run of every component. When it returns, each of them has been
+// called.
 func (l *life) startBodies() {
 	fn := l.plan.fn
 	if fn == nil {
@@ -52,7 +54,7 @@ func (l *life) startBodies() {
 	called.Wait()
 }
 
-// watchBody notes a body that runs, and calls returned when it has returned its result.
+// watchBody adds a running body, and calls returned after the body has returned.
 func (l *life) watchBody(component, hook string, result <-chan error, returned func()) {
 	b := &body{component: component, hook: hook, done: make(chan struct{})}
 	l.bodies = append(l.bodies, b)
@@ -65,7 +67,8 @@ func (l *life) watchBody(component, hook string, result <-chan error, returned f
 	}()
 }
 
-// bodyReturned ends the life, and the StopDelay if it was the last body: nobody serves any more.
+// bodyReturned ends the life. After the last body it also ends StopDelay, because nothing serves
+// any more.
 func (l *life) bodyReturned() {
 	l.on(stopRequest, ErrBodyReturned, nil)
 	l.mu.Lock()
@@ -75,9 +78,11 @@ func (l *life) bodyReturned() {
 	}
 }
 
-// Every calls f again and again while the life is Ready or Reloading, the first time after one interval. It runs beside the
-// hooks but never beside itself: while it takes longer than the interval, calls are skipped. An error or panic is logged and does no
-// harm. Its context ends with that of the bodies, and the stop waits for it like for a body. By default, nothing is repeated.
+// Every calls f repeatedly while the life is Ready or Reloading, for the first time after one
+// interval. f may run concurrently with hooks but never with itself: calls are skipped while f
+// takes longer than the interval. An error or panic of f is logged and has no other effect. The
+// context of f ends with that of the bodies. A stop waits for f as for a body. By default, nothing
+// is repeated.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if interval <= 0 || f == nil {
@@ -88,7 +93,7 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	})
 }
 
-// startPeriodic starts what Every and Watchdog were given, each as a body whose end means nothing.
+// startPeriodic starts the functions of Every and Watchdog. Their return does not end the life.
 func (l *life) startPeriodic() {
 	for _, p := range l.plan.every {
 		l.startRepeating(p, "Every("+p.interval.String()+")")
@@ -119,7 +124,7 @@ func (l *life) repeat(p periodic, label string) {
 		case result = <-p.now:
 		}
 		err := context.Cause(l.stopCtx)
-		if err == nil { // else both were there to choose from
+		if err == nil { // else select chose between the tick and the stop
 			err = <-spawn(l.ctx, label, p.f)
 		}
 		switch {

@@ -21,10 +21,10 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// life is one life from the first signal handler to the release of the PID file.
+// life is one life, from the first signal handler to the release of the PID file.
 //
-// Its course, in run, is one goroutine's: so hooks never run beside each other. Everything that can happen to it, from
-// whatever goroutine, comes in by on, which notes what is to be done and never blocks.
+// One goroutine executes run, so hooks never run concurrently. Every event, from any goroutine,
+// enters through on, which records what to do and never blocks.
 type life struct {
 	plan  *plan
 	mode  mode
@@ -32,53 +32,53 @@ type life struct {
 	lock  *pidfile.Lock
 	began time.Time
 
-	launcher    *handshake.Launcher // nil: nobody has detached this process
-	manager     *manager            // nil: nobody waits for word of it
-	credentials *credentials        // that it takes on after OnStart; nil: those of the process
+	launcher    *handshake.Launcher // nil: no launcher waits for this process
+	manager     *manager            // nil: no service manager waits for this process
+	credentials *credentials        // taken on after OnStart; nil: unchanged
 	logs        logPaths            // of a process in the background
-	outsideRoot []string            // logs that cannot be opened from inside of its root directory
+	outsideRoot []string            // logs that cannot be opened from inside the root directory
 
-	previousWorker int                // PID of the worker of a supervisor that was killed; 0: there was none
-	onStopping     func(reason error) // tells a person, besides the log; nil: nothing
+	previousWorker int                // PID of the worker of a killed supervisor, or 0
+	onStopping     func(reason error) // shows the stop to a person; nil: the log is enough
 	readyFD        *readyfd.Descriptor
 
-	values      context.Context // never ends; of it are all that the life hands out
-	stopCtx     context.Context // ends as soon as a stop is asked for; the cause says why
+	values      context.Context // parent of all contexts of the life; never ends
+	stopCtx     context.Context // ends with the stop request, with its cause
 	requestStop context.CancelCauseFunc
-	ctx         context.Context // of the bodies and of OnStart: ends when they are to return, later than asked by StopDelay
+	ctx         context.Context // of the bodies and OnStart; ends StopDelay after stopCtx
 	cancel      context.CancelCauseFunc
 	graceCtx    context.Context // see Life.Grace
 	cancelGrace context.CancelCauseFunc
 	done        chan struct{} // closed when the life is over
 
-	started         []*Hooks // the components that were started, in order
+	started         []*Hooks // the started components, in order
 	bodies          []*body
-	abandonedReload error // of an OnReload that was abandoned
+	abandonedReload error // the error of an abandoned OnReload
 	state           *statefile.File
-	readyCh         chan struct{} // closed when it is ready
+	readyCh         chan struct{} // closed when the life is ready
 
 	loggedStopping bool
 
 	mu              sync.Mutex
-	status          Status        // what it says about itself, its phase first of all
-	seq             int           // of what is written to the state file
-	stopRequestedAt time.Time     // when the stop was asked for
+	status          Status        // holds the phase
+	seq             int           // number of the last state that was published
+	stopRequestedAt time.Time     // when the stop was requested
 	timers          []*time.Timer // of a stop
-	firstStopSignal time.Time     // when the first stop signal came
+	firstStopSignal time.Time     // when the first stop signal arrived
 	pending         []job
-	reloadWaiters   []chan<- error // they wait for the verdict of the next reload
+	reloadWaiters   []chan<- error // wait for the verdict of the next reload
 	liveBodies      int            // bodies that have not returned
-	wake            chan struct{}  // there may be something pending
+	wake            chan struct{}  // receives a value when pending may hold a job
 }
 
-// job is what a signal asked for, to be done once by the course of the life.
+// job is an action that a signal asked for. The goroutine of run does it once.
 type job struct {
 	action action
-	signal os.Signal // of callHook
+	signal os.Signal // for callHook
 }
 
-// running is the one Run of this process that is not embedded. It is package state because signals and POSIX locks belong
-// to the process as well.
+// running is the only Run of this process that is not embedded. It is package state because signals
+// and POSIX locks belong to the whole process.
 var running atomic.Pointer[life]
 
 // lifeOf returns a life that has not begun.
@@ -91,7 +91,8 @@ func lifeOf(p *plan) *life {
 	return l
 }
 
-// run is the course of the life. Handlers first, PID second: a TERM sent the moment the PID can be read must find them.
+// run executes the life. It installs the handlers before it writes the PID, so that a TERM sent as
+// soon as the PID is readable reaches them.
 func (l *life) run() (err error) {
 	l.began = time.Now()
 	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
@@ -131,7 +132,7 @@ func (l *life) run() (err error) {
 	baseEnded := func() { l.on(stopRequest, context.Cause(l.plan.base), nil) }
 	defer context.AfterFunc(l.plan.base, baseEnded)()
 	if l.plan.base.Err() != nil {
-		baseEnded() // now, and not as soon as its goroutine gets its turn
+		baseEnded() // AfterFunc would call it in another goroutine, which may run later
 	}
 
 	failure := l.start()
@@ -141,12 +142,12 @@ func (l *life) run() (err error) {
 	return l.stop(failure)
 }
 
-// expireGrace ends the context for work in hand because StopTimeout is over.
+// expireGrace ends graceCtx because StopTimeout is over.
 func (l *life) expireGrace() {
 	l.cancelGrace(&timeoutError{is: ErrStopTimeout, text: "lifecycle: the stop did not end in " + console.FormatLimit(l.plan.stopTimeout)})
 }
 
-// endGrace ends the context for work in hand with the life.
+// endGrace ends graceCtx because the life is over.
 func (l *life) endGrace() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,8 +157,8 @@ func (l *life) endGrace() {
 	l.cancelGrace(context.Canceled)
 }
 
-// on does to event what the table says. It may be called from any goroutine and never blocks. why is the cause of
-// a stop, sig the signal where the event is one.
+// on handles event e as the dispatch table says. It may be called from any goroutine and never
+// blocks. why is the cause of a stop. sig is the signal if the event is a signal.
 func (l *life) on(e event, why error, sig os.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,7 +186,7 @@ func (l *life) on(e event, why error, sig os.Signal) {
 	}
 }
 
-// beginStop ends the contexts in the order of the stop. l.mu is held.
+// beginStop ends the contexts in the order of the stop. The caller holds l.mu.
 func (l *life) beginStop(why error) {
 	wasReady := l.status.Phase != Starting
 	l.stopRequestedAt = time.Now()
@@ -194,7 +195,9 @@ func (l *life) beginStop(why error) {
 	l.requestStop(why)
 	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
 	if l.state != nil || l.manager != nil {
-		go l.publish() // the hook that runs may take its time, and who asked wants to know that it was heard
+		// A hook may still run for a while. The caller that asked for the stop must see that it was
+		// received.
+		go l.publish()
 	}
 	if wasReady && l.plan.stopDelay > 0 && l.liveBodies > 0 {
 		l.timers = append(l.timers, time.AfterFunc(l.plan.stopDelay, func() { l.cancel(why) }))
@@ -203,10 +206,11 @@ func (l *life) beginStop(why error) {
 	l.cancel(why)
 }
 
-// forceQuitAfter is how long after the first stop signal another one is a person who insists and not the same wish twice.
+// forceQuitAfter tells a person who insists from a signal that was sent twice. A stop signal this
+// long after the first one ends the process at once.
 const forceQuitAfter = time.Second
 
-// quit ends the process at once, for somebody insists. l.mu is held for good: nothing happens to this life any more.
+// quit ends the process at once. It never releases l.mu, so nothing else happens to this life.
 func (l *life) quit() {
 	done := make(chan struct{})
 	go func() {
@@ -218,14 +222,14 @@ func (l *life) quit() {
 		_, _ = l.lock.Release()
 		l.log.Warn("another stop signal: quitting at once")
 	}()
-	select { // a disk that hangs may be why somebody insists
+	select { // a disk that hangs may be the reason for the second signal
 	case <-done:
 	case <-time.After(200 * time.Millisecond):
 	}
 	l.plan.env.exit(1)
 }
 
-// serve does what signals ask for until a stop is asked for.
+// serve does the jobs of signals until a stop is requested.
 func (l *life) serve() {
 	if !l.confirmReady() || !l.enter(Starting, Ready) {
 		return
@@ -252,7 +256,7 @@ func (l *life) serve() {
 	}
 }
 
-// next takes the next job, if there is one and no stop was asked for.
+// next takes the next job. It reports false if there is none or a stop was requested.
 func (l *life) next() (j job, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -263,7 +267,7 @@ func (l *life) next() (j job, ok bool) {
 	return j, true
 }
 
-// enter goes from one phase to the next, unless a stop was asked for meanwhile. To say so is up to the caller.
+// enter changes the phase, unless a stop was requested meanwhile. The caller publishes it.
 func (l *life) enter(from, to Phase) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -274,16 +278,16 @@ func (l *life) handle(j job) {
 	switch j.action {
 	case reload:
 		if l.enter(Ready, Reloading) {
-			l.publish() // where no hook does
+			l.publish() // in case no hook does
 			l.reload()
 		}
 	case reopen:
 		l.reopen()
 	case callHook:
 		l.callSignalHook(j.signal)
-		l.publish() // it runs no more
+		l.publish() // the hook no longer runs
 	}
 }
 
-// grace is what is left for stragglers when a budget is used up.
+// grace returns the extra time for hooks that have used up their budget.
 func grace(budget time.Duration) time.Duration { return min(budget/4, 5*time.Second) }

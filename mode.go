@@ -13,26 +13,26 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// kind is which process of a daemon this is.
+// kind names the process of a daemon that this process is.
 type kind int
 
 const (
-	modeEmbedded   kind = iota // a part of a process that is not the daemon's own
-	modeForeground             // the daemon, where it was started
+	modeEmbedded   kind = iota // a part of a process that is not a daemon
+	modeForeground             // the daemon, in the foreground
 	modeLauncher               // starts the daemon in the background
 	modeDetached               // the daemon, in the background
-	modeSupervisor             // keeps a worker alive, in the foreground or in the background
-	modeWorker                 // of a supervisor of this library
+	modeSupervisor             // restarts a worker, in the foreground or in the background
+	modeWorker                 // the worker of a supervisor of this package
 )
 
-// mode says what this process is for a life. It is decided once, before the life begins.
+// mode describes what this process is for a life. It is decided once, before the life begins.
 type mode struct {
 	kind       kind
-	background bool // the process, or its supervisor, was detached: it has logs of its own
-	first      bool // a worker whose failure is that of the start
+	background bool // this process or its supervisor is detached and has its own logs
+	first      bool // a worker whose failure fails the start
 }
 
-// modeOf decides the mode.
+// modeOf returns the mode of this process.
 func modeOf(p *plan) (mode, error) {
 	note := supervisorNote()
 	m := mode{background: InDaemon()}
@@ -41,7 +41,8 @@ func modeOf(p *plan) (mode, error) {
 		return mode{kind: modeEmbedded}, nil
 	case note != nil && p.policy != nil && p.pidFile == note.PIDFile:
 		m.kind, m.first = modeWorker, note.First
-	case note != nil && p.policy != nil: // it would become a supervisor of its own
+	// With another PID file, the worker would become a supervisor itself.
+	case note != nil && p.policy != nil:
 		return m, fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
 			note.PIDFile, p.pidFile)
 	case p.detach && !m.background:
@@ -56,49 +57,51 @@ func modeOf(p *plan) (mode, error) {
 	return m, nil
 }
 
-// supervises reports whether this process is to supervise a worker instead of living the life itself.
+// supervises reports whether this process supervises a worker instead of running the life itself.
 func (p *plan) supervises() bool {
 	return p.policy != nil && (p.program != nil || p.policy.Foreground || InDaemon() || os.Getpid() == 1)
 }
 
-// isProcess reports whether the life is that of its process.
+// isProcess reports whether the life has the process to itself.
 func (m mode) isProcess() bool { return m.kind != modeEmbedded }
 
-// locks reports whether the process holds the PID file: that of a worker is its supervisor's.
+// locks reports whether this process locks the PID file. For a worker, the supervisor holds the
+// lock.
 func (m mode) locks() bool { return m.isProcess() && m.kind != modeWorker }
 
 // mayHaveLauncher reports whether a launcher may wait for this process.
 func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLauncher }
 
-// InDaemon reports whether this process is a detached one, or the worker of one that supervises it. It is false in the launcher and in any other.
+// InDaemon reports whether this process is detached, or is the worker of a detached supervisor. It
+// returns false in the launcher and in every other process.
 func InDaemon() bool {
 	note := supervisorNote()
 	return detach.Inherited() != nil || note != nil && note.Detached
 }
 
-// workerNote is what a worker of this program is told.
+// workerNote is what a supervisor passes to its worker.
 type workerNote struct {
 	PIDFile  string `json:"pid_file"` // of the supervisor
 	Detached bool   `json:"detached"`
-	First    bool   `json:"first"` // its failure is that of the start
+	First    bool   `json:"first"` // a failure of this worker fails the start
 }
 
-// supervisorNote is what this process was told if it is a worker, else nil.
+// supervisorNote returns the note of the supervisor if this process is a worker, else nil.
 var supervisorNote = sync.OnceValue(func() *workerNote {
 	in := worker.Inherited()
 	if in == nil {
 		return nil
 	}
 	note := new(workerNote)
-	_ = json.Unmarshal(in.Note, note) // it is of the same program
+	_ = json.Unmarshal(in.Note, note) // the same program wrote it
 	return note
 })
 
-// env is what a life needs of the process that it lives in.
+// env is the part of the process that a life uses.
 type env interface {
-	// notify relays that signal until stop is called.
+	// notify relays sig to c until stop is called.
 	notify(c chan<- os.Signal, sig os.Signal) (stop func())
-	// terminal remembers the controlling terminal; hungUp says whether it has hung up since.
+	// terminal remembers the controlling terminal. hungUp reports whether it has hung up since.
 	terminal() (hungUp func() bool)
 	exit(code int)
 }
@@ -110,13 +113,15 @@ func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 	return func() { signal.Stop(c) }
 }
 
-// underNohup is package state because only the start of the process can tell: the first signal.Notify ends it for good.
+// underNohup is package state because only the start of the process shows it: the first
+// signal.Notify changes the answer for good.
 var underNohup = signal.Ignored(syscall.SIGHUP)
 
-// sigintIgnored is what a shell without job control tells what it starts with &: that Ctrl-C is not meant for it.
+// sigintIgnored reports whether SIGINT was ignored at the start. A shell without job control
+// ignores it for a command with &, because Ctrl-C is not meant for that command.
 var sigintIgnored = signal.Ignored(syscall.SIGINT)
 
-// terminal watches none under nohup(1), which is there to outlive one.
+// terminal watches no terminal under nohup(1), which lets a program outlive its terminal.
 func (osEnv) terminal() (hungUp func() bool) {
 	if underNohup {
 		return func() bool { return false }

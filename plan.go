@@ -15,14 +15,15 @@ import (
 	"example.com/lifecycle/internal/handshake"
 )
 
-// Option is a part of what a life is to be. Of two equal options the last wins, unless they say otherwise.
+// Option configures a life. If an option is given twice, the last one wins, unless its
+// documentation says otherwise.
 type Option interface{ apply(*plan) }
 
 type option func(*plan)
 
 func (o option) apply(p *plan) { o(p) }
 
-// plan is what the options say. Once newPlan has returned it, nobody changes it.
+// plan holds the values of the options. It does not change after newPlan has returned it.
 type plan struct {
 	identity
 	placement
@@ -31,11 +32,11 @@ type plan struct {
 	supervision
 
 	embedded       bool
-	processOptions []string // those that mean nothing if embedded
-	wrong          []string // what was wrong with the options
+	processOptions []string // options without effect in an embedded life
+	wrong          []string // what is wrong with the options
 }
 
-// identity is who the life is, and what it lives in.
+// identity holds the name of the life and what it takes from its surroundings.
 type identity struct {
 	name      string
 	version   string
@@ -45,64 +46,66 @@ type identity struct {
 	env       env
 }
 
-// placement is where the process lives and with which rights.
+// placement says where the process runs and with which rights.
 type placement struct {
 	pidFile     string
 	pidFileSet  bool
 	pidFileMode fs.FileMode
 
 	detach                bool
-	args                  []string // of the detached process; nil: as this one
+	args                  []string // of the detached process; nil: those of this process
 	logFile, errorLogFile string   // as given; see logPaths
 	logFileSet            bool
 	workDir               string
-	umask                 int // -1: as it is
+	umask                 int // -1: unchanged
 	user, chroot          string
 }
 
-// timeouts are the limits of the phases. A zero startTimeout or stopTimeout is none: the hooks of a supervisor keep to
-// limits of their own.
+// timeouts are the limits of the phases. A zero startTimeout or stopTimeout means no limit: the
+// hooks of a supervisor have limits of their own.
 type timeouts struct {
 	startTimeout, stopTimeout, reloadTimeout, stopDelay time.Duration
 
-	longest *handshake.Limits // of a supervisor: how long it takes with its worker; nil: as the others say
+	// longest holds the limits of a supervisor with its worker. If it is nil, the fields above
+	// apply.
+	longest *handshake.Limits
 }
 
 // components are the functions that a life calls.
 type components struct {
 	fn          func(context.Context) error
 	hooks       []Hooks
-	loose       int // index of the component that the loose OnX options form, -1 if there is none
+	loose       int // index of the component that the single OnX options form; -1: none
 	readyWhen   func(context.Context) error
 	signals     []signalHook
 	every       []periodic
 	watchdog    watchdog
 	cleanErrors []error
 
-	onReopen    func() error // after the log was reopened; nil: nothing
-	onForceQuit func()       // before the process ends at once; nil: nothing
+	onReopen    func() error // called after the log was reopened; may be nil
+	onForceQuit func()       // called before the process ends at once; may be nil
 }
 
-// supervision is what is supervised.
+// supervision holds the options of a supervisor.
 type supervision struct {
-	policy  *RestartPolicy // nil: nothing
-	program []string       // in the place of fn
+	policy  *RestartPolicy // nil: the life is not supervised
+	program []string       // runs instead of fn
 }
 
-// signalHook is what OnSignal was given.
+// signalHook holds the arguments of OnSignal.
 type signalHook struct {
 	signal os.Signal
 	f      func(context.Context) error
 }
 
-// periodic is what Every was given.
+// periodic holds the arguments of Every.
 type periodic struct {
 	interval time.Duration
 	f        func(context.Context) error
-	now      chan chan<- error // has f called at once, for Tick
+	now      chan chan<- error // a result channel sent here calls f at once; for Tick
 }
 
-// watchdog is what Watchdog was given.
+// watchdog holds the arguments of Watchdog.
 type watchdog struct {
 	every time.Duration
 	check func(context.Context) error
@@ -117,12 +120,13 @@ func defaultPlan(fn func(context.Context) error) *plan {
 	}
 }
 
-// refuse notes that an option is wrong.
+// refuse records that an option is wrong.
 func (p *plan) refuse(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
 
-// processOnly notes an option that means nothing in an embedded life, unless it was given to switch off what it names.
+// processOnly records that an option has no effect in an embedded life, unless the option was given
+// to switch its feature off.
 func (p *plan) processOnly(option string, on bool) {
 	p.processOptions = slices.DeleteFunc(p.processOptions, func(other string) bool { return other == option })
 	if on {
@@ -130,10 +134,10 @@ func (p *plan) processOnly(option string, on bool) {
 	}
 }
 
-// never is the deadline of what has no limit.
+// never is the deadline of a call without a limit.
 var never = time.Unix(1<<40, 0)
 
-// deadline returns the end of a limit that begins then; a zero limit has none.
+// deadline returns when a limit ends that starts at begin. A zero limit never ends.
 func deadline(begin time.Time, limit time.Duration) time.Time {
 	if limit == 0 {
 		return never
@@ -147,27 +151,28 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// Name sets the name of the program in messages and in the default paths. It must do as a file name. By default, the base
-// name of the program.
+// Name sets the name of the program in messages and in the default paths. It must be a valid file
+// name. By default, it is the base name of the program.
 func Name(name string) Option {
 	return option(func(c *plan) { c.name = name })
 }
 
-// Version sets the version of the program that status shows. By default, none.
+// Version sets the version of the program that status shows. By default, there is none.
 func Version(v string) Option {
 	return option(func(c *plan) { c.version = v })
 }
 
-// Logger sets the logger of the life: phases, verdicts of reloads, hooks that overrun, panics. It must not block, since a
-// life that stops waits for it. By default, slog.Default(), or where stderr is the journal of systemd and the program has
-// left slog.Default() and package log as they were, a logger whose records carry a priority and no timestamp; see
-// [StderrHandler] for those of the program.
+// Logger sets the logger of the life. It gets the phases, the verdicts of reloads, hooks that
+// exceed their time, and panics. It must not block, because a life that stops waits for it.
+// [StderrHandler] gives the other records of the program the same form in the journal. By default,
+// it is slog.Default(), or, if stderr is the journal of systemd and the program has changed neither
+// slog.Default() nor package log, a logger that writes a priority and no timestamp.
 func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }
 
-// BaseContext sets the context whose values reach every hook and body, and whose end is a stop request. By default,
-// context.Background().
+// BaseContext sets a context. The contexts of all hooks and bodies carry its values. Its end is a
+// stop request. By default, it is context.Background().
 func BaseContext(ctx context.Context) Option {
 	return option(func(c *plan) {
 		if ctx == nil {

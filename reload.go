@@ -11,11 +11,13 @@ import (
 	"example.com/lifecycle/internal/monotonic"
 )
 
-// ErrReload says that a reload failed. Where a hook failed, a [*HookError] beside it says which.
+// ErrReload reports that a reload failed. If a hook failed, the same error also wraps a
+// [*HookError] that names it.
 var ErrReload = errors.New("lifecycle: reload failed")
 
-// ReloadTimeout sets how long a reload may take, all OnCheck and OnReload together. An OnReload that overruns it is abandoned after
-// another quarter of that time, at most 5 s, and further reloads fail. By default, 30 s.
+// ReloadTimeout sets how long a reload may take. It covers every OnCheck and OnReload. A hook that
+// exceeds it is abandoned after another quarter of that time, at most 5 s. After an OnReload was
+// abandoned, every further reload fails. By default, it is 30 s.
 func ReloadTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -25,10 +27,10 @@ func ReloadTimeout(d time.Duration) Option {
 	})
 }
 
-// reloadError is the verdict of a reload that failed.
+// reloadError is the verdict of a failed reload.
 type reloadError struct {
 	cause   error
-	applied []string // the components that had taken over the new configuration before
+	applied []string // the components that had already applied the new configuration
 }
 
 func (e *reloadError) Error() string {
@@ -41,17 +43,18 @@ func (e *reloadError) Error() string {
 
 func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 
-// reload asks every OnCheck, then tells every OnReload, and stops at the first error. The verdict is known outside before the log
-// has it, for a log may block.
+// reload calls every OnCheck, then every OnReload, and stops at the first error. It publishes the
+// verdict before it logs it, because the logger may block.
 func (l *life) reload() {
 	awaiting := l.takeReloadWaiters()
 	if l.mode.background && len(l.outsideRoot) == 0 {
-		_ = l.reopenLog() // which is no reason not to reload
+		_ = l.reopenLog() // a failure does not prevent the reload
 	}
 	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
 	verdict := newVerdict(began, time.Since(begun), err)
-	l.update(func(s *Status) { // in one, for who hears that it is ready again must hear why
+	// One update: a reader that sees Ready again must see the verdict too.
+	l.update(func(s *Status) {
 		s.enter(Reloading, Ready)
 		s.Reloads++
 		s.LastReload = verdict
@@ -90,7 +93,7 @@ func (l *life) tryReload() error {
 		}
 		if err := i.do(h.Name, "OnReload", h.OnReload); err != nil {
 			if failed, ok := err.(*reloadError); ok {
-				return failed // of a worker
+				return failed // from a worker
 			}
 			if abandoned(err) {
 				l.abandonedReload = err
@@ -102,7 +105,8 @@ func (l *life) tryReload() error {
 	return nil
 }
 
-// interruptible is what a reload and an OnSignal function have in common: they have ReloadTimeout, and a stop interrupts them.
+// interruptible holds the context of a reload or an OnSignal function. The context ends after
+// ReloadTimeout or with a stop request.
 type interruptible struct {
 	life   *life
 	ctx    context.Context
@@ -116,7 +120,8 @@ func (l *life) interruptible(tooLong error) interruptible {
 	return interruptible{l, ctx, cancel, limit}
 }
 
-// do calls a hook, unless the time is over: one that did not heed that must not cost those behind it theirs.
+// do calls a hook unless the time is over. A hook called after that would be abandoned although
+// another hook used up the time.
 func (i interruptible) do(component, hook string, f func(context.Context) error) error {
 	switch {
 	case f == nil:

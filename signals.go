@@ -59,7 +59,7 @@ func (e *StopSignalError) Unwrap() error { return context.Canceled }
 // The context of f ends when ReloadTimeout expires or a stop is requested. An error or panic of f
 // is logged. TERM, INT, HUP and USR1 are refused because the life handles them. KILL and STOP are
 // refused because they cannot be caught. A later OnSignal for the same signal replaces the earlier
-// one. By default, every other signal has its effect in any Go program; see package os/signal.
+// one. By default, every other signal has its usual effect in a Go program; see package os/signal.
 func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		switch sig {

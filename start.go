@@ -14,11 +14,12 @@ import (
 	"example.com/lifecycle/internal/procattr"
 )
 
-// ErrStartTimeout says that the start took longer than StartTimeout.
+// ErrStartTimeout reports that the start took longer than StartTimeout.
 var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 
-// StartTimeout sets how long a start may take, counted from the call of Run: all OnStart and ReadyWhen together. A hook that overruns it is abandoned after
-// another quarter of that time, at most 5 s, and the start is rolled back. By default, 60 s.
+// StartTimeout sets how long a start may take, counted from the call of Run. It covers every
+// OnStart and ReadyWhen. A hook that exceeds it is abandoned after another quarter of that time, at
+// most 5 s, and the start is rolled back. By default, it is 60 s.
 func StartTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -28,9 +29,11 @@ func StartTimeout(d time.Duration) Option {
 	})
 }
 
-// ReadyWhen makes the life ready only when f has returned nil: a port answers, a cache is warm. It is called when every body has
-// been, and again, 50 ms later, for as long as it returns an error; StartTimeout bounds it. A panic in it fails the start. By default,
-// a life is ready when every body has been called; without an OnStart, when they have lived for 100 ms.
+// ReadyWhen sets a function that reports whether the daemon is ready, for example because a port
+// answers or a cache is warm. It runs when every body has been called. If f returns an error, it
+// runs again 50 ms later. The daemon is ready when f returns nil. StartTimeout limits the wait. A
+// panic of f fails the start. By default, the daemon is ready when every body has been called, or,
+// without an OnStart, when the bodies have run for 100 ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if f == nil {
@@ -42,14 +45,15 @@ func ReadyWhen(f func(ctx context.Context) error) Option {
 }
 
 const (
-	// settleTime is how long the bodies must live to count as ready where nothing else gives a sign.
+	// settleTime is how long the bodies must run before the life is ready, if there is neither an
+	// OnStart nor a ReadyWhen.
 	settleTime = 100 * time.Millisecond
-	// askAgain is how long after a ReadyWhen that was not satisfied it is asked again.
+	// askAgain is the delay before ReadyWhen is called again after an error.
 	askAgain = 50 * time.Millisecond
 )
 
-// start brings the life to where it can be called ready. It returns an error that fails the start, and nil also when a stop was asked for
-// meanwhile.
+// start starts the components and the bodies, and waits until the life is ready. It returns an
+// error if the start fails. It returns nil if a stop is requested meanwhile.
 func (l *life) start() error {
 	deadline := deadline(l.began, l.plan.startTimeout)
 	limit := &timeoutError{limit: l.plan.startTimeout, is: ErrStartTimeout}
@@ -81,7 +85,8 @@ func (l *life) start() error {
 	return nil
 }
 
-// startComponent calls OnStart. A component counts as started when that has returned nil, even if it was too late for the start.
+// startComponent calls OnStart. The component counts as started if OnStart returns nil, even if
+// that is too late for the start.
 func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	timer := time.AfterFunc(time.Until(deadline), func() { cancel(limit) })
@@ -96,7 +101,7 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError)
 	return err
 }
 
-// awaitReady asks ReadyWhen until it is satisfied.
+// awaitReady calls ReadyWhen until it returns nil.
 func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
 	defer cancel()
@@ -113,7 +118,7 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 		}
 		var h *HookError
 		if errors.As(err, &h) && (no.last == nil || !late) {
-			no.last = h.Err // and not that of a call which the end of the time cut short
+			no.last = h.Err // a call that the end of the time cut short explains nothing
 		}
 		l.sleep(min(askAgain, time.Until(deadline)))
 		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {
@@ -122,10 +127,10 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	}
 }
 
-// notReady is the error of a ReadyWhen that was not satisfied in time.
+// notReady is the error of a ReadyWhen that did not return nil in time.
 type notReady struct {
 	limit time.Duration
-	last  error // the last that it had to say; nil if it was satisfied too late
+	last  error // its last error; nil if it returned nil too late
 }
 
 func (e *notReady) Error() string {
@@ -138,7 +143,7 @@ func (e *notReady) Error() string {
 
 func (e *notReady) Unwrap() []error { return []error{ErrStartTimeout, e.last} }
 
-// starting is a call that StartTimeout or a stop ends.
+// starting returns a call that ends with StartTimeout or a stop request.
 func (l *life) starting(ctx context.Context, limit *timeoutError, component, hook string, f func(context.Context) error) call {
 	return call{component, hook, f, ctx, func() time.Duration {
 		if l.stopCtx.Err() != nil {
@@ -148,7 +153,7 @@ func (l *life) starting(ctx context.Context, limit *timeoutError, component, hoo
 	}, limit}
 }
 
-// sleep waits, but not longer than until a stop is asked for.
+// sleep waits for d, or until a stop is requested.
 func (l *life) sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -158,7 +163,7 @@ func (l *life) sleep(d time.Duration) {
 	}
 }
 
-// limits are how long this life takes at most, by its own options.
+// limits returns how long the phases of this life take at most.
 func (p *plan) limits() handshake.Limits {
 	if p.longest != nil {
 		return *p.longest
@@ -166,7 +171,7 @@ func (p *plan) limits() handshake.Limits {
 	return handshake.Limits{Start: p.startTimeout + grace(p.startTimeout), Stop: p.wholeStop()}
 }
 
-// startError makes what the handshake returned an error of this package.
+// startError converts an error of the handshake to an error of this package.
 func startError(err error) error {
 	switch e := err.(type) {
 	case *handshake.KilledError:
@@ -177,7 +182,7 @@ func startError(err error) error {
 	return addPrefix(err)
 }
 
-// addPrefix gives an error our name, if it does not have it.
+// addPrefix adds the name of this package to err if it is missing.
 func addPrefix(err error) error {
 	if strings.HasPrefix(err.Error(), "lifecycle: ") {
 		return err
@@ -187,8 +192,8 @@ func addPrefix(err error) error {
 
 var errLauncherGone = stopCause("lifecycle: the launcher is gone, so nobody waits for this start")
 
-// attach tells the launcher that the life has begun. The life stops when the launcher goes before it knows that the life
-// is ready.
+// attach tells the launcher that the life has begun. If the launcher ends before it knows that the
+// life is ready, the life stops.
 func (l *life) attach() error {
 	if l.launcher == nil {
 		return nil
@@ -200,12 +205,12 @@ func (l *life) attach() error {
 	return l.launcher.Attach(l.plan.limits(), func() { l.on(stopRequest, errLauncherGone, nil) })
 }
 
-// readySettleDelay lets a body that fails at once do so before ready is reported. It is a tenth of a start, but without
-// it some starts on a busy machine report ready for a daemon that ends.
+// readySettleDelay lets a body that fails at once do so before ready is reported. It is a tenth of
+// a start, but without it some starts on a busy machine report ready for a daemon that ends.
 const readySettleDelay = time.Millisecond
 
-// confirmReady tells the launcher that the life is ready and reports whether the launcher has confirmed it. Until then
-// the start may still be undone, so the life is not Ready.
+// confirmReady tells the launcher that the life is ready and reports whether the launcher has
+// confirmed it. Until then the start may still be undone, so the life is not Ready.
 func (l *life) confirmReady() bool {
 	if l.launcher == nil && !l.mode.first {
 		return true
@@ -228,7 +233,7 @@ func (l *life) finishStart() {
 	}
 }
 
-// warnOfCaller logs what this daemon has from whoever started it, and could not be reset.
+// warnOfCaller logs the attributes that this process inherited from its caller and could not reset.
 func (l *life) warnOfCaller() {
 	if l.launcher == nil {
 		return

@@ -9,13 +9,15 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// ErrStopTimeout says that a hook or body did not return within StopTimeout.
+// ErrStopTimeout reports that a hook or body did not return within StopTimeout.
 var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 
-// StopTimeout sets how long a stop may take, counted from when it was asked for: StopDelay, every OnStop, the return of the
-// bodies, every OnExit. A hook or body that overruns it is abandoned; those that have not had their turn then share one last grace, a quarter
-// of that time and at most 5 s, of which each gets at most half of what is left. A failed start has the same
-// time to roll back. By default, 20 s, which together with the grace fits the 30 s of Kubernetes.
+// StopTimeout sets how long a stop may take, counted from the stop request. It covers StopDelay,
+// every OnStop, the return of the bodies, and every OnExit. A hook or body that exceeds it is
+// abandoned. Hooks and bodies whose turn comes later share a grace period of another quarter of
+// StopTimeout, at most 5 s. Each of them gets at most half of the grace period that is left. A
+// failed start has the same time to roll back. By default, it is 20 s, so that a stop with its
+// grace period fits into the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -25,9 +27,10 @@ func StopTimeout(d time.Duration) Option {
 	})
 }
 
-// StopDelay sets how long the life goes on serving when it is no longer ready, before the bodies are told to return, so that a load
-// balancer can look away. It is a part of StopTimeout. A life that was never ready, or whose last body has returned,
-// does not wait. By default, 0.
+// StopDelay sets how long the bodies go on serving after a stop request, while the daemon reports
+// that it is not ready. This gives a load balancer time to send requests elsewhere. StopDelay is a
+// part of StopTimeout. It does not apply if the daemon was never ready or its last body has
+// returned. By default, it is 0.
 func StopDelay(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d < 0 {
@@ -37,13 +40,15 @@ func StopDelay(d time.Duration) Option {
 	})
 }
 
-// CleanErrors sets which errors are no failure when a body or hook returns them after a stop was asked for, such as
-// http.ErrServerClosed, besides those that wrap context.Canceled. Given again, it adds to them. By default, none.
+// CleanErrors sets errors that are no failure if a body or hook returns them after a stop request,
+// for example http.ErrServerClosed. An error that wraps context.Canceled is never a failure then.
+// Each call adds to the earlier ones. By default, there are none.
 func CleanErrors(errs ...error) Option {
 	return option(func(c *plan) { c.cleanErrors = append(c.cleanErrors, errs...) })
 }
 
-// clean says that err is no failure once a stop was asked for. A hook that overran its time has failed, whatever it returned at last.
+// clean reports whether err is no failure after a stop request. A hook that exceeded its time has
+// failed, whatever it returned in the end.
 func (l *life) clean(err error) bool {
 	var late *timeoutError
 	if errors.As(err, &late) {
@@ -53,7 +58,7 @@ func (l *life) clean(err error) bool {
 		slices.ContainsFunc(l.plan.cleanErrors, func(target error) bool { return errors.Is(err, target) })
 }
 
-// stop ends the life in its order, whatever asked for that, and returns what Run returns.
+// stop ends the life in order, whatever the cause, and returns the result of Run.
 func (l *life) stop(failure error) error {
 	if l.stopCtx.Err() != nil && l.clean(failure) {
 		failure = nil
@@ -82,8 +87,8 @@ func (l *life) stop(failure error) error {
 	return joinErrors(append(append(bodies, failure), hooks...)...)
 }
 
-// logStopping says, once, that the life stops and why: at the latest when its course gets to the stop, but before that if a hook still
-// runs that holds it up.
+// logStopping logs the stop and its reason once. It is called when run reaches the stop, or earlier
+// if a hook that still runs delays the stop.
 func (l *life) logStopping() {
 	if l.loggedStopping {
 		return
@@ -107,7 +112,8 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	return l.do(call{component, hook, f, ctx, b.moment, limit})
 }
 
-// awaitBodies waits until every body has returned, and returns their errors in the order in which they were called.
+// awaitBodies waits until every body has returned. It returns their errors in the order of the
+// calls.
 func (l *life) awaitBodies(b budget) (errs []error) {
 	limit := time.NewTimer(time.Until(b.next()))
 	defer limit.Stop()
@@ -119,8 +125,8 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 			select {
 			case <-body.done:
 			case <-limit.C:
-				l.expireGrace() // if its own timer has not had its turn
-				limit.Reset(0)  // for those behind it
+				l.expireGrace() // in case its own timer has not fired yet
+				limit.Reset(0)  // for the bodies after this one
 			}
 			doneWaiting()
 		}
@@ -139,7 +145,7 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 // budget is the time that a stop has.
 type budget struct {
 	end  time.Time // of StopTimeout
-	last time.Time // of the grace after it
+	last time.Time // of the grace period after it
 }
 
 func (l *life) budget() budget {
@@ -148,7 +154,7 @@ func (l *life) budget() budget {
 	return budget{deadline(l.stopRequestedAt, l.plan.stopTimeout), deadline(l.stopRequestedAt, l.plan.stopTimeout+grace(l.plan.stopTimeout))}
 }
 
-// wholeStop is how long a stop takes at most, with the grace for stragglers.
+// wholeStop returns how long a stop takes at most, including the grace period.
 func (p *plan) wholeStop() time.Duration {
 	if p.longest != nil {
 		return p.longest.Stop
@@ -156,8 +162,8 @@ func (p *plan) wholeStop() time.Duration {
 	return p.stopTimeout + grace(p.stopTimeout)
 }
 
-// next is until when the next one may take. In the grace that is half of what is left, so that one that hangs leaves
-// something for those behind it.
+// next returns the deadline of the next hook. In the grace period the hook gets half of the time
+// that is left, so a hook that hangs leaves time for the hooks after it.
 func (b budget) next() time.Time {
 	now := time.Now()
 	if now.Before(b.end) {
@@ -166,27 +172,29 @@ func (b budget) next() time.Time {
 	return now.Add(b.last.Sub(now) / 2)
 }
 
-// moment is what a hook has to return when its context has ended: one that heeds it is not abandoned on the doorstep.
+// moment returns how long a hook may take to return after its context has ended, so that a hook
+// that reacts to that end is not abandoned.
 func (b budget) moment() time.Duration {
 	return max(0, min(100*time.Millisecond, time.Until(b.last)/4))
 }
 
-// finalPatience is how long a worker that got a TERM waits for the word that no other worker follows. The
-// supervisor sends it before its own TERM; the wait is for a TERM that both got from somebody else.
+// finalPatience is how long a worker that received a TERM waits for the message that no other
+// worker follows. The supervisor sends that message before its own TERM. The wait is for a TERM
+// that another process sent to both.
 const finalPatience = 100 * time.Millisecond
 
-// isLast reports whether no process follows this one that would be given its sockets. err is what the life
-// returns.
+// isLast reports whether no later process inherits the sockets of this one. err is the result of
+// the life.
 func (l *life) isLast(err error) bool {
 	if l.mode.kind != modeWorker {
-		return false // a service manager does not say
+		return false // a service manager does not report this
 	}
 	why := context.Cause(l.stopCtx)
 	switch {
 	case worker.Inherited().IsFinal(0), errors.Is(why, errSupervisorLost):
 		return true
 	case !isClosed(l.readyCh):
-		return l.mode.first // its failure is that of the start
+		return l.mode.first // its failure fails the start
 	case l.plan.policy.isFinal(ExitCode(err)):
 		return true
 	}
@@ -194,5 +202,5 @@ func (l *life) isLast(err error) bool {
 	return errors.As(why, &signal) && worker.Inherited().IsFinal(finalPatience)
 }
 
-// errSupervisorLost is the cause of a stop because the parent has died.
+// errSupervisorLost is the cause of a stop because the supervisor has died.
 const errSupervisorLost = stopCause("lifecycle: the parent that supervises this worker is gone")
