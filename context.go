@@ -9,22 +9,25 @@ import (
 	"example.com/lifecycle/internal/engine"
 )
 
-// Life is a life seen from inside: by the hooks and bodies of a program, and by whatever works for them.
+// Life gives hooks and bodies access to the life that runs them. Its methods may be called from any
+// goroutine.
 type Life struct {
 	of  *life
-	ctx context.Context // by which it was found
+	ctx context.Context // the context passed to From
 }
 
-// From returns the life to which ctx, or a context that it derives from, belongs. It is never nil: outside a life, the methods of what
-// it returns do nothing, and Phase says Exited.
+// From returns the life that ctx belongs to. ctx is the context of a hook or body, or is derived
+// from one. From never returns nil. Outside a life, the methods of the result do nothing and Phase
+// returns Exited.
 func From(ctx context.Context) *Life {
 	l, _ := ctx.Value(engine.Key{}).(*life)
 	return &Life{l, ctx}
 }
 
-// Grace returns the context for work in hand: it carries the values of the life and outlives the context of the bodies, for it ends only
-// when StopTimeout is over or the life is. Give it to a server as the base of its requests, and those that
-// are in hand when a stop is asked for can be answered. Outside a life it is the context that From was given.
+// Grace returns the context for work in progress. It carries the values of the life. It outlives
+// the context of the bodies: it ends when StopTimeout is over or the life ends. Use it as the base
+// context of the requests of a server, so that the server can still answer requests that are in
+// progress when a stop is requested. Outside a life, Grace returns the context passed to From.
 func (l *Life) Grace() context.Context {
 	if l.of == nil {
 		return l.ctx
@@ -32,7 +35,7 @@ func (l *Life) Grace() context.Context {
 	return l.of.graceCtx
 }
 
-// Phase returns the phase in which the life is. It never blocks.
+// Phase returns the phase of the life. It never blocks.
 func (l *Life) Phase() Phase {
 	if l.of == nil {
 		return Exited
@@ -40,11 +43,12 @@ func (l *Life) Phase() Phase {
 	return l.of.snapshot().Phase
 }
 
-// errStopAsked is the cause of a stop for which nobody gave a reason.
+// errStopAsked is the cause of a stop without a reason.
 const errStopAsked = stopCause("lifecycle: the program asked for the stop")
 
-// Stop asks the life to stop, and does not wait for it. The reason is the [context.Cause] of the context of the bodies. It
-// is no failure by itself: a body that wants Run to return it returns it. Of several stops only the first counts.
+// Stop requests a stop and does not wait for it. The reason becomes the [context.Cause] of the
+// context of the bodies. It is no failure by itself: Run returns it only if a body returns it. Only
+// the first stop request has an effect.
 func (l *Life) Stop(reason error) {
 	if l.of == nil {
 		return
@@ -55,10 +59,12 @@ func (l *Life) Stop(reason error) {
 	l.of.on(stopRequest, reason, nil)
 }
 
-// Reload asks the life to reload, as HUP does, and returns the verdict of a reload that began after that: nil, or an error that wraps
-// [ErrReload]. It blocks until then, during the start until the life is ready and has reloaded. It returns an error that wraps ErrReload
-// too where the life stops instead, and the cause of ctx where that ends before. A hook cannot wait for a
-// reload, which never runs beside it, so there it is an error at once.
+// Reload asks the life to reload, as HUP does, and blocks until it has the verdict of a reload that
+// began after the call. It returns nil if that reload succeeded, and an error that wraps
+// [ErrReload] if it failed or the life stops instead. During the start, it waits until the life is
+// ready and has reloaded. If ctx ends first, Reload returns an error that wraps the cause of ctx.
+// Inside a hook, Reload returns an error at once, because a reload waits until the hook has
+// returned.
 func (l *Life) Reload(ctx context.Context) error {
 	if l.of == nil {
 		return nil
@@ -76,7 +82,7 @@ func (l *Life) Reload(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		select {
-		case err := <-verdict: // both were there to choose from
+		case err := <-verdict: // select may choose either if both are ready
 			return err
 		default:
 		}
@@ -84,7 +90,8 @@ func (l *Life) Reload(ctx context.Context) error {
 	}
 }
 
-// SetStatus sets what the program says that it is doing: one short line for people, which status shows. By default, nothing.
+// SetStatus sets the text that status shows: one short line that tells people what the program
+// does. By default, it is empty.
 func (l *Life) SetStatus(text string) {
 	if l.of == nil {
 		return
@@ -94,10 +101,11 @@ func (l *Life) SetStatus(text string) {
 	}
 }
 
-// errStopsInstead is the verdict of a reload that a stop has kept from beginning.
+// errStopsInstead is the verdict of a reload that did not begin because of a stop.
 var errStopsInstead = &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
 
-// addReloadWaiter has the verdict of the next reload that begins sent to verdict, unless there will be none.
+// addReloadWaiter registers a channel for the verdict of the next reload. It reports whether a
+// reload can still begin.
 func (l *life) addReloadWaiter(verdict chan<- error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +116,7 @@ func (l *life) addReloadWaiter(verdict chan<- error) bool {
 	return true
 }
 
-// takeReloadWaiters takes those who wait for the verdict of a reload that begins now.
+// takeReloadWaiters returns the channels that wait for the reload that begins now.
 func (l *life) takeReloadWaiters() []chan<- error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,16 +131,17 @@ func tellAll(awaiting []chan<- error, verdict error) {
 	}
 }
 
-// hookKey is under what the context of a hook carries its *runningHook.
+// hookKey is the key of the *runningHook in the context of a hook.
 type hookKey struct{}
 
 type runningHook struct {
 	life  *life
 	label string
-	over  atomic.Bool // it has returned, though its context may live on
+	over  atomic.Bool // the hook has returned; its context may live on
 }
 
-// hookThatRuns is the hook of this life that still runs and to which one of these contexts belongs.
+// hookThatRuns returns the label of a hook of this life that still runs and that one of the
+// contexts belongs to.
 func (l *life) hookThatRuns(contexts ...context.Context) (label string) {
 	for _, ctx := range contexts {
 		h, _ := ctx.Value(hookKey{}).(*runningHook)

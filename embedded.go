@@ -12,15 +12,17 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// Embedded makes Run live its life as a part of a process that is not its own, such as a test: it hears no signals, makes no files, and any number
-// of lives may run at once, in a bubble of testing/synctest too. Hooks, deadlines, panics and what Run returns are the same.
-// Options that need a process are ignored, which the log says, and nobody who insists on a stop ends the process. Package lifecycletest does the rest. By
-// default, a life is that of its process.
+// Embedded makes Run run the life as a part of a process that does other things too, such as a
+// test. The life handles no signals and makes no files. Any number of embedded lives may run at
+// once, also in a bubble of testing/synctest. Hooks, deadlines, panics and the result of Run are
+// the same. Options that need a process are ignored, and the log names them. A repeated stop
+// request does not end the process. Package lifecycletest uses this option. By default, a life has
+// its process to itself.
 func Embedded() Option {
 	return option(func(c *plan) { c.embedded = true })
 }
 
-// completeEmbedded takes from an embedded life what only a process has.
+// completeEmbedded removes the options that need a process.
 func (p *plan) completeEmbedded() {
 	p.pidFile = ""
 	if len(p.processOptions) > 0 && len(p.wrong) == 0 {
@@ -28,7 +30,7 @@ func (p *plan) completeEmbedded() {
 	}
 }
 
-// The rest is how package lifecycletest gets at a life: see [engine.Engine].
+// The methods below implement [engine.Engine] for package lifecycletest.
 
 func (l *life) Ready() <-chan struct{} { return l.readyCh }
 

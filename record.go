@@ -36,11 +36,11 @@ func (s Status) fit() ([]byte, error) {
 	return text, err
 }
 
-// shorten cuts the longest text by a quarter. It reports whether there was one to cut.
+// shorten cuts the longest text by a quarter. It reports whether there was a text to cut.
 func (s *Status) shorten() bool {
 	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp}
 	if s.LastExit != nil {
-		e := *s.LastExit // the life goes on using the whole one
+		e := *s.LastExit // the life still uses the uncut value
 		s.LastExit = &e
 		texts = append(texts, &e.Error, &e.Why)
 	}

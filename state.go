@@ -14,44 +14,48 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// Status is what a daemon says that it is doing: it keeps it in a file beside its PID file, the .pid of which is replaced by .state,
-// for as long as it lives. What the file says is no proof that the daemon lives; the lock on the PID file is.
+// Status is the state that a daemon publishes in its state file. The state file is beside the PID
+// file, with .state instead of .pid at the end of its name. It exists as long as the daemon lives.
+// It stays after a crash, and after a life that ends with GaveUp set. It does not prove that the
+// daemon lives; the lock on the PID file does.
 //
-// The file is one JSON object with the fields below and a checksum, padded with spaces to 4096 bytes and rewritten in place
-// at each change; texts are cut to fit. A field that does not apply is left out. Fields may be added without a new Format.
+// The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
+// bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
+// field that does not apply is left out. New fields may appear without a new Format.
 type Status struct {
-	Format  int    `json:"format"`            // of this record: 1
-	Name    string `json:"name"`              // of the program
-	Version string `json:"version,omitempty"` // of the program, see [Version]
-	PID     int    `json:"pid"`               // of the daemon, as it sees itself
+	Format  int    `json:"format"`            // version of this record: 1
+	Name    string `json:"name"`              // name of the program, see [Name]
+	Version string `json:"version,omitempty"` // version of the program, see [Version]
+	PID     int    `json:"pid"`               // of the daemon, in its own PID namespace
 
-	Phase   Phase     `json:"phase"`           // as text: "starting", "ready", "reloading", "stopping"
-	Since   time.Time `json:"since"`           // when it came into this phase; a reload does not make it ready anew
+	Phase   Phase     `json:"phase"`           // "starting", "ready", "reloading" or "stopping"
+	Since   time.Time `json:"since"`           // start of the phase; for ready, equal to Ready
 	Started time.Time `json:"started"`         // when the life began
 	Ready   time.Time `json:"ready,omitzero"`  // when it became ready
-	Doing   string    `json:"doing,omitempty"` // the hook that runs, or the body that is waited for: "OnStop of http"
-	Text    string    `json:"text,omitempty"`  // what the program says, see [Life.SetStatus]
+	Doing   string    `json:"doing,omitempty"` // running hook or awaited body, "OnStop of http"
+	Text    string    `json:"text,omitempty"`  // text of the program, see [Life.SetStatus]
 
-	Reloads    int      `json:"reloads"`               // that were tried
-	LastReload *Verdict `json:"last_reload,omitempty"` // nil: there was none
+	Reloads    int      `json:"reloads"`               // number of reloads, including failed ones
+	LastReload *Verdict `json:"last_reload,omitempty"` // nil: none yet
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
-	Supervised   bool      `json:"supervised,omitempty"`    // it is a parent that looks after a worker; see [Supervise]
-	Worker       int       `json:"worker,omitempty"`        // PID of that; 0 while there is none
-	Restarts     int       `json:"restarts,omitempty"`      // of the worker
-	LastExit     *Exit     `json:"last_exit,omitempty"`     // how the last one has ended; nil: none has
-	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next one starts, while there is none
-	Attempt      int       `json:"attempt,omitempty"`       // the how manyth that is
-	AttemptLimit int       `json:"attempt_limit,omitempty"` // at which it is given up; 0: never
-	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is not started any more; the file stays then when the daemon has ended
-	workerDown   bool      // the worker is not ready, though it has been
+	Supervised   bool      `json:"supervised,omitempty"`    // a supervisor, see [Supervise]
+	Worker       int       `json:"worker,omitempty"`        // PID of the worker, or 0
+	Restarts     int       `json:"restarts,omitempty"`      // number of restarts of the worker
+	LastExit     *Exit     `json:"last_exit,omitempty"`     // of the last worker that ended, or nil
+	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next worker starts
+	Attempt      int       `json:"attempt,omitempty"`       // number of that restart in its row
+	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
+	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
+	workerDown   bool      // the worker was ready and is not ready now
 
-	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"` // when a stop that is under way ends at the latest, CLOCK_MONOTONIC
-	PIDFileLost bool          `json:"pid_file_lost,omitempty"`        // it has seen that its PID file was deleted or replaced
-	LogFile     string        `json:"log_file,omitempty"`             // where its stderr goes, if it is detached
+	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.
+	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
+	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
+	LogFile     string        `json:"log_file,omitempty"`      // of stderr, if detached
 }
 
-// enter goes from one phase to the next, unless it is in another one.
+// enter changes the phase from one to another. It reports false if the phase is not from.
 func (s *Status) enter(from, to Phase) bool {
 	if s.Phase != from {
 		return false
@@ -66,7 +70,8 @@ func (s *Status) enter(from, to Phase) bool {
 	return true
 }
 
-// external is what is told: a parent whose worker is not ready is not either, though it lives on.
+// external returns the status as published. A supervisor whose worker is not ready is not ready
+// either, although its own life is.
 func (s Status) external() Status {
 	if s.workerDown && (s.Phase == Ready || s.Phase == Reloading) {
 		s.Phase = Starting
@@ -77,17 +82,18 @@ func (s Status) external() Status {
 	return s
 }
 
-// statePath is the path of the state file that goes with a PID file.
+// statePath returns the path of the state file for a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
-// writeState writes the record of now, unless a later one was written already. It does not hold l.mu,
-// for a disk may hang.
+// writeState writes the record of now, unless a later one was written already. It does not hold
+// l.mu, because a disk may hang.
 func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
 	}
 	record, err := now.encode()
-	if writeErr := f.Write(seq, record); err == nil { // without a record, the old one is no longer true
+	// Without a record, empty the file: the old record is no longer true.
+	if writeErr := f.Write(seq, record); err == nil {
 		err = writeErr
 	}
 	if err != nil {
@@ -95,7 +101,7 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	}
 }
 
-// warnLeftover logs that a file of the daemon stays behind.
+// warnLeftover logs that a file of the daemon could not be removed.
 func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 	switch {
 	case removeErr != nil && emptyErr != nil:
@@ -105,8 +111,8 @@ func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 	}
 }
 
-// readState reads the state file that goes with the PID file that inspect looks at. It tries again for
-// a moment while it reads a record that is half written, or that of an earlier daemon.
+// readState reads the state file of a PID file. inspect returns the holder of the PID file.
+// readState tries again for a moment if the record is half written or belongs to an earlier daemon.
 func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status, err error) {
 	path := statePath(pidFile)
 	var inspectErr error
@@ -127,8 +133,8 @@ func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status
 	return s, stateFileError(path, err)
 }
 
-// readStateOnce reads a state file. It must belong to the owner of the PID file: no other user speaks
-// for the daemon.
+// readStateOnce reads a state file. The file must belong to the owner of the PID file, so that no
+// other user can forge it.
 func readStateOnce(path string, owner int) (Status, error) {
 	object, err := statefile.Read(path, owner)
 	if err != nil {
@@ -137,7 +143,8 @@ func readStateOnce(path string, owner int) (Status, error) {
 	return decodeStatus(object)
 }
 
-// lastState returns what the state file says, whoever wrote it, if he could have written the PID file.
+// lastState returns the record in the state file, whichever daemon wrote it. If the PID file
+// exists, both files must have the same owner.
 func lastState(pidFile string) (Status, error) {
 	path := statePath(pidFile)
 	info, err := os.Lstat(path)
@@ -158,23 +165,23 @@ func stateFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: state file %s: %w", path, safefile.Cause(path, err))
 }
 
-// Phase is where a life is in its course:
+// Phase is a stage of a life:
 //
 //	Starting → Ready ⇄ Reloading → Stopping → Exited
 type Phase int
 
-// The phases, in the order of a life.
+// The phases, in their order. A failed start goes from Starting to Stopping.
 const (
-	Starting  Phase = iota // the components are being started
-	Ready                  // all is started, and ReadyWhen satisfied
+	Starting  Phase = iota // the components and the bodies are being started
+	Ready                  // all components are started, and ReadyWhen has returned nil
 	Reloading              // OnCheck and OnReload run
-	Stopping               // a stop was asked for, or the start failed
+	Stopping               // a stop was requested, or the start failed
 	Exited                 // the life is over
 )
 
 var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
 
-// String is the name in lower case.
+// String returns the name of the phase in lower case.
 func (p Phase) String() string {
 	if p < 0 || int(p) >= len(phaseNames) {
 		return "unknown"
@@ -182,10 +189,10 @@ func (p Phase) String() string {
 	return phaseNames[p]
 }
 
-// MarshalText is String, for JSON.
+// MarshalText returns the result of String.
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads what MarshalText has written.
+// UnmarshalText accepts the texts that MarshalText returns. It returns an error for any other text.
 func (p *Phase) UnmarshalText(text []byte) error {
 	at := slices.Index(phaseNames[:], string(text))
 	if at < 0 {
@@ -195,19 +202,17 @@ func (p *Phase) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A life keeps its Status in the state file beside its PID file, for as long as it has one.
-
-// wasReady says whether the life has been ready.
+// wasReady reports whether the life has been ready.
 func (l *life) wasReady() bool { return !l.snapshot().Ready.IsZero() }
 
-// snapshot is what the life says about itself.
+// snapshot returns the current status.
 func (l *life) snapshot() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.status
 }
 
-// update changes what the life says about itself, and writes it to the state file.
+// update changes the status, writes it to the state file and sends it to the service manager.
 func (l *life) update(change func(*Status)) {
 	l.mu.Lock()
 	change(&l.status)
@@ -218,15 +223,15 @@ func (l *life) update(change func(*Status)) {
 	l.manager.update(now, turn)
 }
 
-// publish writes what the life says about itself to the state file.
+// publish writes the current status to the state file and sends it to the service manager.
 func (l *life) publish() { l.update(func(*Status) {}) }
 
-// trackHook says which hook runs, or which body is waited for, and returns what ends that.
+// trackHook publishes which hook runs, or which body the stop waits for, until done is called.
 func (l *life) trackHook(label string) (done func()) {
 	l.update(func(s *Status) { s.Doing = label })
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.status.Doing = "" // what comes next publishes it
+		l.status.Doing = "" // the next update publishes this
 	}
 }

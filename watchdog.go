@@ -9,13 +9,17 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// Watchdog tells a service manager that watches this process, at least once in every, that all is well, but only if check has returned nil in that time: a
-// manager that does not hear of it for too long ends the process with ABRT and starts it again. So check should ask what can hang: take the lock
-// that every request takes. systemd watches where the unit has WatchdogSec=, and is told twice in that time at least (sd_watchdog_enabled(3)).
+// Watchdog sets a health check for a service manager that watches this process. check runs at least
+// once in every. If it returns nil in time, the life reports to the manager that all is well. A
+// manager that gets no such report for too long ends the process with ABRT and starts it again. So
+// check should test what can hang, for example by taking the lock that every request takes. systemd
+// watches a unit that has WatchdogSec=. It gets at least two reports in that time
+// (sd_watchdog_enabled(3)).
 //
-// check is called while the life is Ready or Reloading, the first time after one interval, beside the hooks and never beside itself. Its context ends after that interval and with
-// that of the bodies; an error or panic is logged. Where nobody watches, it is not called. By default, a manager that watches is told that all is
-// well for as long as goroutines run.
+// check runs while the life is Ready or Reloading, for the first time after one interval. It may
+// run concurrently with hooks but never with itself. Its context ends after that interval, and with
+// the context of the bodies. An error or panic of check is logged. If no manager watches, check is
+// not called. By default, the life reports that all is well for as long as goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if every <= 0 || check == nil {
@@ -27,8 +31,8 @@ func Watchdog(every time.Duration, check func(ctx context.Context) error) Option
 	})
 }
 
-// takeWatchdog returns how long the manager waits for a sign of life, 0 if it does not watch this
-// process. It removes the variables that say so.
+// takeWatchdog returns how long the manager waits for a report that all is well, or 0 if it does
+// not watch this process. It removes the variables that contain this.
 func takeWatchdog() time.Duration {
 	pid, text := secureenv.Take("WATCHDOG_PID"), secureenv.Take("WATCHDOG_USEC")
 	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
@@ -41,7 +45,7 @@ func takeWatchdog() time.Duration {
 	return time.Duration(usec) * time.Microsecond
 }
 
-// signOfLife is what is repeated for a manager that watches.
+// signOfLife returns the periodic report to a manager that watches this process.
 func (l *life) signOfLife() (p periodic, wanted bool) {
 	if l.manager == nil || l.manager.watches == 0 {
 		return p, false

@@ -8,8 +8,9 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// WorkDir sets the working directory. Run goes there before the first hook, so main still sees that of the start. A relative path
-// is taken from there. By default, a detached process goes to "/", any other stays where it is.
+// WorkDir sets the working directory. Run changes to it before the first hook, so main still runs
+// in the directory of the start. A relative path starts there. By default, a detached process
+// changes to "/", and any other process stays where it is.
 func WorkDir(path string) Option {
 	return option(func(c *plan) {
 		c.workDir = path
@@ -17,8 +18,8 @@ func WorkDir(path string) Option {
 	})
 }
 
-// Umask sets the file mode creation mask, see umask(2); 0 can be asked for. By default, a detached process has 0o022, any
-// other the one of the start.
+// Umask sets the file mode creation mask; see umask(2). A mask of 0 is valid. By default, a
+// detached process has 0o022, and any other process keeps its mask.
 func Umask(mask int) Option {
 	return option(func(c *plan) {
 		if mask < 0 || mask > 0o777 {
@@ -51,7 +52,7 @@ func (p *plan) completeChroot() {
 	p.chroot = abs
 }
 
-// applyWorkDir sets what the process has one of: umask and working directory.
+// applyWorkDir sets the umask and the working directory of the process.
 func (l *life) applyWorkDir() error {
 	dir, umask := l.plan.workDir, l.plan.umask
 	if l.mode.background {

@@ -1,13 +1,14 @@
-// Package lifecycletest is for the tests of programs that embed package lifecycle: it runs the real engine inside the test, without signals,
-// files or a process of its own.
+// Package lifecycletest runs a life of package lifecycle inside a test, without signals, files or a
+// process of its own.
 //
 //	func TestReload(t *testing.T) {
 //		life := lifecycletest.Start(t, serve, lifecycle.OnReload(load))
 //		require.NoError(t, life.Reload())
 //	}
 //
-// Any number of lives may run at once and in parallel, and inside a bubble of testing/synctest, where deadlines cost no time. A start that
-// is to fail is tested with [lifecycle.Run] and [lifecycle.Embedded], which return its error.
+// Any number of lives may run at once, and in parallel tests. Inside a bubble of testing/synctest,
+// deadlines cost no time. To test a start that fails, call [lifecycle.Run] with
+// [lifecycle.Embedded] and check its error.
 package lifecycletest
 
 import (
@@ -24,22 +25,24 @@ import (
 	"example.com/lifecycle/internal/engine"
 )
 
-// Life is an embedded life in a test. Its methods may be called from any goroutine, but those that fail the test only from that of the test.
+// Life is an embedded life in a test. Its methods may be called from any goroutine, except that a
+// method that fails the test must be called from the goroutine of the test.
 type Life struct {
 	tb     testing.TB
 	inside *lifecycle.Life
 	engine engine.Engine
 	over   chan struct{} // closed when Run has returned
-	err    error         // what it returned
+	err    error         // the result of Run
 
 	mu     sync.Mutex
-	judged bool // the test has been told what Run returned
+	judged bool // the test has received the result of Run
 }
 
-// Start starts a life as [lifecycle.Run] does with the same arguments, embedded, and returns when it is ready. The life ends with the test,
-// at its cleanup, if it has not ended before. The test fails at once where the life does not become ready, and at its end where what Run
-// returned is an error that no call of Stop has returned to the test. What the life logs goes to the output of the test, unless there is
-// a Logger among opts.
+// Start starts an embedded life with the arguments of [lifecycle.Run], and blocks until it is
+// ready. If the life does not become ready, the test fails at once. The life ends at the cleanup of
+// the test, if it has not ended before. If Run then returned an error, and no call of Stop has
+// returned that error to the test, the test fails. The log of the life goes to the output of the
+// test, unless opts contains a Logger.
 func Start(tb testing.TB, fn func(ctx context.Context) error, opts ...lifecycle.Option) *Life {
 	tb.Helper()
 	l := &Life{tb: tb, over: make(chan struct{})}
@@ -63,7 +66,7 @@ func Start(tb testing.TB, fn func(ctx context.Context) error, opts ...lifecycle.
 		l.find(ctx)
 	case <-l.over:
 		select {
-		case ctx := <-begun: // both were there to choose from
+		case ctx := <-begun: // select may choose either if both are ready
 			l.find(ctx)
 		default:
 			tb.Fatalf("lifecycletest: the start failed: %v", l.why())
@@ -88,7 +91,7 @@ func (l *Life) find(ctx context.Context) {
 	l.engine = ctx.Value(engine.Key{}).(engine.Engine)
 }
 
-// why is what Run returned to a start that has failed.
+// why returns the error of a failed start.
 func (l *Life) why() error { return cmp.Or(l.err, errors.New("stopped before it was ready")) }
 
 func (l *Life) cleanup() {
@@ -100,7 +103,7 @@ func (l *Life) cleanup() {
 	}
 }
 
-// judge says whether this is the first time that somebody asks for what Run returned.
+// judge reports whether this is the first use of the result of Run.
 func (l *Life) judge() (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,7 +111,8 @@ func (l *Life) judge() (first bool) {
 	return first
 }
 
-// Stop stops the life, if it has not ended by itself, and returns what Run returned. It blocks until then.
+// Stop stops the life, if it has not ended by itself. It blocks until Run has returned, and returns
+// its result.
 func (l *Life) Stop() error {
 	l.inside.Stop(nil)
 	<-l.over
@@ -116,11 +120,13 @@ func (l *Life) Stop() error {
 	return l.err
 }
 
-// Reload reloads, as HUP does, and returns the verdict; see [lifecycle.Life.Reload].
+// Reload reloads, as HUP does. It blocks until it has the verdict, and returns it; see
+// [lifecycle.Life.Reload].
 func (l *Life) Reload() error { return l.inside.Reload(context.Background()) }
 
-// Signal does what that signal does to a daemon, and does not wait for what comes of it. One that the daemon does not know fails the
-// test, for it could have ended its process. The signal does not reach the process of the test.
+// Signal has the effect that sig has on a daemon. It does not wait for that effect, and the process
+// of the test receives no signal. The test fails if the life does not handle sig, because sig could
+// have ended a daemon.
 func (l *Life) Signal(sig os.Signal) {
 	l.tb.Helper()
 	if !l.engine.Deliver(sig) {
@@ -128,8 +134,10 @@ func (l *Life) Signal(sig os.Signal) {
 	}
 }
 
-// Tick calls what was given to [lifecycle.Every] with that interval ("1m") as if it had passed, and returns its error. "" is all of them, one
-// after the other. It blocks until they have returned; a name that none has fails the test.
+// Tick calls the functions of [lifecycle.Every] with that interval, for example "1m", as if the
+// interval had passed. The name "" stands for all functions. Tick calls one function after the
+// other, blocks until they have returned, and returns their errors, joined. The test fails if there
+// is no such function.
 func (l *Life) Tick(name string) error {
 	l.tb.Helper()
 	called, err := l.engine.Tick(context.Background(), name)
@@ -139,8 +147,8 @@ func (l *Life) Tick(name string) error {
 	return err
 }
 
-// Phase returns the phase in which the life is.
+// Phase returns the phase of the life.
 func (l *Life) Phase() lifecycle.Phase { return l.inside.Phase() }
 
-// Done is closed when the life has ended.
+// Done returns a channel that is closed when Run has returned.
 func (l *Life) Done() <-chan struct{} { return l.over }

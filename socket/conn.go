@@ -17,23 +17,24 @@ import (
 // request is one call of Listen or ListenPacket.
 type request struct {
 	call, network, address string
-	where                  string // file and line in the program
-	path                   string // of the socket file, "" for a socket that has none
+	where                  string // file and line of the call in the program
+	path                   string // of the socket file, or "" if the socket has no file
 }
 
-// newRequest is called by a function that the program calls.
+// newRequest returns the request of the program. Its caller must be the function that the program
+// calls.
 func newRequest(call, network, address string) request {
 	r := request{call: call, network: network, address: address}
 	_, file, line, _ := runtime.Caller(2)
 	r.where = filepath.Base(file) + ":" + strconv.Itoa(line)
 	if strings.HasPrefix(network, "unix") && address != "" && !strings.HasPrefix(address, "@") {
-		r.path, _ = filepath.Abs(address) // the working directory can change
+		r.path, _ = filepath.Abs(address) // absolute, because the working directory may change
 	}
 	return r
 }
 
-// name is the name of the socket for a manager: network and address. The second and later ones of a
-// name, as there can be with ":0", have a number before that.
+// name returns the name that the manager knows the socket by: network and address. If several
+// sockets have the same name, as with ":0", the later ones have a number in front.
 func (r request) name(n int) string {
 	key := r.network + ":" + r.address
 	if n > 1 {
@@ -42,14 +43,13 @@ func (r request) name(n int) string {
 	return activation.Name(key)
 }
 
-// fits reports whether a socket of that network is one for the request: tcp6 is a tcp.
+// fits reports whether a socket of that network fits the request. A tcp6 socket fits tcp.
 func (r request) fits(network string) bool {
 	return network != "" &&
 		(network == r.network || network == r.network+"4" || network == r.network+"6")
 }
 
-// resolve returns a function that reports whether a socket bound to that address is one for the
-// request.
+// resolve returns a function that reports whether a socket bound to an address fits the request.
 func (r request) resolve() func(net.Addr) bool {
 	var host net.IPAddr
 	var port int
@@ -76,8 +76,8 @@ func (r request) resolve() func(net.Addr) bool {
 	}
 }
 
-// sameHost reports whether both are the same address, or both mean all addresses: with :: the
-// kernel serves 0.0.0.0 too (ipv6(7), IPV6_V6ONLY).
+// sameHost reports whether a and b are the same address, or both mean all addresses. A socket on ::
+// serves 0.0.0.0 too (ipv6(7), IPV6_V6ONLY).
 func sameHost(a, b net.IPAddr) bool {
 	all := func(ip net.IP) bool { return ip == nil || ip.IsUnspecified() }
 	return all(a.IP) && all(b.IP) || a.IP.Equal(b.IP) && a.Zone == b.Zone
@@ -86,8 +86,8 @@ func sameHost(a, b net.IPAddr) bool {
 // socketConn is a listener or a packet connection of package net.
 type socketConn struct {
 	socketMethods
-	listener net.Listener   // nil if it is a packet connection
-	packets  net.PacketConn // nil if it is a listener
+	listener net.Listener   // nil for a packet connection
+	packets  net.PacketConn // nil for a listener
 }
 
 type socketMethods interface {
@@ -113,7 +113,7 @@ func (r request) bindOnce() (c socketConn, err error) {
 	return packetsConn(p, err)
 }
 
-// from makes a socketConn of a duplicate of f.
+// from returns a socketConn that uses a duplicate of f.
 func (r request) from(f *os.File) (c socketConn, err error) {
 	if r.call == "Listen" {
 		l, err := net.FileListener(f)
@@ -143,13 +143,13 @@ type socket struct {
 	fd   *fdstore.Descriptor
 }
 
-// close tells fdstore first: it copies what can be claimed again.
+// close closes fd first, because fdstore copies a socket that can be claimed again.
 func (s *socket) close() error {
 	s.fd.Close()
 	return s.conn.Close()
 }
 
-// listener is what Listen returns. It embeds the listener of package net, so that its other
+// listener returns the result of Listen. It embeds the listener of package net, so that its other
 // methods, such as SyscallConn and SetDeadline, are there.
 func (s *socket) listener() net.Listener {
 	switch l := s.conn.listener.(type) {

@@ -13,12 +13,11 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// storePatience is how long a manager may take to close its copy of a socket. Nobody can bind to
-// the address until then.
+// storePatience is how long a manager may take to close its copy of a socket. Until then the
+// address is in use.
 const storePatience = time.Second
 
-// bind binds a socket for the request. It waits a moment for a manager that is about to close its
-// copy.
+// bind binds a socket for the request. It waits for a manager that is about to close its copy.
 func bind(r request) (socketConn, error) {
 	if err := r.guard(); err != nil {
 		return socketConn{}, err
@@ -50,25 +49,27 @@ func bind(r request) (socketConn, error) {
 	}
 }
 
-// guard returns an error if this process is root and another user decides where the socket file is made.
-// That user could also have root remove a file elsewhere. Others than root can reach no more than they may.
+// guard returns an error if this process is root and another user controls the path of the socket
+// file. That user could make root remove a file elsewhere. Processes without root can only reach
+// what their own user may change.
 func (r request) guard() error {
 	if r.path == "" {
 		return nil
 	}
 	err := safefile.GuardEntry(r.path)
 	if !errors.Is(err, safefile.ErrUnsafe) {
-		return nil // if the directory is missing, the bind says so
+		return nil // the bind reports a missing directory
 	}
 	cause := fmt.Errorf("%w: as root, listen where only root can write the directories, or start as the user",
 		safefile.Cause(r.path, err))
 	return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.path, Net: r.network}, Err: cause}
 }
 
-// removeDeadSocket removes a socket file at which nobody listens, or says why not. The kernel
-// cannot do that in one step with the bind (unix(7)): a file that another process creates at the
-// path between the last look and the unlink is lost, and so is a socket that it has bound just then
-// and does not listen at yet. The PID file keeps two starts of one daemon apart.
+// removeDeadSocket removes a socket file without a listener, or returns the reason why it does not.
+// The kernel cannot do that in one step with the bind (unix(7)). So two things are lost between the
+// last check and the unlink: a file that another process creates at the path, and a socket that
+// another process has bound but does not listen on yet. The PID file keeps two starts of one daemon
+// apart.
 func removeDeadSocket(network, path string) (removed bool, why string) {
 	before, err := os.Lstat(path)
 	if err != nil {
@@ -94,8 +95,8 @@ func removeDeadSocket(network, path string) (removed bool, why string) {
 	return true, ""
 }
 
-// fileOf is the socket file that was made with conn. Package net would remove whatever is at the
-// path when conn is closed, so it is told not to.
+// fileOf returns the socket file of conn. It stops package net from removing the file at that path
+// when conn is closed, because the path may name another file by then.
 func fileOf(r request, conn socketConn) fs.FileInfo {
 	if r.path == "" {
 		return nil

@@ -1,10 +1,10 @@
-// Package socket opens sockets that outlive the process: over a restart and a crash, clients wait
-// and are not refused.
+// Package socket opens sockets that outlive the process. During a restart or after a crash, clients
+// wait and are not refused.
 //
 //	listener, err := socket.Listen("tcp", ":8080")
 //
-// A daemon of package lifecycle calls it in OnStart. Only this package needs package net: a daemon
-// without a network does not pay for it.
+// A daemon of package lifecycle calls it in OnStart. Only this package imports package net, so a
+// daemon without a network does not pay for it.
 package socket
 
 import (
@@ -16,39 +16,38 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 )
 
-// Listen is like net.Listen for a socket that outlives the process. If this process has inherited a
-// socket for that network and address, Listen returns it, else it binds one. A process inherits the
-// sockets of a systemd socket unit and those that its manager keeps (sd_listen_fds(3)); a detached
-// process inherits those of its launcher.
+// Listen is net.Listen for a socket that outlives the process. If this process has inherited a
+// socket for that network and address, Listen returns it. Otherwise it binds a new one. A process
+// inherits the sockets of a systemd socket unit and those that its manager keeps
+// (sd_listen_fds(3)). A detached process inherits those of its launcher.
 //
 // If the manager keeps sockets, as systemd does with FileDescriptorStoreMax= in the unit
-// (systemd.service(5)), Listen gives it what it has bound, and the next process inherits that: a
-// client that connects during a restart waits and is not refused. Such a socket is known by network
-// and address as they are written in the call, so ":0" keeps its port. A socket of a socket unit is
-// known by where it is bound: ":8080" is port 8080 of all addresses, and names of hosts and ports
-// are looked up. FileDescriptorName= can name it instead, with %3A for each colon:
-// tcp%3Alocalhost%3A8080. Each socket is returned once.
+// (systemd.service(5)), Listen passes it the new socket, and the next process inherits it. A client
+// that connects during a restart waits and is not refused. The manager knows such a socket by the
+// network and address in the call, so ":0" keeps its port. A socket of a socket unit is known by
+// the address that it is bound to: ":8080" is port 8080 of all addresses, and Listen looks up names
+// of hosts and ports. FileDescriptorName= can name it instead, with %3A for each colon:
+// tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
 //
-// Listen may be called at any time and by any goroutine, best in OnStart. When the life is ready,
-// inherited sockets that nobody has asked for are closed, and the log names them. They stay open if
-// neither Listen nor ListenPacket was called before the bodies were. In a program that detaches, a
-// call before Run fails the start: it would run in the launcher.
+// Listen may be called at any time and from any goroutine. The best place is OnStart. When the life
+// is ready, it closes the inherited sockets that no call has claimed, and the log names them. They
+// stay open if neither Listen nor ListenPacket was called before the bodies were called. In a
+// program that detaches, a call before Run fails the start, because it would run in the launcher.
 //
-// A socket file at which nobody listens any more is replaced. The error wraps syscall.EADDRINUSE if
-// somebody listens there, this process included, or if the file is no socket; else it is that of
-// net.Listen. Listen blocks while a name is looked up, and for at most a second while a manager
-// closes its copy of a socket that was closed before.
+// Listen replaces a socket file that has no listener. Its error wraps syscall.EADDRINUSE if a
+// process listens there, this process included, or if the file is no socket. Any other error is
+// that of net.Listen. Listen blocks while it looks up a name, and for at most one second while a
+// manager closes its copy of a socket that was closed before.
 //
 // Close while the life is ready makes the manager remove its copy, and removes the socket file that
 // Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
 // socket. The last worker of a supervised daemon removes the file at its end.
 //
-// As root, Listen makes a socket file only where no other user decides what its path names: see
-// PIDFile in package lifecycle. The last directory may belong to another user if nobody else can
-// write it.
+// As root, Listen makes a socket file only where no other user controls its path; see PIDFile in
+// package lifecycle. The last directory may belong to another user if no one else can write it.
 //
 // The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
-// SyscallConn, but is neither. On Windows, Listen only binds.
+// SyscallConn, but its type is different. On Windows, Listen only binds.
 func Listen(network, address string) (net.Listener, error) {
 	s, err := listen(newRequest("Listen", network, address))
 	if err != nil {
@@ -81,7 +80,8 @@ func listen(r request) (*socket, error) {
 	return &socket{conn, fdstore.Add(use)}, nil
 }
 
-// claim finds the inherited socket for the request: by its name, else by where it is bound.
+// claim returns the inherited socket for the request, or nil. It compares names first, then
+// addresses.
 func claim(r request) *socket {
 	var conn socketConn
 	use := r.use(&conn)
@@ -113,7 +113,7 @@ func claim(r request) *socket {
 
 var errOther = errors.New("another socket")
 
-// use is what fdstore is told of the socket. conn may be set later.
+// use describes the socket to fdstore. conn may be set later.
 func (r request) use(conn *socketConn) fdstore.Use {
 	return fdstore.Use{
 		Call: r.call, Network: r.network, Address: r.address, Where: r.where, Path: r.path,
