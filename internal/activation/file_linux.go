@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isBoundTo reports whether the socket was bound to that file, or the kernel does not say to which.
+// isBoundTo reports whether the socket was bound to that file. It returns true if the kernel does
+// not report the file.
 func isBoundTo(f *os.File, file fs.FileInfo) bool {
 	inode, ok := boundInode(f)
 	st, isStat := file.Sys().(*syscall.Stat_t)
 	return !ok || isStat && inode == uint32(st.Ino)
 }
 
-// boundInode asks the kernel which file the socket was bound to (sock_diag(7)). It needs no privilege.
+// boundInode asks the kernel to which file the socket was bound (sock_diag(7)). It needs no
+// privilege.
 func boundInode(f *os.File) (inode uint32, ok bool) {
 	info, err := f.Stat()
 	if err != nil {
@@ -53,7 +55,7 @@ const (
 
 var order = binary.NativeEndian
 
-// fileRequest is a struct unix_diag_req for one socket.
+// fileRequest returns a struct unix_diag_req for one socket.
 func fileRequest(socket uint32) []byte {
 	const size = headerSize + 24
 	b := make([]byte, size)
@@ -69,7 +71,7 @@ func fileRequest(socket uint32) []byte {
 	return b
 }
 
-// parseFile returns the inode of the file in an answer about that socket.
+// parseFile returns the inode of the file from an answer about that socket.
 func parseFile(b []byte, socket uint32) (inode uint32, ok bool) {
 	if len(b) < headerSize+messageSize || order.Uint16(b[4:]) != unix.SOCK_DIAG_BY_FAMILY ||
 		order.Uint32(b[headerSize+4:]) != socket {

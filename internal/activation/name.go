@@ -8,11 +8,13 @@ import (
 	"strings"
 )
 
-// maxName is how long a name may be (sd_pid_notify_with_fds(3), FDNAME=).
+// maxName is the greatest length of a name (sd_pid_notify_with_fds(3), FDNAME=).
 const maxName = 255
 
-// Name makes a name for FDNAME= of any text. A name is ASCII, without a colon, which separates names, or a control character; those and the percent sign become %XX, as
-// in a URL. Of a text that is too long, the name has the beginning and a hash.
+// Name returns a name for FDNAME= that stands for any text. A name is ASCII without control
+// characters and without the colon, which separates names. Name encodes these, other bytes and the
+// percent sign as %XX, as in a URL. If the text is too long, the name consists of its beginning and
+// a hash.
 func Name(key string) string {
 	name := escape(key)
 	if len(name) <= maxName {
@@ -34,7 +36,7 @@ func escape(key string) string {
 	return name.String()
 }
 
-// Key is the text of which Name has made the name, if it is one that Name can have made.
+// Key returns the text for which Name returned name. ok reports whether Name can have returned it.
 func Key(name string) (key string, ok bool) {
 	var text strings.Builder
 	for rest := name; rest != ""; {

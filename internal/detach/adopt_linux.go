@@ -8,15 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopting counts, because to be a subreaper is the property of a process.
+// adopting counts the callers, because being a subreaper is a property of the whole process.
 var adopting struct {
 	sync.Mutex
 	n   int
 	was uintptr
 }
 
-// AdoptOrphans makes what this process's descendants leave behind its children until undo is called: so it can be waited for, and its PID is not
-// given to another before that (PR_SET_CHILD_SUBREAPER(2const)). Elsewhere than on Linux it does nothing.
+// AdoptOrphans makes orphaned descendants children of this process until undo is called
+// (PR_SET_CHILD_SUBREAPER(2const)). This process can then wait for them, and the kernel does not
+// reuse their PIDs before that. On systems other than Linux it does nothing.
 func AdoptOrphans() (undo func()) {
 	adopting.Lock()
 	defer adopting.Unlock()

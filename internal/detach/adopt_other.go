@@ -2,5 +2,5 @@
 
 package detach
 
-// AdoptOrphans does nothing: the system has no such thing.
+// AdoptOrphans does nothing: this system has no subreapers.
 func AdoptOrphans() (undo func()) { return func() {} }

@@ -1,13 +1,14 @@
-// Package detach places a process in the background, over go-daemon's Context: the program is started again, in a session of its own
-// of which it is not the leader, so that it can never gain a terminal (daemon(7), steps 5 to 8).
+// Package detach starts a process in the background with the Context of go-daemon. It starts the
+// program again in a new session that the process does not lead, so the process can never gain a
+// terminal (daemon(7), steps 5 to 8).
 //
 //	launcher ── Reborn (setsid) ──► stage 1 ── fork, exec ──► the detached process
 //	    ▲                                                         │
 //	    └───────────────────── one socket, both ways ◄────────────┘
 //
-// Stage 1 lives in the init of this package, and so does the beginning of the detached process: what is initialised before this
-// package, is so three times. Nothing but the socket is inherited by number; what else the detached process is given
-// comes over it (unix(7), SCM_RIGHTS).
+// Stage 1 runs in the init of this package, and so does the beginning of the detached process. So
+// packages that are initialised before this one are initialised three times. Only the socket is
+// inherited by number. All other descriptors are sent over the socket (unix(7), SCM_RIGHTS).
 package detach
 
 import (
@@ -18,15 +19,15 @@ import (
 	"example.com/lifecycle/internal/ctlsock"
 )
 
-// Spec says what is to be started.
+// Spec describes the process to start.
 type Spec struct {
 	Args           []string   // with the name of the program first
-	Note           any        // what it is told, as JSON
+	Note           any        // passed to the process as JSON
 	Stdout, Stderr *os.File   // nil: /dev/null, open for writing
-	Files          []*os.File // what it is given besides; it gets copies
+	Files          []*os.File // copies are passed to the process
 }
 
-// Handoff is what a detached process was given.
+// Handoff is what the launcher passed to a detached process.
 type Handoff struct {
 	Note     json.RawMessage
 	Files    []*os.File
@@ -37,14 +38,15 @@ type Handoff struct {
 	messages chan json.RawMessage
 }
 
-// inherited is package state because it is settled before main: what was given to the process, which is one.
+// inherited is package state because it is set once per process, before main.
 var inherited *Handoff
 
-// Inherited returns what this process was given if it is a detached one, else nil.
+// Inherited returns the handoff of this process, or nil if it is not a detached process.
 func Inherited() *Handoff { return inherited }
 
-// Take returns the messages of the launcher, to the first who asks; the channel is closed when the launcher is gone. Until then a
-// process whose launcher goes ends at once: nobody would ever end it.
+// Take returns the messages of the launcher to its first caller. The channel is closed when the
+// launcher is gone. If the launcher goes before Take is called, the process exits at once, since no
+// other process would end it.
 func (i *Handoff) Take() (messages <-chan json.RawMessage, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -69,17 +71,18 @@ func (i *Handoff) watch() {
 	}
 }
 
-// Start starts a detached process and returns the other end of the socket. What goes wrong with it from then on is read there. It gives up
-// when cancel is closed.
+// Start starts a detached process and returns the other end of the socket. Later failures are
+// reported over the socket. Start gives up when cancel is closed.
 func Start(o Spec, cancel <-chan struct{}) (*Peer, error) { return start(o, cancel) }
 
-// Redirect makes a descriptor of this process, and of what it starts, one of f. The process is never without it.
+// Redirect replaces the descriptor fd of this process with a copy of f, which child processes
+// inherit. fd is never closed in between.
 func Redirect(f *os.File, fd int) error { return redirect(f, fd) }
 
-// Umask sets the file mode creation mask, where there is one.
+// Umask sets the file mode creation mask, if the system has one.
 func Umask(mask int) { umask(mask) }
 
-// Peer is who sits at the other end of the socket.
+// Peer is the process at the other end of the socket.
 type Peer struct {
 	*ctlsock.Peer
 
@@ -88,23 +91,24 @@ type Peer struct {
 	stage1How  *os.ProcessState
 }
 
-// NewPeer returns who sits at the other end of an open socket, and has no stage 1.
+// NewPeer returns the peer of an open socket. It has no stage 1.
 func NewPeer(conn *os.File) *Peer {
 	over := make(chan struct{})
 	close(over)
 	return &Peer{Peer: ctlsock.NewPeer(conn), stage1Over: over}
 }
 
-// Stage1Done is closed when stage 1 has ended, and the detached process belongs to whoever adopts it.
+// Stage1Done returns a channel that is closed when stage 1 has ended. The detached process is an
+// orphan then.
 func (p *Peer) Stage1Done() <-chan struct{} { return p.stage1Over }
 
-// Stage1 is how stage 1 has ended, once Stage1Done is closed.
+// Stage1 returns how stage 1 ended. It blocks until stage 1 has ended.
 func (p *Peer) Stage1() *os.ProcessState {
 	<-p.stage1Over
 	return p.stage1How
 }
 
-// Kill ends stage 1, if it has not ended: then there will be no detached process.
+// Kill ends stage 1 if it is still running. Then no detached process is started.
 func (p *Peer) Kill() {
 	if p.stage1 != nil {
 		_ = p.stage1.Kill()

@@ -23,10 +23,12 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// markVariable makes a start a stage: "1:" or "2:" and the device and inode of the socket that is its stdout. Whoever cannot give us that
-// socket, as a stray or forged variable cannot, is no launcher. Nor is another user: he can forge
-// mark and socket, and so tell a program that is setuid root where to have its root directory. Who
-// calls a program with file capabilities is the same user, so that one believes nobody.
+// markVariable marks a process as stage 1 or stage 2. Its value is "1:" or "2:" and the device and
+// inode of the socket that is the stdout of the process. A stray or forged variable does not come
+// with that socket, so it has no effect. Another user can forge both. That user could choose the
+// root directory of a setuid-root program, so a launcher of another user is not accepted. The
+// caller of a program with file capabilities is the same user, so such a program accepts no
+// launcher.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -65,11 +67,12 @@ func report(message any) {
 	}
 }
 
-// errNoLauncher says that there is nobody any more who waits for this start.
+// errNoLauncher reports that no launcher waits for this start any more.
 var errNoLauncher = errors.New("the launcher is gone")
 
-// startDetached is stage 1: it finishes go-daemon's part and starts the detached process, which is no session leader, for that is this one. The
-// signals, descriptors, limits and priorities of whoever called the launcher end here.
+// startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
+// not a session leader, because stage 1 is. The detached process does not inherit the signals,
+// descriptors, limits and priorities of the launcher's caller.
 func startDetached(socket string) error {
 	if err := finishReborn(); err != nil {
 		return fmt.Errorf("stage 1: %w", err)
@@ -81,15 +84,16 @@ func startDetached(socket string) error {
 	if err := execve.CloseOnExec(firstOther); err != nil {
 		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
 	}
-	// A signal that is caught is back to its default in what is executed; one that is ignored stays so (execve(2)).
+	// execve(2) resets a caught signal to its default, but keeps an ignored signal ignored.
 	if ignored := execve.IgnoredSignals(); len(ignored) > 0 {
 		signal.Notify(make(chan os.Signal, 1), ignored...)
 	}
-	runtime.LockOSThread() // the mask is the thread's, and what it forks inherits it
+	runtime.LockOSThread() // the mask belongs to the thread, and its children inherit it
 	execve.EmptySignalMask()
 	execve.DefaultRuntimeSignals()
 	procattr.Reset()
-	// Not os.StartProcess, which forks once more to find out whether it can wait with a pidfd: nobody waits here.
+	// Not os.StartProcess: it forks once more to test whether it can wait with a pidfd, but stage 1
+	// does not wait.
 	path := execve.ThisProgram()
 	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{
 		Env:   append(os.Environ(), markVariable+"=2:"+socket),
@@ -98,14 +102,16 @@ func startDetached(socket string) error {
 	if err != nil {
 		return fmt.Errorf("stage 1: %w", &os.PathError{Op: "fork/exec", Path: path, Err: err})
 	}
-	report(Stage1{PID: pid}) // it says so itself too, if it comes to that
+	report(Stage1{PID: pid}) // the detached process sends its PID too, when it gets that far
 	return nil
 }
 
-// finishReborn finishes go-daemon's part, but has it obey nothing that it is sent. There is nothing in it for us, and whoever calls a program with
-// file capabilities himself could have it change its root directory.
+// finishReborn finishes go-daemon's part but discards the environment that go-daemon sends. This
+// library does not need it, and the caller of a program with file capabilities could use it to
+// change the root directory.
 func finishReborn() error {
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // the launcher may wait for that
+	// The launcher may be blocked until all is read.
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
 	r, w, err := os.Pipe()
@@ -122,7 +128,8 @@ func finishReborn() error {
 	return err
 }
 
-// inherit is the beginning of the detached process: it takes what it is given, and gives up the socket as its stdout.
+// inherit is the beginning of the detached process. It receives the handoff and replaces its
+// stdout, which was the socket.
 func inherit() error {
 	text, fds, err := receive()
 	if err != nil {
@@ -177,7 +184,7 @@ func inherit() error {
 	return nil
 }
 
-// receive reads the note.
+// receive reads the note and its descriptors.
 func receive() (text []byte, fds []int, err error) {
 	buf, control := make([]byte, 2*maxNote), make([]byte, unix.CmsgSpace(maxFiles*4))
 	var n, controlled, flags int
@@ -193,7 +200,8 @@ func receive() (text []byte, fds []int, err error) {
 	if n == 0 {
 		return nil, nil, errNoLauncher
 	}
-	if flags&unix.MSG_CTRUNC != 0 { // unix(7): beyond RLIMIT_NOFILE, "the excess file descriptors are automatically closed"
+	if flags&unix.MSG_CTRUNC != 0 {
+		// unix(7): beyond RLIMIT_NOFILE, "the excess file descriptors are automatically closed"
 		return nil, nil, os.NewSyscallError("recvmsg", unix.EMFILE)
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:controlled])

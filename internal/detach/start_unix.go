@@ -17,23 +17,23 @@ import (
 	"example.com/lifecycle/internal/rawconn"
 )
 
-// note is the first message, with the descriptors.
+// note is the first message. It comes with the descriptors.
 type note struct {
 	Note           json.RawMessage
-	Stdout, Stderr bool     // the first of the files is for that
-	Names          []string // of the other files
+	Stdout, Stderr bool     // set if the next descriptor is for it
+	Names          []string // of the remaining descriptors
 }
 
-// Stage1 is what stage 1 has to say.
+// Stage1 is the report of stage 1.
 type Stage1 struct {
 	PID   int    `json:"pid,omitempty"` // of the detached process
 	Error string `json:"error,omitempty"`
 }
 
 const (
-	// maxNote is how long the note may be, to come in one piece.
+	// maxNote is the greatest length of the note that arrives in one piece.
 	maxNote = 32 << 10
-	// maxFiles is how many descriptors come with it at most (SCM_MAX_FD, unix(7)).
+	// maxFiles is the greatest number of descriptors in one message (SCM_MAX_FD, unix(7)).
 	maxFiles = 253
 )
 
@@ -49,7 +49,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		ours.Close()
 		return nil, errFileCapable
 	}
-	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not take it
+	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not accept it
 		ours.Close()
 		return nil, errSetuid
 	}
@@ -64,8 +64,9 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		peer.stage1How, _ = child.Wait()
 		close(peer.stage1Over)
 	}()
-	// Not before: where go-daemon waits for a stage 1 that does not read its environment, the start is given up without that process being known, and
-	// the lock, which is in what is given, would stay with it. From here on stage 1 can be killed.
+	// Send the descriptors only now, when stage 1 can be killed. reborn may give up on a stage 1
+	// that does not read its environment, without knowing the process. Such a process must not keep
+	// the descriptors, because the lock is one of them.
 	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
 		child.Kill()
 		<-peer.stage1Over
@@ -75,17 +76,19 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	return peer, nil
 }
 
-// errSetuid says that stage 1 could not tell a launcher from whoever called it.
+// errSetuid reports that stage 1 could not distinguish its launcher from the user who called the
+// program.
 var errSetuid = errors.New("cannot detach with a real user or group that is not the effective one")
 
-// errFileCapable says that stage 1 could not tell a launcher from whoever called it, for he is the
-// same user.
+// errFileCapable reports that stage 1 could not distinguish its launcher from the user who called
+// the program: both are the same user.
 var errFileCapable = fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
 
-// errCancelled says that it was not waited for the start of stage 1 any longer.
+// errCancelled reports that the start was cancelled before stage 1 had begun.
 var errCancelled = errors.New("the program does not get to its init")
 
-// reborn starts stage 1. go-daemon sends it the environment through a pipe, and one that is larger than the pipe makes it wait for that process.
+// reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
+// is larger than the pipe, go-daemon blocks until stage 1 reads it.
 func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
 	select {
 	case <-cancel:
@@ -96,11 +99,11 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 	if err != nil {
 		return nil, err
 	}
-	forGoDaemon, err := dup(socket) // it closes what it gets
+	forGoDaemon, err := dup(socket) // go-daemon closes the descriptor that it gets
 	if err != nil {
 		return nil, err
 	}
-	// Somebody else's mark would make Reborn take this process for its child.
+	// With the mark of another process, Reborn would treat this process as its child.
 	os.Unsetenv(daemon.MARK_NAME)
 	type result struct {
 		child *os.Process
@@ -118,7 +121,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 		if r.child == nil {
 			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
 		}
-		return r.child, nil // if it has died meanwhile, the end of the socket tells
+		return r.child, nil // if it has died meanwhile, the socket ends
 	case <-cancel:
 	}
 	end := func(r result) {
@@ -127,7 +130,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 			_, _ = r.child.Wait()
 		}
 	}
-	select { // it is ended here, unless it keeps us waiting
+	select { // kill it here, or in the background if go-daemon still blocks
 	case r := <-done:
 		end(r)
 	case <-time.After(time.Second):
@@ -136,7 +139,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 	return nil, errCancelled
 }
 
-// give sends what the detached process is given. It reads it whenever it comes to that.
+// give sends the note and the descriptors. It does not wait until the detached process reads them.
 func give(conn *os.File, o Spec) error {
 	text, err := json.Marshal(o.Note)
 	if err != nil {

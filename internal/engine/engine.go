@@ -1,5 +1,5 @@
-// Package engine is how the package lifecycletest gets at a life: what its context carries, and what can be done to it that
-// no program could do to itself.
+// Package engine gives package lifecycletest access to a life, including operations that a program
+// cannot do to itself.
 package engine
 
 import (
@@ -7,16 +7,18 @@ import (
 	"os"
 )
 
-// Key is under what the contexts of a life carry it.
+// Key is the key under which the contexts of a life contain its [Engine].
 type Key struct{}
 
 // Engine is a life.
 type Engine interface {
-	// Ready is closed when the life has been ready.
+	// Ready is closed when the life has become ready.
 	Ready() <-chan struct{}
-	// Deliver does what the life does when that signal arrives, and says whether it knows it.
+	// Deliver does what the life does when that signal arrives. It reports whether the life handles
+	// the signal.
 	Deliver(sig os.Signal) bool
-	// Tick calls the functions given to Every that go by that name, one after the other, and waits for them. An interval is a name; so is
-	// "", of all. It returns how many there were.
+	// Tick calls functions of Every, one after the other, and waits for them. name is the interval
+	// of the functions to call, or "" for all functions. Tick returns the number of functions
+	// called.
 	Tick(ctx context.Context, name string) (called int, err error)
 }

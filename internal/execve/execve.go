@@ -1,30 +1,36 @@
-// Package execve settles what a program inherits that this process executes (execve(2)): descriptors, signals and its name.
+// Package execve controls what a program inherits when this process executes it (execve(2)):
+// descriptors, signals and its name.
 package execve
 
 import "os"
 
-// CloseOnExec has every open descriptor from that one on closed in what is executed.
+// CloseOnExec marks all open descriptors from that one on as close-on-exec.
 func CloseOnExec(from int) error { return closeOnExec(from) }
 
-// EmptySignalMask unblocks all signals in the thread that calls it, where the system has masks for threads.
+// EmptySignalMask unblocks all signals in the calling thread, if threads have signal masks.
 func EmptySignalMask() { emptySignalMask() }
 
-// IgnoredSignals are those that Go leaves ignored where it was started so, as far as they may be ignored. To catch one takes two switches of threads, so
-// none is caught that need not be.
+// IgnoredSignals returns the ignored signals among those that Go leaves ignored. On systems other
+// than Linux it returns all that may be ignored. Catching a signal costs two thread switches, so
+// callers catch no others.
 func IgnoredSignals() []os.Signal { return ignoredSignals() }
 
-// DefaultSignals sets those to their default, and says whether there were any. What Go knows of them stays: it is for right before something is executed.
+// DefaultSignals resets these signals to their default and reports whether there were any. It does
+// not change what the Go runtime knows of them, so it is only for use right before execve(2).
 func DefaultSignals() (any bool) { return defaultSignals() }
 
-// DefaultRuntimeSignals sets the signals to their default that the Go runtime leaves as it finds them, because libc uses them, if
-// they are ignored. They cannot be caught.
+// DefaultRuntimeSignals resets signals that the Go runtime leaves as they are because libc uses
+// them, if they are ignored. They cannot be caught.
 func DefaultRuntimeSignals() { defaultRuntimeSignals() }
 
-// ThisProgram is the path of this program, also where its file was deleted or replaced since it was started.
+// ThisProgram returns a path of this program that works even if its file was deleted or replaced
+// since the start.
 func ThisProgram() string { return thisProgram() }
 
-// NameProcess gives the process the name of the program where it was started as ProcessExecutable, of which the name is exe (proc_pid_comm(5)).
+// NameProcess sets the name of a process that was started as ProcessExecutable. Without it, the
+// name would be "exe" (proc_pid_comm(5)).
 func NameProcess(name string) { nameProcess(name) }
 
-// ProcessExecutable is this program, whatever has become of its file, where the system has that.
+// ProcessExecutable is a path of this program, independent of changes to its file, if the system
+// has such a path.
 const ProcessExecutable = "/proc/self/exe"

@@ -10,7 +10,8 @@ import (
 
 func closeOnExec(from int) error {
 	err := unix.CloseRange(uint(from), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) { // before Linux 5.11, or seccomp
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+		// before Linux 5.11, or seccomp
 		return closeListedOnExec("/proc/self/fd", from)
 	}
 	return err

@@ -8,7 +8,7 @@ func closeOnExec(from int) error { return closeListedOnExec("/dev/fd", from) }
 
 func emptySignalMask() {}
 
-func ignoredSignals() []os.Signal { return ignorable } // those that may be
+func ignoredSignals() []os.Signal { return ignorable } // all of them, ignored or not
 
 func defaultSignals() (any bool) { return false }
 

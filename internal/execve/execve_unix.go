@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeListedOnExec is closeOnExec by a list of the open descriptors. It is tempting to count up to the limit instead, but that can be a thousand million.
+// closeListedOnExec is closeOnExec for the descriptors listed in dir. Counting up to the limit is
+// no alternative: the limit can be a billion.
 func closeListedOnExec(dir string, from int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -23,7 +24,8 @@ func closeListedOnExec(dir string, from int) error {
 	return nil
 }
 
-// ignorable are the signals that Go leaves ignored where it was started so; it catches the others.
+// ignorable are the signals that Go leaves ignored if they were ignored at the start. Go catches
+// all others.
 var ignorable = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT}
 
 func thisProgram() string {

@@ -28,7 +28,8 @@ func defaultSignals() (any bool) {
 	return any
 }
 
-// ofLibc are flagged _SigSetStack in runtime/sigtab_linux_generic.go: the runtime installs no handler for them.
+// ofLibc are the signals flagged _SigSetStack in runtime/sigtab_linux_generic.go: the runtime
+// installs no handler for them.
 var ofLibc = []unix.Signal{32, 33, 34}
 
 func defaultRuntimeSignals() {
@@ -39,7 +40,8 @@ func defaultRuntimeSignals() {
 	}
 }
 
-// kernelSigaction is longer than struct sigaction of any kernel. One that is all zero is SIG_DFL.
+// kernelSigaction is at least as long as struct sigaction of every kernel. The zero value is
+// SIG_DFL.
 type kernelSigaction [8]uintptr
 
 const sigIgn = 1 // SIG_IGN
@@ -47,13 +49,14 @@ const sigIgn = 1 // SIG_IGN
 func isIgnored(sig os.Signal) bool {
 	var now kernelSigaction
 	sigaction(sig, nil, &now)
-	if onMIPS { // where the flags come first
+	if onMIPS { // the flags come first there
 		return now[1] == sigIgn
 	}
 	return now[0] == sigIgn
 }
 
-// sigaction is rt_sigaction(2): package signal tells of two signals only whether they are ignored.
+// sigaction calls rt_sigaction(2). Package signal can report only for two signals whether they are
+// ignored.
 func sigaction(sig os.Signal, action, old *kernelSigaction) {
 	setSize := uintptr(8)
 	if onMIPS {

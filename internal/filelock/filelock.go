@@ -1,24 +1,24 @@
-// Package filelock locks a file with flock(2), and lets other processes see that it is locked and
-// by whom, without changing anything.
+// Package filelock locks a file with flock(2). It lets other processes see that the file is locked,
+// and by which process, without changing anything.
 //
-// Only the flock excludes. It belongs to the open file description, so it lasts until the last
-// descriptor of that description is closed, in any process. But it tells nothing: the only test is
-// to try it, which can make a start fail that happens at the same moment, and the kernel reports
-// the process that took the lock, which may have ended. So on Linux two record locks stand beside
-// it, far behind any content (fcntl_locking(2)):
+// Only the flock excludes other processes. It belongs to the open file description, so it lasts
+// until the last descriptor of that description is closed, in any process. But the flock cannot be
+// inspected. The only test is to try it, which can make a concurrent start fail. The kernel reports
+// the process that took the lock, but that process may have ended. So on Linux, this package also
+// takes two record locks far beyond the content of the file (fcntl_locking(2)):
 //
 //   - the presence lock, an open file description lock on byte 1<<62. It goes with the flock,
 //     and F_OFD_GETLK shows it.
 //   - the owner lock, a POSIX lock on byte (1<<62)+1, of the process that calls [LockOwnership].
 //     F_GETLK returns its PID, as the kernel numbers it in the PID namespace of the caller.
 //
-// Both are write locks, so a descriptor that was opened for reading cannot forge them. Both are
-// advice: where they are not available, the flock serves alone. A process loses its POSIX locks on
-// a file when it closes any descriptor of it, so the process that calls [LockOwnership] must not
-// open the file a second time.
+// Both are write locks, so a descriptor that is open for reading cannot forge them. Both are only
+// information: if they are not available, the flock alone still works. A process loses its POSIX
+// locks on a file when it closes any descriptor of the file, so the process that calls
+// [LockOwnership] must not open the file a second time.
 //
-// On the BSDs and macOS flock and record locks are one and the same. There are no such marks there,
-// and [Inspect] tries the lock. On other systems every function returns errors.ErrUnsupported.
+// On the BSDs and macOS, flock and record locks are the same lock. There are no such marks, and
+// [Inspect] tries the flock. On other systems every function returns errors.ErrUnsupported.
 package filelock
 
 import (
@@ -27,10 +27,10 @@ import (
 	"os"
 )
 
-// ErrHeld is returned where another open file description holds the lock.
+// ErrHeld reports that another open file description holds the lock.
 var ErrHeld = errors.New("locked by another process")
 
-// State is what [Inspect] saw of a file.
+// State describes the locks that [Inspect] found on a file.
 type State struct {
 	Held    bool // the flock, the presence lock or the owner lock is held
 	Present bool // the presence lock or the owner lock is held: the holder uses this package
@@ -39,33 +39,33 @@ type State struct {
 	NoMarks bool // this system shows no presence and no owner lock, so their absence means nothing
 }
 
-// TryLock takes the exclusive flock on f. It never blocks: where another open file description
-// holds a lock, it returns an error that wraps [ErrHeld].
+// TryLock takes the exclusive flock on f. It never blocks. If another open file description holds a
+// lock, it returns an error that wraps [ErrHeld].
 func TryLock(f *os.File) error { return wrap("flock", f, tryLock(f)) }
 
-// LockPresence takes the presence lock on f, which must be open for writing. It never blocks: where
-// another description has any lock on that byte, it returns an error that wraps [ErrHeld]. A
-// process needs no more than the right to read the file to have such a lock.
+// LockPresence takes the presence lock on f, which must be open for writing. It never blocks. If
+// another description has any lock on that byte, it returns an error that wraps [ErrHeld]. Any
+// process that may read the file can take such a lock.
 func LockPresence(f *os.File) error { return wrap("presence lock", f, lockPresence(f)) }
 
 // LockOwnership takes the owner lock on f for this process. f must be open for writing. It never
 // blocks; see [LockPresence].
 func LockOwnership(f *os.File) error { return wrap("owner lock", f, lockOwnership(f)) }
 
-// Inspect returns who holds f, which may be open for reading only. It never blocks. Where it finds
-// neither mark, it takes the flock shared for an instant. So a caller that finds a file locked but
-// not marked must try again before it believes that.
+// Inspect returns the locks on f, which may be open only for reading. It never blocks. If it finds
+// no mark, it takes a shared flock for a moment. So a caller that finds the file locked but not
+// marked must try again before it believes that: the lock may belong to another inspection.
 func Inspect(f *os.File) (State, error) { return InspectWith(f, func() {}) }
 
-// InspectWith is [Inspect]. Where nobody holds f, it calls ifFree while nobody can lock f: what
-// ifFree reads was not written by a holder that came after the inspection.
+// InspectWith is [Inspect], but calls ifFree if no process holds f. No process can lock f during
+// the call, so a later holder cannot have written what ifFree reads.
 func InspectWith(f *os.File, ifFree func()) (State, error) {
 	s, err := inspect(f, ifFree)
 	return s, wrap("flock", f, err)
 }
 
-// LockOwner returns a process that took a flock on that file, or 0 if the system does not tell.
-// That process may have passed the lock to another one, and ended.
+// LockOwner returns a process that took a flock on that file, or 0 if the system does not report
+// it. That process may have passed the lock to another process and ended.
 func LockOwner(info fs.FileInfo) (pid int) { return lockOwner(info) }
 
 func wrap(op string, f *os.File, err error) error {

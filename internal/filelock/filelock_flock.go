@@ -19,8 +19,8 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// probe takes the lock shared for an instant, to see whether it is held. It calls ifFree if it is
-// not.
+// probe reports whether the lock is held. It takes a shared lock for a moment, and calls ifFree if
+// it gets the lock.
 func probe(f *os.File, ifFree func()) (held bool, err error) {
 	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {

@@ -48,7 +48,7 @@ func setRecord(f *os.File, cmd int, at int64) error {
 }
 
 // getRecord reports whether another process has a write lock on that byte. It asks for a read lock,
-// which only a write lock prevents: read locks, which any reader can take, do not count.
+// with which only a write lock conflicts. It ignores read locks, because any reader can take one.
 func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
 	err = rawconn.Control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
@@ -58,8 +58,8 @@ func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	return max(0, int(record.Pid)), true, nil
 }
 
-// lockOwner reads proc_locks(5): "1: FLOCK  ADVISORY  WRITE 4127 08:01:1234 0 EOF". On some file
-// systems, such as btrfs, the device is not that of stat(2). Then it finds nobody.
+// lockOwner reads proc_locks(5): "1: FLOCK ADVISORY WRITE 4127 08:01:1234 0 EOF". On some file
+// systems, such as btrfs, the device differs from that of stat(2). Then lockOwner finds no process.
 func lockOwner(info fs.FileInfo) (pid int) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	text, err := os.ReadFile("/proc/locks")

@@ -11,16 +11,16 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// Launcher is the launcher of this process, as the daemon sees it.
+// Launcher is the daemon's view of the launcher that started it.
 type Launcher struct {
-	PIDFile string   // the PID file that the launcher has locked; "": none
-	Lock    *os.File // of that PID file; nil: the launcher did not hand it over
+	PIDFile string   // the PID file that the launcher locked; "": none
+	Lock    *os.File // lock of that PID file; nil: the launcher did not hand it over
 
 	noLog    bool
 	limits   Limits
 	peer     *detach.Peer
 	messages <-chan json.RawMessage // closed when the launcher is gone
-	ack      chan struct{}          // closed when the launcher has confirmed ready
+	ack      chan struct{}          // closed when the launcher has confirmed that it read ready
 	gone     chan struct{}          // closed when the launcher is gone
 
 	mu       sync.Mutex
@@ -28,7 +28,8 @@ type Launcher struct {
 	lost     bool // the launcher is gone
 }
 
-// Inherited returns the launcher of this process to the first caller, and nil to any other or where there is none.
+// Inherited returns the launcher of this process to its first caller. It returns nil to later
+// callers, and if no launcher started this process.
 func Inherited() *Launcher {
 	given := detach.Inherited()
 	if given == nil {
@@ -51,8 +52,8 @@ func newLauncher(peer *detach.Peer, messages <-chan json.RawMessage) *Launcher {
 	return &Launcher{peer: peer, messages: messages, ack: make(chan struct{}), gone: make(chan struct{})}
 }
 
-// Attach tells the launcher that the daemon has begun to live and how long it takes at most. It calls lost, once, if the
-// launcher goes before it knows how the start ended.
+// Attach tells the launcher that Run has begun, and the longest times that the daemon takes. It
+// calls lost once if the launcher is gone before it knows the result of the start.
 func (l *Launcher) Attach(limits Limits, lost func()) error {
 	l.limits = limits
 	ack := sync.OnceFunc(func() { close(l.ack) })
@@ -71,11 +72,13 @@ func (l *Launcher) Attach(limits Limits, lost func()) error {
 	return l.peer.Send(message{Living: true, Limits: &limits})
 }
 
-// ErrSilent is returned by ConfirmReady for a launcher that neither answers nor goes, such as a suspended one.
+// ErrSilent is returned by ConfirmReady if the launcher neither answers nor ends, such as a
+// suspended one.
 var ErrSilent = errors.New("the launcher does not answer")
 
-// ConfirmReady tells the launcher that the daemon is ready and blocks until the launcher confirms it, is gone, stop is
-// closed or the limit of the start is over. It reports whether the launcher has confirmed.
+// ConfirmReady tells the launcher that the daemon is ready. It blocks until the launcher confirms
+// this, the launcher is gone, stop is closed or the time limit of the start has passed. It reports
+// whether the launcher confirmed.
 func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error) {
 	_ = l.peer.Send(message{Ready: true})
 	limit := time.NewTimer(l.limits.Start)
@@ -94,7 +97,7 @@ func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error
 // Finish tells the launcher that the start has succeeded.
 func (l *Launcher) Finish() { l.end(message{Done: true}) }
 
-// Fail tells the launcher, if it still waits, why the start has failed.
+// Fail tells the launcher why the start failed, if the launcher still waits.
 func (l *Launcher) Fail(why any) {
 	text, err := json.Marshal(why)
 	if err != nil {
@@ -103,7 +106,7 @@ func (l *Launcher) Fail(why any) {
 	l.end(message{Failed: text})
 }
 
-// lose notes that the launcher is gone and reports whether that undoes the start.
+// lose records that the launcher is gone and reports whether that undoes the start.
 func (l *Launcher) lose() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,10 +12,11 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// TimeoutError says that a daemon did not come to Run in time, or that it came there and neither became ready nor ended.
+// TimeoutError reports that a daemon did not call Run in time, or that it called Run and then
+// neither became ready nor ended in time.
 type TimeoutError struct {
 	Timeout time.Duration
-	Living  bool // it came to Run
+	Living  bool // it called Run
 }
 
 func (e *TimeoutError) Error() string {
@@ -25,24 +26,24 @@ func (e *TimeoutError) Error() string {
 	return "its main did not come to Run in " + console.FormatLimit(e.Timeout)
 }
 
-// UnkillableError says that a killed process is still there: it is in an uninterruptible wait.
+// UnkillableError reports that a process still exists after KILL: it is in an uninterruptible wait.
 type UnkillableError struct{ PID int }
 
 func (e *UnkillableError) Error() string {
 	return fmt.Sprintf("the start has failed, and pid %d still runs after KILL", e.PID)
 }
 
-// KilledError says that a failed start was ended with KILL, so not everything that was to be undone has been.
+// KilledError reports that KILL ended a failed start, so the start may not be undone completely.
 type KilledError struct{ Err error }
 
 func (e *KilledError) Error() string { return e.Err.Error() + "; killed" }
 
 func (e *KilledError) Unwrap() error { return e.Err }
 
-// ExitError says that a process ended during its start and did not say why.
+// ExitError reports that a process ended during its start and did not report why.
 type ExitError struct {
-	How   string   // as ExitText; "" where that cannot be told
-	Lines []string // what it wrote last
+	How   string   // result of ExitText; "" if unknown
+	Lines []string // last lines of its output
 }
 
 func (e *ExitError) Error() string {
@@ -56,7 +57,7 @@ func (e *ExitError) Error() string {
 	return text
 }
 
-// ExitText returns "exit 1" or "signal SIGSEGV", and "" for a nil state.
+// ExitText returns a text such as "exit 1" or "signal SIGSEGV". It returns "" for a nil state.
 func ExitText(state *os.ProcessState) string {
 	if state == nil {
 		return ""
@@ -67,11 +68,11 @@ func ExitText(state *os.ProcessState) string {
 	return fmt.Sprintf("exit %d", state.ExitCode())
 }
 
-// maxLines is how many lines LastLines returns at most.
+// maxLines is the greatest number of lines that LastLines returns.
 const maxLines = 20
 
-// LastLines returns the lines of text that say why a process ended, sanitised: a crash of Go from its beginning on, else
-// the last lines.
+// LastLines returns the lines of text that show why a process ended, sanitised. They are the
+// beginning of a crash report of the Go runtime, or else the last lines.
 func LastLines(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {
@@ -84,15 +85,15 @@ func LastLines(text string) []string {
 	if at < 0 {
 		return lines[max(0, len(lines)-maxLines):]
 	}
-	// The runtime may say more above: "runtime: failed to create new OS thread".
+	// The runtime may write lines above it: "runtime: failed to create new OS thread".
 	for at > 0 && strings.HasPrefix(lines[at-1], "runtime") {
 		at--
 	}
 	return lines[at:min(len(lines), at+maxLines)]
 }
 
-// beginsCrash reports whether the Go runtime begins its account of a crash with this line. With cgo that may be the name
-// of a signal, followed by all registers.
+// beginsCrash reports whether the line begins a crash report of the Go runtime. With cgo, the
+// report can begin with the name of a signal and continue with all registers.
 func beginsCrash(line string) bool {
 	what, _, found := strings.Cut(line, ": ")
 	return found && (what == "panic" || what == "fatal error" || strings.HasPrefix(what, "SIG") && !strings.Contains(what, " "))

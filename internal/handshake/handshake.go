@@ -1,17 +1,18 @@
-// Package handshake starts a daemon in the background and learns what its start came to. The launcher and the daemon
-// exchange one-line messages over the socket of package detach:
+// Package handshake starts a daemon in the background and reports the result of the start. The
+// launcher and the daemon exchange one-line messages over the socket of package detach:
 //
-//	stage 1   pid        the daemon has been started
-//	daemon    living     Run has begun: from now on the daemon ends by itself, within the limits that it sends
+//	stage 1   pid        the daemon was started
+//	daemon    living     Run has begun: from now on the daemon ends by itself, within its limits
 //	daemon    ready
 //	launcher  go         the launcher has read ready and still waits
-//	daemon    done       the daemon has read go; only now is the start a success for both
+//	daemon    done       the daemon has read go; only now has the start succeeded for both
 //	daemon    failed     instead of ready, when the daemon has undone everything
 //
-// Each side takes the end of the socket for the end of the other. A daemon that reads it before done stops, whatever
-// ended the launcher.
+// Each side treats the end of the socket as the end of the other side. A daemon that reads the end
+// before it sends done stops, whatever ended the launcher.
 //
-// This package knows no hook and no error type of its callers: why a start failed is JSON that it passes on.
+// This package knows no hooks and no error types of its callers. The reason of a failed start is
+// JSON that it passes on.
 package handshake
 
 import (
@@ -22,10 +23,10 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// message is one line in either direction.
+// message is one line, in either direction.
 type message struct {
 	PID    int             `json:"pid,omitempty"`
-	Error  string          `json:"error,omitempty"` // of stage 1
+	Error  string          `json:"error,omitempty"` // from stage 1
 	Living bool            `json:"living,omitempty"`
 	Limits *Limits         `json:"limits,omitempty"`
 	Ready  bool            `json:"ready,omitempty"`
@@ -34,21 +35,22 @@ type message struct {
 	Failed json.RawMessage `json:"failed,omitempty"`
 }
 
-// Limits are the longest times that a daemon takes by its own options, which may differ from those of its launcher.
+// Limits are the longest times that a daemon takes. They follow from the daemon's own options,
+// which may differ from those of its launcher.
 type Limits struct {
 	Start time.Duration `json:"start_ns"`
 	Stop  time.Duration `json:"stop_ns"`
 }
 
-// handoff is what the daemon is told together with the descriptors that it gets: first the lock of the PID file, unless
-// there is none, and then what else the launcher hands over.
+// handoff is the note that the launcher passes to the daemon together with descriptors. The first
+// descriptor is the lock of the PID file, if there is one. The others follow.
 type handoff struct {
 	PIDFile string `json:"pid_file"`
-	NoLog   bool   `json:"no_log"` // nothing keeps what the daemon writes to stderr
+	NoLog   bool   `json:"no_log"` // the stderr of the daemon goes nowhere
 }
 
 func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.File) {
-	_ = json.Unmarshal(given.Note, &h) // the same program has written it
+	_ = json.Unmarshal(given.Note, &h) // the same program wrote it
 	others = given.Files
 	if h.PIDFile != "" && len(others) > 0 {
 		lock, others = others[0], others[1:]
@@ -56,7 +58,7 @@ func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.
 	return h, lock, others
 }
 
-// Given returns the descriptors that the launcher of this process has handed over besides the lock.
+// Given returns the descriptors that the launcher handed over to this process, except the lock.
 func Given() []*os.File {
 	given := detach.Inherited()
 	if given == nil {

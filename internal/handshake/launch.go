@@ -9,28 +9,29 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// Spec says which daemon to start and how long to wait for it.
+// Spec describes the daemon to start and how long to wait for it.
 type Spec struct {
-	Args           []string   // the name of the program first
-	PIDFile        string     // the PID file whose lock is the first of Files; "": none
+	Args           []string   // with the name of the program first
+	PIDFile        string     // its lock is the first of Files; "": none
 	Stdout, Stderr *os.File   // nil: /dev/null
 	Files          []*os.File // the daemon gets copies
 
 	Began        time.Time     // when the start began
-	StartTimeout time.Duration // from Began until the daemon must come to Run
+	StartTimeout time.Duration // from Began until the daemon must call Run
 	Limits       Limits        // of the daemon, until it sends its own
 
-	OneShot bool                            // this process only starts the daemon: it may adopt orphans meanwhile
-	Insist  <-chan struct{}                 // closed when nobody wants to wait until a start is undone
-	OnPID   func(pid int) (finish func())   // called when the daemon has been started; nil: nothing
-	Tail    func() string                   // what the daemon wrote to a log since Began
-	Decode  func(why json.RawMessage) error // the error that a daemon gave to Fail
+	OneShot bool                            // only starts the daemon, so it may adopt orphans
+	Insist  <-chan struct{}                 // closed to kill instead of undoing the start
+	OnPID   func(pid int) (finish func())   // called when the daemon was started; may be nil
+	Tail    func() string                   // returns what the daemon wrote to a log since Began
+	Decode  func(why json.RawMessage) error // returns the error that the daemon passed to Fail
 }
 
-// Start starts the daemon and blocks until it is ready, or until nothing of it is left. It returns the PID of a ready
-// daemon. The end of ctx undoes the start; then Start returns the cause of ctx. Other errors are what Decode made of the
-// failure, *ExitError, *TimeoutError, *UnkillableError, or what kept the process from being started; a *KilledError
-// wraps each of them where the daemon had to be killed.
+// Start starts the daemon and blocks until it is ready, or until nothing of it is left. It returns
+// the PID of a ready daemon. If ctx ends, Start undoes the start and returns the cause of ctx. Its
+// other errors are the result of Decode for a failure that the daemon reports, *ExitError,
+// *TimeoutError, *UnkillableError, or the reason why the process could not be started. If the
+// daemon had to be killed, a *KilledError wraps the error.
 func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	if spec.OneShot {
 		defer detach.AdoptOrphans()()

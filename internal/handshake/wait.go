@@ -13,32 +13,33 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// state is where a start is, as its launcher sees it. Each state has a deadline; see expired.
+// state is the state of a start as its launcher sees it. Each state has a deadline; see expired.
 type state int
 
 const (
-	launching state = iota // the daemon has not come to Run yet
+	launching state = iota // the daemon has not called Run yet
 	starting               // Run has begun: the daemon becomes ready or ends by itself
-	undoing                // the daemon was asked to stop, or has said that it failed
+	undoing                // the daemon was asked to stop, or has reported that it failed
 	killing                // the daemon was killed
 )
 
 const (
-	// StopMargin is how long a launcher or a verb waits beyond the time by which a daemon wants to have stopped.
+	// StopMargin is how long a launcher or a verb waits after the time at which a daemon should
+	// have stopped.
 	StopMargin = 2 * time.Second
-	// readMargin is for messages that arrived while the launcher itself did not run.
+	// readMargin allows for messages that arrived while the launcher itself did not run.
 	readMargin = 100 * time.Millisecond
 )
 
-// launch is one start that is waited for.
+// launch is a start that the launcher waits for.
 type launch struct {
 	Spec
 
 	state    state
 	overdue  bool // the deadline of the state has expired once
 	deadline *time.Timer
-	cause    error           // why the start is undone; nil: it is not, or the daemon says why
-	failure  json.RawMessage // why the daemon says that it failed
+	cause    error           // why the start is undone; nil: it is not, or the daemon reports why
+	failure  json.RawMessage // the reason that the daemon reports
 
 	peer     *detach.Peer
 	messages chan message    // closed at the end of the socket
@@ -46,7 +47,7 @@ type launch struct {
 
 	pid     int
 	process *os.Process
-	exited  chan *os.ProcessState // receives how the daemon ended; nil where that cannot be told
+	exited  chan *os.ProcessState // receives how the daemon ended; nil if unknown
 	killed  bool                  // the daemon itself was killed, not only stage 1
 }
 
@@ -54,7 +55,8 @@ func newLaunch(spec Spec, peer *detach.Peer) *launch {
 	return &launch{Spec: spec, peer: peer, messages: make(chan message)}
 }
 
-// wait returns the PID of the daemon when it is ready, or an error when nothing of it is left.
+// wait returns the PID of the daemon when it is ready. It returns an error when nothing of the
+// daemon is left.
 func (l *launch) wait(ctx context.Context) (pid int, err error) {
 	over, finish := context.WithCancel(context.Background())
 	defer finish()
@@ -92,7 +94,7 @@ func (l *launch) wait(ctx context.Context) (pid int, err error) {
 	}
 }
 
-// enter changes the state, which has the time d.
+// enter changes the state and sets its deadline to d from now.
 func (l *launch) enter(s state, d time.Duration) {
 	l.state, l.overdue = s, false
 	l.deadline.Reset(d)
@@ -103,7 +105,7 @@ func (l *launch) received(m message) (ready bool) {
 	switch {
 	case m.Error != "":
 		l.cause = fmt.Errorf("cannot detach: %s", m.Error)
-	case m.PID != 0 && l.pid == 0: // stage 1 sends it, and so does the daemon
+	case m.PID != 0 && l.pid == 0: // stage 1 and the daemon both send it
 		l.watch(m.PID)
 	case m.Living:
 		if m.Limits != nil {
@@ -125,8 +127,8 @@ func (l *launch) received(m message) (ready bool) {
 	return false
 }
 
-// requestStop closes our side of the socket, which the daemon takes for a stop request. Before it has come to Run it
-// exits at once.
+// requestStop closes our side of the socket. The daemon treats that as a stop request. Before it
+// calls Run, it exits at once.
 func (l *launch) requestStop() {
 	_ = l.peer.CloseWrite()
 	if l.state >= starting {
@@ -136,7 +138,7 @@ func (l *launch) requestStop() {
 	}
 }
 
-// expired handles the end of the time that the state has, and reports whether there is nothing left to wait for.
+// expired handles the deadline of the state. It reports whether there is nothing left to wait for.
 func (l *launch) expired() (over bool) {
 	if !l.overdue {
 		l.overdue = true
@@ -151,7 +153,7 @@ func (l *launch) expired() (over bool) {
 		l.requestStop()
 	case launching, undoing:
 		l.kill()
-	case killing: // something else holds the socket open
+	case killing: // another process holds the socket open
 		return true
 	}
 	return false
@@ -164,10 +166,10 @@ func (l *launch) timeout() *TimeoutError {
 	return &TimeoutError{Timeout: time.Since(l.Began).Round(time.Second), Living: true}
 }
 
-// longestStop is how long the daemon takes to stop at most, and a margin.
+// longestStop returns how long the daemon may take to stop, including a margin.
 func (l *launch) longestStop() time.Duration { return l.Limits.Stop + StopMargin }
 
-// kill ends the daemon, whichever stage it is in.
+// kill kills the daemon and stage 1.
 func (l *launch) kill() {
 	l.peer.Kill()
 	if l.process != nil && l.process.Kill() == nil {
@@ -194,7 +196,8 @@ func (l *launch) read() {
 	}
 }
 
-// watch waits for the end of the daemon, which is a child of this process where the system has subreapers.
+// watch waits for the end of the daemon. The daemon is a child of this process if the system has
+// subreapers.
 func (l *launch) watch(pid int) {
 	l.pid, l.exited = pid, make(chan *os.ProcessState, 1)
 	process, err := os.FindProcess(pid)
@@ -203,7 +206,7 @@ func (l *launch) watch(pid int) {
 		return
 	}
 	pinned, err := pin.Open(pid)
-	if err != nil { // it has ended, and is no child that somebody must wait for
+	if err != nil { // it has ended, and is not a child that must be reaped
 		l.exited <- nil
 		return
 	}
@@ -211,7 +214,7 @@ func (l *launch) watch(pid int) {
 	go func() {
 		<-l.peer.Stage1Done()
 		state, err := process.Wait()
-		if err != nil { // it is no child of this process
+		if err != nil { // not a child of this process
 			_ = pinned.Wait(l.over)
 		}
 		pinned.Close()
@@ -219,21 +222,22 @@ func (l *launch) watch(pid int) {
 	}()
 }
 
-// awaitStage1 waits until stage 1, which has nothing left to do, is gone. Otherwise the daemon could still be a child of
-// stage 1 when the launcher ends: systemd, which looks for its main process at that moment, would find one that is not
-// its own, would not notice its end, and would stop it with KILL.
+// awaitStage1 waits until stage 1 is gone, which has nothing left to do. If the launcher ended
+// first, the daemon could still be a child of stage 1. systemd looks for its main process at that
+// moment. It would find a process that is not its child, would not notice its end, and would stop
+// it with KILL.
 func (l *launch) awaitStage1() {
 	for range 2 {
 		select {
 		case <-l.peer.Stage1Done():
 			return
 		case <-time.After(StopMargin):
-			l.peer.Kill() // it was suspended
+			l.peer.Kill() // stage 1 is suspended
 		}
 	}
 }
 
-// ended returns why the socket was closed without a success, once the daemon is gone.
+// ended waits until the daemon is gone and returns why the socket was closed before a success.
 func (l *launch) ended() error {
 	state, lives := l.awaitExit()
 	if lives {
@@ -259,7 +263,8 @@ func (l *launch) ended() error {
 	return &ExitError{How: ExitText(state), Lines: LastLines(output)}
 }
 
-// awaitExit waits for the end of the daemon, which has closed the socket, and kills it if it lives on.
+// awaitExit waits for the end of the daemon, which has closed the socket. It kills a daemon that
+// does not end in time.
 func (l *launch) awaitExit() (state *os.ProcessState, lives bool) {
 	if l.exited == nil {
 		return nil, false

@@ -1,5 +1,6 @@
-// Package journal writes log records as the journal of systemd reads them from the stderr of a service: each line begins with its priority, as in
-// "<6>" (sd-daemon(3)), and has no time, which the journal adds.
+// Package journal writes log records in the format in which the journal of systemd reads the stderr
+// of a service. Each line begins with its priority, such as "<6>" (sd-daemon(3)). Lines have no
+// time, because the journal adds it.
 package journal
 
 import (
@@ -12,12 +13,13 @@ import (
 	"time"
 )
 
-// IsStderr says whether stderr goes to the journal, where stream is JOURNAL_STREAM: the device and inode of that (systemd.exec(5)). Who has redirected it
-// since, to a file or a pipe, has another inode there.
+// IsStderr reports whether stderr goes to the journal. stream is the value of JOURNAL_STREAM: the
+// device and inode of the journal's stream (systemd.exec(5)). If stderr was redirected to a file or
+// a pipe since, its inode differs.
 func IsStderr(stream string) bool { return isStderr(stream) }
 
-// Handler writes each record with one write: the message, a priority before each of its lines, and behind that the attributes as [slog.TextHandler]
-// has them.
+// Handler writes each record with one write: the message with a priority before each of its lines,
+// then the attributes in the format of [slog.TextHandler].
 type Handler struct {
 	enabled func(context.Context, slog.Level) bool
 	attrs   slog.Handler // writes the attributes to out.buf
@@ -30,15 +32,16 @@ type output struct {
 	w   io.Writer
 }
 
-// New returns a handler that writes to w what is enabled.
+// New returns a handler that writes to w the records for which enabled returns true.
 func New(w io.Writer, enabled func(context.Context, slog.Level) bool) *Handler {
 	out := &output{w: w}
 	attrs := slog.NewTextHandler(&out.buf, &slog.HandlerOptions{Level: slog.Level(-1 << 31), ReplaceAttr: withoutBuiltIn})
 	return &Handler{enabled, attrs, out}
 }
 
-// withoutBuiltIn drops level and message, which the line has elsewhere. Those of an application may have the same keys: its level is no slog.Level, or says it twice, and
-// its message is not empty.
+// withoutBuiltIn drops the built-in level and message, which the line contains elsewhere.
+// Attributes of the application may have the same keys. They differ: such a level is not a
+// slog.Level or is a second one, and such a message is not empty.
 func withoutBuiltIn(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return a
@@ -78,7 +81,7 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 	return &Handler{h.enabled, h.attrs.WithGroup(name), h.out}
 }
 
-// priority is that of syslog(3).
+// priority returns the syslog(3) priority of the level.
 func priority(level slog.Level) string {
 	switch {
 	case level > slog.LevelError:

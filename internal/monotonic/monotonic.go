@@ -1,9 +1,10 @@
-// Package monotonic is a clock that never jumps and is the same for every process of a machine, unlike the monotonic reading in a
-// time.Time, which means something in its own process only.
+// Package monotonic provides a clock that never jumps and is the same in all processes of a
+// machine. The monotonic reading of a time.Time is valid only in its own process.
 package monotonic
 
 import "time"
 
-// Now is the time since a fixed moment of this boot: CLOCK_MONOTONIC of clock_gettime(2). Where the system has no such clock, it is the time
-// of day, which can jump. A process in a time namespace of its own has a moment of its own (time_namespaces(7)).
+// Now returns the time since a fixed moment of this boot: CLOCK_MONOTONIC of clock_gettime(2). If
+// the system has no such clock, Now returns the time of day, which can jump. In another time
+// namespace, the fixed moment differs (time_namespaces(7)).
 func Now() time.Duration { return now() }

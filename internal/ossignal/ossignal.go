@@ -1,4 +1,4 @@
-// Package ossignal names the signals that not every system has.
+// Package ossignal names signals that some systems do not have.
 package ossignal
 
 import (
@@ -6,20 +6,21 @@ import (
 	"syscall"
 )
 
-// User1 is SIGUSR1, nil where there is no such signal.
+// User1 is SIGUSR1, or nil if the system does not have it.
 var User1 os.Signal = user1
 
-// Stop, Continue and Child are SIGSTOP, SIGCONT and SIGCHLD, nil where there are none.
+// Stop, Continue and Child are SIGSTOP, SIGCONT and SIGCHLD, or nil if the system does not have
+// them.
 var (
 	Stop     os.Signal = stop
 	Continue os.Signal = cont
 	Child    os.Signal = child
 )
 
-// Name returns the name of a signal: SIGSEGV.
+// Name returns the name of the signal, such as SIGSEGV.
 func Name(sig syscall.Signal) string { return name(sig) }
 
-// Text returns the name of a signal, or the text of one that is no syscall.Signal.
+// Text returns the name of the signal, or its String if it is not a syscall.Signal.
 func Text(sig os.Signal) string {
 	if number, ok := sig.(syscall.Signal); ok {
 		return Name(number)

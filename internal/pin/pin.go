@@ -1,16 +1,18 @@
-// Package pin holds on to one process, so that a signal can never reach another one that was given the same PID since.
+// Package pin holds on to one process, so that a signal can never reach a later process with the
+// same PID.
 //
-// How firm the hold is depends on the system:
+// The strength of the hold depends on the system:
 //
 //	Linux            a pidfd: exact
-//	  without one    an open /proc/PID/stat, looked at before each kill(2)
-//	  nor /proc      kill(2) alone, which takes a zombie for alive
-//	macOS, BSDs      a kqueue that is told of the end, looked at before each kill(2)
-//	  refused one    kill(2) alone: OpenBSD and NetBSD tell only the owner of a process
-//	other systems    none: Open answers errors.ErrUnsupported
+//	  without one    an open /proc/PID/stat, checked before each kill(2)
+//	  nor /proc      kill(2) alone, which treats a zombie as alive
+//	macOS, BSDs      a kqueue that reports the end, checked before each kill(2)
+//	  not permitted  kill(2) alone: OpenBSD and NetBSD report the end only to the owner of a process
+//	other systems    none: Open returns errors.ErrUnsupported
 //
-// Between a look and the kill(2) after it lie a few instructions. For the signal to go astray, the process would have to
-// end, be waited for by its parent, and its PID be given out again within them.
+// A few instructions lie between a check and the kill(2) after it. The signal can reach the wrong
+// process only if, within them, the process ends, its parent reaps it, and the kernel reuses its
+// PID.
 package pin
 
 import (
@@ -24,17 +26,17 @@ import (
 	"time"
 )
 
-// pollInterval is how often Wait looks where the system does not tell of the end.
+// pollInterval is how often Wait polls if the system does not report the end.
 const pollInterval = 5 * time.Millisecond
 
-// Pin is a hold on one process. Its methods may be called by several goroutines.
+// Pin is a hold on one process. Its methods are safe for concurrent use.
 type Pin struct {
 	pid    int
 	proc   process
 	closed atomic.Bool
 
 	watch sync.Once
-	over  chan struct{} // closed when the watch is over, for the reason in err
+	over  chan struct{} // closed when the watch has ended, for the reason in err
 	err   error
 }
 
@@ -42,20 +44,20 @@ type Pin struct {
 type process interface {
 	signal(sig os.Signal) error
 	ended() (bool, error)
-	// await blocks until the process has ended. Its error means that it cannot tell.
+	// await blocks until the process has ended. An error means that it cannot find out.
 	await() error
 	close() error
 }
 
-// Open pins the process that has the PID now. A process that has ended but was not waited for, a zombie, may be opened.
-// Where there is no such process, the error matches os.ErrProcessDone, and so it does for a number that no process can
-// have.
+// Open pins the process that has the PID now, which may be a zombie. If no process has it, or no
+// process can have that number, the error matches os.ErrProcessDone.
 func Open(pid int) (*Pin, error) {
 	return openBy(hold, pid)
 }
 
 func openBy(hold func(pid int) (process, error), pid int) (*Pin, error) {
-	// kill(2) takes 0 and below for groups of processes, and pid_t has 32 bits: the kernel would take 1<<32 + 1 for 1.
+	// kill(2) sends to process groups for a pid <= 0. pid_t has 32 bits, so the kernel would treat
+	// 1<<32 + 1 as 1.
 	if pid <= 0 || pid > math.MaxInt32 {
 		return nil, fmt.Errorf("open process %d: %w", pid, os.ErrProcessDone)
 	}
@@ -66,13 +68,13 @@ func openBy(hold func(pid int) (process, error), pid int) (*Pin, error) {
 	return &Pin{pid: pid, proc: proc, over: make(chan struct{})}, nil
 }
 
-// PID returns the number the process was opened by. Another process may have it once this one has ended.
+// PID returns the PID of the process. After the end of the process, another process may have it.
 func (p *Pin) PID() int {
 	return p.pid
 }
 
-// Signal sends sig to the process. Once the process has ended, a zombie included, it answers os.ErrProcessDone; without
-// the right to send the signal, an error that matches fs.ErrPermission.
+// Signal sends sig to the process. It returns os.ErrProcessDone if the process has ended, a zombie
+// included, and an error that matches fs.ErrPermission if this process may not send the signal.
 func (p *Pin) Signal(sig os.Signal) error {
 	done, err := p.ended()
 	if err == nil && done {
@@ -84,10 +86,12 @@ func (p *Pin) Signal(sig os.Signal) error {
 	return err
 }
 
-// Wait blocks until the process has ended, and returns nil then; it does not have to be a child. A zombie has ended.
-// When ctx ends first, Wait returns its cause; a later Wait works as the first one did. Close ends it with os.ErrClosed.
+// Wait blocks until the process has ended, and then returns nil. A zombie has ended. The process
+// need not be a child. If ctx ends first, Wait returns its cause; it may be called again. If Close
+// is called, Wait returns os.ErrClosed.
 //
-// The first Wait that has to block starts a goroutine, which stays until the process has ended or the Pin is closed.
+// The first Wait that blocks starts a goroutine. It runs until the process has ended or the Pin is
+// closed.
 func (p *Pin) Wait(ctx context.Context) error {
 	done, err := p.ended()
 	if err != nil {
@@ -104,7 +108,8 @@ func (p *Pin) Wait(ctx context.Context) error {
 		}
 		return nil
 	case <-ctx.Done():
-		if done, err := p.ended(); err == nil && done { // both were there to choose from, where this process stood still
+		// Both may be true if this process was suspended.
+		if done, err := p.ended(); err == nil && done {
 			return nil
 		}
 		return context.Cause(ctx)
@@ -125,8 +130,8 @@ func (p *Pin) watchEnd() {
 	}
 }
 
-// UID returns the effective user of the process. Once the process has ended, it answers os.ErrProcessDone; where the
-// system does not tell, errors.ErrUnsupported.
+// UID returns the effective user ID of the process. It returns os.ErrProcessDone if the process has
+// ended, and errors.ErrUnsupported if the system does not report the ID.
 func (p *Pin) UID() (int, error) {
 	uid := -1
 	err := p.ask(func() (err error) { uid, err = effectiveUID(p.pid); return err })
@@ -136,8 +141,9 @@ func (p *Pin) UID() (int, error) {
 	return uid, nil
 }
 
-// HasOpen tells whether the process has a descriptor of that file. Its error matches os.ErrProcessDone where the process
-// has ended, and errors.ErrUnsupported where the system does not tell, or not us.
+// HasOpen reports whether the process has a descriptor of that file. Its error matches
+// os.ErrProcessDone if the process has ended, and errors.ErrUnsupported if the system does not
+// report descriptors, or not to this user.
 func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
 	err = p.ask(func() (err error) { has, err = hasOpen(p.pid, file); return err })
 	if err != nil {
@@ -146,7 +152,8 @@ func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
 	return has, nil
 }
 
-// ask asks something about the PID. That the process has not ended afterwards means that the PID was still its own.
+// ask calls about, which queries the PID. If the process has not ended afterwards, the PID was
+// still its own.
 func (p *Pin) ask(about func() error) error {
 	err := about()
 	switch done, endErr := p.ended(); {
@@ -158,7 +165,8 @@ func (p *Pin) ask(about func() error) error {
 	return err
 }
 
-// Close lets go of the process and ends each Wait. After it, every other method but PID answers os.ErrClosed.
+// Close releases the process and ends each Wait. After Close, every method but PID returns
+// os.ErrClosed.
 func (p *Pin) Close() error {
 	err := os.ErrClosed
 	if !p.closed.Swap(true) {
@@ -178,8 +186,8 @@ func (p *Pin) ended() (bool, error) {
 	return done, p.ifOpen(err)
 }
 
-// ifOpen returns err, or os.ErrClosed for the one that a concurrent Close made: a syscall.RawConn answers with one that
-// cannot be matched.
+// ifOpen returns err, or os.ErrClosed if a concurrent Close caused it: the error of a
+// syscall.RawConn cannot be matched.
 func (p *Pin) ifOpen(err error) error {
 	if err != nil && p.closed.Load() {
 		return os.ErrClosed

@@ -12,11 +12,11 @@ import (
 	"example.com/lifecycle/internal/rawconn"
 )
 
-// awaitInterval is how long a Close may have to wait for await to notice. Go's poller cannot wait for a kqueue: it asks
-// for writability too, which a kqueue does not have.
+// awaitInterval is how long await may take to notice a Close. Go's poller cannot wait for a kqueue:
+// it also asks for writability, which a kqueue does not have.
 const awaitInterval = 100 * time.Millisecond
 
-// kqueue holds on to a process by an event that can only be of its own end.
+// kqueue holds on to a process by an event that only the end of this process causes.
 type kqueue struct {
 	bare
 	file *os.File
@@ -28,7 +28,7 @@ func hold(pid int) (process, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("kqueue", err)
 	}
-	// kqueue(2): "The queue is not inherited by a child created with fork(2)", so there is no race with one.
+	// kqueue(2): "The queue is not inherited by a child created with fork(2)", so there is no race.
 	unix.CloseOnExec(fd)
 	k := kqueue{bare(pid), os.NewFile(uintptr(fd), "kqueue"), new(atomic.Bool)}
 
@@ -48,7 +48,7 @@ func hold(pid int) (process, error) {
 			return k, nil
 		}
 		err = os.ErrProcessDone
-	case unix.EACCES, unix.EPERM: // OpenBSD and NetBSD tell only the owner
+	case unix.EACCES, unix.EPERM: // OpenBSD and NetBSD report only to the owner
 		k.file.Close()
 		return k.bare, nil
 	default:

@@ -10,7 +10,7 @@ import (
 )
 
 func hold(pid int) (process, error) {
-	// Android 11 and older kill a program that calls pidfd_open, by SIGSYS (go.dev/issue/69065).
+	// Android 11 and older kill a program that calls pidfd_open, with SIGSYS (go.dev/issue/69065).
 	if runtime.GOOS == "android" {
 		return holdByProc(pid)
 	}
@@ -22,9 +22,9 @@ func hold(pid int) (process, error) {
 	switch err {
 	case nil:
 		return newPidfd(fd), nil
-	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is that of a thread
+	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is a thread ID
 		return nil, os.ErrProcessDone
-	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // before Linux 5.3, or seccomp; EINVAL may also be a thread
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // before Linux 5.3, or seccomp; EINVAL: or a thread
 		return holdByProc(pid)
 	}
 	return nil, os.NewSyscallError("pidfd_open", err)
@@ -37,13 +37,14 @@ func pidfdOpen(pid int) (int, error) {
 	}
 	// pidfd_open(2): "PIDFD_NONBLOCK (since Linux 5.10)"
 	if fd, err = unix.PidfdOpen(pid, 0); err == nil {
-		_ = unix.SetNonblock(fd, true) // await can do without
+		_ = unix.SetNonblock(fd, true) // await works without it
 	}
 	return fd, err
 }
 
-// usable says whether signals can be sent through a pidfd: a filter may forbid that and not pidfd_open(2). That the process is not ours to signal looks the
-// same, but then kill(2) says so as well.
+// usable reports whether signals can be sent through a pidfd. A seccomp filter may forbid that but
+// permit pidfd_open(2). The error looks the same if this process may not signal the other one, but
+// then kill(2) returns it too.
 func usable(fd, pid int) bool {
 	switch unix.PidfdSendSignal(fd, 0, nil, 0) {
 	case unix.ENOSYS:
@@ -54,7 +55,7 @@ func usable(fd, pid int) bool {
 	return true
 }
 
-// pidfd holds on to a process by the kernel's own means, pidfd_open(2).
+// pidfd holds on to a process by a pidfd_open(2) descriptor, which the kernel ties to that process.
 type pidfd struct {
 	file *os.File
 }
@@ -81,8 +82,8 @@ func (p pidfd) ended() (done bool, err error) {
 	return done, err
 }
 
-// await leaves the waiting to Go's poller: no thread is held. A nonblocking descriptor is what makes os.NewFile
-// hand it over.
+// await waits in Go's poller, so it holds no thread. os.NewFile gives the descriptor to the poller
+// only if it is nonblocking.
 func (p pidfd) await() error {
 	return rawconn.Read(p.file, func(fd int) error {
 		if ended, err := readable(fd); ended || err != nil {
@@ -94,8 +95,8 @@ func (p pidfd) await() error {
 
 func (p pidfd) close() error { return p.file.Close() }
 
-// pidfd_open(2): "When the process that it refers to terminates, these interfaces indicate the file descriptor as
-// readable."
+// readable reports whether the process has ended. pidfd_open(2): "When the process that it refers
+// to terminates, these interfaces indicate the file descriptor as readable."
 func readable(fd int) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	var n int

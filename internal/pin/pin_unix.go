@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bare is a PID and no hold on it, for where the system offers none.
+// bare is a PID without a hold, for systems that offer none.
 type bare int
 
 func (b bare) signal(sig os.Signal) error {
@@ -23,7 +23,8 @@ func (b bare) signal(sig os.Signal) error {
 }
 
 func (b bare) ended() (bool, error) {
-	// kill(2): "If sig is 0, then no signal is sent, but existence and permission checks are still performed"
+	// kill(2): "If sig is 0, then no signal is sent, but existence and permission checks are still
+	// performed"
 	return unix.Kill(int(b), 0) == unix.ESRCH, nil
 }
 

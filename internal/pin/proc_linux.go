@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// procStat holds on to a process by its open /proc/PID/stat: once the process is gone, reading answers ESRCH, even if
-// another process has the PID.
+// procStat holds on to a process by its open /proc/PID/stat. Once the process is gone, a read
+// returns ESRCH, even if another process has the PID.
 //
-// It is tempting to compare start times (field 22) instead, but they count in ticks of 10 ms. It is also tempting to keep
-// the directory open rather than one file, but an open directory is a way out of a chroot.
+// Comparing start times (field 22) is no alternative: they count in ticks of 10 ms. Keeping the
+// directory open instead of one file is none either: an open directory allows leaving a chroot.
 type procStat struct {
 	bare
 	stat *os.File
@@ -26,7 +26,8 @@ type procStat struct {
 
 func holdByProc(pid int) (process, error) {
 	stat, err := openStat(pid)
-	// kill(2) takes the number of a thread for that of its process, tgkill(2) does not. EPERM means that there is one.
+	// kill(2) accepts a thread ID in place of a process ID; tgkill(2) does not. EPERM means that
+	// the process exists.
 	if unix.Tgkill(pid, pid, 0) == unix.ESRCH {
 		if err == nil {
 			stat.Close()
@@ -63,11 +64,12 @@ func (p procStat) ended() (bool, error) {
 
 func (p procStat) close() error { return p.stat.Close() }
 
-// zombie tells whether a /proc/PID/stat is of a process that has ended. State (3) alone is not enough: it is that of the
-// main thread, which may end before others do. Num_threads (20) tells.
+// zombie reports whether a /proc/PID/stat describes a process that has ended. State (3) is not
+// enough: it is the state of the main thread, which may end before the others. Num_threads (20)
+// decides.
 func zombie(stat []byte) (bool, error) {
-	// proc_pid_stat(5): comm (2) is in parentheses, and may hold spaces and parentheses itself.
-	const behind = 3 // the number of the first field behind it
+	// proc_pid_stat(5): comm (2) is in parentheses, and may contain spaces and parentheses.
+	const behind = 3 // number of the first field after comm
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= 20-behind {
 		return false, fmt.Errorf("unknown form of /proc/PID/stat: %q", stat)
@@ -76,8 +78,8 @@ func zombie(stat []byte) (bool, error) {
 	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }
 
-// effectiveUID does not take the owner of /proc/PID: proc(5), "if the process's dumpable attribute is set to a value other
-// than 1", it is root.
+// effectiveUID does not use the owner of /proc/PID: it is root "if the process's dumpable attribute
+// is set to a value other than 1" (proc(5)).
 func effectiveUID(pid int) (int, error) {
 	if err := procIsOurs(); err != nil {
 		return -1, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -110,7 +112,7 @@ func hasOpen(pid int, file fs.FileInfo) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
 	for _, d := range descriptors {
-		// proc_pid_fd(5): what it links to is the open file itself, whatever its name is by now.
+		// proc_pid_fd(5): the link leads to the open file itself, whatever its name is now.
 		if opened, err := os.Stat(filepath.Join(dir, d.Name())); err == nil && os.SameFile(opened, file) {
 			return true, nil
 		}
@@ -118,8 +120,8 @@ func hasOpen(pid int, file fs.FileInfo) (bool, error) {
 	return false, err
 }
 
-// procIsOurs answers os.ErrNotExist where /proc is not mounted, or counts the processes of another PID namespace, so
-// that a number means another process there.
+// procIsOurs returns os.ErrNotExist if /proc is not mounted or belongs to another PID namespace,
+// where a PID means another process.
 func procIsOurs() error {
 	self, err := os.Readlink("/proc/self")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// borrowing is held while a thread has other rights: PR_SET_DUMPABLE, which the change undoes, is
-// of the process.
+// borrowing is held while a thread has other rights. The change resets PR_SET_DUMPABLE, which
+// belongs to the whole process.
 var borrowing sync.Mutex
 
 func as(id Identity, do func() error) error {
@@ -32,7 +32,7 @@ func as(id Identity, do func() error) error {
 			err = do()
 		}
 		if returnErr := was.restore(); returnErr != nil {
-			err = errors.Join(err, returnErr) // a thread that stays locked ends with its goroutine
+			err = errors.Join(err, returnErr) // the locked thread ends with its goroutine
 		} else {
 			runtime.UnlockOSThread()
 		}
@@ -41,7 +41,7 @@ func as(id Identity, do func() error) error {
 	return <-done
 }
 
-// rights are those of one thread on files, and what changes with them.
+// rights are the file access rights of one thread, and the attributes that change with them.
 type rights struct {
 	uid, gid     int
 	groups       []int
@@ -70,8 +70,8 @@ func capabilityHeader() *unix.CapUserHeader {
 	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 }
 
-// borrow takes package unix, which changes the calling thread alone. Without any effective
-// capability nothing is allowed that the user may not do, whatever SECBIT_NO_SETUID_FIXUP says.
+// borrow uses package unix, which changes only the calling thread. It clears all effective
+// capabilities, so the thread has only the rights of the user, even with SECBIT_NO_SETUID_FIXUP.
 func borrow(id Identity, was rights) error {
 	if err := unix.Setgroups(id.Groups); err != nil {
 		return os.NewSyscallError("setgroups", err)
@@ -100,11 +100,11 @@ func (i Identity) equal(to Identity) bool {
 }
 
 func (r rights) restore() error {
-	// First, for what follows takes CAP_SETGID and CAP_SETUID.
+	// This must be first: the calls below need CAP_SETGID and CAP_SETUID.
 	err := os.NewSyscallError("capset", unix.Capset(capabilityHeader(), &r.capabilities[0]))
 	err = errors.Join(err, unix.Setfsuid(r.uid), unix.Setfsgid(r.gid))
 	err = errors.Join(err, os.NewSyscallError("setgroups", unix.Setgroups(r.groups)))
-	// setfsuid(2) takes some away and gives some back.
+	// setfsuid(2) removes some capabilities and adds some.
 	setErr := unix.Capset(capabilityHeader(), &r.capabilities[0])
 	err = errors.Join(err, os.NewSyscallError("capset", setErr))
 	if r.dumpable == 1 { // 2 cannot be set

@@ -1,21 +1,24 @@
-// Package privilege gives up what a process was started with: the root directory and root, for good.
+// Package privilege permanently gives up root and the root directory of a process.
 package privilege
 
 import "errors"
 
-// ErrNotDropped says that not everything was given up, or that it can be had again. The process must end.
+// ErrNotDropped reports that some privileges were not given up, or that the process can regain
+// them. The process must end.
 var ErrNotDropped = errors.New("privileges were kept")
 
-// Identity is who a process is to become.
+// Identity describes the user that a process becomes.
 type Identity struct {
 	UID, GID int
 	Groups   []int // all of them
 }
 
-// Drop makes dir the root directory of this process, and its working directory (chroot(2)), unless dir is "". Then it makes all threads
-// those of that identity: groups, group and user, each real, effective and saved (credentials(7)), unless to is nil. Where the
-// system tells, every thread is looked at; and that root cannot be had again is tried.
+// Drop makes dir the root directory and the working directory of this process (chroot(2)), unless
+// dir is "". Then it changes the real, effective and saved groups, group and user of all threads
+// (credentials(7)), unless to is nil. It verifies every thread, if the system reports them, and it
+// verifies that the process cannot become root again.
 //
-// It refuses to change the root directory while a descriptor is open on a directory, through which it could be left. After any other error the process
-// is neither what it was nor what it was to be.
+// Drop returns an error and changes nothing if dir is set and a descriptor of a directory is open,
+// because a directory allows leaving the new root. After any other error, the change may be
+// incomplete.
 func Drop(dir string, to *Identity) error { return drop(dir, to) }

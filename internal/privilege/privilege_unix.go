@@ -17,7 +17,7 @@ func drop(dir string, to *Identity) error {
 			return err
 		}
 	}
-	all := lookAtThreads() // which are not to be seen from another root
+	all := lookAtThreads() // not visible from another root directory
 	defer all.close()
 	if dir != "" {
 		if err := unix.Chroot(dir); err != nil {
@@ -39,7 +39,8 @@ func drop(dir string, to *Identity) error {
 	return tryToReturn(*to)
 }
 
-// noDirectories returns an error that names a descriptor of a directory, if there is one.
+// noDirectories returns an error that names an open descriptor of a directory, or nil if there is
+// none.
 func noDirectories() error {
 	entries, err := os.ReadDir(descriptors)
 	if err != nil {
@@ -60,7 +61,8 @@ func noDirectories() error {
 	return nil
 }
 
-// become takes package syscall, which sets all threads and not only the one that asks. The user comes last: he may not set the others.
+// become uses package syscall, which changes all threads and not only the calling one. The user
+// comes last: only root may set the groups.
 func become(id Identity) error {
 	if err := syscall.Setgroups(id.Groups); err != nil {
 		return os.NewSyscallError("setgroups", err)
@@ -71,7 +73,7 @@ func become(id Identity) error {
 	return os.NewSyscallError("setuid", syscall.Setuid(id.UID))
 }
 
-// tryToReturn returns an error if root can be had again.
+// tryToReturn returns an error if the process can become root again.
 func tryToReturn(from Identity) error {
 	if from.UID != 0 && syscall.Setuid(0) == nil {
 		return fmt.Errorf("%w: user %d could become root again", ErrNotDropped, from.UID)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookAtStart comes before anything in this process has changed its user, which issetugid(2) counts too.
+// lookAtStart must run before this process changes its user, because issetugid(2) reports that too.
 func lookAtStart() execution {
 	differs := os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
-	return execution{differs || unix.Issetugid(), true} // there are no capabilities of files
+	return execution{differs || unix.Issetugid(), true} // there are no file capabilities
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The entries of the auxiliary vector, getauxval(3).
+// Types of entries of the auxiliary vector, getauxval(3).
 const (
 	atNull   = 0
 	atUID    = 11
@@ -20,17 +20,18 @@ const (
 
 type vector map[uintptr]uintptr
 
-// lookAtStart asks in several ways, for the caller can keep the Go runtime from finding the vector:
-// ld.so takes LD_X out of the environment of a setuid program and moves the rest, and Go looks for
-// the vector at the end of that. It then reads /proc/self/auxv, which a program with file
-// capabilities may not.
+// lookAtStart tries several ways, because the caller can keep the Go runtime from finding the
+// vector. ld.so removes LD_X from the environment of a setuid program and moves the rest, but Go
+// expects the vector right behind the environment. Go then reads /proc/self/auxv, which a program
+// with file capabilities may not read.
 func lookAtStart() execution {
 	for _, find := range []func() vector{ofRuntime, ofKernel, ofProc} {
 		if v := find(); v.tells() {
 			return v.execution()
 		}
 	}
-	return execution{isSetuid: true, asOther: othersIDs()} // every kernel has AT_SECURE: it is hidden
+	// Every kernel sets AT_SECURE, so the caller has hidden the vector.
+	return execution{isSetuid: true, asOther: othersIDs()}
 }
 
 func othersIDs() bool { return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() }
@@ -46,8 +47,8 @@ func (v vector) tells() bool {
 
 func (v vector) execution() execution {
 	asOther := v[atUID] != v[atEUID] || v[atGID] != v[atEGID]
-	// A security module sets AT_SECURE for a service that root starts in a domain of its own, and
-	// nothing defends root against root.
+	// A security module sets AT_SECURE for a service that root starts in another domain. Nothing
+	// protects root from root.
 	byRoot := v[atUID] == 0 && !asOther
 	return execution{isSetuid: v[atSecure] != 0 && !byRoot, asOther: asOther}
 }
@@ -64,7 +65,7 @@ func ofRuntime() vector {
 	return v
 }
 
-// ofKernel asks a kernel from 6.4 on (PR_GET_AUXV(2const)).
+// ofKernel asks the kernel for the vector, from Linux 6.4 on (PR_GET_AUXV(2const)).
 func ofKernel() vector {
 	buf := make([]byte, 4096)
 	n, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_AUXV,

@@ -14,7 +14,8 @@ import (
 
 const descriptors = "/proc/self/fd"
 
-// threads is what proc(5) says of the threads of this process. A nil one knows nothing: /proc is not mounted.
+// threads reads the status of the threads of this process from proc(5). It is nil if /proc is not
+// mounted; then it finds no differences.
 type threads struct{ dir *os.File }
 
 func lookAtThreads() *threads {
@@ -31,7 +32,7 @@ func (t *threads) close() {
 	}
 }
 
-// check returns an error if a thread is not of that identity.
+// check returns an error if a thread does not have that identity.
 func (t *threads) check(want Identity) error {
 	if t == nil {
 		return nil
@@ -58,7 +59,8 @@ func (t *threads) check(want Identity) error {
 	return nil
 }
 
-// status reads what the kernel says of a thread. It is tempting to use the path: but the root directory is another one by now.
+// status returns the status file of a thread. It opens the file relative to an open directory,
+// because the root directory may have changed.
 func (t *threads) status(id string) (string, error) {
 	fd, err := unix.Openat(int(t.dir.Fd()), id+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -70,9 +72,10 @@ func (t *threads) status(id string) (string, error) {
 	return string(text), err
 }
 
-// compare returns an error that names what is not as it should be.
+// compare returns an error that names a difference between the status and the identity.
 func (i Identity) compare(status string) error {
-	four := func(id int) []int { return []int{id, id, id, id} } // real, effective, saved, of the file system
+	// The real, effective, saved and file system ID.
+	four := func(id int) []int { return []int{id, id, id, id} }
 	for name, want := range map[string][]int{"Uid": four(i.UID), "Gid": four(i.GID), "Groups": i.Groups} {
 		var got []int
 		for _, field := range strings.Fields(value(status, name)) {

@@ -25,7 +25,7 @@ func catches(pid int, sig os.Signal) bool {
 	return has(string(status), "SigCgt", number) || has(string(status), "SigIgn", number)
 }
 
-// has reports whether the signal is in the mask of that name.
+// has reports whether the signal is in the mask with that name.
 func has(status, mask string, sig syscall.Signal) bool {
 	_, rest, _ := strings.Cut(status, "\n"+mask+":\t")
 	text, _, _ := strings.Cut(rest, "\n")

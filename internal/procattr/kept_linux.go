@@ -42,7 +42,7 @@ func hardLimits(resource int) (now, init uint64, known bool) {
 	return limit.Max, ofInit.Max, known && err == nil
 }
 
-// status is what proc_pid_status(5) says, nil where it says nothing.
+// status returns the fields of proc_pid_status(5), or nil if the file cannot be read.
 func status(path string) map[string]string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -56,8 +56,8 @@ func status(path string) map[string]string {
 	return fields
 }
 
-// sessionGroup is the control group of this process if it is that of a login, with which
-// systemd-logind may end it (logind.conf(5), KillUserProcesses=).
+// sessionGroup returns the control group of this process if it belongs to a login session, else "".
+// systemd-logind may end the processes of such a group (logind.conf(5), KillUserProcesses=).
 func sessionGroup() string {
 	text, _ := os.ReadFile("/proc/self/cgroup")
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harmful are the limits that end a process, or a write, at the soft limit: SIGXCPU, SIGXFSZ, and a
-// Go program without memory or without another thread.
+// harmful are the limits that end a process or a write when the soft limit is reached. They cause
+// SIGXCPU or SIGXFSZ, or a Go program gets no memory or no further thread.
 var harmful = map[int]string{
 	unix.RLIMIT_CPU:    "CPU",
 	unix.RLIMIT_FSIZE:  "FSIZE",
@@ -20,18 +20,19 @@ var harmful = map[int]string{
 const (
 	limits = 16 // RLIM_NLIMITS, getrlimit(2)
 
-	// fewFiles and manyFiles are the soft and the hard limit of descriptors that systemd gives a
-	// service (systemd-system.conf(5), DefaultLimitNOFILE=). Those of systemd itself are no
-	// example: it raises its own to fs.nr_open, up to which some programs close every descriptor.
+	// fewFiles and manyFiles are the soft and the hard limit of descriptors that systemd sets for a
+	// service (systemd-system.conf(5), DefaultLimitNOFILE=). The limits of systemd itself do not
+	// serve: it raises its own to fs.nr_open, and some programs close every descriptor up to the
+	// limit.
 	fewFiles, manyFiles = 1 << 10, 512 << 10
 )
 
-// resetLimits sets the limits. Those of a privileged process become the ones of process 1, which is
-// what start-stop-daemon(8) passes on at boot, when init calls it. A limit that the caller has
-// higher stays: that is how an init script asks for more.
+// resetLimits sets the limits. A privileged process gets the limits of process 1, as a service gets
+// them from start-stop-daemon(8) at boot. It keeps a limit of the caller that is higher, because an
+// init script raises a limit that way.
 func resetLimits(privileged bool) {
 	for resource := range limits {
-		if resource == unix.RLIMIT_CORE { // whether there are core dumps is for the caller to say
+		if resource == unix.RLIMIT_CORE { // the caller decides about core dumps
 			continue
 		}
 		var now unix.Rlimit
@@ -48,28 +49,30 @@ func resetLimits(privileged bool) {
 		if want == now {
 			continue
 		}
-		// Not setrlimit(2): package syscall has to know of a new limit of descriptors, or it sets
-		// the old one in what is forked.
-		if err := unix.Prlimit(0, resource, &want, nil); errors.Is(err, unix.EPERM) { // root without CAP_SYS_RESOURCE
+		// Not setrlimit(2): package syscall must know the new limit of descriptors, or it sets the
+		// old one in child processes.
+		if err := unix.Prlimit(0, resource, &want, nil); errors.Is(err, unix.EPERM) {
+			// root without CAP_SYS_RESOURCE
 			_ = unix.Prlimit(0, resource, &unix.Rlimit{Cur: min(want.Cur, now.Max), Max: now.Max}, nil)
 		}
 	}
 }
 
-// raised is the limit of a privileged process. RLIM_INFINITY is the greatest number.
+// raised returns the limit for a privileged process. RLIM_INFINITY is the greatest number.
 func raised(resource int, now, init unix.Rlimit) unix.Rlimit {
 	want := unix.Rlimit{Cur: max(now.Cur, init.Cur), Max: max(now.Max, init.Max)}
 	switch resource {
-	case unix.RLIMIT_NOFILE: // the soft one of the caller is lost: package os has raised it
+	case unix.RLIMIT_NOFILE: // the caller's soft limit is lost: package os has raised it
 		want.Max = max(now.Max, min(init.Max, manyFiles))
 		want.Cur = min(want.Max, manyFiles)
-	case unix.RLIMIT_STACK: // an unlimited one changes where mmap(2) puts things
+	case unix.RLIMIT_STACK: // an unlimited stack changes the layout of mmap(2)
 		want.Cur = min(init.Cur, want.Max)
 	}
 	return want
 }
 
-// limitOfInit is not known where process 1 is of another user, such as outside of a user namespace.
+// limitOfInit returns a limit of process 1. The limit is unknown if process 1 belongs to another
+// user, such as outside of a user namespace.
 func limitOfInit(resource int) (limit unix.Rlimit, known bool) {
 	err := unix.Prlimit(1, resource, nil, &limit)
 	return limit, err == nil

@@ -1,17 +1,17 @@
-// Package procattr resets what a process passes on to the programs that it starts, and that the
-// program in the background must not have from whoever typed start: limits, priorities and the
-// like.
+// Package procattr resets attributes that child processes inherit, such as limits and priorities. A
+// program in the background must not get them from the user who typed start.
 package procattr
 
-// Reset resets what the calling thread, which must be locked, passes on to what it forks from now
-// on.
+// Reset resets the attributes that processes inherit from the calling thread from now on. The
+// caller must have locked the thread.
 //
-// A privileged process gets what init would give it. Any other process keeps what its user chose,
-// but soft limits that kill a process or damage its files are raised to the hard ones.
+// A privileged process gets the values that init would pass on. Any other process keeps the choices
+// of its user, but Reset raises the soft limits that kill a process or damage its files to the hard
+// limits.
 //
-// What cannot be reset stays without an error; see [Kept].
+// Reset returns no error for attributes that it cannot reset; see [Kept].
 func Reset() { reset() }
 
-// Kept returns what this privileged process has from its caller, and init does not: it could not be
-// reset. It returns nothing for any other process.
+// Kept returns the attributes that this privileged process got from its caller, that init does not
+// have, and that could not be reset. For any other process it returns nothing.
 func Kept() []string { return kept() }

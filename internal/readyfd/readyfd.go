@@ -1,5 +1,5 @@
-// Package readyfd tells whoever waits at the other end of a descriptor that a service is ready, as s6 and others want it: a newline, and then the
-// descriptor is closed (https://skarnet.org/software/s6/notifywhenup.html).
+// Package readyfd reports on a descriptor that a service is ready, with the protocol of s6: it
+// writes a newline and closes the descriptor (https://skarnet.org/software/s6/notifywhenup.html).
 package readyfd
 
 import (
@@ -7,12 +7,13 @@ import (
 	"strconv"
 )
 
-// Descriptor is one that this process was started with. A nil one is none.
+// Descriptor is a descriptor that this process was started with. A nil Descriptor does nothing.
 type Descriptor struct{ fd int }
 
-// Take takes the descriptor of that number, so that no program which is started from now on inherits it. It returns an error where that number is none from 3 on, or that of no
-// pipe or socket that was inherited and can be written to: descriptors that this process has opened itself are not inherited by what it starts
-// (FD_CLOEXEC), and so are told from those.
+// Take takes the descriptor with that number. Programs that are started from now on do not inherit
+// it. Take returns an error if the number is not 3 or greater, or if the descriptor is not an
+// inherited, writable pipe or socket. A descriptor that this process opened itself has FD_CLOEXEC
+// set, so Take can tell it from an inherited one.
 func Take(number string) (*Descriptor, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
@@ -33,7 +34,7 @@ func (d *Descriptor) Tell() error {
 	return d.tell()
 }
 
-// Close closes the descriptor without a word. It may be called again.
+// Close closes the descriptor without reporting. It is idempotent.
 func (d *Descriptor) Close() {
 	if d == nil || d.fd < 0 {
 		return

@@ -35,7 +35,8 @@ func take(fd int) (*Descriptor, error) {
 	return &Descriptor{fd}, nil
 }
 
-// tell leaves the mode of the pipe alone, which others may share: it asks whether there is room.
+// tell checks whether the pipe has room instead of making it nonblocking: other processes may share
+// its mode.
 func (d *Descriptor) tell() error {
 	for {
 		poll := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}

@@ -25,7 +25,8 @@ func columns(f *os.File) (n int) {
 	return n
 }
 
-// inBackground is false where the terminal is not the controlling one: there are no jobs on it then (ENOTTY in tcgetpgrp(3)).
+// inBackground returns false if the terminal is not the controlling one: then it has no jobs
+// (ENOTTY in tcgetpgrp(3)).
 func inBackground(f *os.File) bool {
 	var foreground int
 	err := rawconn.Control(f, func(fd int) (err error) {
@@ -44,8 +45,9 @@ func controlling() *Terminal {
 	return &Terminal{foreground: err == nil && foreground == unix.Getpgrp()}
 }
 
-// hungUp asks for /dev/tty. The kernel takes the terminal from the processes of the session before it sends them SIGHUP (Linux:
-// tty_signal_session_leader), so that is the sure sign even if no descriptor is open on the terminal.
+// hungUp opens /dev/tty. The kernel takes the terminal from the processes of the session before it
+// sends SIGHUP to them (Linux: tty_signal_session_leader). So the result is reliable even if no
+// descriptor of the terminal is open.
 func (t *Terminal) hungUp() bool {
 	if !t.foreground {
 		return false
@@ -54,7 +56,8 @@ func (t *Terminal) hungUp() bool {
 	return err == unix.EIO || err == unix.ENXIO
 }
 
-// onTTY opens the controlling terminal for the time of do. O_NONBLOCK: a serial line may wait for its carrier.
+// onTTY calls do with the controlling terminal open. O_NONBLOCK: opening a serial line may wait for
+// its carrier.
 func onTTY(do func(fd int) error) error {
 	var fd int
 	err := ignoringEINTR(func() (err error) {

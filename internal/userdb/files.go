@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// It is tempting to take os/user: but that makes a program with cgo a dynamic one, each start of which takes as long again, and one without takes
-// $HOME for the answer.
+// os/user is no alternative: with cgo, it makes the program a dynamic one, whose start takes twice
+// as long. Without cgo, it returns $HOME.
 
-// getent knows what the name service switch knows (nsswitch.conf(5)).
+// getent queries the name service switch (nsswitch.conf(5)).
 const getent = "/usr/bin/getent"
 
 // patience is how long a directory service may take to answer.
 const patience = 2 * time.Second
 
-// file is one of the database, of lines with fields between colons.
+// file describes a file of the database. Its lines have fields separated by colons.
 type file struct {
 	name, what string
 	fields     int
@@ -57,7 +57,7 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
-// groupsOf asks getent first: a directory service may know more than the file.
+// groupsOf asks getent first: a directory service may know groups that are not in the file.
 func groupsOf(u User) ([]int, error) {
 	gids := []int{u.GID}
 	add := func(text string) {
@@ -80,7 +80,7 @@ func groupsOf(u User) ([]int, error) {
 	return gids, err
 }
 
-// find returns the first entry in which that field has that value.
+// find returns the first entry with that value in that field.
 func (f file) find(field int, value string) (found []string, err error) {
 	take := func(fields []string) (more bool) {
 		if fields[field] == value {
@@ -99,7 +99,7 @@ func (f file) find(field int, value string) (found []string, err error) {
 	case found != nil:
 		return found, nil
 	case askErr != nil && !errors.Is(askErr, os.ErrNotExist) && !errors.As(askErr, new(*exec.ExitError)):
-		err = askErr // nobody has answered
+		err = askErr // no source could answer
 	}
 	return nil, errors.Join(fmt.Errorf("%s %q: %w", f.what, value, ErrUnknown), err)
 }

@@ -1,5 +1,5 @@
-// Package userdb asks the user database: passwd(5) and group(5), or what else the name service switch knows. It never asks the environment: cron,
-// su and a second login must find the same answer.
+// Package userdb queries the user database: passwd(5) and group(5), or the name service switch. It
+// never uses the environment: cron, su and a second login must get the same answer.
 package userdb
 
 import "errors"
@@ -9,20 +9,22 @@ type User struct {
 	Name     string
 	UID, GID int
 	Home     string
-	Shell    string // "": none is named
+	Shell    string // "" if none is set
 }
 
-// ErrUnknown says that there is no such user or group.
+// ErrUnknown reports that there is no such user or group.
 var ErrUnknown = errors.New("not in the user database")
 
-// ByID returns the user with that ID. A directory service may take 2 s to answer, here and below.
+// ByID returns the user with that ID. Like the functions below, it may take 2 s if a directory
+// service is slow.
 func ByID(uid int) (User, error) { return byID(uid) }
 
-// ByName returns the user of that name.
+// ByName returns the user with that name.
 func ByName(name string) (User, error) { return byName(name) }
 
-// GroupID returns the ID of the group of that name.
+// GroupID returns the ID of the group with that name.
 func GroupID(name string) (int, error) { return groupID(name) }
 
-// GroupsOf returns the groups that a login of that user has, as initgroups(3): its own first.
+// GroupsOf returns the groups of a login of that user, as initgroups(3) does, beginning with the
+// user's own group.
 func GroupsOf(u User) ([]int, error) { return groupsOf(u) }
