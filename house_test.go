@@ -1,8 +1,10 @@
 package lifecycle
 
 import (
+	"errors"
 	"go/build"
-	"path/filepath"
+	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -12,51 +14,87 @@ import (
 
 const modulePath = "example.com/lifecycle"
 
-// layers are the packages below the root that hold a part of its work. Each may import the packages
-// of the layers above it in this list, and those that no layer has: the ones for system mechanisms.
-var layers = [][]string{
-	{"console", "fdstore", "logfile", "pidfile", "statefile"},
-	{"handshake"},
-	{"supervise"},
+// systemLayer are the packages for system mechanisms. They may import each other.
+var systemLayer = []string{
+	"activation", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "monotonic", "ossignal", "pin",
+	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
+	"secureenv", "terminal", "userdb", "worker",
+}
+
+// upperLayers are the layers above it. A package may import the packages of the layers that come
+// before its own, and none of its own.
+var upperLayers = [][]string{
+	{"internal/console", "internal/engine", "internal/fdstore", "internal/logfile", "internal/pidfile", "internal/statefile"},
+	{"internal/handshake"},
+	{"internal/supervise"},
+	{"."},
+	{"lifecycletest", "socket"},
+	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest"},
 }
 
 // The import order is a property of the real import graph, on every platform.
 func TestImportsGoInOneDirection(t *testing.T) {
+	t.Parallel()
 	layerOf := map[string]int{}
-	for i, names := range layers {
+	for _, name := range systemLayer {
+		layerOf[path.Join("internal", name)] = 0
+	}
+	for i, names := range upperLayers {
 		for _, name := range names {
+			require.NotContains(t, layerOf, name)
 			layerOf[name] = i + 1
 		}
 	}
-	dirs, err := filepath.Glob("internal/*")
-	require.NoError(t, err)
-	for _, dir := range dirs {
-		name := filepath.Base(dir)
-		for _, imported := range importsOf(t, dir) {
-			if imported == modulePath {
-				t.Errorf("internal/%s imports the root package", name)
-			}
-			of, inside := strings.CutPrefix(imported, modulePath+"/internal/")
-			if inside && layerOf[of] > 0 && layerOf[of] >= layerOf[name] {
-				t.Errorf("internal/%s imports internal/%s, which is not below it", name, of)
+	packages := packagesOfTheModule(t)
+	for _, name := range packages {
+		layer, found := layerOf[name]
+		if !found {
+			t.Errorf("package %s is in no layer: it belongs in one of house_test.go", name)
+			continue
+		}
+		for _, imported := range importsOf(t, name) {
+			if below, found := layerOf[imported]; !found || below > layer || below == layer && layer > 0 {
+				t.Errorf("package %s imports %s, which is not below it", name, imported)
 			}
 		}
 	}
 	for name := range layerOf {
-		require.Contains(t, dirs, filepath.Join("internal", name))
+		require.Contains(t, packages, name, "a layer names it")
 	}
 }
 
-// importsOf returns what the code of that folder imports on any of the platforms. Tests are left
-// out.
-func importsOf(t *testing.T, dir string) (imports []string) {
+// packagesOfTheModule returns the folders that are packages.
+func packagesOfTheModule(t *testing.T) (folders []string) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-e", "./...").Output()
+	require.NoError(t, err)
+	for _, name := range strings.Fields(string(out)) {
+		folders = append(folders, folderOf(name))
+	}
+	return folders
+}
+
+func folderOf(importPath string) string {
+	return path.Clean(strings.TrimPrefix(strings.TrimPrefix(importPath, modulePath), "/"))
+}
+
+// importsOf returns which packages of the module the code of that folder imports on any of the
+// platforms. Tests are left out.
+func importsOf(t *testing.T, folder string) (imports []string) {
 	t.Helper()
 	for _, goos := range []string{"linux", "darwin", "freebsd", "netbsd", "windows"} {
 		context := build.Default
 		context.GOOS, context.CgoEnabled = goos, false
-		p, err := context.ImportDir(dir, 0)
-		require.NoError(t, err, "%s on %s", dir, goos)
-		imports = append(imports, p.Imports...)
+		p, err := context.ImportDir(folder, 0)
+		var none *build.NoGoError
+		if !errors.As(err, &none) {
+			require.NoError(t, err, "%s on %s", folder, goos)
+		}
+		for _, imported := range p.Imports {
+			if imported == modulePath || strings.HasPrefix(imported, modulePath+"/") {
+				imports = append(imports, folderOf(imported))
+			}
+		}
 	}
 	slices.Sort(imports)
 	return slices.Compact(imports)
