@@ -40,8 +40,8 @@ func driveEchod(t *testing.T, program string) {
 	t.Run("answers the request in hand over TERM", func(t *testing.T) {
 		dir := setup(t, good)
 		p := echod(t, dir, "run")
-		p.waitFor("INFO ready")
-		addr := p.waitFor(`INFO listening addr=(\S+)`)[1]
+		p.waitFor("msg=ready")
+		addr := p.waitFor(`msg=listening addr=(\S+)`)[1]
 
 		// The server asks for the body with 100 Continue: then the request is in its hands.
 		ctx, cancel := context.WithTimeout(t.Context(), examplePatience)
@@ -76,7 +76,7 @@ func driveEchod(t *testing.T, program string) {
 		}
 
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-		p.waitFor("INFO stopping")
+		p.waitFor("msg=stopping")
 		require.Eventually(t, func() bool {
 			conn, err := net.Dial("tcp", addr)
 			if err == nil {
@@ -151,14 +151,14 @@ func driveEchod(t *testing.T, program string) {
 		require.NoError(t, err)
 		assert.Zero(t, info.Mode().Perm()&^0o640, info.Mode())
 
-		require.Eventually(t, func() bool { return strings.Contains(read(), "INFO ready") }, examplePatience, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return strings.Contains(read(), "msg=ready") }, examplePatience, 5*time.Millisecond)
 		before := read()
 		p = echod(t, dir, "-log", "echod.log", "start")
 		assert.Equal(t, 1, p.wait())
 		assert.Contains(t, p.out.String(), "echod: already running")
 		assert.Equal(t, before, read(), "the log is the first one's")
 
-		addr := regexp.MustCompile(`INFO listening addr=(\S+)`).FindStringSubmatch(before)[1]
+		addr := regexp.MustCompile(`msg=listening addr=(\S+)`).FindStringSubmatch(before)[1]
 		get := func() {
 			resp, err := http.Get("http://" + addr + "/healthz")
 			require.NoError(t, err)
@@ -179,7 +179,7 @@ func driveEchod(t *testing.T, program string) {
 		p = echod(t, dir, "stop")
 		assert.Equal(t, 0, p.wait(), p.out)
 		assert.True(t, strings.HasPrefix(read(), before))
-		assert.Contains(t, read(), "INFO stopped")
+		assert.Contains(t, read(), "msg=stopped")
 	})
 
 	t.Run("tells how it is used", func(t *testing.T) {

@@ -30,7 +30,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "echod:", err)
 		os.Exit(1)
 	}
-	_, opts := echod(config, nil, setLevel)
+	slog.SetDefault(slog.New(lifecycle.StderrHandler(&level)))
+	_, opts := echod(config, nil, level.Set)
 	os.Exit(lifecycle.Main(flag.Args(), nil, append(opts,
 		lifecycle.PIDFile(*pidPath),
 		lifecycle.LogFile(*logPath),
@@ -38,8 +39,8 @@ func main() {
 	)...))
 }
 
-// setLevel is that of the default logger, which writes to stderr, as the journal wants it where that is there.
-func setLevel(level slog.Level) { slog.SetLogLoggerLevel(level) }
+// level is the level of the default logger, which writes to stderr: the way the journal wants it where that is there.
+var level slog.LevelVar
 
 // echod puts the program together, for main and for its tests. A nil logger is the default one. Nothing is opened, and no address taken, before its hooks
 // are called.

@@ -85,7 +85,7 @@ func reload(sh *shell) error {
 	sh.edit("echod.json", "hello", "bonjour")
 	sh.echod("check", 0, "echod: check passed\n")
 	sh.echod("reload", 0, "echod: reloaded (")
-	sh.log("INFO reloaded")
+	sh.log("msg=reloaded")
 	sh.get("/", "bonjour\n")
 	return nil
 }
@@ -95,7 +95,7 @@ func reloadMistake(sh *shell) error {
 	sh.edit("echod.json", "bonjour", "salve", "info", "loud")
 	sh.echod("check", 6, "echod: check failed: "+mistake+"\n")
 	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
-	sh.log("ERROR reload rejected", mistake)
+	sh.log("level=ERROR", "reload rejected", mistake)
 	sh.get("/", "bonjour\n")
 	return nil
 }
@@ -105,7 +105,7 @@ func reloadAddress(sh *shell) error {
 	sh.echod("check", 0, "echod: check passed\n")
 	mistake := "config: " + sh.path("echod.json") + `:2: field "listen": cannot change from 127.0.0.1:0 to 127.0.0.1:8080 on reload; restart echod`
 	sh.echod("reload", 1, "echod: reload rejected, old configuration kept: "+mistake+"\n")
-	sh.log("ERROR reload rejected", mistake)
+	sh.log("level=ERROR", "reload rejected", mistake)
 	sh.get("/", "bonjour\n")
 	return nil
 }
@@ -164,11 +164,11 @@ func stop(sh *shell) error {
 	}
 	pid := sh.pid()
 	stopped := sh.background("stop")
-	sh.log("INFO stopping")
+	sh.log("msg=stopping")
 	sh.refused("/")
 	request.finish("world", "salve, world\n")
 	stopped(0, fmt.Sprintf("echod: stopped (pid %d, ", pid))
-	sh.log("INFO stopped")
+	sh.log("msg=stopped")
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (sh *shell) find() error {
 	}
 	sh.letGo()
 	sh.echo = &daemon{Process: process}
-	listening := sh.log("INFO listening")
+	listening := sh.log("msg=listening")
 	_, addr, found := strings.Cut(listening, "addr=")
 	if !found {
 		return errors.New("echod does not say where it listens")
@@ -206,9 +206,7 @@ func (sh *shell) log(texts ...string) (record string) {
 			}
 			sh.logged += len(line)
 			record := strings.TrimSpace(string(line))
-			if words := strings.SplitN(record, " ", 3); len(words) == 3 {
-				record = words[2] // without date and time
-			}
+			_, record, _ = strings.Cut(record, " ") // without the time
 			show(record)
 			if containsAll(strings.ReplaceAll(record, `\"`, `"`), texts) {
 				return record
