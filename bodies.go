@@ -17,7 +17,7 @@ func (c stopCause) Unwrap() error { return context.Canceled }
 // ErrBodyReturned is the cause of a stop because a body returned: fn, or the Run of a component.
 var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 
-// body is a function that the stop waits for: fn, a Run, or the loop of an Every.
+// body is a body that was called, or the loop of an Every. A stop waits for both.
 type body struct {
 	component, hook string
 	done            chan struct{}
@@ -81,8 +81,8 @@ func (l *life) bodyReturned() {
 // Every calls f repeatedly while the life is Ready or Reloading, for the first time after one
 // interval. f may run concurrently with hooks but never with itself: calls are skipped while f
 // takes longer than the interval. An error or panic of f is logged and has no other effect. The
-// context of f ends with that of the bodies. A stop waits for f as for a body. By default, nothing
-// is repeated.
+// context of f ends when the contexts of the bodies end. A stop waits for f as for a body. By
+// default, nothing is repeated.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if interval <= 0 || f == nil {

@@ -12,12 +12,11 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// Embedded makes Run run the life as a part of a process that does other things too, such as a
-// test. The life handles no signals and makes no files. Any number of embedded lives may run at
-// once, also in a bubble of testing/synctest. Hooks, deadlines, panics and the result of Run are
-// the same. Options that need a process are ignored, and the log names them. A repeated stop
-// request does not end the process. Package lifecycletest uses this option. By default, a life has
-// its process to itself.
+// Embedded makes the life share its process with other code, for example with a test. The life
+// handles no signals and makes no files. Any number of embedded lives may run at once, also in a
+// bubble of testing/synctest. Hooks, deadlines, panics and the result of Run are the same. Options
+// that need a process are ignored, and the log names them. A repeated stop request does not end the
+// process. Package lifecycletest uses this option. By default, a life has its process to itself.
 func Embedded() Option {
 	return option(func(c *plan) { c.embedded = true })
 }

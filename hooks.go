@@ -52,9 +52,9 @@ func With(h Hooks) Option {
 }
 
 // OnStart sets the OnStart of a component that has the name of the program. OnReload, OnStop,
-// OnExit and OnCheck, given as options, belong to the same component. Its place in the order is
-// that of the first of these options. It is an error to give one of them twice: a program with
-// several components names them, using [With]. See [Hooks] for each hook. By default, there is no
+// OnExit and OnCheck, given as options, belong to the same component. Its place among the
+// components is the place of the first of these options. It is an error to give one of them twice.
+// A program with several components uses [With]. See [Hooks] for each hook. By default, there is no
 // such component.
 func OnStart(f func(ctx context.Context) error) Option {
 	return looseHook("OnStart", f, func(h *Hooks) *func(context.Context) error { return &h.OnStart })

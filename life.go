@@ -157,7 +157,7 @@ func (l *life) endGrace() {
 	l.cancelGrace(context.Canceled)
 }
 
-// on handles event e as the dispatch table says. It may be called from any goroutine and never
+// on handles event e as the dispatch table defines. It may be called from any goroutine and never
 // blocks. why is the cause of a stop. sig is the signal if the event is a signal.
 func (l *life) on(e event, why error, sig os.Signal) {
 	l.mu.Lock()
@@ -206,8 +206,8 @@ func (l *life) beginStop(why error) {
 	l.cancel(why)
 }
 
-// forceQuitAfter tells a person who insists from a signal that was sent twice. A stop signal this
-// long after the first one ends the process at once.
+// forceQuitAfter is how long after the first stop signal another one ends the process at once. An
+// earlier one may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
 // quit ends the process at once. It never releases l.mu, so nothing else happens to this life.

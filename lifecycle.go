@@ -18,8 +18,8 @@
 //     failure.
 //   - A phase is a stage of the life: starting, ready, reloading, stopping or exited. See [Phase].
 //
-// A life is one call of [Run], from its first line until it returns. There are four ways to use the
-// package:
+// A life is one run of the daemon: it begins when [Run] is called and ends when Run returns. There
+// are four ways to use the package:
 //
 //   - [Run] runs the life of this process.
 //   - [Main] adds verbs for the command line: start, stop, restart, reload, status and others.
@@ -102,16 +102,17 @@
 // # Platforms
 //
 // Linux has every feature. On macOS and the BSDs, the PID file carries the flock(2) lock but not
-// the two record locks that identify the holder on Linux. The PID in a locked file identifies the
-// holder there. On Windows, a program runs in the foreground without a PID file, socket.Listen only
-// binds, and Umask has no effect. Everything else that needs Unix returns errors.ErrUnsupported.
+// the two record locks that identify the holder on Linux. On these systems, the PID in a locked
+// file identifies the holder. On Windows, a program runs in the foreground without a PID file,
+// socket.Listen only binds, and Umask has no effect. Everything else that needs Unix returns
+// errors.ErrUnsupported.
 //
 // # What it does not do
 //
 //   - It cannot prevent a second daemon if the PID file is deleted while the first one runs, or if
 //     the file is on a file system whose locks do not reach every process that starts the daemon.
 //   - It cannot end a goroutine. An abandoned hook runs on until the process ends.
-//   - It ends the daemon, but not the processes that the daemon started, unless it supervises.
+//   - A stop ends the daemon but, without a supervisor, not the processes that the daemon started.
 //   - It installs no service and rotates no log.
 //   - It does not replace a running program. A restart ends the old process before it starts the
 //     new one.
@@ -128,11 +129,11 @@ import (
 	"example.com/lifecycle/internal/handshake"
 )
 
-// Run runs one life of this process and blocks until it is over and the PID file is removed. It
-// runs in the foreground unless [Detach] is given. It installs the signal handlers, locks the PID
-// file, calls each OnStart, and then calls fn and the other bodies. When a stop is requested, it
-// calls each OnStop, waits for the bodies, and calls each OnExit, in reverse order of the
-// components.
+// Run runs one life of this process and blocks until it is over and the PID file is removed. With
+// [Detach], it instead starts the life in the background and returns when the life is ready. Run
+// installs the signal handlers, locks the PID file, calls each OnStart, and then calls fn and the
+// other bodies. When a stop is requested, it calls each OnStop, waits for the bodies, and calls
+// each OnExit, in reverse order of the components.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of

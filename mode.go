@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// kind names the process of a daemon that this process is.
+// kind is the role of this process in a daemon.
 type kind int
 
 const (

@@ -36,7 +36,7 @@ type plan struct {
 	wrong          []string // what is wrong with the options
 }
 
-// identity holds the name of the life and what it takes from its surroundings.
+// identity names the life and holds its logger, its base context and its process.
 type identity struct {
 	name      string
 	version   string
@@ -46,7 +46,7 @@ type identity struct {
 	env       env
 }
 
-// placement says where the process runs and with which rights.
+// placement holds where the process runs, and with which rights.
 type placement struct {
 	pidFile     string
 	pidFileSet  bool
@@ -137,7 +137,7 @@ func (p *plan) processOnly(option string, on bool) {
 // never is the deadline of a call without a limit.
 var never = time.Unix(1<<40, 0)
 
-// deadline returns when a limit ends that starts at begin. A zero limit never ends.
+// deadline returns the end of a limit that starts at begin. A zero limit never ends.
 func deadline(begin time.Time, limit time.Duration) time.Time {
 	if limit == 0 {
 		return never
@@ -171,8 +171,8 @@ func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }
 
-// BaseContext sets a context. The contexts of all hooks and bodies carry its values. Its end is a
-// stop request. By default, it is context.Background().
+// BaseContext sets the context of the life. The contexts of all hooks and bodies carry its values.
+// Its end is a stop request. By default, it is context.Background().
 func BaseContext(ctx context.Context) Option {
 	return option(func(c *plan) {
 		if ctx == nil {

@@ -83,7 +83,7 @@ const signalGrace = time.Second
 // blocked before.
 //
 // Each signal has its own channel with room for one, so a flood of one signal never hides another.
-// The value in the channel stands for all signals of that kind since.
+// A signal in the channel stands for all later ones of its kind.
 func (l *life) notifySignals() (deafen func()) {
 	hungUp := l.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}

@@ -9,17 +9,17 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// Watchdog sets a health check for a service manager that watches this process. check runs at least
-// once in every. If it returns nil in time, the life reports to the manager that all is well. A
-// manager that gets no such report for too long ends the process with ABRT and starts it again. So
-// check should test what can hang, for example by taking the lock that every request takes. systemd
-// watches a unit that has WatchdogSec=. It gets at least two reports in that time
-// (sd_watchdog_enabled(3)).
+// Watchdog sets a health check for a service manager that watches this process. check runs
+// repeatedly, at intervals of at most every. If it returns nil in time, the life reports to the
+// manager that all is well. A manager that gets no such report for too long ends the process with
+// ABRT and starts it again. So check should test what can hang, for example by taking the lock that
+// every request takes. systemd watches a unit that has WatchdogSec=, and gets at least two reports
+// in that time (sd_watchdog_enabled(3)).
 //
 // check runs while the life is Ready or Reloading, for the first time after one interval. It may
 // run concurrently with hooks but never with itself. Its context ends after that interval, and with
 // the context of the bodies. An error or panic of check is logged. If no manager watches, check is
-// not called. By default, the life reports that all is well for as long as goroutines run.
+// not called. By default, the life reports that all is well as long as its goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if every <= 0 || check == nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // WorkDir sets the working directory. Run changes to it before the first hook, so main still runs
-// in the directory of the start. A relative path starts there. By default, a detached process
-// changes to "/", and any other process stays where it is.
+// in the working directory of the start. A relative path is relative to that directory. By default,
+// a detached process changes to "/", and any other process stays where it is.
 func WorkDir(path string) Option {
 	return option(func(c *plan) {
 		c.workDir = path

@@ -35,16 +35,18 @@ import (
 // program that detaches, a call before Run fails the start, because it would run in the launcher.
 //
 // Listen replaces a socket file that has no listener. Its error wraps syscall.EADDRINUSE if a
-// process listens there, this process included, or if the file is no socket. Any other error is
-// that of net.Listen. Listen blocks while it looks up a name, and for at most one second while a
-// manager closes its copy of a socket that was closed before.
+// process listens there, this process included, or if the file is no socket. As root, Listen also
+// returns an error for an unsafe path (see below). Any other error comes from net.Listen. Listen
+// blocks while it looks up a name, and for at most one second while a manager closes its copy of a
+// socket that was closed before.
 //
 // Close while the life is ready makes the manager remove its copy, and removes the socket file that
 // Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
 // socket. The last worker of a supervised daemon removes the file at its end.
 //
-// As root, Listen makes a socket file only where no other user controls its path; see PIDFile in
-// package lifecycle. The last directory may belong to another user if no one else can write it.
+// As root, Listen makes a socket file only if no other user controls its path; for the rules see
+// ErrUnsafePIDFile in package lifecycle. The last directory may belong to another user if all other
+// users cannot write it.
 //
 // The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
 // SyscallConn, but its type is different. On Windows, Listen only binds.
