@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// killMargin is how long the end of a killed process may take.
+	// killMargin is how long a killed process may take to end.
 	killMargin = 2 * time.Second
-	// traceMargin is how long a worker has to write its trace.
+	// traceMargin is how long a worker may take to write its trace.
 	traceMargin = 5 * time.Second
-	// maxExtension bounds EXTEND_TIMEOUT_USEC during a stop: a stop takes at most so many times its limit.
+	// maxExtension limits EXTEND_TIMEOUT_USEC during a stop: a stop takes at most this many times
+	// its limit.
 	maxExtension = 10
 	// noTimeout is longer than any deadline. A worker cannot ask for more.
 	noTimeout = 1000 * time.Hour
@@ -21,20 +22,20 @@ const (
 
 var (
 	errStopHangs = errors.New("its stop does not end")
-	// errTriggered says that the worker itself has asked to be ended as hanging (sd_notify(3)).
+	// errTriggered reports that the worker itself asked to be ended as hanging (sd_notify(3)).
 	errTriggered = errors.New("it has asked for that (WATCHDOG=trigger)")
 )
 
-// stopLimit is how long a worker takes to stop at most.
+// stopLimit returns how long a worker may take to stop.
 func (s *Supervisor) stopLimit() time.Duration { return s.spec.StopTimeout + WorkerMargin }
 
-// setDeadline limits the state. Supervisor.mu is held.
+// setDeadline sets the deadline of the state to d from now. Supervisor.mu is held.
 func (p *process) setDeadline(d time.Duration) {
 	p.deadline = time.Now().Add(d)
 	p.timer.Reset(d)
 }
 
-// setStopDeadline limits the stop. Supervisor.mu is held.
+// setStopDeadline sets the deadline of a state that belongs to the stop. Supervisor.mu is held.
 func (p *process) setStopDeadline(d time.Duration) {
 	if p.stopBy.IsZero() {
 		p.stopBy = time.Now().Add(maxExtension * p.of.stopLimit())
@@ -42,8 +43,8 @@ func (p *process) setStopDeadline(d time.Duration) {
 	p.setDeadline(d)
 }
 
-// extend gives the worker the time that it asks for in microseconds, and never less than it has (sd_notify(3)). A stop
-// ends all the same. Supervisor.mu is held.
+// extend moves the deadline to usec microseconds from now, but never to an earlier time
+// (sd_notify(3)). It cannot extend a stop beyond stopBy. Supervisor.mu is held.
 func (p *process) extend(usec string) {
 	n, err := strconv.ParseInt(usec, 10, 64)
 	if err != nil || n < 0 || n > noTimeout.Microseconds() || p.deadline.IsZero() || p.state >= killing {
@@ -58,16 +59,17 @@ func (p *process) extend(usec string) {
 	}
 }
 
-// expired is called when the timer of the deadline has fired.
+// expired runs when the timer of the deadline fires.
 func (p *process) expired() {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
-	if !p.deadline.IsZero() && !time.Now().Before(p.deadline) { // the worker was not done just in time, nor got more
+	// The state may have changed, or its deadline may have moved, just before.
+	if !p.deadline.IsZero() && !time.Now().Before(p.deadline) {
 		p.handle(deadlineExpired)
 	}
 }
 
-// resetWatchdog waits for the next sign of life. Supervisor.mu is held.
+// resetWatchdog restarts the wait for the next sign of life. Supervisor.mu is held.
 func (p *process) resetWatchdog() {
 	if p.of.spec.Watchdog == 0 || p.state > stopping {
 		return
@@ -80,22 +82,22 @@ func (p *process) resetWatchdog() {
 	p.watchdog = time.AfterFunc(p.of.spec.Watchdog, func() { p.watchdogExpired(due) })
 }
 
-// watchdogExpired ends a worker that has given no sign of life until due.
+// watchdogExpired ends a worker that gave no sign of life until due.
 func (p *process) watchdogExpired(due time.Time) {
 	late := time.Since(due)
-	p.of.server.Barrier(WorkerMargin) // a sign of life may not have been read
+	p.of.server.Barrier(WorkerMargin) // a sign of life may still be unread
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	switch {
 	case p.signOfLife != due:
-	case late > p.of.spec.Watchdog/8: // this process stood still, and so may the worker have
+	case late > p.of.spec.Watchdog/8: // this process, and maybe the worker, was suspended
 		p.resetWatchdog()
 	default:
 		p.abort(errors.New("no sign of life for " + console.FormatLimit(p.of.spec.Watchdog)))
 	}
 }
 
-// abort ends a worker that hangs, with its trace. Supervisor.mu is held.
+// abort ends a hanging worker so that it writes its trace. Supervisor.mu is held.
 func (p *process) abort(why error) {
 	if transitions[p.state][watchdogExpired] != stay {
 		p.why = why

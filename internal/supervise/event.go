@@ -5,34 +5,34 @@ import (
 	"time"
 )
 
-// Event is what happened to the worker: [Started], [Said], [Exited] or [GaveUp].
+// Event is an event of the worker: [Started], [Said], [Exited] or [GaveUp].
 type Event interface{ event() }
 
-// Started says that a worker executes its program.
+// Started reports that a worker has executed its program.
 type Started struct{ PID, Restarts int }
 
-// Said says what the worker reports of itself. A nil field has not changed.
+// Said contains what the worker reports of itself. A nil field has not changed.
 type Said struct {
-	Up     bool    // the worker is ready, or was and reloads
-	Text   *string // what it is doing (STATUS)
-	Doing  *string // the hook that runs in it
-	Reload *Reload // a reload has ended that nobody here asked for
+	Up     bool    // the worker is ready or reloads
+	Text   *string // current activity (STATUS)
+	Doing  *string // running hook
+	Reload *Reload // verdict of a reload that this supervisor did not request
 }
 
 // Reload is the verdict of a worker on a reload.
 type Reload struct {
-	Verdict json.RawMessage // of a worker of this library; nil: it gave none
-	Error   string          // of any other; "": it has succeeded
+	Verdict json.RawMessage // from a worker of this library; nil: it sent none
+	Error   string          // from any other worker; "": success
 }
 
-// Exited says how a worker has ended, and when the next one starts. A zero Next: none does.
+// Exited reports how a worker ended and when the next one starts. If Next is zero, none starts.
 type Exited struct {
 	Exit           Exit
 	Next           time.Time
 	Attempt, Limit int
 }
 
-// GaveUp says why no worker is started any more.
+// GaveUp reports why no further worker is started.
 type GaveUp struct{ Why string }
 
 func (Started) event() {}
@@ -43,7 +43,8 @@ func (GaveUp) event()  {}
 // emit queues an event. s.mu is held.
 func (s *Supervisor) emit(e Event) { s.events = append(s.events, e) }
 
-// deliver delivers the queued events in their order. It may block, since a receiver may write to a disk.
+// deliver delivers the queued events in order. It may block, since the receiver may write to a
+// disk.
 func (s *Supervisor) deliver() {
 	s.delivering.Lock()
 	defer s.delivering.Unlock()

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// Exit says how a worker has ended.
+// Exit describes how a worker ended.
 type Exit struct {
 	At     time.Time `json:"at"`
 	PID    int       `json:"pid"`
@@ -24,7 +24,7 @@ type Exit struct {
 	Why    string    `json:"why,omitempty"`
 }
 
-// Text returns the exit as people read it: exit 1 "db: connection refused".
+// Text returns the exit for people, such as: exit 1 "db: connection refused".
 func (e Exit) Text() string {
 	text := fmt.Sprintf("exit %d", e.Code)
 	switch {
@@ -43,12 +43,12 @@ func (e Exit) Text() string {
 	return text
 }
 
-// NotReadyError says that a worker was not ready in time.
+// NotReadyError reports that a worker was not ready in time.
 type NotReadyError struct{ Timeout time.Duration }
 
 func (e *NotReadyError) Error() string { return "not ready after " + console.FormatLimit(e.Timeout) }
 
-// KilledError says that a worker did not stop in time and was killed.
+// KilledError reports that a worker did not stop in time and was killed.
 type KilledError struct {
 	PID   int
 	After time.Duration
@@ -58,12 +58,12 @@ func (e *KilledError) Error() string {
 	return fmt.Sprintf("the worker (pid %d) was killed after %s", e.PID, console.FormatLimit(e.After))
 }
 
-// ExitError says that a worker which was to stop has ended with an error.
+// ExitError reports that a worker ended its stop with an error.
 type ExitError struct{ Exit Exit }
 
 func (e *ExitError) Error() string { return "the worker ended with " + e.Exit.Text() }
 
-// ExitCode returns the exit code of the worker; 1 if it was ended by a signal.
+// ExitCode returns the exit code of the worker, or 1 if a signal ended it.
 func (e *ExitError) ExitCode() int {
 	if e.Exit.Code > 0 {
 		return e.Exit.Code
@@ -71,7 +71,7 @@ func (e *ExitError) ExitCode() int {
 	return 1
 }
 
-// GaveUpError says why no worker is started any more.
+// GaveUpError reports why no further worker is started.
 type GaveUpError struct {
 	Why  string
 	Exit Exit
@@ -81,7 +81,7 @@ type GaveUpError struct {
 
 func (e *GaveUpError) Error() string { return "gave up: " + e.Why + "; last: " + e.Exit.Text() }
 
-// ExitCode returns the exit code of the worker where that is final, else 1.
+// ExitCode returns the exit code of the worker if it is final, else 1.
 func (e *GaveUpError) ExitCode() int {
 	if e.final {
 		return e.Exit.Code
@@ -89,10 +89,10 @@ func (e *GaveUpError) ExitCode() int {
 	return 1
 }
 
-// errForksAway says what is wrong with a program that ends well and leaves itself behind.
+// errForksAway reports that a program exited with 0 but left processes behind.
 var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")
 
-// end returns how the worker has ended.
+// end returns how the worker ended.
 func (p *process) end() end {
 	p.of.mu.Lock()
 	e := end{at: time.Now(), Exit: Exit{At: time.Now(), PID: p.PID, Error: p.failed}}
@@ -131,7 +131,7 @@ func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 	return status, ok
 }
 
-// whyNotReady returns why the first worker, of which nothing is left, is not ready.
+// whyNotReady returns why the first worker is not ready. Nothing is left of the worker.
 func (s *Supervisor) whyNotReady(p *process, left int) error {
 	s.mu.Lock()
 	failure, failed, why, exit := p.failure, p.failed, p.why, p.exit
@@ -154,8 +154,9 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	return died
 }
 
-// result returns, to the first caller, what a worker came to that was to stop. A TERM that ends it is the supervisor's,
-// or that of a service manager to all processes of the service.
+// result returns the result of a stopped worker to its first caller, and nil to later callers. A
+// worker that TERM ended was stopped by the supervisor, or by a service manager that signals all
+// processes of the service.
 func (p *process) result(e end) error {
 	p.of.mu.Lock()
 	again, failure, killed := p.told, p.failure, p.wasKilled

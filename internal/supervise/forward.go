@@ -20,13 +20,13 @@ import (
 )
 
 var (
-	// ErrStopping is returned where a stop keeps something from being done.
+	// ErrStopping is returned if an operation is not possible because of a stop.
 	ErrStopping = errors.New("the supervisor stops")
 	errNoWorker = errors.New("there is no worker that is ready just now: it is about to be started again")
 	errEnded    = errors.New("the worker ended meanwhile")
 )
 
-// Forward sends a signal on to the worker, which has its handlers when it is ready.
+// Forward sends a signal to the worker. The worker must be ready, so that it has its handlers.
 func (s *Supervisor) Forward(sig os.Signal) error {
 	p := s.last.Load()
 	if p == nil || !isClosed(p.ready) || p.hasEnded() {
@@ -35,11 +35,12 @@ func (s *Supervisor) Forward(sig os.Signal) error {
 	return p.pass(sig)
 }
 
-// pass sends the worker a signal, unless it is another program that the signal would end.
+// pass sends the worker a signal, unless the worker is another program that the signal would end.
 func (p *process) pass(sig os.Signal) error {
 	program := p.of.spec.Program != nil
 	handled := !program || proc.Catches(p.PID, sig)
-	if err := p.Signal(syscall.Signal(0)); err != nil { // the PID may be that of another process by now
+	// The worker may have ended, and its PID may belong to another process now.
+	if err := p.Signal(syscall.Signal(0)); err != nil {
 		return err
 	}
 	if !handled {
@@ -48,16 +49,17 @@ func (p *process) pass(sig os.Signal) error {
 	return p.Signal(sig)
 }
 
-// pendingReply is what a signal that was sent on waits for. A nil one waits for nothing. Supervisor.mu guards it.
+// pendingReply is the reply to a forwarded signal that Reload or Reopen waits for. If it is nil,
+// none is awaited. Supervisor.mu guards it.
 type pendingReply struct {
 	worker *process
 	signal os.Signal
 	asked  time.Duration // CLOCK_MONOTONIC
-	begun  chan struct{} // closed when the worker has begun with it
+	begun  chan struct{} // closed when the worker begins to handle the signal
 	result chan error
 }
 
-// begin notes that a reload begins, which may be the one that is waited for.
+// begin records that a reload begins. It may be another reload than the awaited one.
 func (r *pendingReply) begin(m sdnotify.Message) {
 	if r == nil || r.signal != syscall.SIGHUP || isClosed(r.begun) {
 		return
@@ -71,7 +73,7 @@ func (r *pendingReply) begin(m sdnotify.Message) {
 	close(r.begun)
 }
 
-// finish ends the wait for a reload, and reports whether there was one.
+// finish ends the wait for a reload, and reports whether a reload was awaited.
 func (r *pendingReply) finish(result error) bool {
 	if r == nil || r.signal != syscall.SIGHUP || !isClosed(r.begun) && !errors.Is(result, ErrStopping) {
 		return false
@@ -80,7 +82,7 @@ func (r *pendingReply) finish(result error) bool {
 	return true
 }
 
-// reopened ends the wait for a reopened log, if this is the verdict on it.
+// reopened ends the wait for a reopened log if last is the verdict on it.
 func (r *pendingReply) reopened(last json.RawMessage) {
 	var verdict struct {
 		Began time.Duration `json:"began_monotonic_ns"`
@@ -106,16 +108,16 @@ func (r *pendingReply) fail(p *process) {
 func (r *pendingReply) decide(result error) {
 	select {
 	case r.result <- result:
-	default: // it is decided
+	default: // already decided
 	}
 }
 
-// ReloadError is the verdict of a worker that has refused a reload.
+// ReloadError is the verdict of a worker that refused a reload.
 type ReloadError struct{ Reload }
 
 func (e *ReloadError) Error() string { return "the worker has refused the reload: " + e.Reload.Error }
 
-// err returns nil for a reload that has succeeded.
+// err returns the error of a failed reload, or nil.
 func (r *Reload) err() error {
 	failed := struct {
 		Error string `json:"error"`
@@ -130,10 +132,12 @@ func (r *Reload) err() error {
 	return &ReloadError{*r}
 }
 
-// Reload sends the worker a HUP and blocks until it gives its verdict. The error is a *ReloadError where the worker has
-// refused. Another program that says nothing within Settle has reloaded.
+// Reload sends HUP to the worker and blocks until the worker returns its verdict. The error is a
+// *ReloadError if the worker refused. Another program that reports nothing within Settle counts as
+// reloaded.
 func (s *Supervisor) Reload(ctx context.Context) error {
-	if p := s.last.Load(); p != nil { // one that is being started may have read what it was before
+	// A starting worker may have read the old configuration already.
+	if p := s.last.Load(); p != nil {
 		select {
 		case <-p.ready:
 		case <-p.gone:
@@ -146,7 +150,8 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 		return err
 	}
 	defer s.endRequest(r)
-	if s.spec.Program != nil { // which may not say that it reloads, and then it does not say that it has
+	// Another program may not report a reload. Then it does not report the end of one either.
+	if s.spec.Program != nil {
 		timer := time.NewTimer(s.spec.Policy.Settle)
 		defer timer.Stop()
 		select {
@@ -167,8 +172,8 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 	}
 }
 
-// Reopen has the worker reopen its log and blocks until it has. Where there is no worker, or another program, it returns
-// nil.
+// Reopen makes the worker reopen its log and blocks until it has done so. If there is no worker, or
+// if it is another program, Reopen returns nil without waiting.
 func (s *Supervisor) Reopen(ctx context.Context) error {
 	s.mu.Lock()
 	if p := s.last.Load(); p != nil && !isClosed(p.ready) {
@@ -198,7 +203,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	}
 }
 
-// request sends a signal on to a worker that is ready, and returns what can be waited for.
+// request sends a signal to a ready worker and returns the reply to wait for.
 func (s *Supervisor) request(sig os.Signal) (*pendingReply, error) {
 	s.mu.Lock()
 	p := s.last.Load()
@@ -216,7 +221,7 @@ func (s *Supervisor) request(sig os.Signal) (*pendingReply, error) {
 	return r, nil
 }
 
-// endRequest ends the wait for r, unless another one has begun since.
+// endRequest ends the wait for r, unless another request has replaced it.
 func (s *Supervisor) endRequest(r *pendingReply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"example.com/lifecycle/internal/cgroup"
 )
 
-// newGroup returns an empty control group for the next worker, or nil where there can be none. Each
-// worker gets one of its own, since one of root could have changed or frozen that of the last.
+// newGroup returns an empty control group for the next worker, or nil if it cannot make one. Each
+// worker gets a new group, because a worker of root could have changed or frozen its group.
 func (s *Supervisor) newGroup() *cgroup.Group {
 	if s.tree == nil {
 		return nil
@@ -22,8 +22,7 @@ func (s *Supervisor) newGroup() *cgroup.Group {
 	return group
 }
 
-// endPrevious ends what the workers of a supervisor that was killed have left in their groups, and
-// removes these groups.
+// endPrevious ends the processes in the groups of a killed supervisor, and removes these groups.
 func (s *Supervisor) endPrevious(ctx context.Context) {
 	end := time.Now().Add(OrphansMargin)
 	for _, group := range s.tree.Abandoned(s.spec.Daemon) {

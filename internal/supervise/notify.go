@@ -7,16 +7,17 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// A worker says to its supervisor what it says to any service manager (sd_notify(3)), and what that has no field for:
+// A worker sends its supervisor the messages for any service manager (sd_notify(3)), and these
+// fields:
 //
-//	X_LIFECYCLE_ERROR    why a reload (with READY=1) or a start has failed
+//	X_LIFECYCLE_ERROR    why a reload (with READY=1) or a start failed
 //	X_LIFECYCLE_EXIT     the exit code that a failed start will have
 //	X_LIFECYCLE_STATE    the state of a worker of this library, which has no state file
 //	X_LIFECYCLE_FAILURE  why such a worker ends, with component, hook and stack
 //
-// The last two are for a supervisor of this library only.
+// The last two are only for a supervisor of this library.
 
-// report is what the supervisor reads of X_LIFECYCLE_STATE.
+// report contains the fields of X_LIFECYCLE_STATE that the supervisor reads.
 type report struct {
 	Doing      string          `json:"doing"`
 	Text       string          `json:"text"`
@@ -24,8 +25,8 @@ type report struct {
 	LastReopen json.RawMessage `json:"last_reopen"`
 }
 
-// What a worker says is limited before it is parsed: a state is no longer than a record, a failure no longer than its two
-// texts can be in JSON, and neither is deep.
+// Messages of a worker are limited before they are parsed. A state is not longer than a record. A
+// failure is not longer than its two texts can be in JSON. Neither is deep.
 const (
 	maxReport  = statefile.MaxObject
 	maxFailure = 48 << 10
@@ -33,7 +34,7 @@ const (
 	maxDepth   = 16
 )
 
-// object returns the JSON object of that field, or nil if there is none that is small and flat.
+// object returns the JSON object in that field, or nil if the field has no small, flat object.
 func object(m sdnotify.Message, name string, size int) json.RawMessage {
 	text, ok := m.Value(name)
 	if !ok || len(text) == 0 || text[0] != '{' || !isModest(text, size) || !json.Valid([]byte(text)) {
@@ -67,7 +68,8 @@ func isModest(text string, size int) bool {
 	return true
 }
 
-// isWorker reports whether messages of that process count: only the worker's do, and not those of what it has started.
+// isWorker reports whether pid is the worker. Messages from processes that the worker started do
+// not count.
 func (s *Supervisor) isWorker(pid int) bool {
 	s.mu.Lock()
 	p := s.last.Load()
@@ -76,7 +78,7 @@ func (s *Supervisor) isWorker(pid int) bool {
 	if known {
 		return true
 	}
-	s.awaitFork() // a worker that is being started may speak before it is known
+	s.awaitFork() // a starting worker may send before it is known
 	p = s.last.Load()
 	return p != nil && pid == p.PID && !p.hasEnded()
 }
@@ -99,7 +101,8 @@ func (s *Supervisor) received(m sdnotify.Message) {
 	s.deliver()
 }
 
-// received changes what is known of the worker, and returns what is new in it. Supervisor.mu is held.
+// received updates the state of the worker from a message, and returns what is new. Supervisor.mu
+// is held.
 func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	first, wasUp, wasReloading := !p.usesNotify, isClosed(p.ready), p.state == reloading
 	p.usesNotify = true
@@ -137,7 +140,8 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	return said, said.Text != nil || said.Reload != nil || wasUp != isClosed(p.ready) || first
 }
 
-// receivedPhase changes the state as READY, RELOADING and STOPPING say. Supervisor.mu is held.
+// receivedPhase changes the state according to READY, RELOADING and STOPPING. Supervisor.mu is
+// held.
 func (p *process) receivedPhase(m sdnotify.Message) {
 	refusal, _ := m.Value("X_LIFECYCLE_ERROR")
 	_, isReady := m.Value("READY")

@@ -17,11 +17,11 @@ import (
 	"example.com/lifecycle/internal/reaper"
 )
 
-// What a worker leaves behind is adopted by its parent, which is a subreaper or process 1
-// (PR_SET_CHILD_SUBREAPER(2const)), whatever it has done to detach itself.
+// The supervisor is a subreaper or process 1, so it adopts all processes that a worker leaves
+// behind, even detached ones (PR_SET_CHILD_SUBREAPER(2const)).
 
-// reapOrphans waits for those that end by themselves, so that none stays a zombie. Where many of
-// them end it takes a fifth of a processor at most.
+// reapOrphans reaps orphans that end by themselves, so that none stays a zombie. It uses at most a
+// fifth of a processor, even if many end.
 func reapOrphans() (stopReaping func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, ossignal.Child)
@@ -45,33 +45,33 @@ func reapOrphans() (stopReaping func()) {
 	})
 }
 
-// reapPause is the shortest time from one look at what has ended to the next.
+// reapPause is the shortest time between two calls of Reap.
 const reapPause = 5 * time.Millisecond
 
-// endOrphans ends what the last worker has left, and returns how many processes that were. It takes
-// 2*OrphansMargin for one worker, however often it is called.
+// endOrphans ends the processes that the last worker left, and returns their number. It takes at
+// most 2*OrphansMargin per worker, however often it is called.
 func (s *Supervisor) endOrphans() (left int) {
 	s.orphans.mu.Lock()
 	defer s.orphans.mu.Unlock()
 	return s.orphans.end(s.last.Load(), s.spec.Log)
 }
 
-// orphans is what endOrphans has done so far.
+// orphans is the progress of endOrphans.
 type orphans struct {
 	mu   sync.Mutex
 	of   *process
-	took time.Duration // for what that worker has left
+	took time.Duration // time spent for that worker
 
 	log   *slog.Logger
 	group *cgroup.Group // of that worker
-	told  map[int]bool  // those that were sent TERM and live
+	told  map[int]bool  // processes that were sent TERM and still live
 	left  int
 }
 
-// maxNamed is how many orphans the log names one by one.
+// maxNamed is the greatest number of orphans that the log names.
 const maxNamed = 20
 
-// begin gives a new worker a time of its own.
+// begin resets the time spent if the worker is a new one.
 func (o *orphans) begin(of *process) {
 	if o.of != of {
 		o.of, o.took = of, 0
@@ -99,7 +99,7 @@ func (o *orphans) end(of *process, log *slog.Logger) (left int) {
 	return o.left
 }
 
-// terminate sends each orphan a TERM, and reports whether all have ended in time.
+// terminate sends TERM to each orphan. It reports whether all ended in time.
 func (o *orphans) terminate(deadline time.Time) (all bool) {
 	for pause := time.Millisecond; ; pause = min(pause+pause/2, OrphansMargin/100) {
 		begun := time.Now()
@@ -115,8 +115,8 @@ func (o *orphans) terminate(deadline time.Time) (all bool) {
 	}
 }
 
-// tell sends TERM to the orphans, and to what else is in the control group, where they have not got
-// it yet, and reports whether there are none.
+// tell sends TERM to orphans, and to other processes in the control group, that have not got it
+// yet. It reports whether there are none.
 func (o *orphans) tell() (none bool) {
 	told, before := map[int]bool{}, o.left
 	var pids []int
@@ -144,7 +144,7 @@ func (o *orphans) tell() (none bool) {
 	return err == nil && len(told) == 0 && !o.group.Populated()
 }
 
-// living names orphans that have not ended, the first of them.
+// living returns the first maxNamed orphans that have not ended.
 func living() (pids []int, names []string) {
 	_ = reaper.EachOrphan(func(orphan reaper.Orphan) {
 		if len(pids) < maxNamed {
@@ -154,7 +154,7 @@ func living() (pids []int, names []string) {
 	return pids, names
 }
 
-// AwaitExit waits for a process that is no child of this one.
+// AwaitExit waits for a process that is not a child of this one.
 func AwaitExit(ctx context.Context, pid int) {
 	p, err := pin.Open(pid)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"example.com/lifecycle/internal/console"
 )
 
-// Policy says when a worker that has ended is started again. Every default is filled in.
+// Policy configures when an ended worker is restarted. All defaults are filled in.
 type Policy struct {
 	Always     bool
 	MinDelay   time.Duration
@@ -24,22 +24,24 @@ type Policy struct {
 
 func (p Policy) isPermanent(code int) bool { return slices.Contains(p.Permanent, code) }
 
-// backoff remembers the exits of a worker. Its times are monotonic.
+// backoff records the exits of a worker. Its times are monotonic.
 type backoff struct {
-	policy  Policy
-	exits   []time.Time   // within Window, where there is a limit
-	attempt int           // since the last worker that was ready for long, or within Window where there is a limit
+	policy Policy
+	exits  []time.Time // within Window, if there is a limit
+	// Number of exits since a worker was ready for Reset, or within Window if there is a limit.
+	attempt int
 	delay   time.Duration // before the last restart
 }
 
-// end is how a worker has ended.
+// end describes how a worker ended.
 type end struct {
 	Exit
 	at       time.Time
-	readyFor time.Duration // how long the worker had been ready; 0: it never was
+	readyFor time.Duration // 0: it never was ready
 }
 
-// next returns how long to wait before the next start, or why there is none; "" after a clean exit.
+// next returns the delay before the next start. If there is no next start, why is the reason, or ""
+// after a clean exit.
 func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	switch {
 	case e.Code == 0 && e.Why == "" && !b.policy.Always:
@@ -73,6 +75,6 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	return jitter(b.delay), true, ""
 }
 
-// jitter returns between three quarters of d and d. It keeps workers that died of the same cause from coming back in
-// step.
+// jitter returns a random duration between three quarters of d and d, so that workers that died of
+// the same cause do not restart at the same time.
 func jitter(d time.Duration) time.Duration { return d - time.Duration(rand.Int64N(int64(d)/4+1)) }

@@ -13,15 +13,15 @@ import (
 	"example.com/lifecycle/internal/ossignal"
 )
 
-// state is where a worker is between its start and its end.
+// state is the state of a worker between its start and its end.
 type state int
 
 const (
-	staged      state = iota // forked, and has not executed its program
-	starting                 // runs, and is not ready
-	ready                    // has said that it is ready, or has lived long enough
-	reloading                // has said that it reloads
-	stopping                 // has said that it stops, by itself
+	staged      state = iota // forked, but has not executed its program
+	starting                 // runs, but is not ready
+	ready                    // reported ready, or has lived long enough
+	reloading                // reported a reload
+	stopping                 // reported that it stops by itself
 	terminating              // was sent TERM
 	aborting                 // was sent ABRT and writes its trace
 	killing                  // was sent KILL
@@ -29,7 +29,7 @@ const (
 	states
 )
 
-// event is what can happen to a worker.
+// event is an event that can change the state of a worker.
 type event int
 
 const (
@@ -45,8 +45,7 @@ const (
 	events
 )
 
-// transitions says which state follows. In a state that a table row does not name for an event, the event changes
-// nothing: stay.
+// transitions is the table of states and events. If a row does not name an event, the state stays.
 var transitions = [states][events]state{
 	staged:      {executed: starting, saidReady: stay, stopRequested: killing, deadlineExpired: killing, notExecuted: killing, exited: gone},
 	starting:    {saidReady: ready, saidStopping: stopping, stopRequested: terminating, deadlineExpired: terminating, watchdogExpired: aborting, exited: gone},
@@ -59,7 +58,7 @@ var transitions = [states][events]state{
 	gone:        {},
 }
 
-// stay is the zero state, which no event leads to.
+// stay is the zero state, to which no event leads.
 const stay = staged
 
 // child is the started process; see [worker.Process].
@@ -72,41 +71,42 @@ type child interface {
 	Close()
 }
 
-// process is one worker from its start to its end. Supervisor.mu guards what changes.
+// process is one worker from its start to its end. Supervisor.mu guards the fields that change.
 type process struct {
 	child
 	PID   int
 	of    *Supervisor
-	group *cgroup.Group // which it was started in; nil: that of this process
+	group *cgroup.Group // of the worker; nil: the group of this process
 	ready chan struct{} // closed when the worker is ready for the first time
 	gone  chan struct{} // closed in the state gone
-	since func() string // what was written to the log since its start
+	since func() string // returns what was written to the log since its start
 
-	inTime context.Context // ends when its program must have been executed
+	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc
 
 	state     state
 	readyAt   time.Time
-	why       error            // why the supervisor ends it, unless for a stop
-	exit      *os.ProcessState // nil: it has not ended, or how cannot be told
+	why       error            // why the supervisor ends it, except for a stop
+	exit      *os.ProcessState // nil: not ended, or unknown
 	wasKilled bool             // it was sent KILL
-	told      bool             // result has returned what it came to
+	told      bool             // result has returned its result
 
 	usesNotify bool // it has sent a message
 	report     report
-	failure    json.RawMessage // why it ends, as a worker of this library says
-	failed     string          // the same from a worker that knows X_LIFECYCLE_ERROR only
+	failure    json.RawMessage // why it ends; from a worker of this library
+	failed     string          // why it ends; from X_LIFECYCLE_ERROR
 
 	deadline time.Time // of the state; zero: none
 	timer    *time.Timer
-	stopBy   time.Time // the end of its stop, whatever it asks for; zero: it does not stop
+	stopBy   time.Time // the latest end of its stop; zero: it does not stop
 	staleLog bool      // the log was reopened before the worker was ready
 
-	watchdog   *time.Timer // nil: nobody watches
-	signOfLife time.Time   // when the next one is due
+	watchdog   *time.Timer // nil: not watched
+	signOfLife time.Time   // when the next sign of life is due
 }
 
-// handle changes the state as the table says, and reports whether it changed. Supervisor.mu is held.
+// handle changes the state according to the table and reports whether it changed. Supervisor.mu is
+// held.
 func (p *process) handle(e event) (changed bool) {
 	next := transitions[p.state][e]
 	if next == stay {
@@ -143,11 +143,11 @@ func (p *process) handle(e event) (changed bool) {
 	return true
 }
 
-// killed kills the worker, which is in that state. A worker that is still staged has nothing to lose and may be suspended:
-// Executed kills it. Supervisor.mu is held.
+// killed kills a worker that was in state from. A staged worker has nothing to lose and may be
+// suspended: Executed kills it. Supervisor.mu is held.
 func (p *process) killed(from state, e event) {
 	p.setDeadline(killMargin)
-	p.told = from == staged // it never was the worker
+	p.told = from == staged // it never became the worker
 	switch {
 	case from != staged:
 		p.wasKilled = true
@@ -161,7 +161,7 @@ func (p *process) killed(from state, e event) {
 	}
 }
 
-// over frees what the worker had. Supervisor.mu is held.
+// over releases the resources of the worker. Supervisor.mu is held.
 func (p *process) over(e event) {
 	p.timer.Stop()
 	if p.watchdog != nil {
@@ -177,10 +177,10 @@ func (p *process) over(e event) {
 	close(p.gone)
 }
 
-// stops reports whether the worker is to end or ends by itself. Supervisor.mu is held.
+// stops reports whether the worker is stopping or being ended. Supervisor.mu is held.
 func (p *process) stops() bool { return p.state >= stopping }
 
-// isUp reports whether the worker serves: it has been ready and does not end. Supervisor.mu is held.
+// isUp reports whether the worker is ready or reloads. Supervisor.mu is held.
 func (p *process) isUp() bool { return p.state == ready || p.state == reloading }
 
 func (p *process) hasEnded() bool { return isClosed(p.gone) }
@@ -194,7 +194,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// settle counts a program that says nothing as ready, since it lives.
+// settle makes a program ready that has lived for Settle and does not use sd_notify.
 func (p *process) settle() {
 	p.of.mu.Lock()
 	settled := !p.usesNotify && p.state == starting && p.handle(saidReady)
@@ -207,7 +207,8 @@ func (p *process) settle() {
 	}
 }
 
-// becameReady notes that the worker is ready, or ready again after a reload. Supervisor.mu is held.
+// becameReady records that the worker is ready for the first time. It does nothing after a reload.
+// Supervisor.mu is held.
 func (p *process) becameReady() {
 	if !p.readyAt.IsZero() {
 		return
@@ -220,10 +221,10 @@ func (p *process) becameReady() {
 		p.of.mu.After(func() { _ = p.pass(ossignal.User1) })
 	}
 	close(p.ready)
-	go debug.FreeOSMemory() // what the start took; the supervisor may have nothing to do for months
+	go debug.FreeOSMemory() // frees the memory of the start: the supervisor may be idle for months
 }
 
-// send sends a signal, also to a suspended worker. Supervisor.mu is held.
+// send sends a signal, and CONT after it for a suspended worker. Supervisor.mu is held.
 func (p *process) send(sig os.Signal) {
 	p.of.mu.After(func() {
 		_ = p.Signal(sig)
@@ -234,7 +235,7 @@ func (p *process) send(sig os.Signal) {
 // awaitExit waits for the end of the worker.
 func (p *process) awaitExit() {
 	exit, err := p.Wait()
-	p.of.server.Barrier(WorkerMargin) // its last messages may not have been read
+	p.of.server.Barrier(WorkerMargin) // its last messages may still be unread
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	p.exit = exit

@@ -8,8 +8,8 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// startWorker starts a worker and returns when it has executed its program. If ctx ends before, or the supervisor stops,
-// the process is killed and the error is the cause.
+// startWorker starts a worker and returns when the worker has executed its program. If ctx ends
+// before, or the supervisor stops, startWorker kills the process and returns the cause.
 func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 	p, err := s.fork(ctx)
 	if err == nil {
@@ -25,8 +25,8 @@ func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// fork starts the process. Another program is a stage of this one until it is executed, and any process of the user
-// that the stage becomes can suspend it, so nothing here waits for it.
+// fork starts the process. A process for another program runs a stage of this program until execve.
+// Any process of the user that the stage becomes can suspend it, so fork does not wait for it.
 func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	order, err := s.order()
 	if err != nil {
@@ -59,13 +59,14 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// awaitFork waits until a worker that is being started is known.
+// awaitFork waits until a starting worker is known.
 func (s *Supervisor) awaitFork() {
 	s.forking.Lock()
 	defer s.forking.Unlock()
 }
 
-// awaitExecuted waits until the program is executed. If it is not, the process is killed and gone when this returns.
+// awaitExecuted waits until the program is executed. If it returns an error, the process was killed
+// and is gone.
 func (p *process) awaitExecuted() error {
 	s := p.of
 	err := p.Executed(p.inTime)
@@ -85,7 +86,7 @@ func (p *process) awaitExecuted() error {
 	return err
 }
 
-// order says how the next worker is started.
+// order returns the Spec of the next worker.
 func (s *Supervisor) order() (o worker.Spec, err error) {
 	s.mu.Lock()
 	first := s.executed == 0

@@ -9,13 +9,14 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// maxNames bounds the sum of the names in LISTEN_FDNAMES. execve(2) fails if one variable has 128 KiB.
+// maxNames limits the total length of the names in LISTEN_FDNAMES. execve(2) fails if one variable
+// has 128 KiB.
 const maxNames = 32 << 10
 
 // stored is a descriptor that outlives workers.
 type stored struct {
 	fdstore.Entry
-	info os.FileInfo // identifies it
+	info os.FileInfo // identifies the descriptor
 }
 
 func newStored(name string, f *os.File) (stored, error) {
@@ -23,10 +24,10 @@ func newStored(name string, f *os.File) (stored, error) {
 	return stored{fdstore.Entry{Name: name, File: f}, info}, err
 }
 
-// store is what the next worker is given. Supervisor.mu guards it.
+// store contains the descriptors for the next worker. Supervisor.mu guards it.
 type store struct {
 	all    []stored
-	warned bool // that something is not stored
+	warned bool // a descriptor was refused, and that was logged
 }
 
 func (s *store) fill(entries []fdstore.Entry) error {
@@ -40,15 +41,16 @@ func (s *store) fill(entries []fdstore.Entry) error {
 	return nil
 }
 
-// storeRequest is what a message asks of the store (sd_pid_notify_with_fds(3)).
+// storeRequest is the request of a message to the store (sd_pid_notify_with_fds(3)).
 type storeRequest struct {
 	add    []stored
-	remove string // the name of what is not wanted any more; "": nothing
+	remove string // name of the descriptors to remove; "": none
 	close  []*os.File
 	warn   string
 }
 
-// newStoreRequest reads the request of a message. It takes no lock, since it asks the kernel about the descriptors.
+// newStoreRequest reads the request of a message. It takes no lock, because it queries the kernel
+// about the descriptors.
 func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 	name, named := m.Value("FDNAME")
 	named = named && fdstore.ValidName(name)
@@ -56,7 +58,7 @@ func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 		r.remove = name
 	}
 	if !named {
-		name = "stored" // as systemd calls it
+		name = "stored" // the name that systemd uses
 	}
 	_, add := m.Value("FDSTORE")
 	for _, file := range m.Files {
@@ -72,7 +74,7 @@ func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 	return r
 }
 
-// finish closes and logs what the request has come to. No lock is held.
+// finish closes the refused descriptors and logs the warning. No lock is held.
 func (r *storeRequest) finish(log *slog.Logger) {
 	if len(r.close) > 0 {
 		sdnotify.Discard(r.close...)
@@ -82,7 +84,7 @@ func (r *storeRequest) finish(log *slog.Logger) {
 	}
 }
 
-// update carries the request out. Supervisor.mu is held.
+// update executes the request. Supervisor.mu is held.
 func (s *store) update(r *storeRequest) {
 	kept := s.all[:0]
 	names := 0
@@ -108,7 +110,7 @@ func (s *store) update(r *storeRequest) {
 			names += len(k.Name) + 1
 		}
 	}
-	if s.warned { // once is enough
+	if s.warned { // warn only once
 		r.warn = ""
 	}
 	s.warned = s.warned || r.warn != ""
@@ -123,7 +125,7 @@ func (s *store) has(info os.FileInfo) bool {
 	return false
 }
 
-// stored returns what the next worker is given.
+// stored returns the descriptors for the next worker.
 func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +135,9 @@ func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	return entries
 }
 
-// closeStore closes what is stored, and waits for that if it does not take long. It removes no socket file: the process
-// that has bound the socket does so. A path that a worker has named means nothing to its supervisor.
+// closeStore closes the stored descriptors and waits for that at most WorkerMargin. It removes no
+// socket file: the process that bound the socket does so. The supervisor does not trust a path that
+// a worker names.
 func (s *Supervisor) closeStore() {
 	s.mu.Lock()
 	all := s.store.all

@@ -1,13 +1,14 @@
-// Package supervise keeps one worker alive: it starts the worker, watches it, passes signals on to it, starts it again
-// when it has ended, and ends it. The worker is this program again or any other program, and speaks sd_notify(3) as to a
-// service manager.
+// Package supervise keeps one worker alive. It starts the worker, watches it, forwards signals to
+// it, restarts it when it has ended, and ends it. The worker runs this program or any other
+// program. It uses sd_notify(3) as under a service manager.
 //
-// The package knows no life, no verb and no option. A [Spec] says what to keep alive; what happens comes out as [Event]
-// values.
+// The package knows no life, no verb and no option. A [Spec] describes the worker. [Event] values
+// report what happens.
 //
-// A worker is often less privileged than its supervisor, so it is not trusted: nothing that it says makes the supervisor
-// resolve a path, wait without a limit or keep more than a bounded amount. The lock of the supervisor guards state only;
-// what follows from a change (a signal, a close, a line in the log) happens after the lock is free.
+// A worker often has fewer privileges than its supervisor, so the supervisor does not trust it. No
+// message of a worker makes the supervisor resolve a path, wait without a limit or keep an
+// unbounded amount of data. The lock of the supervisor guards only its state. The effects of a
+// change (a signal, a close, a log line) follow when the lock is free.
 package supervise
 
 import (
@@ -31,61 +32,61 @@ import (
 	"example.com/lifecycle/internal/worker"
 )
 
-// Spec says which worker to keep alive, and within which limits.
+// Spec describes the worker and its limits.
 type Spec struct {
-	Args       []string               // of the worker, its name first
-	Program    func() (string, error) // finds the program; nil: the worker is this program again
-	Note       func(first bool) any   // what a worker of this program is told as JSON
-	Dir        func() string          // working directory, inside of the root directory of Become; "": that of this process
-	Become     *worker.Credentials    // who another program becomes; nil: as this process
-	Umask      int                    // of another program; -1: that of this process
+	Args       []string               // of the worker, with its name first
+	Program    func() (string, error) // returns the path of the program; nil: this program
+	Note       func(first bool) any   // note for a worker of this program, sent as JSON
+	Dir        func() string          // working directory inside the root of Become; "": unchanged
+	Become     *worker.Credentials    // of another program; nil: unchanged
+	Umask      int                    // of another program; -1: unchanged
 	NoTerminal bool                   // the worker changes its user
 
 	Policy        Policy
-	StartTimeout  time.Duration // as an error names it
+	StartTimeout  time.Duration // for the text of an error
 	StartLimit    time.Duration // from the start of the worker until it is ready
-	StopTimeout   time.Duration // of the worker, with its grace
+	StopTimeout   time.Duration // of the worker, including its grace
 	ReloadTimeout time.Duration // for a log that the worker reopens
-	Watchdog      time.Duration // the longest time without a sign of life; 0: none is expected
+	Watchdog      time.Duration // longest time without a sign of life; 0: not watched
 
 	Listen   func() (*sdnotify.Server, error)
-	Stored   []fdstore.Entry // what every worker is given
-	Previous int             // PID of the worker of a supervisor that was killed; 0: there was none
-	Daemon   string          // what only this daemon and its successors are called; "": it has no name
+	Stored   []fdstore.Entry // descriptors for every worker
+	Previous int             // PID of the worker of a killed supervisor; 0: none
+	Daemon   string          // name shared only by this daemon and its successors; "": none
 
 	Log    *slog.Logger
-	On     func(Event)                  // called for one event after the other
-	Tail   func() (since func() string) // since returns what was written to the log since the call of Tail
-	Decode func(json.RawMessage) error  // the error for which a worker says that it ends
-	Text   func(error) string           // an error as people read it
+	On     func(Event)                  // called for one event at a time
+	Tail   func() (since func() string) // since returns what the log got after Tail
+	Decode func(json.RawMessage) error  // returns the error with which a worker ends
+	Text   func(error) string           // returns an error as text for people
 }
 
-// Margins beyond what a worker takes by its own options.
+// Margins beyond the time that a worker takes by its own options.
 const (
-	WorkerMargin  = time.Second // to execute, to come to Run, and to end
-	OrphansMargin = time.Second // for what a worker has left to end after TERM
-	// LostWorker is how long a worker lives at most after its supervisor was killed.
+	WorkerMargin  = time.Second // to execute, to reach Run, and to end
+	OrphansMargin = time.Second // for orphans to end after TERM
+	// LostWorker is how long a worker may live after its supervisor was killed.
 	LostWorker = 900 * time.Millisecond
 )
 
-// Supervisor keeps one worker alive. Its methods may be called from any goroutine, but Start, Run and Close once and in
-// this order.
+// Supervisor keeps one worker alive. Its methods are safe for concurrent use, but Start, Run and
+// Close must be called once each, in this order.
 type Supervisor struct {
 	spec   Spec
 	server *sdnotify.Server
-	tree   *cgroup.Tree // nil: the control group of this process must not be divided
+	tree   *cgroup.Tree // nil: the control group of this process cannot be divided
 	idle   func()       // undoes open
 	last   atomic.Pointer[process]
 
 	orphans orphans
-	forking sync.Mutex // held while a worker is started, until it is known
+	forking sync.Mutex // held while a worker starts, until it is known
 
 	mu       stateLock
-	stops    bool // no worker is started any more
+	stops    bool // no further worker starts
 	backoff  backoff
-	executed int // how many workers have executed their program
+	executed int // number of workers that have executed their program
 	store    store
-	pending  *pendingReply // what Reload or Reopen waits for; nil: nothing
+	pending  *pendingReply // reply that Reload or Reopen waits for; nil: none
 
 	delivering sync.Mutex
 	events     []Event // not delivered yet; mu guards it
@@ -96,7 +97,8 @@ func New(spec Spec) *Supervisor {
 	return &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}}
 }
 
-// Start starts the first worker and blocks until it is ready. If the worker fails or ctx ends, nothing is left of it.
+// Start starts the first worker and blocks until it is ready. If it returns an error, nothing of
+// the worker is left.
 func (s *Supervisor) Start(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
@@ -121,7 +123,7 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	return err
 }
 
-// open prepares what the supervisor needs for any worker.
+// open prepares the resources that all workers need.
 func (s *Supervisor) open() error {
 	if err := s.store.fill(s.spec.Stored); err != nil {
 		return err
@@ -140,15 +142,15 @@ func (s *Supervisor) open() error {
 		server.Close()
 		stopReaping()
 		releaseOrphans()
-		s.tree.Abandoned("") // the group of a worker may have had a process that ended late
+		s.tree.Abandoned("") // a group may have had a process that ended late
 		s.tree.Close()
 	})
 	go server.Serve(s.isWorker, s.received)
 	return nil
 }
 
-// awaitPrevious waits for the worker of a supervisor that was killed. That worker ends by itself and may still hold what
-// the new one needs.
+// awaitPrevious waits for the worker of a killed supervisor. That worker ends by itself and may
+// still hold resources that the new one needs.
 func (s *Supervisor) awaitPrevious(ctx context.Context) {
 	if s.spec.Previous == 0 || s.spec.Previous == os.Getpid() {
 		return
@@ -158,8 +160,9 @@ func (s *Supervisor) awaitPrevious(ctx context.Context) {
 	AwaitExit(limited, s.spec.Previous)
 }
 
-// Run keeps the worker alive until ctx ends, the worker has ended well, or the policy says to give up. After the end of
-// ctx, Stop ends the worker, and Run returns what the worker came to, unless Stop has.
+// Run keeps the worker alive until ctx ends, the worker has ended cleanly, or the policy gives up.
+// After ctx has ended, Stop ends the worker, and Run returns the result of the worker, unless Stop
+// has returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
 	p := s.last.Load()
 	for {
@@ -179,7 +182,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// restartLoop starts the worker that follows one that has ended so. It returns no worker where none is to follow.
+// restartLoop starts the next worker after the exit e. It returns no worker if none follows.
 func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
 	for {
 		delay, again, err := s.workerExited(e)
@@ -225,7 +228,7 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	return 0, false, gaveUp
 }
 
-// pause waits and reports whether ctx has not ended meanwhile.
+// pause waits for d. It reports whether ctx has not ended meanwhile.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -237,17 +240,18 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Stop ends the worker for good and blocks until it has ended. It returns what the worker came to, unless Run has.
+// Stop ends the worker permanently and blocks until it has ended. It returns the result of the
+// worker, unless Run has returned it.
 func (s *Supervisor) Stop() error {
 	s.mu.Lock()
 	s.stops = true
 	s.mu.Unlock()
 	s.awaitFork()
 	p := s.last.Load()
-	if p == nil || p.hasEnded() { // then its exit was recorded, or Run returns it
+	if p == nil || p.hasEnded() { // the exit is recorded, or Run returns it
 		return nil
 	}
-	p.Final() // before TERM, so that it removes its socket files
+	p.Final() // before TERM, so that the worker removes its socket files
 	s.mu.Lock()
 	p.handle(stopRequested)
 	s.mu.Unlock()
@@ -256,16 +260,18 @@ func (s *Supervisor) Stop() error {
 	return p.result(p.end())
 }
 
-// Kill ends the worker and what it has started at once. It blocks for a moment only.
+// Kill kills the worker and all processes that it started. It blocks only for a moment.
 func (s *Supervisor) Kill() {
 	p := s.last.Load()
 	if p != nil {
-		_ = p.group.Kill(time.Now().Add(forceQuitMargin)) // which is enough, unless something has left it
+		// This kills all but the processes that have left the group.
+		_ = p.group.Kill(time.Now().Add(forceQuitMargin))
 	}
 	if p != nil && p.Signal(syscall.SIGKILL) == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), forceQuitMargin)
 		defer cancel()
-		AwaitExit(ctx, p.PID) // until then its children are not ours
+		// Until then, its children are not children of this process.
+		AwaitExit(ctx, p.PID)
 	}
 	_ = reaper.Kill(time.Now().Add(forceQuitMargin))
 	if p != nil {
@@ -273,10 +279,11 @@ func (s *Supervisor) Kill() {
 	}
 }
 
-// forceQuitMargin is how long Kill waits for the worker, and then for what it has started.
+// forceQuitMargin is how long Kill waits for the worker, and then for its children.
 const forceQuitMargin = 75 * time.Millisecond
 
-// Close ends what the last worker has left and frees what the supervisor holds. There must be no worker any more.
+// Close ends the processes that the last worker left and releases the resources of the supervisor.
+// The worker must have ended.
 func (s *Supervisor) Close() {
 	s.endOrphans()
 	if s.idle != nil {

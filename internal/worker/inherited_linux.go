@@ -18,11 +18,12 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// markVariable makes a start that of a worker, or of the stage of a foreign program: the descriptor
-// of the control socket, and its device and inode. Whoever cannot give us that socket, as a stray
-// or forged variable cannot, is no supervisor. Nor is another user: he can forge mark and socket,
-// and so have a program that is setuid root execute what he likes. Who calls a program with file
-// capabilities is the same user, so that one believes nobody.
+// markVariable marks a process as a worker, or as the stage of a foreign program. It contains the
+// number of the descriptor of the control socket, and the device and inode of the socket. A stray
+// or forged variable does not come with that socket, so it has no effect. Another user can forge
+// both. That user could make a setuid-root program execute any program, so a supervisor of another
+// user is not accepted. The caller of a program with file capabilities is the same user, so such a
+// program accepts no supervisor.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
@@ -38,17 +39,18 @@ func init() {
 	}
 }
 
-// fail says why there is no worker: to a supervisor that waits for a foreign program, and to
-// whoever reads the log.
+// fail reports why there is no worker: to a supervisor that waits for a foreign program, and in the
+// log.
 func fail(fd int, err error) {
 	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
 	fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
 	os.Exit(1)
 }
 
-// begin is the beginning of a worker, and all of the stage.
+// begin is the beginning of a worker, or all of the stage.
 func begin(fd int, mark string) error {
-	// Go has asked at its start which signals are ignored, and so might the program.
+	// Go has read the ignored signals at its start, and the program may have done so too. So
+	// execute it again.
 	if execve.DefaultSignals() {
 		err := syscall.Exec(execve.ProcessExecutable, os.Args, append(os.Environ(), markVariable+"="+mark))
 		return &os.PathError{Op: "exec", Path: execve.ProcessExecutable, Err: err}
@@ -86,15 +88,15 @@ func begin(fd int, mark string) error {
 	return nil
 }
 
-// supervisorGone asks by the process that made the pair too, for what another process of its holds
-// open is not closed with it.
+// supervisorGone also compares the process that made the socket pair with the parent: another
+// process of the supervisor may hold the socket open.
 func supervisorGone(fd int) bool {
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)
 }
 
-// takeEnvironment says whom the variables are for, which who has started this process could not
-// know. A program that is executed has the same PID.
+// takeEnvironment sets the PID for which the variables are meant. The supervisor did not know it.
+// The PID stays the same after execve.
 func takeEnvironment() error {
 	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
 		if secureenv.Get(variable) == "" {

@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// foreign is what the stage does before it becomes the program. Paths are bytes, for JSON is UTF-8.
+// foreign describes what the stage does before it executes the program. Paths are bytes, because
+// JSON is UTF-8.
 type foreign struct {
 	Program  []byte              `json:"program"`
 	Root     []byte              `json:"root,omitempty"`
@@ -32,20 +33,21 @@ func (f *foreign) execute(ctlFD int) error {
 			return os.NewSyscallError("fcntl", err)
 		}
 	}
-	// As late as can be: from here on, processes of that user can stop and kill this one.
+	// This comes as late as possible: from here on, processes of that user can suspend and kill
+	// this one.
 	if err := f.become(); err != nil {
 		return err
 	}
-	// To change the user has done that, unless fs.suid_dumpable says otherwise: nobody of that user
-	// may trace this process, or take its control socket.
+	// No process of that user may trace this process or take its control socket. Changing the user
+	// has set this, unless fs.suid_dumpable differs.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	// Not before: to change the user undoes it.
+	// Not earlier: changing the user resets it.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if supervisorGone(ctlFD) { // before that
+	if supervisorGone(ctlFD) { // the supervisor may have ended before the prctl
 		os.Exit(1)
 	}
 	path, err := f.find()
@@ -53,13 +55,14 @@ func (f *foreign) execute(ctlFD int) error {
 		return err
 	}
 	err = syscall.Exec(path, os.Args, os.Environ())
-	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) { // execve(2): "or a script or ELF interpreter does not exist"
+	// execve(2): ENOENT also means that "a script or ELF interpreter does not exist".
+	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("exec %s: the interpreter that it names: %w", path, err)
 	}
 	return &os.PathError{Op: "exec", Path: path, Err: err}
 }
 
-// find finds a program of which only the name is known, which is that in its root directory.
+// find returns the path of a program. A name without a path is looked up inside the root directory.
 func (f *foreign) find() (path string, err error) {
 	if path = string(f.Program); strings.ContainsRune(path, filepath.Separator) {
 		return path, nil
@@ -90,8 +93,8 @@ func (f *foreign) become() error {
 	return privilege.Drop("", f.Identity)
 }
 
-// closeDirectories closes what the supervisor was started with, and would keep this process from
-// changing its root directory.
+// closeDirectories closes the directories that the supervisor was started with. They would prevent
+// a change of the root directory.
 func closeDirectories() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -107,7 +110,7 @@ func closeDirectories() error {
 	return nil
 }
 
-// stageError is why a foreign program was not executed.
+// stageError reports why a foreign program was not executed.
 type stageError struct {
 	Text  string        `json:"error"`
 	Errno syscall.Errno `json:"errno,omitempty"`

@@ -17,13 +17,13 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// running is a process with our end of its control socket.
+// running is a process and our end of its control socket.
 type running struct {
 	process *os.Process
 	peer    *ctlsock.Peer
 	name    string        // of the program
 	foreign bool          // the process is a stage until it has executed the program
-	heard   chan struct{} // closed when nothing more comes over the control socket
+	heard   chan struct{} // closed when nothing more arrives on the control socket
 	told    chan struct{} // closed when the orders were sent
 }
 
@@ -31,8 +31,8 @@ func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
 func (r *running) words() string { return r.peer.Output() }
 
-// final ends what this process sends. A worker that has not got its orders yet has nothing to
-// leave.
+// final closes the write side of the control socket. A worker that has not received its orders has
+// nothing to leave behind.
 func (r *running) final() {
 	select {
 	case <-r.told:
@@ -47,7 +47,7 @@ func start(o Spec) (*Process, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("cannot start a program without a name")
 	}
-	if privilege.IsFileCapable() { // no process would believe to be our worker
+	if privilege.IsFileCapable() { // no process would accept this one as its supervisor
 		return nil, fmt.Errorf("cannot supervise: %w", privilege.ErrFileCapable)
 	}
 	p, err := o.start()
@@ -72,7 +72,8 @@ func (o *Spec) start() (*Process, error) {
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
 	}
-	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD { // before Linux 5.7, or forbidden
+	// before Linux 5.7, or not permitted
+	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD {
 		attributes.Sys.UseCgroupFD = false
 		p.process, err = fork(o.Args, attributes)
 	}
@@ -84,7 +85,7 @@ func (o *Spec) start() (*Process, error) {
 	theirs.Close()
 	go func() {
 		defer close(p.told)
-		_ = p.peer.Send(orders) // it may be more than fits the socket
+		_ = p.peer.Send(orders) // may block: the orders may not fit into the socket
 	}()
 	if !p.foreign {
 		go p.hear()
@@ -92,13 +93,13 @@ func (o *Spec) start() (*Process, error) {
 	return p, nil
 }
 
-// hear hears what an own worker says until it is gone.
+// hear reads what an own worker sends, until it is gone.
 func (r *running) hear() {
 	defer close(r.heard)
 	r.peer.Drain()
 }
 
-// stageOrders are what the process is told over the control socket.
+// stageOrders are the orders that the process receives over the control socket.
 type stageOrders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
 	Foreign *foreign        `json:"foreign,omitempty"`
@@ -119,7 +120,7 @@ func (o *Spec) orders() (told stageOrders, err error) {
 	return told, nil
 }
 
-// standard are kept as they were before main, which can put other files in the place of os.Stdout.
+// standard contains the standard files from before main, which may replace os.Stdout.
 var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
 
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
@@ -127,7 +128,7 @@ const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
-	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a group, too
+	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
 	if o.Cgroup != nil {
 		attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, int(o.Cgroup.Fd())
 	}
@@ -157,7 +158,9 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	if len(names) > 0 {
 		set = append(set, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	}
-	if o.Program != "" { // whose directory is that of its stage, which knows the root directory
+	// The stage sets the working directory of a foreign program, because it knows the root
+	// directory.
+	if o.Program != "" {
 		if o.Become != nil {
 			set, unset = append(set, o.Become.Env...), o.Become.Unset
 		}
@@ -172,12 +175,12 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	return attributes, nil
 }
 
-// managers are the variables by which a service manager tells this process what is not for others.
+// managers are the variables in which a service manager passes information only for this process.
 var managers = []string{
 	"NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", markVariable,
 }
 
-// environment is that of this process with set in it, and without unset.
+// environment returns the environment of this process with set in it, and without unset.
 func environment(set, unset []string) []string {
 	gone := slices.Concat(managers, unset)
 	for _, variable := range set {
@@ -191,11 +194,11 @@ func nameOf(variable string) string {
 	return name
 }
 
-// forks is package state because threads are the process's. The one that takes from it never ends,
-// and has no signal blocked: what it forks inherits its mask, and is killed with it, not with the
-// process (PR_SET_PDEATHSIG(2const): "the 'parent' in this case is considered to be the thread").
-// If this process were ever to replace itself, it would have to do so from that thread: execve(2)
-// ends the others.
+// forks is package state because threads belong to the process. The thread that receives from the
+// channel never ends and blocks no signal. A child inherits the signal mask of its thread, and is
+// killed when that thread ends, not when the process ends (PR_SET_PDEATHSIG(2const): "the 'parent'
+// in this case is considered to be the thread"). If this process ever replaces itself, that thread
+// must do so, because execve(2) ends the others.
 var forks = sync.OnceValue(func() chan<- func() {
 	c := make(chan func())
 	go func() {

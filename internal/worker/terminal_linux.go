@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mayHaveTerminal says whether the session of this process may have a controlling terminal. One that has none is better shared than left: the leader of a new
-// one gains the next terminal that it opens.
+// mayHaveTerminal reports whether the session of this process may have a controlling terminal. If
+// it has none, sharing the session is safer than leaving it: the leader of a new session gets the
+// next terminal that it opens as its controlling terminal.
 func mayHaveTerminal() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -18,9 +19,10 @@ func mayHaveTerminal() bool {
 	return err != unix.ENXIO
 }
 
-// leaveTerminals takes the terminals from this process, of which the session has none already: so it cannot type into one (TIOCSTI, ioctl_tty(2)). With a
-// descriptor that can be read it could still take what is typed there for somebody else. So stdout and stderr stay on
-// their terminal for writing only, and every other descriptor of a terminal becomes one of /dev/null.
+// leaveTerminals takes all terminals from this process. Its session has none already, so the
+// process cannot type into one (TIOCSTI, ioctl_tty(2)). With a readable descriptor it could still
+// read input that is meant for another program. So stdout and stderr stay on their terminal only
+// for writing, and every other descriptor of a terminal is replaced with /dev/null.
 func leaveTerminals() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -45,7 +47,8 @@ func leaveTerminals() error {
 func replaceTerminal(fd, null, closeOnExec int) error {
 	by := null
 	if fd == unix.Stdout || fd == unix.Stderr {
-		// O_NOCTTY, or it would become that of the new session; O_NONBLOCK, or a serial line might wait for its carrier.
+		// Without O_NOCTTY, it would become the controlling terminal of the new session. Without
+		// O_NONBLOCK, opening a serial line might wait for its carrier.
 		flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 		if terminal, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags, 0); err == nil {
 			defer unix.Close(terminal)
@@ -60,7 +63,7 @@ func replaceTerminal(fd, null, closeOnExec int) error {
 	return unix.Dup3(by, fd, flags)
 }
 
-// descriptors are those that are open, as far as the system tells.
+// descriptors returns the open descriptors, as far as the system lists them.
 func descriptors() (fds []int) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

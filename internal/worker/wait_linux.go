@@ -11,8 +11,9 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// tracedMargin is how long after its end a process can be waited for. One that is traced (ptrace(2)) cannot until its tracer has
-// waited for it, which any process of the same user may be, and may never do.
+// tracedMargin is how long wait tries to reap an ended process. A traced process (ptrace(2)) cannot
+// be reaped until its tracer has waited for it. Any process of the same user may be the tracer, and
+// it may never wait.
 const tracedMargin = time.Second
 
 var errTraced = errors.New("how it has ended is kept back by a process that traces it")
@@ -39,12 +40,13 @@ func (r *running) wait() (*os.ProcessState, error) {
 		}
 	}
 	unpin()
-	_ = r.peer.CloseRead() // what the worker has started may hold its end open for a moment
+	_ = r.peer.CloseRead() // children of the worker may hold its end open for a moment
 	<-r.heard
 	return e.state, e.err
 }
 
-// over returns a channel that is closed when the process has ended, where the system tells that of a traced one.
+// over returns a channel that is closed when the process has ended, even if it is traced. The
+// channel is nil if the system cannot report that.
 func (r *running) over() (over <-chan struct{}, unpin func()) {
 	p, err := pin.Open(r.process.Pid)
 	if err != nil {
@@ -59,10 +61,11 @@ func (r *running) over() (over <-chan struct{}, unpin func()) {
 	return c, func() { _ = p.Close() }
 }
 
-// maxStageError is how long the message of a stage may be.
+// maxStageError is the greatest length of a message of a stage.
 const maxStageError = 64 << 10
 
-// executed ends the wait for a stage by reading no more: it may be stopped (SIGSTOP), and KILL ends that one, too.
+// executed waits for a stage. If ctx ends, it stops reading, because the stage may be suspended
+// (SIGSTOP). KILL ends a suspended stage too.
 func (p *Process) executed(ctx context.Context) error {
 	if !p.foreign {
 		return nil
@@ -76,14 +79,15 @@ func (p *Process) executed(ctx context.Context) error {
 	case isOver:
 		_ = p.process.Kill()
 		return context.Cause(ctx)
-	case err != nil: // the other end was closed by execve
+	case err != nil: // execve closed the other end
 		return nil
 	}
-	_ = p.process.Kill() // it ends by itself, unless somebody stops it
+	// It ends by itself, unless another process suspends it.
+	_ = p.process.Kill()
 	return fmt.Errorf("cannot start %s: %w", p.name, parseStageError(text))
 }
 
-// parseStageError returns the error that a message of a stage stands for. It never returns nil.
+// parseStageError returns the error in a message of a stage. It never returns nil.
 func parseStageError(text json.RawMessage) error {
 	failed := &stageError{}
 	if err := json.Unmarshal(text, failed); err != nil {
