@@ -140,7 +140,9 @@ func TestASecondInterruptEndsAllThatIsInTheGroupOfTheWorker(t *testing.T) {
 	p := proctest.Launch(t, proctest.InCgroup(t, cmd, dir))
 	p.Await("INFO ready")
 	ignores := noChild(t, "trap '' TERM;")
-	enterCgroup(t, proctest.Cgroups(t, dir)[0], ignores.PID())
+	groups := proctest.Cgroups(t, dir)
+	require.Len(t, groups, 1)
+	enterCgroup(t, groups[0], ignores.PID())
 	p.Signal(syscall.SIGTERM)
 	p.ForceQuit()
 	require.Equal(t, 1, p.Wait())
@@ -170,7 +172,9 @@ func TestAWorkerOfRootThatSpoilsItsGroupIsStartedAgain(t *testing.T) {
 				if what != "frozen" {
 					return strings.Contains(b.said(), "done\n")
 				}
-				events := filepath.Join(proctest.Cgroups(t, dir)[0], "cgroup.events")
+				groups := proctest.Cgroups(t, dir)
+				require.Len(t, groups, 1)
+				events := filepath.Join(groups[0], "cgroup.events")
 				return strings.Contains(string(readFile(t, events)), "frozen 1")
 			}, "it to be done")
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
