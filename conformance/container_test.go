@@ -164,7 +164,7 @@ func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
 	require.Equal(t, 0, c.exec("/bin/echod", "reload"))
 	require.NoError(t, syscall.Kill(c.pid, syscall.SIGTERM))
 	require.Equal(t, 0, c.wait())
-	require.Regexp(t, `INFO stopping reason="stopped by signal: terminated"`, c.out.String())
+	require.Regexp(t, `msg=stopping reason="stopped by signal: terminated"`, c.out.String())
 }
 
 // J1: whatever process 1 starts in the background ends with it.

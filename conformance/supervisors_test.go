@@ -105,7 +105,7 @@ func TestSupervisordStartsReloadsAndStops(t *testing.T) {
 	}, "RUNNING again")
 	require.Equal(t, "echod: stopped\n", m.run(t, "supervisorctl", "-c", conf, "stop", "echod"))
 	require.NoDirExists(t, m.path("/proc/"+pid))
-	require.Contains(t, m.read(t, "/var/log/echod.log"), "INFO stopped")
+	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=stopped")
 }
 
 // background starts an echod of its own, which the test ends.
@@ -123,15 +123,15 @@ func TestLogrotateTakesTheLogOfARunningEchodAndOfNone(t *testing.T) {
 	m.background(t)
 	for range 3 {
 		m.run(t, "logrotate", "--force", "/etc/logrotate.d/echod")
-		require.Contains(t, m.read(t, "/var/log/echod.log"), "INFO log reopened")
+		require.Contains(t, m.read(t, "/var/log/echod.log"), `msg="log reopened"`)
 		info, err := os.Stat(m.path("/var/log/echod.log"))
 		require.NoError(t, err)
 		require.Equal(t, "-rw-r-----", info.Mode().String())
 	}
 	m.run(t, "echod", "reload")
-	require.Contains(t, m.read(t, "/var/log/echod.log"), "INFO reloaded", "it goes on in the new one")
-	require.NotContains(t, m.read(t, "/var/log/echod.log.1"), "INFO reloaded")
-	require.Contains(t, m.sh(t, "zcat /var/log/echod.log.3.gz"), "INFO ready")
+	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=reloaded", "it goes on in the new one")
+	require.NotContains(t, m.read(t, "/var/log/echod.log.1"), "msg=reloaded")
+	require.Contains(t, m.sh(t, "zcat /var/log/echod.log.3.gz"), "msg=ready")
 	m.run(t, "echod", "stop")
 	require.Empty(t, m.run(t, "logrotate", "--force", "/etc/logrotate.d/echod"), "nobody is there to reopen, which is no fault")
 }

@@ -166,14 +166,14 @@ func driveEchod(t *testing.T, program string) {
 			assert.Equal(t, 200, resp.StatusCode)
 		}
 		get()
-		assert.NotContains(t, read(), "DEBUG request")
+		assert.NotContains(t, read(), "level=DEBUG msg=request")
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "echod.json"),
 			[]byte(`{"listen": "127.0.0.1:0", "level": "debug"}`), 0o600))
 		p = echod(t, dir, "-log", "echod.log", "reload")
 		require.Equal(t, 0, p.wait(), p.out)
 		require.Eventually(t, func() bool {
 			get()
-			return strings.Contains(read(), "DEBUG request method=GET path=/healthz")
+			return strings.Contains(read(), "level=DEBUG msg=request method=GET path=/healthz")
 		}, examplePatience, 5*time.Millisecond)
 
 		p = echod(t, dir, "stop")
