@@ -22,10 +22,11 @@ import (
 // LogFile sets the file for stdout and stderr of a detached process. The file is opened for
 // appending, and made with mode 0640 if it is missing. It must be a regular file: a symbolic link
 // at the end of the path is not followed. For root, no other user may be able to write the
-// directories of the path; only the last directory may belong to [User]. USR1, the verb reopen and
-// every reload open the file again, for logrotate(8); if that fails, the old file stays open. A
-// relative path is relative to the working directory at the start. An empty path means /dev/null.
-// In the foreground nothing is redirected. By default, the path is DefaultLogFile of the name.
+// directories of the path, except that the last directory may belong to [User] and that the group
+// of /var/log is trusted. USR1, the verb reopen and every reload open the file again, for
+// logrotate(8); if that fails, the old file stays open. A relative path is relative to the working
+// directory at the start. An empty path means /dev/null. In the foreground nothing is redirected.
+// By default, the path is DefaultLogFile of the name.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true

@@ -42,8 +42,8 @@ type RestartPolicy struct {
 	// Foreground supervises under Run and the verb run too.
 	Foreground bool
 
-	// Settle is how long a worker of [Program] lives before it is ready, unless it uses
-	// sd_notify(3). The default is 100 ms.
+	// Settle is how long a worker of [Program] must live to be ready, unless it uses sd_notify(3).
+	// The default is 100 ms.
 	Settle time.Duration
 }
 
@@ -114,9 +114,9 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 
 // Program supervises another program instead of running fn. It can be any program that stays in the
 // foreground, with or without this library. argv is its name, which is looked up in PATH, and its
-// arguments. Root runs no program from PATH that other users can replace; it then needs the path of
-// the program. The program is supervised under the verb run too. Without [Supervise], the zero
-// [RestartPolicy] applies.
+// arguments. Root does not run a program from PATH that other users can replace; then argv must
+// begin with the path of the program. The program is supervised under the verb run too. Without
+// [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
 // has lived for Settle. HUP, USR1 and the signals of [OnSignal] are forwarded if the program

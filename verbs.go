@@ -23,8 +23,8 @@ import (
 //	os.Exit(lifecycle.Main(os.Args[1:], serve, lifecycle.OnReload(load)))
 //
 // It blocks until the verb is done: run until the life is over, stop until the daemon is gone.
-// Messages go to stderr, and the answer of status to stdout. Each line begins with the name of the
-// program.
+// Messages go to stderr, and the answer of status to stdout. Each message begins with the name of
+// the program. The numbers below are exit codes.
 //
 //	start     starts the daemon in the background and waits until it is ready; 0, 1 if a daemon is
 //	          running (0 with --oknodo) or the start failed, or the code that the error of the start
