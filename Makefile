@@ -26,7 +26,7 @@ cross: ## build and vet for every platform
 	bash .ci/run cross
 
 docs: ## write the tables and the diagram of docs/ that are made from the code
-	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs
+	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs ./e2e
 
 mermaid: ## parse the Mermaid diagrams of the pages, with node
 	bash .ci/run mermaid

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"hash/crc64"
 	"math/bits"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/proctest/pagetest"
+	"example.com/lifecycle/internal/statefile"
 )
 
 // What the pages say in tables and numbers, the code says too. These tests keep the two together.
@@ -25,29 +29,6 @@ const (
 	signalsPage   = "docs/signals.md"
 )
 
-func readPage(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return string(text)
-}
-
-// columnsOf are the first columns of the first table after a text that has these heads.
-func columnsOf(t *testing.T, path, after string, heads ...string) (rows []string) {
-	t.Helper()
-	_, text, found := strings.Cut(readPage(t, path), after)
-	require.True(t, found, "%s says nowhere %q", path, after)
-	head := "\n\n| " + strings.Join(heads, " | ") + " |"
-	_, text, found = strings.Cut(text, head)
-	require.True(t, found, "%s has no such table behind %q: %s", path, after, head)
-	table, _, _ := strings.Cut(text, "\n\n")
-	for _, row := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
-		cells := strings.SplitN(row, " | ", len(heads)+1)
-		rows = append(rows, strings.TrimPrefix(strings.Join(cells[:len(heads)], " | "), "| "))
-	}
-	return rows
-}
-
 // phaseText is the name of the constant.
 func phaseText(p Phase) string {
 	name := p.String()
@@ -59,7 +40,7 @@ func TestDocsNameEveryPhase(t *testing.T) {
 	for phase := range Phase(len(phaseNames)) {
 		want = append(want, phaseText(phase))
 	}
-	require.Equal(t, want, columnsOf(t, lifePage, "## States", "phase"))
+	require.Equal(t, want, pagetest.Columns(t, lifePage, "## States", "phase"))
 }
 
 // requireTimes requires that these are the times that the page names.
@@ -69,7 +50,7 @@ func requireTimes(t *testing.T, path string, times ...time.Duration) {
 	for _, d := range times {
 		want[timeText(d)] = true
 	}
-	for _, text := range regexp.MustCompile(`\b\d+ m?s\b`).FindAllString(readPage(t, path), -1) {
+	for _, text := range regexp.MustCompile(`\b\d+ m?s\b`).FindAllString(pagetest.Read(t, path), -1) {
 		got[text] = true
 	}
 	require.Equal(t, want, got, "the times on %s", path)
@@ -101,7 +82,7 @@ func TestDocsTellHowToReadARecord(t *testing.T) {
 	require.Equal(t, sum, object.Sum)
 	require.True(t, strings.HasSuffix(object.Text, "…"))
 
-	page := readPage(t, pidFilePage)
+	page := pagetest.Read(t, pidFilePage)
 	for _, fact := range []string{
 		"exactly 4096 bytes", "the 26 before it", "the 4069 bytes before these 26", "0x42F0E1EBA9EA3693", "`995dc9bbdf1939fa`",
 		fmt.Sprintf("of the record: %d |", recordFormat),
@@ -111,7 +92,7 @@ func TestDocsTellHowToReadARecord(t *testing.T) {
 }
 
 func TestDocsShowWhatStatusAnswers(t *testing.T) {
-	example := regexp.MustCompile("(?s)```json\n(.*?\n)```").FindStringSubmatch(readPage(t, pidFilePage))
+	example := regexp.MustCompile("(?s)```json\n(.*?\n)```").FindStringSubmatch(pagetest.Read(t, pidFilePage))
 	require.NotNil(t, example)
 	var r report
 	d := json.NewDecoder(strings.NewReader(example[1]))
@@ -122,4 +103,89 @@ func TestDocsShowWhatStatusAnswers(t *testing.T) {
 	e.SetIndent("", "  ")
 	require.NoError(t, e.Encode(r))
 	require.Equal(t, again.String(), example[1])
+}
+
+// eventText is how the pages call the events of the table.
+var eventText = [events]string{
+	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
+	stopRequest: "other stop request",
+}
+
+func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
+	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "quit", reload: "reload", reopen: "reopen", callHook: "call"}
+	head := "| phase |"
+	for e, text := range eventText {
+		require.NotEmpty(t, text, "event %d has no name here", e)
+		head += " " + text + " |"
+	}
+	rows := []string{head, strings.Repeat("|---", int(events)+1) + "|"}
+	for phase, actions := range dispatch {
+		row := "| " + phaseText(Phase(phase)) + " |"
+		for _, act := range actions {
+			require.NotEmpty(t, actionText[act], "action %d has no name here", act)
+			row += " " + actionText[act] + " |"
+		}
+		rows = append(rows, row)
+	}
+	pagetest.RequireTable(t, lifePage, "dispatch of signals.go", rows...)
+	for _, text := range actionText {
+		require.Contains(t, pagetest.Read(t, lifePage), "*"+text+"*", "what it means")
+	}
+}
+
+// What leads from one phase to the next in the picture is what the table says.
+func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
+	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
+	// what returns the events that do that in a phase.
+	what := func(p Phase, does action) string {
+		var texts []string
+		for e, act := range dispatch[p] {
+			if act == does {
+				texts = append(texts, eventText[e])
+			}
+		}
+		return strings.Join(texts, ",<br>")
+	}
+	rows := []string{
+		"```mermaid", "stateDiagram-v2",
+		"    [*] --> Starting: Run",
+		"    Starting --> Ready: every OnStart,<br>the bodies, ReadyWhen",
+		"    Ready --> Reloading: " + what(Ready, reload),
+		"    Reloading --> Ready: verdict",
+	}
+	for p := range dispatch {
+		if stops := what(Phase(p), stop); stops != "" {
+			rows = append(rows, "    "+name(Phase(p))+" --> Stopping: "+stops)
+		}
+	}
+	rows = append(rows,
+		"    Stopping --> Exited: every OnStop,<br>the bodies return,<br>every OnExit",
+		fmt.Sprintf("    Stopping --> Exited: %s again<br>after %s: at once,<br>no hook runs", what(Stopping, forceQuit), timeText(forceQuitAfter)),
+		"    Exited --> [*]", "```")
+	pagetest.RequireTable(t, lifePage, "states of signals.go", rows...)
+}
+
+func TestDocsSayHowLongThingsTake(t *testing.T) {
+	c, err := newPlan(nil, []Option{Embedded()})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, grace(4*time.Second), "a quarter")
+	longest := grace(time.Hour)
+	pagetest.RequireTable(t, lifePage, "times",
+		"| what | by default |",
+		"|---|---|",
+		"| `StartTimeout` | "+timeText(c.startTimeout)+" |",
+		"| `ReloadTimeout` | "+timeText(c.reloadTimeout)+" |",
+		"| `StopTimeout` | "+timeText(c.stopTimeout)+" |",
+		"| `StopDelay` | "+timeText(c.stopDelay)+" |",
+		"| grace behind each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
+		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settleTime)+" |",
+		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
+		"| another stop signal quits after | "+timeText(forceQuitAfter)+" |",
+		"| handlers outlive `Run` by | "+timeText(signalGrace)+" |",
+		"| the verb stop waits beyond the deadline of the stop for | "+timeText(handshake.StopMargin)+" |",
+	)
+	requireTimes(t, lifePage,
+		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settleTime, askAgain, forceQuitAfter, signalGrace, handshake.StopMargin)
+	requireTimes(t, pidFilePage, pidfile.AcquireTime, patienceForSilence, statefile.RetryTime)
+	requireTimes(t, signalsPage, forceQuitAfter, signalGrace)
 }

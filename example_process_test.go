@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -197,4 +198,63 @@ func ExampleEnsure() {
 	}
 	defer daemon.Close()
 	fmt.Println("agentd is ready, pid", daemon.PID)
+}
+
+// The codes are those of the LSB and of sysexits(3).
+func ExampleExitCode() {
+	fmt.Println(lifecycle.ExitCode(nil))
+	fmt.Println(lifecycle.ExitCode(errors.New("disk full")))
+	fmt.Println(lifecycle.ExitCode(os.ErrPermission))
+	fmt.Println(lifecycle.ExitCode(lifecycle.ErrNotRunning))
+	fmt.Println(lifecycle.ExitCode(&lifecycle.PanicError{Value: "boom"}))
+	// Output:
+	// 0
+	// 1
+	// 4
+	// 7
+	// 70
+}
+
+// An error carries its exit code from where it happens to the end of main. 78 is EX_CONFIG of sysexits(3).
+func ExampleWithExitCode() {
+	load := func(context.Context) error { return lifecycle.WithExitCode(errors.New("no echod.json"), 78) }
+	err := lifecycle.Run(nil, lifecycle.OnStart(load), lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog)
+	fmt.Println(err)
+	fmt.Println(lifecycle.ExitCode(err))
+	// Output:
+	// lifecycle: OnStart of echod: no echod.json
+	// 78
+}
+
+// The error of a hook says which it was. Where Run returns several, errors.As finds the first.
+func ExampleHookError() {
+	flush := func(context.Context) error { return io.ErrShortWrite }
+	err := lifecycle.Run(saying("worked"), lifecycle.With(lifecycle.Hooks{Name: "db", OnExit: flush}),
+		lifecycle.Embedded(), withoutLog)
+	var failed *lifecycle.HookError
+	if errors.As(err, &failed) {
+		fmt.Println("component:", failed.Component)
+		fmt.Println("hook:", failed.Hook)
+		fmt.Println("error:", failed.Err)
+	}
+	// Output:
+	// worked
+	// component: db
+	// hook: OnExit
+	// error: short write
+}
+
+// A panic in a hook or body is an error like any other, so the hooks of the stop have their turn.
+func ExamplePanicError() {
+	serve := func(context.Context) error { panic("index out of range") }
+	err := lifecycle.Run(serve, lifecycle.OnExit(saying("freed")), lifecycle.Embedded(), withoutLog)
+	var panicked *lifecycle.PanicError
+	if errors.As(err, &panicked) {
+		fmt.Println("panic:", panicked.Value)
+		fmt.Println("with its stack:", len(panicked.Stack) > 0)
+	}
+	// Output:
+	// freed
+	// panic: index out of range
+	// with its stack: true
 }

@@ -194,3 +194,68 @@ func ExampleLogger() {
 	// level=INFO msg=stopped
 	// <nil>
 }
+
+// The cause with which the context of a body ends says which signal it was.
+func ExampleStopSignalError() {
+	work := func(ctx context.Context) error {
+		self, _ := os.FindProcess(os.Getpid())
+		_ = self.Signal(syscall.SIGTERM) // as kill does
+		<-ctx.Done()
+		var by *lifecycle.StopSignalError
+		if errors.As(context.Cause(ctx), &by) {
+			fmt.Println("signal:", by.Signal)
+		}
+		return context.Cause(ctx) // no failure after a stop by a signal
+	}
+	fmt.Println(lifecycle.Run(work, lifecycle.PIDFile(""), withoutLog))
+	// Output:
+	// signal: terminated
+	// <nil>
+}
+
+// Any number of embedded lives may run at once. For tests, package lifecycletest does the rest.
+func ExampleEmbedded() {
+	ball := make(chan string)
+	throw := func(context.Context) error { ball <- "a ball"; return nil }
+	catch := func(context.Context) error { fmt.Println("caught", <-ball); return nil }
+
+	thrower := make(chan error)
+	go func() { thrower <- lifecycle.Run(throw, lifecycle.Embedded(), withoutLog) }()
+	fmt.Println(lifecycle.Run(catch, lifecycle.Embedded(), withoutLog))
+	fmt.Println(<-thrower)
+	// Output:
+	// caught a ball
+	// <nil>
+	// <nil>
+}
+
+// Whatever has a context of the life can ask for its stop.
+func ExampleLife_Stop() {
+	work := func(ctx context.Context) error {
+		lifecycle.From(ctx).Stop(errors.New("the licence has run out"))
+		<-ctx.Done()
+		return context.Cause(ctx) // with nil, Run would return nil
+	}
+	fmt.Println(lifecycle.Run(work, lifecycle.Embedded(), withoutLog))
+	// Output: the licence has run out
+}
+
+// A life tells its phase to whatever has a context of it. A context that belongs to none says that all is over.
+func ExamplePhase() {
+	phase := func(ctx context.Context) error { fmt.Println(lifecycle.From(ctx).Phase()); return nil }
+	work := func(ctx context.Context) error {
+		if err := lifecycle.From(ctx).Reload(ctx); err != nil { // waits until it is ready
+			return err
+		}
+		return phase(ctx)
+	}
+	err := lifecycle.Run(work, lifecycle.OnStart(phase), lifecycle.OnReload(phase), lifecycle.OnStop(phase),
+		lifecycle.Embedded(), withoutLog)
+	fmt.Println(lifecycle.From(context.Background()).Phase(), err)
+	// Output:
+	// starting
+	// reloading
+	// ready
+	// stopping
+	// exited <nil>
+}

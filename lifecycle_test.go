@@ -1,168 +1,290 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"log/slog"
 	"os"
 	"runtime"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The suites of the life run in process, in a synctest bubble: its clock makes deadlines exact, and it fails where a goroutine is
-// left. A real signal cannot be sent into a bubble, so they are delivered through a host.
+// Row G21.
+func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace proctest.Lines
+		fn := func(ctx context.Context) error {
+			trace.Say("fn")
+			<-ctx.Done()
+			trace.Say("fn returns")
+			return nil
+		}
+		a, b := traced(&trace, "a"), traced(&trace, "b")
+		a.Run, b.Run = nil, nil
+		v := live(t, fn, With(a), With(b), With(Hooks{Name: "empty"}))
+		require.Equal(t, Ready, v.phaseNow())
+		v.send(syscall.SIGHUP)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+		require.Equal(t, Exited, v.phaseNow())
 
-// testHost is a process as a life sees it.
-type testHost struct {
-	mu     sync.Mutex
-	heard  map[os.Signal][]chan<- os.Signal
-	hungUp bool
-	exited []int
+		got := slices.DeleteFunc(trace.All(), func(line string) bool { return line == "fn returns" }) // beside OnStop
+		require.Equal(t, []string{
+			"OnStart a", "OnStart b", "fn",
+			"OnCheck a", "OnCheck b", "OnReload a", "OnReload b",
+			"OnStop b", "OnStop a", "OnExit b", "OnExit a",
+		}, got)
+		require.Less(t, trace.Index("fn returns"), trace.Index("OnExit b"), "OnExit waits for the bodies")
+	})
 }
 
-func (h *testHost) notify(c chan<- os.Signal, sig os.Signal) func() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.heard[sig] = append(h.heard[sig], c)
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.heard[sig] = slices.DeleteFunc(h.heard[sig], func(other chan<- os.Signal) bool { return other == c })
+// Row G13.
+func TestFnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace proctest.Lines
+		a := traced(&trace, "a")
+		var cause error
+		a.Run = func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return ctx.Err() }
+		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return nil }, With(a))
+		require.NoError(t, v.end())
+		require.ErrorIs(t, cause, ErrBodyReturned)
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All())
+	})
+}
+
+// Row G14.
+func TestFnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace proctest.Lines
+		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return errBoom }, With(traced(&trace, "a")))
+		require.True(t, v.end() == errBoom, "the very error, not one that wraps it")
+		require.Equal(t, 1, trace.Count("OnStop a"))
+		require.Equal(t, 1, trace.Count("OnExit a"))
+	})
+}
+
+func TestABodyThatEndsBeforeReadyWasNeverReady(t *testing.T) {
+	for _, returns := range []error{nil, errBoom} {
+		synctest.Test(t, func(t *testing.T) {
+			v := live(t, func(context.Context) error { time.Sleep(50 * time.Millisecond); return returns })
+			require.Equal(t, returns, v.end())
+			require.False(t, v.wasReady())
+			require.NotContains(t, v.log.String(), "msg=ready")
+		})
 	}
 }
 
-func (h *testHost) terminal() func() bool {
-	return func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return h.hungUp
+func TestABodyThatEndedBeforeTheStopIsNotExcusedByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, func(context.Context) error { time.Sleep(time.Second); return context.Canceled })
+		require.ErrorIs(t, v.end(), context.Canceled)
+	})
+}
+
+func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve)
+		begun := time.Now()
+		require.Equal(t, Starting, v.phaseNow())
+		time.Sleep(settleTime - time.Since(begun) - 1)
+		require.Equal(t, Starting, v.phaseNow())
+		time.Sleep(time.Nanosecond)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+	})
+}
+
+// Row G18.
+func TestNilFnWaitsForItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, nil, OnStart(func(context.Context) error { return nil }))
+		time.Sleep(24 * time.Hour)
+		require.Equal(t, Ready, v.phaseNow())
+		require.NoError(t, v.stopped())
+	})
+}
+
+// Row G18.
+func TestWrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
+	never := func(context.Context) error { t.Error("called"); return nil }
+	var nobody context.Context
+	for want, opts := range map[string][]Option{
+		"number 2 is nil":                                       {nil},
+		`Name(".."): must be a file name`:                       {Name("..")},
+		"OnStart is given twice: use With(Hooks{Name: …})":      {OnStart(never), OnStart(never)},
+		"OnStop(nil)":                                           {OnStop(nil)},
+		"ReadyWhen(nil)":                                        {ReadyWhen(nil)},
+		"Every(0s)":                                             {Every(0, never)},
+		"Every(1s)":                                             {Every(time.Second, nil)},
+		"StartTimeout(0s): must be positive":                    {StartTimeout(0)},
+		"StopTimeout(-1s): must be positive":                    {StopTimeout(-time.Second)},
+		"ReloadTimeout(0s): must be positive":                   {ReloadTimeout(0)},
+		"StopDelay(-1s): must not be negative":                  {StopDelay(-time.Second)},
+		"StopDelay(20s): must be shorter than StopTimeout, 20s": {StopDelay(20 * time.Second)},
+		`Name("a/b"): must be a file name`:                      {Name("a/b")},
+		`PIDFile("/run/a\nb"): "/run/a\nb" is a path with a control character`: {PIDFile("/run/a\nb")},
+		"PIDFileMode(0666): the owner must be able":                            {PIDFileMode(0o666)},
+		"BaseContext(nil)": {BaseContext(nobody)},
+		"OnSignal(terminated): the life uses it itself (TERM and INT":     {OnSignal(syscall.SIGTERM, never)},
+		"OnSignal(interrupt): the life uses it itself":                    {OnSignal(os.Interrupt, never)},
+		"OnSignal(hangup): the life uses it itself":                       {OnSignal(syscall.SIGHUP, nil)},
+		"OnSignal(user defined signal 1): the life uses it itself":        {OnSignal(syscall.SIGUSR1, never)},
+		"OnSignal(killed): cannot be caught":                              {OnSignal(syscall.SIGKILL, never)},
+		"StopDelay(3s): must be shorter than StopTimeout, 2s, of which i": {StopTimeout(2 * time.Second), StopDelay(3 * time.Second)},
+	} {
+		err := Run(never, slices.Concat([]Option{PIDFile("")}, opts)...)
+		require.ErrorContains(t, err, "lifecycle: wrong option: "+want)
+		require.Equal(t, 1, ExitCode(err))
 	}
 }
 
-func (h *testHost) exit(code int) {
-	h.mu.Lock()
-	h.exited = append(h.exited, code)
-	h.mu.Unlock()
-	runtime.Goexit() // os.Exit does not return either
+func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trace proctest.Lines
+		say := func(line string) func(context.Context) error {
+			return func(context.Context) error { trace.Say(line); return nil }
+		}
+		v := live(t, serve,
+			With(Hooks{OnStart: say("OnStart before")}),
+			OnStop(say("OnStop loose")),
+			With(Hooks{OnStart: say("OnStart behind"), OnExit: func(context.Context) error { return errBoom }}),
+			OnStart(say("OnStart loose")))
+		err := v.stopped()
+		require.Equal(t, []string{"OnStart before", "OnStart loose", "OnStart behind", "OnStop loose"}, trace.All())
+		require.EqualError(t, err, "lifecycle: OnExit of component 3: boom")
+		require.Equal(t, "app", v.plan.hooks[1].Name)
+	})
 }
 
-func (h *testHost) exits() []int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.exited)
+func TestBaseContextGivesValuesAndItsEndIsAStop(t *testing.T) {
+	type key struct{}
+	synctest.Test(t, func(t *testing.T) {
+		base, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "value"))
+		var trace proctest.Lines
+		say := func(ctx context.Context) error { trace.Say(ctx.Value(key{}).(string)); return nil }
+		var cause error
+		fn := func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return say(ctx) }
+		v := live(t, fn, BaseContext(base),
+			With(Hooks{OnCheck: say, OnStart: say, OnReload: say, OnStop: say, OnExit: say}), Every(time.Minute, say))
+		v.send(syscall.SIGHUP)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		cancel(errBoom)
+		require.NoError(t, v.end())
+		require.Equal(t, errBoom, cause)
+		require.Len(t, trace.All(), 7)
+	})
 }
 
-// listeners is how many channels hear each signal.
-func (h *testHost) listeners() map[os.Signal]int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := map[os.Signal]int{}
-	for sig, channels := range h.heard {
-		n[sig] = len(channels)
+func TestABaseContextThatHasEndedStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, cancel := context.WithCancel(t.Context())
+		cancel()
+		never := func(context.Context) error { t.Error("called"); return nil }
+		v := live(t, serve, BaseContext(base), ReadyWhen(never))
+		require.NoError(t, v.end())
+		require.False(t, v.wasReady())
+	})
+}
+
+// Row G22.
+func TestASecondRunInOneProcessIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := live(t, serve)
+		err := Run(nil, PIDFile(""))
+		require.ErrorIs(t, err, ErrAlreadyRunning)
+		var already *AlreadyRunningError
+		require.ErrorAs(t, err, &already)
+		require.Equal(t, os.Getpid(), already.PID)
+		require.ErrorContains(t, err, "already running in this process")
+		require.NoError(t, v.stopped())
+		require.NoError(t, live(t, serve).stopped(), "one after the other is fine")
+	})
+}
+
+// Row G16.
+func TestRunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		again := func(context.Context) error { return Run(nil, PIDFile("")) }
+		v := live(t, serve, OnStart(again))
+		require.ErrorIs(t, v.end(), ErrAlreadyRunning)
+	})
+}
+
+// Row G20.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) { // which fails by itself where a goroutine of the bubble is left
+			v := live(t, serve, Every(time.Millisecond, serve), OnSignal(syscall.SIGUSR2, serve), OnReload(serve))
+			v.send(syscall.SIGHUP)
+			require.NoError(t, v.stopped())
+		})
 	}
-	return n
+	require.LessOrEqual(t, runtime.NumGoroutine(), before+2)
 }
 
-// send delivers a signal as os/signal does: what a channel has no room for is lost.
-func (h *testHost) send(sig os.Signal) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, c := range h.heard[sig] {
-		select {
-		case c <- sig:
-		default:
+func TestPhaseHasAName(t *testing.T) {
+	var names bytes.Buffer
+	for p := Starting - 1; p <= Exited+1; p++ {
+		names.WriteString(p.String() + " ")
+	}
+	require.Equal(t, "unknown starting ready reloading stopping exited unknown ", names.String())
+}
+
+// Row I10.
+func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("TMPDIR", dir)
+	goroutines, descriptors := runtime.NumGoroutine(), openDescriptors(t)
+	reload := func(ctx context.Context) error { return From(ctx).Reload(ctx) }
+	lives := func(n int) {
+		for range n {
+			require.NoError(t, Run(reload, Embedded(), quiet, PIDFile("app.pid"), With(Hooks{OnStart: started, OnReload: started, OnExit: started}),
+				OnSignal(syscall.SIGUSR2, started), Every(time.Minute, started)))
 		}
 	}
+	lives(1000)
+	before := heap()
+	lives(9000)
+	require.Less(t, heap()-before, int64(1<<20), "bytes more after 9,000 lives more")
+	proctest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "%d goroutines", goroutines)
+	require.LessOrEqual(t, openDescriptors(t), descriptors)
+	require.Empty(t, folder(t, dir))
 }
 
-// lived is a life under test.
-type lived struct {
-	*life
-	t     *testing.T
-	host  *testHost
-	log   *proctest.Lines
-	trace *proctest.Lines // what the hooks of traced said
-	done  chan struct{}
-	err   error // what run returned, once done is closed
+// heap is how much of the heap is in use.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first one has let go of
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }
 
-// live starts a life without PID file in the bubble of the test.
-func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
+// openDescriptors is how many descriptors this process has; 0 where it cannot know.
+func openDescriptors(t *testing.T) int {
 	t.Helper()
-	v := &lived{
-		t: t, host: &testHost{heard: map[os.Signal][]chan<- os.Signal{}},
-		log: &proctest.Lines{}, trace: &proctest.Lines{}, done: make(chan struct{}),
+	if runtime.GOOS != "linux" {
+		return 0
 	}
-	opts = append([]Option{
-		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
-		option(func(c *plan) { c.env = v.host }),
-	}, opts...)
-	var err error
-	v.life, err = newLife(fn, opts)
+	return len(folder(t, "/proc/self/fd"))
+}
+
+func folder(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	go func() {
-		defer close(v.done)
-		v.err = runHere(v.life)
-	}()
-	synctest.Wait()
-	return v
-}
-
-// send delivers a signal and waits until everything that it leads to without time passing has happened.
-func (v *lived) send(sig os.Signal) {
-	synctest.Wait()
-	v.host.send(sig)
-	synctest.Wait()
-}
-
-func (v *lived) phaseNow() Phase {
-	synctest.Wait()
-	return v.snapshot().Phase
-}
-
-// end waits for the life to be over and returns what Run would.
-func (v *lived) end() error {
-	<-v.done
-	return v.err
-}
-
-// stopped sends TERM and waits for the end.
-func (v *lived) stopped() error {
-	v.send(syscall.SIGTERM)
-	return v.end()
-}
-
-// traced is a component whose hooks do nothing but say that they ran: "OnStart a".
-func traced(trace *proctest.Lines, name string) Hooks {
-	say := func(hook string) func(context.Context) error {
-		return func(context.Context) error { trace.Say(hook + " " + name); return nil }
+	for _, entry := range entries {
+		names = append(names, entry.Name())
 	}
-	return Hooks{
-		Name: name, OnCheck: say("OnCheck"), OnStart: say("OnStart"), OnReload: say("OnReload"),
-		OnStop: say("OnStop"), OnExit: say("OnExit"),
-		Run: func(ctx context.Context) error {
-			trace.Say("Run " + name)
-			<-ctx.Done()
-			return nil
-		},
-	}
+	return names
 }
-
-func serve(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
-
-var errBoom = errors.New("boom")
-
-func fails(context.Context) error { return errBoom }
-
-func panics(context.Context) error { panic("boom") }

@@ -2,38 +2,21 @@ package lifecycle
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
 )
-
-// requireRefused requires that a start is refused with that exit code and text before anything of it has run.
-func requireRefused(t *testing.T, code int, text, pidfile string, args ...string) {
-	t.Helper()
-	got := callVerb(t, pidfile, append(args, "run")...)
-	require.Equal(t, code, got.Code, "%s%s", got.Stdout, got.Stderr)
-	require.Contains(t, got.Stderr, text)
-	require.NotContains(t, got.Stdout, "OnStart")
-}
-
-// requireStarts starts a daemon on that PID file and stops it.
-func requireStarts(t *testing.T, pidfile string, args ...string) {
-	t.Helper()
-	p := proctest.Start(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
-	p.Await("msg=ready")
-	proctest.RequireText(t, pidfile, fmt.Sprintln(p.PID()))
-	p.Signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.Wait(), "%s", p.Out)
-	require.NoFileExists(t, pidfile)
-}
-
-func alreadyRunning(pid int) string { return fmt.Sprintf("daemon: already running (pid %d)\n", pid) }
 
 func TestAlreadyRunningErrorSaysWhoAndWhere(t *testing.T) {
 	for text, err := range map[string]*AlreadyRunningError{
@@ -59,8 +42,12 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	l.lock = lock
 	l.leave()
 	require.Equal(t, 1, said.Count("cannot remove the PID file, nor empty it"))
-	require.Equal(t, 1, callVerb(t, pidfile, "status").Code)
-	requireStarts(t, pidfile)
+	require.Equal(t, 1, verbHere(t, pidfile, "status").Code)
+	lock, err = takePIDFile(pidfile) // as a start does
+	require.NoError(t, err)
+	_, err = lock.Release()
+	require.NoError(t, err)
+	requireNothingLeft(t, pidfile)
 }
 
 // takePIDFile is how a daemon takes its PID file, without the state file.
@@ -108,4 +95,133 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 	require.NoError(t, os.WriteFile(statePath(path), record, 0o644))
 	c.releaseStale()
 	requireNothingLeft(t, path)
+}
+
+// holder is short, for tests have variables that are called pidfile.
+type holder = pidfile.Holder
+
+// pidFileWith is a PID file that says text and that nobody holds.
+func pidFileWith(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = proctest.PIDPath(t)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+// held is the file at path, locked by somebody else than a daemon of ours. It stays so until the end of the test.
+func held(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	require.NoError(t, filelock.TryLock(f))
+	return f
+}
+
+// untouched remembers a file and what is in its directory. Calling it requires that nothing has changed.
+func untouched(t *testing.T, path string) (requireUntouched func()) {
+	t.Helper()
+	type seen struct {
+		Names []string
+		Mode  fs.FileMode
+		Time  string
+		Size  int64
+		Text  []byte
+	}
+	look := func() (fs.FileInfo, seen) {
+		t.Helper()
+		entries, err := os.ReadDir(filepath.Dir(path))
+		require.NoError(t, err)
+		var names []string
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+		info, err := os.Lstat(path)
+		if os.IsNotExist(err) {
+			return nil, seen{Names: names}
+		}
+		require.NoError(t, err)
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return info, seen{names, info.Mode(), info.ModTime().String(), info.Size(), text}
+	}
+	before, was := look()
+	return func() {
+		t.Helper()
+		after, is := look()
+		require.Equal(t, was, is)
+		require.True(t, before == nil || os.SameFile(before, after), "%s is another file", path)
+	}
+}
+
+// requireNothingLeft requires that the PID file and whatever was beside it is gone.
+func requireNothingLeft(t *testing.T, path string) {
+	t.Helper()
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// holding is a process that says each signal that it gets. It holds the PID file of its argument as a daemon does, if it has
+// one, and says nothing about itself.
+var holding = proctest.Register("holding", func(args []string) int {
+	signals := make(chan os.Signal, 100)
+	signal.Notify(signals)
+	if len(args) > 0 {
+		lock, err := takePIDFile(args[0])
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer runtime.KeepAlive(lock)
+	}
+	fmt.Println("listens")
+	for sig := range signals {
+		if sig != syscall.SIGURG { // the Go runtime sends it to itself
+			fmt.Println("got", sig)
+		}
+	}
+	return 0
+})
+
+// startHolding starts a process that must not be signalled. requireUntouched requires that it was not.
+func startHolding(t *testing.T, pidfile ...string) (p *proctest.Process, requireUntouched func()) {
+	t.Helper()
+	p = proctest.Start(t, holding, pidfile...)
+	p.Await("listens")
+	return p, func() {
+		t.Helper()
+		p.Signal(syscall.SIGUSR2) // what came before it is said before it
+		p.Await("got user defined signal 2")
+		require.Equal(t, "listens\ngot user defined signal 2\n", p.Out.String())
+	}
+}
+
+// Row C9.
+func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
+	t.Parallel()
+	path := proctest.PIDPath(t)
+	p, requireUnsignalled := startHolding(t, path)
+	bystander, requireLives := startHolding(t)
+	requireUntouched := untouched(t, path)
+	for _, h := range []holder{
+		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another holds it by now
+		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended
+	} {
+		_, err := hold(path, h)
+		require.ErrorIs(t, err, os.ErrProcessDone)
+	}
+	_, err := hold(proctest.PIDPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.PID()}) // nobody holds it by now
+	require.ErrorIs(t, err, os.ErrProcessDone)
+	requireUntouched()
+	requireUnsignalled()
+	requireLives()
+}
+
+func openForReading(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
 }

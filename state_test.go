@@ -2,14 +2,13 @@ package lifecycle
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"log/slog"
+	"maps"
 	"os"
-	"path/filepath"
-	"strings"
+	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,40 +18,6 @@ import (
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
 )
-
-// speaker is a daemon that says more than the program daemon, in the words of a file:
-//
-//	speaker PIDFILE FILE [verb …]
-//
-// It has two components. The OnStart and the OnReload of the second one read the file: "error: TEXT" fails with that text, and
-// anything else becomes the status text.
-var speaker = proctest.Register("speaker", func(args []string) int {
-	speak := func(ctx context.Context) error {
-		text, err := os.ReadFile(args[1])
-		if what, failed := strings.CutPrefix(string(text), "error: "); failed {
-			return errors.New(what)
-		}
-		From(ctx).SetStatus(string(text))
-		return err
-	}
-	return Main(args[2:], nil, Name("speaker"), Version("1.2"), PIDFile(args[0]), Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
-		With(Hooks{Name: "first", OnReload: behave("first.OnReload", "")}),
-		With(Hooks{Name: "second", OnStart: speak, OnReload: speak}))
-})
-
-// startSpeaker starts a speaker, and waits until it is ready. say changes what it says at its next reload.
-func startSpeaker(t *testing.T, text string) (p *proctest.Process, pidfile, file string, say func(text string)) {
-	t.Helper()
-	pidfile, file = proctest.PIDPath(t), filepath.Join(t.TempDir(), "text")
-	say = func(text string) {
-		t.Helper()
-		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	}
-	say(text)
-	p = proctest.Start(t, speaker, pidfile, file, "run")
-	p.Await("msg=ready")
-	return p, pidfile, file, say
-}
 
 // recordOf returns the record of a state file.
 func recordOf(t *testing.T, s Status) []byte {
@@ -146,4 +111,92 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 		require.Equal(t, gone, err, "there is nobody any more whose state it could be")
 		require.Equal(t, 3, looks)
 	})
+}
+
+// fullStatus is a Status of which no field is zero. It is another one at each call.
+func fullStatus() Status {
+	at := func(second int) time.Time { return time.Date(2026, 2, 3, 4, 5, second, 678, time.UTC) }
+	return Status{
+		Format: 1, Name: "echod", Version: "1.2.3", PID: 4127,
+		Phase: Reloading, Since: at(3), Started: at(1), Ready: at(2), Doing: "OnReload of http", Text: "serving 3 clients",
+		Reloads: 7,
+		LastReload: &Verdict{
+			At: at(4), Began: 1111, Took: 2222, Component: "http", Hook: "OnReload", Error: "port 80: in use",
+			TimedOut: true, Applied: []string{"log", "db"},
+		},
+		LastReopen: &Verdict{
+			At: at(5), Began: 3333, Took: 4444, Component: "log", Hook: "OnReopen", Error: "disk full",
+			TimedOut: true, Applied: []string{"a"},
+		},
+		Supervised: true, Worker: 4130, Restarts: 3,
+		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
+		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "it has ended 10 times in 60s",
+		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
+	}
+}
+
+// fullRecord is what fullStatus is in the file, less the checksum. Other programs read this: fields may be added, nothing else.
+const fullRecord = `{
+	"format": 1, "name": "echod", "version": "1.2.3", "pid": 4127,
+	"phase": "reloading", "since": "2026-02-03T04:05:03.000000678Z", "started": "2026-02-03T04:05:01.000000678Z",
+	"ready": "2026-02-03T04:05:02.000000678Z", "doing": "OnReload of http", "text": "serving 3 clients",
+	"reloads": 7,
+	"last_reload": {
+		"at": "2026-02-03T04:05:04.000000678Z", "began_monotonic_ns": 1111, "took_ns": 2222, "component": "http", "hook": "OnReload",
+		"error": "port 80: in use", "timed_out": true, "applied": ["log", "db"]
+	},
+	"last_reopen": {
+		"at": "2026-02-03T04:05:05.000000678Z", "began_monotonic_ns": 3333, "took_ns": 4444, "component": "log", "hook": "OnReopen",
+		"error": "disk full", "timed_out": true, "applied": ["a"]
+	},
+	"supervised": true, "worker": 4130, "restarts": 3,
+	"last_exit": {
+		"at": "2026-02-03T04:05:06.000000678Z", "pid": 4129, "code": -1, "signal": "SIGSEGV", "error": "panic: on purpose", "why": "no sign of life for 10s"
+	},
+	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "it has ended 10 times in 60s",
+	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "log_file": "/var/log/echod.log"
+}`
+
+func TestARecordComesBackAsItWas(t *testing.T) {
+	noFieldIsZero(t, reflect.ValueOf(fullStatus()))
+	require.Equal(t, fullStatus(), recoded(t, fullStatus()))
+	require.Equal(t, Status{Format: 1}, recoded(t, Status{}))
+	for p := Starting; p <= Exited; p++ {
+		require.Equal(t, Status{Format: 1, Phase: p}, recoded(t, Status{Phase: p}))
+	}
+
+	now := time.Now()
+	local := recoded(t, Status{Since: now}).Since
+	require.True(t, local.Equal(now), "to the nanosecond, in whatever time zone")
+}
+
+func noFieldIsZero(t *testing.T, v reflect.Value) {
+	t.Helper()
+	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
+		require.False(t, v.Field(i).IsZero(), "fullStatus has no %s", v.Type().Field(i).Name)
+		if v.Field(i).Kind() == reflect.Pointer {
+			noFieldIsZero(t, v.Field(i).Elem())
+		}
+	}
+}
+
+func TestTheFileIsOneJSONObjectWithTheFieldsThatAreDocumented(t *testing.T) {
+	fields := func(s Status) (all map[string]any) {
+		require.NoError(t, json.Unmarshal(mustEncode(t, s), &all))
+		require.Regexp(t, `^[0-9a-f]{16}$`, all["sum"])
+		return all
+	}
+	full := fields(fullStatus())
+	delete(full, "sum")
+	text, err := json.Marshal(full)
+	require.NoError(t, err)
+	require.JSONEq(t, fullRecord, string(text))
+
+	require.ElementsMatch(t, slices.Collect(maps.Keys(fields(Status{}))),
+		[]string{"format", "name", "pid", "phase", "since", "started", "reloads", "sum"}, "a field that does not apply is left out")
+	fine := fields(Status{LastReload: &Verdict{}})["last_reload"].(map[string]any)
+	require.ElementsMatch(t, slices.Collect(maps.Keys(fine)), []string{"at", "began_monotonic_ns", "took_ns"})
 }

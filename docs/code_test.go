@@ -11,12 +11,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
 // programsOf are the blocks of Go code of a page that are whole programs or tests: those that begin with a package clause.
 func programsOf(t *testing.T, page string) (texts []string) {
 	t.Helper()
-	for _, block := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(readPage(t, page), -1) {
+	for _, block := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(pagetest.Read(t, page), -1) {
 		if strings.HasPrefix(block[1], "package ") {
 			texts = append(texts, block[1])
 		}
@@ -53,10 +55,10 @@ func TestTheCodeOfThePagesWorks(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
 		}
 	}
-	module := strings.Replace(readPage(t, "go.mod"), "module example.com/lifecycle\n", "module example.com/pages\n", 1) +
+	module := strings.Replace(pagetest.Read(t, "go.mod"), "module example.com/lifecycle\n", "module example.com/pages\n", 1) +
 		fmt.Sprintf("\nrequire example.com/lifecycle v0.0.0\n\nreplace example.com/lifecycle => %q\n", root)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(module), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), []byte(readPage(t, "go.sum")), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), []byte(pagetest.Read(t, "go.sum")), 0o600))
 	for _, args := range [][]string{{"vet", "-trimpath", "./..."}, {"test", "-trimpath", "-vet=off", "./..."}} {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir

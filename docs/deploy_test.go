@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
 // What the guides have to be copied is what package conformance runs: each block behind the name of a file is that file, and no file is left out.
@@ -16,7 +18,7 @@ func TestTheGuidesShowTheFilesOfDeployAsTheyAre(t *testing.T) {
 	shown := map[string]bool{}
 	block := regexp.MustCompile("(?s)\\[`(_example/deploy/[^`]+)`\\]\\(\\.\\./([^)]+)\\):\n\n```\\w*\n(.*?)```\n")
 	for _, page := range []string{"docs/systemd.md", "docs/containers.md", "docs/logrotate.md"} {
-		for _, found := range block.FindAllStringSubmatch(readPage(t, page), -1) {
+		for _, found := range block.FindAllStringSubmatch(pagetest.Read(t, page), -1) {
 			name, target, text := found[1], found[2], found[3]
 			require.Equal(t, name, target, page)
 			file, err := os.ReadFile(name)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
 var mermaid = regexp.MustCompile("(?s)```mermaid\n.*?\n```")
@@ -14,7 +16,7 @@ var mermaid = regexp.MustCompile("(?s)```mermaid\n.*?\n```")
 func TestADiagramHasNoColoursOfItsOwn(t *testing.T) {
 	var diagrams []string
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
-		diagrams = append(diagrams, mermaid.FindAllString(readPage(t, page), -1)...)
+		diagrams = append(diagrams, mermaid.FindAllString(pagetest.Read(t, page), -1)...)
 	}
 	require.NotEmpty(t, diagrams)
 	for _, diagram := range diagrams {

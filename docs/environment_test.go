@@ -6,7 +6,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,28 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest/pagetest"
 	"example.com/lifecycle/internal/secureenv"
 )
-
-// Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set, and without it these tests compare.
-
-// requireTable requires that the page has this very table between the marks of that name, or puts it there.
-func requireTable(t *testing.T, path, name string, rows ...string) {
-	t.Helper()
-	begin, end := "<!-- "+name+": make docs -->\n", "<!-- end -->\n"
-	before, rest, found := strings.Cut(readPage(t, path), begin)
-	require.True(t, found, "%s has no %s", path, begin)
-	table, after, found := strings.Cut(rest, end)
-	require.True(t, found, "%s has no %s behind %s", path, end, begin)
-	want := "\n" + strings.Join(rows, "\n") + "\n\n"
-	if update() {
-		require.NoError(t, os.WriteFile(path, []byte(before+begin+want+end+after), 0o644))
-		return
-	}
-	if table != want {
-		t.Fatalf(`%s must have this table, and "make docs" writes it:`+"\n%s", path, want)
-	}
-}
 
 // readsEnvironment are functions that heed a variable, and the files that may call them: secureenv, and
 // who passes the environment on to what he executes.
@@ -93,7 +73,7 @@ func TestDocsListEveryVariable(t *testing.T) {
 		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", v.Name, v.Use, v.Rule))
 	}
 	rows = append(rows, "| `"+strings.Join(secureenv.Unsecure, "`, `")+"` | nothing | removed before `main`, as ld.so(8) does |")
-	requireTable(t, "docs/security.md", "Variables of secureenv.go", rows...)
+	pagetest.RequireTable(t, "docs/security.md", "Variables of secureenv.go", rows...)
 }
 
 // librarySources are the files that are compiled into who imports the library, by their paths.

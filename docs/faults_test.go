@@ -15,25 +15,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
-
-// Parts of the pages are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set.
-// Without it, these tests compare.
-
-// update reports whether what is made from the code is to be written.
-func update() bool { return os.Getenv("LIFECYCLE_UPDATE") != "" }
-
-// requireMade requires that this is what the file says, or writes it.
-func requireMade(t *testing.T, path, want string) {
-	t.Helper()
-	if update() {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
-		return
-	}
-	if readPage(t, path) != want {
-		t.Fatalf(`%s is not what the code makes of it: "make docs" writes it, with`+"\n\n%s", path, want)
-	}
-}
 
 // faultRow is a row of the tables of faults in docs/security.md.
 var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)
@@ -48,7 +32,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	const page = "docs/security.md"
 	tests := testsOfRows(t)
 	next := map[string]int{}
-	made := faultRow.ReplaceAllStringFunc(readPage(t, page), func(line string) string {
+	made := faultRow.ReplaceAllStringFunc(pagetest.Read(t, page), func(line string) string {
 		cells := faultRow.FindStringSubmatch(line)
 		row, fault, rest := cells[1], cells[2], leadingTests.ReplaceAllString(cells[3], "")
 		next[row[:1]]++
@@ -62,7 +46,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 		return "| " + row + " | " + fault + " | " + strings.Join(links, ", ") + " |"
 	})
 	require.Empty(t, tests, "the comment of a test names a row that is not there")
-	requireMade(t, page, made)
+	pagetest.RequireText(t, page, made)
 }
 
 // The program in the README is built as it stands there, in a folder that exists only in an overlay.
@@ -90,7 +74,7 @@ func testsOfRows(t *testing.T) (links map[string][]string) {
 	t.Helper()
 	links = map[string][]string{}
 	for _, file := range testFiles(t) {
-		for _, found := range rowComment.FindAllStringSubmatch(readPage(t, file), -1) {
+		for _, found := range rowComment.FindAllStringSubmatch(pagetest.Read(t, file), -1) {
 			for row := range strings.SplitSeq(found[1], ", ") {
 				links[row] = append(links[row], "["+found[2]+"](../"+file+")")
 			}
@@ -116,7 +100,7 @@ func testFiles(t *testing.T) (paths []string) {
 func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 	files := map[string]string{}
 	for _, file := range testFiles(t) {
-		files[file] = readPage(t, file)
+		files[file] = pagetest.Read(t, file)
 	}
 	// find returns the file of the test whose name begins so: that one, if it has it.
 	find := func(name, where string) string {
@@ -131,7 +115,7 @@ func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 	}
 	links := regexp.MustCompile(`\[((?:Test\w+(?:, )?)+)\]\(([^)#]+)\)`)
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
-		made := links.ReplaceAllStringFunc(readPage(t, page), func(link string) string {
+		made := links.ReplaceAllStringFunc(pagetest.Read(t, page), func(link string) string {
 			parts := links.FindStringSubmatch(link)
 			var made []string
 			for name := range strings.SplitSeq(parts[1], ", ") {
@@ -146,6 +130,6 @@ func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 			}
 			return strings.Join(made, ", ")
 		})
-		requireMade(t, page, made)
+		pagetest.RequireText(t, page, made)
 	}
 }

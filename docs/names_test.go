@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
 // What the pages say in tables and numbers, the code says too. These tests keep the two together.
@@ -24,29 +24,6 @@ const (
 	pidFilePage = "docs/pidfile.md"
 )
 
-func readPage(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return string(text)
-}
-
-// columnsOf are the first columns of the first table after a text that has these heads.
-func columnsOf(t *testing.T, path, after string, heads ...string) (rows []string) {
-	t.Helper()
-	_, text, found := strings.Cut(readPage(t, path), after)
-	require.True(t, found, "%s says nowhere %q", path, after)
-	head := "\n\n| " + strings.Join(heads, " | ") + " |"
-	_, text, found = strings.Cut(text, head)
-	require.True(t, found, "%s has no such table behind %q: %s", path, after, head)
-	table, _, _ := strings.Cut(text, "\n\n")
-	for _, row := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
-		cells := strings.SplitN(row, " | ", len(heads)+1)
-		rows = append(rows, strings.TrimPrefix(strings.Join(cells[:len(heads)], " | "), "| "))
-	}
-	return rows
-}
-
 func TestDocsNameEveryHook(t *testing.T) {
 	var want []string
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[lifecycle.Hooks]()) {
@@ -55,7 +32,7 @@ func TestDocsNameEveryHook(t *testing.T) {
 		}
 	}
 	want = append(want, "`ReadyWhen`", "`OnSignal`", "`Every`") // which are options of their own
-	require.Equal(t, want, columnsOf(t, lifePage, "## Hooks", "hook"))
+	require.Equal(t, want, pagetest.Columns(t, lifePage, "## Hooks", "hook"))
 }
 
 func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
@@ -72,7 +49,7 @@ func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			want = append(want, "`"+name+"` | "+jsonText(t, field.Type))
 		}
-		require.Equal(t, want, columnsOf(t, pidFilePage, after, "field", "JSON"))
+		require.Equal(t, want, pagetest.Columns(t, pidFilePage, after, "field", "JSON"))
 	}
 }
 
@@ -102,7 +79,7 @@ func TestDocsNameOnlyWhatIsExported(t *testing.T) {
 		if strings.HasPrefix(path, "docs/coming-from/") {
 			continue
 		}
-		for _, name := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)(\\(.*?\\))?`").FindAllStringSubmatch(readPage(t, path), -1) {
+		for _, name := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)(\\(.*?\\))?`").FindAllStringSubmatch(pagetest.Read(t, path), -1) {
 			require.True(t, exported[name[1]] || foreign.MatchString(name[1]), "%s names %s", path, name[1])
 		}
 	}

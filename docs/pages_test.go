@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
 // pages are the pages of docs/, those in its folders too.
@@ -26,7 +28,7 @@ func pages(t *testing.T) (paths []string) {
 }
 
 func TestTheIndexNamesEveryPage(t *testing.T) {
-	index := readPage(t, "docs/README.md")
+	index := pagetest.Read(t, "docs/README.md")
 	for _, path := range pages(t) {
 		name := strings.TrimPrefix(path, "docs/")
 		if name == "README.md" {
@@ -38,7 +40,7 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 
 // The page names every package, those without code of their own too.
 func TestTheArchitectureNamesEveryPackage(t *testing.T) {
-	page := readPage(t, "docs/architecture.md")
+	page := pagetest.Read(t, "docs/architecture.md")
 	packages, err := filepath.Glob("internal/*")
 	require.NoError(t, err)
 	for _, path := range append(packages, "socket", "lifecycletest", "e2e", "conformance", "bench", "tools") {
@@ -50,7 +52,7 @@ func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 // A link of a page leads somewhere: to a file, to a heading in it, to a test.
 func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
-		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(readPage(t, page), "")
+		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(pagetest.Read(t, page), "")
 		for _, link := range regexp.MustCompile(`\[([^\]]*)\]\(([^)#]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(text, -1) {
 			path, heading := link[2], link[3]
 			if strings.Contains(path, "://") {
@@ -65,7 +67,7 @@ func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 			if info.IsDir() {
 				continue
 			}
-			linked := readPage(t, target)
+			linked := pagetest.Read(t, target)
 			if heading != "" {
 				require.Contains(t, headings(linked), heading, "%s links to it in %s", page, path)
 			}
@@ -84,9 +86,9 @@ func headings(text string) (names []string) {
 
 // What the pages tell to type is there to be typed.
 func TestThePagesNameOnlyTargetsOfTheMakefile(t *testing.T) {
-	makefile := readPage(t, "Makefile")
+	makefile := pagetest.Read(t, "Makefile")
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
-		for _, target := range regexp.MustCompile("(?:`|\n    )make ([a-z]+)").FindAllStringSubmatch(readPage(t, page), -1) {
+		for _, target := range regexp.MustCompile("(?:`|\n    )make ([a-z]+)").FindAllStringSubmatch(pagetest.Read(t, page), -1) {
 			require.Regexp(t, `(?m)^`+target[1]+`:`, makefile, "%s names it", page)
 		}
 	}
@@ -99,11 +101,11 @@ func TestThePagesNameOnlyVariablesThatAreRead(t *testing.T) {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {
-			sources.WriteString(readPage(t, file))
+			sources.WriteString(pagetest.Read(t, file))
 		}
 	}
 	for _, page := range pages(t) {
-		names := regexp.MustCompile(`\b_?LIFECYCLE_[A-Z]+`).FindAllString(readPage(t, page), -1)
+		names := regexp.MustCompile(`\b_?LIFECYCLE_[A-Z]+`).FindAllString(pagetest.Read(t, page), -1)
 		slices.Sort(names)
 		for _, name := range slices.Compact(names) {
 			require.Contains(t, sources.String(), name, "%s names it", page)

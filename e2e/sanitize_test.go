@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
@@ -80,3 +82,25 @@ func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
 
 // nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
+
+// Row L12.
+func TestAPathIsNoCommand(t *testing.T) {
+	t.Parallel()
+	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.
+	for _, option := range []lifecycle.Option{lifecycle.PIDFile("/run/\u009b2J.pid"), lifecycle.LogFile("/var/log/\u009b2J.log"), lifecycle.Name("\u009b2J")} {
+		require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.OnStart(behave("OnStart", "error")), option), `\u009b2J`)
+	}
+	pidfile := filepath.Join(t.TempDir(), "a\u202e\u2066b\x9bc.pid")
+	for verb, code := range map[string]int{"status": 3, "stop": 7, "reload": 7, "reopen": 7} {
+		got := proctest.Call(t, liar, pidfile, "", verb)
+		require.Equal(t, code, got.Code)
+		requireOwnLines(t, got.Stdout+got.Stderr)
+	}
+	require.NoError(t, os.Mkdir(pidfile, 0o755))
+	for _, verb := range []string{"status", "stop", "reload", "reopen", "start", "restart", "run"} {
+		got := proctest.Call(t, liar, pidfile, "", verb)
+		require.NotZero(t, got.Code)
+		require.Contains(t, got.Stdout+got.Stderr, "it is a directory")
+		requireOwnLines(t, got.Stdout+got.Stderr)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,5 +183,66 @@ func TestAfterTheEndOfALifeNothingCanBeAskedOfIt(t *testing.T) {
 		require.IsType(t, &StopSignalError{}, context.Cause(v.ctx))
 		require.Equal(t, Exited, inside.Phase())
 		require.Equal(t, before, v.log.String())
+	})
+}
+
+func TestAStopIsTheVerdictOfAReloadThatIsWaitedFor(t *testing.T) {
+	stopsInstead := func(t *testing.T, err error) {
+		t.Helper()
+		require.ErrorIs(t, err, ErrReload)
+		require.ErrorContains(t, err, "not reloaded, for it stops")
+	}
+	t.Run("during the start", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			verdict := make(chan error, 1)
+			ask := func(ctx context.Context) error { verdict <- From(ctx).Reload(context.Background()); return nil }
+			v := live(t, ask, ReadyWhen(fails), StartTimeout(time.Minute))
+			time.Sleep(time.Second)
+			begun := time.Now()
+			v.send(syscall.SIGTERM)
+			stopsInstead(t, <-verdict)
+			require.NoError(t, v.end())
+			require.Equal(t, begun, time.Now())
+		})
+	})
+	t.Run("a start that fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			verdict := make(chan error, 1)
+			ask := func(ctx context.Context) error { verdict <- From(ctx).Reload(context.Background()); return nil }
+			v := live(t, ask, ReadyWhen(fails), StartTimeout(time.Minute))
+			stopsInstead(t, <-verdict)
+			require.ErrorIs(t, v.end(), ErrStartTimeout)
+		})
+	})
+	t.Run("behind another", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := live(t, serve, OnStart(started), OnReload(serve))
+			first, second := make(chan error), make(chan error)
+			go func() { first <- From(v.ctx).Reload(context.Background()) }()
+			synctest.Wait()
+			go func() { second <- From(v.ctx).Reload(context.Background()) }()
+			begun := time.Now()
+			v.send(syscall.SIGTERM)
+			err := <-first
+			require.ErrorIs(t, err, ErrReload)
+			require.ErrorIs(t, err, context.Canceled, "the one that ran was cut short")
+			stopsInstead(t, <-second)
+			require.NoError(t, v.end())
+			require.Equal(t, begun, time.Now())
+		})
+	})
+	t.Run("at once when the stop has begun", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			v := live(t, serve, OnStart(started), StopDelay(time.Second),
+				OnStop(func(context.Context) error { time.Sleep(time.Second); return nil }))
+			v.send(syscall.SIGTERM)
+			for range 2 { // in StopDelay, and in OnStop
+				begun := time.Now()
+				stopsInstead(t, From(v.ctx).Reload(context.Background()))
+				require.Equal(t, begun, time.Now())
+				time.Sleep(1500 * time.Millisecond)
+			}
+			require.NoError(t, v.end())
+		})
 	})
 }

@@ -6,43 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/proctest"
 )
-
-// victim says each signal that it gets.
-var victim = proctest.Register("victim", func([]string) int {
-	signals := make(chan os.Signal, 100)
-	signal.Notify(signals)
-	fmt.Println("listens")
-	for sig := range signals {
-		if sig != syscall.SIGURG { // the Go runtime sends it to itself
-			fmt.Println("got", sig)
-		}
-	}
-	return 0
-})
-
-// startVictim starts a process that must not be signalled. requireUntouched requires that it was not.
-func startVictim(t *testing.T) (pid int, requireUntouched func()) {
-	t.Helper()
-	p := proctest.Start(t, victim)
-	p.Await("listens")
-	return p.PID(), func() {
-		t.Helper()
-		require.Contains(t, []string{"S (sleeping)", "R (running)"}, statusField(t, p.PID(), "State"))
-		p.Signal(syscall.SIGUSR2) // what came before it is said before it
-		p.Await("got user defined signal 2")
-		require.Equal(t, "listens\ngot user defined signal 2\n", p.Out.String())
-	}
-}
 
 // callHere calls a verb in this process: what would start something is refused here, and only after everything else.
 func callHere(pidfile, verb string) proctest.Result {
@@ -58,7 +31,8 @@ func callHere(pidfile, verb string) proctest.Result {
 // Rows C3, C4, C5, C6, C8, L2.
 func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
-	pid, requireUntouched := startVictim(t)
+	p, requireUntouched := startHolding(t)
+	pid := p.PID()
 	number, group := fmt.Sprintln(pid), fmt.Sprintln(-pid)
 	inUse := map[string]int{"stop": 1, "restart": 1, "try-restart": 1, "reload": 1, "force-reload": 1, "reopen": 1, "status": 4}
 	elsewhere := maps.Clone(inUse) // a daemon runs, but who it is cannot be told
@@ -127,6 +101,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	for _, requireFile := range requireFiles {
 		requireFile()
 	}
+	require.Contains(t, []string{"S (sleeping)", "R (running)"}, statusField(t, pid, "State"))
 	requireUntouched()
 }
 
@@ -136,4 +111,29 @@ func openForWriting(t *testing.T, path string) *os.File {
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+const (
+	service  = 12345 // a user who is in no database
+	stranger = 54321 // another
+)
+
+func statusField(t *testing.T, pid int, field string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, value, _ := strings.Cut(string(text), "\n"+field+":")
+	value, _, _ = strings.Cut(value, "\n")
+	return strings.TrimSpace(value)
+}
+
+// squat sets read locks where mark and name go, as everybody can who can read the file.
+func squat(t *testing.T, pidfile string) (reader *os.File) {
+	t.Helper()
+	reader = openForReading(t, pidfile)
+	for _, at := range []int64{1 << 62, 1<<62 + 1} {
+		lock := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
+		require.NoError(t, unix.FcntlFlock(reader.Fd(), unix.F_OFD_SETLK, &lock))
+	}
+	return reader
 }

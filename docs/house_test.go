@@ -1,4 +1,4 @@
-package lifecycle
+package docs
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ var upperLayers = [][]string{
 	{"internal/supervise"},
 	{"."},
 	{"lifecycletest", "socket"},
-	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest"},
+	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest", "internal/proctest/pagetest"},
 }
 
 // The import order is a property of the real import graph, on every platform.
@@ -98,4 +98,16 @@ func importsOf(t *testing.T, folder string) (imports []string) {
 	}
 	slices.Sort(imports)
 	return slices.Compact(imports)
+}
+
+// With package net, every program with cgo is a dynamic one, and each start takes longer.
+func TestADaemonWithoutANetworkDoesNotLinkPackageNet(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	require.NoError(t, err)
+	packages := strings.Fields(string(out))
+	require.Contains(t, packages, "example.com/lifecycle")
+	require.NotContains(t, packages, "net")
+	require.NotContains(t, packages, "os/user")
+	require.NotContains(t, packages, "runtime/cgo")
 }

@@ -1,4 +1,4 @@
-package lifecycle
+package e2e
 
 import (
 	"context"
@@ -12,20 +12,22 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-const exitCodesPage = "docs/exit-codes.md"
+const exitCodesPage = "../docs/exit-codes.md"
 
 // exitCoded is a program whose start fails with an error that the arguments name, and which has nothing to reload:
 //
 //	exit code PIDFILE ERROR verb
 var exitCoded = proctest.Register("exit code", func(args []string) int {
 	err := map[string]error{
-		"code 78":      WithExitCode(errors.New("failed on purpose"), 78),
+		"code 78":      lifecycle.WithExitCode(errors.New("failed on purpose"), 78),
 		"a permission": fmt.Errorf("listen: %w", fs.ErrPermission),
 	}[args[1]]
-	return Main(args[2:], nil, Name("coded"), PIDFile(args[0]), LogFile(""), OnStart(func(context.Context) error { return err }))
+	return lifecycle.Main(args[2:], nil, lifecycle.Name("coded"), lifecycle.PIDFile(args[0]), lifecycle.LogFile(""), lifecycle.OnStart(func(context.Context) error { return err }))
 })
 
 // exitCase is a row of the page: what a verb exits with, and where.
@@ -99,7 +101,7 @@ func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
 		}
 		rows = append(rows, fmt.Sprintf("| %s | %d | %s |", verb, c.code, c.when))
 	}
-	requireTable(t, exitCodesPage, "exitCases of docs_exitcodes_test.go", rows...)
+	pagetest.RequireTable(t, exitCodesPage, "exitCases of exitcode_test.go", rows...)
 }
 
 func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {

@@ -188,3 +188,27 @@ func TestWorkInHandCanBeFinishedBeforeABodyReturns(t *testing.T) {
 		require.Equal(t, 5*time.Second, time.Since(asked))
 	})
 }
+
+func TestStatusShowsWhatTheProgramSaysThatItIsDoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		shown := map[string]string{}
+		fn, opts := visited(func(where string, ctx context.Context) error {
+			mu.Lock()
+			defer mu.Unlock()
+			From(ctx).SetStatus("before " + where)
+			From(ctx).SetStatus("in " + where)
+			shown[where] = From(ctx).of.snapshot().Text
+			return nil
+		})
+		v := live(t, fn, opts...)
+		require.NoError(t, v.visitAll())
+		require.Len(t, shown, 10)
+		for where, text := range shown {
+			require.Equal(t, "in "+where, text)
+		}
+		require.Equal(t, "in OnExit", v.snapshot().Text, "until it says something else")
+		From(v.ctx).SetStatus("")
+		require.Empty(t, v.snapshot().Text)
+	})
+}

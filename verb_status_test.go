@@ -2,11 +2,14 @@ package lifecycle
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,8 +31,7 @@ func verbHere(t *testing.T, pidfile string, args ...string) proctest.Result {
 func startSilent(t *testing.T) (pid int, pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
-	p := proctest.Start(t, holding, pidfile)
-	p.Await("holds it")
+	p, _ := startHolding(t, pidfile)
 	return p.PID(), pidfile
 }
 
@@ -151,7 +153,7 @@ func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
 
 func TestStatusWhereNoneIsRunning(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
-	want := notRunning(pidfile)
+	want := "daemon: not running (nobody holds " + pidfile + ")\n"
 	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
 	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 	requireNothingLeft(t, pidfile)
@@ -169,4 +171,97 @@ func TestStatusWhereItCannotBeTold(t *testing.T) {
 	want := "daemon: unknown: unsafe PID file " + pidfile + ": it is a directory, not a regular file\n"
 	require.Equal(t, proctest.Result{Stdout: want, Code: 4}, verbHere(t, pidfile, "status"))
 	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
+}
+
+// answered is the answer of status --json, of which the exit code must be that.
+func answered(t *testing.T, pidfile string, code int) (all map[string]any) {
+	t.Helper()
+	got := verbHere(t, pidfile, "status", "--json")
+	require.Equal(t, code, got.Code)
+	require.Empty(t, got.Stderr)
+	require.NoError(t, json.Unmarshal([]byte(got.Stdout), &all), got.Stdout)
+	require.True(t, strings.HasSuffix(got.Stdout, "}\n"))
+	require.Equal(t, 150*min(1, code), verbHere(t, pidfile, "status", "--json", "--ready").Code)
+	return all
+}
+
+func TestStatusInJSON(t *testing.T) {
+	t.Parallel()
+	pid, pidfile := startSilent(t)
+	s := fullStatus()
+	s.PID = pid
+	writeState(t, pidfile, s)
+	var want map[string]any
+	require.NoError(t, json.Unmarshal([]byte(fullRecord), &want))
+	want["state"], want["pid_file"], want["pid"] = "running", pidfile, float64(pid)
+	require.Equal(t, want, answered(t, pidfile, 0))
+
+	s.PID = 4127
+	pidfile = leftBy(t, 4127, s)
+	want["state"], want["pid_file"], want["pid"] = "dead", pidfile, 4127.0
+	require.Equal(t, want, answered(t, pidfile, 1))
+	pidfile = pidFileWith(t, "4127\n")
+	require.Equal(t, map[string]any{"state": "dead", "pid_file": pidfile}, answered(t, pidfile, 1))
+
+	pidfile = proctest.PIDPath(t)
+	require.Equal(t, map[string]any{"state": "not running", "pid_file": pidfile}, answered(t, pidfile, 3))
+	require.NoError(t, os.Mkdir(pidfile, 0o755))
+	require.Equal(t, map[string]any{
+		"state": "unknown", "pid_file": pidfile, "error": "unsafe PID file " + pidfile + ": it is a directory, not a regular file",
+	}, answered(t, pidfile, 4))
+}
+
+func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	_, pidfile := startSilent(t)
+	require.NoError(t, os.WriteFile(statePath(pidfile), nil, 0o644))
+	got := verbHere(t, pidfile, "status", "--json", "--ready")
+	require.Equal(t, 150, got.Code)
+	require.JSONEq(t, fmt.Sprintf(`{"state": "running", "pid_file": %q, "error": %q}`,
+		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.Stdout)
+}
+
+// nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
+const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
+
+func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {
+	t.Parallel()
+	s := Status{
+		Name: nasty, Version: nasty, Doing: nasty, Text: nasty, Phase: Ready,
+		LastReload: &Verdict{Component: nasty, Hook: nasty, Error: nasty, TimedOut: true, Applied: []string{nasty}},
+	}
+	requireHarmless := func(got string, lines int) {
+		t.Helper()
+		require.Equal(t, lines, strings.Count(got, "\n"), "%q", got)
+		for _, r := range got {
+			require.True(t, r == '\n' || unicode.IsPrint(r) && r < 0x80 || r == unicode.ReplacementChar, "%q has %q", got, r)
+		}
+		require.NotContains(t, got, "\ndaemon: a lie")
+	}
+	pid, pidfile := startSilent(t)
+	s.PID = pid
+	writeState(t, pidfile, s)
+	requireHarmless(verbHere(t, pidfile, "status").Stdout, 3)
+	s.LastReload.TimedOut = false
+	writeState(t, pidfile, s)
+	requireHarmless(verbHere(t, pidfile, "status").Stdout, 3)
+	inJSON := verbHere(t, pidfile, "status", "--json").Stdout
+	require.True(t, json.Valid([]byte(inJSON)))
+	require.False(t, strings.ContainsFunc(inJSON, func(r rune) bool { return r < ' ' && r != '\n' }), "%q", inJSON)
+
+	s.PID = 4127
+	requireHarmless(verbHere(t, leftBy(t, 4127, s), "status").Stdout, 2)
+}
+
+func TestStatusTakesNoOtherFlags(t *testing.T) {
+	pidfile := proctest.PIDPath(t)
+	for _, args := range [][]string{{"--bogus"}, {"--json", "--bogus"}, {"-json"}, {"--ready=true"}, {"--JSON"}, {"--oknodo"}} {
+		got := verbHere(t, pidfile, append([]string{"status"}, args...)...)
+		require.Equal(t, 2, got.Code, args)
+		require.Empty(t, got.Stdout)
+		want := "daemon: unexpected argument " + args[len(args)-1] + ": flags go before the verb\nusage: daemon [flags] VERB\n"
+		require.True(t, strings.HasPrefix(got.Stderr, want), got.Stderr)
+	}
+	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").Code)
+	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").Code)
 }

@@ -1,0 +1,170 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
+)
+
+// The suites of the life run in process, in a synctest bubble: its clock makes deadlines exact, and it fails where a goroutine is
+// left. A real signal cannot be sent into a bubble, so they are delivered through a host.
+
+// testHost is a process as a life sees it.
+type testHost struct {
+	mu     sync.Mutex
+	heard  map[os.Signal][]chan<- os.Signal
+	hungUp bool
+	exited []int
+}
+
+func (h *testHost) notify(c chan<- os.Signal, sig os.Signal) func() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard[sig] = append(h.heard[sig], c)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.heard[sig] = slices.DeleteFunc(h.heard[sig], func(other chan<- os.Signal) bool { return other == c })
+	}
+}
+
+func (h *testHost) terminal() func() bool {
+	return func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.hungUp
+	}
+}
+
+func (h *testHost) exit(code int) {
+	h.mu.Lock()
+	h.exited = append(h.exited, code)
+	h.mu.Unlock()
+	runtime.Goexit() // os.Exit does not return either
+}
+
+func (h *testHost) exits() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.exited)
+}
+
+// listeners is how many channels hear each signal.
+func (h *testHost) listeners() map[os.Signal]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := map[os.Signal]int{}
+	for sig, channels := range h.heard {
+		n[sig] = len(channels)
+	}
+	return n
+}
+
+// send delivers a signal as os/signal does: what a channel has no room for is lost.
+func (h *testHost) send(sig os.Signal) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.heard[sig] {
+		select {
+		case c <- sig:
+		default:
+		}
+	}
+}
+
+// lived is a life under test.
+type lived struct {
+	*life
+	t     *testing.T
+	host  *testHost
+	log   *proctest.Lines
+	trace *proctest.Lines // what the hooks of traced said
+	done  chan struct{}
+	err   error // what run returned, once done is closed
+}
+
+// live starts a life without PID file in the bubble of the test.
+func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
+	t.Helper()
+	v := &lived{
+		t: t, host: &testHost{heard: map[os.Signal][]chan<- os.Signal{}},
+		log: &proctest.Lines{}, trace: &proctest.Lines{}, done: make(chan struct{}),
+	}
+	opts = append([]Option{
+		Name("app"), PIDFile(""), Logger(slog.New(slog.NewTextHandler(v.log, nil))),
+		option(func(c *plan) { c.env = v.host }),
+	}, opts...)
+	var err error
+	v.life, err = newLife(fn, opts)
+	require.NoError(t, err)
+	go func() {
+		defer close(v.done)
+		v.err = runHere(v.life)
+	}()
+	synctest.Wait()
+	return v
+}
+
+// send delivers a signal and waits until everything that it leads to without time passing has happened.
+func (v *lived) send(sig os.Signal) {
+	synctest.Wait()
+	v.host.send(sig)
+	synctest.Wait()
+}
+
+func (v *lived) phaseNow() Phase {
+	synctest.Wait()
+	return v.snapshot().Phase
+}
+
+// end waits for the life to be over and returns what Run would.
+func (v *lived) end() error {
+	<-v.done
+	return v.err
+}
+
+// stopped sends TERM and waits for the end.
+func (v *lived) stopped() error {
+	v.send(syscall.SIGTERM)
+	return v.end()
+}
+
+// traced is a component whose hooks do nothing but say that they ran: "OnStart a".
+func traced(trace *proctest.Lines, name string) Hooks {
+	say := func(hook string) func(context.Context) error {
+		return func(context.Context) error { trace.Say(hook + " " + name); return nil }
+	}
+	return Hooks{
+		Name: name, OnCheck: say("OnCheck"), OnStart: say("OnStart"), OnReload: say("OnReload"),
+		OnStop: say("OnStop"), OnExit: say("OnExit"),
+		Run: func(ctx context.Context) error {
+			trace.Say("Run " + name)
+			<-ctx.Done()
+			return nil
+		},
+	}
+}
+
+func serve(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+var errBoom = errors.New("boom")
+
+func fails(context.Context) error { return errBoom }
+
+func panics(context.Context) error { panic("boom") }
+
+func TestMain(m *testing.M) { proctest.Main(m, InDaemon()) }
