@@ -57,6 +57,7 @@ fuzz: ## a minute each of random PID files, state records, ends of the handshake
 	for target in Worker Store Name Object; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/supervise || exit; done
 	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sdnotify || exit; done
 	go test -run '^$$' -fuzz=FuzzStageError -fuzztime=60s ./internal/worker
+	go test -run '^$$' -fuzz=FuzzStat -fuzztime=60s ./internal/reaper
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done

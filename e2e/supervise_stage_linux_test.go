@@ -21,7 +21,7 @@ type stageHunter struct {
 }
 
 // catch stops the next stage of the parent that it meets in time, and returns its PID. It meets it whether the parent is about to start a worker
-// or has one, which is killed then.
+// or has one, which is killed then. It returns 0 if the parent has ended.
 func (h stageHunter) catch() (stage int) {
 	h.b.t.Helper()
 	proctest.Eventually(h.b.t, func() bool {
@@ -43,7 +43,7 @@ func (h stageHunter) catch() (stage int) {
 			}
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
-		return false
+		return !lives(h.parent)
 	}, "a stage to be stopped")
 	return stage
 }
@@ -91,18 +91,28 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	require.False(t, lives(stage))
 }
 
+// catchFirst starts parents until the stage of the first worker of one is stopped.
+func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, stage int) {
+	b.t.Helper()
+	for {
+		parent = proctest.Start(b.t, guard, append(b.args(atOnce, starttimeout, "run"), "--", "sleep", "60")...)
+		if stage = (stageHunter{b, parent.PID()}).catch(); stage != 0 {
+			return parent, stage
+		}
+		parent.Wait() // the program was executed before
+	}
+}
+
 // Row H13.
 func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	p := proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1s", "run"), "--", "sleep", "60")...)
-	stage := stageHunter{b, p.PID()}.catch()
+	p, stage := b.catchFirst("starttimeout=1s")
 	require.Equal(t, 1, p.Wait(), "%s", p.Out)
 	require.Equal(t, 1, p.Out.Count("guard: start failed: not ready after 1s"), "%s", p.Out)
 	require.False(t, lives(stage))
 
-	p = proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
-	stage = stageHunter{b, p.PID()}.catch()
+	p, stage = b.catchFirst("starttimeout=1h")
 	p.Signal(syscall.SIGTERM)
 	p.Wait()
 	require.False(t, lives(stage))

@@ -80,7 +80,12 @@ func statOf(pid int) (s stat, ok bool) {
 	if err != nil {
 		return s, false
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	return parseStat(string(text))
+}
+
+// parseStat reads what follows the name, which the process itself can choose.
+func parseStat(text string) (s stat, ok bool) {
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(fields) < 20 {
 		return s, false
 	}
