@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// Use is what a descriptor is used for.
+// Use describes how the program uses a descriptor.
 type Use struct {
-	Call, Network, Address string                   // of Listen or ListenPacket
-	Where                  string                   // file and line in the program that called it
-	Path                   string                   // of the socket file, "" if there is none
-	File                   fs.FileInfo              // the socket file, if this process has made it
-	Name                   func(n int) string       // of the nth descriptor of this use, from 1
+	Call, Network, Address string                   // the arguments of Listen or ListenPacket, and which of the two
+	Where                  string                   // file and line of the caller in the program
+	Path                   string                   // of the socket file; "" if there is none
+	File                   fs.FileInfo              // the socket file, if this process has created it
+	Name                   func(n int) string       // returns the nth name for a descriptor of this use, from 1
 	Copy                   func() (*os.File, error) // returns a duplicate
 }
 
-// Descriptor is a descriptor in use.
+// Descriptor is a descriptor that the program uses.
 type Descriptor struct {
 	use       Use
 	name      string
@@ -29,8 +29,9 @@ type Descriptor struct {
 	closed bool
 }
 
-// Claim returns the inherited descriptor with a name of this use for which open returns nil, or
-// nil. open makes of the file what the program uses, which has a duplicate of the descriptor.
+// Claim returns the first inherited descriptor that has a name of this use and for which open
+// returns nil. It returns nil if there is none. open duplicates the descriptor and makes the object
+// that the program uses.
 func Claim(use Use, open func(*os.File) error) *Descriptor {
 	process.dropUnreachable(use)
 	d := process.claim(use, open)
@@ -51,7 +52,7 @@ func (t *table) claim(use Use, open func(*os.File) error) *Descriptor {
 	return nil
 }
 
-// ClaimWhere is like Claim, but for descriptors with any name.
+// ClaimWhere is like Claim, but accepts any name.
 func ClaimWhere(use Use, open func(*os.File) error) *Descriptor {
 	d := process.claimWhere(use, open)
 	d.findFile()
@@ -69,7 +70,7 @@ func (t *table) claimWhere(use Use, open func(*os.File) error) *Descriptor {
 	return nil
 }
 
-// assign takes an unclaimed descriptor for that use. t.mu is held.
+// assign moves an unclaimed descriptor to this use. The caller holds t.mu.
 func (t *table) assign(i int, use Use) *Descriptor {
 	e := t.unclaimed[i]
 	t.unclaimed = slices.Delete(t.unclaimed, i, i+1)
@@ -79,7 +80,7 @@ func (t *table) assign(i int, use Use) *Descriptor {
 	return d
 }
 
-// Add adds a descriptor that the program has opened, and gives the manager a copy.
+// Add registers a descriptor that the program has opened, and gives the manager a copy.
 func Add(use Use) *Descriptor {
 	d := &Descriptor{use: use, file: socketFile{use.Path, use.File}}
 	m := process.add(d)
@@ -104,8 +105,8 @@ func (t *table) has(name string) bool {
 		slices.ContainsFunc(t.claimed, func(d *Descriptor) bool { return d.name == name })
 }
 
-// store gives the manager a copy, unless it has one. An inherited descriptor is not stored: systemd
-// keeps the sockets of a socket unit anyway.
+// store gives the manager a copy, unless the manager has one. It does not store inherited
+// descriptors: systemd keeps the sockets of a socket unit anyway.
 func (d *Descriptor) store(m *Manager) {
 	if m == nil || m.Room <= 0 || d.inherited {
 		return
@@ -132,8 +133,8 @@ func (d *Descriptor) store(m *Manager) {
 	}
 }
 
-// reserve makes room for one more descriptor in the store of the manager. It returns false if it is
-// full.
+// reserve reserves room for one more descriptor in the manager's store. It returns false if the
+// store is full.
 func (t *table) reserve(m *Manager) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,9 +152,9 @@ func (t *table) unreserve() {
 	t.stored--
 }
 
-// Close says that the program is about to close a descriptor. Depending on the stage of the life,
-// it can be claimed again, or its socket file and the copy of the manager are removed, or both are
-// left to the next process. Another call does nothing.
+// Close reports that the program is about to close the descriptor. The stage of the life decides
+// what happens: the descriptor can be claimed again, or the socket file and the manager's copy are
+// removed, or both are left to the next process. Further calls do nothing.
 func (d *Descriptor) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,7 +165,7 @@ func (d *Descriptor) Close() {
 	stage := process.stage()
 	switch {
 	case stage < Stopping && d.inherited && !d.stored, stage == Starting && d.stored:
-		// To bind it again would fail, since the manager has it.
+		// The manager still has the socket, so binding it again would fail.
 		if f, err := d.use.Copy(); err == nil {
 			process.release(d, &Entry{Name: d.name, File: f})
 			return
@@ -180,7 +181,7 @@ func (d *Descriptor) Close() {
 	process.release(d, nil)
 }
 
-// release ends the use of a descriptor. If there is a copy, it can be claimed again.
+// release ends the use of a descriptor. If again is not nil, the program can claim that copy.
 func (t *table) release(d *Descriptor, again *Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

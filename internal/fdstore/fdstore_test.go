@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/activation"
 )
 
-// store is a manager that notes what it is told.
+// store is a manager that records its calls.
 type store struct{ told []string }
 
 func (s *store) manager(room int) *Manager {
@@ -30,8 +30,8 @@ func (s *store) manager(room int) *Manager {
 	}
 }
 
-// fresh gives this process a table without a past, in which these descriptors are inherited, and a
-// life in that stage.
+// fresh resets the table of this process, with these inherited descriptors and a life in this
+// stage.
 func fresh(t *testing.T, stage *Stage, m *Manager, inherited ...string) {
 	t.Helper()
 	process.mu.Lock()
@@ -51,7 +51,7 @@ func fresh(t *testing.T, stage *Stage, m *Manager, inherited ...string) {
 	Begin(Life{Stage: func() Stage { return *stage }, Manager: m})
 }
 
-// use is that of a socket without a file.
+// use returns the use of a socket without a file.
 func use(key string) Use {
 	return Use{
 		Name: func(n int) string {
@@ -70,9 +70,9 @@ func TestWhatClosingMeansDependsOnTheStage(t *testing.T) {
 	for _, tt := range []struct {
 		stage     Stage
 		inherited bool
-		unclaimed int // afterwards
+		unclaimed int // after Close
 		told      []string
-		file      bool // is left
+		file      bool // the file remains
 	}{
 		{Starting, false, 1, []string{"store tcp%3A%3A80"}, true},
 		{Running, false, 0, []string{"store tcp%3A%3A80", "remove tcp%3A%3A80"}, false},
@@ -166,7 +166,7 @@ func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
 	require.Nil(t, Claim(use("tcp::80"), opens))
 }
 
-// A worker that has become another user may have bound it anywhere.
+// A worker that runs as another user may have bound the socket anywhere.
 func TestRootTakesNoPathFromASocketThatNobodyHasClaimed(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs a Unix: no process inherits a socket")

@@ -11,17 +11,18 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// A socket file is removed by the process that has bound the socket, or by one that has inherited it from
-// that process. It is removed with the privileges that the process has then, and never by a supervisor:
-// who removes a file that another user has named can be led to any file.
+// A socket file is removed by the process that has bound the socket, or by a process that has
+// inherited the socket from it. The file is removed with the privileges of that process, and never
+// by a supervisor: another user has chosen the path, and could lead a privileged process to any
+// file.
 
 // socketFile is the file of a unix socket.
 type socketFile struct {
 	path string
-	info fs.FileInfo // nil: there is none, or it is not ours to remove
+	info fs.FileInfo // nil if there is none, or this process must not remove it
 }
 
-// remove removes the socket file, unless the path names another file now.
+// remove removes the socket file, unless the path now names another file.
 func (f socketFile) remove() {
 	if f.info == nil || safefile.GuardEntry(f.path) != nil {
 		return
@@ -42,8 +43,8 @@ func (d *Descriptor) findFile() {
 	}
 }
 
-// fileOf returns the file of a socket that nobody has claimed and an earlier process has bound. Root takes no
-// path from it: another user may have bound it.
+// fileOf returns the file of an unclaimed socket that an earlier process has bound. Root takes no
+// path from such a socket, because another user may have bound it.
 func fileOf(e Entry) socketFile {
 	if os.Geteuid() == 0 {
 		return socketFile{}
@@ -55,8 +56,8 @@ func fileOf(e Entry) socketFile {
 	return socketFile{path, activation.File(e.File, path)}
 }
 
-// dropUnreachable closes inherited sockets of this use that an earlier process has bound and whose file is
-// gone, since no client can reach them. The program binds a new one then.
+// dropUnreachable closes inherited sockets of this use whose file is gone and which an earlier
+// process has bound. No client can reach such a socket. The program then binds a new one.
 func (t *table) dropUnreachable(use Use) {
 	t.mu.Lock()
 	t.inherit()
@@ -79,7 +80,7 @@ func (t *table) dropUnreachable(use Use) {
 	}
 }
 
-// leave notes a socket file that is left to the next process.
+// leave records a socket file that is left to the next process.
 func (t *table) leave(f socketFile) {
 	if f.info == nil {
 		return
@@ -89,7 +90,7 @@ func (t *table) leave(f socketFile) {
 	t.left = append(t.left, f)
 }
 
-// leftFiles returns the socket files that a next process would need.
+// leftFiles returns the socket files that the next process would need.
 func (t *table) leftFiles() []socketFile {
 	t.mu.Lock()
 	files := slices.Clone(t.left)

@@ -9,19 +9,19 @@ import (
 	"example.com/lifecycle/internal/activation"
 )
 
-// Stage says what it means that the program closes a descriptor.
+// Stage determines what happens to a descriptor when the program closes it.
 type Stage int
 
 const (
 	Starting Stage = iota // the program can claim it again
-	Running               // it is given up for good
+	Running               // it is given up
 	Stopping              // it is left to the next process, if the manager keeps it
 )
 
-// Life is the life of this process, as far as its descriptors depend on it.
+// Life holds what descriptors need to know of the life of this process.
 type Life struct {
-	Stage   func() Stage // of the life just now; may be called by any goroutine
-	Manager *Manager     // nil: nobody keeps descriptors
+	Stage   func() Stage // returns the present stage; any goroutine may call it
+	Manager *Manager     // nil if no manager keeps descriptors
 }
 
 // Manager keeps descriptors for the next process.
@@ -33,7 +33,7 @@ type Manager struct {
 }
 
 // Begin begins a life. It takes the inherited descriptors, so that no child inherits them, and
-// gives the manager those that the program has opened before.
+// gives the manager the descriptors that the program has opened before.
 func Begin(l Life) {
 	t := &process
 	t.mu.Lock()
@@ -46,9 +46,9 @@ func Begin(l Life) {
 	}
 }
 
-// End ends the connection to the manager. The stage of the life still counts. If no process follows that
-// the manager would give the sockets to, their files are removed. isLast reports that; it is called only
-// if there are such files.
+// End ends the connection to the manager. The stage of the life still counts. If no process follows
+// to which the manager would pass the sockets, End removes their files. isLast reports whether that
+// is so. End calls it only if there are such files.
 func End(isLast func() bool) {
 	if files := process.leftFiles(); len(files) > 0 && isLast() {
 		for _, f := range files {
@@ -60,7 +60,7 @@ func End(isLast func() bool) {
 	process.life.Manager, process.left = nil, nil
 }
 
-// stage is that of the life. Before there is one, it is Starting.
+// stage returns the stage of the life, or Starting before a life begins.
 func (t *table) stage() Stage {
 	t.mu.Lock()
 	stage := t.life.Stage
@@ -71,7 +71,7 @@ func (t *table) stage() Stage {
 	return stage()
 }
 
-// unstore tells the manager to remove a descriptor.
+// unstore asks the manager to remove a descriptor.
 func (t *table) unstore(name string) {
 	t.mu.Lock()
 	t.stored--
@@ -83,22 +83,22 @@ func (t *table) unstore(name string) {
 	}
 }
 
-// BodiesBegin notes whether the program has used a descriptor before its bodies run.
+// BodiesBegin records whether the program has used a descriptor before its bodies run.
 func BodiesBegin() {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	process.usedEarly = process.everUsed
 }
 
-// CloseUnclaimed closes the listening sockets that nobody has claimed when the life is ready:
-// whoever connects to one would wait for ever. A program that has claimed nothing yet may do so
-// later, or may know the descriptors by other means, so they stay open then.
+// CloseUnclaimed closes the listening sockets that are still unclaimed when the life is ready: a
+// client that connects to one would wait for ever. If the program has claimed nothing yet, they
+// stay open: it may claim them later, or may know the descriptors by other means.
 func CloseUnclaimed(log *slog.Logger) {
 	t := &process
 	t.mu.Lock()
 	early := t.usedEarly
 	entries := slices.Clone(t.unclaimed)
-	if early { // a connection stays open, whatever it is for
+	if early { // connected sockets stay open
 		listens := func(e Entry) bool { return activation.Network(e.File) != "" }
 		t.unclaimed = slices.DeleteFunc(t.unclaimed, listens)
 		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !listens(e) })

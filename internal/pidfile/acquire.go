@@ -12,21 +12,22 @@ import (
 )
 
 const (
-	// AcquireTime is how long [Acquire] tries while it cannot tell who holds the file: an
-	// inspection locks it for an instant, and another start does so before it has written its PID.
+	// AcquireTime is how long [Acquire] retries while it cannot tell which process holds the file:
+	// an inspection locks the file for an instant, and another start holds it before it has written
+	// its PID.
 	AcquireTime = time.Second
-	// startTime is how long Acquire tries where a daemon holds the file but does not say its PID: a
-	// launcher holds the lock while the program of the daemon loads.
+	// startTime is how long Acquire retries if a daemon holds the file and has not written its PID:
+	// a launcher holds the lock while the program of the daemon loads.
 	startTime = 5 * time.Second
 
-	// Time alone proves nothing: on a machine that stalls now and then it is over after one try.
+	// A time limit alone is not enough: on a machine that stalls, it can expire after one try.
 	minTries        = 100
 	minTriesUnknown = 1000
 )
 
-// HeldError is returned where a daemon of this library holds the file.
+// HeldError is returned if a daemon of this library holds the file.
 type HeldError struct {
-	PID int // 0 if it is in another PID namespace, or has not written its PID
+	PID int // 0 if the daemon is in another PID namespace, or has not written its PID
 }
 
 func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %d)", e.PID) }
@@ -34,18 +35,18 @@ func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %
 const needsFlock = "the file system must know flock(2), use a local one such as /run"
 
 var (
-	// errMoved is returned where the path names another file by the time the first one is locked.
+	// errMoved is returned if the path names another file once the first one is locked.
 	errMoved = errors.New("the file is replaced again and again while it is being locked")
-	// errMarkTaken is returned where a process that can only read a stale file has a lock where our
-	// marks go. Nobody has one in the new file that replaces it.
+	// errMarkTaken is returned if another process has a lock where our marks go. Read access to a
+	// stale file is enough for that. The new file that replaces it has no such lock.
 	errMarkTaken = errors.New("the place of the mark is taken")
 )
 
-// Acquire locks the PID file at path for this process and empties it. The file is created where it
-// is missing, with exactly that mode, and a stale one is taken over. The caller writes the PID,
-// with [Lock.WritePID].
+// Acquire locks the PID file at path for this process and empties it. It creates a missing file
+// with exactly this mode, and takes over a stale one. The caller then writes the PID with
+// [Lock.WritePID].
 //
-// It returns a [*HeldError] where a daemon holds the file, and an [*OtherHolderError] where another
+// It returns a [*HeldError] if a daemon holds the file, and an [*OtherHolderError] if another
 // program does.
 func Acquire(path string, mode fs.FileMode) (*Lock, error) { return acquire(path, mode, true) }
 
@@ -79,9 +80,9 @@ func acquire(path string, mode fs.FileMode, own bool) (*Lock, error) {
 	}
 }
 
-// attempt opens, locks and initializes the file once. Inspections of this process wait meanwhile:
-// until the lock is registered, they would not know the file as ours. For an error that wraps
-// filelock.ErrHeld, it returns the holder.
+// attempt opens, locks and initializes the file once. Inspections by this process wait meanwhile:
+// they cannot recognize the file as ours before the lock is registered. If the error wraps
+// filelock.ErrHeld, attempt returns the holder.
 func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Holder, error) {
 	held.mu.Lock()
 	defer held.mu.Unlock()
@@ -104,7 +105,7 @@ func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Hold
 	return lock, holder, nil
 }
 
-// tryAcquire opens and locks the file once, and writes nothing.
+// tryAcquire opens and locks the file once. It writes nothing.
 func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error) {
 	if err := safefile.GuardWrite(path); err != nil {
 		return nil, h, err
@@ -129,29 +130,29 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 		h, readErr := readHolder(f)
 		return nil, h, errors.Join(err, readErr)
 	case err != nil:
-		// Where nobody can lock, nobody holds the new file, so it may go although it is not locked.
+		// On a file system without locks, no process holds the new file, so it is removed unlocked.
 		if seen, _ := filelock.Inspect(f); created && !seen.Present {
 			_ = safefile.Remove(f, path)
 		}
 		return nil, h, fmt.Errorf("%w: %s", err, needsFlock)
 	}
-	// Between open and lock, the holder can have removed the file. Then our lock protects nothing.
-	// flopen(3) of FreeBSD is about this.
+	// The holder may have removed the file between open and lock. Then our lock protects nothing.
+	// See flopen(3) of FreeBSD.
 	if same, err := safefile.Same(f, path); err != nil || !same {
 		return nil, h, errors.Join(err, errMoved)
 	}
 	return f, h, nil
 }
 
-// discard removes a file that tryAcquire has made but may not use: under the lock, as always.
+// discard removes a file that tryAcquire has created and may not use. It does so under the lock.
 func discard(f *os.File, path string) {
 	if filelock.TryLock(f) == nil {
 		_ = safefile.Remove(f, path)
 	}
 }
 
-// initialize makes the locked file ours. It empties the file first, so that a number in a file that
-// is held is always that of the holder. It returns errMarkTaken if another process prevents the
+// initialize makes the locked file ours. It empties the file first, so that the number in a held
+// file is always the PID of its holder. It returns errMarkTaken if another process prevents the
 // marks.
 func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	f := l.file.File
@@ -165,7 +166,7 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	if err != nil {
 		return err
 	}
-	// These locks are advice to inspections; the flock is held without them.
+	// These locks inform inspections. The flock is held without them.
 	l.markErr = filelock.LockPresence(f)
 	if own {
 		l.markErr = errors.Join(l.markErr, filelock.LockOwnership(f))
@@ -178,7 +179,7 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 
 // Inherit takes over a lock that a launcher has acquired with [AcquireForChild], and takes the
 // owner lock. It does not trust the launcher: the kernel grants the flock again to a process that
-// has it (flock(2)), and to any other only if it is free.
+// has it (flock(2)), and to another process only if it is free.
 func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	if f == nil {
 		return nil, errors.New("the launcher has not given it")
@@ -206,9 +207,9 @@ func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	return lock, nil
 }
 
-// RemoveStale removes the file that a process has left which was killed, or may not remove it:
-// under the lock, and with the checks of [Acquire]. It calls cleanup before it removes the file. It
-// tries for that long, because a process holds its lock until it is dead.
+// RemoveStale removes the file of a process that was killed or may not remove the file. It does so
+// under the lock, with the checks of [Acquire]. It calls cleanup before it removes the file. It
+// retries until timeout, because a process holds its lock until it is dead.
 func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup func()) {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Lstat(path); err != nil {

@@ -22,7 +22,7 @@ func mustAcquire(t *testing.T, path string) *Lock {
 	return lock
 }
 
-// hasMarks reports whether this system shows the presence and the owner lock.
+// hasMarks reports whether this system shows the presence lock and the owner lock.
 func hasMarks(lock *Lock) bool { return !errors.Is(lock.MarkErr(), errors.ErrUnsupported) }
 
 func TestAStaleFileIsTakenOverAndEmptied(t *testing.T) {

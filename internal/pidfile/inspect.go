@@ -10,27 +10,27 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// Holder is what [Inspect] sees of a PID file. The locks decide; the number counts only where they
-// leave a question.
+// Holder is what [Inspect] finds out about a PID file. The locks decide. The number counts only
+// where the locks leave a question.
 type Holder struct {
 	Held   bool
-	Daemon bool // the holder uses this package, as far as can be seen
-	Known  bool // the holder has said who it is
-	PID    int  // of the holder; 0 while it is not known, or if it is in another PID namespace
+	Daemon bool // the holder uses this package, as far as the locks show
+	Known  bool // the holder has identified itself
+	PID    int  // of the holder; 0 if unknown or in another PID namespace
 	Number int  // in the file; 0 if its content is no PID
 	Owner  int  // of the file, a user ID
 
-	Guessed bool // PID is the number in the file, which the kernel does not confirm
+	Guessed bool // PID is the number in the file; the kernel does not confirm it
 }
 
 var (
-	// ErrNoPID is the cause where the holder has not said who it is.
+	// ErrNoPID is the cause if the holder has not written its PID.
 	ErrNoPID = errors.New("held by a process that has not written its PID")
-	// ErrOtherNamespace is the cause where no process of this PID namespace is the holder.
+	// ErrOtherNamespace is the cause if the holder is not in this PID namespace.
 	ErrOtherNamespace = errors.New("held by a daemon in another PID namespace")
 )
 
-// Unidentified returns why the PID of the holder is not known. path is that of the file.
+// Unidentified returns why the PID of the holder is unknown. path is the path of the file.
 func (h Holder) Unidentified(path string) error {
 	switch {
 	case h.Daemon && h.Known:
@@ -41,8 +41,8 @@ func (h Holder) Unidentified(path string) error {
 	return otherHolder(path)
 }
 
-// Inspect returns who holds the PID file at path. It changes nothing. Nobody holds a missing file,
-// and that is no error.
+// Inspect returns the holder of the PID file at path. It changes nothing. A missing file has no
+// holder and is no error.
 func Inspect(path string) (Holder, error) {
 	held.mu.RLock()
 	defer held.mu.RUnlock()
@@ -83,8 +83,9 @@ func readHolder(f *os.File) (h Holder, err error) {
 	var text []byte
 	var readErr error
 	read := func() { text, readErr = io.ReadAll(io.NewSectionReader(f, 0, maxSize+1)) }
-	// The number in a free file must not be that of a daemon that came after the inspection, and
-	// the number in a held file not that of a daemon that ended before it.
+	// The number is read while the lock is inspected, and again if the file is held. The number
+	// from a free file must not be the PID of a daemon that started after the inspection. The
+	// number from a held file must not be the PID of a daemon that ended before it.
 	state, err := filelock.InspectWith(f, read)
 	if err == nil && state.Held {
 		read()

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// pidFileWith creates a PID file with that content, which nobody holds.
+// pidFileWith creates a PID file with this content. No process holds it.
 func pidFileWith(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "daemon.pid")
@@ -49,7 +49,7 @@ func openFile(t *testing.T, path string) *os.File {
 	return f
 }
 
-// lockedBy locks the file as a program does that does not use this package.
+// lockedBy locks the file as a program without this package does.
 func lockedBy(t *testing.T, path string) *os.File {
 	t.Helper()
 	f := openFile(t, path)

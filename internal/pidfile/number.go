@@ -8,9 +8,9 @@ import (
 
 const maxSize = 64 // bytes; longer content is no PID
 
-// parsePID returns the PID that the content of a PID file is, or 0. A PID has decimal digits
-// without a leading zero and at most one newline behind them, and is not larger than the largest of
-// the system. Anything else is no PID, not even in part: "12abc" is not 12.
+// parsePID returns the PID in a PID file, or 0. A PID has decimal digits, no leading zero, and at
+// most one newline behind them. It is at most maxPID. Any other content is no PID, not even in
+// part: "12abc" is not 12.
 func parsePID(text []byte) int {
 	digits := bytes.TrimSuffix(text, []byte("\n"))
 	if len(text) > maxSize || len(digits) == 0 || len(digits) > 10 || digits[0] == '0' {
@@ -28,8 +28,8 @@ func parsePID(text []byte) int {
 	return int(pid)
 }
 
-// maxPID returns the largest PID of this system. Where the system does not tell, it returns the
-// largest that Linux can have (proc_sys_kernel(5), pid_max).
+// maxPID returns the largest PID of this system. If the system does not report it, maxPID returns
+// the maximum of Linux (proc_sys_kernel(5), pid_max).
 func maxPID() int64 {
 	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noPIDs are contents of a PID file that name nobody, and what a lenient reader makes of them.
+// noPIDs maps contents that are no PID to the number that a lenient reader would take.
 var noPIDs = map[string]string{
 	"":                              "nothing",
 	"\n":                            "nothing",

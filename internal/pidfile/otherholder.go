@@ -10,12 +10,12 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// OtherHolderError is returned where a program that does not use this package holds the file. It
-// names the process where the system tells: any user who can read the file can be the holder, and
-// somebody must end that process.
+// OtherHolderError is returned if a program that does not use this package holds the file. It names
+// the process if the system reports it: any user who can read the file can hold the lock, and an
+// administrator must end that process.
 type OtherHolderError struct {
-	PID  int    // 0 if it is not known
-	Name string // of the program; "" if it is not known
+	PID  int    // 0 if unknown
+	Name string // of the program; "" if unknown
 }
 
 func (e *OtherHolderError) Error() string {
@@ -40,14 +40,14 @@ func otherHolder(path string) *OtherHolderError {
 		return &OtherHolderError{}
 	}
 	defer p.Close()
-	// A process that does not have the file open has passed the lock to another one.
+	// A process that no longer has the file open has passed the lock to another one.
 	if has, err := p.HasOpen(info); err == nil && !has {
 		return &OtherHolderError{}
 	}
 	return &OtherHolderError{PID: p.PID(), Name: programOf(p.PID())}
 }
 
-// programOf returns the name of the program that a process executes. The process chooses that name,
+// programOf returns the name of the program that a process executes. The process chooses the name,
 // so control characters are replaced.
 func programOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))

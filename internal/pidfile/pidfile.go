@@ -1,11 +1,13 @@
-// Package pidfile locks a PID file for as long as a process lives, and tells others who holds it.
+// Package pidfile locks a PID file for as long as a process lives, and reports to other processes
+// which process holds it.
 //
-// The lock is the truth. The number in the file is advice: nobody can tell from a number whether
-// that process lives, or is the one that wrote it. Three rules follow:
+// The lock decides. The number in the file is advice: a number alone does not tell whether that
+// process lives, or whether it wrote the file. Three rules follow:
 //
 //   - Only the holder of the lock writes or removes the file, and it removes before it unlocks.
 //   - The holder never opens its own file again: closing it would drop the owner lock.
-//   - Root uses no path that another user can change, nobody a file that everybody can write.
+//   - Root uses no path that another user can change. No process uses a file that everybody can
+//     write.
 package pidfile
 
 import (
@@ -17,8 +19,8 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// Lock is a PID file that this process holds. All methods of a nil Lock do nothing. It is safe for
-// concurrent use: a process that must end at once releases it from another goroutine.
+// Lock is a PID file that this process holds. All methods of a nil Lock do nothing. A Lock is safe
+// for concurrent use: a process that must end at once releases it from another goroutine.
 type Lock struct {
 	mu       sync.Mutex
 	file     safefile.Owned
@@ -33,11 +35,12 @@ func newLock(path string, f *os.File) *Lock { return &Lock{file: safefile.NewOwn
 // File returns the open file, for a child process that inherits the lock.
 func (l *Lock) File() *os.File { return l.file.File }
 
-// MarkErr returns why the lock is held without the presence or owner lock, nil if it has them.
+// MarkErr returns why the lock is held without the presence lock or the owner lock. It returns nil
+// if both are held.
 func (l *Lock) MarkErr() error { return l.markErr }
 
-// WritePID writes the PID of this process: from now on others can find it. The number comes in one
-// write, so nobody reads half of it.
+// WritePID writes the PID of this process, so that other processes can find it. It writes the
+// number in one write, so that no reader sees half of it.
 func (l *Lock) WritePID() error {
 	if l == nil {
 		return nil
@@ -49,7 +52,7 @@ func (l *Lock) WritePID() error {
 	return err
 }
 
-// HandOff closes the descriptor of a launcher, once the daemon has inherited the lock. From then on
+// HandOff closes the launcher's descriptor, once the daemon has inherited the lock. From then on
 // only the daemon holds it.
 func (l *Lock) HandOff() {
 	if l == nil {
@@ -65,7 +68,7 @@ func (l *Lock) HandOff() {
 }
 
 // SetPath changes the path of the file, for a process that has changed its root directory. "" means
-// that the file is outside of it.
+// that the file is outside of that directory.
 func (l *Lock) SetPath(path string) {
 	if l == nil {
 		return
@@ -75,8 +78,8 @@ func (l *Lock) SetPath(path string) {
 	l.file.Path = path
 }
 
-// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [Lock.Release]
-// does not report that again.
+// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
+// [Lock.Release] does not report the cause again.
 func (l *Lock) CheckRemovable() error {
 	if l == nil {
 		return nil
@@ -106,9 +109,9 @@ func (l *Lock) DetectLost() bool {
 	return l.lost
 }
 
-// Release removes the file if it is still ours, and unlocks it only then. The other way round, the
-// next start would lock a file that is about to be removed. It may be called again. See
-// [safefile.Owned.Remove] for what it returns.
+// Release removes the file if it is still ours, and then unlocks it. If it unlocked first, the next
+// start would lock a file that is about to be removed. It may be called again.
+// [safefile.Owned.Remove] describes the results.
 func (l *Lock) Release() (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil
@@ -123,8 +126,8 @@ func (l *Lock) Release() (removeErr, emptyErr error) {
 	return l.file.Remove()
 }
 
-// ReleaseStale is [Lock.Release] for a process that has never run, or has died. It calls cleanup
-// first, under the lock, if the path still names the file. It does nothing after [Lock.HandOff].
+// ReleaseStale is [Lock.Release] for a process that has never run, or has died. It first calls
+// cleanup, under the lock, if the path still names the file. It does nothing after [Lock.HandOff].
 func (l *Lock) ReleaseStale(cleanup func()) (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil
@@ -135,7 +138,7 @@ func (l *Lock) ReleaseStale(cleanup func()) (removeErr, emptyErr error) {
 	return l.Release()
 }
 
-// holds reports whether the file is the one of this lock.
+// holds reports whether the file is the file of this lock.
 func (l *Lock) holds(info fs.FileInfo) (holds, written bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

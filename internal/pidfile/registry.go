@@ -7,14 +7,14 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// held are the locks that this process owns. An inspection must not open their files: all POSIX
-// locks of a process on a file go when it closes any descriptor of that file (fcntl_locking(2)).
+// held holds the locks of this process. An inspection must not open their files: when a process
+// closes any descriptor of a file, it loses all its POSIX locks on that file (fcntl_locking(2)).
 var held registry
 
 type registry struct {
-	// mu keeps inspections and acquisitions apart. An inspection holds it for reading, and an
-	// acquisition for writing, from before it opens the file until the lock is registered. A
-	// release does not wait for it: a disk may hang.
+	// mu separates inspections from acquisitions. An inspection holds it for reading. An
+	// acquisition holds it for writing, from before it opens the file until the lock is registered.
+	// A release does not take it, because a disk may hang.
 	mu    sync.RWMutex
 	locks sync.Map // of *Lock
 }
@@ -23,7 +23,7 @@ func (r *registry) add(l *Lock) { r.locks.Store(l, nil) }
 
 func (r *registry) remove(l *Lock) { r.locks.Delete(l) }
 
-// holder returns the holder of the file at path, if this process is it.
+// holder returns the holder of the file at path, if it is this process.
 func (r *registry) holder(path string) (h Holder, ours bool) {
 	info, err := os.Lstat(path)
 	if err != nil {

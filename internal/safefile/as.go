@@ -7,9 +7,9 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// AppendAs is [Append] in a directory that belongs to a user, with his rights: what he can put in
-// the place of the file is nothing that he could not open himself. The way to the directory is gone
-// with the rights of this process. With nil it is Append.
+// AppendAs is [Append] with the rights of a user, for a directory that belongs to that user.
+// Whatever file the user puts there, AppendAs opens only what the user could open. The directory
+// itself is opened with the rights of this process. If user is nil, AppendAs is Append.
 func AppendAs(path string, mode fs.FileMode, user *privilege.Identity) (
 	f *os.File, created bool, err error,
 ) {
@@ -23,7 +23,7 @@ func AppendAs(path string, mode fs.FileMode, user *privilege.Identity) (
 	return f, created, err
 }
 
-// OpenAs is [Open] for that user; see [AppendAs].
+// OpenAs is [Open] with the rights of that user; see [AppendAs].
 func OpenAs(path string, user *privilege.Identity) (f *os.File, err error) {
 	if user == nil {
 		return Open(path)

@@ -11,8 +11,7 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// within calls do with the rights of that user, for the file at path in a directory that is opened
-// before.
+// within opens the directory of path, and then calls do with the rights of that user.
 func within(path string, user *privilege.Identity, do func(place) error) error {
 	dir, err := openAt(unix.AT_FDCWD, filepath.Dir(path), path, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

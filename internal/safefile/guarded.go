@@ -12,21 +12,24 @@ import (
 	"syscall"
 )
 
-const maxLinks = 40 // as path_resolution(7)
+const maxLinks = 40 // as in path_resolution(7)
 
-// Trusted are those who may decide, beside root, what a path names.
+// Trusted lists the users and groups that may decide, beside root, what a path names.
 type Trusted struct{ Owners, Groups []int }
 
-// Guarded is Guard where these owners are trusted.
+// Guarded is [Trusted.Guard] with these owners.
 func Guarded(path string, owners ...int) error { return Trusted{Owners: owners}.Guard(path) }
 
-// Guard returns nil if nobody but root and those who are trusted decides what the path names: each directory on
-// the way to it is theirs, and others can write it only where it is sticky, so that they cannot replace what is theirs. Symbolic
-// links on the way are followed, for they are theirs too. The file itself need not exist, and is not looked at.
+// Guard returns nil if only root and trusted users decide what the path names. Each directory on
+// the way must belong to one of them. Other users may write a directory only if it is sticky,
+// because then they cannot replace the files in it. Guard follows symbolic links on the way, which
+// must also belong to one of them. The file itself need not exist and is not checked.
 //
-// Since only those who are trusted can change what was looked at, it does not matter that looking and opening are two steps.
+// Only trusted users can change what Guard has checked, so it does not matter that checking and
+// opening are two steps.
 func (t Trusted) Guard(path string) error {
-	way, _ := filepath.Split(path) // not filepath.Dir: it takes "link/.." for the directory of the link, which the kernel does not
+	// filepath.Dir would take "link/.." for the directory of the link. The kernel does not.
+	way, _ := filepath.Split(path)
 	if !filepath.IsAbs(path) {
 		workDir, err := os.Getwd()
 		if err != nil {
@@ -109,13 +112,15 @@ func (t Trusted) owner(uid int) bool {
 	return uid == 0 || slices.Contains(t.Owners, uid) || unmapped(uid)
 }
 
-// group says whether whoever is in that group is trusted. macOS keeps its /var/run writable for the group daemon.
+// group reports whether the members of the group are trusted. On macOS, /var/run is writable for
+// the group daemon (gid 1).
 func (t Trusted) group(gid int) bool {
 	return gid == 0 || slices.Contains(t.Groups, gid) || runtime.GOOS == "darwin" && gid == 1
 }
 
-// unmapped says that uid stands for an owner outside of this user namespace, about whom nothing can be known here:
-// the root directory of `unshare --map-root-user` is such a one (user_namespaces(7), "Unmapped user and group IDs").
+// unmapped reports whether uid stands for an owner outside of this user namespace. Nothing can be
+// known about such an owner. The root directory has one under `unshare --map-root-user`
+// (user_namespaces(7), "Unmapped user and group IDs").
 func unmapped(uid int) bool {
 	if runtime.GOOS != "linux" {
 		return false
@@ -128,7 +133,8 @@ func unmapped(uid int) bool {
 	return err == nil && !maps(string(ids), uid)
 }
 
-// maps says whether a uid_map, of lines "inside outside count" (user_namespaces(7)), has that user ID inside.
+// maps reports whether a uid_map contains that user ID as an inside ID. Its lines are "inside
+// outside count" (user_namespaces(7)).
 func maps(ids string, uid int) bool {
 	for line := range strings.Lines(ids) {
 		var inside, outside, count int64

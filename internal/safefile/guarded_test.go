@@ -18,7 +18,7 @@ const (
 	stranger = 54321 // another
 )
 
-// tree makes directories and symbolic links below a directory that is root's, or the caller's.
+// tree makes directories and symbolic links below a directory that belongs to root or the caller.
 type tree struct {
 	t    *testing.T
 	root string
@@ -31,7 +31,7 @@ func newTree(t *testing.T) tree {
 	return tree{t, root}
 }
 
-func (tr tree) at(name string) string { return tr.root + "/" + name } // uncleaned
+func (tr tree) at(name string) string { return tr.root + "/" + name } // not cleaned
 
 func (tr tree) dir(name string, mode fs.FileMode, uid, gid int) {
 	tr.t.Helper()
@@ -72,7 +72,7 @@ func TestGuardedAsksWhoOwnsEachDirectory(t *testing.T) {
 	for _, c := range []struct {
 		path   string
 		owners []int
-		why    string // it is refused, "" if it is not
+		why    string // why it is refused; "" if it is accepted
 	}{
 		{"file", nil, ""},
 		{"root/file", nil, ""},
@@ -108,7 +108,7 @@ func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
 	tr.dir("run/deep", 0o755, 0, 0)
 	tr.dir("service", 0o755, service, service)
 	tr.dir("sticky", 0o777|fs.ModeSticky, 0, 0)
-	tr.link("var-run", "run", 0) // as /var/run is
+	tr.link("var-run", "run", 0) // like /var/run
 	tr.link("absolute", tr.at("run"), 0)
 	tr.link("chain", "var-run", 0)
 	tr.link("deep", "run/deep", 0)
@@ -140,7 +140,7 @@ func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
 	}
 }
 
-// ".." behind a link is the parent of where the link leads, for the kernel and so for us.
+// For the kernel, ".." after a link is the parent of the link's target.
 func TestGuardedLooksWhereTheKernelGoes(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestMain gives root a place for temporary files that is root's alone to write, whatever TMPDIR says: the tests build upon that.
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
+// contains. The tests rely on that.
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())

@@ -12,7 +12,7 @@ type Owned struct {
 	Path string // "" if the path is outside of the root directory
 	File *os.File
 
-	opened fs.FileInfo // of the file when it was opened
+	opened fs.FileInfo // of File when it was opened
 	stays  bool        // CheckRemovable has reported that the file stays
 }
 
@@ -25,7 +25,7 @@ func NewOwned(path string, f *os.File) Owned {
 // CheckOpen returns an error if the program has closed the descriptor.
 func (o *Owned) CheckOpen() error { return Still(o.File, o.opened) }
 
-// CheckRemovable returns why the file cannot be removed at the end, nil if it can.
+// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
 func (o *Owned) CheckRemovable() error {
 	why := errOutsideRoot
 	if o.Path != "" {
@@ -37,11 +37,11 @@ func (o *Owned) CheckRemovable() error {
 
 var errOutsideRoot = errors.New("it is outside of the root directory")
 
-// Remove removes the file, unless the path names another file by now, and closes it. It empties the
-// file in any case: a process that opened it earlier must not take its content for current.
+// Remove removes the file, unless the path now names another file, and closes it. It empties the
+// file in any case: a process that opened it earlier must not read outdated content.
 //
-// removeErr is nil if CheckRemovable has reported already that the file stays and it could be
-// emptied.
+// removeErr is nil if CheckRemovable has already reported that the file stays, and the file could
+// be emptied.
 func (o *Owned) Remove() (removeErr, emptyErr error) {
 	if err := o.CheckOpen(); err != nil {
 		return err, err
@@ -58,11 +58,11 @@ func (o *Owned) Remove() (removeErr, emptyErr error) {
 	return removeErr, emptyErr
 }
 
-// Cause returns err without its path, for a message that names the path already.
+// Cause returns err without its path, for a message that already contains the path.
 func Cause(path string, err error) error {
 	at, ok := err.(*fs.PathError)
 	switch {
-	case ok && at.Path == path && errors.Is(at.Err, ErrUnsafe): // its text needs no operation
+	case ok && at.Path == path && errors.Is(at.Err, ErrUnsafe): // the text is complete without an operation
 		return at.Err
 	case ok && at.Path == path:
 		return &opError{at.Op, at.Err}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// place is where a file is opened.
+// place is how a file is opened.
 type place struct {
 	path  string
 	open  func(flag int, mode fs.FileMode) (*os.File, error)
@@ -26,18 +26,17 @@ func placeAt(path string) place {
 const (
 	attempts = 100
 
-	// leasePatience is how long another process has to give up its lease on the file
-	// (F_SETLEASE(2const)). Without O_NONBLOCK the open would wait for
+	// leasePatience is how long another process may keep its lease on the file
+	// (F_SETLEASE(2const)). Without O_NONBLOCK, the open would wait for
 	// /proc/sys/fs/lease-break-time, 45 s.
 	leasePatience = time.Second
 )
 
-// errExchanged says that the path named one file before it was opened, and another one when it was,
-// or after that.
+// errExchanged reports that the path named different files before, during or after the open.
 var errExchanged = Unsafe("it is replaced by another file while it is opened, again and again")
 
 func (p place) create(flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
-	// A file can come or go between the two ways to open it, so each gets its turn more than once.
+	// A file can appear or vanish between the two ways to open it, so both are tried again.
 	for range attempts {
 		f, err = p.open(flag|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
@@ -60,9 +59,10 @@ func (p place) openRegular(flag int) (f *os.File, err error) {
 	return nil, err
 }
 
-// openOnce looks at the path before it opens it, since opening a device can have effects, and after
-// it. All three must be one file with one name. The number of names alone proves nothing: the one
-// who has linked somebody else's file can remove his link between the open and the look.
+// openOnce inspects the path before it opens it, because opening a device can have effects, and
+// again after it. All three must be the same file with one name. The link count of the open file
+// alone proves nothing: a user who has linked another user's file can remove the link between the
+// open and the check.
 func (p place) openOnce(flag int) (*os.File, error) {
 	before, err := p.look()
 	if err != nil {
@@ -100,7 +100,7 @@ func (p place) look() (fs.FileInfo, error) {
 
 func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) && Owner(a) == Owner(b) }
 
-// openUnleased opens the file as soon as nobody has a lease on it.
+// openUnleased opens the file as soon as no process has a lease on it.
 func (p place) openUnleased(flag int) (*os.File, error) {
 	for deadline := time.Now().Add(leasePatience); ; time.Sleep(time.Millisecond) {
 		f, err := p.open(flag, 0)

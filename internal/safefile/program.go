@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// GuardedProgram returns nil if nobody but root decides what is executed by that path. Each directory on the way is root's, as [Guarded]
-// has it. So is the file, and each symbolic link that leads to it, and others cannot write the file.
+// GuardedProgram returns nil if only root decides what is executed by that path. Each directory on
+// the way must pass [Guarded]. The file and each symbolic link that leads to it must belong to
+// root, and other users must not be able to write the file.
 func GuardedProgram(path string) error {
 	t := Trusted{}
 	for range maxLinks {
@@ -19,7 +20,7 @@ func GuardedProgram(path string) error {
 		if err != nil {
 			return err
 		}
-		if !t.owner(Owner(info)) { // in a directory that is sticky, others have files
+		if !t.owner(Owner(info)) { // in a sticky directory, other users can have files
 			return refuse(path, "it belongs to user %d", Owner(info))
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
@@ -31,7 +32,8 @@ func GuardedProgram(path string) error {
 		}
 		if !filepath.IsAbs(target) {
 			dir, _ := filepath.Split(path)
-			target = dir + target // not filepath.Join, which takes "link/.." for the directory of the link
+			// filepath.Join would take "link/.." for the directory of the link.
+			target = dir + target
 		}
 		path = target
 	}

@@ -19,9 +19,8 @@ import (
 
 const exchangerVariable = "SAFEFILE_TEST_EXCHANGER"
 
-// An exchanger is a process that puts one file after another at a path until it is killed. It is
-// root's, since a kernel with fs.protected_hardlinks lets nobody else link the secret: not every
-// kernel has that.
+// The exchanger is a process that puts one file after another at a path until it is killed. It runs
+// as root: with fs.protected_hardlinks, only root can link the secret. Not every kernel sets that.
 func init() {
 	if dir := os.Getenv(exchangerVariable); dir != "" {
 		time.AfterFunc(30*time.Second, func() { os.Exit(1) })
@@ -52,7 +51,7 @@ func exchange(dir, secret string) {
 	}
 }
 
-// startExchanger returns the path that is exchanged, and what must never be opened.
+// startExchanger returns the path with the exchanged files, and the file that must never be opened.
 func startExchanger(t *testing.T) (path string, secret os.FileInfo) {
 	t.Helper()
 	needRoot(t)
@@ -75,8 +74,8 @@ func startExchanger(t *testing.T) (path string, secret os.FileInfo) {
 
 var theService = &privilege.Identity{UID: service, GID: service, Groups: []int{service}}
 
-// opens is how often a race is tried. Before the looks at the path and the rights of the user, it
-// was lost once in 4000 times.
+// opens is how often a race is tried. Before the path was checked and the user's rights were used,
+// one of 4000 tries failed.
 const opens = 20_000
 
 func TestRootOpensNoFileThatAnotherUserHasLinkedForAnInstant(t *testing.T) {
@@ -115,7 +114,7 @@ func TestAFileThatTheUserMayNotOpenIsNotOpenedInHisDirectory(t *testing.T) {
 		_, err = OpenAs(tr.at("dir/"+name), theService)
 		require.ErrorIs(t, err, os.ErrPermission, name)
 	}
-	tr.dir("closed", 0o700, 0, 0) // the way to the directory is root's to go
+	tr.dir("closed", 0o700, 0, 0) // only root can enter the directory
 	tr.dir("closed/dir", 0o755, service, service)
 	f, created, err := AppendAs(tr.at("closed/dir/new"), 0o640, theService)
 	require.NoError(t, err)
@@ -152,7 +151,7 @@ func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
 	}
 }
 
-// The holder of a lease would keep an open waiting for /proc/sys/fs/lease-break-time.
+// The holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
 func TestALeaseKeepsNoOpenWaiting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "")

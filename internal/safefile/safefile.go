@@ -1,5 +1,6 @@
-// Package safefile opens a file at a path that others may have prepared: it follows no symbolic link at the end of the path,
-// blocks on no FIFO, wakes no device, and takes nothing but a regular file that has no second name.
+// Package safefile opens a file at a path that other users may have prepared. It does not follow a
+// symbolic link at the end of the path, does not block on a FIFO, and does not open a device. It
+// accepts only a regular file with a single name.
 package safefile
 
 import (
@@ -10,16 +11,17 @@ import (
 	"os"
 )
 
-// ErrUnsafe is what every refusal of this package wraps.
+// ErrUnsafe is wrapped by every refusal of this package.
 var ErrUnsafe = errors.New("unsafe file")
 
-// Create opens path for reading and writing, and creates it where it is missing, with that mode less the umask. created says that
-// this very call made the file.
+// Create opens path for reading and writing. It creates a missing file with that mode less the
+// umask. created reports whether this call created the file.
 func Create(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
 	return placeAt(path).create(os.O_RDWR, mode)
 }
 
-// Append opens path for appending, and creates it where it is missing, with that mode less the umask.
+// Append opens path for appending. It creates a missing file with that mode less the umask. created
+// reports whether this call created the file.
 func Append(path string, mode fs.FileMode) (f *os.File, created bool, err error) {
 	return placeAt(path).create(os.O_WRONLY|os.O_APPEND, mode)
 }
@@ -27,7 +29,7 @@ func Append(path string, mode fs.FileMode) (f *os.File, created bool, err error)
 // Open opens path for reading.
 func Open(path string) (*os.File, error) { return placeAt(path).openRegular(os.O_RDONLY) }
 
-// Same says whether path still names the open file f.
+// Same reports whether path still names the open file f.
 func Same(f *os.File, path string) (bool, error) {
 	opened, err := f.Stat()
 	if err != nil {
@@ -40,11 +42,13 @@ func Same(f *os.File, path string) (bool, error) {
 	return err == nil && os.SameFile(opened, named), err
 }
 
-// Removable returns why this process may not remove the file at path, nil if it may: it must be able to write the directory and, where that is
-// sticky, the file or the directory must be its own (unlink(2)).
+// Removable returns why this process may not remove the file at path. It returns nil if it may: the
+// process must be able to write the directory, and in a sticky directory it must own the file or
+// the directory (unlink(2)).
 func Removable(path string) error { return removable(path) }
 
-// Remove removes the file at path if that is still the open file f, and does nothing if the path names another by now, or none.
+// Remove removes the file at path if it is still the open file f. It does nothing if path names
+// another file or none.
 func Remove(f *os.File, path string) error {
 	same, err := Same(f, path)
 	if same {
@@ -53,8 +57,8 @@ func Remove(f *os.File, path string) error {
 	return err
 }
 
-// Still returns nil if f is the file that it was. A program that closes a descriptor twice closes one of somebody else's, and what it opens next has that
-// number.
+// Still returns nil if f is still the file that it was. A program that closes a descriptor twice
+// may close a descriptor of other code. The next file that is opened then gets that number.
 func Still(f *os.File, was fs.FileInfo) error {
 	now, err := f.Stat()
 	if err == nil && !os.SameFile(was, now) {
@@ -63,7 +67,8 @@ func Still(f *os.File, was fs.FileInfo) error {
 	return err
 }
 
-// WriteOnce writes b at the start of f in exactly one write(2): a short one is an error and is not continued.
+// WriteOnce writes b at the start of f with exactly one write(2). A short write is an error and is
+// not continued.
 func WriteOnce(f *os.File, b []byte) error {
 	n, err := writeOnce(f, b)
 	if err == nil && n < len(b) {
@@ -79,19 +84,19 @@ func check(path string, info fs.FileInfo) error {
 	if what := kind(info.Mode()); what != "" {
 		return refuse(path, "it is a %s, not a regular file", what)
 	}
-	// A file that was unlinked since it was opened has none: that is the caller's race to find, with Same.
+	// A file that was unlinked after the open has 0 links. The caller detects that with Same.
 	if n := links(info); n > 1 {
 		return refuse(path, "it has %d names (hard links)", n)
 	}
 	return nil
 }
 
-// Unsafe is an error that wraps [ErrUnsafe] and says why.
+// Unsafe returns an error that wraps [ErrUnsafe] and gives the reason.
 func Unsafe(format string, args ...any) error {
 	return &unsafeError{fmt.Sprintf(format, args...)}
 }
 
-// refuse says why the file at path is not used.
+// refuse returns the error for a file at path that is not used.
 func refuse(path, format string, args ...any) error {
 	return &fs.PathError{Op: "open", Path: path, Err: Unsafe(format, args...)}
 }

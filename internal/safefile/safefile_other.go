@@ -17,8 +17,8 @@ func removable(string) error { return nil }
 
 func links(fs.FileInfo) uint64 { return 1 }
 
-// Owner is the user ID of the file's owner, -1 where there is none.
+// Owner returns the user ID of the file's owner, -1 if there is none.
 func Owner(fs.FileInfo) int { return -1 }
 
-// Group is the group ID of the file, -1 where there is none.
+// Group returns the group ID of the file, -1 if there is none.
 func Group(fs.FileInfo) int { return -1 }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shortDir is a directory whose path is short enough for a socket.
+// shortDir returns a directory whose path is short enough for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "safefile")
@@ -150,7 +150,7 @@ func TestSameTellsAReplacedFile(t *testing.T) {
 	require.NoError(t, os.Rename(path, moved))
 	requireSame(false)
 	require.NoError(t, os.Symlink(moved, path))
-	requireSame(false) // a symbolic link to it is not it
+	requireSame(false) // a symbolic link to the file is another file
 	require.NoError(t, os.Remove(path))
 	write(t, path, "")
 	requireSame(false)
@@ -177,7 +177,7 @@ func TestWriteOnceWritesAtTheStart(t *testing.T) {
 	}
 }
 
-// Whoever waits for a file to come and sees it go again must not wait for ever.
+// Create must not retry for ever.
 func TestCreateGivesUpOnAFileThatComesAndGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	stop, stopped := make(chan struct{}), make(chan struct{})

@@ -21,7 +21,8 @@ func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	return aboveStderr(f)
 }
 
-// aboveStderr keeps a file away from descriptors 0 to 2, one of which a program may have closed: what is opened there next is its stdin, stdout or stderr.
+// aboveStderr moves a file away from descriptors 0 to 2. A program may have closed one of them, and
+// a file that is opened there becomes its stdin, stdout or stderr.
 func aboveStderr(f *os.File) (*os.File, error) {
 	other := -1
 	err := rawconn.Control(f, func(fd int) (err error) {
@@ -68,8 +69,8 @@ func links(info fs.FileInfo) uint64 {
 	return uint64(info.Sys().(*syscall.Stat_t).Nlink)
 }
 
-// Owner is the user ID of the file's owner, -1 where there is none.
+// Owner returns the user ID of the file's owner, -1 if there is none.
 func Owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// Group is the group ID of the file, -1 where there is none.
+// Group returns the group ID of the file, -1 if there is none.
 func Group(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Gid) }

@@ -7,11 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Whoever can write a PID file, or replace it, decides which process root signals. CVE-2017-16933,
+// A user who can write or replace a PID file decides which process root signals. CVE-2017-16933,
 // CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path
-// that another user can change, and nobody uses a file that everybody can write.
+// that another user can change, and no process uses a file that everybody can write.
 
-// GuardWrite returns an error if this process is root and another user decides what the path names.
+// GuardWrite returns an error if this process runs as root and another user decides what the path
+// names.
 func GuardWrite(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -19,9 +20,10 @@ func GuardWrite(path string) error {
 	return Guarded(path)
 }
 
-// GuardEntry is [GuardWrite] for a process that only adds or removes the name at the end of the path, as
-// bind(2) and unlink(2) do: neither follows a link there. The directory of that name may belong to another
-// user, if nobody else can write it. That user can lead the process to no other directory.
+// GuardEntry is [GuardWrite] for a process that only adds or removes the name at the end of the
+// path. bind(2) and unlink(2) do that: neither follows a link there. The directory of that name may
+// belong to another user, if no third user can write it. That user can lead the process to no other
+// directory.
 func GuardEntry(path string) error {
 	err := GuardWrite(path)
 	if !errors.Is(err, ErrUnsafe) {
@@ -36,21 +38,22 @@ func GuardEntry(path string) error {
 }
 
 // GuardRead is [GuardWrite] for a process that only reads the file. It also accepts a path that the
-// owner of the file can change, and returns that owner: the file that is opened next must be his.
-// It returns -1 if the owner does not matter.
+// owner of the file can change. It returns that owner, who must also own the file that is opened
+// next. It returns -1 if the owner does not matter.
 func GuardRead(path string) (owner int, err error) {
 	if os.Geteuid() != 0 {
 		return -1, nil
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
-		return -1, nil // nobody owns a missing file; opening it reports any other error
+		return -1, nil // a missing file has no owner; opening it reports any other error
 	}
 	owner = Owner(info)
 	return owner, Guarded(path, owner)
 }
 
-// CheckOwner returns an error if another user than root and this one can write the open file f.
+// CheckOwner returns an error if everybody can write the open file f, or if it belongs to another
+// user than root and the user of this process.
 func CheckOwner(f *os.File) error {
 	info, err := f.Stat()
 	if err == nil {

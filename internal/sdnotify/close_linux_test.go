@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What nobody has received is closed by the close(2) of the socket.
+// The close(2) of the socket closes descriptors that were not received.
 func TestWhatLingersInTheQueueKeepsNoServerFromClosing(t *testing.T) {
 	s, err := Listen()
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestAServerThatIsClosedIsHeardOfByItsSenders(t *testing.T) {
 	require.NotErrorIs(t, err, unix.EAGAIN)
 }
 
-// Files of a file system of the sender's can hang in close(2) for as long as he wants.
+// close(2) of a file hangs for as long as the user who serves its file system wants.
 func TestAServerHearsOnWhileEveryCloseHangs(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)

@@ -53,7 +53,7 @@ func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
 	}
 }
 
-// A pidfd in this process would be a claim to that child, which package reaper leaves alone then.
+// A pidfd in this process would be a claim to the child. Package reaper leaves such a child alone.
 func TestAPidfdIsClosedAtOnceWhoeverSendsIt(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestAPidfdIsClosedAtOnceWhoeverSendsIt(t *testing.T) {
 	}
 }
 
-// pidfdsOf returns how many pidfds of that process this one has.
+// pidfdsOf returns how many pidfds of that process this process has.
 func pidfdsOf(t *testing.T, pid int) (n int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fdinfo")

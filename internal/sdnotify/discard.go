@@ -5,15 +5,16 @@ import (
 	"sync"
 )
 
-// close(2) may sleep for as long as the sender of a descriptor wants: SO_LINGER of a socket, also of one that
-// waits in the queue of another one, or a file system in the sender's hands. So a descriptor of another process
-// is closed by a goroutine of its own, of which there are only so many.
-const maxClosing = 8 // calls of close(2) at the same time, each of which may hang
+// close(2) may sleep for as long as the sender of a descriptor wants. The causes are SO_LINGER of a
+// socket, SO_LINGER of a socket in the queue of another one, and a file system that the sender
+// serves. So a separate goroutine closes each descriptor of another process. The number of these
+// goroutines is limited.
+const maxClosing = 8 // concurrent calls of close(2); each may hang
 
-// maxDiscards is how many descriptors wait for that until a Server takes none any more.
+// maxDiscards is how many descriptors may wait to be closed before a Server takes no more.
 var maxDiscards = sync.OnceValue(func() int { return max(1, room()/2) })
 
-// discards is package state because descriptors are limited for the process.
+// discards is package state because the descriptor limit is one of the process.
 var discards discarder
 
 type discarder struct {
@@ -22,7 +23,8 @@ type discarder struct {
 	closing int
 }
 
-// Discard closes files of other processes elsewhere and does not wait for it. done is closed when they are closed.
+// Discard closes files of other processes in other goroutines. It does not wait. done is closed
+// when the files are closed.
 func Discard(files ...*os.File) (done <-chan struct{}) {
 	closed := make(chan struct{})
 	var left sync.WaitGroup

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangingFile is a file in a file system (FUSE) that answers until it was opened, and nothing then until the test ends.
+// hangingFile returns a file in a FUSE file system that stops answering once the file is open,
+// until the test ends.
 func hangingFile(t *testing.T) *os.File {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -50,7 +51,7 @@ func hangingFile(t *testing.T) *os.File {
 	require.NoError(t, err)
 	hangs.Store(true)
 	t.Cleanup(func() {
-		require.NoError(t, unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)) // what waits fails
+		require.NoError(t, unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)) // pending requests fail
 		f.Close()
 		<-over
 		unix.Close(device)
@@ -58,7 +59,7 @@ func hangingFile(t *testing.T) *os.File {
 	return f
 }
 
-// answer is that to a request of linux/fuse.h: every name is a file.
+// answer returns the answer to a request of linux/fuse.h. Every name is a file.
 func answer(request []byte) []byte {
 	order := binary.NativeEndian
 	attr := make([]byte, 88)
@@ -94,7 +95,7 @@ func answer(request []byte) []byte {
 	return out.Bytes()
 }
 
-// Neither close(2) nor fstat(2) nor epoll_ctl(2) returns for such a file.
+// close(2), fstat(2) and epoll_ctl(2) do not return for such a file.
 func TestFilesOfAFileSystemThatHangsHoldNobodyUp(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzMessage: whatever is sent with whichever descriptors, a server takes the text as it is, takes no descriptor that
-// is to be refused, leaves none open, and takes nothing of a stranger.
+// FuzzMessage sends any text with any descriptors. A server takes the text unchanged, keeps no
+// descriptor of a refused kind, leaves none open, and takes nothing from a process that it does not
+// trust.
 func FuzzMessage(f *testing.F) {
 	for _, seed := range []struct {
 		text, kinds string
@@ -74,7 +75,7 @@ type sample struct {
 	kept bool
 }
 
-// samples are descriptors of several kinds.
+// samples returns descriptors of several kinds.
 func samples(t testing.TB) (all []sample) {
 	t.Helper()
 	add := func(kept bool, fd int, err error) {
@@ -109,7 +110,7 @@ func countDescriptors(t testing.TB) int {
 	return len(entries)
 }
 
-// FuzzValue: a value is a part of the message, and one line.
+// FuzzValue checks that a value is a part of the message and a single line.
 func FuzzValue(f *testing.F) {
 	f.Add("READY=1\nSTATUS=a\nSTATUS=b", "STATUS")
 	f.Add("STATUS=\n", "STATUS")

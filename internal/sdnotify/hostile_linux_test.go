@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// served is a server that trusts everybody or nobody.
+// served is a server that trusts every process or none.
 type served struct {
 	t      *testing.T
 	server *Server
@@ -45,7 +45,7 @@ func (s *served) dial() *Socket {
 	return c
 }
 
-// requireHears sends a message, and fails if that is not heard.
+// requireHears sends a message, and fails if the server does not receive it.
 func (s *served) requireHears() {
 	s.t.Helper()
 	s.server.Barrier(time.Minute)
@@ -60,7 +60,7 @@ func (s *served) requireHears() {
 	}
 }
 
-// lingers is a socket of which close(2) sleeps until the end of the test.
+// lingers returns a socket for which close(2) sleeps until the end of the test.
 func lingers(t *testing.T) *os.File {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -93,7 +93,7 @@ func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
 			s := serve(t)
 			s.trusts.Store(trusted)
 			f := lingers(t)
-			s.server.turn <- struct{}{} // or the last one to close it may be this test
+			s.server.turn <- struct{}{} // otherwise this test may be the last process to close it
 			require.NoError(t, s.dial().SendFiles([]*os.File{f}, "FDSTORE=1"))
 			f.Close()
 			<-s.server.turn
@@ -111,7 +111,8 @@ func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// hidden is a socket in the queue of which one waits that lingers: what can be set for the outer one does not help.
+// hidden returns a socket with a lingering socket in its queue. The options of the outer socket do
+// not change how the inner one is closed.
 func hidden(t *testing.T, inner *os.File) *os.File {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -123,8 +124,8 @@ func hidden(t *testing.T, inner *os.File) *os.File {
 	return os.NewFile(uintptr(pair[1]), "hidden")
 }
 
-// Each of these keeps a goroutine that closes it. When all are kept, and the queue is full, the kernel refuses what
-// comes then.
+// Each socket occupies a closing goroutine. When all are busy and the queue is full, the kernel
+// refuses further descriptors.
 func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
@@ -139,12 +140,12 @@ func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 		inner.Close()
 	}
 	for _, f := range stuck {
-		s.server.turn <- struct{}{} // or the last one to close it may be this test
+		s.server.turn <- struct{}{} // otherwise this test may be the last process to close it
 		require.NoError(t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
 		f.Close()
 		<-s.server.turn
 	}
-	if refuses { // what is in the queue when the kernel begins to refuse
+	if refuses { // these were in the queue when the kernel began to refuse
 		s.server.Barrier(time.Minute)
 		s.server.turn <- struct{}{}
 		s.sendManyAndOneThatLingers(c)
@@ -174,7 +175,8 @@ func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 	discards.mu.Unlock()
 }
 
-// sendManyAndOneThatLingers fills what waits to be closed before the last one is taken.
+// sendManyAndOneThatLingers fills the queue of descriptors to close before the last one is
+// received.
 func (s *served) sendManyAndOneThatLingers(c *Socket) {
 	s.t.Helper()
 	r, w, err := os.Pipe()
@@ -266,7 +268,7 @@ func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
 func TestABarrierEndsInTimeWhenNobodyReads(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.server.turn <- struct{}{} // as a message that takes long
+	s.server.turn <- struct{}{} // like a message that takes long
 	s.server.Barrier(time.Millisecond)
 	<-s.server.turn
 }

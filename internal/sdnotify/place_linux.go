@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a directory for one socket. Its owner holds a lock of it, so one without a lock is that of a process that
-// was killed, and who makes the next one removes it. A nil one is nothing.
+// place is a directory for one socket. Its owner holds a lock on it. A directory without a lock was
+// left by a killed process, and the next process that makes a place removes it. The methods of a
+// nil place do nothing.
 type place struct {
 	path string
 	lock *os.File
@@ -22,7 +23,8 @@ const (
 	socketName  = "notify"
 )
 
-// bases are the directories in which nobody else can exchange one of ours. The environment has no say.
+// bases returns directories in which no other user can replace ours. The environment is not
+// consulted.
 func bases() []string {
 	if uid := os.Geteuid(); uid != 0 {
 		return []string{fmt.Sprintf("/run/user/%d", uid), "/tmp"}
@@ -33,7 +35,7 @@ func bases() []string {
 func listenPrivate(uid int) (s *Server, err error) {
 	for _, base := range bases() {
 		removeDeadPlaces(base)
-		for range 3 { // another one may just have looked whether it is dead
+		for range 3 { // another process may be checking whether the directory is abandoned
 			if s, err = listenIn(base, uid); err == nil {
 				return s, nil
 			}
@@ -42,8 +44,8 @@ func listenPrivate(uid int) (s *Server, err error) {
 	return nil, err
 }
 
-// listenIn has the directory stay this process's, so that who may send cannot put anything there. To send needs the
-// right to write to the socket (unix(7)), which that user alone has.
+// listenIn keeps the directory owned by this process, so that the permitted user cannot put
+// anything there. Sending needs write permission on the socket (unix(7)), which only that user has.
 func listenIn(base string, uid int) (s *Server, err error) {
 	path, err := os.MkdirTemp(base, placePrefix)
 	if err != nil {
@@ -55,7 +57,7 @@ func listenIn(base string, uid int) (s *Server, err error) {
 			p.remove()
 		}
 	}()
-	if err := os.Chmod(path, 0o700); err != nil { // whatever the umask is
+	if err := os.Chmod(path, 0o700); err != nil { // independent of the umask
 		return nil, err
 	}
 	if p.lock, err = lockPlace(path); err != nil {
@@ -108,7 +110,7 @@ func (p *place) remove() {
 	}
 }
 
-// removeDeadPlaces removes what processes of this user have left that were killed.
+// removeDeadPlaces removes the directories that killed processes of this user have left.
 func removeDeadPlaces(base string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {

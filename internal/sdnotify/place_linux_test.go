@@ -23,7 +23,7 @@ func TestAPrivateSocketIsForItsUserOnly(t *testing.T) {
 	for uid, allowed := range map[int]bool{user: true, other: false, 0: true} {
 		got := make(chan error)
 		go func() {
-			runtime.LockOSThread() // and it ends with the goroutine
+			runtime.LockOSThread() // the thread ends with the goroutine
 			_, err := unix.SetfsuidRetUid(uid)
 			if err == nil {
 				var c *Socket
@@ -61,7 +61,7 @@ func TestAPrivateSocketLeavesNothing(t *testing.T) {
 	defer alive.Close()
 	dead, err := listenIn(base, os.Geteuid())
 	require.NoError(t, err)
-	require.NoError(t, dead.file.Close()) // as a KILL does
+	require.NoError(t, dead.file.Close()) // as KILL does
 	require.NoError(t, dead.place.lock.Close())
 	foreign := filepath.Join(base, placePrefix+"of-another")
 	require.NoError(t, os.MkdirAll(filepath.Join(foreign, "x"), 0o700))

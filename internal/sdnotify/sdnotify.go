@@ -1,4 +1,5 @@
-// Package sdnotify tells a service manager what a service does, as sd_notify(3): each message is one datagram of lines, NAME=VALUE.
+// Package sdnotify sends a service manager notifications, as sd_notify(3) does. Each message is one
+// datagram with lines NAME=VALUE.
 package sdnotify
 
 import (
@@ -7,14 +8,15 @@ import (
 	"time"
 )
 
-// Socket is connected to the manager once, so it works after a chroot too.
+// Socket is connected to the manager once, so it also works after chroot(2).
 type Socket struct{ file *os.File }
 
-// Dial connects to the socket at that address, as NOTIFY_SOCKET has it: a path, or a name behind an @ for one in the abstract namespace (unix(7)).
+// Dial connects to the socket at an address as in NOTIFY_SOCKET: a path, or @ and a name in the
+// abstract namespace (unix(7)).
 func Dial(address string) (*Socket, error) { return dial(address) }
 
-// limit is how long a manager that reads nothing is waited for. It reads one message after the other, so a queue that stays full for that long is
-// of one that hangs.
+// limit is how long a send waits for the manager. A manager reads one message after the other, so a
+// queue that stays full for that long means that the manager hangs.
 const limit = 500 * time.Millisecond
 
 // Send sends one message. It blocks for half a second at most.
@@ -26,7 +28,8 @@ func (s *Socket) Send(lines ...string) error {
 	return err
 }
 
-// SendFiles sends one message with files, of which the receiver gets copies.
+// SendFiles sends one message with files. The receiver gets copies. It blocks for half a second at
+// most.
 func (s *Socket) SendFiles(files []*os.File, lines ...string) error {
 	if err := s.file.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return err
@@ -37,7 +40,7 @@ func (s *Socket) SendFiles(files []*os.File, lines ...string) error {
 // Close closes the socket.
 func (s *Socket) Close() error { return s.file.Close() }
 
-// Line makes NAME=VALUE of a text, which must be one line.
+// Line returns NAME=VALUE in one line. It replaces control characters in the value with spaces.
 func Line(name, value string) string {
 	return name + "=" + strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

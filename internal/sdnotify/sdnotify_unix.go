@@ -23,7 +23,7 @@ func dial(address string) (*Socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // which knows the @
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // Connect translates the @
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "connect", Path: address, Err: err}
 	}
@@ -45,7 +45,7 @@ func (s *Socket) sendFiles(files []*os.File, text string) error {
 	}))
 }
 
-// descriptor returns the descriptor of a file, which its caller keeps open.
+// descriptor returns the descriptor of a file. The caller keeps the file open.
 func descriptor(f *os.File) (fd int, err error) {
 	err = rawconn.Control(f, func(open int) error {
 		fd = open
@@ -54,7 +54,7 @@ func descriptor(f *os.File) (fd int, err error) {
 	return fd, err
 }
 
-// socket makes one that does not block, for the deadline.
+// socket returns a nonblocking socket, as deadlines need.
 func socket() (fd int, err error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

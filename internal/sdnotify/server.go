@@ -8,45 +8,48 @@ import (
 	"time"
 )
 
-// Server is the other end: it hears what services say.
+// Server is the other end. It receives the messages of services.
 type Server struct {
 	Address string // for NOTIFY_SOCKET
 	file    *os.File
-	place   *place        // where the file of the socket is; nil: it has none
-	turn    chan struct{} // held by who receives and hears a message
-	queued  int           // how many datagrams the kernel keeps at most
+	place   *place        // of the socket file; nil if there is none
+	turn    chan struct{} // held while one message is received and handled
+	queued  int           // maximum number of datagrams that the kernel keeps
 
-	trusts func(pid int) bool // nil: everybody is
-	hear   func(Message)      // of Serve
+	trusts func(pid int) bool // nil: every process is trusted
+	hear   func(Message)      // set by Serve
 
-	buf, control []byte       // of next
-	refusing     atomic.Bool  // the kernel is to take no descriptors for it
-	cannotRefuse atomic.Bool  // and is too old for that
-	strangers    atomic.Int64 // how many messages of theirs were dropped
+	buf, control []byte       // used by next
+	refusing     atomic.Bool  // the kernel is asked to refuse descriptors
+	cannotRefuse atomic.Bool  // and is too old to do so
+	strangers    atomic.Int64 // number of dropped messages from untrusted processes
 }
 
-// Listen makes a socket to which every process may send, in a chroot too: Message.PID tells whose word it is.
+// Listen returns a server whose socket accepts messages from every process, also from inside a
+// chroot. Message.PID identifies the sender.
 func Listen() (*Server, error) { return listen() }
 
-// ListenPrivate makes a socket to which only root and that user can send. It is a file in a directory of its own,
-// which Close removes, or the next ListenPrivate after a death.
+// ListenPrivate returns a server to which only root and that user can send. Its socket is a file in
+// a directory of its own. Close removes the directory. If the process is killed, the next
+// ListenPrivate does.
 func ListenPrivate(uid int) (*Server, error) { return listenPrivate(uid) }
 
-// maxRoom is how many descriptors a manager keeps for a service at most (FDSTORE in systemd.exec(5)).
+// maxRoom is the maximum number of descriptors that a manager keeps for a service (FDSTORE in
+// systemd.exec(5)).
 const maxRoom = 512
 
-// Room is how many descriptors this process can keep for its services.
+// Room returns how many descriptors this process can keep for its services.
 func Room() int { return room() }
 
 // Message is one datagram.
 type Message struct {
-	PID     int // of the sender, by the kernel; 0 where that does not tell
+	PID     int // of the sender, from the kernel; 0 if unknown
 	Text    string
-	Files   []*os.File // for the receiver to close, with Discard
-	Refused int        // how many descriptors came that are not among them, because of their kind
+	Files   []*os.File // the receiver closes them, with Discard
+	Refused int        // number of descriptors that were dropped because of their kind
 }
 
-// Value is that of the last line of that name.
+// Value returns the value of the last line with that name.
 func (m Message) Value(name string) (value string, ok bool) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(m.Text, "\n"), "\n") {
 		if v, found := strings.CutPrefix(line, name+"="); found {
@@ -56,7 +59,8 @@ func (m Message) Value(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// Receive blocks until there is a message, and returns os.ErrClosed when the server is closed. It is for one goroutine.
+// Receive blocks until there is a message. It returns os.ErrClosed when the server is closed. Only
+// one goroutine may call it.
 func (s *Server) Receive() (Message, error) {
 	for {
 		m, err := s.next()
@@ -72,17 +76,18 @@ func (s *Server) Receive() (Message, error) {
 }
 
 var (
-	// errEmpty says that there is no datagram.
+	// errEmpty reports that there is no datagram.
 	errEmpty = errors.New("nothing was sent")
-	// errNoMessage says that a datagram was dropped: it was too long, brought too many files, or is of a stranger.
+	// errNoMessage reports that a datagram was dropped: it was too long, carried too many files, or
+	// came from an untrusted process.
 	errNoMessage = errors.New("no message")
 )
 
-// batch is how many messages are heard between two looks at the pace.
+// batch is how many messages are handled before the pace is checked.
 const batch = 16
 
-// Serve calls hear for each message of a process that trusts reports to be trusted, one after the other, until the
-// server is closed. Of the others it reads no byte.
+// Serve calls hear for each message of a process for which trusts returns true, one after the
+// other, until the server is closed. It reads no byte of other messages.
 func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 	s.turn <- struct{}{}
 	s.trusts, s.hear = trusts, hear
@@ -111,14 +116,14 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 			}
 		case errors.Is(err, os.ErrClosed):
 			return
-		default: // the kernel has no memory, or no descriptors, just now
+		default: // the kernel is short of memory or descriptors at present
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
 
-// awaitRoom waits for a second until what was closed makes room for other descriptors, and reports whether there is
-// room. It does not wait again while every call of close(2) hangs.
+// awaitRoom waits for up to a second until closed descriptors make room for others. It reports
+// whether there is room. If stuck is set, because every call of close(2) hangs, it does not wait.
 func awaitRoom(stuck bool) bool {
 	for range 100 {
 		if !discards.isFull() {
@@ -132,7 +137,7 @@ func awaitRoom(stuck bool) bool {
 	return false
 }
 
-// one hears one message. s.turn is held.
+// one handles one message. The caller holds s.turn.
 func (s *Server) one() error {
 	m, err := s.next()
 	if err == nil {
@@ -141,8 +146,9 @@ func (s *Server) one() error {
 	return err
 }
 
-// Barrier returns when Serve has heard all that was sent before, as sd_notify_barrier(3) does, or after limit. It reads
-// what waits itself, so nobody keeps it waiting who fills the queue.
+// Barrier returns when Serve has handled all messages that were sent before, as
+// sd_notify_barrier(3) does, or after limit. It receives queued messages itself, so a sender that
+// fills the queue cannot delay it.
 func (s *Server) Barrier(limit time.Duration) {
 	over := time.NewTimer(limit)
 	defer over.Stop()
@@ -164,8 +170,8 @@ func (s *Server) Barrier(limit time.Duration) {
 	}
 }
 
-// Close closes the socket and removes its file. It waits for a second at most: what is still in the queue is closed
-// with the socket, and may linger.
+// Close closes the socket and removes its file. It waits for a second at most. The kernel closes
+// descriptors that are still in the queue with the socket, and that may take longer.
 func (s *Server) Close() error {
 	s.place.remove()
 	s.shutdown()
@@ -183,8 +189,8 @@ const closeLimit = time.Second
 
 var errCloses = errors.New("the notify socket is still being closed: what was sent to it lingers")
 
-// pace limits what messages cost once there are more than a burst of them in a second: to half of a CPU, and to some
-// hundredths of one if there are strangers among the senders. Who sends more waits.
+// pace limits the cost of messages once there are more than a burst of them in a second: to half of
+// a CPU, and to some hundredths of one if untrusted processes send. A sender that sends more waits.
 type pace struct {
 	since time.Time
 	n     int

@@ -12,14 +12,15 @@ import (
 	"example.com/lifecycle/internal/rawconn"
 )
 
-// maxFiles is what systemd takes (sd_pid_notify_with_fds(3)); messages may be longer than the 4096 bytes that it takes.
+// maxFiles is the limit of systemd (sd_pid_notify_with_fds(3)). Messages may be longer than the
+// 4096 bytes that systemd accepts.
 const (
 	maxMessage = 64 << 10
 	maxFiles   = 253
 )
 
-// listen lets the kernel choose a name in the abstract namespace (unix(7), autobind): it leaves no file, and a service
-// finds it behind a chroot too.
+// listen lets the kernel choose a name in the abstract namespace (unix(7), autobind). Such a name
+// leaves no file, and a service can reach it from inside a chroot.
 func listen() (*Server, error) { return bindAt(&unix.SockaddrUnix{}) }
 
 func bindAt(address unix.Sockaddr) (*Server, error) {
@@ -46,14 +47,14 @@ func bindAt(address unix.Sockaddr) (*Server, error) {
 	}, nil
 }
 
-// shutdown has every sender fail from now on.
+// shutdown makes every later send fail.
 func (s *Server) shutdown() {
 	if raw, err := s.file.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
 }
 
-// maxQueued is how many datagrams wait at a socket at most (unix(7)).
+// maxQueued returns how many datagrams can wait at a socket (unix(7)).
 func maxQueued() int {
 	text, _ := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
 	if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && n > 0 {
@@ -73,7 +74,7 @@ func (s *Server) await() error {
 		if err == unix.EAGAIN || err == unix.EINTR {
 			return err
 		}
-		return nil // next meets it, too
+		return nil // next returns the same error
 	})
 	if err != nil {
 		return os.ErrClosed
@@ -81,8 +82,9 @@ func (s *Server) await() error {
 	return nil
 }
 
-// next takes one datagram and does not wait for one. It looks first at who has sent it: of a stranger it copies
-// nothing, and the descriptors that the kernel has passed on by then go where close(2) may sleep.
+// next takes one datagram and does not wait. It first inspects the sender. It copies nothing from
+// an untrusted sender. If the kernel has passed descriptors on, they are closed where close(2) may
+// sleep.
 func (s *Server) next() (m Message, err error) {
 	controlErr := rawconn.Control(s.file, func(fd int) error {
 		s.admit(fd)
@@ -103,9 +105,10 @@ func (s *Server) next() (m Message, err error) {
 	return m, err
 }
 
-// admit has the kernel refuse descriptors from everybody (SO_PASSRIGHTS, Linux 6.16) while too many are still to be
-// closed. An older one passes them on; then take leaves no room for them, and the kernel closes them here. What was
-// sent before needs that room: it may linger.
+// admit makes the kernel refuse all descriptors (SO_PASSRIGHTS, Linux 6.16) while too many are
+// waiting to be closed. An older kernel passes them on. Then take leaves no room for them, and the
+// kernel closes them in this call. Messages that were sent before the refusal also need that: their
+// close may linger.
 func (s *Server) admit(fd int) {
 	if full := discards.isFull(); full != s.refusing.Load() {
 		s.refusing.Store(full)
@@ -118,7 +121,8 @@ func (s *Server) admit(fd int) {
 	}
 }
 
-// peek looks at who has sent the next datagram, and how long it is. There is room for no descriptor, so none comes.
+// peek returns the sender and the length of the next datagram. It leaves no room for descriptors,
+// so none arrives.
 func peek(fd int) (pid, size int, err error) {
 	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	size, n, _, err := receive(fd, nil, control, unix.MSG_PEEK|unix.MSG_TRUNC)
@@ -134,7 +138,7 @@ func peek(fd int) (pid, size int, err error) {
 	return pid, size, nil
 }
 
-// take takes the datagram at which peek has looked.
+// take takes the datagram that peek has inspected.
 func (s *Server) take(fd, pid int, wanted bool) (Message, error) {
 	buf, control := s.buf, s.control
 	if !wanted {

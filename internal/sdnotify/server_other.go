@@ -21,7 +21,7 @@ func room() int { return maxRoom }
 
 func calm(*os.File) {}
 
-// place is nothing: a Server cannot be had here.
+// place is empty: this system has no Server.
 type place struct{}
 
 func (*place) remove() {}
