@@ -43,9 +43,6 @@ func (l *Life) Phase() Phase {
 	return l.of.snapshot().Phase
 }
 
-// errStopAsked is the cause of a stop without a reason.
-const errStopAsked = stopCause("lifecycle: the program asked for the stop")
-
 // Stop requests a stop and does not wait for it. The reason becomes the [context.Cause] of the
 // context of the bodies. It is no failure by itself: Run returns it only if a body returns it. Only
 // the first stop request has an effect.
@@ -54,7 +51,7 @@ func (l *Life) Stop(reason error) {
 		return
 	}
 	if reason == nil {
-		reason = errStopAsked
+		reason = stopCause("lifecycle: the program asked for the stop")
 	}
 	l.of.on(stopRequest, reason, nil)
 }
@@ -74,7 +71,7 @@ func (l *Life) Reload(ctx context.Context) error {
 	}
 	verdict := make(chan error, 1)
 	if !l.of.addReloadWaiter(verdict) {
-		return errStopsInstead
+		return stopsInstead()
 	}
 	l.of.on(hangup, nil, nil)
 	select {
@@ -101,8 +98,10 @@ func (l *Life) SetStatus(text string) {
 	}
 }
 
-// errStopsInstead is the verdict of a reload that did not begin because of a stop.
-var errStopsInstead = &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
+// stopsInstead returns the error of a reload that did not begin because of a stop.
+func stopsInstead() error {
+	return &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
+}
 
 // addReloadWaiter registers a channel for the verdict of the next reload. It reports whether a
 // reload can still begin.

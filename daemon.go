@@ -160,7 +160,7 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	pid, err := handshake.Start(ctx, handshake.Spec{
 		Args: s.daemonArgs(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
 		Began: began, StartTimeout: p.startTimeout, Limits: p.limits(),
-		OneShot: s.oneShot, Insist: insisted, OnPID: s.onPID, Tail: logs.Tail, Decode: decodeFailure,
+		OneShot: s.oneShot, Insist: insisted, OnPID: s.onPID, Tail: logs.Tail, Decode: decodeError,
 	})
 	var lives *handshake.UnkillableError
 	if err == nil || errors.As(err, &lives) {
@@ -178,15 +178,13 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	return &readyProcess{pid: pid, took: time.Since(began)}, nil
 }
 
-// errInit reports that the kernel would end the daemon together with this process
-// (pid_namespaces(7)).
-var errInit = errors.New("lifecycle: this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run")
-
 // preflight returns an error if no start can succeed. Restart calls it before it stops the running
 // daemon. If oneShot is set, the sockets of this process must be for the daemon.
 func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if os.Getpid() == 1 {
-		return nil, errInit
+		// The kernel would end the daemon together with this process (pid_namespaces(7)).
+		return nil, errors.New("lifecycle: this is process 1, and whatever it starts in the background " +
+			"ends with it: live in the foreground, with the verb run")
 	}
 	if _, err := os.Executable(); err != nil {
 		return nil, fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)

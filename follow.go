@@ -50,7 +50,7 @@ var errStops = errors.New("is stopping")
 // wraps [ErrNotRunning] where the daemon is gone, and the cause of ctx where that ends first.
 func (p *Process) Reload(ctx context.Context) error {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
-		return errStopsInstead
+		return stopsInstead()
 	}
 	asked := monotonic.Now()
 	if err := p.Signal(syscall.SIGHUP); err != nil {
@@ -59,12 +59,10 @@ func (p *Process) Reload(ctx context.Context) error {
 	err := p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
 		v := s.LastReload
 		switch {
-		case v != nil && v.Began >= asked && v.Error != "":
-			return true, &reloadError{cause: v.Err(), applied: v.Applied}
 		case v != nil && v.Began >= asked:
-			return true, nil
+			return true, v.reloadErr()
 		case s.Phase == Stopping:
-			return true, errStopsInstead
+			return true, stopsInstead()
 		}
 		return false, nil
 	})

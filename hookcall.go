@@ -26,14 +26,10 @@ type timeoutError struct {
 	limit  time.Duration
 	is     error  // ErrStartTimeout, ErrStopTimeout or ErrReload
 	result error  // what it returned at last; nil if it did not return at all
-	text   string // the text, where all this happened in another process
 	stack  []byte // where it was when it was abandoned
 }
 
 func (e *timeoutError) Error() string {
-	if e.text != "" {
-		return e.text
-	}
 	text := "did not return in " + console.FormatLimit(e.limit)
 	if e.result != nil {
 		text += ", then returned: " + e.result.Error()
@@ -42,6 +38,16 @@ func (e *timeoutError) Error() string {
 }
 
 func (e *timeoutError) Unwrap() []error { return []error{e.is, e.result} }
+
+// textError has a text of its own. It wraps errors that do not show in the text.
+type textError struct {
+	text  string
+	wraps []error
+}
+
+func (e *textError) Error() string { return e.text }
+
+func (e *textError) Unwrap() []error { return e.wraps }
 
 // abandoned says that the goroutine of the hook may still be running.
 func abandoned(err error) bool {

@@ -144,7 +144,8 @@ func (l *life) run() (err error) {
 
 // expireGrace ends graceCtx because StopTimeout is over.
 func (l *life) expireGrace() {
-	l.cancelGrace(&timeoutError{is: ErrStopTimeout, text: "lifecycle: the stop did not end in " + console.FormatLimit(l.plan.stopTimeout)})
+	text := "lifecycle: the stop did not end in " + console.FormatLimit(l.plan.stopTimeout)
+	l.cancelGrace(&textError{text, []error{&timeoutError{is: ErrStopTimeout}}})
 }
 
 // endGrace ends graceCtx because the life is over.

@@ -190,7 +190,7 @@ func runHere(l *life) error {
 	}
 	err = l.run()
 	if l.launcher != nil {
-		l.launcher.Fail(newFailure(err, context.Cause(l.stopCtx)))
+		l.launcher.Fail(encodeError(l.whyNotReady(err)))
 	}
 	return err
 }

@@ -164,7 +164,7 @@ func (m *manager) end(err error) {
 			fmt.Sprintf("X_LIFECYCLE_EXIT=%d", ExitCode(err)),
 		}
 		if m.isParent {
-			failed := newFailure(err, nil)
+			failed := encodeError(err)
 			failed.Error = cutTo(maxStack, failed.Error)
 			if text, err := json.Marshal(failed); err == nil {
 				lines = append(lines, "X_LIFECYCLE_FAILURE="+string(text))

@@ -41,8 +41,8 @@ func (p *Process) gone(err error) error {
 // Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and
 // the cause of ctx if that ends before.
 func (p *Process) Wait(ctx context.Context) error {
-	if p.PID == os.Getpid() {
-		return errOneself
+	if err := p.checkOther(); err != nil {
+		return err
 	}
 	if err := p.pin.Wait(ctx); err != nil {
 		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
@@ -67,8 +67,8 @@ func (p *Process) Wait(ctx context.Context) error {
 // process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later. To the daemon itself, which
 // would wait for its own end, it is an error at once: there is Life.Stop.
 func (p *Process) Stop(ctx context.Context) error {
-	if p.PID == os.Getpid() {
-		return errOneself
+	if err := p.checkOther(); err != nil {
+		return err
 	}
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return p.end(ctx, ossignal.Continue)
@@ -76,8 +76,13 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.end(ctx, syscall.SIGTERM, ossignal.Continue) // a suspended process gets its TERM only then
 }
 
-// errOneself says that a process would wait for its own end.
-var errOneself = errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
+// checkOther returns an error if p is this process, which would wait for its own end.
+func (p *Process) checkOther() error {
+	if p.PID == os.Getpid() {
+		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
+	}
+	return nil
+}
 
 // Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
@@ -140,7 +145,7 @@ type Process struct {
 // closes the Process.
 func Find(pidFile string) (*Process, error) {
 	if pidFile == "" {
-		return nil, errNoPIDFile
+		return nil, fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
 	}
 	path, err := filepath.Abs(pidFile)
 	if err != nil {
@@ -175,9 +180,6 @@ const (
 	// lookAgain is how long after a look that told too little there is another one.
 	lookAgain = 2 * time.Millisecond
 )
-
-// errNoPIDFile says that there is nothing by which a daemon could be found.
-var errNoPIDFile = fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
 
 // hold pins the process that h names, and then asks again whether it is the one that holds the PID file: between the two, the
 // PID could have been given to another. It returns os.ErrProcessDone where h is out of date.

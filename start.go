@@ -105,7 +105,7 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError)
 func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)
 	defer cancel()
-	no := notReady{limit: l.plan.startTimeout}
+	var last error
 	for {
 		err := l.do(l.starting(ctx, limit, l.plan.name, "ReadyWhen", l.plan.readyWhen))
 		late := context.Cause(ctx) == error(limit)
@@ -117,31 +117,25 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 			return nil
 		}
 		var h *HookError
-		if errors.As(err, &h) && (no.last == nil || !late) {
-			no.last = h.Err // a call that the end of the time cut short explains nothing
+		if errors.As(err, &h) && (last == nil || !late) {
+			last = h.Err // a call that the end of the time cut short explains nothing
 		}
 		l.sleep(min(askAgain, time.Until(deadline)))
 		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {
-			return &HookError{l.plan.name, "ReadyWhen", &no}
+			return &HookError{l.plan.name, "ReadyWhen", notReady(l.plan.startTimeout, last)}
 		}
 	}
 }
 
-// notReady is the error of a ReadyWhen that did not return nil in time.
-type notReady struct {
-	limit time.Duration
-	last  error // its last error; nil if it returned nil too late
-}
-
-func (e *notReady) Error() string {
-	text := "not ready after " + console.FormatLimit(e.limit)
-	if e.last != nil {
-		text += ": " + e.last.Error()
+// notReady returns the error of a ReadyWhen that did not return nil in time. last is its last error;
+// nil: it returned nil too late.
+func notReady(limit time.Duration, last error) error {
+	text := "not ready after " + console.FormatLimit(limit)
+	if last != nil {
+		text += ": " + last.Error()
 	}
-	return text
+	return &textError{text, []error{ErrStartTimeout, last}}
 }
-
-func (e *notReady) Unwrap() []error { return []error{ErrStartTimeout, e.last} }
 
 // starting returns a call that ends with StartTimeout or a stop request.
 func (l *life) starting(ctx context.Context, limit *timeoutError, component, hook string, f func(context.Context) error) call {
@@ -177,7 +171,7 @@ func startError(err error) error {
 	case *handshake.KilledError:
 		return &handshake.KilledError{Err: startError(e.Err)}
 	case *handshake.TimeoutError:
-		return &timeoutError{is: ErrStartTimeout, text: "lifecycle: " + e.Error()}
+		return &textError{"lifecycle: " + e.Error(), []error{ErrStartTimeout}}
 	}
 	return addPrefix(err)
 }
@@ -190,8 +184,6 @@ func addPrefix(err error) error {
 	return fmt.Errorf("lifecycle: %w", err)
 }
 
-var errLauncherGone = stopCause("lifecycle: the launcher is gone, so nobody waits for this start")
-
 // attach tells the launcher that the life has begun. If the launcher ends before it knows that the
 // life is ready, the life stops.
 func (l *life) attach() error {
@@ -202,7 +194,24 @@ func (l *life) attach() error {
 		return fmt.Errorf("lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same",
 			l.launcher.PIDFile, l.plan.pidFile)
 	}
-	return l.launcher.Attach(l.plan.limits(), func() { l.on(stopRequest, errLauncherGone, nil) })
+	return l.launcher.Attach(l.plan.limits(), l.launcherGone)
+}
+
+// launcherGone stops the life because its launcher is gone.
+func (l *life) launcherGone() {
+	l.on(stopRequest, stopCause("lifecycle: the launcher is gone, so nobody waits for this start"), nil)
+}
+
+// whyNotReady returns what the launcher is told of a life that ended with err before it was ready.
+func (l *life) whyNotReady(err error) error {
+	reason := context.Cause(l.stopCtx)
+	switch {
+	case err != nil:
+		return err
+	case reason == nil || errors.Is(reason, ErrBodyReturned):
+		return errors.New("ended before it was ready")
+	}
+	return fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))
 }
 
 // readySettleDelay lets a body that fails at once do so before ready is reported. It is a tenth of
@@ -221,7 +230,7 @@ func (l *life) confirmReady() bool {
 	}
 	confirmed, err := l.launcher.ConfirmReady(l.stopCtx.Done())
 	if errors.Is(err, handshake.ErrSilent) {
-		l.on(stopRequest, errLauncherGone, nil)
+		l.launcherGone()
 	}
 	return confirmed && l.stopCtx.Err() == nil
 }

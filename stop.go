@@ -66,7 +66,7 @@ func (l *life) stop(failure error) error {
 	l.on(stopRequest, failure, nil)
 	l.publish()
 	l.logStopping()
-	tellAll(l.takeReloadWaiters(), errStopsInstead)
+	tellAll(l.takeReloadWaiters(), stopsInstead())
 	<-l.ctx.Done()
 
 	b := l.budget()

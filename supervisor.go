@@ -105,7 +105,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
 		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker,
-		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeFailure,
+		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeError,
 		Text: program{life: &life{plan: of}}.text,
 	}
 	if of.program != nil {
@@ -205,7 +205,7 @@ func fromWorker(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &late):
-		return &notReady{limit: late.Timeout}
+		return notReady(late.Timeout, nil)
 	case errors.As(err, &killed):
 		return fmt.Errorf("%w: %w", ErrStopTimeout, err)
 	}
@@ -218,20 +218,25 @@ func reloadOfWorker(err error) error {
 	var refused *supervise.ReloadError
 	switch {
 	case errors.As(err, &refused):
-		v := verdictOf(&refused.Reload)
-		return ofWorker(&reloadError{cause: v.Err(), applied: v.Applied})
+		return ofWorker(verdictOf(&refused.Reload).reloadErr())
 	case errors.Is(err, supervise.ErrStopping):
-		return ofWorker(errStopsInstead)
+		return ofWorker(stopsInstead())
 	}
 	return err
 }
 
+// verdictOf returns the verdict that a worker gave. One that cannot be read is that of a failure.
 func verdictOf(r *supervise.Reload) *Verdict {
-	v := new(Verdict)
-	if r.Verdict == nil || json.Unmarshal(r.Verdict, v) != nil {
-		return &Verdict{At: time.Now(), Error: r.Error}
+	v := &Verdict{At: time.Now(), Error: r.Error}
+	if r.Verdict == nil {
+		return v
 	}
-	return v
+	given := new(Verdict)
+	if err := json.Unmarshal(r.Verdict, given); err != nil {
+		v.Error = cmp.Or(v.Error, "a verdict that cannot be read: "+err.Error())
+		return v
+	}
+	return given
 }
 
 // attachToSupervisor makes l stop when its supervisor is gone.

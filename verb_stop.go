@@ -42,7 +42,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		}
 		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
-	case !errors.Is(err, errOverdue):
+	case !errors.Is(err, ErrStopTimeout):
 		return p.fail(verb, err)
 	}
 	what, where, worker := "", "", 0
@@ -72,9 +72,6 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	return 0
 }
 
-// errOverdue reports that a stop takes too long.
-var errOverdue = errors.New("the stop is overdue")
-
 // watchStop calls overdue when the stop has exceeded the time that the daemon reports for it. If
 // the daemon reports none, the limit is the stop time of the options given here.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
@@ -88,7 +85,7 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 		}
 		left := deadline + handshake.StopMargin - monotonic.Now()
 		if left <= 0 {
-			overdue(errOverdue)
+			overdue(ErrStopTimeout)
 			return
 		}
 		if !known {

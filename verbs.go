@@ -257,7 +257,7 @@ func (p program) withProgress(what string, daemon *Process, do func() error) err
 func (p program) showStartProgress(pid int) (stop func()) {
 	return p.showProgress("start", pid, func() (Status, error) {
 		if p.life.plan.pidFile == "" {
-			return Status{}, errNoPIDFile
+			return Status{}, nil
 		}
 		return lastState(p.life.plan.pidFile)
 	})

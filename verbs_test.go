@@ -62,8 +62,8 @@ func TestAStackIsToldWithoutWhatATerminalWouldObey(t *testing.T) {
 	l, err := newLife(nil, []Option{Name("app"), quiet, Embedded()})
 	require.NoError(t, err)
 	var said proctest.Lines
-	failed := newFailure(&HookError{"db", "OnStart", &PanicError{"boom", []byte("goroutine 1:\n\t/src/\x1b[2J.go:7\n")}}, nil)
-	program{life: l, stderr: &said}.sayFailedStart(failed.Err())
+	failed := encodeError(&HookError{"db", "OnStart", &PanicError{"boom", []byte("goroutine 1:\n\t/src/\x1b[2J.go:7\n")}})
+	program{life: l, stderr: &said}.sayFailedStart(failed.err())
 	require.Equal(t, "app: start failed: db: panic: boom\n  | goroutine 1:\n  | \t/src/\uFFFD[2J.go:7\n", said.String())
 }
 
@@ -146,16 +146,19 @@ func FuzzFailure(f *testing.F) {
 		`{"error":"x","panicked":true,"stack":"goroutine 1","code":256}`,
 		`{"error":"","code":-1,"timed_out":true,"stop_timed_out":true}`,
 		`{"applied":["a","b"],"at":"2020-01-01T00:00:00Z","took_ns":-1,"error":"x"}`,
+		`{"error":"panic: x","panicked":true,"is":["lifecycle: reload failed"],"applied":["a",""]}`,
+		`{"hook":"OnStart","error":"lifecycle: "}`, `{"timed_out":true,"is":["lifecycle: the stop took too long","x"]}`,
 		`{"code":"x"}`, `{"applied":null,"error":[]}`, `null`, `{`,
 	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		err := decodeFailure(json.RawMessage(text))
+		err := decodeError(json.RawMessage(text))
 		require.Error(t, err)
 		require.Greater(t, ExitCode(err), 0)
 		require.LessOrEqual(t, ExitCode(err), 255)
 		require.NotEmpty(t, program{life: &life{plan: &plan{}}}.text(err))
+		requireSame(t, err, sent(t, err))
 		v := verdictOf(&supervise.Reload{Verdict: json.RawMessage(text), Error: "x"})
 		if v.Error != "" {
 			require.Error(t, v.Err())

@@ -5,135 +5,161 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Verdict is what became of a reload, or of reopening the log.
+// Verdict is what a reload, or a reopening of the log, came to.
 type Verdict struct {
 	At        time.Time     `json:"at"`                 // when it was known
 	Began     time.Duration `json:"began_monotonic_ns"` // when it began, CLOCK_MONOTONIC
 	Took      time.Duration `json:"took_ns"`
-	Component string        `json:"component,omitempty"` // which failed
-	Hook      string        `json:"hook,omitempty"`      // of it
+	Component string        `json:"component,omitempty"` // that failed
+	Hook      string        `json:"hook,omitempty"`      // of the component
 	Error     string        `json:"error,omitempty"`     // "" if nothing failed
 	TimedOut  bool          `json:"timed_out,omitempty"` // the hook overran its time
-	Applied   []string      `json:"applied,omitempty"`   // the components that had taken over the new configuration before it failed
+	Applied   []string      `json:"applied,omitempty"`   // the components with the new configuration
 }
 
-// newVerdict is the verdict of what began then, has taken so long and ended with err.
+// newVerdict returns the verdict of what began then, took so long and ended with err.
 func newVerdict(began, took time.Duration, err error) *Verdict {
-	v := &Verdict{At: time.Now(), Began: began, Took: took}
-	if err == nil {
-		return v
+	v := new(Verdict)
+	if err != nil {
+		v = &encodeError(err).Verdict
 	}
-	var late *timeoutError
-	v.TimedOut = errors.As(err, &late)
-	if failed, ok := err.(*reloadError); ok {
-		err, v.Applied = failed.cause, failed.applied
-	}
-	if coded, ok := err.(*codedError); ok { // the code is told beside it
-		err = coded.error
-	}
-	if h, ok := err.(*HookError); ok {
-		v.Component, v.Hook, err = h.Component, h.Hook, h.Err
-	}
-	v.Error = cmp.Or(trimPrefix(err), withoutText)
+	v.At, v.Began, v.Took = time.Now(), began, took
 	return v
 }
 
-const withoutText = "an error without a text"
-
-// Err is nil if nothing failed, else a [*HookError] where a hook failed, with the text of its error.
+// Err returns nil if nothing failed, else an error with the text of the failure: a [*HookError] if
+// a hook failed.
 func (v *Verdict) Err() error {
 	if v.Error == "" {
 		return nil
 	}
-	return v.inHook(v.cause(ErrReload))
-}
-
-// cause is what failed, as far as it was told; tooLong says for what its time was over, if it was.
-func (v *Verdict) cause(tooLong error) error {
+	f := failure{Verdict: *v}
+	f.Applied = nil
 	if v.TimedOut {
-		return &timeoutError{is: tooLong, text: v.Error}
+		f.Is = []string{ErrReload.Error()}
 	}
-	return remoteError(v.Error)
+	return f.err()
 }
 
-// inHook says in which hook err happened, if it did in one.
-func (v *Verdict) inHook(err error) error {
-	if v.Hook == "" {
-		return err
+// reloadErr returns the error of the reload, nil if it succeeded.
+func (v *Verdict) reloadErr() error {
+	if err := v.Err(); err != nil {
+		return &reloadError{cause: err, applied: v.Applied}
 	}
-	return &HookError{v.Component, v.Hook, err}
+	return nil
 }
 
-// remoteError is an error of another process, of which we know the text.
-type remoteError string
-
-func (e remoteError) Error() string { return string(e) }
-
-// failure is why a start failed, as it crosses from one process to another.
+// failure is the form in which an error of this package goes to another process, in JSON. A daemon
+// sends it to its launcher, a worker to its supervisor. The state file holds only the Verdict of
+// it.
 type failure struct {
 	Verdict
-	Code         int    `json:"code"`
-	StopTimedOut bool   `json:"stop_timed_out,omitempty"` // the time of the stop was over, not that of the start
-	Panicked     bool   `json:"panicked,omitempty"`       // Error is the text of the value
-	Stack        string `json:"stack,omitempty"`
+	Code     int      `json:"code"`
+	Is       []string `json:"is,omitempty"` // the texts of those of crossing that the error wraps
+	Panicked bool     `json:"panicked,omitempty"`
+	Stack    string   `json:"stack,omitempty"` // of the panic
 }
 
-// maxStack is how much of a stack goes over the socket.
+// crossing are the errors for which errors.Is reports the same in the other process. The others,
+// such as ErrNotRunning, are about another daemon there: of those only text and exit code are sent.
+var crossing = []error{ErrStartTimeout, ErrStopTimeout, ErrReload}
+
+// withoutText stands for an empty text: a Verdict with an empty text is one of a success.
+const withoutText = "an error without a text"
+
+// maxStack is how many bytes of a stack are sent.
 const maxStack = 16 << 10
 
-// newFailure makes a failure of what Run returns or, where that is nil, of why the life was stopped.
-func newFailure(err, reason error) *failure {
-	switch {
-	case err != nil:
-	case reason == nil || errors.Is(reason, ErrBodyReturned):
-		err = errors.New("ended before it was ready")
-	default:
-		err = fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))
-	}
+// encodeError returns the form of err that decodeError turns into an error with the same text, exit
+// code, hook and panic. Of the errors of a life it takes the first, which decides the exit code.
+func encodeError(err error) *failure {
 	f := &failure{Code: max(1, ExitCode(err))}
-	var several *lifeErrors
-	if errors.As(err, &several) {
-		err = several.errs[0]
+	err = withoutCode(err)
+	if several, ok := err.(*lifeErrors); ok {
+		err = withoutCode(several.errs[0])
 	}
-	f.Verdict = *newVerdict(0, 0, err)
-	var late *timeoutError
-	f.StopTimedOut = errors.As(err, &late) && late.is == ErrStopTimeout
-	f.TimedOut = f.TimedOut || errors.As(err, new(*notReady))
+	for _, is := range crossing {
+		if errors.Is(err, is) {
+			f.Is = append(f.Is, is.Error())
+		}
+	}
+	f.TimedOut = errors.As(err, new(*timeoutError)) || errors.Is(err, ErrStartTimeout)
 	var p *PanicError
 	if errors.As(err, &p) {
-		f.Panicked, f.Error = true, fmt.Sprint(p.Value)
-		f.Stack = string(p.Stack[:min(len(p.Stack), maxStack)])
+		f.Panicked, f.Stack = true, string(p.Stack[:min(len(p.Stack), maxStack)])
 	}
+	if failed, ok := err.(*reloadError); ok {
+		err, f.Applied = withoutCode(failed.cause), failed.applied
+	}
+	if h, ok := err.(*HookError); ok {
+		f.Component, f.Hook, err = h.Component, h.Hook, h.Err
+	}
+	f.Error = cmp.Or(trimPrefix(err), withoutText)
 	return f
 }
 
-// decodeFailure returns the error that a failure in JSON stands for.
-func decodeFailure(text json.RawMessage) error {
-	f := new(failure)
-	_ = json.Unmarshal(text, f) // a worker may say anything
-	f.Error = cmp.Or(f.Error, withoutText)
-	return f.Err()
+// withoutCode removes what WithExitCode has added to err.
+func withoutCode(err error) error {
+	for {
+		coded, ok := err.(*codedError)
+		if !ok {
+			return err
+		}
+		err = coded.error
+	}
 }
 
-// Err returns the failure as an error: component, hook, text and exit code are those of the other process.
-func (f *failure) Err() error {
-	tooLong := ErrStartTimeout
-	if f.StopTimedOut {
-		tooLong = ErrStopTimeout
+// decodeError returns the error of a failure in JSON. Whatever the JSON is, the exit code is not 0.
+func decodeError(text json.RawMessage) error {
+	f := new(failure)
+	if err := json.Unmarshal(text, f); err != nil && f.Error == "" {
+		f.Error = "it failed with an error that cannot be read: " + err.Error()
 	}
-	err := f.cause(tooLong)
-	if f.Panicked {
-		err = &PanicError{Value: f.Error, Stack: []byte(f.Stack)}
-	}
-	err = f.inHook(err)
-	if f.Hook == "" && !f.Panicked {
+	f.Error = cmp.Or(strings.TrimPrefix(f.Error, "lifecycle: "), withoutText)
+	return f.err()
+}
+
+// err returns the error that was encoded.
+func (f *failure) err() error {
+	err := f.cause()
+	if f.Hook != "" {
+		err = &HookError{f.Component, f.Hook, err}
+	} else if _, panicked := err.(*PanicError); !panicked {
 		err = fmt.Errorf("lifecycle: %w", err)
 	}
-	if code := max(1, f.Code); code != ExitCode(err) { // whatever it says, it is no success
+	lacksReload := slices.Contains(f.Is, ErrReload.Error()) && !errors.Is(err, ErrReload)
+	if lacksReload || len(f.Applied) > 0 {
+		err = &reloadError{cause: err, applied: f.Applied}
+	}
+	if code := max(1, f.Code); code != ExitCode(err) {
 		err = WithExitCode(err, code)
 	}
 	return err
+}
+
+// cause returns what failed in the hook, or without one.
+func (f *failure) cause() error {
+	value, direct := strings.CutPrefix(f.Error, "panic: ")
+	if f.Panicked && direct {
+		return &PanicError{Value: value, Stack: []byte(f.Stack)}
+	}
+	var wraps []error
+	for _, is := range crossing {
+		if slices.Contains(f.Is, is.Error()) {
+			wraps = append(wraps, is)
+		}
+	}
+	if f.TimedOut {
+		is := append(wraps, ErrStartTimeout)[0]
+		wraps = append(wraps, &timeoutError{is: is})
+	}
+	if f.Panicked {
+		wraps = append(wraps, &PanicError{Value: f.Error, Stack: []byte(f.Stack)})
+	}
+	return &textError{f.Error, wraps}
 }
