@@ -1,17 +1,19 @@
-// Package cgroup puts what a supervisor starts into a control group of its own (cgroups(7), version
-// 2), out of which no process can fork. So all of it can be listed, and killed at once.
+// Package cgroup starts the processes of a supervisor in a control group of their own (cgroups(7),
+// version 2). No process can fork out of the group, so all of its processes can be listed, and
+// killed at once.
 //
-// A control group has one owner. This process divides its own only where it was handed over:
+// A control group has one owner. This process divides its own group only if the group was delegated
+// to it:
 //
-//   - systemd has done so, and says it (Delegate=yes): the attribute trusted.delegate or
+//   - systemd has done so, and reports it (Delegate=yes): the attribute trusted.delegate or
 //     user.delegate of the group is 1 (https://systemd.io/CGROUP_DELEGATION);
-//   - or this process is process 1 of a container that has a cgroup namespace of its own, and nobody
-//     outside of the container is in the group. Then nobody else divides it, and the one who made the
-//     container mounts the groups read-only unless the container is to use them.
+//   - or this process is process 1 of a container with a cgroup namespace of its own, and no
+//     process outside of the container is in the group. Then no other process divides the group,
+//     and the container runtime mounts the groups read-only unless the container may use them.
 //
-// It does not where the group has a limit of CPU or memory: a program that adapts to such a limit
-// reads it in its own group only, as Go does for GOMAXPROCS, and would not find it any more. No
-// controller is enabled, and no process of another group is moved.
+// This process does not divide a group with a CPU or memory limit. A program that adapts to such a
+// limit, as Go does for GOMAXPROCS, reads it only from its own group and would no longer find it.
+// No controller is enabled, and no process of another group is moved.
 package cgroup
 
 import (
@@ -19,15 +21,17 @@ import (
 	"time"
 )
 
-// Tree is the control group of this process, which may be divided. A nil Tree has no groups.
+// Tree is the control group of this process, which this process may divide. A nil Tree has no
+// groups.
 type Tree struct{ tree }
 
-// Own returns the control group of this process. An error says why it must not or cannot be
-// divided.
+// Own returns the control group of this process. An error gives the reason why it must not or
+// cannot be divided.
 func Own() (*Tree, error) { return own() }
 
-// New makes an empty group. It belongs to this process until it is removed, or this process ends.
-// The owner says for whom it is, so that Abandoned finds it; "": nobody asks.
+// New makes an empty group. The group belongs to this process until it is removed, or this process
+// ends. owner names the purpose of the group, by which Abandoned finds it. "" excludes the group
+// from what Abandoned returns.
 func (t *Tree) New(owner string) (*Group, error) {
 	if t == nil {
 		return nil, os.ErrInvalid
@@ -35,8 +39,8 @@ func (t *Tree) New(owner string) (*Group, error) {
 	return t.makeGroup(owner)
 }
 
-// Abandoned returns the groups that processes have made for that owner which have ended since, and
-// that are not empty. It removes all abandoned groups that are empty, whoever made them.
+// Abandoned returns the populated groups for that owner whose makers have ended. It removes all
+// empty abandoned groups, for any owner.
 func (t *Tree) Abandoned(owner string) []*Group {
 	if t == nil {
 		return nil
@@ -44,19 +48,19 @@ func (t *Tree) Abandoned(owner string) []*Group {
 	return t.abandoned(owner)
 }
 
-// Close releases what the tree holds. Groups stay.
+// Close releases the resources of the tree. Groups stay.
 func (t *Tree) Close() {
 	if t != nil {
 		t.release()
 	}
 }
 
-// Group is a control group that this process has made. Its methods may be called from any goroutine.
-// A nil Group is one that is empty.
+// Group is a control group that this process has made. Any goroutine may call its methods. A nil
+// Group is empty.
 type Group struct{ group }
 
-// Dir returns the directory, for the start of a process in the group (CLONE_INTO_CGROUP, clone(2)),
-// or nil where there is none. It is closed by Remove.
+// Dir returns the open directory of the group, or nil for a nil group. A process can be started in
+// the group with it (CLONE_INTO_CGROUP, clone(2)). Remove closes it.
 func (g *Group) Dir() *os.File {
 	if g == nil {
 		return nil
@@ -64,20 +68,21 @@ func (g *Group) Dir() *os.File {
 	return g.dir
 }
 
-// Process is a process that Each has pinned, and only until its argument returns.
+// Process is a process that Each has pinned. It is valid only until the function that Each calls
+// returns.
 type Process struct {
 	PID int
 
 	fd int // a pidfd
 }
 
-// Signal sends a signal to the process, and never to another one with its PID.
+// Signal sends a signal to the process. It never signals another process with the same PID.
 func (p Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
-// Each calls do for each process of the group, and of the groups that its processes have made in it.
-// It never does so for this process.
+// Each calls do for each process of the group and of the groups that its processes have made in it.
+// It skips this process.
 //
-// An error says that some may have been left out, for now.
+// If Each returns an error, it may have left processes out for now.
 func (g *Group) Each(do func(Process)) error {
 	if g == nil {
 		return nil
@@ -85,13 +90,13 @@ func (g *Group) Each(do func(Process)) error {
 	return g.each(do, time.Now().Add(lookTime))
 }
 
-// lookTime bounds one look at the processes of a group.
+// lookTime limits one pass over the processes of a group.
 const lookTime = 500 * time.Millisecond
 
-// Kill kills all processes of the group at once, however fast they fork, and returns when none is
-// left, or at the deadline. It kills nobody where this process has been moved into the group.
+// Kill kills all processes of the group at once, even if they fork fast. It returns when none is
+// left, or at the deadline. It kills no process if this process has been moved into the group.
 //
-// An error says why processes may be left.
+// If Kill returns an error, processes may be left.
 func (g *Group) Kill(deadline time.Time) error {
 	if g == nil {
 		return nil
@@ -99,11 +104,12 @@ func (g *Group) Kill(deadline time.Time) error {
 	return g.kill(deadline)
 }
 
-// Populated reports whether a process of the group lives. Zombies do not count.
+// Populated reports whether the group has a live process. Zombies do not count.
 func (g *Group) Populated() bool { return g != nil && g.populated() }
 
-// Remove removes the group and those that its processes have made in it, and releases it. It returns
-// an error if it stays, since a process is in it; then it is abandoned, and removed later.
+// Remove removes the group and the groups that its processes have made in it, and releases it. It
+// returns an error if the group stays because a process is in it. The group is then abandoned, and
+// removed later.
 func (g *Group) Remove() error {
 	if g == nil {
 		return nil

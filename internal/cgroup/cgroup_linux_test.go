@@ -46,7 +46,7 @@ func runInside(t *testing.T, delegated bool, what string) (said, dir string) {
 	return got.Stdout, dir
 }
 
-// newGroup makes a group in that of this process.
+// newGroup makes a group in the group of this process.
 func newGroup(owner string) (*Tree, *Group, error) {
 	tree, err := Own()
 	if err != nil {
@@ -72,7 +72,7 @@ func startIn(g *Group, script string) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-// leaver leaves processes in sessions of their own that do not heed TERM.
+// leaver leaves processes that run in sessions of their own and ignore TERM.
 const leaver = `trap "" TERM
 for i in 1 2 3; do setsid sh -c '(sleep 60 & sleep 60) & sleep 60' >/dev/null 2>&1 & done
 echo; wait`
@@ -146,7 +146,7 @@ func treeOfGroups() error {
 		return err
 	}
 	top := g.dirPath()
-	// A frozen one, and a process that has moved itself deep into it.
+	// The group is frozen, and a process has moved itself into a nested group.
 	cmd, err := startIn(g, fmt.Sprintf(`cd %q; mkdir -p a/b/c d/e
 echo $$ >a/b/c/cgroup.procs; echo 1 >d/cgroup.freeze
 sh -c 'echo $$ >d/cgroup.procs; sleep 60' >/dev/null & echo; exec sleep 60`, top))
@@ -170,7 +170,7 @@ sh -c 'echo $$ >d/cgroup.procs; sleep 60' >/dev/null & echo; exec sleep 60`, top
 	if err := g.Remove(); err != nil {
 		return err
 	}
-	return g.Remove() // which changes nothing
+	return g.Remove() // a second Remove changes nothing
 }
 
 func (g *group) dirPath() string {
@@ -218,7 +218,7 @@ func abandonedGroups() error {
 	if found := tree.Abandoned(""); len(found) != 0 || count() != 0 {
 		return fmt.Errorf("%d groups are left, %v", count(), found)
 	}
-	// One that another user could have made is left alone.
+	// A group that another user could have made is left alone.
 	foreign := namePrefix("x") + "1-1"
 	if err := errors.Join(tree.root.Mkdir(foreign, 0o755), tree.root.Mkdir("other", 0o700)); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// group is a group with its directory, which is locked as long as its owner lives. The mode keeps
-// others from locking it.
+// group is a group and its directory. The directory is locked as long as the owner of the group
+// lives. Its mode keeps other users from locking it.
 type group struct {
 	in   *tree
 	name string
@@ -27,7 +27,8 @@ const (
 	mode   = 0o700
 )
 
-// made makes the names unique. It is package state because the PID in them is the process's.
+// made makes the names unique. It is package state because the names contain the PID of this
+// process.
 var made atomic.Int64
 
 func namePrefix(owner string) string {
@@ -38,7 +39,7 @@ func namePrefix(owner string) string {
 
 func (t *tree) makeGroup(owner string) (g *Group, err error) {
 	t.abandoned("")
-	for range 3 { // another process may just have looked whether it is abandoned
+	for range 3 { // another process may be checking whether it is abandoned
 		name := fmt.Sprintf("%s%d-%d", namePrefix(owner), os.Getpid(), made.Add(1))
 		if err = t.root.Mkdir(name, mode); err != nil {
 			continue
@@ -51,7 +52,7 @@ func (t *tree) makeGroup(owner string) (g *Group, err error) {
 	return nil, err
 }
 
-// open opens and locks a group of this user which no process has locked.
+// open opens and locks a group of this user that no process has locked.
 func (t *tree) open(name string) (*Group, error) {
 	root, err := t.root.OpenRoot(name)
 	if err != nil {
@@ -73,7 +74,7 @@ func (g *group) lock() error {
 	if err != nil {
 		return err
 	}
-	// Only who makes a group decides what is moved into it.
+	// Only the user who makes a group decides which processes are moved into it.
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	if owner != uint32(os.Geteuid()) || info.Mode().Perm()&0o077 != 0 {
 		return &fs.PathError{Op: "open", Path: g.name, Err: fs.ErrPermission}
@@ -81,7 +82,7 @@ func (g *group) lock() error {
 	if err := unix.Flock(int(g.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &fs.PathError{Op: "flock", Path: g.name, Err: err}
 	}
-	_, err = g.root.ReadFile("cgroup.events") // it may have been removed before
+	_, err = g.root.ReadFile("cgroup.events") // it may have been removed
 	return err
 }
 
@@ -132,7 +133,7 @@ func (g *group) remove() error {
 	return err
 }
 
-// removeBelow removes the groups in a group, which are empty.
+// removeBelow removes the groups inside a group. They are empty.
 func removeBelow(root *os.Root, level int) {
 	if level == maxDepth {
 		return
@@ -146,14 +147,14 @@ func removeBelow(root *os.Root, level int) {
 	}
 }
 
-// maxDepth and maxBelow bound what is done about groups that a worker makes in its own, as only one
-// of root can. What is left is abandoned.
+// maxDepth and maxBelow limit the work for groups that a worker with root rights makes in its own
+// group. Groups beyond the limits are left as abandoned.
 const (
 	maxDepth = 32
 	maxBelow = 1000
 )
 
-// below returns the names of the groups in a group.
+// below returns the names of the groups inside a group.
 func below(root *os.Root) (names []string) {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -169,7 +170,7 @@ func below(root *os.Root) (names []string) {
 	return names
 }
 
-// populated is what cgroup.events says, of the groups in it too.
+// populated returns what cgroup.events reports. That includes nested groups.
 func (g *group) populated() bool {
 	text, err := g.root.ReadFile("cgroup.events")
 	return err == nil && strings.Contains(string(text), "populated 1")

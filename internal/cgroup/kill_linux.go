@@ -19,7 +19,7 @@ var (
 	errInside = errors.New("this process was moved into the control group")
 )
 
-// processes returns the PIDs in a group, and 0 for each that is not in this PID namespace.
+// processes returns the PIDs in a group, with 0 for each process outside of this PID namespace.
 func processes(root *os.Root) (pids []int, err error) {
 	text, err := root.ReadFile("cgroup.procs")
 	if err != nil {
@@ -47,7 +47,7 @@ func (g *group) each(do func(Process), until time.Time) error {
 
 func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level int) error {
 	pids, err := processes(root)
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // it has threads of the group above only
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // it has only threads of the group above
 		return ifThere(err)
 	}
 	for _, pid := range pids {
@@ -78,7 +78,7 @@ func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level i
 	return nil
 }
 
-// ifThere returns no error for a group that was removed.
+// ifThere returns nil if err reports that the group was removed. Otherwise it returns err.
 func ifThere(err error) error {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, os.ErrClosed) {
 		return nil
@@ -86,19 +86,19 @@ func ifThere(err error) error {
 	return err
 }
 
-// with pins a process that was listed, and calls do if it is in the group and not another one that
-// has got the PID since.
+// with pins a listed process. It calls do if the process is in the group and has not been replaced
+// by another process with the same PID.
 func (g *group) with(pid int, do func(Process)) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
-	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone, and the number may be that of a thread
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone; the number may be a thread's
 		return nil
 	default:
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(fd)
-	// It is still there after the look, so what was read was of this process.
+	// The process still exists after the check, so the check read data of this process.
 	if p := (Process{pid, fd}); g.has(strconv.Itoa(pid)) && !p.isOver() {
 		do(p)
 	}
@@ -124,7 +124,7 @@ func (g *group) kill(deadline time.Time) error {
 	if g.has("self") {
 		return errInside
 	}
-	// Before Linux 5.14 there is no such file, and a group of threads cannot be killed as one.
+	// Linux before 5.14 has no such file. A threaded group cannot be killed in this way.
 	if err := g.write("cgroup.kill", "1"); err != nil {
 		return g.killFrozen(deadline)
 	}
@@ -146,8 +146,8 @@ const (
 	longPause  = 10 * time.Millisecond
 )
 
-// killFrozen freezes the group, so that none of its processes forks, and kills each. Frozen
-// processes end by KILL, too (Documentation/admin-guide/cgroup-v2.rst).
+// killFrozen freezes the group, so that none of its processes forks, and kills each process. KILL
+// also ends frozen processes (Documentation/admin-guide/cgroup-v2.rst).
 func (g *group) killFrozen(deadline time.Time) error {
 	if err := g.write("cgroup.freeze", "1"); err != nil {
 		return ifThere(err)

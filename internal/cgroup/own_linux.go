@@ -14,7 +14,7 @@ import (
 // tree is the group of this process.
 type tree struct {
 	root *os.Root // its directory
-	path string   // as /proc/PID/cgroup has it
+	path string   // as in /proc/PID/cgroup
 }
 
 var (
@@ -65,8 +65,9 @@ func pathOf(pid string) (path string, err error) {
 	return "", errNone
 }
 
-// directory returns where a group is mounted, as mountinfo (proc_pid_mountinfo(5)) says; "":
-// nowhere. At the top it is the root of a mount and of the cgroup namespace.
+// directory returns the directory at which a group is mounted, according to mountinfo
+// (proc_pid_mountinfo(5)). It returns "" if the group is not mounted. isTop reports whether the
+// group is the root of a mount and of the cgroup namespace.
 func directory(mounts, path string) (dir string, isTop bool) {
 	for line := range strings.Lines(mounts) {
 		before, after, _ := strings.Cut(line, " - ")
@@ -89,10 +90,10 @@ func directory(mounts, path string) (dir string, isTop bool) {
 // isOutside reports whether a path leads out of the cgroup namespace (cgroup_namespaces(7)).
 func isOutside(path string) bool { return strings.HasPrefix(path+"/", "/../") }
 
-// unescape is for the characters that mountinfo writes as octal numbers.
+// unescape replaces the octal numbers that mountinfo uses for some characters.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace
 
-// mayDivide returns an error unless the group was handed over to this process.
+// mayDivide returns an error unless the group was delegated to this process.
 func (t *tree) mayDivide(isProcess1 bool) error {
 	dir, err := t.root.Open(".")
 	if err != nil {
@@ -106,7 +107,7 @@ func (t *tree) mayDivide(isProcess1 bool) error {
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
 		return errNone
 	}
-	// The root of all groups has no cgroup.type, the root of a namespace has.
+	// The root of all groups has no cgroup.type. The root of a cgroup namespace has one.
 	kind, err := t.root.ReadFile("cgroup.type")
 	if err != nil || strings.TrimSpace(string(kind)) != "domain" {
 		return errNoDomain
@@ -120,7 +121,7 @@ func (t *tree) mayDivide(isProcess1 bool) error {
 	case isDelegated(int(dir.Fd())):
 	case !isProcess1:
 		return errNotOurs
-	case slices.Contains(pids, 0): // which stands for one that this PID namespace does not see
+	case slices.Contains(pids, 0): // 0 stands for a process outside of this PID namespace
 		return errOthers
 	}
 	for _, file := range []string{"cpu.max", "memory.max", "memory.high"} {
@@ -131,8 +132,8 @@ func (t *tree) mayDivide(isProcess1 bool) error {
 	return nil
 }
 
-// isDelegated asks for what only root can set, and where that is not there for what the owner of the
-// group can, as systemd itself does.
+// isDelegated reads the attribute that only root can set. If it is missing, isDelegated reads the
+// attribute that the owner of the group can set, as systemd itself does.
 func isDelegated(fd int) bool {
 	for _, name := range []string{"trusted.delegate", "user.delegate"} {
 		value := make([]byte, 8)

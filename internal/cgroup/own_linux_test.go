@@ -39,8 +39,8 @@ func refused() error {
 	return nil
 }
 
-// Process 1 of a container may divide the group that is the root of its cgroup namespace, unless a
-// process of outside is in it, too.
+// Process 1 of a container may divide the group at the root of its cgroup namespace, unless a
+// process from outside is in it, too.
 func TestProcess1OfAContainerMayDivideItsGroup(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -57,7 +57,7 @@ func TestProcess1OfAContainerMayDivideItsGroup(t *testing.T) {
 	require.Zero(t, got.Code, "%s%s", got.Stdout, got.Stderr)
 	require.Contains(t, got.Stdout, errOthers.Error(), "the one that waits for the container is in the group")
 
-	// Not process 1.
+	// This command is not process 1.
 	container[5] = enter + strings.Replace(exec1, `exec "$0" "$@"'`, `"$0" "$@"; exit $?'`, 1)
 	got = proctest.CallCommand(t, proctest.Wrapped(container, inside, "refused"))
 	require.Zero(t, got.Code, "%s%s", got.Stdout, got.Stderr)

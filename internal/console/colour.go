@@ -8,10 +8,10 @@ import (
 	"example.com/lifecycle/internal/terminal"
 )
 
-// Colour is the escape code that begins a colour. The zero value is the normal colour.
+// Colour is the escape code that starts a colour. The zero value is the normal colour.
 type Colour string
 
-// The colours of the states that a status shows.
+// These are the colours of the states in a status.
 const (
 	Green  Colour = "\x1b[32m"
 	Yellow Colour = "\x1b[33m"
@@ -36,5 +36,5 @@ func supportsANSI() bool {
 	return kind != "" && kind != "dumb"
 }
 
-// noColour reports whether the user wants no escape codes (no-color.org).
+// noColour reports whether the user has turned escape codes off (no-color.org).
 func noColour() bool { return secureenv.Get("NO_COLOR") != "" }

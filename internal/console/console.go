@@ -1,5 +1,5 @@
-// Package console makes the text that a terminal is shown: sanitized strings, durations, colours
-// and a progress line. Text that comes from another process must never act as a terminal command.
+// Package console makes the text for a terminal: sanitized strings, durations, colours and a
+// progress line. Text from another process must never act as a terminal command.
 package console
 
 import (
@@ -9,11 +9,11 @@ import (
 	"unicode/utf16"
 )
 
-// QuoteMark stands before each line that the program quotes and has not written itself.
+// QuoteMark stands before each line that the program quotes from another source.
 const QuoteMark = "  | "
 
-// SanitizeLine replaces what a terminal would execute: control and format characters become U+FFFD,
-// and all white space but a tab becomes a space.
+// SanitizeLine replaces characters that a terminal would execute: control and format characters
+// become U+FFFD. White space other than a tab becomes a space.
 func SanitizeLine(line string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -28,14 +28,14 @@ func SanitizeLine(line string) string {
 	}, line)
 }
 
-// SanitizeInline makes one line of text that is put into a line of the program: it trims the text,
-// replaces tabs by spaces, and sanitizes it as [SanitizeLine] does.
+// SanitizeInline makes one line from text that the program puts into a line of its own. It trims
+// the text, replaces tabs by spaces, and sanitizes it as [SanitizeLine] does.
 func SanitizeInline(text string) string {
 	return strings.ReplaceAll(SanitizeLine(strings.TrimSpace(text)), "\t", " ")
 }
 
 // SanitizeMessage sanitizes each line. It quotes all lines but the first with [QuoteMark], so that
-// no text from elsewhere can pass for a line of the program.
+// foreign text cannot look like a line of the program.
 func SanitizeMessage(text string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// FormatLimit formats a duration that was configured: 60s and not 1m0s.
+// FormatLimit formats a configured duration: 60s and not 1m0s.
 func FormatLimit(d time.Duration) string {
 	if d >= time.Second && d%time.Second == 0 {
 		return fmt.Sprintf("%ds", d/time.Second)
@@ -14,7 +14,7 @@ func FormatLimit(d time.Duration) string {
 	return d.String()
 }
 
-// FormatElapsed formats how long something took: 38 ms, 1.2 s, 3m12s.
+// FormatElapsed formats an elapsed time: 38 ms, 1.2 s, 3m12s.
 func FormatElapsed(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -25,8 +25,8 @@ func FormatElapsed(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// FormatAge formats how long ago something was, in at most two units: 12s, 5m, 3h12m, 4d3h. It
-// returns 0s for a negative age, which a clock that was set back causes.
+// FormatAge formats an age in at most two units: 12s, 5m, 3h12m, 4d3h. It returns 0s for a negative
+// age, which a clock that was set back causes.
 func FormatAge(d time.Duration) string {
 	minutes := int(d.Minutes())
 	switch {

@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/terminal"
 )
 
-// progressInterval is the time before the progress line appears, and between two updates of it.
+// progressInterval is the delay before the progress line appears, and the time between two updates.
 const progressInterval = time.Second
 
 // progress is a line that is rewritten in place while a command waits:
@@ -28,10 +28,10 @@ type progress struct {
 }
 
 // StartProgress shows a progress line on out, and rewrites it each second until stop is called.
-// stop erases the line. text returns what to show; it must fit into that many columns.
+// stop erases the line. text returns the line, which must fit into that many columns.
 //
-// Only a terminal that supports it shows the line, and only while this process is in the foreground
-// of that terminal.
+// The line appears only on a terminal that supports it, and only while this process is in the
+// foreground of that terminal.
 func StartProgress(out io.Writer, text func(elapsed time.Duration, columns int) string) (stop func()) {
 	tty, ok := out.(*os.File)
 	if !ok || !terminal.Is(tty) || !supportsANSI() {
@@ -60,7 +60,7 @@ func (p *progress) run(done <-chan struct{}) {
 	}
 }
 
-// show writes the line, unless the wait is over.
+// show writes the line, unless clear was called.
 func (p *progress) show(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,10 +68,10 @@ func (p *progress) show(line string) {
 		return
 	}
 	p.shown = true
-	fmt.Fprint(p.tty, p.erase(), line) // in one write(2)
+	fmt.Fprint(p.tty, p.erase(), line) // one write(2)
 }
 
-// clear erases the line for good.
+// clear erases the line permanently.
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +81,8 @@ func (p *progress) clear() {
 	}
 }
 
-// erase returns what empties the current line. It uses spaces where the user wants no escape codes.
+// erase returns the text that clears the current line. It uses spaces if the user has turned escape
+// codes off.
 func (p *progress) erase() string {
 	if noColour() {
 		return "\r" + strings.Repeat(" ", p.columns()) + "\r"
@@ -89,7 +90,8 @@ func (p *progress) erase() string {
 	return "\r\x1b[K"
 }
 
-// columns returns how many columns may be used. The last one may not: some terminals wrap after it.
+// columns returns how many columns may be used. It excludes the last one: some terminals wrap after
+// it.
 func (p *progress) columns() int {
 	columns := terminal.Columns(p.tty)
 	if columns <= 0 {
@@ -98,8 +100,8 @@ func (p *progress) columns() int {
 	return columns - 1
 }
 
-// FitLine joins head, detail and tail on one line of at most that many columns. It cuts detail
-// first. Where detail is not empty, separator stands before tail.
+// FitLine joins head, detail and tail into one line of at most that many columns. It shortens
+// detail first. If detail is not empty, separator stands before tail.
 func FitLine(head, detail, separator, tail string, columns int) string {
 	detail = fit(detail, columns-width(head)-width(separator+tail))
 	if detail != "" {
@@ -108,7 +110,7 @@ func FitLine(head, detail, separator, tail string, columns int) string {
 	return fit(head+detail+tail, columns)
 }
 
-// fit cuts text to that many columns.
+// fit shortens text to that many columns.
 func fit(text string, columns int) string {
 	for i, r := range text {
 		if columns -= width(string(r)); columns < 0 {
@@ -118,7 +120,7 @@ func fit(text string, columns int) string {
 	return text
 }
 
-// width returns the largest number of columns that text may take: a character that is not ASCII may
+// width returns the largest number of columns that text may take. A character outside of ASCII may
 // take two.
 func width(text string) (columns int) {
 	for _, r := range text {

@@ -17,19 +17,19 @@ import (
 // it.
 func Pair() (ours, theirs *os.File, err error) { return pair() }
 
-// Conn makes a file of an inherited end. Closing the file ends a blocked read from it.
+// Conn makes a file from an inherited end. Closing the file ends a blocked read from it.
 func Conn(fd int) *os.File { return conn(fd) }
 
-// Mark returns the device and inode of a socket. The process that inherits the socket knows it by
-// them.
+// Mark returns the device and inode of a socket. The process that inherits the socket recognizes it
+// by them.
 func Mark(f *os.File) (mark string, err error) { return markOf(f) }
 
-// IsMarked reports whether the descriptor is of the socket with that mark.
+// IsMarked reports whether the descriptor is the socket with that mark.
 func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
 
-// MadeByUs reports whether the descriptor is an end of a pair that our own effective user and group
-// have made (unix(7), SO_PEERCRED). A socket that is connected to an address is not: the service at
-// that address says what any client asks it to say.
+// MadeByUs reports whether the descriptor is an end of a pair that a process with our effective
+// user and group has made (unix(7), SO_PEERCRED). It returns false for a socket that is connected
+// to an address: the service at that address may send what any client requests.
 func MadeByUs(fd int) bool { return madeByUs(fd) }
 
 // IsGone reports whether the other end is gone. It does not block.
@@ -40,7 +40,7 @@ type Peer struct {
 	conn *os.File
 	in   *bufio.Reader
 	max  int // Receive drops longer messages
-	left int // how many bytes Drain still reads; 0: any number
+	left int // how many bytes Drain still reads; 0: no limit
 
 	mu     sync.Mutex
 	output []byte
@@ -51,18 +51,18 @@ func NewPeer(conn *os.File) *Peer {
 	return &Peer{conn: conn, in: bufio.NewReader(conn), max: MaxMessage}
 }
 
-// MaxMessage is the maximum length of a message in bytes. Send refuses a longer one, Receive drops
-// it.
+// MaxMessage is the maximum length of a message in bytes. Send refuses a longer message. Receive
+// drops it.
 const MaxMessage = 4 << 20
 
-// Limit makes Receive drop messages that are longer than that.
+// Limit makes Receive drop messages longer than bytes.
 func (p *Peer) Limit(bytes int) { p.max = bytes }
 
-// A message is a line of JSON behind a NUL. Anything else is output of a process whose stderr is
-// the socket, such as a panic in an init that ran before ours.
+// A message is a line of JSON after a NUL. Any other line is output of a process whose stderr is
+// the socket, such as a panic in an init function that ran before ours.
 const messageMark = 0
 
-// Encode returns the message as a line of its own, whatever was written before it.
+// Encode returns the message as a separate line, even after an incomplete line.
 func Encode(message any) ([]byte, error) {
 	text, err := json.Marshal(message)
 	if err != nil {
@@ -71,7 +71,7 @@ func Encode(message any) ([]byte, error) {
 	return append(append([]byte{'\n', messageMark}, text...), '\n'), nil
 }
 
-// Decode returns the JSON of a message that Encode has made.
+// Decode returns the JSON of a message from Encode.
 func Decode(line []byte) json.RawMessage {
 	return bytes.TrimPrefix(bytes.TrimSpace(line), []byte{messageMark})
 }
@@ -90,7 +90,7 @@ func (p *Peer) Send(message any) error {
 }
 
 // Receive blocks until there is a message. It returns io.EOF when every copy of the other end is
-// closed. The other end may be hostile: what it sends takes no more memory than one message and
+// closed. The other end may be hostile: whatever it sends takes no more memory than one message and
 // maxOutput.
 func (p *Peer) Receive() (json.RawMessage, error) {
 	for {
@@ -100,14 +100,14 @@ func (p *Peer) Receive() (json.RawMessage, error) {
 	}
 }
 
-// maxDrained is how many bytes Drain reads of one peer at most.
+// maxDrained is the maximum number of bytes that Drain reads from one peer.
 const maxDrained = 4 << 20
 
 var errFlood = errors.New("the other end sends too much")
 
-// Drain keeps the output of a peer and drops its messages until the other end is gone. After
-// maxDrained bytes, which is more than any crash writes, Drain closes the socket for reading. Then
-// a flood ends with EPIPE.
+// Drain keeps the output of a peer and drops its messages until the other end is gone. It closes
+// the socket for reading after maxDrained bytes, which is more than any crash writes. A flood then
+// ends with EPIPE.
 func (p *Peer) Drain() {
 	p.left = maxDrained
 	for err := error(nil); err == nil; {
@@ -144,7 +144,7 @@ func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 		case err != nil:
-			p.keepOutput(whole) // a message that was cut off
+			p.keepOutput(whole) // an incomplete message
 			return nil, err
 		case len(whole) > 1:
 			return whole[1 : len(whole)-1], nil
@@ -154,7 +154,7 @@ func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
 	}
 }
 
-// maxOutput is how many bytes of the output of a peer are kept.
+// maxOutput is the maximum number of bytes of output that are kept of a peer.
 const maxOutput = 64 << 10
 
 // keepOutput appends to the output, up to maxOutput.
@@ -167,7 +167,7 @@ func (p *Peer) keepOutput(piece []byte) {
 	p.output = append(p.output, piece[:min(len(piece), maxOutput-len(p.output))]...)
 }
 
-// Output returns what came over the socket and was no message.
+// Output returns the text that arrived outside of messages.
 func (p *Peer) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -181,8 +181,8 @@ func (p *Peer) RedirectCrashOutput() error {
 	return errors.Join(err, setNonblock(p.conn)) // SetCrashOutput has made all copies blocking
 }
 
-// CloseRead makes Receive return io.EOF after what was sent so far, even if the other end stays
-// open.
+// CloseRead makes Receive return io.EOF after the data that was sent before, even if the other end
+// stays open.
 func (p *Peer) CloseRead() error { return closeRead(p.conn) }
 
 // CloseWrite closes this end for sending. The other end reads EOF and can still send.

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair is a launcher's end and the descriptor at the other.
+// testPair returns the launcher's end and the descriptor of the other end.
 func testPair(t *testing.T) (ours *Peer, theirs *os.File) {
 	t.Helper()
 	conn, theirs, err := Pair()
@@ -155,8 +155,8 @@ func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 	require.True(t, IsGone(int(theirs.Fd())))
 }
 
-// A service of root's is the peer of whoever connects to it, and may say what he asks it to.
-// Row L9.
+// A service of root is the peer of every client that connects to it, and may send what the client
+// requests. Row L9.
 func TestOnlyAPairIsMadeByUs(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)

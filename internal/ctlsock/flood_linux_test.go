@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flood sends the text again and again, until that many bytes are sent or nobody reads any more.
+// flood writes the text repeatedly, until that many bytes are written or the reader is gone.
 func flood(w io.Writer, text string, bytes int) error {
 	piece := []byte(strings.Repeat(text, max(1, (256<<10)/len(text))))
 	for sent := 0; sent < bytes; sent += len(piece) {
@@ -29,8 +29,8 @@ func heapNow() uint64 {
 	return m.HeapAlloc
 }
 
-// Not parallel: it looks at the heap. A worker without a newline once took 2.48 GB of its supervisor.
-// Row H15.
+// This test is not parallel because it measures the heap. A worker that wrote no newline once took
+// 2.48 GB of its supervisor's memory. Row H15.
 func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 	for what, begin := range map[string]string{"words": "", "a message": "\n\x00{\"", "a message of NULs": "\n\x00\x00"} {
 		ours, theirs := testPair(t)

@@ -9,7 +9,7 @@ import (
 )
 
 func madeByUs(fd int) bool {
-	if privilege.IsFileCapable() { // its caller has the same user
+	if privilege.IsFileCapable() { // any caller of such a program has the same user
 		return false
 	}
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -17,9 +17,10 @@ func madeByUs(fd int) bool {
 		unnamed(unix.Getsockname(fd)) && unnamed(unix.Getpeername(fd))
 }
 
-// unnamed reports whether the address is that of an end of a pair. A client of a service of root
-// has a socket with root as its peer too, but there one of the two ends has an address.
+// unnamed reports whether the address is the address of an end of a pair. A client of a service of
+// root has a socket with root as its peer, too. But then one of the two ends has a name.
 func unnamed(address unix.Sockaddr, err error) bool {
 	a, ok := address.(*unix.SockaddrUnix)
-	return err == nil && ok && a.Name == "@" // an address without a name reads so (unix(7), unnamed)
+	// An unnamed address is read as "@" (unix(7), unnamed).
+	return err == nil && ok && a.Name == "@"
 }

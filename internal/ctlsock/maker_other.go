@@ -4,5 +4,6 @@ package ctlsock
 
 import "example.com/lifecycle/internal/privilege"
 
-// madeByUs trusts a socket unless the program is setuid: this system does not tell who made a pair.
+// madeByUs trusts a socket unless the program is setuid: this system does not report which process
+// made a pair.
 func madeByUs(int) bool { return !privilege.IsSetuid() }

@@ -1,5 +1,5 @@
-// Package logfile opens the log files of a daemon: for appending, and only where no other user
-// decides which file that is.
+// Package logfile opens the log files of a daemon for appending. It refuses a file that another
+// user decides on.
 package logfile
 
 import (
@@ -12,11 +12,11 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// Mode is the mode of a log that [Open] creates, whatever the umask.
+// Mode is the mode of a log that [Open] creates, independent of the umask.
 const Mode = 0o640
 
-// Open opens the log at path for appending. It creates the file where it is missing, and gives it
-// to owner if that is not nil and this process is root. created reports whether this call made the
+// Open opens the log at path for appending. It creates a missing file, and gives it to owner if
+// owner is not nil and this process runs as root. created reports whether this call created the
 // file.
 func Open(path string, owner *privilege.Identity) (f *os.File, created bool, err error) {
 	if err := CheckPath(path, owner); err != nil {

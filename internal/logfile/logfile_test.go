@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR says.
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
+// says.
 func TestMain(m *testing.M) {
 	syscall.Umask(0o077)
 	if os.Geteuid() != 0 {

@@ -10,7 +10,7 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// Pair are the open logs of stdout and stderr. They may be the same file. A nil file stands for
+// Pair holds the open logs of stdout and stderr. They may be the same file. A nil file stands for
 // /dev/null.
 type Pair struct {
 	Stdout, Stderr *os.File
@@ -20,7 +20,7 @@ type Pair struct {
 	opened fs.FileInfo // of Stderr, with its size when it was opened
 }
 
-// Error is the error of the log at that path.
+// Error is an error of the log at Path.
 type Error struct {
 	Path string
 	Err  error
@@ -29,8 +29,9 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// OpenPair opens the log of stdout, and that of stderr if it has one of its own. "" stands for
-// none. If it fails, its error is an [*Error], and it removes what it has created.
+// OpenPair opens the log of stdout, and the log of stderr if stderr is not "". If stderr is "", it
+// is logged with stdout. If both are "", no log is opened. Errors are of type [*Error]. If the log
+// of stderr cannot be opened, OpenPair removes a log of stdout that it has created.
 func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
 	p := &Pair{path: stdout, owner: owner}
 	created := false
@@ -73,19 +74,19 @@ func (p *Pair) Close() {
 
 const maxTail = 64 << 10
 
-// Tail returns what has been written to the log of stderr since it was opened, at most 64 KiB.
-// The files may be closed.
+// Tail returns what was written to the log of stderr since OpenPair, at most the last 64 KiB. The
+// files may be closed.
 func (p *Pair) Tail() string {
 	if p.Stderr == nil {
 		return ""
 	}
-	f, err := safefile.OpenAs(p.path, ownerOfDirectory(p.path, p.owner)) // Stderr cannot be read
+	f, err := safefile.OpenAs(p.path, ownerOfDirectory(p.path, p.owner)) // Stderr is write-only
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
 	if safefile.Still(f, p.opened) != nil {
-		return "" // another file, of a user who can write the directory
+		return "" // another file, from a user who can write the directory
 	}
 	start := p.opened.Size()
 	if info, err := f.Stat(); err == nil {

@@ -14,15 +14,15 @@ import (
 
 // A user who can replace a directory on the path of a log decides which file root creates or
 // appends to. That made the user of a web server root (CVE-2016-1247). So only root may change the
-// path. The last directory may belong to the user that the daemon becomes: between two opens, he
-// can only replace the log by another file of his own, for Open follows no link, takes no file with
-// two names, and opens the file with his rights.
+// path. The last directory may belong to the user that the daemon runs as. Between two opens, that
+// user can only replace the log by another file of the same user: Open follows no link, refuses a
+// file with two names, and opens the file with the rights of that user.
 
 const logAsRoot = "as root, log where only root can write the directories, " +
 	"into a file of the user's if need be, or start as the user"
 
-// CheckPath returns an error if this process is root and another user than owner decides which file
-// the path names. Other processes than root can reach no file that their user cannot.
+// CheckPath returns an error if this process runs as root and another user than owner decides which
+// file the path names. A process without root rights reaches only files that its user can reach.
 func CheckPath(path string, owner *privilege.Identity) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -44,15 +44,15 @@ func CheckPath(path string, owner *privilege.Identity) error {
 	return err
 }
 
-// belongsTo reports whether only that user can write the directory.
+// belongsTo reports whether the directory belongs to that user and no other user can write it.
 func belongsTo(dir string, owner *privilege.Identity) bool {
 	info, err := os.Lstat(dir)
 	return err == nil && info.IsDir() && safefile.Owner(info) == owner.UID && info.Mode()&0o022 == 0
 }
 
 // ownerOfDirectory returns the user with whose rights root opens a log: the owner of the directory,
-// who decides what is in it. For an instant, that user could put a link to another user's file
-// there. It returns nil where root uses its own rights.
+// who decides which files are in it. With root's own rights, a link to another user's file that is
+// there for an instant could be opened. It returns nil if root uses its own rights.
 func ownerOfDirectory(path string, owner *privilege.Identity) *privilege.Identity {
 	if os.Geteuid() != 0 || owner == nil || owner.UID == 0 {
 		return nil
@@ -63,7 +63,7 @@ func ownerOfDirectory(path string, owner *privilege.Identity) *privilege.Identit
 	return owner
 }
 
-// notOfOwner returns why the owner of the directory may not open a log.
+// notOfOwner returns the reason why the owner of the directory may not open a log.
 func notOfOwner(path string, user int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -74,8 +74,8 @@ func notOfOwner(path string, user int) error {
 		safefile.Owner(info), user)
 }
 
-// logGroup returns the group that root lets write /var/log: syslog on Ubuntu. It is trusted with
-// logs, because the default place would be of no use there otherwise.
+// logGroup returns the group that can write /var/log on this system, such as syslog on Ubuntu. It
+// is trusted with logs, because otherwise the default directory could not be used.
 func logGroup() []int {
 	info, err := os.Stat("/var/log")
 	if err != nil || safefile.Owner(info) != 0 || info.Mode()&0o020 == 0 {
@@ -84,10 +84,10 @@ func logGroup() []int {
 	return []int{safefile.Group(info)}
 }
 
-// checkOpened returns an error for a file that another user has put into a directory like /tmp, and
-// could read. The kernel does the same where fs.protected_regular is 2 (proc_sys_fs(5)), which is
-// not the case everywhere. In a directory of a user, root also refuses a file that is neither
-// root's nor that user's.
+// checkOpened returns an error for a file that another user has put into a directory like /tmp and
+// could read. The kernel does the same if fs.protected_regular is 2 (proc_sys_fs(5)), which not
+// every system sets. In a directory of another user, root also refuses a file that belongs neither
+// to root nor to that user.
 func checkOpened(f *os.File) error {
 	dir, err := os.Stat(filepath.Dir(f.Name()))
 	if err != nil {

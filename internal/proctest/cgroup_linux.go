@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroup makes a control group of version 2, which is delegated or not, and returns its directory.
-// Whatever is in it at the end is killed. It skips the test where there is none, and fails it where
-// LIFECYCLE_REQUIRE names "cgroup2".
+// Cgroup makes a control group of version 2 and returns its directory. delegated selects whether
+// the group is delegated. At the end of the test, it kills all processes in the group. It skips the
+// test if the machine has no such groups, and fails it if LIFECYCLE_REQUIRE names "cgroup2".
 func Cgroup(t *testing.T, delegated bool) (dir string) {
 	t.Helper()
 	Needs(t, "root")
@@ -57,7 +57,7 @@ func makeCgroup(delegated bool) (dir string, err error) {
 			err = unix.Setxattr(dir, "trusted.delegate", []byte("1"), 0)
 		}
 		if _, missing := os.Stat(filepath.Join(dir, "cgroup.kill")); err == nil {
-			err = missing // before Linux 5.14
+			err = missing // Linux before 5.14
 		}
 		if err == nil {
 			return dir, nil
@@ -67,7 +67,7 @@ func makeCgroup(delegated bool) (dir string, err error) {
 	return "", err
 }
 
-// Cgroups returns the directories of the groups in a group.
+// Cgroups returns the directories of the groups inside a group.
 func Cgroups(t *testing.T, dir string) (dirs []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -80,7 +80,7 @@ func Cgroups(t *testing.T, dir string) (dirs []string) {
 	return dirs
 }
 
-// InCgroup has cmd start in a group.
+// InCgroup makes cmd start in a group.
 func InCgroup(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 	t.Helper()
 	group, err := os.Open(dir)
@@ -90,7 +90,7 @@ func InCgroup(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 	return cmd
 }
 
-// CgroupOf returns the path of the group of a process in the tree of version 2.
+// CgroupOf returns the path of the group of a process in the version 2 tree.
 func CgroupOf(t *testing.T, pid int) (path string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))

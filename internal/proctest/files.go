@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// OwnName returns a name that no other test has, in this run or another: all daemons of a user share the default places.
+// OwnName returns a name that no other test uses, in this run or another one: all daemons of a user
+// share the default paths.
 func OwnName(of string) string { return fmt.Sprintf("lifecycle-test-%s-%d", of, os.Getpid()) }
 
 // PIDPath returns a path for a PID file that no other test uses.
@@ -19,18 +20,18 @@ func PIDPath(t *testing.T) string {
 	return filepath.Join(t.TempDir(), "daemon.pid")
 }
 
-// StatePath returns the path of the state file that belongs to a PID file, as docs/pidfile.md has it.
+// StatePath returns the path of the state file for a PID file (docs/pidfile.md).
 func StatePath(pidfile string) string {
 	return strings.TrimSuffix(pidfile, ".pid") + ".state"
 }
 
-// Touch makes a file, or empties it.
+// Touch creates a file, or empties it.
 func Touch(t *testing.T, path string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
 }
 
-// RequireText requires that a file holds exactly this text.
+// RequireText requires that the file contains exactly this text.
 func RequireText(t *testing.T, path, want string) {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// ownTemp makes a directory for the temporary files of this run. As root it makes the directory in /tmp, whatever TMPDIR says, and everybody may
-// enter it: root refuses a PID file in most other directories, and some tests become other users.
+// ownTemp makes the directory for the temporary files of this run. As root, it makes it in /tmp,
+// whatever TMPDIR contains, and every user may enter it: root refuses a PID file in most other
+// directories, and some tests change their user.
 func ownTemp() (dir string) {
 	parent := ""
 	if os.Geteuid() == 0 {
@@ -26,8 +27,9 @@ func ownTemp() (dir string) {
 	return dir
 }
 
-// nothingLeft waits until all that the tests have started, opened and made is gone, and reports whether it is. Where there is a /proc, it knows a
-// process by the temporary directory in its environment.
+// nothingLeft waits until the processes, descriptors and files of the tests are gone. It reports
+// whether they are. It recognizes processes by the temporary directory in their environment, on
+// systems with /proc.
 func nothingLeft(temp string, opened int) bool {
 	var left []string
 	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
@@ -44,7 +46,7 @@ func nothingLeft(temp string, opened int) bool {
 func leftovers(temp string, opened int) (left []string) {
 	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, path := range environs {
-		text, _ := os.ReadFile(path) // a zombie has none
+		text, _ := os.ReadFile(path) // empty for a zombie
 		if pid := filepath.Base(filepath.Dir(path)); strings.Contains(string(text), temp) && pid != fmt.Sprint(os.Getpid()) {
 			args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
 			left = append(left, "process "+pid+": "+strings.ReplaceAll(string(args), "\x00", " "))
@@ -57,7 +59,8 @@ func leftovers(temp string, opened int) (left []string) {
 	return append(left, files...)
 }
 
-// descriptors returns how many descriptors this process has, where there is a /proc. The Go runtime opens its own with the first pipe.
+// descriptors returns how many descriptors this process has, on systems with /proc. It first makes
+// a pipe, because the Go runtime opens descriptors of its own with the first pipe.
 func descriptors() int {
 	if r, w, err := os.Pipe(); err == nil {
 		r.Close()

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// Lines collects what a process writes. Its zero value is empty, and several goroutines may use it at the same time.
+// Lines collects what a process writes. The zero value is empty. Several goroutines may use it at
+// the same time.
 type Lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -19,14 +20,14 @@ func (l *Lines) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-// String returns everything that was written.
+// String returns all that was written.
 func (l *Lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
-// Count returns how many whole lines contain text.
+// Count returns how many complete lines contain text.
 func (l *Lines) Count(text string) (n int) {
 	for line := range strings.Lines(l.String()) {
 		if strings.HasSuffix(line, "\n") && strings.Contains(line, text) {
@@ -36,7 +37,7 @@ func (l *Lines) Count(text string) (n int) {
 	return n
 }
 
-// Index returns the position of text, -1 if it was not written.
+// Index returns the position of text, or -1 if it was not written.
 func (l *Lines) Index(text string) int { return strings.Index(l.String(), text) }
 
 // Say appends a line.

@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// required returns what LIFECYCLE_REQUIRE names: what is here for certain, as in CI.
+// required returns what the machine must have, as named by LIFECYCLE_REQUIRE in CI.
 func required() []string { return strings.Fields(os.Getenv("LIFECYCLE_REQUIRE")) }
 
-// Needs skips the test where this machine lacks something, and fails it where LIFECYCLE_REQUIRE names that: "root", "linux", or a command, such as
-// "strace" or "unshare". What else it can name has a function of its own: "cgroup2" is for Cgroup.
+// Needs skips the test if this machine lacks one of the things, and fails it if LIFECYCLE_REQUIRE
+// names that thing. A thing is "root", "linux", or a command, such as "strace" or "unshare".
+// LIFECYCLE_REQUIRE can also name "cgroup2", which Cgroup checks.
 func Needs(t *testing.T, things ...string) {
 	t.Helper()
 	for _, thing := range things {
@@ -39,7 +40,8 @@ func Needs(t *testing.T, things ...string) {
 	}
 }
 
-// NeedsCommand is [Needs] for a command that a container may forbid even to root: it runs the command with "true" as the last argument.
+// NeedsCommand is [Needs] for a command that a container may forbid even to root. It runs the
+// command with "true" as the last argument.
 func NeedsCommand(t *testing.T, command ...string) {
 	t.Helper()
 	Needs(t, command[0])

@@ -17,7 +17,7 @@ type Process struct {
 	t    *testing.T
 	Cmd  *exec.Cmd
 	Out  *Lines        // stdout and stderr
-	Done chan struct{} // closed when it has ended and everything it wrote was read
+	Done chan struct{} // closed when the process has ended and all its output was read
 }
 
 // Start starts a registered program.
@@ -26,7 +26,7 @@ func Start(t *testing.T, program string, args ...string) *Process {
 	return Launch(t, Command(program, args...))
 }
 
-// Launch starts cmd. The test kills it at its end, by PID, if it still runs.
+// Launch starts cmd. At the end of the test, it kills the process by PID if it still runs.
 func Launch(t *testing.T, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{t: t, Cmd: cmd, Out: &Lines{}, Done: make(chan struct{})}
@@ -36,7 +36,7 @@ func Launch(t *testing.T, cmd *exec.Cmd) *Process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.Out
 	}
-	cmd.WaitDelay = 5 * time.Second // for descriptors that children keep
+	cmd.WaitDelay = 5 * time.Second // for descriptors that children keep open
 	require.NoError(t, cmd.Start())
 	go func() {
 		cmd.Wait()
@@ -53,10 +53,11 @@ func Launch(t *testing.T, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// crash is a line with which the Go runtime or the race detector ends a process.
+// crash matches the lines with which the Go runtime or the race detector ends a process.
 var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE|unexpected fault address ).*$`)
 
-// RequireNoCrash fails the test for each crash in the output of a program, unless the line says "on purpose".
+// RequireNoCrash fails the test for each crash in the output of a program, unless the line contains
+// "on purpose".
 func RequireNoCrash(t *testing.T, out string) {
 	t.Helper()
 	for _, line := range crash.FindAllString(out, -1) {
@@ -75,7 +76,7 @@ func (p *Process) Signal(sig syscall.Signal) {
 	require.NoError(p.t, p.Cmd.Process.Signal(sig))
 }
 
-// ForceQuit sends TERM again and again until the process has ended.
+// ForceQuit sends TERM repeatedly until the process has ended.
 func (p *Process) ForceQuit() {
 	p.t.Helper()
 	Eventually(p.t, func() bool {
@@ -83,13 +84,14 @@ func (p *Process) ForceQuit() {
 		case <-p.Done:
 			return true
 		default:
-			_ = p.Cmd.Process.Signal(syscall.SIGTERM) // it may end just now
+			_ = p.Cmd.Process.Signal(syscall.SIGTERM) // the process may end at this moment
 			return false
 		}
 	}, "pid %d %v to quit", p.PID(), p.Cmd.Args)
 }
 
-// Wait waits until the process has ended and returns its exit code, -1 if a signal has killed it.
+// Wait waits until the process has ended. It returns the exit code, or -1 if a signal has killed
+// the process.
 func (p *Process) Wait() (exitCode int) {
 	p.t.Helper()
 	select {
@@ -100,7 +102,8 @@ func (p *Process) Wait() (exitCode int) {
 	return p.Cmd.ProcessState.ExitCode()
 }
 
-// Await waits until the process has written a line that contains text, n times if n is given.
+// Await waits until the process has written a line that contains text, or n such lines if n is
+// given.
 func (p *Process) Await(text string, n ...int) {
 	p.t.Helper()
 	want := cmp.Or(append(n, 1)...)
@@ -117,7 +120,7 @@ func (p *Process) Await(text string, n ...int) {
 	}, "%q from pid %d %v", text, p.PID(), p.Cmd.Args)
 }
 
-// Result is what a process that has ended wrote and returned.
+// Result is the output and exit code of a process that has ended.
 type Result struct {
 	Stdout, Stderr string
 	Code           int

@@ -1,7 +1,8 @@
-// Package proctest is what tests of real processes share: a registry of helper programs, processes that a test starts and waits for, and what a
-// test needs from its machine.
+// Package proctest has what tests of real processes share: a registry of helper programs, processes
+// that a test starts and waits for, and checks of the machine.
 //
-// A test binary is its own daemon. It executes itself again, and an environment variable says as which program:
+// A test binary is its own daemon. It executes itself again, and an environment variable names the
+// program that it runs as:
 //
 //	func TestMain(m *testing.M) { proctest.Main(m, lifecycle.InDaemon()) }
 //
@@ -32,10 +33,11 @@ import (
 	"time"
 )
 
-// Variable is the environment variable that says as which program a test binary is executed.
+// Variable is the environment variable that names the program that a test binary runs as.
 const Variable = "LIFECYCLE_TEST_PROGRAM"
 
-// lifetime is when a program ends by itself, whatever its test has forgotten. It is longer than [Patience].
+// lifetime is when a program ends by itself, even if its test does not end it. It is longer than
+// [Patience].
 const lifetime = 90 * time.Second
 
 var (
@@ -43,7 +45,8 @@ var (
 	programsUsed sync.Map
 )
 
-// Register registers a program. It returns the name, by which tests start it. A program that no test uses fails the run.
+// Register registers a program and returns its name, by which tests start it. A program that no
+// test uses fails the run.
 func Register(name string, main func(args []string) (exitCode int)) string {
 	if programs[name] != nil {
 		panic("two programs named " + name)
@@ -55,15 +58,18 @@ func Register(name string, main func(args []string) (exitCode int)) string {
 // RunAs runs a registered program in this process, and returns its exit code.
 func RunAs(name string, args []string) (exitCode int) { return programs[name](args) }
 
-// Use tells the registry that a test uses a program that it does not start by [Command].
+// Use records that a test uses a program without starting it by [Command].
 func Use(name string) { programsUsed.Store(name, true) }
 
-// Main is the TestMain of a package whose tests start programs. In a process that is to be a program, it runs the program. Else it runs the tests,
-// and fails the run if they leave a process, a descriptor or a file. A daemon that is no program of the registry exits: it would run the tests again.
+// Main is the TestMain of a package whose tests start programs. In a process that runs as a
+// program, it runs the program. Otherwise it runs the tests, and fails the run if they leave a
+// process, a descriptor or a file. A daemon that runs as no registered program exits, because it
+// would run the tests again.
 func Main(m *testing.M, inDaemon bool) {
 	name := os.Getenv(Variable)
 	switch {
-	case name != "": // and the variable stays in the environment, for a program that detaches itself
+	// The variable stays in the environment, for a program that detaches itself.
+	case name != "":
 		time.AfterFunc(lifetime, func() {
 			fmt.Fprintln(os.Stderr, "the test program", name, "ends: it is", lifetime, "old")
 			os.Exit(99)
@@ -77,7 +83,8 @@ func Main(m *testing.M, inDaemon bool) {
 
 func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
-	// The tests wait for processes most of the time. The command line, which is parsed later, wins.
+	// The tests wait for processes most of the time. The command line is parsed later and takes
+	// precedence.
 	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	DefaultSignals()
 	temp := ownTemp()
@@ -93,8 +100,9 @@ func runTests(m *testing.M) (exitCode int) {
 	return code
 }
 
-// DefaultSignals gives what the tests start the default action for HUP and INT, also under nohup or in the background of a script: a signal that is
-// caught here has its default action again after an exec.
+// DefaultSignals gives the processes of the tests the default action for HUP and INT, even under
+// nohup or in the background of a script. A signal that is caught here has its default action again
+// after an exec.
 func DefaultSignals() {
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(sig) {
@@ -111,7 +119,7 @@ func filtered(args []string) bool {
 	})
 }
 
-// allUsed reports whether some test has used each program.
+// allUsed reports whether tests have used all programs.
 func allUsed() bool {
 	all := true
 	for name := range programs {
@@ -123,14 +131,15 @@ func allUsed() bool {
 	return all
 }
 
-// Assignment returns the environment assignment that makes the test binary run as the program, for a test that has
-// another process execute the binary.
+// Assignment returns the environment assignment that makes the test binary run as the program. It
+// is for a test in which another process executes the binary.
 func Assignment(program string) string {
 	programsUsed.Store(program, true)
 	return Variable + "=" + program
 }
 
-// Command returns the command that executes this test binary as a program. The caller may change it before it starts it.
+// Command returns the command that executes this test binary as a program. The caller may change
+// the command before it starts it.
 func Command(program string, args ...string) *exec.Cmd {
 	Use(program)
 	cmd := exec.Command(Binary(), args...)

@@ -9,7 +9,8 @@ import (
 	"syscall"
 )
 
-// Suspend stops the process with STOP and waits until it stands still, where there is a /proc. The returned function lets it go on.
+// Suspend stops the process with STOP. On a system with /proc, it waits until the process is
+// stopped. resume continues the process.
 func (p *Process) Suspend() (resume func()) {
 	p.t.Helper()
 	p.Signal(syscall.SIGSTOP)

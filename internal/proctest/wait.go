@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is when a test gives up waiting. Nothing is ever right or wrong because it took long, so it is long enough for a machine that is busy.
+// Patience is when a test stops waiting. It is long enough for a busy machine, because no result
+// depends on how long something takes.
 const Patience = 60 * time.Second
 
-// Eventually waits until condition returns true. The format and args say what the test waits for.
+// Eventually waits until condition returns true. format and args describe the condition.
 func Eventually(t *testing.T, condition func() bool, format string, args ...any) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !condition(); time.Sleep(time.Millisecond) {
@@ -22,11 +23,12 @@ func Eventually(t *testing.T, condition func() bool, format string, args ...any)
 	}
 }
 
-// Long reports whether the long form of the sweeps, storms and models was asked for, as their make targets do.
+// Long reports whether the long form of sweeps, storms and models was requested, as their make
+// targets do.
 func Long() bool { return Rounds(0, 0, 1) == 1 }
 
-// Rounds returns how often a test is to repeat something that takes long: short in "go test", in CI, where LIFECYCLE_LONG is "ci", ci, and in the
-// long form, for any other value of it, long.
+// Rounds returns how often a test repeats something slow: short in "go test", ci in CI
+// (LIFECYCLE_LONG is "ci"), and long for any other value of LIFECYCLE_LONG.
 func Rounds(short, ci, long int) int {
 	switch os.Getenv("LIFECYCLE_LONG") {
 	case "":
@@ -37,7 +39,8 @@ func Rounds(short, ci, long int) int {
 	return long
 }
 
-// Seeds returns the seeds of the random walks of a test: 1 to some in CI, a fifth of them in "go test", many in the long form, or only the one that LIFECYCLE_SEED names.
+// Seeds returns the seeds for the random walks of a test: 1 to some in CI, a fifth of that in "go
+// test", 1 to many in the long form, or only the seed in LIFECYCLE_SEED.
 func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
 	t.Helper()
 	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {

@@ -1,14 +1,14 @@
 // Package rawconn makes system calls on the descriptor of an open file.
 //
-// No Close takes the descriptor away during such a call, and the file stays as it is: os.File.Fd
-// would make it block (up to Go 1.25), and with it each copy of it, such as the one in a
-// net.Listener, whose Accept nothing could end then.
+// During such a call, the descriptor cannot be closed, and the file keeps its mode. os.File.Fd
+// would make the file blocking (up to Go 1.25), and with it each copy of it. One copy may be in a
+// net.Listener, and then its Accept could not be ended.
 package rawconn
 
 import "syscall"
 
-// Control calls do with the descriptor of c, again whenever a signal interrupts it, and returns its
-// error.
+// Control calls do with the descriptor of c and returns its error. It calls do again if a signal
+// interrupts it.
 func Control(c syscall.Conn, do func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -21,13 +21,13 @@ func Control(c syscall.Conn, do func(fd int) error) error {
 	return result
 }
 
-// Read is like Control. While do returns EAGAIN, it waits until c is readable and calls it again.
-// Only a file that is in Go's poller can be waited for.
+// Read is like Control. While do returns EAGAIN, it waits until c is readable and calls do again.
+// That works only for a file in Go's poller.
 func Read(c syscall.Conn, do func(fd int) error) error {
 	return wait(c, syscall.RawConn.Read, do)
 }
 
-// Write is like Read, and waits until c is writable.
+// Write is like Read, but waits until c is writable.
 func Write(c syscall.Conn, do func(fd int) error) error {
 	return wait(c, syscall.RawConn.Write, do)
 }

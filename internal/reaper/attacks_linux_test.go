@@ -41,7 +41,7 @@ func asProcess1(t *testing.T, name string) {
 
 func TestAStrangerWithThePIDOfAnOrphanIsNotSignalled(t *testing.T) { asProcess1(t, "PID of an orphan") }
 
-// pidOfAnOrphan looks at the number of an orphan that was reaped since it was listed.
+// pidOfAnOrphan visits a listed PID whose orphan was reaped. Another process has that PID now.
 func pidOfAnOrphan() error {
 	left, until, err := leave(1)
 	if err != nil {
@@ -66,9 +66,11 @@ func pidOfAnOrphan() error {
 	}
 	return errors.Join(
 		unmet(stranger, Orphan{}, 0),
-		unmet(stranger, Orphan{PID: 1, fd: -1}, 1),                      // its parent is another one
-		unmet(stranger, Orphan{PID: cmd.Process.Pid, fd: gone()}, 1),    // its parent has the PID of the one that was listed
-		unmet(cmd.Process.Pid, Orphan{PID: cmd.Process.Pid, fd: -1}, 1), // no parent of its own
+		// The stranger has another parent.
+		unmet(stranger, Orphan{PID: 1, fd: -1}, 1),
+		// The parent has the PID of the listed process.
+		unmet(stranger, Orphan{PID: cmd.Process.Pid, fd: gone()}, 1),
+		unmet(cmd.Process.Pid, Orphan{PID: cmd.Process.Pid, fd: -1}, 1), // not its own child
 	)
 }
 
@@ -127,8 +129,8 @@ func ownChild() error {
 	}
 }
 
-// bombs are scripts that leave processes which go on forking and do not heed TERM. They end when the
-// file whose name is $0 is gone, and have 200 processes at most.
+// bombs are scripts that leave processes which keep forking and ignore TERM. They end when the file
+// named by $0 is gone. They have at most 200 processes.
 var bombs = map[string]string{
 	"that forks and exits":             `f() { [ -e $0 ] && f & }; f`,
 	"that forks and stays":             `f() { while [ -e $0 ]; do g & done; }; g() { sleep 60; }; f &`,
@@ -161,7 +163,7 @@ func bomb(script string) error {
 	if err := cmd.Run(); err != nil {
 		return err
 	}
-	for range 100 { // it goes on while it is reaped
+	for range 100 { // the forking continues during the reaping
 		Reap()
 	}
 	if err := Kill(time.Now().Add(20 * time.Second)); err != nil {
@@ -250,7 +252,7 @@ func namespace() error {
 	if err := exec.Command("sh", "-c", script).Run(); err != nil {
 		return err
 	}
-	// Process 1, two orphans, the first one of the namespace and its two.
+	// These are process 1, two orphans, and the first process of the inner namespace with its two.
 	err := eventually("all of them", func() bool { all, _ := filepath.Glob("/proc/[0-9]*"); return len(all) == 6 })
 	if err := errors.Join(err, Kill(time.Now().Add(20*time.Second))); err != nil {
 		return err

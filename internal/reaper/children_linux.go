@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// children returns the PIDs of the children, zombies too. The kernel lists them one after the
-// other, so one that ends meanwhile can hide the next (proc_tid_children(5)): they are listed until
-// no other one turns up. Some of them may have gone since.
+// children returns the PIDs of the children, including zombies. The kernel lists them one by one,
+// so a child that ends meanwhile can hide the next one (proc_tid_children(5)). So children lists
+// them until no new one appears. Some of them may be gone by then.
 func children() (pids []int) {
 	for range 4 {
 		before := len(pids)
@@ -22,8 +22,8 @@ func children() (pids []int) {
 	return pids
 }
 
-// childrenOf lists the children of a process once. Adopted ones are usually those of its first
-// thread, which comes first.
+// childrenOf lists the children of a process once. Adopted children usually belong to its first
+// thread, which is listed first.
 func childrenOf(parent int) (pids []int) {
 	dir := "/proc/" + strconv.Itoa(parent) + "/task"
 	threads, err := os.ReadDir(dir)
@@ -35,7 +35,7 @@ func childrenOf(parent int) (pids []int) {
 		if err != nil && !procHasChildren() {
 			return scan(parent)
 		}
-		for field := range strings.FieldsSeq(string(text)) { // none if the thread has ended
+		for field := range strings.FieldsSeq(string(text)) { // empty if the thread has ended
 			if pid, err := strconv.Atoi(field); err == nil {
 				pids = append(pids, pid)
 			}
@@ -50,7 +50,7 @@ func procHasChildren() bool {
 	return err == nil
 }
 
-// scan is childrenOf by asking every process for its parent.
+// scan is childrenOf for kernels without children files: it reads the parent of every process.
 func scan(parent int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
@@ -65,7 +65,7 @@ func scan(parent int) (pids []int) {
 	return pids
 }
 
-// stat is what proc_pid_stat(5) says of a process.
+// stat is an extract of proc_pid_stat(5).
 type stat struct {
 	state  byte
 	parent int

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hurry lets this process run before others until undo is called: there may be thousands that want
-// to run, and the goroutine may go from thread to thread. A thread that is started meanwhile
-// inherits that, and so would a process: so none may be. A process that may not have it goes on as
-// it is.
+// hurry gives this process priority over others until undo is called: thousands of processes may
+// want to run, and the goroutine may move between threads. Threads and processes that are started
+// meanwhile inherit the priority, so no process may be started. Without permission for it, the
+// process continues with its own priority.
 func hurry() (undo func()) {
-	runtime.LockOSThread() // which comes first
+	runtime.LockOSThread() // this thread gets the priority first
 	defer runtime.UnlockOSThread()
-	// sched(7): real-time threads leave 5 % of the processor to others.
+	// Real-time threads leave 5 % of the processor to others (sched(7)).
 	first := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}
 	before, err := unix.SchedGetAttr(0, 0)
 	if err != nil || before.Policy != unix.SCHED_NORMAL || unix.SchedSetAttr(0, first, 0) != nil {

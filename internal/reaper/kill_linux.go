@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// lookAgain is the pause between two looks at processes that may fork at any time.
+	// lookAgain is the pause between two passes over processes that may fork at any time.
 	lookAgain = 200 * time.Microsecond
-	// pinTime bounds how long nothing is reaped.
+	// pinTime limits how long no child can be reaped.
 	pinTime = 50 * time.Millisecond
-	// lastLook is how long orphans are killed for when the deadline is over.
+	// lastLook is how long orphans are still killed after the deadline.
 	lastLook = 100 * time.Millisecond
-	// settled is how many looks must have found the same processes before the rest is taken to be
-	// suspended, or unable to be.
+	// settled is how many passes must find the same processes before freeze stops waiting for the
+	// rest: they are suspended, or cannot be.
 	settled = 5
 )
 
@@ -38,8 +38,9 @@ func kill(deadline time.Time) (err error) {
 	return killFrozen(deadline)
 }
 
-// freeze suspends the orphans and their descendants, until a look finds none that runs, or always
-// the same: one in vfork(2) does not stop, nor one that this process may not signal.
+// freeze suspends the orphans and their descendants. It ends when a pass finds no running process,
+// or finds the same ones repeatedly: a process in vfork(2) does not stop, and this process may not
+// signal every process.
 func freeze(deadline time.Time) {
 	var last uint64
 	same := 0
@@ -59,8 +60,8 @@ func freeze(deadline time.Time) {
 
 var seed = maphash.MakeSeed()
 
-// stopAll suspends those that run, as often as new ones turn up, and returns how many the last look
-// has found, and a hash of which ones.
+// stopAll suspends running processes and repeats that while new ones appear. It returns how many
+// the last pass has found, and a hash that identifies them.
 func stopAll(deadline time.Time) (running int, hash uint64) {
 	l := &look{deep: true, until: deadline}
 	l.parent = func(o Orphan, s stat) {
@@ -83,8 +84,8 @@ func stopAll(deadline time.Time) (running int, hash uint64) {
 	return running, hash
 }
 
-// killFrozen kills the orphans and their descendants until none is left: the descendants first, so
-// that one look meets all of them.
+// killFrozen kills the orphans and their descendants until none is left. It kills the descendants
+// first, so that one pass reaches all of them.
 func killFrozen(deadline time.Time) error {
 	if soon := time.Now().Add(lastLook); soon.After(deadline) {
 		deadline = soon
@@ -101,7 +102,7 @@ func killFrozen(deadline time.Time) error {
 		left = nil
 		err := l.pinned(l.once)
 		why = cmp.Or(left, why)
-		if err == nil && left == nil { // the list may have hidden one
+		if err == nil && left == nil { // the list may have hidden an orphan
 			err = confirm.pinned(confirm.once)
 		}
 		switch {

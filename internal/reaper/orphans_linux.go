@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDepth bounds the descriptors of a look at the descendants: it holds one for each level. What
-// is deeper is met later, as its ancestors are killed.
+// maxDepth limits the descriptors of a pass over the descendants, which holds one for each level.
+// Deeper descendants are reached later, when their ancestors have been killed.
 const maxDepth = 64
 
-// look is one look at the orphans.
+// look is one pass over the orphans.
 type look struct {
 	claimed map[int]bool
-	deep    bool               // also at what descends from them
-	until   time.Time          // then it ends, and has left some out
-	parent  func(Orphan, stat) // called before its children are looked at; nil: nothing
-	child   func(Orphan)       // called after that; nil: nothing
+	deep    bool               // include the descendants of orphans
+	until   time.Time          // the pass ends then and leaves the rest out
+	parent  func(Orphan, stat) // called before the children of the process are visited; may be nil
+	child   func(Orphan)       // called after that; may be nil
 	err     error
 }
 
@@ -35,19 +35,19 @@ func eachOrphan(do func(Orphan)) error {
 	return l.pinned(l.once)
 }
 
-// lookTime bounds one look for a caller that sets no deadline.
+// lookTime limits one pass for a caller that sets no deadline.
 const lookTime = 500 * time.Millisecond
 
 var errLate = errors.New("there was no time to look at all orphans")
 
-// hasChildren reports whether there can be orphans that can be told from other children.
+// hasChildren reports whether this process has children, and can tell orphans from other children.
 func hasChildren() bool {
 	_, err := ended(unix.P_ALL, 0)
 	return err == nil && claimsAreMade()
 }
 
-// pinned calls do while nothing is reaped. No child may be started meanwhile, so that no other
-// claims are made.
+// pinned calls do while no child is reaped. No child may be started meanwhile, so that no other
+// claims arise.
 func (l *look) pinned(do func()) error {
 	pinning.Lock()
 	defer pinning.Unlock()
@@ -69,8 +69,9 @@ func (l *look) pinned(do func()) error {
 
 var errForking = errors.New("this process is starting another one")
 
-// lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called, since
-// the claim to a child is made when fork(2) returns. It waits for a start that is under way.
+// lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called.
+// Otherwise a child could exist without its claim, which is made when fork(2) returns. lockForks
+// waits for a start in progress.
 func lockForks(limit time.Duration) error {
 	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -85,7 +86,7 @@ const forkTime = 50 * time.Millisecond
 func (l *look) once() {
 	list := children
 	if l.deep {
-		list = func() []int { return childrenOf(os.Getpid()) } // for here speed is what counts
+		list = func() []int { return childrenOf(os.Getpid()) } // for speed, only once
 	}
 	for _, pid := range list() {
 		if !l.claimed[pid] {
@@ -94,8 +95,8 @@ func (l *look) once() {
 	}
 }
 
-// at looks at one process, which the list of its parent's children has named. The parent is pinned,
-// or is this process at level 0.
+// at visits one process from the list of its parent's children. The parent is pinned. At level 0 it
+// is this process.
 func (l *look) at(pid int, parent Orphan, level int) {
 	if l.err == errLate || time.Now().After(l.until) {
 		l.err = errLate
@@ -104,7 +105,7 @@ func (l *look) at(pid int, parent Orphan, level int) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
-	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone, and the number may be that of a thread
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone; the number may be a thread's
 		return
 	default:
 		l.err = os.NewSyscallError("pidfd_open", err)
@@ -129,11 +130,11 @@ func (l *look) at(pid int, parent Orphan, level int) {
 	}
 }
 
-// livesBelow reports whether the pinned process lives and is a child of that one, and not another
-// one that has got the PID since that was read.
+// livesBelow reports whether the pinned process is alive and a child of parent. It returns false
+// for another process that has received the PID since it was listed.
 func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives bool) {
 	if level == 0 {
-		// waitid(2): ECHILD for "a process that is not a child of the calling process".
+		// waitid(2) returns ECHILD for "a process that is not a child of the calling process".
 		if pid, err := ended(unix.P_PIDFD, o.fd); err != nil || pid != 0 {
 			return s, false
 		}
@@ -143,11 +144,12 @@ func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives b
 		return s, true
 	}
 	s, ok := statOf(o.PID)
-	// Both are still there, so what was read was of this process, and told of that parent.
+	// Both processes still exist, so the data that was read describes this process and that parent.
 	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
 }
 
-// isThere reports whether nobody has waited for the process yet: until then its PID is its own.
+// isThere reports whether the process has not been waited for. Until then no other process has its
+// PID.
 func (o Orphan) isThere() bool { return o.signal(0) != unix.ESRCH }
 
 // isOver reports whether the process has ended, with all of its threads.

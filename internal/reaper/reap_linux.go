@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinning keeps two calls apart: the pidfd by which one of them pins a child would be a claim to
-// the other.
+// pinning separates two calls: the pidfd by which one call pins a child would be a claim to the
+// other call.
 var pinning sync.Mutex
 
-// batch is how many ended children are pinned at the same time. One look at the claims serves all
-// of them.
+// batch is how many ended children are pinned at the same time. One reading of the claims serves
+// all of them.
 const batch = 64
 
 func reap() (reaped []int) {
@@ -25,7 +25,7 @@ func reap() (reaped []int) {
 		n := min(size, len(pids))
 		some, err := reapOf(pids[:n])
 		reaped = append(reaped, some...)
-		if err != nil && size > 1 { // there are not so many descriptors
+		if err != nil && size > 1 { // there are too few descriptors
 			size /= 2
 			continue
 		}
@@ -34,8 +34,8 @@ func reap() (reaped []int) {
 	return reaped
 }
 
-// reapOf reaps those of the children that have ended and are orphans. It pins them before it looks
-// at the claims: the PID of a child could since have been given to one that other code has started.
+// reapOf reaps the children that have ended and are orphans. It pins them before it reads the
+// claims, because other code could since have started a child that received the PID.
 func reapOf(pids []int) (reaped []int, err error) {
 	pinning.Lock()
 	defer pinning.Unlock()
@@ -77,11 +77,11 @@ func reapOf(pids []int) (reaped []int, err error) {
 	return reaped, nil
 }
 
-// ended returns the PID of a child that has ended, and leaves it so; 0 if there is none. Where
-// there is no such child at all it returns ECHILD.
+// ended returns the PID of a child that has ended, or 0 if there is none. It does not reap the
+// child. If there is no such child at all, it returns ECHILD.
 func ended(kind, id int) (pid int, err error) { return wait(kind, id, unix.WNOWAIT) }
 
-// wait is waitid(2) for a child that has ended, without blocking.
+// wait calls waitid(2) for a child that has ended. It does not block.
 func wait(kind, id, options int) (pid int, err error) {
 	var info siginfo
 	options |= unix.WEXITED | unix.WNOHANG
@@ -89,8 +89,8 @@ func wait(kind, id, options int) (pid int, err error) {
 	return int(info.child.pid), err
 }
 
-// siginfo is siginfo_t of a child (sigaction(2)): what follows the first three numbers is aligned
-// as a pointer is.
+// siginfo is siginfo_t of a child (sigaction(2)). The fields after the first three numbers are
+// aligned like a pointer.
 type siginfo struct {
 	_     [3]int32
 	child struct {

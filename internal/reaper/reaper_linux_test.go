@@ -21,7 +21,8 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// child is what a process that a test starts does instead of the tests: each has children of its own.
+// child selects what a process of a test does instead of running the tests. Each such process has
+// children of its own.
 const child = "REAPER_TEST_CHILD"
 
 var programs = map[string]func() error{
@@ -55,7 +56,7 @@ func runProgram(t *testing.T, wrapper []string, name string) {
 	require.Equal(t, fmt.Sprintf("done, as process %v\n", wrapper != nil), string(out))
 }
 
-// ownPIDs makes what it starts process 1.
+// ownPIDs makes a command process 1 of a new PID namespace.
 var ownPIDs = []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 
 // asBoth runs the program as a subreaper, and as process 1 of a PID namespace.
@@ -84,7 +85,7 @@ func eventually(what string, is func() bool) error {
 	return nil
 }
 
-// orphans are the PIDs of the orphans that live.
+// orphans returns the PIDs of the live orphans.
 func orphans() (pids []int) {
 	if err := EachOrphan(func(o Orphan) { pids = append(pids, o.PID) }); err != nil {
 		panic(err)
@@ -103,7 +104,7 @@ func TestAnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
 	asBoth(t, "exit codes")
 }
 
-// exitCodes starts a thousand children, each of which leaves an orphan, while others reap.
+// exitCodes starts a thousand children while other goroutines reap. Each child leaves an orphan.
 func exitCodes() error {
 	stop := make(chan struct{})
 	var reapers, starters sync.WaitGroup
@@ -175,7 +176,8 @@ func besideAZombie() error {
 	return nil
 }
 
-// leave leaves n orphans, and returns their PIDs once they are children of this process. They end when until is closed.
+// leave leaves n orphans. It returns their PIDs once they are children of this process. They end
+// when until is closed.
 func leave(n int) (pids []int, until io.Closer, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {

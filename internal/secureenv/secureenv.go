@@ -1,9 +1,10 @@
-// Package secureenv reads the environment. All code of this module that heeds a variable asks here,
-// so that it heeds no variable of a stranger: the caller of a process that has more rights than he
-// (privilege.IsSetuid) has made its environment.
+// Package secureenv reads the environment. All code of this module reads variables through this
+// package, so that it trusts no variable from an untrusted caller: the caller of a process with
+// more rights than the caller (privilege.IsSetuid) has set its environment.
 //
-// Such a process loses these variables before main, so that nothing that it executes heeds them. It
-// may execute itself after setuid(2), and then no longer sees who has made them.
+// Such a process loses these variables before main, so that no program that it executes uses them.
+// It may execute itself after setuid(2), and can then no longer detect that its caller was
+// untrusted.
 package secureenv
 
 import (
@@ -13,17 +14,17 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// Variable is one that is read, and what becomes of it in a process with more rights than its caller.
+// Variable is a variable that this module reads, and its rule.
 type Variable struct {
 	Name string
 	Use  string // what it is read for
 	Rule Rule
 }
 
-// Rule is what becomes of a variable in a process with more rights than its caller.
+// Rule determines what happens to a variable in a process with more rights than its caller.
 type Rule string
 
-// The rules.
+// These are the rules.
 const (
 	Removed Rule = "removed before `main`; heeded in a worker whose supervisor has proved itself"
 	Proved  Rule = "heeded if the kernel says that the same effective user and group have made " +
@@ -36,7 +37,7 @@ const (
 // Path is the PATH of a process with more rights than its caller.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Variables are all that are read. One that is not among them is never heeded.
+// Variables lists all variables that this module reads. It uses no other variable.
 var Variables = []Variable{
 	{"NOTIFY_SOCKET", "where a service manager hears sd_notify, and is handed sockets", Removed},
 	{"FDSTORE", "how many sockets the manager stores", Removed},
@@ -57,17 +58,18 @@ var Variables = []Variable{
 	{"TZ", "read by package time: the time zone of the log", NoFile},
 }
 
-// Unsecure are the names that ld.so(8) removes from the environment of a setuid program. A static
-// program has no ld.so, and what it executes after setuid(0) would heed them. "*" is any rest.
+// Unsecure lists the names that ld.so(8) removes from the environment of a setuid program. A static
+// program has no ld.so, and programs that it executes after setuid(0) would use them. "*" stands
+// for any suffix.
 var Unsecure = []string{
 	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LD_*", "LOCALDOMAIN", "LOCPATH", "MALLOC_*",
 	"NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
 }
 
-// withheld are the variables with the rule Removed that a stranger may have set.
+// withheld holds the variables with the rule Removed that an untrusted caller may have set.
 var withheld = secure()
 
-// secure makes the environment safe for what follows, and returns what it has taken out that can be given back.
+// secure makes the environment safe. It returns the removed variables that [Believe] can restore.
 func secure() map[string]string {
 	if !privilege.IsSetuid() {
 		return nil
@@ -97,7 +99,7 @@ func ruleOf(name string) Rule {
 	return ""
 }
 
-// namesFile reports whether TZ names a file that is not below the directory of the time zones.
+// namesFile reports whether TZ names a file outside of the time zone directory.
 func namesFile(zone string) bool {
 	zone = strings.TrimPrefix(zone, ":")
 	return strings.HasPrefix(zone, "/") || strings.Contains(zone, "..")
@@ -113,7 +115,7 @@ func isUnsecure(name string) bool {
 	return false
 }
 
-// Get returns the value of a variable, "" if it is not to be heeded.
+// Get returns the value of a variable, or "" if the variable is not in Variables.
 func Get(name string) string {
 	if ruleOf(name) == "" {
 		return ""
@@ -121,14 +123,16 @@ func Get(name string) string {
 	return os.Getenv(name)
 }
 
-// Take returns the value of a variable as Get does, and removes it: it is not for what this process executes.
+// Take returns the value of a variable like Get, and removes it so that programs that this process
+// executes do not inherit it.
 func Take(name string) string {
 	value := Get(name)
 	os.Unsetenv(name)
 	return value
 }
 
-// Believe puts back what was removed. It is for a process whose parent has proved to be no stranger.
+// Believe restores the removed variables. It is for a process whose parent has proved that it can
+// be trusted.
 func Believe() {
 	for name, value := range withheld {
 		os.Setenv(name, value)

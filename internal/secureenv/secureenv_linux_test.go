@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is what a process does that a test starts: it says what is in its environment, by itself or
-// after a change of its user.
+// child selects what a process of a test does: it reports its environment, before or after a change
+// of its user.
 const child = "SECUREENV_TEST_CHILD"
 
-const somebody = 12345 // a user who is in no database
+const somebody = 12345 // a user without an entry in any database
 
 func TestMain(m *testing.M) {
 	switch what := os.Getenv(child); what {
@@ -59,7 +59,7 @@ func say() {
 	}
 }
 
-// given are the variables that the caller sets, each to "/evil".
+// given lists the variables that the caller sets to "/evil".
 var given = func() (all []string) {
 	for _, v := range Variables {
 		all = append(all, v.Name)
@@ -134,7 +134,7 @@ func TestATimeZoneMayNameAZoneButNoFile(t *testing.T) {
 	}
 }
 
-// called has somebody without rights call the program, and returns what it says.
+// called runs the program as an unprivileged user, and returns its output.
 func called(t *testing.T, path, what string) string {
 	t.Helper()
 	cmd := exec.Command(path)
@@ -151,7 +151,8 @@ func called(t *testing.T, path, what string) string {
 	return string(out)
 }
 
-// privileged is a copy of the test binary that everybody can execute, with more rights than he has.
+// privileged returns a copy of the test binary that every user can execute, and that has more
+// rights than the caller.
 func privileged(t *testing.T, give func(path string) error) (path string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -165,7 +166,8 @@ func privileged(t *testing.T, give func(path string) error) (path string) {
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// Not by this process: what another test starts meanwhile would have it open for writing.
+	// Another process makes the copy: a process that another test starts meanwhile would inherit
+	// the file open for writing.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
@@ -176,7 +178,7 @@ func privileged(t *testing.T, give func(path string) error) (path string) {
 	return path
 }
 
-// mayBind gives the file a capability as setcap(8) does: struct vfs_cap_data, linux/capability.h.
+// mayBind gives the file a capability, as setcap(8) does: struct vfs_cap_data, linux/capability.h.
 func mayBind(path string) error {
 	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
 	for _, word := range []uint32{1 << unix.CAP_NET_BIND_SERVICE, 0, 0, 0} {

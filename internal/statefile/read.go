@@ -10,11 +10,11 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// RetryTime is how long [Retry] tries. Writing a record takes some microseconds.
+// RetryTime is how long [Retry] retries. Writing a record takes some microseconds.
 const RetryTime = 100 * time.Millisecond
 
-// Read returns the JSON object in the state file. The file must belong to that user, and root must
-// be able to trust the path.
+// Read returns the JSON object in the state file. The file must belong to the user owner, and root
+// must be able to trust the path.
 func Read(path string, owner int) (object []byte, err error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err
@@ -41,9 +41,10 @@ func Read(path string, owner int) (object []byte, err error) {
 	return Unseal(record)
 }
 
-// Retry calls read until it succeeds, for up to [RetryTime]. A record may be half written, and a
-// new process removes the old file before it creates its own. Retry returns at once where trying
-// again cannot help: if the file is unsafe, or may not be read, or if read returns again as false.
+// Retry calls read until it succeeds, for up to [RetryTime]. A record may be incomplete while it is
+// written, and a new process removes the old file before it creates its own. Retry returns at once
+// if retrying cannot help: if the file is unsafe, if it may not be read, or if read returns false
+// for again.
 func Retry(read func() (again bool, err error)) error {
 	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
 		again, err := read()
@@ -54,7 +55,8 @@ func Retry(read func() (again bool, err error)) error {
 	}
 }
 
-// readRecord reads at most one byte more than a record, which shows that the file is no record.
+// readRecord reads at most one byte more than a record. The extra byte shows that the file is no
+// record.
 func readRecord(f *os.File) ([]byte, error) {
 	record := make([]byte, Size+1)
 	n, err := f.ReadAt(record, 0) // one pread(2), so that the record is rarely torn

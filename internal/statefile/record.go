@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A record is the JSON object, padded with spaces, with the checksum as its last field. One
-// pwrite(2) can be read half done, on tmpfs and ext4 alike, and reading twice does not help. Hence
-// the checksum.
+// A record is the JSON object, padded with spaces, with the checksum as its last field. A read can
+// see an incomplete pwrite(2), on tmpfs and on ext4, and reading twice does not help. Hence the
+// checksum.
 
 const (
 	// Size is the size of a record.
@@ -24,20 +24,19 @@ const (
 	bodySize  = Size - sumSize
 )
 
-// recordPrefix is how each record begins that is not damaged.
+// recordPrefix is the beginning of each intact record.
 const recordPrefix = `{"format":`
 
-// sumTable is not a plain variable: making it takes time, which a launcher need not spend.
+// sumTable is not a plain variable: its computation takes time that a launcher need not spend.
 var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
 var (
 	errTooLong = errors.New("does not fit")
-	// ErrDamaged is returned for a record that was read while it was written, or was never
-	// completed.
+	// ErrDamaged is returned for a record that was read during a write, or was never completed.
 	ErrDamaged = errors.New("the record is damaged")
 )
 
-// Seal makes a record of a JSON object.
+// Seal makes a record from a JSON object.
 func Seal(object []byte) (record []byte, err error) {
 	if len(object) > MaxObject {
 		return nil, errTooLong
@@ -61,8 +60,8 @@ func Unseal(record []byte) (object []byte, err error) {
 	return slices.Concat(bytes.TrimRight(body, " "), []byte("}")), nil
 }
 
-// resemblesRecord reports whether the content of a file is a record, or what remains of one: after
-// a power loss or on a full disk, that is less than a record, or zeros.
+// resemblesRecord reports whether the content of a file is a record or the remains of one. After a
+// power loss or on a full disk, less than a record remains, or zeros.
 func resemblesRecord(content []byte) bool {
 	return len(content) <= Size &&
 		(bytes.HasPrefix(content, []byte(recordPrefix)) || len(bytes.Trim(content, "\x00")) == 0)

@@ -21,8 +21,8 @@ type File struct {
 	failing bool // the last write failed
 }
 
-// Create makes the state file and replaces one that a process has left which died. It does not
-// write to the old file: a process that has lost its path may still do so.
+// Create makes the state file. It replaces the file of a process that has died, and does not write
+// to the old file: a process that has lost its path may still write to it.
 //
 // Only the process that holds the lock of the PID file may call it.
 func Create(path string, mode fs.FileMode) (*File, error) {
@@ -35,7 +35,7 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 	}
 	if !created {
 		err = safefile.Unsafe("another process creates it at the same time")
-	} else if err = f.Chmod(mode); err != nil { // whatever the umask
+	} else if err = f.Chmod(mode); err != nil { // independent of the umask
 		err = errors.Join(err, safefile.Remove(f, path))
 	}
 	if err != nil {
@@ -45,8 +45,8 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 	return &File{file: safefile.NewOwned(path, f)}, nil
 }
 
-// Write replaces the record, unless one with a later number was written already. An empty record
-// empties the file. Write returns only the first of several errors in a row.
+// Write replaces the record, unless a record with this or a later number was written. An empty
+// record empties the file. Of several errors in a row, Write returns only the first.
 func (f *File) Write(seq int, record []byte) error {
 	if f == nil {
 		return nil
@@ -59,7 +59,7 @@ func (f *File) Write(seq int, record []byte) error {
 	f.seq = seq
 	err := f.file.CheckOpen()
 	if err == nil {
-		if err = f.put(record); err != nil { // the old record is no longer true
+		if err = f.put(record); err != nil { // the old record is outdated
 			_ = f.file.File.Truncate(0)
 		}
 	}
@@ -79,7 +79,7 @@ func (f *File) put(record []byte) error {
 }
 
 // SetPath changes the path of the file, for a process that has changed its root directory. "" means
-// that the file is outside of it.
+// that the file is outside of that directory.
 func (f *File) SetPath(path string) {
 	if f == nil {
 		return
@@ -89,8 +89,8 @@ func (f *File) SetPath(path string) {
 	f.file.Path = path
 }
 
-// CheckRemovable returns why the file cannot be removed at the end, nil if it can. [File.Remove]
-// does not report that again.
+// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
+// [File.Remove] does not report the cause again.
 func (f *File) CheckRemovable() error {
 	if f == nil {
 		return nil
@@ -100,7 +100,7 @@ func (f *File) CheckRemovable() error {
 	return f.file.CheckRemovable()
 }
 
-// Keep closes the file and leaves it where it is.
+// Keep closes the file and leaves it in place.
 func (f *File) Keep() {
 	if f == nil {
 		return
@@ -127,8 +127,8 @@ func (f *File) Remove() (removeErr, emptyErr error) {
 	return f.file.Remove()
 }
 
-// RemoveStale removes a state file that a process has left which died. It removes nothing else: the
-// file may be somebody's data.
+// RemoveStale removes the state file of a process that has died. It leaves any other file and
+// returns an error: the file may contain a user's data.
 //
 // Only the process that holds the lock of the PID file may call it.
 func RemoveStale(path string) error {

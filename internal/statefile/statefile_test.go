@@ -202,8 +202,8 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 	}
 }
 
-// requireNoWrongRecord reads and writes a state file at the same time, as fast as it can. It logs
-// how often the checksum was needed.
+// requireNoWrongRecord reads and writes a state file concurrently, as fast as it can. It logs how
+// often the checksum was needed.
 func requireNoWrongRecord(t *testing.T, path string) {
 	t.Helper()
 	reads := 30_000

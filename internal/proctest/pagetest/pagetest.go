@@ -1,5 +1,6 @@
-// Package pagetest is what tests of the pages in docs share. Parts of a page are made from the code: "make docs" writes them, with LIFECYCLE_UPDATE set.
-// Without it, the tests compare.
+// Package pagetest has the helpers that tests of the pages in docs share. Parts of a page are
+// generated from the code. "make docs" sets LIFECYCLE_UPDATE, and then the tests write these parts.
+// Otherwise the tests compare them.
 package pagetest
 
 import (
@@ -18,7 +19,7 @@ func Read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// Columns returns the first columns of the first table after a text that has these heads.
+// Columns returns the first columns of the first table with these heads after the text.
 func Columns(t *testing.T, path, after string, heads ...string) (rows []string) {
 	t.Helper()
 	_, text, found := strings.Cut(Read(t, path), after)
@@ -34,7 +35,8 @@ func Columns(t *testing.T, path, after string, heads ...string) (rows []string) 
 	return rows
 }
 
-// RequireTable requires that the page has this very table between the marks of that name, or writes it.
+// RequireTable requires that the page contains exactly this table between the marks with that name.
+// With LIFECYCLE_UPDATE, it writes the table.
 func RequireTable(t *testing.T, path, name string, rows ...string) {
 	t.Helper()
 	begin, end := "<!-- "+name+": make docs -->\n", "<!-- end -->\n"
@@ -45,7 +47,8 @@ func RequireTable(t *testing.T, path, name string, rows ...string) {
 	RequireText(t, path, before+begin+"\n"+strings.Join(rows, "\n")+"\n\n"+end+after)
 }
 
-// RequireText requires that this is what the file says, or writes it.
+// RequireText requires that the file contains exactly this text. With LIFECYCLE_UPDATE, it writes
+// the text.
 func RequireText(t *testing.T, path, want string) {
 	t.Helper()
 	if os.Getenv("LIFECYCLE_UPDATE") != "" {
