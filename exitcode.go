@@ -7,13 +7,24 @@ import (
 	"strings"
 )
 
-// ErrNotRunning says that nobody holds the PID file. The error that wraps it is a [*NotRunningError].
+// ErrNotRunning reports that no process holds the PID file. The error that wraps it is a
+// [*NotRunningError].
 var ErrNotRunning = errors.New("lifecycle: not running")
 
-// ExitCode is the code with which a program ends whose life returned err: 0 for nil; else what the error carries, by WithExitCode or a
-// method ExitCode() int of its own; else 7 for [ErrNotRunning], 4 for a missing permission (EPERM, EACCES), as the LSB has it, 70
-// for a [*PanicError], as sysexits(3) has it; else 1. Of the errors of Run the first decides, which is that of a body if one failed. A
-// code that is none, such as -1 of an exec.ExitError of a killed program, counts as 1.
+// ExitCode returns the exit code for a program that ends because of err, an error of [Run] or of
+// another function of this package. The first rule that applies decides:
+//
+//   - A nil err is 0.
+//   - An error that carries a code has that code: from [WithExitCode], or from its own method
+//     ExitCode() int. A code outside 0 to 255, such as the -1 of an exec.ExitError of a killed
+//     program, counts as 1.
+//   - [ErrNotRunning] is 7 (LSB).
+//   - A missing permission (EPERM, EACCES) is 4 (LSB).
+//   - A [*PanicError] is 70 (sysexits(3)).
+//   - Any other error is 1.
+//
+// If Run returned several errors, the first one decides. It is the error of a body if a body
+// failed.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0
@@ -48,7 +59,8 @@ func validCode(code int) int {
 	return code
 }
 
-// WithExitCode returns err so that ExitCode of it, and of what wraps it, is code. It returns nil where err is nil.
+// WithExitCode returns an error that wraps err and carries the code for [ExitCode]. It returns nil
+// if err is nil.
 func WithExitCode(err error, code int) error {
 	if err == nil {
 		return nil
@@ -65,7 +77,7 @@ func (e *codedError) ExitCode() int { return e.code }
 
 func (e *codedError) Unwrap() error { return e.error }
 
-// lifeErrors is what Run returns where more than one thing went wrong: the errors of the bodies first.
+// lifeErrors is the result of Run after several failures. The errors of the bodies come first.
 type lifeErrors struct{ errs []error }
 
 func (e *lifeErrors) Error() string {
@@ -78,7 +90,7 @@ func (e *lifeErrors) Error() string {
 
 func (e *lifeErrors) Unwrap() []error { return e.errs }
 
-// joinErrors is errors.Join, but a single error comes back as it is.
+// joinErrors is errors.Join, except that it returns a single error unchanged.
 func joinErrors(errs ...error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	switch len(errs) {

@@ -12,8 +12,9 @@ import (
 	"example.com/lifecycle/internal/pidfile"
 )
 
-// Status returns what the daemon says that it is doing. The error wraps [ErrNotRunning] where the daemon is gone; any other says why it cannot
-// be told what a daemon does that runs. It tries for 100 ms to read the state file.
+// Status returns the state that the daemon publishes. It tries for 100 ms to read the state file.
+// The error wraps [ErrNotRunning] if the daemon is gone. Any other error explains why the state of
+// a running daemon cannot be read.
 func (p *Process) Status() (Status, error) {
 	var gone error
 	s, err := readState(p.pidFile, func() (pidfile.Holder, error) {
@@ -24,12 +25,13 @@ func (p *Process) Status() (Status, error) {
 	if gone != nil {
 		return Status{}, gone
 	}
-	s.PID = p.PID // from another PID namespace it is another one
+	s.PID = p.PID // in another PID namespace the daemon has another PID
 	return s, err
 }
 
-// WaitReady blocks until the daemon is ready. It returns nil then, at once where it is reloading, and an error where it stops, is
-// gone ([ErrNotRunning]), cannot say what it does, or where ctx ends before, with its cause.
+// WaitReady blocks until the daemon is ready. It returns nil at once if the daemon is ready or
+// reloading. It returns an error if the daemon stops, is gone ([ErrNotRunning]) or cannot report
+// its state. If ctx ends first, the error wraps the cause of ctx.
 func (p *Process) WaitReady(ctx context.Context) error {
 	return p.follow(ctx, "it to be ready", func(s Status) (enough bool, err error) {
 		switch s.Phase {
@@ -42,12 +44,13 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	})
 }
 
-// errStops says that a daemon is stopping, and so will not be ready.
+// errStops reports that a daemon is stopping and will not be ready.
 var errStops = errors.New("is stopping")
 
-// Reload asks the daemon to reload, with HUP, and blocks until there is a verdict of a reload that began after that. It returns nil where that
-// has succeeded, and an error that wraps [ErrReload] where it has failed, the daemon has stopped or died instead, or was stopping already. The error
-// wraps [ErrNotRunning] where the daemon is gone, and the cause of ctx where that ends first.
+// Reload asks the daemon to reload, with HUP, and blocks until it has the verdict of a reload that
+// began after the signal. It returns nil if that reload succeeded. The error wraps [ErrReload] if
+// the reload failed, or if the daemon stops, stopped or died instead. The error wraps
+// [ErrNotRunning] if the daemon is gone. If ctx ends first, the error wraps the cause of ctx.
 func (p *Process) Reload(ctx context.Context) error {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return stopsInstead()
@@ -72,14 +75,14 @@ func (p *Process) Reload(ctx context.Context) error {
 	return err
 }
 
-// Reopen asks the daemon to reopen its log, with USR1, and blocks until it has. The errors are like those of Reload, but none
-// wraps ErrReload.
+// Reopen asks the daemon to reopen its log, with USR1, and blocks until that is done. It returns
+// the same errors as [Process.Reload], except that none wraps ErrReload.
 func (p *Process) Reopen(ctx context.Context) error {
 	_, err := p.reopen(ctx)
 	return err
 }
 
-// reopen says which log it was, "" if the daemon has none of its own.
+// reopen also returns the path of the log, or "" if the daemon has no log of its own.
 func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	if ossignal.User1 == nil {
 		return "", fmt.Errorf("lifecycle: reopen: %w", errors.ErrUnsupported)
@@ -103,20 +106,23 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 }
 
 const (
-	// patienceForSilence is how long a daemon that runs may not say what it does before that is not waited for any more.
+	// patienceForSilence is how long follow waits for a running daemon whose state cannot be read.
 	patienceForSilence = 2 * time.Second
-	// longestPause is how long after a look at the state there is another one, at most.
+	// longestPause is the longest delay between two reads of the state.
 	longestPause = 20 * time.Millisecond
-	// looksAtOnce is how many come without a pause: most reloads take less time than the shortest sleep, which is about 1 ms.
+	// looksAtOnce is the number of reads without a delay. Most reloads take less time than the
+	// shortest sleep, about 1 ms.
 	looksAtOnce = 5
 )
 
-// follow reads what the daemon says about itself again and again, until enough says that this is enough or the daemon is gone.
+// follow reads the state of the daemon repeatedly, until enough returns true or the daemon is gone.
+// what completes the error "waiting for …".
 func (p *Process) follow(ctx context.Context, what string, enough func(Status) (bool, error)) error {
 	heard, doing := time.Now(), ""
 	pause := time.Millisecond
 	for looks := 1; ; looks++ {
-		// Both before the look: after a pause of this process, the look may be older than the news.
+		// Both are computed before the read, so that follow never gives up without a read after the
+		// end of the time.
 		over, silent := ctx.Err(), time.Since(heard) > patienceForSilence
 		s, err := p.Status()
 		switch {
@@ -144,11 +150,11 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	}
 }
 
-// waitError says for what it was waited in vain.
+// waitError is the error of a wait without a result.
 type waitError struct {
 	what  string
 	pid   int
-	doing string // what the daemon did instead, "" if it did not say
+	doing string // the hook that still runs, or ""
 	cause error
 }
 

@@ -12,21 +12,21 @@ import (
 	"example.com/lifecycle/internal/console"
 )
 
-// PanicError is the error of a hook or body that panicked or called runtime.Goexit. It does not wrap a value that is an
-// error, for a panic with context.Canceled is no clean end.
+// PanicError is the error of a hook or body that panicked or called runtime.Goexit. It never wraps
+// Value, even if that is an error: a panic with context.Canceled must not count as a clean end.
 type PanicError struct {
 	Value any
-	Stack []byte // of the goroutine that panicked, as debug.Stack gives it
+	Stack []byte // of the goroutine that panicked, from debug.Stack
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// timeoutError is the error of a hook or body that was given up because its time was over.
+// timeoutError is the error of a hook or body that exceeded its time.
 type timeoutError struct {
 	limit  time.Duration
 	is     error  // ErrStartTimeout, ErrStopTimeout or ErrReload
-	result error  // what it returned at last; nil if it did not return at all
-	stack  []byte // where it was when it was abandoned
+	result error  // its result after the limit; nil if it did not return
+	stack  []byte // of an abandoned hook, when it was abandoned
 }
 
 func (e *timeoutError) Error() string {
@@ -39,7 +39,7 @@ func (e *timeoutError) Error() string {
 
 func (e *timeoutError) Unwrap() []error { return []error{e.is, e.result} }
 
-// textError has a text of its own. It wraps errors that do not show in the text.
+// textError has its own text. It wraps errors that the text does not show.
 type textError struct {
 	text  string
 	wraps []error
@@ -49,7 +49,7 @@ func (e *textError) Error() string { return e.text }
 
 func (e *textError) Unwrap() []error { return e.wraps }
 
-// abandoned says that the goroutine of the hook may still be running.
+// abandoned reports whether the goroutine of the hook may still run.
 func abandoned(err error) bool {
 	var o *timeoutError
 	return errors.As(err, &o) && o.stack != nil
@@ -60,13 +60,13 @@ type call struct {
 	component, hook string
 	f               func(context.Context) error
 
-	ctx      context.Context      // ends when the hook is to return
-	patience func() time.Duration // how long it may take to do so when ctx has ended
-	tooLong  *timeoutError        // the cause with which ctx ends if that is because the time was over
+	ctx      context.Context      // ends when the hook must return
+	patience func() time.Duration // returns how long the hook may run after ctx has ended
+	tooLong  *timeoutError        // the cause of ctx if the time is over
 }
 
-// do calls the hook in a goroutine of its own and waits until it has returned or its patience is over. Then it is abandoned, which the
-// log says with its stack. A nil hook does nothing.
+// do calls the hook in its own goroutine. It waits until the hook has returned, or until its
+// patience is over. In that case it abandons the hook and logs the stack. A nil hook does nothing.
 func (l *life) do(c call) error {
 	if c.f == nil {
 		return nil
@@ -105,8 +105,8 @@ func (l *life) do(c call) error {
 	return &HookError{c.component, c.hook, err}
 }
 
-// lastChance waits for a hook whose context has ended, and says whether it has returned, and what. A stop that is asked for
-// meanwhile leaves it no more time than it would have had from then on.
+// lastChance waits for a hook whose context has ended. It reports whether the hook returned, and
+// its result. A stop request during the wait can only shorten the wait.
 func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result error, returned bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -130,7 +130,7 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 	}
 }
 
-// abandon gives a hook or body up, and says where it is.
+// abandon logs that a hook or body does not return, with its stack, and returns the error.
 func (l *life) abandon(component, hook string, late timeoutError) error {
 	label := hook + " of " + component
 	late.stack = stackOf(label)
@@ -138,7 +138,7 @@ func (l *life) abandon(component, hook string, late timeoutError) error {
 	return &HookError{component, hook, &late}
 }
 
-// logPanic logs the stack of a panic, and says whether err is one.
+// logPanic reports whether err is a panic, and logs its stack.
 func (l *life) logPanic(label string, err error) bool {
 	var p *PanicError
 	if !errors.As(err, &p) {
@@ -148,11 +148,11 @@ func (l *life) logPanic(label string, err error) bool {
 	return true
 }
 
-// labelKey is the profiler label under which the goroutine of every hook and body runs. Goroutines that it starts inherit it, so
-// CPU and goroutine profiles tell the components apart.
+// labelKey is the profiler label of the goroutine of every hook and body. Goroutines that the hook
+// starts inherit it, so CPU and goroutine profiles show the component.
 const labelKey = "lifecycle"
 
-// spawn calls f in a goroutine of its own. The channel gets f's error, or a *PanicError.
+// spawn calls f in its own goroutine. The channel receives the error of f, or a *PanicError.
 func spawn(ctx context.Context, label string, f func(context.Context) error) <-chan error {
 	done := make(chan error, 1)
 	ctx = pprof.WithLabels(ctx, pprof.Labels(labelKey, label))
@@ -163,13 +163,14 @@ func spawn(ctx context.Context, label string, f func(context.Context) error) <-c
 	return done
 }
 
-// hookGoroutine is the frame by which stackOf knows the goroutine of a hook from those that the hook started.
+// hookGoroutine is a frame in the stack of the hook goroutine. stackOf uses it to ignore goroutines
+// that the hook started.
 func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan<- error) (err error) {
 	returned := false
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
-		} else if !returned { // runtime.Goexit runs the deferred calls, and nothing after them
+		} else if !returned { // runtime.Goexit runs the deferred calls, but nothing after them
 			done <- &PanicError{Value: "runtime.Goexit was called", Stack: debug.Stack()}
 		}
 	}()
@@ -178,15 +179,15 @@ func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan
 	return err
 }
 
-// stackOf is the stack of the hook goroutine that runs under that label. The goroutine profile finds it in a fraction of the time for
-// which runtime.Stack of all goroutines would stop the world.
+// stackOf returns the stack of the hook goroutine with that label. It uses the goroutine profile,
+// because runtime.Stack of all goroutines would stop the world for much longer.
 func stackOf(label string) []byte {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		return []byte(err.Error())
 	}
 	want := fmt.Appendf(nil, "%q:%q", labelKey, label)
-	var stacks [][]byte // more than one where components have the same name
+	var stacks [][]byte // several if components have the same name
 	for record := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
 		if bytes.Contains(record, want) && bytes.Contains(record, []byte(".hookGoroutine")) {
 			stacks = append(stacks, bytes.TrimSpace(record))
@@ -198,7 +199,8 @@ func stackOf(label string) []byte {
 	return bytes.Join(stacks, []byte("\n\n"))
 }
 
-// workerError is what a hook of a supervisor returns that has failed in the worker: the error does not name the hook.
+// workerError is the error of a hook of a supervisor that failed in the worker. do returns the
+// wrapped error without a HookError for the hook of the supervisor.
 type workerError struct{ error }
 
 func ofWorker(err error) error {

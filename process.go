@@ -15,11 +15,12 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// Close lets go of the process. It does nothing to it.
+// Close releases the resources of p. It has no effect on the daemon.
 func (p *Process) Close() error { return p.pin.Close() }
 
-// Signal sends a signal to the daemon, after having asked the kernel again that it holds the PID file. It does not
-// wait. The error wraps [ErrNotRunning] where the daemon is gone, and fs.ErrPermission where it may not be signalled.
+// Signal sends a signal to the daemon and does not wait for its effect. It first asks the kernel
+// again whether the daemon holds the PID file. The error wraps [ErrNotRunning] if the daemon is
+// gone, and fs.ErrPermission if the caller may not signal it.
 func (p *Process) Signal(sig os.Signal) error {
 	_, err := p.verify()
 	if err == nil {
@@ -30,7 +31,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	return p.gone(err)
 }
 
-// gone makes a process that is done one that is not running.
+// gone converts os.ErrProcessDone to a [*NotRunningError].
 func (p *Process) gone(err error) error {
 	if errors.Is(err, os.ErrProcessDone) {
 		return &NotRunningError{PIDFile: p.pidFile}
@@ -38,8 +39,9 @@ func (p *Process) gone(err error) error {
 	return err
 }
 
-// Wait blocks until the daemon is gone: its process has ended and does not hold the PID file any more. It returns nil then, and
-// the cause of ctx if that ends before.
+// Wait blocks until the daemon is gone: its process has ended and no longer holds the PID file. It
+// returns nil then. If ctx ends first, the error wraps the cause of ctx. Inside the daemon itself,
+// Wait returns an error at once.
 func (p *Process) Wait(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
@@ -47,10 +49,12 @@ func (p *Process) Wait(ctx context.Context) error {
 	if err := p.pin.Wait(ctx); err != nil {
 		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
 	}
-	// The kernel drops the locks before it tells of the end. What the daemon left behind can hold a copy of the descriptor.
+	// The kernel releases the locks of a process before it reports the end. A process that the
+	// daemon left behind may still hold a copy of the descriptor.
 	for {
 		h, err := inspectPIDFile(p.pidFile)
-		// A name is that of a process which lives, so of another one with the same PID.
+		// If the kernel names the holder, the holder lives: it is another process with the same
+		// PID.
 		if err != nil || !h.Held || h.PID != p.PID || !h.Guessed {
 			return nil
 		}
@@ -62,10 +66,12 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see Wait. One that says that it is stopping already is not asked
-// again, for a second TERM would cut its stop short. It returns nil where the daemon was gone already. A
-// process that has let go of the PID file is not signalled, and is an error if it still runs 2 s later. To the daemon itself, which
-// would wait for its own end, it is an error at once: there is Life.Stop.
+// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see [Process.Wait]. If the
+// daemon reports that it is already stopping, Stop sends no second TERM, which would cut the stop
+// short. Stop returns nil if the daemon was already gone. A process that no longer holds the PID
+// file is not signalled, and Stop returns an error if that process still runs 2 s later. Inside the
+// daemon itself, Stop returns an error at once, because it would wait for its own end; use
+// [Life.Stop] there.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
@@ -73,7 +79,8 @@ func (p *Process) Stop(ctx context.Context) error {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return p.end(ctx, ossignal.Continue)
 	}
-	return p.end(ctx, syscall.SIGTERM, ossignal.Continue) // a suspended process gets its TERM only then
+	// A suspended process handles TERM only after CONT.
+	return p.end(ctx, syscall.SIGTERM, ossignal.Continue)
 }
 
 // checkOther returns an error if p is this process, which would wait for its own end.
@@ -84,13 +91,14 @@ func (p *Process) checkOther() error {
 	return nil
 }
 
-// Kill ends the daemon with KILL, which gives it no chance to stop cleanly, and blocks until it is gone; see Wait.
+// Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
+// stop cleanly.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
 
 func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 	for i, sig := range signals {
 		if sig == nil {
-			continue // this system does not have it
+			continue // this system does not have the signal
 		}
 		switch err := p.Signal(sig); {
 		case errors.Is(err, ErrNotRunning) && i == 0:
@@ -102,8 +110,8 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 	return p.Wait(ctx)
 }
 
-// awaitEnd waits for a process that does not hold the PID file any more, and so may not be signalled. It is about to end, unless
-// something else keeps it.
+// awaitEnd waits for a process that no longer holds the PID file and therefore may not be
+// signalled. It is about to end, unless something delays it.
 func (p *Process) awaitEnd(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -114,11 +122,12 @@ func (p *Process) awaitEnd(ctx context.Context) error {
 	return err
 }
 
-// NotRunningError says which PID file nobody holds, and whether a daemon that died has left it. It wraps [ErrNotRunning].
+// NotRunningError names the PID file that no process holds, and reports whether a dead daemon left
+// it behind. It wraps [ErrNotRunning].
 type NotRunningError struct {
 	PIDFile string
-	Stale   bool // there is a PID in the file
-	PID     int  // the one in a stale file; it proves nothing
+	Stale   bool // the file contains a PID
+	PID     int  // the PID in a stale file; it proves nothing
 }
 
 func (e *NotRunningError) Error() string {
@@ -130,19 +139,20 @@ func (e *NotRunningError) Error() string {
 
 func (e *NotRunningError) Unwrap() error { return ErrNotRunning }
 
-// Process is a running daemon, seen from another process. It holds on to that one process, so that a PID which was given to
-// another in the meantime does no harm.
+// Process is a running daemon, seen from another process. It refers to that process only: if the
+// PID is given to another process later, the methods do not affect that one.
 type Process struct {
 	PID     int
 	pidFile string
 	pin     *pin.Pin
 }
 
-// Find returns the daemon that holds the PID file. It reads and asks the kernel, but writes, deletes and locks nothing
-// that could make a start fail which happens at the same moment. It waits up to 2 s for a holder that has not written its PID yet.
+// Find returns the daemon that holds the PID file. It only reads files and asks the kernel. It
+// writes and deletes nothing, and takes no lock that could make a concurrent start fail. If a
+// holder has not written its PID yet, Find waits for up to 2 s.
 //
-// The error wraps [ErrNotRunning] where nobody holds the file, [ErrUnsafePIDFile] where the file is not to be trusted. The caller
-// closes the Process.
+// The error wraps [ErrNotRunning] if no process holds the file, and [ErrUnsafePIDFile] if the file
+// cannot be trusted. The caller must close the Process.
 func Find(pidFile string) (*Process, error) {
 	if pidFile == "" {
 		return nil, fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
@@ -175,29 +185,31 @@ func Find(pidFile string) (*Process, error) {
 }
 
 const (
-	// patienceForPID is how long a look waits for a holder that has not written its PID yet.
+	// patienceForPID is how long Find waits for a holder that has not written its PID yet.
 	patienceForPID = 2 * time.Second
-	// lookAgain is how long after a look that told too little there is another one.
+	// lookAgain is the delay before the next inspection if one did not identify the holder.
 	lookAgain = 2 * time.Millisecond
 )
 
-// hold pins the process that h names, and then asks again whether it is the one that holds the PID file: between the two, the
-// PID could have been given to another. It returns os.ErrProcessDone where h is out of date.
+// hold pins the process that h names, and then verifies that it holds the PID file: before the pin,
+// the PID could have been given to another process. It returns os.ErrProcessDone if h is out of
+// date.
 func hold(pidFile string, h pidfile.Holder) (*Process, error) {
 	pinned, err := pin.Open(h.PID)
 	if err != nil {
 		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
 	p := &Process{PID: h.PID, pidFile: pidFile, pin: pinned}
-	if _, err = p.verifyAlive(); err != nil { // a zombie is not
+	if _, err = p.verifyAlive(); err != nil { // false for a zombie
 		pinned.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// verify returns what is seen at the PID file if the process holds it now, and may be named by it: a file that is not root's names only
-// processes of its owner. It returns os.ErrProcessDone where the process does not hold it.
+// verify returns the holder of the PID file if that is this process and the file may name it. A
+// file that does not belong to root may only name processes of its owner. verify returns
+// os.ErrProcessDone if the process does not hold the file.
 func (p *Process) verify() (pidfile.Holder, error) {
 	h, err := inspectPIDFile(p.pidFile)
 	if err != nil {
@@ -215,26 +227,28 @@ func (p *Process) verify() (pidfile.Holder, error) {
 	return h, err
 }
 
-// verifyAlive is verify, and asks the process itself too: a daemon that came after it can have its PID and its PID file.
+// verifyAlive is verify for a process that has not ended. A later daemon can have the same PID and
+// the same PID file, so it asks the process itself too.
 func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	h, err := p.verify()
 	if err == nil {
 		err = p.pin.Signal(syscall.Signal(0))
-		if errors.Is(err, fs.ErrPermission) { // it is there
+		if errors.Is(err, fs.ErrPermission) { // the process exists
 			err = nil
 		}
 	}
 	return h, err
 }
 
-// verifyGuess returns nil unless the system tells that the process has not even opened the PID file: then the number in it is from
-// another PID namespace.
+// verifyGuess returns an error if the system shows that the process has not opened the PID file.
+// Then the PID in the file comes from another PID namespace.
 func (p *Process) verifyGuess() error {
-	// A process that dies has closed its files some time before its lock is gone and it is seen to have ended.
+	// A process that dies closes its files some time before its lock is gone and its end is
+	// visible.
 	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
 		info, err := os.Lstat(p.pidFile)
 		if err != nil {
-			return nil // it goes just now
+			return nil // the daemon removes the file just now
 		}
 		has, err := p.pin.HasOpen(info)
 		if errors.Is(err, os.ErrProcessDone) {
@@ -253,14 +267,14 @@ func (p *Process) verifyGuess() error {
 	}
 }
 
-// verifyOwner returns nil if the process is one of the owner of the PID file.
+// verifyOwner returns nil if the process belongs to the owner of the PID file.
 func (p *Process) verifyOwner(owner int) error {
 	uid, err := p.pin.UID()
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return err
 	case err != nil && os.Geteuid() == owner:
-		return nil // the kernel lets us signal our own processes only
+		return nil // the kernel lets this user signal only its own processes
 	case err != nil:
 		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
 	case uid != owner:

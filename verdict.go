@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// Verdict is what a reload, or a reopening of the log, came to.
+// Verdict is the result of a reload, or of reopening the log.
 type Verdict struct {
-	At        time.Time     `json:"at"`                 // when it was known
-	Began     time.Duration `json:"began_monotonic_ns"` // when it began, CLOCK_MONOTONIC
+	At        time.Time     `json:"at"`                 // when the result was known
+	Began     time.Duration `json:"began_monotonic_ns"` // when it began, on CLOCK_MONOTONIC
 	Took      time.Duration `json:"took_ns"`
 	Component string        `json:"component,omitempty"` // that failed
-	Hook      string        `json:"hook,omitempty"`      // of the component
+	Hook      string        `json:"hook,omitempty"`      // that failed
 	Error     string        `json:"error,omitempty"`     // "" if nothing failed
-	TimedOut  bool          `json:"timed_out,omitempty"` // the hook overran its time
-	Applied   []string      `json:"applied,omitempty"`   // the components with the new configuration
+	TimedOut  bool          `json:"timed_out,omitempty"` // the hook exceeded its time
+	Applied   []string      `json:"applied,omitempty"`   // components with the new configuration
 }
 
-// newVerdict returns the verdict of what began then, took so long and ended with err.
+// newVerdict returns the verdict of an action with its begin, its duration and its error.
 func newVerdict(began, took time.Duration, err error) *Verdict {
 	v := new(Verdict)
 	if err != nil {
@@ -54,29 +54,29 @@ func (v *Verdict) reloadErr() error {
 	return nil
 }
 
-// failure is the form in which an error of this package goes to another process, in JSON. A daemon
-// sends it to its launcher, a worker to its supervisor. The state file holds only the Verdict of
-// it.
+// failure is the JSON form of an error that goes to another process. A daemon sends it to its
+// launcher, and a worker sends it to its supervisor. The state file contains only its Verdict.
 type failure struct {
 	Verdict
 	Code     int      `json:"code"`
-	Is       []string `json:"is,omitempty"` // the texts of those of crossing that the error wraps
+	Is       []string `json:"is,omitempty"` // texts of the errors in crossing that the error wraps
 	Panicked bool     `json:"panicked,omitempty"`
 	Stack    string   `json:"stack,omitempty"` // of the panic
 }
 
-// crossing are the errors for which errors.Is reports the same in the other process. The others,
-// such as ErrNotRunning, are about another daemon there: of those only text and exit code are sent.
+// crossing lists the errors that errors.Is also finds in the other process. Other errors, such as
+// ErrNotRunning, would name another daemon there, so only their text and exit code are sent.
 var crossing = []error{ErrStartTimeout, ErrStopTimeout, ErrReload}
 
-// withoutText stands for an empty text: a Verdict with an empty text is one of a success.
+// withoutText replaces an empty text, because a Verdict with an empty text is a success.
 const withoutText = "an error without a text"
 
 // maxStack is how many bytes of a stack are sent.
 const maxStack = 16 << 10
 
-// encodeError returns the form of err that decodeError turns into an error with the same text, exit
-// code, hook and panic. Of the errors of a life it takes the first, which decides the exit code.
+// encodeError returns the form of err. decodeError turns it into an error with the same text, exit
+// code, hook and panic. If a life returned several errors, the form contains the first one, which
+// decides the exit code.
 func encodeError(err error) *failure {
 	f := &failure{Code: max(1, ExitCode(err))}
 	err = withoutCode(err)
@@ -114,7 +114,8 @@ func withoutCode(err error) error {
 	}
 }
 
-// decodeError returns the error of a failure in JSON. Whatever the JSON is, the exit code is not 0.
+// decodeError returns the error of a failure in JSON. Even if the JSON is wrong, the exit code of
+// the error is not 0.
 func decodeError(text json.RawMessage) error {
 	f := new(failure)
 	if err := json.Unmarshal(text, f); err != nil && f.Error == "" {
@@ -142,7 +143,7 @@ func (f *failure) err() error {
 	return err
 }
 
-// cause returns what failed in the hook, or without one.
+// cause returns the error without its hook.
 func (f *failure) cause() error {
 	value, direct := strings.CutPrefix(f.Error, "panic: ")
 	if f.Panicked && direct {
