@@ -45,13 +45,14 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		return nil, err
 	}
 	defer theirs.Close()
+	// Stage 1 could not distinguish its launcher from the user who called the program.
 	if privilege.IsFileCapable() {
 		ours.Close()
-		return nil, errFileCapable
+		return nil, fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
 	}
 	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not accept it
 		ours.Close()
-		return nil, errSetuid
+		return nil, errors.New("cannot detach with a real user or group that is not the effective one")
 	}
 	peer := NewPeer(ours)
 	child, err := reborn(o.Args, theirs, cancel)
@@ -75,14 +76,6 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	}
 	return peer, nil
 }
-
-// errSetuid reports that stage 1 could not distinguish its launcher from the user who called the
-// program.
-var errSetuid = errors.New("cannot detach with a real user or group that is not the effective one")
-
-// errFileCapable reports that stage 1 could not distinguish its launcher from the user who called
-// the program: both are the same user.
-var errFileCapable = fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
 
 // errCancelled reports that the start was cancelled before stage 1 had begun.
 var errCancelled = errors.New("the program does not get to its init")

@@ -67,15 +67,13 @@ func (l *look) pinned(do func()) error {
 	return l.err
 }
 
-var errForking = errors.New("this process is starting another one")
-
 // lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called.
 // Otherwise a child could exist without its claim, which is made when fork(2) returns. lockForks
 // waits for a start in progress.
 func lockForks(limit time.Duration) error {
 	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			return errForking
+			return errors.New("this process is starting another one")
 		}
 	}
 	return nil

@@ -30,16 +30,13 @@ const recordPrefix = `{"format":`
 // sumTable is not a plain variable: its computation takes time that a launcher need not spend.
 var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
-var (
-	errTooLong = errors.New("does not fit")
-	// ErrDamaged is returned for a record that was read during a write, or was never completed.
-	ErrDamaged = errors.New("the record is damaged")
-)
+// ErrDamaged is returned for a record that was read during a write, or was never completed.
+var ErrDamaged = errors.New("the record is damaged")
 
 // Seal makes a record from a JSON object.
 func Seal(object []byte) (record []byte, err error) {
 	if len(object) > MaxObject {
-		return nil, errTooLong
+		return nil, errors.New("does not fit")
 	}
 	record = append(make([]byte, 0, Size), bytes.TrimSuffix(object, []byte("}"))...)
 	for len(record) < bodySize {

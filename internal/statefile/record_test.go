@@ -30,7 +30,7 @@ func TestAnObjectOfAnySizeThatFitsComesBack(t *testing.T) {
 		require.Equal(t, object, got)
 	}
 	_, err := Seal(make([]byte, MaxObject+1))
-	require.Equal(t, errTooLong, err)
+	require.EqualError(t, err, "does not fit")
 }
 
 func TestEveryByteThatIsChangedIsFound(t *testing.T) {

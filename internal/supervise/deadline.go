@@ -20,12 +20,6 @@ const (
 	noTimeout = 1000 * time.Hour
 )
 
-var (
-	errStopHangs = errors.New("its stop does not end")
-	// errTriggered reports that the worker itself asked to be ended as hanging (sd_notify(3)).
-	errTriggered = errors.New("it has asked for that (WATCHDOG=trigger)")
-)
-
 // stopLimit returns how long a worker may take to stop.
 func (s *Supervisor) stopLimit() time.Duration { return s.spec.StopTimeout + WorkerMargin }
 

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"encoding/json"
+	"errors"
 
 	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/statefile"
@@ -127,7 +128,8 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	case sign == "1" && p.watchdog != nil:
 		p.resetWatchdog()
 	case sign == "trigger":
-		p.abort(errTriggered)
+		// The worker itself asks to be ended as one that hangs (sd_notify(3)).
+		p.abort(errors.New("it has asked for that (WATCHDOG=trigger)"))
 	}
 	if wasReloading && p.state == ready {
 		refusal, _ := m.Value("X_LIFECYCLE_ERROR")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"runtime/debug"
 	"syscall"
@@ -151,7 +152,7 @@ func (p *process) killed(from state, e event) {
 	switch {
 	case from != staged:
 		p.wasKilled = true
-		p.why = cmp.Or(p.why, errStopHangs)
+		p.why = cmp.Or(p.why, errors.New("its stop does not end"))
 		p.send(syscall.SIGKILL)
 	case e == deadlineExpired:
 		p.why = &NotReadyError{Timeout: p.of.spec.StartTimeout}
