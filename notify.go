@@ -94,7 +94,8 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	case Ready:
 		lines = append(lines, "READY=1")
 		if m.phase == Starting && InDaemon() {
-			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid())) // so far the launcher was the main process
+			// So far, the launcher was the main process.
+			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid()))
 		}
 		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
 			lines = append(lines, managerLine("X_LIFECYCLE_ERROR", trimPrefix(now.LastReload.Err())))

@@ -127,8 +127,8 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	}
 }
 
-// notReady returns the error of a ReadyWhen that did not return nil in time. last is its last error;
-// nil: it returned nil too late.
+// notReady returns the error of a ReadyWhen that did not return nil in time. last is its last
+// error, or nil if it returned nil too late.
 func notReady(limit time.Duration, last error) error {
 	text := "not ready after " + console.FormatLimit(limit)
 	if last != nil {
@@ -202,7 +202,7 @@ func (l *life) launcherGone() {
 	l.on(stopRequest, stopCause("lifecycle: the launcher is gone, so nobody waits for this start"), nil)
 }
 
-// whyNotReady returns what the launcher is told of a life that ended with err before it was ready.
+// whyNotReady returns the error for the launcher of a life that ended with err before it was ready.
 func (l *life) whyNotReady(err error) error {
 	reason := context.Cause(l.stopCtx)
 	switch {

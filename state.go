@@ -44,7 +44,7 @@ type Status struct {
 	Restarts     int       `json:"restarts,omitempty"`      // number of restarts of the worker
 	LastExit     *Exit     `json:"last_exit,omitempty"`     // of the last worker that ended, or nil
 	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next worker starts
-	Attempt      int       `json:"attempt,omitempty"`       // number of that restart in its series
+	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in a row
 	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
 	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
 	workerDown   bool      // the worker was ready and is not ready now
