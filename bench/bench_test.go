@@ -1,4 +1,5 @@
-// Package bench measures what a life costs, next to the floor and to peers in the same run:
+// Package bench measures the cost of a life. The same run measures floors and other tools for
+// comparison.
 //
 //	make bench
 package bench
@@ -28,7 +29,7 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-// programVariable says which program this test binary is to be, where it is to be another process.
+// programVariable names the program that this test binary runs as in another process.
 const programVariable = "LIFECYCLE_BENCH_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -53,10 +54,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// limit is how long the benchmarks may take: -timeout is for tests alone.
+// limit is how long all benchmarks may take. -timeout applies only to tests.
 const limit = 5 * time.Minute
 
-// measure runs the benchmarks, and says on which machine, as testing does of its processor.
+// measure runs the benchmarks. It prints facts about the machine in the format that testing uses
+// for the processor.
 func measure(m *testing.M) (code int) {
 	flag.Parse()
 	var err error
@@ -81,13 +83,13 @@ func measure(m *testing.M) (code int) {
 	return m.Run()
 }
 
-// endWithStdin ends the process with the one that started it, whatever becomes of that.
+// endWithStdin ends this process when the process that started it ends, for any reason.
 func endWithStdin() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(0)
 }
 
-// another starts another process, which ends with the benchmark.
+// another starts another process that runs until the benchmark ends.
 func another(b *testing.B, program string, args ...string) (pid int, stdout *bufio.Reader) {
 	b.Helper()
 	self, err := os.Executable()
@@ -106,7 +108,8 @@ func another(b *testing.B, program string, args ...string) (pid int, stdout *buf
 	return cmd.Process.Pid, bufio.NewReader(out)
 }
 
-// anotherDaemon starts a daemon in another process, and finds it when it is ready.
+// anotherDaemon starts a daemon in another process. It finds the daemon and waits until it is
+// ready.
 func anotherDaemon(b *testing.B) (pidfile string, daemon *lifecycle.Process) {
 	b.Helper()
 	pidfile = filepath.Join(b.TempDir(), "bench.pid")
@@ -123,8 +126,8 @@ func anotherDaemon(b *testing.B) (pidfile string, daemon *lifecycle.Process) {
 
 func nothing(context.Context) error { return nil }
 
-// idle measures what is done in a process that was idle before, as daemons are, and says how long it took. ns/op has the idling in it:
-// compare median-ns.
+// idle calls do after the process was idle, as daemons are. do returns how long it took. ns/op
+// includes the idle time: compare median-ns.
 func idle(b *testing.B, do func() time.Duration) {
 	b.Helper()
 	var took []time.Duration
@@ -137,7 +140,7 @@ func idle(b *testing.B, do func() time.Duration) {
 	b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
 }
 
-// life starts a life, waits until it is ready, and returns what ends it.
+// life starts a life, waits until it is ready, and returns the function that ends it.
 func life(tb testing.TB, opts ...lifecycle.Option) (end func()) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -158,7 +161,7 @@ func life(tb testing.TB, opts ...lifecycle.Option) (end func()) {
 	}
 }
 
-// BenchmarkHUP is the time from kill(2) to the code that reloads, in the same process.
+// BenchmarkHUP measures the time from kill(2) to the code that reloads, in the same process.
 func BenchmarkHUP(b *testing.B) {
 	hup := func(b *testing.B, arrived <-chan time.Time) {
 		idle(b, func() time.Duration {
@@ -190,7 +193,8 @@ func BenchmarkHUP(b *testing.B) {
 	})
 }
 
-// BenchmarkReload is a reload of a daemon in another process, from the wish to the verdict.
+// BenchmarkReload measures a reload of a daemon in another process, from the request to the
+// verdict.
 func BenchmarkReload(b *testing.B) {
 	b.Run("floor=kill,signal.Notify,pipe", func(b *testing.B) {
 		pid, verdicts := another(b, "floor")
@@ -219,7 +223,8 @@ func BenchmarkReload(b *testing.B) {
 	})
 }
 
-// BenchmarkStatus is the answer to the question whether a daemon in another process lives; that of lifecycle also says what it does.
+// BenchmarkStatus measures a query whether a daemon in another process is alive. With lifecycle,
+// the answer also contains what the daemon does.
 func BenchmarkStatus(b *testing.B) {
 	b.Run("floor=open,read,close,kill", func(b *testing.B) {
 		pidfile, _ := anotherDaemon(b)
@@ -262,7 +267,7 @@ func BenchmarkStatus(b *testing.B) {
 	})
 }
 
-// BenchmarkState is one change of what a daemon says that it is doing, which it writes to its state file.
+// BenchmarkState measures one change of a daemon's status text, which it writes to its state file.
 func BenchmarkState(b *testing.B) {
 	b.Run("floor=pwrite", func(b *testing.B) {
 		f, err := os.Create(filepath.Join(b.TempDir(), "floor.state"))
@@ -281,7 +286,7 @@ func BenchmarkState(b *testing.B) {
 			lifecycle.OnStart(func(ctx context.Context) error { begun <- lifecycle.From(ctx); return nil }))
 		defer end()
 		inside := <-begun
-		texts := []string{"3 connections", "4 connections"} // what does not change is not written
+		texts := []string{"3 connections", "4 connections"} // an unchanged text is not written
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			inside.SetStatus(texts[i%len(texts)])
@@ -289,7 +294,8 @@ func BenchmarkState(b *testing.B) {
 	})
 }
 
-// BenchmarkLife is a whole life, from Run to its return, with so many components that have an OnStart, OnStop and OnExit.
+// BenchmarkLife measures a whole life, from the call of Run to its return. Each component has an
+// OnStart, OnStop and OnExit.
 func BenchmarkLife(b *testing.B) {
 	for _, n := range []int{0, 1, 10, 100} {
 		b.Run(fmt.Sprintf("components=%d", n), func(b *testing.B) {
@@ -340,8 +346,8 @@ func (t *oneTest) end() {
 	}
 }
 
-// BenchmarkLock is the PID file of others, taken and removed; ours is what BenchmarkLife/components=0/pidfile costs more than
-// BenchmarkLife/components=0.
+// BenchmarkLock measures how other libraries take and remove a PID file. Our cost is the difference
+// between BenchmarkLife/components=0/pidfile and BenchmarkLife/components=0.
 func BenchmarkLock(b *testing.B) {
 	b.Run("floor=open,flock,write,unlink", func(b *testing.B) {
 		path, pid := filepath.Join(b.TempDir(), "floor.pid"), fmt.Appendln(nil, os.Getpid())

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// workers is where a program says that it lives.
+// workers receives the reports of programs that they are alive.
 type workers struct {
 	fifo string
 	said *bufio.Reader
@@ -23,14 +23,14 @@ func newWorkers(b *testing.B) *workers {
 	b.Helper()
 	w := &workers{fifo: filepath.Join(b.TempDir(), "fifo")}
 	require.NoError(b, syscall.Mkfifo(w.fifo, 0o600))
-	f, err := os.OpenFile(w.fifo, os.O_RDWR, 0) // so that it never ends
+	f, err := os.OpenFile(w.fifo, os.O_RDWR, 0) // so that reading never reaches the end
 	require.NoError(b, err)
 	b.Cleanup(func() { f.Close() })
 	w.said = bufio.NewReader(f)
 	return w
 }
 
-// next waits for the next worker to live, and returns its PID.
+// next waits until the next worker is alive, and returns its PID.
 func (w *workers) next(b *testing.B) (pid int) {
 	b.Helper()
 	line, err := w.said.ReadString('\n')
@@ -40,11 +40,12 @@ func (w *workers) next(b *testing.B) (pid int) {
 	return pid
 }
 
-// pause is before a crash: its parent may still have something to do with the last one.
+// pause precedes each crash: the parent may still be busy with the last one.
 const pause = 10 * time.Millisecond
 
-// BenchmarkCrash is the time from a SIGKILL of a program until it lives again, beside that of its execution alone, and of a loop that does nothing but wait and execute. runsv(8) and s6-supervise start a
-// program once in a second at most.
+// BenchmarkCrash measures the time from a SIGKILL of a program until it is alive again. For
+// comparison it measures a mere execution, and a loop that only waits and executes. runsv(8) and
+// s6-supervise start a program at most once per second.
 func BenchmarkCrash(b *testing.B) {
 	program := build(b, "worker")
 	start := func(b *testing.B, w *workers) *exec.Cmd {

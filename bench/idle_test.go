@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkIdle is what a service costs that nobody asks for anything: its memory, and how often one of its threads is woken, beside a program
-// that only waits.
+// BenchmarkIdle measures the cost of an idle service: its memory, and how often one of its threads
+// is woken. For comparison it measures a program that only waits.
 func BenchmarkIdle(b *testing.B) {
 	needsSmaps(b)
 	b.Run("floor=empty program", func(b *testing.B) {
@@ -42,7 +42,7 @@ func BenchmarkIdle(b *testing.B) {
 		return ours(b, buildStatic(b, "lifecycle"))
 	}}}
 	for _, of := range peers {
-		if of.name == "peer=python-daemon" { // with the others it is the service in the foreground
+		if of.name == "peer=python-daemon" { // for the others, see the service in the foreground
 			own = append(own, of)
 		}
 	}
@@ -57,7 +57,8 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkSupervisor is the same of the parent that would start a program again, without the program.
+// BenchmarkSupervisor measures the cost of an idle supervisor, without the program that it
+// restarts.
 func BenchmarkSupervisor(b *testing.B) {
 	needsSmaps(b)
 	for _, of := range supervisors {
@@ -94,7 +95,7 @@ func BenchmarkSupervisor(b *testing.B) {
 	}
 }
 
-// guarded is the service that any other program is, kept alive by the example guard.
+// guarded returns the service of an unmodified program that the example guard keeps alive.
 func guarded(b *testing.B, guard string) *service {
 	b.Helper()
 	program := build(b, "plain")
@@ -114,7 +115,7 @@ func needsSmaps(b *testing.B) {
 	}
 }
 
-// idleCost lets the process idle.
+// idleCost measures a process while it is idle.
 func idleCost(b *testing.B, pid int) {
 	b.Helper()
 	settle, idle := 1500*time.Millisecond, 2*time.Second
@@ -123,7 +124,7 @@ func idleCost(b *testing.B, pid int) {
 	}
 	wakeUps := 0
 	for b.Loop() {
-		time.Sleep(settle) // what the start has left to do
+		time.Sleep(settle) // the process finishes its start
 		before := switches(b, pid)
 		time.Sleep(idle)
 		wakeUps += switches(b, pid) - before
@@ -135,7 +136,7 @@ func idleCost(b *testing.B, pid int) {
 	b.ReportMetric(float64(memory["Private_Clean"]+memory["Private_Dirty"]), "private-kB")
 }
 
-// switches is how often a thread of the process has begun to run.
+// switches returns how often the threads of the process have been scheduled.
 func switches(b *testing.B, pid int) (n int) {
 	b.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))

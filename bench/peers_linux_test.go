@@ -14,29 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const python = "/usr/bin/python3" // that of the package
+const python = "/usr/bin/python3" // of the distribution's package
 
-// peers keep any program in the background; but for python-daemon, which has its own, all of them the same one.
+// peers are other tools that keep a program in the background. All of them run the same program,
+// except python-daemon, which needs its own.
 var peers = append([]maker{
 	{"peer=daemonize", []string{"daemonize"}, daemonize},
 	{"peer=start-stop-daemon", []string{"start-stop-daemon"}, startStopDaemon},
 	{"peer=python-daemon", []string{python, "-c", "import daemon.pidfile"}, pythonDaemon},
 }, supervisors...)
 
-// supervisors start it again, too. Their service is that of a supervisor which runs already.
+// supervisors also restart the program. Their services belong to a supervisor that is already
+// running.
 var supervisors = []maker{
 	{"peer=runit", []string{"runsv"}, runit},
 	{"peer=s6", []string{"s6-supervise"}, s6},
 }
 
-// adopt has what is left behind in the background become a child of this process, which waits for it: not every process 1 does so at once, and
-// who does not know better than kill(pid, 0) waits as long for the end.
+// adopt makes this process the parent of orphaned background processes, and it reaps them. Not
+// every process 1 reaps them at once, and a tool that checks with kill(pid, 0) would wait that
+// long.
 func adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
-// reap waits for the process where it is our child. That of a supervisor is not.
+// reap waits for the process if it is our child. A supervisor's process is not.
 func reap(pid int) { go func() { _, _ = unix.Wait4(pid, nil, 0, nil) }() }
 
-// serving is the PID of who serves on the socket.
+// serving returns the PID of the process that serves the socket.
 func serving(b *testing.B, socket string) int {
 	b.Helper()
 	conn, err := net.Dial("unix", socket)
@@ -50,7 +53,7 @@ func serving(b *testing.B, socket string) int {
 	return int(cred.Pid)
 }
 
-// daemonize(1) has no notion of ready, and no stop.
+// daemonize(1) cannot report ready and has no stop.
 func daemonize(b *testing.B) *service {
 	b.Helper()
 	program := build(b, "plain")
@@ -65,7 +68,8 @@ func daemonize(b *testing.B) *service {
 	}
 }
 
-// start-stop-daemon(8) waits for sd_notify(3), and for the end.
+// start-stop-daemon(8) waits for sd_notify(3) when it starts, and for the end of the process when
+// it stops.
 func startStopDaemon(b *testing.B) *service {
 	b.Helper()
 	program := build(b, "plain")
@@ -83,7 +87,7 @@ func startStopDaemon(b *testing.B) *service {
 	}
 }
 
-// python-daemon has no notion of ready, and no stop.
+// python-daemon cannot report ready and has no stop.
 func pythonDaemon(b *testing.B) *service {
 	b.Helper()
 	pidfile, socket := places(b)
@@ -97,7 +101,8 @@ func pythonDaemon(b *testing.B) *service {
 	}
 }
 
-// serviceDirectory is one of runsv(8) and of s6-supervise(8), that is down at first.
+// serviceDirectory makes a service directory for runsv(8) or s6-supervise(8). The service is down
+// at first.
 func serviceDirectory(b *testing.B, command string) (dir string) {
 	b.Helper()
 	dir = b.TempDir()
@@ -106,7 +111,7 @@ func serviceDirectory(b *testing.B, command string) (dir string) {
 	return dir
 }
 
-// supervisor runs one that ends, with its service, when the benchmark does.
+// supervisor starts a supervisor. The supervisor and its service end with the benchmark.
 func supervisor(b *testing.B, name, dir string) *exec.Cmd {
 	b.Helper()
 	cmd := exec.Command(name, dir)
@@ -119,7 +124,7 @@ func supervisor(b *testing.B, name, dir string) *exec.Cmd {
 	return cmd
 }
 
-// sv(8) looks every 420 ms whether its wish has come true.
+// sv(8) checks every 420 ms whether its request was fulfilled.
 func runit(b *testing.B) *service {
 	b.Helper()
 	_, socket := places(b)
@@ -128,7 +133,7 @@ func runit(b *testing.B) *service {
 	awaitFile(b, filepath.Join(dir, "supervise", "ok"))
 	return &service{
 		start: func() {
-			run(b, "sv", "up", dir) // which does not wait
+			run(b, "sv", "up", dir) // does not wait
 			awaitAnswer(b, socket)
 		},
 		stop:   func() { run(b, "sv", "stop", dir) },

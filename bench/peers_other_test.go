@@ -2,7 +2,7 @@
 
 package bench
 
-var peers []maker // are packages of a Linux
+var peers []maker // the others are Linux packages
 
 var supervisors []maker
 

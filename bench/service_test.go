@@ -19,20 +19,20 @@ import (
 	"example.com/lifecycle/internal/pin"
 )
 
-// built has the programs that were built, by what they were built from. TestMain removes them.
+// built contains the paths of the built programs by source. TestMain removes the programs.
 var built = struct {
 	sync.Mutex
 	dir   string
 	paths map[string]string
 }{paths: map[string]string{}}
 
-// build builds a program of testdata, of the size that it would have without our tests.
+// build builds a program of testdata. Its size does not include our tests.
 func build(b *testing.B, program string) (path string) {
 	b.Helper()
 	return buildWith(b, "./testdata/"+program, "")
 }
 
-// buildStatic builds a program without cgo, which brings the C library into its memory.
+// buildStatic builds a program without cgo, because cgo adds the C library to its memory.
 func buildStatic(b *testing.B, program string) (path string) {
 	b.Helper()
 	return buildWith(b, "./testdata/"+program, "CGO_ENABLED=0")
@@ -56,7 +56,7 @@ func buildWith(b *testing.B, from, env string) (path string) {
 	return built.paths[env+from]
 }
 
-// needsCgo skips where the builds without cgo are all there are.
+// needsCgo skips the benchmark if all builds here are without cgo.
 func needsCgo(b *testing.B) {
 	b.Helper()
 	out, err := exec.Command("go", "env", "CGO_ENABLED").Output()
@@ -66,38 +66,39 @@ func needsCgo(b *testing.B) {
 	}
 }
 
-// run runs a program to its end, without pipes, which a process in the background would keep open.
+// run runs a program until it ends. It uses no pipes, because a process in the background would
+// keep them open.
 func run(b *testing.B, path string, args ...string) {
 	b.Helper()
 	require.NoError(b, exec.Command(path, args...).Run(), "%s %v", path, args)
 }
 
-// service is a program in the background that answers on a socket.
+// service is a program in the background that serves a socket.
 type service struct {
-	start  func()   // returns when it is ready
-	stop   func()   // returns when it is gone
-	status []string // the command that says whether it runs; nil: none
+	start  func()   // returns when the service is ready
+	stop   func()   // returns when the service is gone
+	status []string // a command that reports whether it runs; nil if there is none
 	pid    func() int
 
-	every time.Duration // it is started once in so long at most
-	next  time.Time     // not before
+	every time.Duration // minimum time between two starts
+	next  time.Time     // earliest time of the next start
 }
 
-// services is what keeps a program in the background, first ours, then others.
+// services are the ways to keep a program in the background: ours and those of other tools.
 var services = append([]maker{
 	{name: "peer=go-daemon", make: goDaemon},
 	{name: "lifecycle", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle")) }},
 	{name: "lifecycle/supervised", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle"), "supervise") }},
 }, peers...)
 
-// maker makes a service, with a command that may be missing.
+// maker makes a service. It needs a command, which may be missing.
 type maker struct {
 	name    string
 	command []string
 	make    func(b *testing.B) *service
 }
 
-// missing says what is, if something is.
+// missing returns what is missing, or "".
 func (m maker) missing() string {
 	if len(m.command) == 0 {
 		return ""
@@ -112,7 +113,7 @@ func (m maker) missing() string {
 	return "not installed"
 }
 
-// skipWithout skips where it is missing.
+// skipWithout skips the benchmark if the command is missing.
 func (m maker) skipWithout(b *testing.B) {
 	b.Helper()
 	if why := m.missing(); why != "" {
@@ -120,7 +121,7 @@ func (m maker) skipWithout(b *testing.B) {
 	}
 }
 
-// ours is the service on this library.
+// ours returns a service that uses this library.
 func ours(b *testing.B, path string, more ...string) *service {
 	b.Helper()
 	pidfile, socket := places(b)
@@ -133,7 +134,8 @@ func ours(b *testing.B, path string, more ...string) *service {
 	}
 }
 
-// goDaemon is the service on go-daemon alone. It has no way to tell that it is ready, nor to be stopped, so it is helped to.
+// goDaemon returns a service that uses go-daemon alone. go-daemon has no way to report ready and no
+// stop, so the benchmark adds both.
 func goDaemon(b *testing.B) *service {
 	b.Helper()
 	path := build(b, "godaemon")
@@ -168,7 +170,8 @@ func readPID(b *testing.B, pidfile string) int {
 	return pid
 }
 
-// terminate is the stop of what has none: a TERM, then the end of the process. It removes what that leaves.
+// terminate stops a service that has no stop: it sends TERM, waits for the end of the process, and
+// removes the files that are left.
 func terminate(b *testing.B, pid int, leaves ...string) {
 	b.Helper()
 	process, err := pin.Open(pid)
@@ -183,7 +186,7 @@ func terminate(b *testing.B, pid int, leaves ...string) {
 	}
 }
 
-// awaitAnswer is how who has no notion of ready knows it.
+// awaitAnswer waits until the socket answers. It is for services that cannot report ready.
 func awaitAnswer(b *testing.B, socket string) {
 	b.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {

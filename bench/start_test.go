@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// reportMedian reports what is to be compared: ns/op has in it what comes before and after.
+// reportMedian reports the times to compare. ns/op includes the work before and after.
 func reportMedian(b *testing.B, took []time.Duration) {
 	b.Helper()
 	slices.Sort(took)
@@ -22,10 +22,11 @@ func reportMedian(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(took[len(took)*9/10])/1e6, "p90-ms")
 }
 
-// least is how many times are measured of what takes long: a median of one is none.
+// least is the minimum number of measurements for slow operations: a median of one value is
+// worthless.
 const least = 5
 
-// timed measures what is done between two other things.
+// timed measures do. before and after run around it and are not measured.
 func timed(b *testing.B, before, do, after func()) {
 	b.Helper()
 	var took []time.Duration
@@ -36,7 +37,7 @@ func timed(b *testing.B, before, do, after func()) {
 		took = append(took, time.Since(begun))
 		after()
 	}
-	once() // reads the programs from the disk
+	once() // this round reads the programs from the disk
 	took = nil
 	for b.Loop() {
 		once()
@@ -49,20 +50,21 @@ func timed(b *testing.B, before, do, after func()) {
 
 func nop() {}
 
-// rounds have every service started and stopped in turn, so that what else the machine does meets all of them alike.
+// rounds is how often each service is started and stopped. The services take turns, so that other
+// load on the machine affects all of them equally.
 const rounds = 40
 
-// turns is how long the starts and the stops of a service took.
+// turns has the times of the starts and stops of a service.
 type turns struct {
 	service       *service
 	missing       string
 	starts, stops []time.Duration
 }
 
-// taken is what takeTurns has measured, for the starts and for the stops.
+// taken is the result of takeTurns.
 var taken map[string]*turns
 
-// emptyThrice is the floor of our start.
+// emptyThrice is the floor of our start: three executions of an empty program.
 var emptyThrice = maker{name: "floor=3 empty programs", make: func(b *testing.B) *service {
 	empty := build(b, "empty")
 	return &service{stop: nop, start: func() {
@@ -72,7 +74,7 @@ var emptyThrice = maker{name: "floor=3 empty programs", make: func(b *testing.B)
 	}}
 }}
 
-// takeTurns is that of all of them, and of the floor of a start.
+// takeTurns measures the turns of all services, and the floor of a start.
 func takeTurns(b *testing.B) map[string]*turns {
 	b.Helper()
 	order, all := append([]maker{emptyThrice}, services...), map[string]*turns{}
@@ -86,11 +88,11 @@ func takeTurns(b *testing.B) map[string]*turns {
 	if testing.Short() {
 		n = 1
 	}
-	for range n + 1 { // the first reads the programs from the disk
+	for range n + 1 { // the first round reads the programs from the disk
 		for _, of := range order {
 			t := all[of.name]
 			if t.service == nil || time.Now().Before(t.service.next) {
-				continue // it may not be started yet: its turn is another one
+				continue // too early to start it again; a later round will
 			}
 			t.service.next = time.Now().Add(t.service.every)
 			begun := time.Now()
@@ -108,7 +110,8 @@ func takeTurns(b *testing.B) map[string]*turns {
 	return all
 }
 
-// reportTurns reports what was measured before. Without a loop of it testing finds that it takes no time.
+// reportTurns reports times that takeTurns has measured. It does so outside of a b.Loop, because
+// testing would find that the loop takes no time.
 func reportTurns(b *testing.B, of maker, took func(t *turns) []time.Duration) {
 	b.Helper()
 	if taken == nil {
@@ -119,20 +122,21 @@ func reportTurns(b *testing.B, of maker, took func(t *turns) []time.Duration) {
 		if t.missing != "" {
 			b.Skip(t.missing)
 		}
-		b.ReportMetric(0, "ns/op") // leaves it out
+		b.ReportMetric(0, "ns/op") // omits ns/op
 		reportMedian(b, took(t))
 	})
 }
 
-// BenchmarkStart is the time from the call of a program until its service is ready in the background, or answers, where nobody says so. Ours is three
-// executions, of the launcher, of stage 1 and of the daemon, where go-daemon needs two.
+// BenchmarkStart measures the time from the call of a program until its service in the background
+// is ready, or answers if the tool does not report ready. Our start has three executions: the
+// launcher, stage 1 and the daemon. go-daemon needs two.
 func BenchmarkStart(b *testing.B) {
 	for _, of := range append([]maker{emptyThrice}, services...) {
 		reportTurns(b, of, func(t *turns) []time.Duration { return t.starts })
 	}
 }
 
-// BenchmarkStop is the time from the wish that a service stops until it is gone.
+// BenchmarkStop measures the time from the request to stop a service until it is gone.
 func BenchmarkStop(b *testing.B) {
 	for _, of := range services {
 		reportTurns(b, of, func(t *turns) []time.Duration { return t.stops })
@@ -161,7 +165,7 @@ func BenchmarkStop(b *testing.B) {
 	})
 }
 
-// BenchmarkStatusCommand is a command that says of a service that it runs.
+// BenchmarkStatusCommand measures a command that reports whether a service runs.
 func BenchmarkStatusCommand(b *testing.B) {
 	b.Run("floor=empty program", func(b *testing.B) {
 		empty := build(b, "empty")
@@ -181,7 +185,7 @@ func BenchmarkStatusCommand(b *testing.B) {
 	}
 }
 
-// awaitFile waits for what a supervisor makes when it listens.
+// awaitFile waits for the file that a supervisor makes when it is listening.
 func awaitFile(b *testing.B, path string) {
 	b.Helper()
 	require.Eventually(b, func() bool {

@@ -20,15 +20,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What Docker and Kubernetes do with the image, without them: the root directory that the Dockerfile makes, read-only but for /tmp, with nothing else in it; the
-// user, the arguments and the probes of the files; and echod as process 1.
+// These tests do what Docker and Kubernetes do with the image, without them. They use the root
+// directory that the Dockerfile makes, read-only except for /tmp, with nothing else in it. The
+// user, the arguments and the probes come from the files. echod is process 1.
 
 const (
 	dockerfile = "../_example/deploy/docker/Dockerfile"
 	manifest   = "../_example/deploy/kubernetes/echod.yaml"
 )
 
-// instruction is what follows that word in a file, behind lines that are continued.
+// instruction returns the text after a pattern in a file, with continued lines joined.
 func instruction(t *testing.T, file, pattern string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -44,9 +45,9 @@ func words(t *testing.T, list string) (all []string) {
 	return all
 }
 
-// imageRoot runs what the Dockerfile runs.
+// imageRoot runs the commands of the Dockerfile.
 var imageRoot = sync.OnceValues(func() (dir string, err error) {
-	if _, err = programs(); err != nil { // which makes temp
+	if _, err = programs(); err != nil { // programs sets temp
 		return "", err
 	}
 	dir = filepath.Join(temp, "root-of-image")
@@ -64,17 +65,17 @@ var imageRoot = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// container is one whose process 1 is echod.
+// container is a container with echod as process 1.
 type container struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	out  *bytes.Buffer // for who reads it when done is closed
+	out  *bytes.Buffer // may be read when done is closed
 	done chan struct{}
-	pid  int // here
+	pid  int // in the PID namespace of the test
 	user string
 }
 
-// runImage runs the image with these arguments behind its entry point.
+// runImage runs the image with these arguments after its entry point.
 func runImage(t *testing.T, args ...string) *container {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -85,7 +86,8 @@ func runImage(t *testing.T, args ...string) *container {
 	}
 	root, err := imageRoot()
 	require.NoError(t, err)
-	config := filepath.Join(t.TempDir(), "echod.json") // as from a ConfigMap; on an address that others may not have
+	// The file stands for a ConfigMap. Its address may not be available to other tests.
+	config := filepath.Join(t.TempDir(), "echod.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"listen": "127.0.0.1:0"}`), 0o644))
 	user := instruction(t, dockerfile, `^USER (.*)$`)
 	args = append(words(t, instruction(t, dockerfile, `^ENTRYPOINT (.*)$`)), args...)
@@ -103,7 +105,7 @@ mount -t tmpfs -o mode=0777 tmpfs $root/tmp && mount -o remount,bind,ro $root &&
 		close(c.done)
 	}()
 	t.Cleanup(func() {
-		// Not unshare alone: who becomes another user forgets whose death it was to die with (PR_SET_PDEATHSIG).
+		// Ending unshare is not enough: a process that changes its user loses its PR_SET_PDEATHSIG.
 		if pid := childOf(c.cmd.Process.Pid); pid != 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -116,7 +118,7 @@ mount -t tmpfs -o mode=0777 tmpfs $root/tmp && mount -o remount,bind,ro $root &&
 	return c
 }
 
-// ready waits until the probe says so.
+// ready waits until the probe succeeds.
 func (c *container) ready(probe []string) {
 	c.t.Helper()
 	eventually(c.t, func() bool {
@@ -130,7 +132,7 @@ func (c *container) ready(probe []string) {
 	}, "the probe %q", probe)
 }
 
-// exec runs a command in the container, as a probe is, and returns its exit code.
+// exec runs a command in the container, as a probe does, and returns its exit code.
 func (c *container) exec(args ...string) int {
 	c.t.Helper()
 	uid, gid, _ := strings.Cut(c.user, ":")
@@ -141,7 +143,7 @@ func (c *container) exec(args ...string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// wait returns the exit code of the container.
+// wait waits for the end of the container and returns its exit code.
 func (c *container) wait() int {
 	c.t.Helper()
 	select {
@@ -167,7 +169,7 @@ func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
 	require.Regexp(t, `msg=stopping reason="stopped by signal: terminated"`, c.out.String())
 }
 
-// J1: whatever process 1 starts in the background ends with it.
+// A process that process 1 starts in the background ends with it.
 // Row J1.
 func TestAStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
 	t.Parallel()
@@ -183,7 +185,7 @@ func TestAContainerThatCannotStartSaysSoWithItsExitCode(t *testing.T) {
 	require.Contains(t, c.out.String(), "echod: start failed: config: open /no/such/file: no such file or directory\n")
 }
 
-// Kubernetes takes a pod out of its services and sends TERM at the same time.
+// Kubernetes removes a pod from its services and sends TERM at the same time.
 func TestAPodIsNotReadyAtOnceAndEndsInsideItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(manifest)

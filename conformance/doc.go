@@ -1,6 +1,8 @@
-// Package conformance runs programs of this library under the service managers that they are made for: what _example/deploy holds, as it
-// stands there, and a daemon that waits, fails and hangs on purpose. It has only tests.
+// Package conformance runs programs of this library under the service managers that they are made
+// for: the files of _example/deploy, unchanged, and a daemon that waits, fails and hangs on
+// purpose. It contains only tests.
 //
-// The managers live in containers (systemd-nspawn), so nothing on this machine is touched, and a real systemd is process 1 of one. "make conformance"
-// makes the images, once, and runs the tests; without them, or without root, the tests skip and say so.
+// The managers run in containers (systemd-nspawn), so nothing on this machine changes. In one of
+// them, a real systemd is process 1. "make conformance" makes the images, once, and runs the tests.
+// Without the images or without root, the tests skip with a reason.
 package conformance

@@ -21,15 +21,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is when a test gives up waiting. Nothing is ever right or wrong because it took long.
+// patience is when a test stops waiting. No result depends on how long something takes.
 const patience = 60 * time.Second
 
-// machine is a container. Its files are an overlay on an image: what is written is gone with it.
+// machine is a container. Its files are an overlay on an image: what is written disappears with the
+// container.
 type machine struct {
-	init int           // the PID here of its process 1
-	cmd  *exec.Cmd     // nspawn
-	done chan struct{} // closed when that has ended
-	out  *bytes.Buffer // for who reads it when done is closed
+	init int           // the PID of its process 1, on this machine
+	cmd  *exec.Cmd     // systemd-nspawn
+	done chan struct{} // closed when cmd has ended
+	out  *bytes.Buffer // may be read when done is closed
 }
 
 var (
@@ -51,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// needMachine returns a container, which all tests share, or skips the test.
+// needMachine returns a container that all tests share, or skips the test.
 func needMachine(t *testing.T, kind func() (*machine, error)) *machine {
 	t.Helper()
 	if os.Getenv("LIFECYCLE_CONFORMANCE") == "" {
@@ -62,12 +63,12 @@ func needMachine(t *testing.T, kind func() (*machine, error)) *machine {
 	return m
 }
 
-// programs builds the programs that the machines run: without cgo, so they need no libraries there.
+// programs builds the programs for the machines without cgo, so that they need no libraries there.
 var programs = sync.OnceValues(func() (dir string, err error) {
 	if temp, err = os.MkdirTemp("", "lifecycle-conformance-"); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(temp, 0o755); err != nil { // services there have users of their own
+	if err := os.Chmod(temp, 0o755); err != nil { // services in the machines have users of their own
 		return "", err
 	}
 	for name, path := range map[string]string{"echod": "../_example/echod", "subject": "./subject", "guard": "../_example/guard"} {
@@ -80,7 +81,8 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	return temp, nil
 })
 
-// boot starts a container of that image with the programs in /usr/local/bin and the files of _example/deploy in /deploy.
+// boot starts a container from that image. The programs are in /usr/local/bin, and the files of
+// _example/deploy in /deploy.
 func boot(image string, args ...string) (*machine, error) {
 	bin, err := programs()
 	if err != nil {
@@ -102,7 +104,8 @@ func boot(image string, args ...string) (*machine, error) {
 		nspawn = nspawn[:len(nspawn)-1]
 	}
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		nspawn = append(nspawn, "--keep-unit") // there is no manager here that could be asked for one
+		// This machine has no manager that could make a unit.
+		nspawn = append(nspawn, "--keep-unit")
 	}
 	m := &machine{done: make(chan struct{}), out: new(bytes.Buffer)}
 	m.cmd = exec.Command("systemd-nspawn", append(nspawn, args...)...)
@@ -111,7 +114,7 @@ func boot(image string, args ...string) (*machine, error) {
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // whose end would be taken for ours (PR_SET_PDEATHSIG)
+		runtime.LockOSThread() // PR_SET_PDEATHSIG is sent when this thread ends
 		err := m.cmd.Start()
 		started <- err
 		if err == nil {
@@ -155,7 +158,7 @@ func childOf(pid int) int {
 }
 
 func (m *machine) end() {
-	_ = m.cmd.Process.Signal(syscall.SIGTERM) // nspawn ends what is in it
+	_ = m.cmd.Process.Signal(syscall.SIGTERM) // nspawn then ends the container
 	select {
 	case <-m.done:
 	case <-time.After(patience):
@@ -183,13 +186,13 @@ func (m *machine) run(t *testing.T, args ...string) (out string) {
 	return out
 }
 
-// sh is run of a line of shell.
+// sh runs a line of shell, which must succeed.
 func (m *machine) sh(t *testing.T, line string) (out string) {
 	t.Helper()
 	return m.run(t, "sh", "-c", line)
 }
 
-// exits runs a command that must end with that code.
+// exits runs a command that must end with that exit code.
 func (m *machine) exits(t *testing.T, code int, args ...string) (out string) {
 	t.Helper()
 	out, got := m.try(args...)
@@ -197,10 +200,10 @@ func (m *machine) exits(t *testing.T, code int, args ...string) (out string) {
 	return out
 }
 
-// path is where a file of the machine is to be found from here.
+// path returns the path of a machine's file on this machine.
 func (m *machine) path(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.init, path) }
 
-// dir makes a directory of the test's own in the machine.
+// dir makes a directory for the test in the machine.
 func (m *machine) dir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(m.path("/run"), "test-")
@@ -237,10 +240,11 @@ type unit struct {
 	*machine
 	t      *testing.T
 	name   string
-	cursor string // where the journal was when it was installed: the tests may run more than once
+	cursor string // position in the journal at the installation: the tests may run more than once
 }
 
-// service writes a unit of its own for the test, which stops and removes it at its end. Lines are those of its section Service.
+// service writes a unit for the test. The test stops and removes the unit at its end. lines are the
+// lines of its section Service.
 func (m *machine) service(t *testing.T, name string, lines ...string) *unit {
 	t.Helper()
 	return m.install(t, name+".service", "[Service]\n"+strings.Join(lines, "\n")+"\n")
@@ -266,7 +270,7 @@ func (m *machine) install(t *testing.T, name, text string) *unit {
 	return u
 }
 
-// deployed installs a unit of _example/deploy, with the configuration beside it.
+// deployed installs a unit of _example/deploy and the configuration for it.
 func (m *machine) deployed(t *testing.T, name string) *unit {
 	t.Helper()
 	text, err := os.ReadFile("../_example/deploy/systemd/" + strings.Replace(name, "@one.", "@.", 1))
@@ -289,7 +293,7 @@ func (m *machine) misconfigure(t *testing.T) {
 	m.write(t, "/etc/echod/echod.json", "{\n\"lisen\": \":8080\"\n}\n")
 }
 
-// get asks echod, with what there is.
+// get sends echod a request, with a client that the machine has.
 func (m *machine) get(t *testing.T) string {
 	t.Helper()
 	out := m.run(t, "bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET / HTTP/1.0\r\n\r\n' >&3; cat <&3`)
@@ -297,13 +301,13 @@ func (m *machine) get(t *testing.T) string {
 	return body
 }
 
-// systemctl runs a verb of it on the unit, which must succeed.
+// systemctl runs a verb of systemctl on the unit. The verb must succeed.
 func (u *unit) systemctl(verb ...string) {
 	u.t.Helper()
 	u.run(u.t, append(append([]string{"systemctl"}, verb...), u.name)...)
 }
 
-// show is what systemd knows of the unit, one value in each line.
+// show returns properties of the unit, one value in each line.
 func (u *unit) show(properties ...string) string {
 	u.t.Helper()
 	out := u.run(u.t, "systemctl", "show", "--property="+strings.Join(properties, ","), u.name)
@@ -327,7 +331,7 @@ func (u *unit) await(property, value string) {
 
 func (u *unit) mainPID() string { return u.show("MainPID") }
 
-// entry is one of the journal.
+// entry is an entry of the journal.
 type entry struct {
 	Priority string `json:"PRIORITY"`
 	Message  any    `json:"MESSAGE"`
@@ -335,7 +339,8 @@ type entry struct {
 	By       string `json:"SYSLOG_IDENTIFIER"`
 }
 
-// journal is what the journal has of the unit, and of what systemd says about it: "priority identifier: message".
+// journal returns the entries of the unit, and of systemd about the unit, as "priority identifier:
+// message".
 func (u *unit) journal() string {
 	u.t.Helper()
 	u.try("journalctl", "--sync")
@@ -350,13 +355,14 @@ func (u *unit) journal() string {
 	return text.String()
 }
 
-// processes are the PIDs in the cgroup of the unit.
+// processes returns the PIDs in the cgroup of the unit.
 func (u *unit) processes() (pids []string) {
 	u.t.Helper()
 	group := u.show("ControlGroup")
 	if group == "" {
 		return nil
 	}
-	text, _ := u.try("cat", "/sys/fs/cgroup"+group+"/cgroup.procs") // there, where PIDs are those of the container
+	// The file is read there, because its PIDs must be those of the container.
+	text, _ := u.try("cat", "/sys/fs/cgroup"+group+"/cgroup.procs")
 	return strings.Fields(text)
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// All of them have the address of echod, so none runs beside another.
+// These tests use the address of echod, so they do not run in parallel.
 
-// refusals connects again and again until the returned function is called, which says how often nobody was there.
+// refusals connects repeatedly until count is called. count returns how many connects were tried
+// and how many were refused.
 func (m *machine) refusals(t *testing.T) (count func() (connects, refused int)) {
 	t.Helper()
 	dir := m.dir(t)
@@ -29,7 +30,7 @@ func (m *machine) refusals(t *testing.T) (count func() (connects, refused int)) 
 	}
 }
 
-// socketUnit installs echod.socket, for that service.
+// socketUnit installs echod.socket for that service.
 func (m *machine) socketUnit(t *testing.T, service string) *unit {
 	t.Helper()
 	socket := m.deployed(t, "echod.socket")
@@ -51,7 +52,7 @@ func TestASocketUnitStartsEchodAndHoldsItsAddressOverRestarts(t *testing.T) {
 	require.Equal(t, "active\nready", u.show("ActiveState", "StatusText"))
 	count := m.refusals(t)
 	for range 3 {
-		u.systemctl("reset-failed") // which counts the starts
+		u.systemctl("reset-failed") // resets the start counter
 		u.systemctl("restart")
 		pid := u.mainPID()
 		m.sh(t, "kill -9 "+pid)
@@ -67,7 +68,7 @@ func TestASocketUnitStartsEchodAndHoldsItsAddressOverRestarts(t *testing.T) {
 	require.NotContains(t, u.journal(), "address already in use")
 }
 
-// After Detach too: the launcher is given the socket.
+// This also holds after Detach: the launcher receives the socket.
 func TestASocketUnitServesAForkingService(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod-forking.service")
@@ -86,7 +87,7 @@ func TestTheDescriptorStoreKeepsTheAddressOverACrash(t *testing.T) {
 	u.await("NFileDescriptorStore", "1")
 	count := m.refusals(t)
 	for range 3 {
-		u.systemctl("reset-failed") // which counts the starts
+		u.systemctl("reset-failed") // resets the start counter
 		pid := u.mainPID()
 		m.sh(t, "kill -9 "+pid)
 		eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")

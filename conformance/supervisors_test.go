@@ -11,9 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// All of them start echod, with its address and its PID file, so none runs beside another.
+// These tests use the address and the PID file of echod, so they do not run in parallel.
 
-// supervisor runs a supervisor until the end of the test: with all that it has started, as only a cgroup can.
+// supervisor runs a supervisor until the end of the test. Its cgroup ends all processes that it has
+// started.
 func (m *machine) supervisor(t *testing.T, name, command string) *unit {
 	t.Helper()
 	m.configure(t, "hello")
@@ -22,7 +23,7 @@ func (m *machine) supervisor(t *testing.T, name, command string) *unit {
 	return u
 }
 
-// pid is that of the echod which is ready.
+// pid returns the PID of the ready echod.
 func (m *machine) pid(t *testing.T) (pid string) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -108,7 +109,7 @@ func TestSupervisordStartsReloadsAndStops(t *testing.T) {
 	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=stopped")
 }
 
-// background starts an echod of its own, which the test ends.
+// background starts an echod for the test, which ends it.
 func (m *machine) background(t *testing.T) (pid string) {
 	t.Helper()
 	m.configure(t, "hello")
@@ -152,7 +153,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 	ssd(3, "--status")
 	require.NoFileExists(t, m.path("/run/echod.pid"))
 
-	// It can wait for READY=1 itself.
+	// start-stop-daemon can itself wait for READY=1.
 	ssd(0, "--start", "--background", "--notify-await", "--", "-config", "/etc/echod/echod.json", "run")
 	require.Equal(t, "hello\n", m.get(t), "it is ready by then")
 	ssd(0, "--stop", "--retry", "TERM/26/KILL/5")
@@ -162,7 +163,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 
 func TestOpenRCStartsReloadsKeepsAndStops(t *testing.T) {
 	m := needMachine(t, openrc)
-	// As if it had booted.
+	// The machine looks as after a boot.
 	m.sh(t, "for dir in daemons exclusive failed options started starting stopping tmp; do mkdir -p /run/openrc/$dir; done; touch /run/openrc/softlevel; cp /deploy/openrc/echod /etc/init.d/echod")
 	m.configure(t, "hello")
 	rc := func(code int, verb string) string {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Those of them that use the places of echod itself, its address above all, do not run beside each other.
+// Tests that use the address or the files of echod do not run in parallel.
 
 func TestUnitFilesAreAsSystemdWantsThem(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -67,7 +67,7 @@ func TestAReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-// K11: as the unit template has it, and with nothing that the kernel lets a service do left open.
+// The unit follows the template, and denies the service all that the kernel can deny it.
 // Row K11.
 func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -83,7 +83,7 @@ func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	u.systemctl("reload")
 	require.Equal(t, "good day\n", m.get(t))
 	m.misconfigure(t)
-	u.systemctl("reload") // this type knows no refusal
+	u.systemctl("reload") // this type reports no refusal
 	require.Equal(t, `ready, last reload rejected: OnCheck of config: /etc/echod/echod.json:2: unknown field "lisen"`, u.show("StatusText"))
 	require.Equal(t, "good day\n", m.get(t))
 
@@ -112,7 +112,7 @@ func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
 	require.Equal(t, "success", two.show("Result"))
 }
 
-// K7: the PID file is whole before the start returns, so systemd finds it at once.
+// The PID file is complete before the start returns, so systemd finds it at once.
 // Row K7.
 func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -140,7 +140,7 @@ func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	require.Regexp(t, `echod: start failed: config: /etc/echod/echod.json:2: unknown field "lisen"`, u.journal())
 }
 
-// K8: in the foreground there is one process, whatever the type, and no PID file is needed.
+// In the foreground there is one process for every type, and no PID file is needed.
 // Row K8.
 func TestTypesThatHearNothingRunTheSame(t *testing.T) {
 	t.Parallel()
@@ -156,12 +156,12 @@ func TestTypesThatHearNothingRunTheSame(t *testing.T) {
 		require.Equal(t, "success", u.show("Result"))
 	}
 	u := m.service(t, "type-exec-missing", "Type=exec", "ExecStart=/usr/local/bin/subject -need /no/such/file run")
-	u.systemctl("start") // which is all that this type promises
+	u.systemctl("start") // this type promises no more
 	u.await("ActiveState", "failed")
 	require.Equal(t, "exit-code\n1", u.show("Result", "ExecMainStatus"))
 }
 
-// K2 and K3, with the manager that they are made for.
+// This test covers rows K2 and K3 with a real systemd.
 func TestAFailedStartShowsWhyInSystemctlStatus(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
@@ -198,8 +198,8 @@ func TestNotifyReloadWaitsForTheVerdict(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-// K4: each phase has its own limits, those of the daemon, and systemd's shorter ones give way. Not beside tests that reload systemd: it forgets
-// extensions then.
+// Each phase has its own limit, set by the daemon. Shorter limits of systemd are extended. This
+// test does not run beside tests that reload systemd, because systemd then forgets extensions.
 // Row K4.
 func TestAStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -248,10 +248,10 @@ func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 	require.Contains(t, journal, "goroutine ", "its stacks")
 }
 
-// K9: systemd is reloaded, and even replaced, in the middle of a start and of a reload.
+// Systemd is reloaded, and even re-executed, during a start and a reload.
 // Row K9.
 func TestADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
-	m := needMachine(t, systemd) // it holds up all others
+	m := needMachine(t, systemd) // delays all other tests
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := strings.TrimPrefix(again, "daemon-") + "s"
 		dir := m.dir(t)
@@ -278,7 +278,8 @@ func TestADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
 	}
 }
 
-// A forking service whose PID file comes late, across a daemon-reload and a daemon-reexec (TEST-07-PID1.pidfile-daemon-reload of systemd).
+// The PID file of a forking service appears late, across a daemon-reload and a daemon-reexec
+// (TEST-07-PID1.pidfile-daemon-reload of systemd).
 // Row K9.
 func TestAForkingStartSurvivesADaemonReexec(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -325,7 +326,7 @@ func TestNoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 	}
 }
 
-// A crash leaves the child to systemd, which ends it, and no lock.
+// After a crash, systemd ends the child that is left. No lock is left.
 // Row K10.
 func TestAServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 	t.Parallel()

@@ -14,12 +14,12 @@ import (
 	"example.com/lifecycle"
 )
 
-// agent is the daemon, and who talks to it: the two have nothing in common but the directory.
+// agent is the daemon as its clients see it. The daemon and its clients share only the directory.
 type agent struct{ dir string }
 
 func (a agent) socket() string { return filepath.Join(a.dir, "agentd.sock") }
 
-// options are the same for the daemon and for who starts it.
+// options returns the options of the daemon. Clients that start it need the same ones.
 func (a agent) options() []lifecycle.Option {
 	var listener net.Listener
 	srv := &http.Server{Handler: new(memory)}
@@ -32,7 +32,8 @@ func (a agent) options() []lifecycle.Option {
 		lifecycle.With(lifecycle.Hooks{
 			Name: "socket",
 			OnStart: func(context.Context) (err error) {
-				// Who holds the PID file knows that a socket which is still there is that of a daemon which died.
+				// The daemon holds the PID file, so a socket that still exists was left by a daemon
+				// that died.
 				if err := os.Remove(a.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
@@ -45,7 +46,7 @@ func (a agent) options() []lifecycle.Option {
 	}
 }
 
-// memory is what the daemon is there for.
+// memory stores the values. It is the service of the daemon.
 type memory struct{ values sync.Map }
 
 func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {

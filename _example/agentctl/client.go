@@ -13,7 +13,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// ensure returns when the daemon is ready, whoever started it. It need not know how to stop it.
+// ensure returns when the daemon is ready. It starts the daemon if none runs. The client does not
+// need to stop the daemon.
 func (a agent) ensure(ctx context.Context) error {
 	daemon, err := lifecycle.Ensure(ctx, append(a.options(),
 		lifecycle.Args("-dir", a.dir, "daemon", "start"))...)
@@ -32,7 +33,7 @@ func (a agent) get(ctx context.Context, key string) (value string, err error) {
 	return a.request(ctx, http.MethodGet, key, "")
 }
 
-// request speaks HTTP over the unix socket.
+// request sends an HTTP request over the unix socket.
 func (a agent) request(ctx context.Context, method, key, body string) (string, error) {
 	if err := a.ensure(ctx); err != nil {
 		return "", err

@@ -1,11 +1,13 @@
-// Agentctl remembers values, as ssh-agent remembers keys: a daemon keeps them, which the first command starts and all others find.
+// Agentctl remembers values, as ssh-agent remembers keys. A daemon keeps the values. The first
+// command starts the daemon, and later commands find it.
 //
 //	agentctl set colour red
 //	agentctl get colour
 //	agentctl daemon status
 //	agentctl daemon stop
 //
-// It shows a program that has commands of its own, and a daemon only when it needs one: see ensure in client.go.
+// It is an example of a program with commands of its own that starts a daemon only when it needs
+// one: see ensure in client.go.
 package main
 
 import (
@@ -25,7 +27,7 @@ func main() {
 	dir := flag.String("dir", filepath.Dir(lifecycle.DefaultPIDFile("agentd")), "`directory` of the daemon's files")
 	flag.Usage = usage
 	flag.Parse()
-	abs, err := filepath.Abs(*dir) // the daemon works in another directory
+	abs, err := filepath.Abs(*dir) // the daemon has another working directory
 	if err == nil {
 		err = command(agent{dir: abs}, flag.Args())
 	}

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 )
 
-// config is what the file says:
+// config is the content of the file:
 //
 //	{
 //		"listen":   "127.0.0.1:8080",
@@ -21,13 +21,13 @@ import (
 //		"level":    "info"
 //	}
 //
-// It is never changed, only replaced as a whole.
+// A config never changes. A reload replaces it by a new one.
 type config struct {
 	listen   string
 	greeting string     // default: hello
 	level    slog.Level // default: info
 
-	listenLine int // for the refusal to change it
+	listenLine int // for the error if it changes
 }
 
 // configFile is the component that holds the live configuration.
@@ -37,10 +37,11 @@ type configFile struct {
 	live     atomic.Pointer[config]
 }
 
-// current is for one request, or one decision: the next call may return another.
+// current returns the configuration. Call it once for each request: the next call may return
+// another configuration.
 func (f *configFile) current() *config { return f.live.Load() }
 
-// check judges the file and nothing else: it also runs where no echod does, for `echod check`.
+// check checks only the file. It also runs without a daemon, for `echod check`.
 func (f *configFile) check(context.Context) error {
 	_, err := load(f.path)
 	return err
@@ -55,7 +56,8 @@ func (f *configFile) start(context.Context) error {
 	return nil
 }
 
-// reload reads the file anew, since it may have changed after check did; with an error the old configuration stays.
+// reload reads the file again, because it may have changed since check. After an error the old
+// configuration stays.
 func (f *configFile) reload(context.Context) error {
 	next, err := load(f.path)
 	if err != nil {
@@ -82,7 +84,7 @@ func load(path string) (*config, error) {
 	return parse(path, data)
 }
 
-// fields are the fields of the file, each with what it makes of its value.
+// fields maps the name of each field to the function that parses its value.
 var fields = map[string]func(c *config, value string) error{
 	"listen": func(c *config, value string) error {
 		_, port, err := net.SplitHostPort(value)
@@ -113,8 +115,9 @@ var levels = map[string]slog.Level{
 	"error": slog.LevelError,
 }
 
-// parse walks the tokens of the file. json.Unmarshal would be shorter, but it cannot tell the line of a wrong value, takes
-// "Listen" for "listen", and lets the last of two equal fields win without a word.
+// parse reads the tokens of the file. json.Unmarshal would be shorter, but it does not report the
+// line of a wrong value, accepts "Listen" for "listen", and silently takes the last of two equal
+// fields.
 func parse(path string, data []byte) (*config, error) {
 	p := &parser{path: path, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	c := &config{greeting: "hello", level: slog.LevelInfo}
@@ -130,7 +133,7 @@ func parse(path string, data []byte) (*config, error) {
 		return nil, p.errorf(p.line(), "want an object, not %s", kind(start))
 	}
 
-	seen := map[string]int{} // field: its line
+	seen := map[string]int{} // the line of each field
 	for p.dec.More() {
 		if err := p.field(c, seen); err != nil {
 			return nil, err
@@ -157,13 +160,13 @@ type parser struct {
 	dec  *json.Decoder
 }
 
-// field reads one name and its value into c.
+// field parses one name and its value into c.
 func (p *parser) field(c *config, seen map[string]int) error {
 	token, err := p.token()
 	if err != nil {
 		return err
 	}
-	name, line := token.(string), p.line() // the decoder lets nothing but a string be a name
+	name, line := token.(string), p.line() // the decoder accepts only a string as a name
 
 	set, known := fields[name]
 	if !known {
@@ -202,7 +205,7 @@ func (p *parser) token() (json.Token, error) {
 	return token, nil
 }
 
-// line is the line of the last token: no token of JSON spans two.
+// line returns the line of the last token. No JSON token spans two lines.
 func (p *parser) line() int { return p.lineAt(int(p.dec.InputOffset())) }
 
 func (p *parser) lineAt(offset int) int {

@@ -74,7 +74,7 @@ func TestParseNamesLineAndField(t *testing.T) {
 	}
 }
 
-// What is wrong is in the words of encoding/json, which may change; the line is ours.
+// The text of the error comes from encoding/json and may change. The line number is ours.
 func TestParseNamesLineOfSyntaxError(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"trailing comma":    {"{\n\"listen\": \":80\",\n}", "echod.json:3: "},
@@ -110,7 +110,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Every refusal leaves the configuration of before, the level included; what is asked for is taken as a whole.
+// A refused reload keeps the old configuration and its level. An accepted reload takes all of the
+// new one.
 func TestReload(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "echod.json")

@@ -21,8 +21,9 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-// The whole program, as main puts it together, in the process of the test: it takes a real address and reads real files, but there is no PID
-// file, and no signal but those that a test gives to its own echod. So all of them run at the same time.
+// These tests run the whole program, as main assembles it, in the test process. It uses a real
+// address and real files, but no PID file, and it receives only the signals that its own test
+// sends. So all tests run in parallel.
 
 const usual = `{"listen": "127.0.0.1:0", "greeting": "hello"}`
 
@@ -30,7 +31,7 @@ const usual = `{"listen": "127.0.0.1:0", "greeting": "hello"}`
 type running struct {
 	*lifecycletest.Life
 	t      *testing.T
-	config string // its file
+	config string // its configuration file
 	log    string
 	addr   string
 }
@@ -51,7 +52,7 @@ func start(t *testing.T, config string, opts ...lifecycle.Option) *running {
 	return e
 }
 
-// refused is what the start of an echod returns that must not become ready.
+// refused returns the error of a start that must fail.
 func refused(t *testing.T, config string) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "echod.json")
@@ -78,7 +79,8 @@ func (e *running) get(path string) string {
 	return string(text)
 }
 
-// hand gives echod a request whose body is yet to come, and returns when echod has it in hand.
+// hand starts a request to echod without sending its body. It returns when echod is handling the
+// request.
 func (e *running) hand(length int) (conn net.Conn, answers *bufio.Reader) {
 	e.t.Helper()
 	conn, err := net.Dial("tcp", e.addr)
@@ -111,7 +113,7 @@ func TestAReloadAppliesTheConfigurationAsAWhole(t *testing.T) {
 	e.write(`{"listen": "127.0.0.1:0", "greeting": "good morning", "level": "debug"}`)
 	require.NoError(t, e.Reload())
 	assert.Equal(t, "good morning\n", e.get("/"))
-	require.NoError(t, e.Stop()) // by then the request has been logged
+	require.NoError(t, e.Stop()) // the request has been logged when Stop returns
 	log, err = os.ReadFile(e.log)
 	require.NoError(t, err)
 	assert.Contains(t, string(log), "msg=request method=GET path=/ ")

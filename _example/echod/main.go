@@ -1,5 +1,6 @@
-// Echod is a small HTTP service with a configuration file, and all that belongs to running one: it is there once or not
-// at all, starts or says why not, takes a new configuration without a restart, and stops without losing a request.
+// Echod is a small HTTP service with a configuration file. It shows what a service needs in
+// operation: only one instance runs, a failed start reports why, a new configuration needs no
+// restart, and a stop loses no request.
 //
 //	echod -config echod.json start
 //	echod status
@@ -25,7 +26,7 @@ func main() {
 	flag.Usage = usage
 	flag.Parse()
 
-	config, err := filepath.Abs(*configPath) // in the background echod works in another directory
+	config, err := filepath.Abs(*configPath) // in the background, echod has another working directory
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "echod:", err)
 		os.Exit(1)
@@ -39,11 +40,12 @@ func main() {
 	)...))
 }
 
-// level is the level of the default logger, which writes to stderr: the way the journal wants it where that is there.
+// level is the level of the default logger. That logger writes to stderr, in the format of the
+// journal if stderr is the journal.
 var level slog.LevelVar
 
-// echod puts the program together, for main and for its tests. A nil logger is the default one. Nothing is opened, and no address taken, before its hooks
-// are called.
+// echod assembles the program, for main and for its tests. A nil logger means the default logger.
+// echod opens no file and no address: the hooks do.
 func echod(configPath string, logger *slog.Logger, setLevel func(slog.Level)) (*server, []lifecycle.Option) {
 	conf := &configFile{path: configPath, setLevel: setLevel}
 	srv := &server{conf: conf, logger: logger}
@@ -53,7 +55,7 @@ func echod(configPath string, logger *slog.Logger, setLevel func(slog.Level)) (*
 		lifecycle.Logger(logger),
 		lifecycle.CleanErrors(http.ErrServerClosed),
 
-		// Started in this order, stopped in reverse.
+		// Components start in this order and stop in reverse order.
 		lifecycle.With(lifecycle.Hooks{
 			Name:     "config",
 			OnCheck:  conf.check,

@@ -24,12 +24,14 @@ type server struct {
 	http     *http.Server
 }
 
-// listen is OnStart, not a part of serve: an address that cannot be had refuses the start.
+// listen is OnStart and not a part of serve, so that an address that is not available makes the
+// start fail.
 func (s *server) listen(ctx context.Context) error {
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
-	listener, err := socket.Listen("tcp", s.conf.current().listen) // that of echod.socket, if systemd has it
+	// The listener is the socket of echod.socket if systemd passes it.
+	listener, err := socket.Listen("tcp", s.conf.current().listen)
 	if err != nil {
 		return err
 	}
@@ -38,10 +40,11 @@ func (s *server) listen(ctx context.Context) error {
 		Handler:  s.handler(),
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 
-		// Not ctx: it ends with the request for a stop, and every request in flight with it, which the stop means to drain.
+		// ctx ends when a stop is requested, and would end the requests in flight with it. The stop
+		// must drain them, so they use Grace.
 		BaseContext: func(net.Listener) context.Context { return lifecycle.From(ctx).Grace() },
 
-		// A request is over after 15 s, so that no slow client outlasts the 20 s of a stop.
+		// A request ends after 15 s, so that no slow client outlasts the 20 s of a stop.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      15 * time.Second,
@@ -51,13 +54,15 @@ func (s *server) listen(ctx context.Context) error {
 	return nil
 }
 
-// serve pays no heed to its context: drain is what ends it, with http.ErrServerClosed.
+// serve does not use its context. drain ends it, and then it returns http.ErrServerClosed.
 func (s *server) serve(context.Context) error { return s.http.Serve(s.listener) }
 
-// drain takes no new connection and returns when the last request has been answered, or its time is up.
+// drain accepts no new connections. It returns when the last request has been answered, or its time
+// has expired.
 func (s *server) drain(ctx context.Context) error { return s.http.Shutdown(ctx) }
 
-// close frees what is left: connections that the drain had no time for, and the listener where serve was never called.
+// close closes what is left: connections that drain had no time for, and the listener if serve was
+// never called.
 func (s *server) close(context.Context) error {
 	err := s.http.Close()
 	if lerr := s.listener.Close(); !errors.Is(lerr, net.ErrClosed) {
@@ -74,7 +79,7 @@ func (s *server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("X-Content-Type-Options", "nosniff") // echo says what it was told
+		w.Header().Set("X-Content-Type-Options", "nosniff") // echo returns the client's input
 		mux.ServeHTTP(w, r)
 		s.logger.DebugContext(r.Context(), "request",
 			"method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "took", time.Since(start))

@@ -1,10 +1,11 @@
-// Guard keeps any program alive that stays in the foreground, and is a daemon for it:
+// Guard keeps any foreground program alive, and runs it as a daemon:
 //
 //	guard -name flaky start -- python3 flaky.py
 //	guard -name flaky status
 //	guard -name flaky stop
 //
-// It sees the end of the program itself, instead of looking for a name among all processes every few seconds.
+// It notices the end of the program at once. It does not search the process list for a name every
+// few seconds.
 package main
 
 import (

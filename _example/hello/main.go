@@ -1,5 +1,5 @@
-// Hello says so and then lives until it is told to stop. Try `hello run`, and from a second shell `hello status` and
-// `hello stop`; a second `hello run` in the same directory is refused.
+// Hello logs a greeting and then waits until it is stopped. Try `hello run`, and in a second shell
+// `hello status` and `hello stop`. A second `hello run` in the same directory fails.
 package main
 
 import (

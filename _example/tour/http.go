@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// client makes a connection for each request, as curl does.
+// client uses a new connection for each request, as curl does.
 var client = http.Client{Timeout: patience, Transport: &http.Transport{
 	DisableKeepAlives:     true,
 	ExpectContinueTimeout: patience,
 }}
 
-// get wants 200 and this body.
+// get expects status 200 and this body.
 func (sh *shell) get(path, want string) {
 	sh.prompt("curl %s%s", sh.echo.url, path)
 	sh.request(http.MethodGet, path, nil, want)
@@ -63,14 +63,15 @@ func (sh *shell) replied(got reply, want string) {
 	}
 }
 
-// held is a request that the server is busy with, since we hold back its body.
+// held is a request that the server is handling, because the client has not sent the body.
 type held struct {
 	sh   *shell
 	body *io.PipeWriter
 	done chan reply
 }
 
-// hold returns when the server has the request in hand: when it has asked for the body with 100 Continue.
+// hold returns when the server is handling the request: when it has asked for the body with 100
+// Continue.
 func (sh *shell) hold(path string) (*held, error) {
 	sh.prompt("curl -X POST -T - %s%s &", sh.echo.url, path)
 	asked := make(chan struct{})
@@ -95,7 +96,7 @@ func (sh *shell) hold(path string) (*held, error) {
 	}
 }
 
-// finish sends the body and wants this answer.
+// finish sends the body and expects this answer.
 func (h *held) finish(body, want string) {
 	select {
 	case got := <-h.done:
@@ -112,7 +113,7 @@ func (h *held) finish(body, want string) {
 	h.sh.replied(<-h.done, want)
 }
 
-// refused waits until nobody takes connections any more.
+// refused waits until the server accepts no more connections.
 func (sh *shell) refused(path string) {
 	sh.prompt("curl %s%s", sh.echo.url, path)
 	addr := strings.TrimPrefix(sh.echo.url, "http://")

@@ -1,9 +1,10 @@
-// Tour builds echod in a temporary directory and walks through its life, printing each command as you would type it and
-// what it answered:
+// Tour builds echod in a temporary directory and shows its life, step by step. It prints each
+// command as a user would type it, and the answer:
 //
 //	go run ./_example/tour
 //
-// It checks every answer and exits 1 if one is wrong. What it started and wrote is gone when it ends.
+// It checks every answer and exits 1 if one is wrong. At the end it removes what it has started and
+// written.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 )
 
 func main() {
-	// SIGPIPE too: `tour | head` has to clean up as well.
+	// SIGPIPE is included, so that `tour | head` also cleans up.
 	ctx, stop := signal.NotifyContext(context.Background(),
 		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := tour(ctx)
@@ -27,8 +28,8 @@ func main() {
 	}
 }
 
-// The steps build on each other: each finds echod as the one before has left it. An error ends the tour; a wrong answer is
-// noted by the shell.
+// Each step starts from the state that the step before has left. An error ends the tour. The shell
+// records a wrong answer and continues.
 var steps = []struct {
 	title string
 	do    func(*shell) error
@@ -128,7 +129,7 @@ func kill(sh *shell) error {
 }
 
 func startAgain(sh *shell) error {
-	sh.edit("echod.json", "1:8080", "1:0") // who knows whether that port is free
+	sh.edit("echod.json", "1:8080", "1:0") // port 8080 may be in use
 	if err := sh.start(); err != nil {
 		return err
 	}

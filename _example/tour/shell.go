@@ -15,18 +15,19 @@ import (
 	"example.com/lifecycle"
 )
 
-// patience is how long an answer may take before it is a wrong one.
+// patience is how long the tour waits for an answer.
 const patience = 15 * time.Second
 
-// program is what the tour builds: by import path, so that it does not matter where in the module one stands.
+// program is the import path of the program to build. With it, the tour runs from any directory of
+// the module.
 const program = "example.com/lifecycle/_example/echod"
 
-// shell prints what a user would type, does it in a directory of its own, prints what comes back and checks it. Wrong
-// answers are collected: the tour goes on, as far as it can.
+// shell prints the commands that a user would type, runs them in a directory of its own, prints the
+// output and checks it. It collects wrong answers, and the tour continues as far as it can.
 type shell struct {
-	ctx    context.Context // of the whole tour, ended by Ctrl-C
+	ctx    context.Context // of the whole tour; Ctrl-C ends it
 	dir    string
-	echo   *daemon // nil: none has been started
+	echo   *daemon // nil until one is started
 	logged int     // how much of its log has been shown
 	wrong  []error
 }
@@ -73,7 +74,8 @@ func (sh *shell) build() error {
 	sh.prompt("go build -o %s %s", sh.path("echod"), program)
 	build := exec.CommandContext(sh.ctx, "go", "build", "-o", sh.path("echod"), program)
 	build.Env = append(os.Environ(), "GOTMPDIR="+sh.dir)
-	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // KILL would orphan its compilers
+	// KILL would orphan the compilers.
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
 	build.WaitDelay = patience
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
@@ -88,7 +90,7 @@ func (sh *shell) start() error {
 	return sh.find()
 }
 
-// find holds on to the echod in the background, and reads from its log where it listens.
+// find finds the echod in the background, and reads its address from its log.
 func (sh *shell) find() error {
 	process, err := lifecycle.Find(sh.path("echod.pid"))
 	if err != nil {
@@ -111,7 +113,7 @@ func (sh *shell) letGo() {
 	}
 }
 
-// cleanUp ends the echod in the background if a wrong answer, or Ctrl-C, has left one.
+// cleanUp ends an echod in the background that a wrong answer or Ctrl-C has left.
 func (sh *shell) cleanUp() error {
 	sh.letGo()
 	left, err := lifecycle.Find(sh.path("echod.pid"))
@@ -141,7 +143,7 @@ func (sh *shell) kill9() error {
 	return sh.echo.Kill(ctx)
 }
 
-// command prints and prepares `echod VERB`; the verb may have flags.
+// command prints and prepares `echod VERB`. The verb may include flags.
 func (sh *shell) command(ctx context.Context, verb, suffix string) *exec.Cmd {
 	sh.prompt("echod %s", strings.TrimSpace(verb+" "+suffix))
 	args := append([]string{"-pidfile", "echod.pid", "-log", "echod.log"}, strings.Fields(verb)...)
@@ -150,7 +152,7 @@ func (sh *shell) command(ctx context.Context, verb, suffix string) *exec.Cmd {
 	return cmd
 }
 
-// echod wants this exit code of a verb, and an answer that begins so.
+// echod runs a verb and expects this exit code and an answer with this prefix.
 func (sh *shell) echod(verb string, code int, answer string) {
 	ctx, cancel := context.WithTimeout(sh.ctx, patience)
 	defer cancel()
@@ -158,7 +160,8 @@ func (sh *shell) echod(verb string, code int, answer string) {
 	sh.exited(verb, code, answer, out, err)
 }
 
-// background is echod in the background; what it is to answer is said to the function that it returns.
+// background runs a verb in the background. The function that it returns waits for the end and
+// takes the expected exit code and prefix of the answer.
 func (sh *shell) background(verb string) func(code int, answer string) {
 	ctx, cancel := context.WithTimeout(sh.ctx, patience)
 	cmd := sh.command(ctx, verb, "&")
@@ -191,10 +194,12 @@ func (sh *shell) exited(verb string, code int, answer string, out []byte, err er
 	}
 }
 
-// log shows what the echod in the background logs, up to the first record that has all these texts, which it returns.
+// log shows the log of the echod in the background, up to the first record that contains all these
+// texts. It returns that record.
 func (sh *shell) log(texts ...string) (record string) {
 	for deadline := time.Now().Add(patience); ; {
-		last := sh.echo.gone() || time.Now().After(deadline) // asked before reading, so what it wrote last is seen
+		// This is checked before the file is read, so that the last records are seen.
+		last := sh.echo.gone() || time.Now().After(deadline)
 		data, err := os.ReadFile(sh.path("echod.log"))
 		if err != nil {
 			sh.fail("log: %w", err)
@@ -202,7 +207,7 @@ func (sh *shell) log(texts ...string) (record string) {
 		}
 		for line := range bytes.Lines(data[sh.logged:]) {
 			if !bytes.HasSuffix(line, []byte("\n")) {
-				break // half written
+				break // an incomplete line
 			}
 			sh.logged += len(line)
 			record := strings.TrimSpace(string(line))
@@ -219,7 +224,8 @@ func (sh *shell) log(texts ...string) (record string) {
 	}
 }
 
-// pause is a turn in waiting for a condition; false means: wait no longer.
+// pause waits shortly before a condition is checked again. It returns false if the tour was
+// interrupted.
 func (sh *shell) pause() bool {
 	select {
 	case <-time.After(2 * time.Millisecond):
@@ -236,7 +242,7 @@ func (sh *shell) write(name, text string) {
 	sh.cat(name, text)
 }
 
-// edit replaces in the file: old, new, old, new.
+// edit replaces texts in the file. oldnew has pairs of an old and a new text.
 func (sh *shell) edit(name string, oldnew ...string) {
 	var script []string
 	for i := 0; i < len(oldnew); i += 2 {
@@ -252,7 +258,7 @@ func (sh *shell) edit(name string, oldnew ...string) {
 	}
 }
 
-// move is what logrotate does first.
+// move renames a file, as logrotate does first.
 func (sh *shell) move(from, to string) {
 	sh.prompt("mv %s %s", from, to)
 	if err := os.Rename(sh.path(from), sh.path(to)); err != nil {

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// goal is one that was set before anything was measured, or, where it says so, what it is easily taken for.
+// goal is a limit that was set before the first measurement. Goals whose text starts with "not a
+// goal" show a value that is easily confused with one.
 type goal struct {
 	text        string
-	of, against measurement // against nothing: the limit is a value
+	of, against measurement // if against is empty, the limit is a value
 	limit       float64
 	per         float64
 	unit        string

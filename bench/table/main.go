@@ -1,8 +1,9 @@
-// Table makes the tables of a page from what the benchmarks have said, between two lines of the page:
+// Table writes the tables of a page from the output of the benchmarks, between two marker lines of
+// the page:
 //
 //	go test -v -run '^$' -bench . ./bench | go run ./bench/table bench/README.md
 //
-// It passes on what it reads, and writes nothing if a benchmark has failed.
+// It copies its input to its output. If a benchmark has failed, it does not write the page.
 package main
 
 import (
@@ -14,7 +15,7 @@ import (
 	"strings"
 )
 
-// The tables are between these lines.
+// The tables stand between these lines.
 const (
 	begin = "<!-- tables: make bench -->\n"
 	end   = "<!-- end -->\n"
@@ -54,17 +55,17 @@ func write(path string, output io.Reader) error {
 	return os.WriteFile(path, []byte(before+begin+"\n"+made.String()+end+after), 0o644)
 }
 
-// results is what the benchmarks have said.
+// results has the output of the benchmarks.
 type results struct {
-	about map[string]string // of the machine
-	rows  []*row            // in their order
+	about map[string]string // facts about the machine
+	rows  []*row            // in the order of the output
 }
 
-// row is what one of them has said.
+// row has the output of one benchmark.
 type row struct {
 	group, name string
 	metrics     map[string]float64
-	skipped     string // why; "": it was not
+	skipped     string // the reason; "" if it was not skipped
 }
 
 // read reads the output of go test -v -bench.
@@ -78,7 +79,7 @@ func read(output io.Reader) (*results, error) {
 		key, value, isAbout := strings.Cut(line, ": ")
 		switch {
 		case strings.HasPrefix(line, "FAIL"), strings.Contains(line, "--- FAIL"), strings.HasPrefix(line, "panic:"):
-			_, err := io.Copy(io.Discard, output) // who reads on to the end passes it on
+			_, err := io.Copy(io.Discard, output) // reading to the end copies the rest
 			return nil, errors.Join(fmt.Errorf("a benchmark has failed: %s", line), err)
 		case strings.HasPrefix(line, "--- SKIP: Benchmark"):
 			_, why, _ := strings.Cut(last, "go:")
@@ -104,13 +105,13 @@ func read(output io.Reader) (*results, error) {
 	return r, nil
 }
 
-// newRow splits the name of a benchmark, in which testing writes an underscore for a space.
+// newRow splits the name of a benchmark. testing has replaced its spaces by underscores.
 func newRow(name, skipped string) *row {
 	group, name, _ := strings.Cut(strings.TrimPrefix(name, "Benchmark"), "/")
 	return &row{group: group, name: strings.ReplaceAll(name, "_", " "), metrics: map[string]float64{}, skipped: skipped}
 }
 
-// measured takes the pairs of a value and its unit.
+// measured parses the pairs of a value and its unit.
 func (r *row) measured(pairs []string) error {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		var value float64
@@ -122,7 +123,7 @@ func (r *row) measured(pairs []string) error {
 	return nil
 }
 
-// metric is what a benchmark has measured, if it has.
+// metric returns the value of a benchmark's metric. found is false if there is none.
 func (r *results) metric(group, name, unit string) (value float64, found bool) {
 	for _, row := range r.rows {
 		if row.group == group && row.name == name {

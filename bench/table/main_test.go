@@ -67,7 +67,8 @@ func TestARunThatFailedChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "has no lines")
 }
 
-// What a table or a goal is about must be what a benchmark is called: a page that was made has none that is empty.
+// The names in tables and goals must be names of benchmarks. If they are, no table on the generated
+// page is empty.
 func TestThePageHasEveryTable(t *testing.T) {
 	page, err := os.ReadFile("../README.md")
 	require.NoError(t, err)

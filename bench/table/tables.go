@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// table is one of the page.
+// table is a table of the page.
 type table struct {
 	group, title, text string
 	columns            []column
 }
 
-// column is a metric, in a unit of its own. That of the first is compared.
+// column is a metric and its unit in the table. The first column is compared.
 type column struct {
 	unit, title string
 	per         float64
@@ -41,7 +41,7 @@ var tables = []table{
 	{"Supervisor", "Its idle supervisor", "The parent that starts it again, without the service. That of guard supervises another program, so it shares no page with it.", idling},
 }
 
-// ours is the row that the others are compared with.
+// ours is the row to compare the others with.
 const ours = "lifecycle"
 
 func (r *results) table(w *strings.Builder, t table) {
@@ -85,7 +85,7 @@ func (r *results) table(w *strings.Builder, t table) {
 	fmt.Fprintln(w)
 }
 
-// reference is what is compared with: our row, or the first one that is.
+// reference returns the value to compare with: our row, or the first of our rows.
 func (r *results) reference(t table) (value float64, found bool) {
 	for _, row := range r.rows {
 		if row.group == t.group && strings.HasPrefix(row.name, ours) && row.metrics[t.columns[0].unit] > 0 {
@@ -95,7 +95,7 @@ func (r *results) reference(t table) (value float64, found bool) {
 	return 0, false
 }
 
-// label is how the page calls a row.
+// label returns the name of a row on the page.
 func label(name string) string {
 	name = strings.ReplaceAll(strings.TrimPrefix(name, "peer="), "/", ", ")
 	if floor, is := strings.CutPrefix(name, "floor="); is {
@@ -107,7 +107,7 @@ func label(name string) string {
 	return name
 }
 
-// number has two digits or three.
+// number formats a value with two or three digits.
 func number(value float64) string {
 	switch {
 	case value == 0:
@@ -122,7 +122,7 @@ func number(value float64) string {
 	return fmt.Sprintf("%.2f", value)
 }
 
-// machine says where it was measured.
+// machine writes the facts about the machine.
 func (r *results) machine(w *strings.Builder) {
 	about := func(key string) string {
 		if r.about[key] == "" {

@@ -1,4 +1,5 @@
-// Subject is a daemon that waits, fails and hangs where its flags say so, for the tests of package conformance.
+// Subject is a daemon that waits, fails or hangs as its flags request. Package conformance tests
+// with it.
 package main
 
 import (

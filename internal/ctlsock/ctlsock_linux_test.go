@@ -156,7 +156,8 @@ func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 }
 
 // A service of root is the peer of every client that connects to it, and may send what the client
-// requests. Row L9.
+// requests.
+// Row L9.
 func TestOnlyAPairIsMadeByUs(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)

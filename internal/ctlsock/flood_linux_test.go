@@ -30,7 +30,8 @@ func heapNow() uint64 {
 }
 
 // This test is not parallel because it measures the heap. A worker that wrote no newline once took
-// 2.48 GB of its supervisor's memory. Row H15.
+// 2.48 GB of its supervisor's memory.
+// Row H15.
 func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 	for what, begin := range map[string]string{"words": "", "a message": "\n\x00{\"", "a message of NULs": "\n\x00\x00"} {
 		ours, theirs := testPair(t)

@@ -1,9 +1,10 @@
-// Command cycles prints which files of a package refer to each other in a circle.
+// Command cycles prints which files of a package refer to each other in a cycle.
 //
 //	go run ./cycles DIR
 //
-// It type-checks the package in DIR without its tests and draws an edge from one file to another where the first uses
-// a name that the second declares. It prints each strongly connected set of more than one file, the largest first.
+// It type-checks the package in DIR without its tests. It draws an edge from one file to another if
+// the first uses a name that the second declares. It prints each strongly connected set of more
+// than one file, the largest first.
 package main
 
 import (
@@ -70,7 +71,8 @@ func references(dir string) (map[string][]string, error) {
 	return uses, nil
 }
 
-// components returns the strongly connected sets of a graph (Tarjan, "Depth-first search and linear graph algorithms").
+// components returns the strongly connected components of a graph (Tarjan, "Depth-first search and
+// linear graph algorithms").
 func components(edges map[string][]string) (sets [][]string) {
 	index, low, onStack := map[string]int{}, map[string]int{}, map[string]bool{}
 	var stack []string

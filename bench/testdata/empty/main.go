@@ -1,4 +1,5 @@
-// Command empty is what the least Go program costs. With an argument it waits for the signal that ends it.
+// Command empty shows the cost of the smallest Go program. With an argument, it waits for a signal
+// to end it.
 package main
 
 import (

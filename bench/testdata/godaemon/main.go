@@ -1,5 +1,5 @@
-// Command godaemon PIDFILE SOCKET READY serves on the socket in the background, on go-daemon alone. It calls the socket READY when it does,
-// for there is no other way to tell.
+// Command godaemon PIDFILE SOCKET READY serves SOCKET in the background, with go-daemon alone. When
+// it serves, it connects to the socket READY, because go-daemon has no other way to report that.
 package main
 
 import (
@@ -18,9 +18,9 @@ func main() {
 		log.Fatal(err)
 	}
 	if child != nil {
-		return // before there is a service
+		return // the launcher returns before the service is ready
 	}
-	time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
+	time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // in case it is not stopped
 	l, err := net.Listen("unix", os.Args[2])
 	if err != nil {
 		log.Fatal(err)

@@ -1,4 +1,5 @@
-// Command lifecycle PIDFILE SOCKET VERB [supervise] serves on the socket, and has a parent that would start it again.
+// Command lifecycle PIDFILE SOCKET VERB [supervise] serves the socket. With "supervise", it has a
+// supervisor.
 package main
 
 import (
@@ -16,7 +17,7 @@ func main() {
 		lifecycle.PIDFile(os.Args[1]),
 		lifecycle.LogFile(""),
 		lifecycle.OnStart(func(context.Context) (err error) {
-			time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
+			time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // in case it is not stopped
 			l, err = net.Listen("unix", os.Args[2])
 			return err
 		}),

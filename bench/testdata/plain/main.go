@@ -1,5 +1,6 @@
-// Command plain SOCKET [FD] serves on the socket in the foreground, as a program does that leaves the rest to others. When it serves, it says so to
-// NOTIFY_SOCKET, as sd_notify(3) does, and in a line to the descriptor.
+// Command plain SOCKET [FD] serves the socket in the foreground, as a program does that leaves the
+// rest to other tools. When it serves, it sends READY=1 to NOTIFY_SOCKET, as sd_notify(3) does, and
+// writes a line to the descriptor FD.
 package main
 
 import (
@@ -13,7 +14,7 @@ import (
 )
 
 func main() {
-	time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
+	time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // in case it is not stopped
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
 	l, err := net.Listen("unix", os.Args[1])

@@ -1,4 +1,5 @@
-// Command worker FIFO [supervise] says its PID to the FIFO when it lives. It supervises itself, or leaves that to somebody else.
+// Command worker FIFO [supervise] writes its PID to the FIFO when it is alive. With "supervise", it
+// supervises itself. Otherwise another tool supervises it.
 package main
 
 import (
@@ -21,7 +22,7 @@ func main() {
 		if err != nil {
 			return err
 		}
-		time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // nobody has stopped it
+		time.AfterFunc(5*time.Minute, func() { os.Exit(0) }) // in case it is not stopped
 		fmt.Fprintln(fifo, os.Getpid())
 		<-ctx.Done()
 		return nil
