@@ -9,7 +9,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A lock that its taker has left to another is not blamed on him.
+// A process that has left its lock to another process is not named as the holder.
 // Row L4.
 func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// burdened sets what the arguments before "--" say for itself, then it is executed as the program that they name:
+// burdened applies the burdens named before "--" to itself, and then executes itself as the named
+// program:
 //
 //	burdened WHAT… PROGRAM -- arguments of that program
 var burdened = proctest.Register("burdened", func(args []string) int {
@@ -35,7 +36,7 @@ var burdened = proctest.Register("burdened", func(args []string) int {
 	return 7
 })
 
-// burdens are what a caller can have, each set by a system call of the calling thread.
+// burdens are what a caller can impose. Each is set by a system call of the calling thread.
 var burdens = map[string]func() error{
 	"cpu":      softLimit(unix.RLIMIT_CPU, 60),
 	"fsize":    softLimit(unix.RLIMIT_FSIZE, 1<<20),
@@ -123,7 +124,7 @@ func sets(number, a, b, c uintptr) func() error {
 	}
 }
 
-// limitsOf are the soft and the hard limits of a process, by their names in proc_pid_limits(5).
+// limitsOf returns the soft and hard limits of a process by their names in proc_pid_limits(5).
 func limitsOf(t *testing.T, pid int) (soft, hard map[string]string) {
 	t.Helper()
 	soft, hard = map[string]string{}, map[string]string{}
@@ -136,14 +137,15 @@ func limitsOf(t *testing.T, pid int) (soft, hard map[string]string) {
 	return soft, hard
 }
 
-// attributesOf are the rest of what a process inherits.
+// attributesOf returns the other attributes that a process inherits.
 func attributesOf(t *testing.T, pid int) map[string]string {
 	t.Helper()
 	read := func(name string) string {
 		return strings.TrimSpace(string(readFile(t, fmt.Sprintf("/proc/%d/%s", pid, name))))
 	}
 	stat := read("stat")
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from field 3 of proc_pid_stat(5)
+	// Field 3 of proc_pid_stat(5) is the first one here.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	is := map[string]string{"nice": fields[16], "realtime": fields[37], "policy": fields[38], "oom": read("oom_score_adj"), "slack": read("timerslack_ns")}
 	is["personality"] = read("personality")
 	for line := range strings.Lines(read("status")) {
@@ -159,13 +161,14 @@ func attributesOf(t *testing.T, pid int) map[string]string {
 	return is
 }
 
-// masksOf are the signals that each thread of a process blocks. The Go runtime has one thread that blocks most.
+// masksOf returns the blocked signals of each thread of a process. The Go runtime has one thread
+// that blocks most signals.
 func masksOf(t *testing.T, pid int) (masks []string) {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	require.NoError(t, err)
 	for _, task := range tasks {
-		text, _ := os.ReadFile(task) // it may have ended
+		text, _ := os.ReadFile(task) // the thread may have ended
 		for line := range strings.Lines(string(text)) {
 			if mask, found := strings.CutPrefix(line, "SigBlk:"); found {
 				masks = append(masks, strings.TrimSpace(mask))
@@ -175,13 +178,15 @@ func masksOf(t *testing.T, pid int) (masks []string) {
 	return masks
 }
 
-// burden is what a caller has whose daemon must not have it. A signal that Go ignores for itself may stay so.
+// burden lists what a caller may have and its daemon must not have. A signal that Go ignores for
+// itself may stay ignored.
 var burden = []string{
 	"cpu", "fsize", "data", "as", "rttime", "stack", "memlock", "msgqueue", "pending", "nofile", "oom", "fifo", "affinity",
 	"ioprio", "personality", "slack", "thp", "mce", "deathsignal", "timer", "ignored", "blocked",
 }
 
-// requireUnburdened requires that a process has the limits of process 1, or more, and nothing of its caller.
+// requireUnburdened requires that a process has at least the limits of process 1, and nothing of
+// its caller.
 func requireUnburdened(t *testing.T, pid int) {
 	t.Helper()
 	soft, _ := limitsOf(t, pid)
@@ -232,7 +237,7 @@ func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testin
 	b.stop()
 }
 
-// What cannot be reset is in the log, once.
+// An attribute that cannot be reset is logged once.
 func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -249,7 +254,7 @@ func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 	b.stop()
 }
 
-// The foreground is for a service manager, which sets what it wants.
+// In the foreground a service manager is the caller, and sets what it wants.
 func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -262,7 +267,7 @@ func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	require.NotContains(t, attributesOf(t, p.PID())["Cpus_allowed_list"], ",")
 }
 
-// A limit that only warns a login ends no daemon. Priorities are what the user has chosen.
+// A soft limit that warns a login does not end a daemon. Priorities are the user's choice.
 func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	const uid = 54321

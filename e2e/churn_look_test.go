@@ -25,7 +25,8 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// restarter starts and ends again and again as soon as its stdin ends, and each start must succeed:
+// restarter starts and ends repeatedly, from the moment that its stdin ends. Each start must
+// succeed.
 //
 //	restarter PIDFILE ROUNDS run        whole lives
 //	restarter PIDFILE ROUNDS lock       only the lock
@@ -57,11 +58,12 @@ var restarter = proctest.Register("restarter", func(args []string) int {
 	return 0
 })
 
-// looker looks at the PID file as fast as it can until its stdin ends, and ends itself where an answer is wrong:
+// looker inspects the PID file as fast as it can until its stdin ends. It ends itself at a wrong
+// answer.
 //
 //	looker PIDFILE PID clean|crash
 //
-// where PID is of the only one who may hold the file, and a clean one never leaves it behind.
+// PID is the only process that may hold the file. A clean holder never leaves the file behind.
 var looker = proctest.Register("looker", func(args []string) int {
 	pid, _ := strconv.Atoi(args[1])
 	over := make(chan struct{})
@@ -141,7 +143,7 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 
 // Row A13.
 func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere only the number says who holds it
+	proctest.Needs(t, "linux") // elsewhere only the number names the holder
 	pidfile := proctest.PIDPath(t)
 	witness := filepath.Join(t.TempDir(), "witness")
 	require.NoError(t, os.WriteFile(witness, nil, 0o600))
@@ -173,7 +175,8 @@ func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
 	t.Logf("read %d times, %d times the number of a holder", reads, numbers)
 }
 
-// readBetweenLooks reads the PID file as cat(1) does. holder is who held it before as well as after that.
+// readBetweenLooks reads the PID file as cat(1) does. holder is the process that held the file both
+// before and after that.
 func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 	t.Helper()
 	f, err := safefile.Open(pidfile)
@@ -194,8 +197,9 @@ func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 	return string(b), after.PID
 }
 
-// BenchmarkChurn lets eight take and release a PID file as fast as they can, and counts how often one of them had it while another
-// did: the floor is none, and the peer is what we would get by wrapping go-daemon's own file.
+// BenchmarkChurn lets eight processes take and release a PID file as fast as they can. It counts
+// how often two of them had it at the same time. The floor is 0. The peer shows what a wrapper of
+// go-daemon's own file would give.
 func BenchmarkChurn(b *testing.B) {
 	b.Run("lifecycle", func(b *testing.B) {
 		churn(b, func(path string) (release func(), err error) {
@@ -205,7 +209,7 @@ func BenchmarkChurn(b *testing.B) {
 	})
 	b.Run("peer=go-daemon", func(b *testing.B) {
 		churn(b, func(path string) (release func(), err error) {
-			// Not CreatePidFile, which deletes the file of another.
+			// CreatePidFile is not used, because it deletes the file of another process.
 			lock, err := godaemon.OpenLockFile(path, 0o644)
 			if err != nil {
 				return nil, err

@@ -23,9 +23,9 @@ import (
 //
 //	churner PIDFILE WITNESS TURNS release|crash
 //
-// where one that crashes leaves the file behind every other time. While it has the lock, it takes a second one, on the witness,
-// and counts in there, until all churners together have had that many turns. It prints "overlap" where the witness is locked or the
-// PID file says something else than who it is.
+// With "crash" it leaves the file behind every other time. While it has the lock, it takes a second
+// lock, on the witness, and counts in that file, until all churners together have had TURNS turns.
+// It prints "overlap" if the witness is locked, or if the PID file does not contain its own PID.
 var churner = proctest.Register("churner", func(args []string) int {
 	turns, err := strconv.ParseUint(args[2], 10, 64)
 	witness, openErr := os.OpenFile(args[1], os.O_RDWR, 0)
@@ -41,7 +41,8 @@ var churner = proctest.Register("churner", func(args []string) int {
 			continue
 		}
 		var slow *pidfile.OtherHolderError
-		if errors.As(err, &slow) { // on a machine that is busy, another churner stands still between two of its locks
+		// On a busy machine, another churner can be stopped between its two locks.
+		if errors.As(err, &slow) {
 			continue
 		}
 		if err == nil {
@@ -62,7 +63,8 @@ var churner = proctest.Register("churner", func(args []string) int {
 	return 0
 })
 
-// witnessTurn counts a turn. Two who do so at once would not only find the lock taken but also lose a turn.
+// witnessTurn counts a turn. If two churners count at once, one of them finds the lock taken, or a
+// turn is lost.
 func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 	if err := syscall.Flock(int(witness.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return 0, fmt.Errorf("overlap: %w", err)
@@ -80,7 +82,8 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 	if turn%2 == 0 {
 		return turn, nil
 	}
-	text, err := os.ReadFile(pidfile) // this takes our name from the file: for the others the number must do
+	// Reading the file drops our owner lock. The other churners must rely on the number.
+	text, err := os.ReadFile(pidfile)
 	if err != nil || string(text) != strconv.Itoa(os.Getpid())+"\n" {
 		return 0, fmt.Errorf("overlap: the PID file says %q, %v", text, err)
 	}

@@ -20,7 +20,7 @@ func callVerb(t *testing.T, pidfile string, args ...string) proctest.Result {
 	return proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
-// linesOf is how many whole lines the program has written that are exactly this one.
+// linesOf returns how many complete lines of the program equal line.
 func linesOf(p *proctest.Process, line string) (n int) {
 	for l := range strings.Lines(p.Out.String()) {
 		if l == line+"\n" {
@@ -30,7 +30,7 @@ func linesOf(p *proctest.Process, line string) (n int) {
 	return n
 }
 
-// requireLives requires that nothing has reached the daemon: it still does what it is told.
+// requireLives requires that nothing has harmed the daemon: it still follows requests.
 func requireLives(t *testing.T, p *proctest.Process) {
 	t.Helper()
 	require.Zero(t, p.Out.Count("msg=stopping"), "%s", p.Out)

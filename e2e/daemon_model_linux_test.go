@@ -15,23 +15,24 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The model of what verbs do to daemons: which daemon holds the PID file, what a dead one has left there, and who lives on although his file was
-// deleted. A walk does one thing after another to real detached daemons, as chance says, and after each it holds what is there against the model.
-// What happens during a life in whatever order is the matter of model_test.go.
+// daemonModel is a model of what verbs do to daemons: which daemon holds the PID file, what a dead
+// one has left there, and which ones live on after their file was deleted. A walk does random
+// steps, one by one, to real detached daemons. After each step it compares the daemons with the
+// model. model_test.go is about the order of events during a life.
 type daemonModel struct {
 	*background
 	random *rand.Rand
 	story  []string
 
-	holder  int   // 0: none
-	left    int   // what a dead one has left in the file; 0: there is no file
-	lost    []int // those whose file was deleted
+	holder  int   // 0 if there is none
+	left    int   // PID that a dead daemon has left in the file; 0 if there is no file
+	lost    []int // daemons whose file was deleted
 	rejects bool  // the holder rejects reloads
 	opened  int   // descriptors of the holder
 	orphan  bool  // there may be a state file without a PID file
 }
 
-// TestWhateverVerbs… repeats one walk where LIFECYCLE_SEED says which.
+// If LIFECYCLE_SEED is set, the test repeats the walk with that seed.
 func TestWhateverVerbsAndSignalsDoToDaemonsItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 6, 500)
@@ -62,12 +63,12 @@ func (m *daemonModel) step() {
 	m.check()
 }
 
-// did notes a step, and what came of it.
+// did records a step and its result.
 func (m *daemonModel) did(format string, args ...any) {
 	m.story = append(m.story, fmt.Sprintf(format, args...))
 }
 
-// verb calls a verb, and requires that exit code.
+// verb runs a verb and requires that exit code.
 func (m *daemonModel) verb(code int, args ...string) proctest.Result {
 	m.t.Helper()
 	got := m.call(args...)
@@ -76,7 +77,7 @@ func (m *daemonModel) verb(code int, args ...string) proctest.Result {
 	return got
 }
 
-// atOnce calls a verb twice at the same time.
+// atOnce runs a verb twice at the same time.
 func (m *daemonModel) atOnce(args ...string) (codes []int) {
 	m.t.Helper()
 	var all []*proctest.Process
@@ -91,7 +92,8 @@ func (m *daemonModel) atOnce(args ...string) (codes []int) {
 	return codes
 }
 
-// now sets who holds the file, as a verb has said or, where two were called, as it is found.
+// now sets the holder of the file: the PID that a verb reported or, after two verbs at once, the
+// PID that is found.
 func (m *daemonModel) now(pid int) {
 	m.t.Helper()
 	require.NotEqual(m.t, m.holder, pid)
@@ -197,7 +199,7 @@ func (m *daemonModel) reopen() {
 	m.verb(map[bool]int{true: 7}[m.holder == 0], "reopen")
 }
 
-// endBy ends a daemon with that signal, and waits until it is gone.
+// endBy ends a daemon with that signal and waits until it is gone.
 func (m *daemonModel) endBy(sig syscall.Signal, pid int) {
 	m.did("%v to %d", sig, pid)
 	require.NoError(m.t, syscall.Kill(pid, sig))
@@ -231,7 +233,8 @@ func (m *daemonModel) delete() {
 	m.holder, m.left, m.orphan = 0, 0, true
 }
 
-// endLost ends one whose file was deleted: what is there by now is not his, but for a state file that nobody has replaced.
+// endLost ends a daemon whose file was deleted. The present file is not its own, except for a state
+// file that no other daemon has replaced.
 func (m *daemonModel) endLost() {
 	if len(m.lost) == 0 {
 		return
@@ -240,13 +243,13 @@ func (m *daemonModel) endLost() {
 	m.lost = m.lost[1:]
 }
 
-// check holds what is there against the model.
+// check compares the daemons with the model.
 func (m *daemonModel) check() {
 	m.t.Helper()
 	want := append(slices.Clone(m.lost), m.holder)
 	want = slices.DeleteFunc(want, func(pid int) bool { return pid == 0 })
 	slices.Sort(want)
-	proctest.Eventually(m.t, func() bool { // what has started the holder may still be about to end
+	proctest.Eventually(m.t, func() bool { // its starter may still be ending
 		found := m.processes()
 		slices.Sort(found)
 		return slices.Equal(want, found)
@@ -277,7 +280,8 @@ func (m *daemonModel) check() {
 	require.ElementsMatch(m.t, files, found)
 }
 
-// checkDescriptors requires that the holder has as many open as when it was first looked at, and no socket to a launcher.
+// checkDescriptors requires that the holder has as many descriptors as at the first check, and no
+// socket to a launcher.
 func (m *daemonModel) checkDescriptors() {
 	m.t.Helper()
 	open := func() int {
@@ -290,7 +294,7 @@ func (m *daemonModel) checkDescriptors() {
 	proctest.Eventually(m.t, func() bool { return open() <= m.opened }, "pid %d to have no more than %d descriptors", m.holder, m.opened)
 }
 
-// end ends all that live, after which one more daemon leaves nothing.
+// end ends all live daemons. A last daemon must then leave nothing.
 func (m *daemonModel) end() {
 	for len(m.lost) > 0 {
 		m.endLost()

@@ -18,12 +18,15 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// daemon is the program of most tests: a life whose hooks do what its arguments say, and say so on stdout.
+// daemon is the program of most tests: a life whose hooks behave as its arguments say, and report
+// that on stdout.
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout, reloadtimeout, stopdelay, and check, start, reload,
-// stop, exit, run, usr2, ready, every, watchdog for what the hook or fn does; see behave; supervise for a policy; see parsePolicy. Without verb it is Run, detached if the key detach is there.
+// The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
+// reloadtimeout and stopdelay. The keys check, start, reload, stop, exit, run, usr2, ready, every
+// and watchdog set the behaviour of a hook or of fn; see behave. The key supervise sets a policy;
+// see parsePolicy. Without a verb, the program calls Run, detached if the key detach is present.
 var daemon = proctest.Register("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -88,10 +91,11 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// misdeeds are more of what a hook can do; see hooks_linux_test.go.
+// misdeeds are further behaviours of a hook; see hooks_linux_test.go.
 var misdeeds = map[string]func(){}
 
-// behave is a hook that says "NAME" when it begins and "NAME done" when it returns, and in between:
+// behave returns a hook. It prints "NAME" when it begins and "NAME done" when it returns. In
+// between it behaves as what says:
 //
 //	(nothing)   returns nil
 //	error       returns an error
@@ -104,7 +108,7 @@ var misdeeds = map[string]func(){}
 //	cat:PATH    prints the lines of a file
 //	children    prints what a program that it starts inherits
 //
-// or is one of the misdeeds.
+// what can also be one of the misdeeds.
 func behave(name, what string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		fmt.Println(name)

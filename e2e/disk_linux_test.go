@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// What each verb knows of a daemon whose PID file is not there any more, or is not its own.
+// The test shows what each verb reports of a daemon whose PID file is gone or belongs to another
+// daemon.
 // Rows A10, A11, B10.
 func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	t.Parallel()
@@ -64,7 +65,8 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	}
 }
 
-// requireFound requires that the one is found, while the other, which has lost its PID file, lives on.
+// requireFound requires that the daemon found is found, and that the daemon lost, which has lost
+// its PID file, lives on.
 func requireFound(t *testing.T, b *background, lost, found int) {
 	t.Helper()
 	requireRunning(t, b.pidfile, found)
@@ -138,14 +140,15 @@ func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
 	b.stop()
 }
 
-// Here the log is full in truth: what is written to it is lost, and it goes on where there is room again.
+// The log is on a file system that is really full. What the daemon writes to it is lost, and the
+// log continues when there is room again.
 // Rows B11, B14, K13, I5.
 func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for what, c := range map[string]struct {
 		options string
-		reopens bool // a file without a block can be made
+		reopens bool // a file without a block can be created
 		fill    func(name string) error
 	}{
 		"no block": {"size=64k", true, func(name string) error { return os.WriteFile(name, make([]byte, os.Getpagesize()), 0o600) }},

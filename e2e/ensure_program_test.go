@@ -19,22 +19,23 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// ensuring is a program that wants the program daemon to run, and says what became of that:
+// ensuring is a program that wants the program daemon to run, and reports the result:
 //
 //	ensuring HOW pidfile=PATH [key=value …]
 //
 //	once         calls Ensure
 //	many:N       calls it N times at the same time
-//	until:PATH   calls it with a context that ends when that file is there
+//	until:PATH   calls it with a context that ends when that file exists
 //	within:D     calls it with a context that ends after that time
 //	orphan:PATH  calls it, ends the daemon, makes that file, and waits until it has no child
-//	rounds:N     calls it and Stop, N times, then says what is left over of that in this process
+//	rounds:N     calls it and Stop, N times, and then reports what is left in this process
 //	without      calls it without PID file
 //	wrong        calls it with options that are wrong
 //	elsewhere    calls it so that the daemon has another PID file
 //
-// The keys are those of the program daemon, and two for daemons of another kind: the component db of one does not start with db=CODE, with that
-// exit code, and with orphan=PATH it leaves a program that ends when that file is there; with fails=1 it does not start then either.
+// The keys are those of the program daemon, and two more for failing daemons. With db=CODE, the
+// component db does not start and has that exit code. With orphan=PATH in addition, it leaves a
+// program that ends when that file exists. With fails=1, the daemon does not start either.
 var ensuring = proctest.Register("ensuring", func(args []string) int {
 	if lifecycle.InDaemon() {
 		return ensured(args)
@@ -90,7 +91,7 @@ var ensuring = proctest.Register("ensuring", func(args []string) int {
 	return sayEnsured(lifecycle.Ensure(ctx, ensureOptions(args[1:])...))
 })
 
-// ensured is the daemon.
+// ensured runs as the daemon.
 func ensured(args []string) int {
 	for _, arg := range args {
 		if text, ok := strings.CutPrefix(arg, "db="); ok {
@@ -128,14 +129,14 @@ func ensureOptions(args []string) []lifecycle.Option {
 			opts = append(opts, lifecycle.StartTimeout(d))
 		case "stoptimeout":
 			opts = append(opts, lifecycle.StopTimeout(d))
-		case "impatience": // of the caller alone
+		case "impatience": // of the caller only
 			opts = append(opts, lifecycle.StartTimeout(d), lifecycle.StopTimeout(d))
 		}
 	}
 	return opts
 }
 
-// sayEnsured says all that a caller can know, in one write.
+// sayEnsured reports all that a caller can know, in one write.
 func sayEnsured(p *lifecycle.Process, err error) (exitCode int) {
 	if err == nil {
 		s, statusErr := p.Status()
@@ -163,7 +164,7 @@ func sayEnsured(p *lifecycle.Process, err error) (exitCode int) {
 	return lifecycle.ExitCode(err)
 }
 
-// ensureRounds starts and stops daemons, and then waits until it looks as before.
+// ensureRounds starts and stops daemons, and then waits until the process looks as before.
 func ensureRounds(n int, args []string) int {
 	before := -1
 	for i := range n {
@@ -202,7 +203,8 @@ func ensureRounds(n int, args []string) int {
 	return 0
 }
 
-// ensureLeft counts descriptors, goroutines and children, zombies too, of this process until there are not more than so many of them or this does not change for a while.
+// ensureLeft counts the descriptors, goroutines and children (zombies too) of this process. It
+// repeats that until there are at most want of them, or until the counts do not change for a while.
 func ensureLeft(want int) (all, goroutines int) {
 	same := 0
 	for last := -1; same < 100; time.Sleep(time.Millisecond) {
@@ -219,7 +221,7 @@ func ensureLeft(want int) (all, goroutines int) {
 	return all, goroutines
 }
 
-// ensureChildren are the children of a process, as "PID state", zombies too.
+// ensureChildren returns the children of a process as "PID state", including zombies.
 func ensureChildren(parent int) (children []string) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
@@ -227,7 +229,8 @@ func ensureChildren(parent int) (children []string) {
 		if err != nil {
 			continue
 		}
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:])) // proc_pid_stat(5)
+		// See proc_pid_stat(5).
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			children = append(children, entry.Name()+" "+fields[0])
 		}

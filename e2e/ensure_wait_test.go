@@ -60,7 +60,7 @@ func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-// The caller would have lost its patience after some 2 s.
+// The caller's own limit would have expired after some 2 s.
 func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"the start", "the roll-back"} {
@@ -69,7 +69,8 @@ func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 			b, dir := inBackground(t), t.TempDir()
 			gate, enough := filepath.Join(dir, "gate"), filepath.Join(dir, "enough")
 			var e *proctest.Process
-			for impatience := 200 * time.Millisecond; b.said() == ""; impatience *= 2 { // to come to Run takes a busy machine its time
+			// A busy machine takes some time to reach Run.
+			for impatience := 200 * time.Millisecond; b.said() == ""; impatience *= 2 {
 				e = ensureProgram(t, "until:"+enough, b.pidfile, "log="+b.log, "impatience="+impatience.String(), "start=until:"+gate)
 				proctest.Eventually(t, func() bool {
 					select {
@@ -103,7 +104,7 @@ func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 	}
 }
 
-// It is the time of the stop that is over, and not that of the start.
+// The time of the stop has expired, and not the time of the start.
 func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 	t.Parallel()
 	held := func(launch func(b *background) *proctest.Process) (launcher *proctest.Process) {

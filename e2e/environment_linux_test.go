@@ -49,7 +49,7 @@ func TestRelativePathsAreThoseOfTheDirectoryOfTheStart(t *testing.T) {
 	proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
 }
 
-// go-daemon writes the environment to a pipe, which has room for 64 KiB.
+// go-daemon writes the environment to a pipe, which holds 64 KiB.
 // Row E13.
 func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestAHugeEnvironmentReachesTheDaemon(t *testing.T) {
 	require.Subset(t, w.Env, huge)
 }
 
-// One variable has at most 128 KiB (execve(2)).
+// One variable holds at most 128 KiB (execve(2)).
 // Row E13.
 func TestAnEnvironmentThatIsTooLargeFailsTheStartWithItsName(t *testing.T) {
 	t.Parallel()
@@ -109,17 +109,19 @@ func TestAnUnprivilegedUserDetachesWithTheDefaults(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	name := proctest.OwnName("defaulted")
-	binary := filepath.Join(nobodys(t), "program") // such a user cannot execute the test binary where it is
+	// Such a user cannot execute the test binary in its own directory.
+	binary := filepath.Join(nobodys(t), "program")
 	require.NoError(t, os.Rename(copyOfTestBinary(t), binary))
 	call := func(verb string) proctest.Result {
 		cmd := proctest.Command(defaulted, name, verb)
 		cmd.Path = binary
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
-		cmd.Env = []string{proctest.Variable + "=" + defaulted, "GORACE=atexit_sleep_ms=0"} // no HOME, no TERM, no PATH
+		// There is no HOME, TERM or PATH.
+		cmd.Env = []string{proctest.Variable + "=" + defaulted, "GORACE=atexit_sleep_ms=0"}
 		cmd.Dir = "/"
 		return proctest.CallCommand(t, cmd)
 	}
-	dir := fmt.Sprintf("/tmp/%s-%d", name, service) // for who is in no database
+	dir := fmt.Sprintf("/tmp/%s-%d", name, service) // for a user without a database entry
 	t.Cleanup(func() {
 		call("stop")
 		require.NoError(t, os.RemoveAll(dir))

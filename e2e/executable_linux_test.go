@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// E16: the program may change on disk under a launcher.
+// The file of the program may change while a launcher runs.
 // Row E16.
 func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 	t.Parallel()
@@ -43,7 +43,7 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 	}
 }
 
-// A new version may be something else altogether.
+// The new file may be an unrelated program.
 // Row E16.
 func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
@@ -97,7 +97,7 @@ func TestAProgramThatCannotBeExecutedFailsTheStart(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// unexecutable makes a file that cannot be executed of its own.
+// unexecutable replaces its own file by one that cannot be executed.
 var unexecutable = proctest.Register("unexecutable", func(args []string) int {
 	self := proctest.Binary()
 	text, err := os.ReadFile(self)
@@ -114,7 +114,7 @@ var unexecutable = proctest.Register("unexecutable", func(args []string) int {
 	return lifecycle.Main([]string{"start"}, nil, lifecycle.Name("scout"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")))
 })
 
-// What `go run` has built may be gone when it has returned.
+// The program that `go run` has built may be gone when `go run` has returned.
 // Row E16.
 func TestADaemonOutlivesItsGoRun(t *testing.T) {
 	t.Parallel()

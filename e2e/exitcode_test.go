@@ -19,7 +19,8 @@ import (
 
 const exitCodesPage = "../docs/exit-codes.md"
 
-// exitCoded is a program whose start fails with an error that the arguments name, and which has nothing to reload:
+// exitCoded is a program whose start fails with an error that the arguments name. It has no
+// OnReload.
 //
 //	exit code PIDFILE ERROR verb
 var exitCoded = proctest.Register("exit code", func(args []string) int {
@@ -30,18 +31,18 @@ var exitCoded = proctest.Register("exit code", func(args []string) int {
 	return lifecycle.Main(args[2:], nil, lifecycle.Name("coded"), lifecycle.PIDFile(args[0]), lifecycle.LogFile(""), lifecycle.OnStart(func(context.Context) error { return err }))
 })
 
-// exitCase is a row of the page: what a verb exits with, and where.
+// exitCase is a row of the page: an exit code of a verb, and when it occurs.
 type exitCase struct {
 	verb, when string
 	code       int
-	running    []string // the arguments of a daemon that is started before; nil: none
-	killed     bool     // and then killed
-	args       []string // of the verb, before it; those of exitCoded begin with its name
+	running    []string // the arguments of a daemon that is started first; nil if there is none
+	killed     bool     // and that is then killed
+	args       []string // the arguments before the verb; those of exitCoded begin with its name
 }
 
 var alive = []string{"run=wait"}
 
-// cannotBeTold is where the PID file is no file.
+// cannotBeTold is the meaning of the exit code if the PID file is not a regular file.
 const cannotBeTold = "unknown: the PID file is unsafe, or the caller may not read it"
 
 var exitCases = []exitCase{
@@ -91,7 +92,7 @@ var exitCases = []exitCase{
 	{"strat", "an unknown verb, or too many arguments", 2, nil, false, nil},
 }
 
-// The table is made of the cases, and each is tried.
+// The table is generated from the cases, and each case is tried.
 func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
 	rows := []string{"| verb | code | when |", "|---|---|---|"}
 	for _, c := range exitCases {
@@ -130,7 +131,8 @@ func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
 			}
 			got := proctest.Call(t, program, append(args, strings.Fields(c.verb)...)...)
 			require.Equal(t, c.code, got.Code, "%s%s", got.Stdout, got.Stderr)
-			if c.verb == "start" || strings.Contains(c.verb, "restart") { // what it has started is ended by its PID
+			// The daemon that it has started is ended by its PID.
+			if c.verb == "start" || strings.Contains(c.verb, "restart") {
 				_ = proctest.Call(t, daemon, "pidfile="+pidfile, "stop")
 			}
 		})

@@ -32,19 +32,20 @@ func errnoNamed(name string) syscall.Errno {
 	panic("no fault has " + name)
 }
 
-// faults are the system calls that are made to fail, and how: what a full, a read-only and a broken disk answer, a full table of files, a
-// file system without locks, missing rights and memory, and a signal in between.
+// faults are the system calls that the tests make fail, and their errors: those of a full, a
+// read-only and a broken disk, a full table of files, a file system without locks, missing rights,
+// missing memory, and a signal in between.
 var faults = map[string][]syscall.Errno{
 	"openat":     {unix.EINTR, unix.EACCES, unix.EMFILE, unix.ENFILE, unix.ENOSPC, unix.EROFS, unix.EIO},
 	"read":       {unix.EINTR, unix.EIO},
-	"receive":    {unix.EINTR}, // read(2) of a pipe or a socket
+	"receive":    {unix.EINTR}, // read(2) from a pipe or a socket
 	"pread64":    {unix.EINTR, unix.EIO},
 	"write":      {unix.EINTR, unix.EIO, unix.ENOSPC, unix.EDQUOT},
 	"send":       {unix.EINTR}, // write(2) to a pipe or a socket
 	"pwrite64":   {unix.EINTR, unix.EIO, unix.ENOSPC, unix.EDQUOT},
 	"flock":      {unix.EINTR, unix.ENOLCK},
-	"record":     {unix.EINTR, unix.ENOLCK}, // fcntl(2) of a lock
-	"dupfd":      {unix.EMFILE},             // and of a copy
+	"record":     {unix.EINTR, unix.ENOLCK}, // fcntl(2) with a lock
+	"dupfd":      {unix.EMFILE},             // fcntl(2) with a copy
 	"ftruncate":  {unix.EINTR, unix.EIO},
 	"fchmod":     {unix.EROFS, unix.EIO},
 	"unlinkat":   {unix.EACCES, unix.EROFS, unix.EIO},
@@ -65,7 +66,8 @@ var faultyCalls = map[int]string{
 	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_SENDMSG: "sendmsg", unix.SYS_RECVMSG: "recvmsg", unix.SYS_CHDIR: "chdir",
 }
 
-// faultyCall names a call, "" if it is none that is made to fail: what the Go runtime and the loader do for themselves they must be able to do.
+// faultyCall returns the name of a call in faults, or "". Calls that the Go runtime and the loader
+// make for themselves must succeed.
 func faultyCall(process, call int, first, second uint64) string {
 	name := faultyCalls[call]
 	switch name {
@@ -93,7 +95,7 @@ func faultyCall(process, call int, first, second uint64) string {
 	return name
 }
 
-// made is what each stage has called of what can fail, as the tracer has counted it.
+// made returns how often each stage has made each of these calls, as the tracer has counted them.
 func (p *sweptStart) made() (calls [stages]map[string]int) {
 	p.t.Helper()
 	for stage := range calls {
@@ -109,8 +111,8 @@ func (p *sweptStart) made() (calls [stages]map[string]int) {
 	return calls
 }
 
-// sweepFaults calls step for each of these calls, each of its errors and each time that it is called, and one time more. Unless LIFECYCLE_LONG is set, it
-// does so for a few of them.
+// sweepFaults calls step for each of these calls, with each of its errors, at each occurrence and
+// once after the last. Unless LIFECYCLE_LONG is set, it selects a few of them.
 func sweepFaults(t *testing.T, calls map[string]int, few int, step func(t *testing.T, at string) (outcome string)) {
 	t.Helper()
 	var all []string
@@ -127,14 +129,14 @@ func sweepFaults(t *testing.T, calls map[string]int, few int, step func(t *testi
 	sweepEach(t, all, step)
 }
 
-// requireTold requires that what was said names the error of a fault, and is no crash.
+// requireTold requires that the output names the error of a fault, and is no crash.
 func requireTold(t *testing.T, at, said, what string) {
 	t.Helper()
 	errno := strings.Split(at, ":")[1]
 	require.Contains(t, said, errnoNamed(errno).Error(), what)
 }
 
-// lastLine is that of what was said, without what is another one each time.
+// lastLine returns the last line of the output, without parts that differ at each run.
 func lastLine(said, pidfile, log string) string {
 	lines := strings.Split(strings.TrimSpace(said), "\n")
 	return ", " + strings.NewReplacer(pidfile, "PIDFILE", proctest.StatePath(pidfile), "STATE", log, "LOG").Replace(lines[len(lines)-1])

@@ -14,7 +14,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// sweepFaultyStart has a call of that stage of a start fail, and requires that what is left is true and usable. It says what became of it.
+// sweepFaultyStart makes a call in that stage of a start fail, and requires that the remaining
+// state is true and usable. It returns the outcome.
 func sweepFaultyStart(t *testing.T, stage int, at string) (outcome string, p *sweptStart) {
 	t.Helper()
 	pidfile, log := proctest.PIDPath(t), logPlace(t)
@@ -73,7 +74,7 @@ func needsInjection(t *testing.T) {
 	needsTrace(t)
 }
 
-// A start in which the launcher, stage 1 or the daemon is told by one of its system calls that it cannot be.
+// A system call of the launcher, of stage 1 or of the daemon fails during a start.
 // Rows B9, B10, B11, I1.
 func TestAFaultDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	needsInjection(t)
@@ -98,7 +99,8 @@ func TestAFaultDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	}
 }
 
-// sweepFaultyVerb has a call of the daemon fail in what it does when the verb is called. The verb must say the truth, and the daemon do without.
+// sweepFaultyVerb makes a call of the daemon fail while it handles the verb. The verb must report
+// the truth, and the daemon must continue.
 func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptStart) {
 	t.Helper()
 	pidfile, log := proctest.PIDPath(t), logPlace(t)
@@ -133,7 +135,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 		if !strings.HasPrefix(at, "unlinkat:") {
 			requireNothingLeft(t, pidfile)
 		}
-		if interrupted || !strings.HasPrefix(at, "write:") { // or that is the line which is missing
+		if interrupted || !strings.HasPrefix(at, "write:") { // otherwise that is the missing line
 			require.Equal(t, 1, strings.Count(text, "OnExit\n"), what)
 		}
 	default:
@@ -150,7 +152,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 		if verb == "reopen" && got.Code == 0 {
 			require.FileExists(t, log, what)
 		}
-		// What was wrong was once: all is as it should be after the next one.
+		// The fault occurred once. The next reopen must work.
 		require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code, what)
 		require.FileExists(t, log, what)
 		reloaded := callVerb(t, pidfile, "reload")
@@ -164,7 +166,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 	return outcome, p
 }
 
-// A daemon that cannot do what a verb wants of it, at any of its system calls.
+// Any system call of a daemon fails while it handles a verb.
 // Rows B12, B13, K13, I5, I7.
 func TestAFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
 	needsInjection(t)
@@ -181,7 +183,7 @@ func TestAFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
 	}
 }
 
-// sweepFaultyCaller has a call of the process of the verb fail.
+// sweepFaultyCaller makes a call in the process of the verb fail.
 func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptStart) {
 	t.Helper()
 	pidfile, log := proctest.PIDPath(t), logPlace(t)
@@ -221,7 +223,8 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 	case code == 0:
 		require.Equal(t, pid, running, what)
 	default:
-		require.Contains(t, []int{0, pid}, running, what) // that the end of one cannot be seen is no reason that it should not end
+		// A daemon whose end cannot be observed may still end.
+		require.Contains(t, []int{0, pid}, running, what)
 		require.True(t, running == pid || verb == "stop" || verb == "restart", what)
 	}
 	if took > 5*time.Second {
@@ -231,7 +234,7 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 	return outcome, p
 }
 
-// A verb that cannot do what it wants, at any of its system calls.
+// Any system call of a verb's process fails.
 // Rows I1, B19.
 func TestAFaultInAVerbIsTold(t *testing.T) {
 	needsInjection(t)

@@ -49,7 +49,7 @@ func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 	cmd := proctest.Command(holding, "leaving", path)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start()) // nobody waits for it before the end
+	require.NoError(t, cmd.Start()) // the process is not waited for before the end of the test
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -85,7 +85,7 @@ func TestAPIDThatWasGivenOutAgainIsNotSignalled(t *testing.T) {
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
 
-	// The next daemon has the same PID and the same PID file: only the pidfd tells the two apart.
+	// The next daemon has the same PID and the same PID file. Only the pidfd distinguishes the two.
 	next := startAs(t, p.PID(), daemon, "pidfile="+path)
 	next.Await("msg=ready")
 	require.NoError(t, verifyOnly(path, found), "by lock and number it is the same")

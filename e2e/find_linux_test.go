@@ -25,7 +25,8 @@ const (
 	namespaceVariable = "LIFECYCLE_TEST_NAMESPACE"
 )
 
-// asNobody is the program daemon, as a user without rights. It becomes that user by itself, for such a user cannot run this test binary.
+// asNobody is the program daemon as a user without rights. It changes its user itself, because such
+// a user cannot execute this test binary.
 var asNobody = proctest.Register("nobody", func(args []string) int {
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
 		fmt.Println(err)
@@ -34,14 +35,14 @@ var asNobody = proctest.Register("nobody", func(args []string) int {
 	return proctest.RunAs(daemon, args)
 })
 
-// needsNobody is needs for a test of another user.
+// needsNobody is needs for a test with another user.
 func needsNobody(t *testing.T) {
 	t.Helper()
 	proctest.Use(asNobody)
 	proctest.Needs(t, "root")
 }
 
-// nobodys is a directory that nobody owns, on a way that everybody can go.
+// nobodys returns a directory that belongs to nobody, below directories that every user can enter.
 func nobodys(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -94,8 +95,8 @@ func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-// TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner has a user who holds a PID file of his own that names a process of root, and
-// then waits for root to stop it.
+// A user holds a PID file of its own, which names a process of root, and waits for root to stop
+// that process.
 // Row C7.
 func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 	needsNobody(t)
@@ -189,8 +190,7 @@ func TestStopWorksWithoutPidfd(t *testing.T) {
 	}
 }
 
-// TestStopSignalsThroughThePidfd is also why stop returns at once: it waits for the same descriptor and asks for nothing
-// again and again.
+// The pidfd is also why stop returns at once: it waits for the descriptor and does not poll.
 // Row C10.
 func TestStopSignalsThroughThePidfd(t *testing.T) {
 	needsStrace(t)
@@ -209,7 +209,7 @@ func TestStopSignalsThroughThePidfd(t *testing.T) {
 		"-e", "trace=pidfd_open,pidfd_send_signal,kill,openat,?poll,ppoll",
 	}, daemon, "pidfile="+path, "stop"))
 	p.Await("OnStop")
-	for range 20 { // it has time enough to ask again and again
+	for range 20 { // time enough for polling to show
 		require.Equal(t, 0, callVerb(t, path, "status").Code)
 	}
 	proctest.Touch(t, gate)
@@ -225,7 +225,8 @@ func TestStopSignalsThroughThePidfd(t *testing.T) {
 	}
 }
 
-// inNamespace runs the test again in a PID namespace, where it can say which PID is next, and tells whether it is there.
+// inNamespace runs the test again in a PID namespace, where the test can choose the next PID. It
+// reports whether this process is in that namespace.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(namespaceVariable) != "" {
@@ -242,7 +243,7 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// startAs starts a program under a PID that is free. It tries again when a thread of the test took it.
+// startAs starts a program with a free PID. It tries again if a thread of the test took that PID.
 func startAs(t *testing.T, pid int, program string, args ...string) *proctest.Process {
 	t.Helper()
 	var p *proctest.Process
@@ -286,7 +287,7 @@ func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
 	requireLives(t, stranger)
 }
 
-// verifyOnly returns an error unless the PID file is held, and by a process with that PID.
+// verifyOnly returns an error unless the PID file is held by a process with that PID.
 func verifyOnly(path string, p *lifecycle.Process) error {
 	h, err := pidfile.Inspect(path)
 	if err == nil && (!h.Held || h.PID != p.PID) {

@@ -21,12 +21,12 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// holding is a process that holds a PID file and is no whole daemon:
+// holding is a process that holds a PID file but is no complete daemon:
 //
-//	plain     holds it as a daemon does, and knows no signals
+//	plain     holds it as a daemon does, and handles no signals
 //	deaf      the same, and ignores TERM
 //	leaving   the same as plain, and leaves its descriptor to a program that it starts
-//	late:PATH says who it is only when that file exists
+//	late:PATH writes its PID only when that file exists
 var holding = proctest.Register("holding", func(args []string) int {
 	how, path := args[0], args[1]
 	do, gate, _ := strings.Cut(how, ":")
@@ -110,7 +110,7 @@ func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
 	require.Equal(t, -1, p.Wait(), "it lived until now")
 }
 
-// The test has a bystander whose PID a lenient reader would find in the file.
+// The test has a bystander process. A lenient reader would find its PID in the file.
 // Rows C3, C5.
 func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
 	t.Parallel()
@@ -142,7 +142,8 @@ func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 		t.Skip("marks cannot be seen on this system, so the number decides")
 	}
 	requireUntouched := untouched(t, path)
-	foreign := mustLook(t, path).Unidentified(path).Error() + "\n" // it says who it is where the system tells
+	// It names the holder where the system reports it.
+	foreign := mustLook(t, path).Unidentified(path).Error() + "\n"
 	require.Contains(t, foreign, "locked by another program")
 	each(t, map[string]proctest.Result{
 		"status": {Stdout: "daemon: unknown: PID file " + path + ": " + foreign, Code: 4},
@@ -240,7 +241,8 @@ func TestFindTakesARelativePathAndKeepsIt(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// selfishDaemon is the program daemon, which first writes a number into its PID file: what a restarted container finds there.
+// selfishDaemon is the program daemon, but it first writes a number into its PID file, as a
+// restarted container finds one there.
 var selfishDaemon = proctest.Register("selfish daemon", func(args []string) int {
 	pid := map[string]int{"own": os.Getpid(), "parent": os.Getppid()}[args[0]]
 	if err := os.WriteFile(args[1], fmt.Appendln(nil, pid), 0o644); err != nil {
@@ -284,7 +286,7 @@ func TestThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
-// requireFree requires that nobody holds the file, which may have lost its name.
+// requireFree requires that no process holds the file, even if the file has lost its name.
 func requireFree(t *testing.T, f *os.File) {
 	t.Helper()
 	state, err := filelock.Inspect(f)
@@ -292,7 +294,7 @@ func requireFree(t *testing.T, f *os.File) {
 	require.False(t, state.Held)
 }
 
-// each calls several verbs at the same time.
+// each runs several verbs at the same time.
 func each(t *testing.T, want map[string]proctest.Result, pidfile string) {
 	t.Helper()
 	called := map[string]*proctest.Process{}

@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// opens watches the file; await waits until somebody opens it.
+// opens watches the file. await waits until a process opens it.
 func opens(t *testing.T, path string) (await func()) {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -34,8 +34,9 @@ func opens(t *testing.T, path string) (await func()) {
 	}
 }
 
-// The test takes another daemon for a clock: it was told to stop after the first one, and goes on being told, by raw signals, until it takes one
-// for somebody who insists. From then on the first one would take a TERM for that as well.
+// The test uses another daemon as a clock. That daemon is stopped after the first one and receives
+// raw signals repeatedly, until it takes one as a forced quit. From then on, the first daemon would
+// also take a TERM as that.
 // Row A6.
 func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	t.Parallel()
@@ -52,7 +53,8 @@ func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	require.Zero(t, linesOf(insisted, "OnExit"))
 	requireNothingLeft(t, insistedPath)
 
-	looksAtTheState := opens(t, proctest.StatePath(path)) // the first look is enough to know that it stops already
+	// The first read is enough to see that the daemon is stopping.
+	looksAtTheState := opens(t, proctest.StatePath(path))
 	second := sendOff(t, mustFind(t, path).Stop)
 	looksAtTheState()
 	verb := proctest.Start(t, daemon, "pidfile="+path, "stop")
@@ -97,8 +99,9 @@ func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) 
 	requireNothingLeft(t, path)
 }
 
-// The test has a daemon that died, and in its place one with the same PID and the same PID file: by lock, number and state file the
-// two are the same. A context that has ended keeps nothing from being answered at once.
+// The test has a daemon that died, and another one with the same PID and the same PID file in its
+// place. Lock, number and state file do not distinguish the two. A method with an ended context
+// still answers at once.
 // Row C9.
 func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
 	t.Parallel()
@@ -140,10 +143,10 @@ func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
 	}
 }
 
-// hookIn is the key of the program daemon for the hook that runs in a phase.
+// hookIn maps a phase to the key of the program daemon for the hook that runs in it.
 var hookIn = map[lifecycle.Phase]string{lifecycle.Starting: "start", lifecycle.Ready: "usr2", lifecycle.Reloading: "reload", lifecycle.Stopping: "stop"}
 
-// reach brings the program daemon into a phase, in which its hook holds it.
+// reach brings the program daemon into a phase. Its hook then holds it there.
 func reach(t *testing.T, p *proctest.Process, phase lifecycle.Phase) {
 	t.Helper()
 	if phase == lifecycle.Starting {

@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// scripted is a daemon whose n-th reload waits for the file DIR/n, and fails with what that says, if it says anything.
+// scripted is a daemon whose n-th reload waits for the file DIR/n. If that file contains text, the
+// reload fails with it.
 var scripted = proctest.Register("scripted", func(args []string) int {
 	n := 0
 	reload := func(ctx context.Context) error {
@@ -36,7 +37,7 @@ var scripted = proctest.Register("scripted", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("scripted"), lifecycle.PIDFile(args[0]), lifecycle.OnStart(started), lifecycle.OnReload(reload)))
 })
 
-// startScripted starts the program scripted. What it calls tells its n-th reload how to end.
+// startScripted starts the program scripted. script sets how its n-th reload ends.
 func startScripted(t *testing.T) (p *proctest.Process, path string, script func(n int, text string)) {
 	t.Helper()
 	path, dir := proctest.PIDPath(t), t.TempDir()
@@ -89,7 +90,7 @@ func TestReloadOfAnotherProcessReturnsTheVerdict(t *testing.T) {
 	}
 }
 
-// The reload that runs when Reload is called may have read the configuration before it was changed:
+// A reload that runs when Reload is called may have read the configuration before it was changed:
 //
 //	daemon    reload 1 begins ........ verdict 1   reload 2 begins ........ verdict 2
 //	caller                    Reload ......................................... returns verdict 2
@@ -111,7 +112,7 @@ func TestReloadReturnsTheVerdictOfAReloadThatBeganAfterTheCall(t *testing.T) {
 	}
 }
 
-// requireVerdict requires that this is the verdict of the program scripted.
+// requireVerdict requires this verdict of the program scripted.
 func requireVerdict(t *testing.T, err error, text string) {
 	t.Helper()
 	if text == "" {
@@ -208,7 +209,7 @@ func TestReloadOfADaemonThatIsStoppedMeanwhileFails(t *testing.T) {
 	}
 }
 
-// TestReloadOfADaemonThatHasStopped… has a stop that is over before anybody can look at it.
+// The stop is over before the caller can read the state.
 func TestReloadOfADaemonThatHasStoppedMeanwhileFails(t *testing.T) {
 	t.Parallel()
 	for range 10 {

@@ -18,11 +18,12 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// parts is a daemon of several components, in the order in which its arguments name them first:
+// parts is a daemon of several components, in the order in which its arguments first name them:
 //
 //	parts pidfile=PATH [name=NAME] [reloadtimeout=D] [COMPONENT.HOOK=behaviour …] [verb]
 //
-// The hooks are check, start, reload and stop; see behave. Without verb it is Run, and says at its end whether a HUP came.
+// The hooks are check, start, reload and stop; see behave. Without a verb it calls Run, and reports
+// at its end whether a HUP came.
 var parts = proctest.Register("parts", func(args []string) int {
 	opts := []lifecycle.Option{lifecycle.Name("parts"), lifecycle.Version("1.2")}
 	var components []*lifecycle.Hooks

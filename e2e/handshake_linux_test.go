@@ -21,7 +21,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The launcher knows the PID from the daemon as well: stage 1 can die before it has told it.
+// The launcher also learns the PID from the daemon, because stage 1 can die before it has sent it.
 func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -36,7 +36,8 @@ func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T
 	b.requireNothingLeft()
 }
 
-// shapeShifter replaces or deletes its own file before it starts: replaced, deleted, or the path of what takes its place.
+// shapeShifter replaces or deletes its own file before it starts. Its argument is "replaced",
+// "deleted", or the path of the replacement.
 var shapeShifter = proctest.Register("shape shifter", func(args []string) int {
 	self := proctest.Binary()
 	if !lifecycle.InDaemon() {
@@ -63,13 +64,15 @@ func copyOfTestBinary(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "program")
 	if os.Link(proctest.Binary(), path) != nil {
-		// Not by this process: what another test starts meanwhile would have it open for writing, and then it is busy.
+		// Another process makes the copy: a process that another test starts meanwhile would
+		// inherit the file open for writing, and the file would be busy.
 		require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	}
 	return path
 }
 
-// startHeld starts the launcher of a daemon whose OnStart waits for gate, or does what it is told, and returns both when it does.
+// startHeld starts the launcher of a daemon whose OnStart waits for gate, or behaves as what says.
+// It returns both when OnStart runs.
 func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid int, gate string) {
 	b.t.Helper()
 	gate = filepath.Join(b.t.TempDir(), "gate")
@@ -81,7 +84,7 @@ func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid 
 	return launcher, found.PID, gate
 }
 
-// While the launcher alone holds the lock, it has no name yet.
+// While only the launcher holds the lock, the holder is not identified.
 func TestASecondStartIsRefusedWhileTheFirstLoads(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -139,15 +142,15 @@ var emigrant = proctest.Register("emigrant", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// The ends of a start of which only the launcher can tell.
+// The test has the ends of a start that only the launcher can report.
 func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, args string
 		code       int
 		says       string // the beginning
-		words      string // follow, if there is a log
-		quiet      bool   // they follow also where there is none
+		words      string // these follow if there is a log
+		quiet      bool   // these follow even without a log
 	}{
 		{"WithExitCode", "at=OnStart do=with", 42, "coded on purpose\n", "", true},
 		{"ExitCode of its own", "at=OnStart do=own", 43, "wrapped: coded on purpose\n", "", true},
@@ -205,7 +208,8 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 	}
 }
 
-// E4: whoever reads what start writes gets to the end of it when start has returned, though the daemon lives.
+// A reader of the output of start reaches the end of the output when start has returned, although
+// the daemon lives.
 // Rows E3, E4.
 func TestACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
@@ -232,12 +236,13 @@ func TestACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
 	}
 }
 
-// defaulted has the default PID file and log of its name.
+// defaulted uses the default PID file and log of its name.
 var defaulted = proctest.Register("defaulted", func(args []string) int {
 	return lifecycle.Main(args[1:], nil, lifecycle.Name(args[0]), lifecycle.OnStart(started))
 })
 
-// systemd takes a daemon whose parent is another process for one that is not its own, and stops it with KILL (K7).
+// If the parent of a daemon is another process than systemd, systemd does not accept the daemon as
+// its own and stops it with KILL.
 // Row K7.
 func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
 	t.Parallel()
@@ -254,7 +259,8 @@ func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
 	require.Contains(t, daemons, pid)
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(t, err)
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // proc_pid_stat(5): state, ppid, pgrp, session
+	// See proc_pid_stat(5): state, ppid, pgrp, session.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	require.NotEqual(t, fields[3], fields[1], "its parent is the leader of its session, which is stage 1")
 	require.Equal(t, 0, p.Wait())
 	b.stop()

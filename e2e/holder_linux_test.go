@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// In a user namespace, root and its directories are of nobody who is known there.
+// In a user namespace, root and its directories belong to an unmapped user.
 func TestPIDFileInAUserNamespace(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, "unshare", "--user")
@@ -87,7 +87,8 @@ func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
 	found, err := lifecycle.Find(pidfile)
 	require.NoError(t, err)
 	defer found.Close()
-	require.NoError(t, found.Signal(syscall.SIGUSR2)) // it reads its own file, and so loses its name
+	// It reads its own file, and so loses the owner lock.
+	require.NoError(t, found.Signal(syscall.SIGUSR2))
 	unshare.Await("OnSignal done")
 
 	_, err = lifecycle.Find(pidfile)
@@ -109,7 +110,7 @@ func TestHolderIsKnownOnOverlayfs(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(below, "stale.pid"), []byte("12345\n"), 0o644))
 	mount(t, "overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", below, upper, work))
 
-	for _, name := range []string{"new.pid", "stale.pid"} { // the stale one is of the image
+	for _, name := range []string{"new.pid", "stale.pid"} { // the stale file comes from the image
 		pidfile := filepath.Join(merged, name)
 		p := proctest.Start(t, daemon, "pidfile="+pidfile)
 		p.Await("msg=ready")
@@ -142,7 +143,8 @@ func TestHolderIsKnownWithoutProc(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// squat sets read locks where mark and name go, as everybody can who can read the file.
+// squat sets read locks in place of the presence and owner locks. Any process that can read the
+// file can do so.
 func squat(t *testing.T, pidfile string) (reader *os.File) {
 	t.Helper()
 	reader = openForReading(t, pidfile)

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// pidFileWith is a PID file that says text and that nobody holds.
+// pidFileWith returns a PID file with that text. No process holds it.
 func pidFileWith(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = proctest.PIDPath(t)
@@ -26,7 +26,8 @@ func pidFileWith(t *testing.T, text string) (path string) {
 	return path
 }
 
-// untouched remembers a file and what is in its directory. Calling it requires that nothing has changed.
+// untouched records a file and the content of its directory. requireUntouched requires that nothing
+// has changed.
 func untouched(t *testing.T, path string) (requireUntouched func()) {
 	t.Helper()
 	type seen struct {
@@ -62,7 +63,7 @@ func untouched(t *testing.T, path string) (requireUntouched func()) {
 	}
 }
 
-// holder is short, for tests have variables that are called pidfile.
+// holder is an alias because many tests have variables named pidfile.
 type holder = pidfile.Holder
 
 func mustLook(t *testing.T, path string) holder {
@@ -80,7 +81,7 @@ func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
 	require.ErrorContains(t, err, path)
 }
 
-// TestALookNeverMakesAStartFail has two who look as fast as they can, at a stale file and at none.
+// Two processes inspect as fast as they can: a stale file and a missing one.
 func TestALookNeverMakesAStartFail(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
@@ -107,7 +108,7 @@ func TestALookNeverMakesAStartFail(t *testing.T) {
 		p := proctest.Start(t, daemon, "pidfile="+path)
 		p.Await("msg=ready")
 		if round%2 == 0 {
-			p.Signal(syscall.SIGKILL) // leaves the file to the next one
+			p.Signal(syscall.SIGKILL) // leaves the file to the next daemon
 			require.Equal(t, -1, p.Wait())
 			continue
 		}
@@ -120,7 +121,7 @@ func TestALookNeverMakesAStartFail(t *testing.T) {
 	}
 }
 
-// lookingDaemon looks at its own PID file while it lives, which must not cost it its name.
+// lookingDaemon inspects its own PID file while it lives. It must keep its owner lock.
 var lookingDaemon = proctest.Register("looking daemon", func(args []string) int {
 	path := args[0]
 	err := lifecycle.Run(func(ctx context.Context) error {
@@ -151,7 +152,8 @@ func TestALookAtOurOwnPIDFileLeavesItsNameAlone(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// searchingDaemon asks who runs from beside its own life, from before its start to after its end.
+// searchingDaemon inspects its PID file in another goroutine, from before its start to after its
+// end.
 var searchingDaemon = proctest.Register("searching daemon", func(args []string) int {
 	path := args[0]
 	over, done := make(chan struct{}), make(chan struct{})
@@ -189,7 +191,7 @@ func TestALookFromBesideAStartIsSafe(t *testing.T) {
 	}
 }
 
-// held is the file at path, locked by somebody else than a daemon of ours. It stays so until the end of the test.
+// held locks the file at path as a program without this library does, until the end of the test.
 func held(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -38,7 +38,8 @@ func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
 	}
 }
 
-// requireDead requires that a daemon has died here, that this is seen, and that it keeps no other from being started.
+// requireDead requires that a daemon has died here, that the verbs report that, and that a new one
+// can be started.
 func (b *background) requireDead() {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of it")
@@ -80,7 +81,7 @@ func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 	}
 }
 
-// OnCheck runs in the process of the verb, too.
+// OnCheck also runs in the process of the verb.
 // Rows G8, G9.
 func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 	t.Parallel()
@@ -93,7 +94,7 @@ func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 	b.stop()
 }
 
-// A goroutine that ends with its thread locked takes the thread along, and whatever the thread held.
+// A goroutine that ends with its thread locked ends the thread, with all that the thread held.
 // Row G7.
 func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	t.Parallel()
@@ -115,7 +116,8 @@ func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	require.Contains(t, b.said(), "panic in OnExit of daemon")
 }
 
-// What a program does to its process does not reach what was settled before: paths are absolute, modes are exact.
+// Changes that a program makes to its process do not affect earlier decisions: paths are absolute
+// and modes are exact.
 // Row G8.
 func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	t.Parallel()
@@ -162,7 +164,8 @@ func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	}
 }
 
-// Without its descriptor the lock is free: nobody believes that two daemons hold it, and the first one says so.
+// Without the descriptor the lock is free. The verbs do not report two holders, and the first
+// daemon reports the loss.
 // Rows A11, G8.
 func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
 	t.Parallel()
@@ -209,11 +212,11 @@ func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T)
 	require.Equal(t, 0, b.call("stop").Code)
 	require.True(t, isOver(pid))
 	require.NoFileExists(t, b.pidfile)
-	b.start() // which replaces the state file that it has left
+	b.start() // this replaces the state file that was left
 	b.stop()
 }
 
-// The Go runtime does not survive that its poller is closed. Until it notices, the daemon holds no lock.
+// The Go runtime dies when its poller is closed. Until it notices, the daemon holds no lock.
 // Row G8.
 func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 	t.Parallel()
@@ -231,7 +234,8 @@ func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 	b.requireDead()
 }
 
-// A program that gives the signals back or ignores them is told what became of that, and can be ended all the same.
+// A program that stops or ignores the signals of the life gets the result reported, and can still
+// be ended.
 // Row G8.
 func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 	t.Parallel()

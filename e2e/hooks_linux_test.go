@@ -16,7 +16,7 @@ import (
 
 func init() { maps.Copy(misdeeds, processFaults) }
 
-// processFaults are what a hook does to the process in which it runs.
+// processFaults are what a hook does to its own process.
 var processFaults = map[string]func(){
 	"fatal": func() { log.Fatal("fatal on purpose") },
 	"crash": func() {
@@ -35,14 +35,14 @@ var processFaults = map[string]func(){
 			_ = syscall.Close(fd)
 		}
 	},
-	"closeall": func() { // that of the poller, too, without which the Go runtime soon gives up
+	"closeall": func() { // including the poller's, without which the Go runtime soon ends
 		for fd := range 10 {
 			_ = syscall.Close(fd)
 		}
 	},
 	"closelock":  func() { eachOwnDescriptor(".pid", func(fd int) { _ = syscall.Close(fd) }) },
 	"closestate": func() { eachOwnDescriptor(".state", func(fd int) { _ = syscall.Close(fd) }) },
-	"reuse": func() { // as if it had closed them and then opened a file of its own
+	"reuse": func() { // as if it had closed them and then opened files of its own
 		for _, name := range []string{".pid", ".state"} {
 			eachOwnDescriptor(name, func(fd int) {
 				f, err := os.OpenFile(treasure(strings.TrimSuffix(ownDescriptor(fd), name)+".pid"), os.O_RDWR, 0)
@@ -54,7 +54,8 @@ var processFaults = map[string]func(){
 	},
 }
 
-// treasure is a file that must not be harmed, beside the directory of the PID file.
+// treasure returns the path of a file that must not be harmed, beside the directory of the PID
+// file.
 func treasure(pidfile string) string { return filepath.Dir(pidfile) + ".treasure" }
 
 func ownDescriptor(fd int) (target string) {
@@ -70,10 +71,11 @@ func eachOwnDescriptor(suffix string, do func(fd int)) {
 	}
 }
 
-// faultyEnds are those misdeeds that end the process, and how.
+// faultyEnds maps the misdeeds that end the process to how it ends.
 var faultyEnds = map[string]string{"exit:37": "exit 37", "fatal": "exit 1", "crash": "exit 2"}
 
-// The hooks of the program daemon that a start calls, and what else it is told so that its end comes before it is ready.
+// hooksOfAStart are the hooks of the program daemon that a start calls, with the arguments that
+// make its end come before ready.
 var hooksOfAStart = map[string][]string{
 	"start": nil, "ready": nil, "run": {"ready=error"}, "stop": {"ready=panic"}, "exit": {"ready=panic"},
 }

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// crasher is a life in which an application's own goroutine panics on USR2.
+// crasher is a life in which a goroutine of the application panics on USR2.
 var crasher = proctest.Register("crasher", func(args []string) int {
 	crash := make(chan struct{})
 	go func() {
@@ -68,7 +68,7 @@ func TestOsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
 	}
 }
 
-// A log.Fatal is an os.Exit(1) after a line: one row, one test more.
+// log.Fatal is os.Exit(1) after a line.
 // Row G9.
 func TestExitWithOneIsNoDifferent(t *testing.T) {
 	t.Parallel()
@@ -85,8 +85,9 @@ func TestFailuresOfHooksReachTheShell(t *testing.T) {
 		"start=panic":  {Stderr: "daemon: start failed: panic: OnStart panics on purpose\n", Code: 70},
 		"start=goexit": {Stderr: "daemon: start failed: panic: runtime.Goexit was called\n", Code: 70},
 		"start=hang":   {Stderr: "daemon: start failed: OnStart of daemon did not return in 20ms\n", Code: 1},
-		"run=error":    {Stderr: ": fn failed on purpose\n", Code: 1}, // as a failed start or as a failed body: whichever was first,
-		"stop=hang":    {Stderr: "daemon: OnStop of daemon did not return in 200ms\n", Code: 1},
+		// It is reported as a failed start or as a failed body, whichever comes first.
+		"run=error": {Stderr: ": fn failed on purpose\n", Code: 1},
+		"stop=hang": {Stderr: "daemon: OnStop of daemon did not return in 200ms\n", Code: 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

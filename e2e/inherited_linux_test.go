@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// requireOwnDescriptors requires that it has no descriptors but the standard ones, those of its life and those of the Go runtime.
+// requireOwnDescriptors requires that the process has only the standard descriptors, those of its
+// life and those of the Go runtime.
 func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 	t.Helper()
 	if log == "" {
@@ -36,7 +37,8 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 		kind, _, _ := strings.Cut(target, ":[")
 		switch {
 		case kind == "socket", target == pidfile, target == proctest.StatePath(pidfile):
-		case strings.HasPrefix(target, "anon_inode:"), strings.HasPrefix(target, "/sys/fs/cgroup"): // epoll, eventfd, pidfd; GOMAXPROCS
+		// These are epoll, eventfd and pidfd, and the files that GOMAXPROCS is read from.
+		case strings.HasPrefix(target, "anon_inode:"), strings.HasPrefix(target, "/sys/fs/cgroup"):
 			continue
 		default:
 			t.Errorf("descriptor %s is %s", fd, target)
@@ -45,7 +47,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 	}
 	sockets := 1 // to the launcher, during the start
 	if log == os.DevNull {
-		sockets = 2 // and where a crash is to be told
+		sockets = 2 // one more, to report a crash
 	}
 	require.Equal(t, map[string]int{"socket": sockets, pidfile: 1, proctest.StatePath(pidfile): 1}, seen)
 }
@@ -53,7 +55,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 // Rows E7, E9.
 func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
 	t.Parallel()
-	// The same open gives a session leader a terminal: else this proves nothing.
+	// The same open gives a session leader a terminal. Otherwise the test proves nothing.
 	leader := proctest.Command(terminalOpener)
 	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	got := proctest.CallCommand(t, leader)
@@ -113,7 +115,7 @@ func TestADaemonHasNothingOfWhoStartedIt(t *testing.T) {
 	}
 }
 
-// What a daemon starts has no more than what it is given.
+// A process that a daemon starts has only the descriptors that it is given.
 // Rows E1, E12.
 func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 	t.Parallel()
@@ -142,7 +144,8 @@ func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 			b.awaitSaid("msg=ready")
 			said := b.said()
 			require.Contains(t, said, "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
-			// What no program can ignore or block through the C library stays with whoever did it without: 32 and 33.
+			// No program can ignore or block signals 32 and 33 through the C library. A caller that
+			// did it without the library keeps them so.
 			for _, field := range []string{"SigIgn", "SigBlk"} {
 				has := signalsOf(t, said, field)
 				for sig := syscall.Signal(1); sig <= 64; sig++ {

@@ -4,7 +4,7 @@ package e2e
 
 import "syscall"
 
-const canInject = false // the registers are others
+const canInject = false // this architecture has other registers
 
 func skipCall(int) {}
 

@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// What becomes of a start whose launcher does not wait for its end.
+// The launcher of a start is ended before the start is.
 func TestAnInterruptedStartIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
@@ -39,7 +39,7 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 	}
 }
 
-// The second time somebody does not want to wait for what the first time has begun to undo.
+// At the second signal, the start is killed: the user does not wait until it is undone.
 func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -47,7 +47,7 @@ func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 		launcher, pid, _ := b.startHeld("start=hang", "stoptimeout=1h")
 		launcher.Signal(sig)
 		b.awaitSaid("msg=stopping")
-		launcher.Signal(syscall.SIGHUP) // means nothing now
+		launcher.Signal(syscall.SIGHUP) // this has no effect now
 		launcher.ForceQuit()
 		require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
 		require.Equal(t, "daemon: start failed: stopped by signal: "+sig.String()+"; killed\n", launcher.Out.String())
@@ -56,7 +56,7 @@ func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 	}
 }
 
-// A launcher that is interrupted before the detached process has come to Run ends that itself.
+// A launcher that is interrupted before the daemon has called Run ends the daemon.
 func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -70,8 +70,9 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	}
 }
 
-// Stage 1 stands still between the start of the daemon and the word that it has been started, which is the third that it writes, behind its oom_score_adj, so the launcher
-// does not know its PID.
+// Stage 1 is paused between the start of the daemon and the message with its PID, so the launcher
+// does not know the PID. That message is the third write of stage 1, after the one to its
+// oom_score_adj.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -90,7 +91,7 @@ func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) 
 	b.requireNothingLeft()
 }
 
-// A start under nohup(1) is not undone by the hang-up that nohup is to keep away.
+// nohup(1) protects a start from the hang-up.
 func TestAHangUpDoesNotUndoAStartUnderNohup(t *testing.T) {
 	proctest.Needs(t, "nohup")
 	t.Parallel()
@@ -104,7 +105,8 @@ func TestAHangUpDoesNotUndoAStartUnderNohup(t *testing.T) {
 	require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
 }
 
-// A start that is interrupted while it comes to its end has failed, and then nothing is left, or not, and then the daemon lives.
+// If a start is interrupted at its very end, either it has failed and nothing is left, or it has
+// succeeded and the daemon lives.
 func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	rounds := 8
@@ -115,12 +117,14 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 	for round := range rounds {
 		launcher, pid, gate := b.startHeld()
 		proctest.Touch(t, gate)
-		time.Sleep(time.Duration(round) * 150 * time.Microsecond) // into the handshake; nothing is right or wrong because of it
-		_ = launcher.Cmd.Process.Signal(syscall.SIGTERM)          // it may have ended
+		// This reaches into the handshake. No result depends on it.
+		time.Sleep(time.Duration(round) * 150 * time.Microsecond)
+		_ = launcher.Cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		launcher.Wait()
 		require.NoError(t, os.Truncate(b.log, 0))
 		if launcher.Out.Count("ready (pid ") == 0 {
-			if launcher.Cmd.ProcessState.ExitCode() == -1 { // after the verdict, TERM is nobody's any more
+			// After the verdict, the launcher no longer handles TERM.
+			if launcher.Cmd.ProcessState.ExitCode() == -1 {
 				require.Equal(t, 0, b.call("stop").Code)
 			}
 			b.requireNothingLeft()

@@ -19,7 +19,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// journaled is a program that says nothing about logs but what its first argument has it say, and then logs in each way.
+// journaled is a program without options about logs, except those that its first argument requests.
+// It logs in each way.
 var journaled = proctest.Register("journaled", func(args []string) int {
 	opts := []lifecycle.Option{lifecycle.PIDFile(""), lifecycle.LogFile("")}
 	early := slog.Default()
@@ -55,7 +56,8 @@ var journaled = proctest.Register("journaled", func(args []string) int {
 	}, opts...))
 })
 
-// toJournal runs the program journaled with a file for its stderr that is said to be the journal, and returns what it wrote there.
+// toJournal runs the program journaled with a file as stderr and an environment that declares the
+// file to be the journal. It returns the content of the file.
 func toJournal(t *testing.T, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "stderr")
@@ -110,7 +112,7 @@ func TestStderrThatIsNotTheJournalGetsTimes(t *testing.T) {
 	require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d INFO ready pid=`, toJournal(t, "elsewhere"))
 }
 
-// The variable of the launcher reaches the daemon, whose stderr is a file.
+// The daemon inherits the variable of its launcher, but its stderr is a file.
 func TestADetachedDaemonIsNotFooledByTheJournalOfItsLauncher(t *testing.T) {
 	t.Parallel()
 	path := logPlace(t)

@@ -17,14 +17,14 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// limited is the program daemon under a limit of prlimit(1), such as --nofile=8.
+// limited runs the program daemon under a limit of prlimit(1), such as --nofile=8.
 func (b *background) limited(limit string, args ...string) proctest.Result {
 	b.t.Helper()
 	proctest.Needs(b.t, "prlimit")
 	return proctest.CallCommand(b.t, proctest.Wrapped([]string{"prlimit", limit}, daemon, b.args(args...)...))
 }
 
-// setLimit sets a limit of a process that runs.
+// setLimit sets a limit of a running process.
 func setLimit(t *testing.T, pid, resource int, limit uint64) {
 	t.Helper()
 	var now unix.Rlimit
@@ -32,7 +32,7 @@ func setLimit(t *testing.T, pid, resource int, limit uint64) {
 	require.NoError(t, unix.Prlimit(pid, resource, &unix.Rlimit{Cur: min(limit, now.Max), Max: now.Max}, nil))
 }
 
-// requireStartsHere starts the daemon here and stops it, and requires that this is all.
+// requireStartsHere starts and stops the daemon, and requires that nothing else happens.
 func (b *background) requireStartsHere() {
 	b.t.Helper()
 	b.start()
@@ -43,7 +43,8 @@ func (b *background) requireStartsHere() {
 func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	for _, n := range []int{7, 8, 10, 13, 16, 18, 20, 22, 24, 28} { // with fewer the Go runtime does not begin
+	// With fewer descriptors, the Go runtime does not start.
+	for _, n := range []int{7, 8, 10, 13, 16, 18, 20, 22, 24, 28} {
 		got := b.limited(fmt.Sprintf("--nofile=%d", n), "start")
 		if got.Code != 0 {
 			require.Equal(t, 1, got.Code, "%d: %s", n, got.Stderr)
@@ -53,7 +54,8 @@ func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 			continue
 		}
 		pid := b.readied(got)
-		const kept = `level=WARN msg="the daemon keeps what its caller has` // root without CAP_SYS_RESOURCE
+		// This line appears for root without CAP_SYS_RESOURCE.
+		const kept = `level=WARN msg="the daemon keeps what its caller has`
 		require.NotContains(t, strings.ReplaceAll(b.said(), kept, ""), "level=WARN")
 		for _, verb := range []string{"status", "reload", "reopen"} {
 			got := b.limited(fmt.Sprintf("--nofile=%d", n), verb)
@@ -88,7 +90,8 @@ func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
 	require.Contains(t, b.said(), "msg=stopped")
 }
 
-// No table of descriptors is walked through: what a start costs does not depend on how large it may grow.
+// The cost of a start does not depend on the limit of descriptors, because nothing iterates up to
+// that limit.
 // Rows I1, I12.
 func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 	proctest.Needs(t, "prlimit")
@@ -101,7 +104,7 @@ func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 		highest = strconv.FormatUint(limit.Max, 10)
 	}
 	fewest := func(limit string) (least []int) {
-		for range 3 { // the Go runtime makes some more or less
+		for range 3 { // the Go runtime makes some calls more or less
 			pidfile := proctest.PIDPath(t)
 			endAll(t, pidfile)
 			p := followTraced(t, proctest.Wrapped([]string{"prlimit", "--nofile=" + limit}, tracer, "0", "0", "pidfile="+pidfile, "start"), pidfile)
@@ -134,7 +137,7 @@ func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
 	b.requireStartsHere()
 }
 
-// A log on a disk that is full, as far as a daemon can tell: the limit also brings it a SIGXFSZ at each write.
+// To a daemon, the limit looks like a full disk. In addition, each write sends it SIGXFSZ.
 // Rows I3, I5.
 func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	t.Parallel()
@@ -163,7 +166,7 @@ func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	b.requireStartsHere()
 }
 
-// crowded is a user who has no other process.
+// crowded is a user without other processes.
 const crowded = 54398
 
 // Row I2.
@@ -199,7 +202,7 @@ func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 			ready = callVerb(t, pidfile, "status", "--ready").Code == 0
 			return ready || len(processesOf(t, pidfile)) == 0 && isFree(t, pidfile)
 		}, "the end of a start with %d threads", limit)
-		if ready { // or the launcher has died of it itself, when all was settled
+		if ready { // or the launcher has died of it after the verdict
 			require.False(t, failed, got.Stderr)
 			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 		}
@@ -210,7 +213,8 @@ func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-// cgroup makes a cgroup of that controller, and returns its directory. Whatever is in it at the end is ended. Only version 1 is known here.
+// cgroup makes a cgroup of that controller and returns its directory. At its end, the test ends all
+// processes in it. It supports version 1 only.
 func cgroup(t *testing.T, controller string, settings map[string]string) (dir string) {
 	t.Helper()
 	proctest.Needs(t, "root")

@@ -55,7 +55,7 @@ func TestAStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
 	b.crashes = true
 	got := proctest.Call(t, hungry, b.args("as", "start")...)
 	require.Equal(t, 1, got.Code)
-	// Go itself may read where there was no memory to be had.
+	// The Go runtime may instead read memory that it could not allocate (SIGSEGV).
 	require.Regexp(t, `^hungry: start failed: died before it was ready \(exit \d+\); its last words:\n  \| (.*(out of memory|address space)|SIGSEGV: )`, got.Stderr)
 	b.requireNothingLeft()
 	b.requireStartsHere()

@@ -23,7 +23,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// logFlags are the flags with which a process has a descriptor open, see proc_pid_fdinfo(5).
+// logFlags returns the flags of an open descriptor of a process; see proc_pid_fdinfo(5).
 func logFlags(t *testing.T, pid, fd int) (flags int64) {
 	t.Helper()
 	_, rest, _ := strings.Cut(logText(t, fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd)), "flags:")
@@ -76,7 +76,8 @@ func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-// A device is in no table of traps, for making one needs more than root: these are there anyway.
+// Devices are in no table of traps, because making one needs more than root. These exist on every
+// system.
 // Row K14.
 func TestADeviceIsNoLog(t *testing.T) {
 	t.Parallel()
@@ -88,7 +89,7 @@ func TestADeviceIsNoLog(t *testing.T) {
 	}
 }
 
-// logDefault is a daemon that has the PID file and the log that it gets when it asks for nothing.
+// logDefault is a daemon with the default PID file and log.
 //
 //	logDefault NAME verb
 var logDefault = proctest.Register("default", func(args []string) int {
@@ -103,7 +104,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	proctest.Use(logDefault)
 	t.Parallel()
 	proctest.Needs(t, "root")
-	const uid = 54321 // is in no password database
+	const uid = 54321 // without an entry in the password database
 	program := filepath.Join(t.TempDir(), "program")
 	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(program)), 0o755))
 	require.NoError(t, os.Chmod(filepath.Dir(program), 0o755))
@@ -132,7 +133,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o640), logPerm(t, log))
 	require.Equal(t, fs.ModeDir|0o700, logPerm(t, dir))
 
-	// (K13) the log is in a directory that the daemon may not write any more.
+	// The log is in a directory that the daemon may no longer write. Row K13.
 	require.NoError(t, os.Rename(log, log+".1"))
 	require.NoError(t, os.Chown(dir, 0, 0))
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -147,8 +148,9 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.Equal(t, 0, call("stop").Code)
 }
 
-// logWriter is a daemon that writes lines, numbered, from Go and to the descriptor, until a file is there; then it says how many of each it has written.
-// USR2 makes it write one line of each kind, and one from a program that it starts.
+// logWriter is a daemon that writes numbered lines, from Go and directly to the descriptor, until a
+// file exists. Then it reports how many lines of each kind it has written. On USR2 it writes one
+// line of each kind, and one from a program that it starts.
 //
 //	logWriter pidfile=PATH LOG GATE [verb]
 var logWriter = proctest.Register("writer", func(args []string) int {
@@ -232,7 +234,8 @@ func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	require.Equal(t, 0, got.Code, got.Stderr)
 	p := mustFind(t, pidfile)
 	begun := time.Now()
-	atLeast := int64(2 * lines / (rotations + 1) * (len(logFiller) + 14)) // bytes of each log: the writers get on between any two rotations
+	// atLeast is in bytes for each log. The writers progress between any two rotations.
+	atLeast := int64(2 * lines / (rotations + 1) * (len(logFiller) + 14))
 	grown := func() {
 		proctest.Eventually(t, func() bool { info, err := os.Stat(log); return err == nil && info.Size() >= atLeast }, "the writers")
 	}

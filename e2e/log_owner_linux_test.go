@@ -16,10 +16,11 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// logPlaces are directories as root may find them, below one that is root's. Root refuses some.
+// logPlaces are directories that root may find, below a directory of root. Root refuses some of
+// them.
 var logPlaces = map[string]struct {
-	make func(t *testing.T, dir string) // the path of the log is daemon.log in it
-	why  string                         // "" if root takes it; %s is the directory
+	make func(t *testing.T, dir string) // the path of the log is daemon.log in dir
+	why  string                         // "" if root accepts it; %s is the directory
 }{
 	"of root":                  {func(t *testing.T, dir string) {}, ""},
 	"of a user":                {func(t *testing.T, dir string) { require.NoError(t, os.Chown(dir, service, service)) }, "the directory %s on the way belongs to user 12345"},
@@ -40,13 +41,13 @@ var logPlaces = map[string]struct {
 	}, "it belongs to user 12345, in a directory that others can write"},
 }
 
-// link puts a symbolic link of that user's, to a directory of root's, in the place of the directory.
+// link replaces the directory by a symbolic link of that user to a directory of root.
 func link(t *testing.T, dir string, owner int) {
 	t.Helper()
 	require.NoError(t, errors.Join(os.Rename(dir, dir+".precious"), os.Symlink(dir+".precious", dir), os.Lchown(dir, owner, owner)))
 }
 
-// below is all that is in a directory, with mode, owner and content.
+// below lists all files in a directory, with mode, owner and content.
 func below(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -98,7 +99,7 @@ func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 	}
 }
 
-// At a reopen it is the same, however the directory was at the start.
+// A reopen makes the same checks, whatever the directory was at the start.
 // Rows K14, L5.
 func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -130,7 +131,7 @@ func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	}
 }
 
-// On Ubuntu /var/log is root's and the group syslog can write it.
+// On Ubuntu, /var/log belongs to root and the group syslog can write it.
 // Row K14.
 func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 	needsMount(t)
@@ -173,7 +174,7 @@ func TestAUserLogsWhereHeLikes(t *testing.T) {
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code, "sudo prog stop")
 }
 
-// CVE-2016-1247: a log of the user's, in a directory of the user's, is opened by root.
+// As in CVE-2016-1247, root opens a log of a user in a directory of that user.
 // Row K14.
 func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 	t.Parallel()

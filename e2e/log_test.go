@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// logPlace is a place for a log.
+// logPlace returns a path for a log.
 func logPlace(t *testing.T) (log string) {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "daemon.log")
@@ -30,7 +30,7 @@ func logText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// awaitLog waits until a log has that text, n times if n is given.
+// awaitLog waits until a log contains that text, or contains it n times if n is given.
 func awaitLog(t *testing.T, path, text string, n ...int) {
 	t.Helper()
 	want := 1
@@ -47,7 +47,7 @@ func logPerm(t *testing.T, path string) fs.FileMode {
 	return info.Mode()
 }
 
-// logStatus is the status of a daemon, as its verb tells it.
+// logStatus returns the status of a daemon, as its verb reports it.
 func logStatus(t *testing.T, pidfile string) (s lifecycle.Status) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(callVerb(t, pidfile, "status", "--json").Stdout), &s))
@@ -164,7 +164,7 @@ func TestARelativeLogIsThatOfTheDirectoryOfTheStart(t *testing.T) {
 	require.Equal(t, log, logStatus(t, pidfile).LogFile)
 }
 
-// logTraps are paths that are no log, and what is said of each.
+// logTraps are paths that are no log, with the error for each.
 var logTraps = map[string]struct {
 	set  func(t *testing.T, path string)
 	says string
@@ -185,7 +185,7 @@ var logTraps = map[string]struct {
 		require.NoError(t, os.Mkdir(path, 0o700))
 	}, "it is a directory, not a regular file"},
 	"a socket": {func(t *testing.T, path string) {
-		dir, err := os.MkdirTemp("", "") // the name that it is bound to may not be long
+		dir, err := os.MkdirTemp("", "") // the path of a socket must be short
 		require.NoError(t, err)
 		defer os.RemoveAll(dir)
 		l, err := net.Listen("unix", filepath.Join(dir, "s"))
@@ -198,7 +198,7 @@ var logTraps = map[string]struct {
 	}, "no such file or directory"},
 }
 
-// logVictim is a file beside path that must not be touched.
+// logVictim makes a file beside path that must not be changed.
 func logVictim(t *testing.T, path string) string {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".target", []byte("precious\n"), 0o600))
@@ -282,7 +282,7 @@ func TestInTheForegroundNothingIsRedirected(t *testing.T) {
 	require.NoFileExists(t, log)
 }
 
-// logRead is all that an open file says.
+// logRead returns the content of an open file.
 func logRead(t *testing.T, f *os.File) string {
 	t.Helper()
 	info, err := f.Stat()

@@ -17,16 +17,16 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// actor does one thing after the other to whichever daemon it finds, and notes it.
+// actor does one thing after another to the daemon that it finds, and records it.
 type actor struct {
 	pidfile string
 	random  *rand.Rand
-	found   *lifecycle.Process // which may be out of date
-	hasty   bool               // it does not want to wait for a verdict
+	found   *lifecycle.Process // may be out of date
+	hasty   bool               // it does not wait for verdicts
 	acts    []act
 }
 
-// act is what an actor did, and what came of it.
+// act is an action of an actor and its result.
 type act struct {
 	what         string
 	pid          int // of the daemon; 0 if there was none
@@ -44,7 +44,7 @@ func (a act) String() string {
 	return text
 }
 
-// play waits, except at times, until there is a daemon, and then does what comes to mind.
+// play usually waits until there is a daemon, and then does random actions.
 func (a *actor) play(firstOver <-chan struct{}) {
 	defer a.forget()
 	for early := a.random.IntN(5) == 0; !early && !a.find(); time.Sleep(100 * time.Microsecond) {
@@ -64,7 +64,7 @@ func (a *actor) play(firstOver <-chan struct{}) {
 	}
 }
 
-// chances has everything that an actor can do to a daemon as often as it should come to mind.
+// chances contains each action of an actor as often as its probability requires.
 var chances = slices.Concat(
 	slices.Repeat([]string{"HUP"}, 25), slices.Repeat([]string{"reload"}, 20), slices.Repeat([]string{"status"}, 26),
 	slices.Repeat([]string{"state"}, 8), slices.Repeat([]string{"ready"}, 6), slices.Repeat([]string{"TERM"}, 4),
@@ -77,7 +77,7 @@ func (a *actor) forget() {
 	}
 }
 
-// note does something and notes when.
+// note does something and records when.
 func (a *actor) note(n act, do func(*act)) act {
 	n.began = monotonic.Now()
 	do(&n)
@@ -95,7 +95,7 @@ func (a *actor) find() (found bool) {
 	}).err == nil
 }
 
-// to does something to the daemon that it has found.
+// to does something to the daemon that the actor has found.
 func (a *actor) to(what string) act {
 	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, proctest.Patience
 	if n.hasty {
@@ -121,17 +121,17 @@ func (a *actor) to(what string) act {
 			n.err = a.found.Kill(ctx)
 		case "status":
 			n.status, n.err = a.found.Status()
-		case "state": // as it stands in the file, which may be that of another or a dead one by now
+		case "state": // as the file has it, which may belong to another or a dead daemon by now
 			n.status, n.err = statusIn(proctest.StatePath(a.pidfile))
 			n.pid = n.status.PID
 		}
 	})
 }
 
-// never is when something ends that does not end.
+// never is the end of what does not end.
 const never = time.Duration(math.MaxInt64)
 
-// statusIn reads a state file of ours.
+// statusIn reads a state file of the test.
 func statusIn(path string) (s lifecycle.Status, err error) {
 	object, err := statefile.Read(path, os.Geteuid())
 	if err != nil {

@@ -9,31 +9,32 @@ import (
 	"time"
 )
 
-// diary is what a daemon has noted.
+// diary is what a daemon has recorded.
 type diary struct {
 	hooks    []span // in the order in which they began
 	attempts []attempt
-	readyAt  int           // how many hooks had begun when it said that it is ready; -1 if it did not
-	body     span          // zero if it was not called
-	bodyAt   int           // how many hooks had begun when the body ended
-	left     time.Duration // when the body left by itself
-	failed   bool          // the body failed on purpose
-	text     string
+	// readyAt is how many hooks had begun when it reported ready; -1 if it did not.
+	readyAt int
+	body    span          // zero if it was not called
+	bodyAt  int           // how many hooks had begun when the body ended
+	left    time.Duration // when the body returned by itself
+	failed  bool          // the body failed on purpose
+	text    string
 }
 
 // span is a call of a hook.
 type span struct {
 	hook, component string
-	from, to        time.Duration // never where it did not end
+	from, to        time.Duration // never if it did not end
 	text            string        // of its error
 }
 
-// attempt is a reload: the OnCheck and OnReload that were called for it.
+// attempt is a reload: its calls of OnCheck and OnReload.
 type attempt []span
 
 func (t attempt) last() span { return t[len(t)-1] }
 
-// applied are the components that took over the new configuration.
+// applied returns the components that took over the new configuration.
 func (t attempt) applied() (components []string) {
 	for _, s := range t {
 		if s.hook == "OnReload" && s.to != never && s.text == "" {
@@ -45,7 +46,7 @@ func (t attempt) applied() (components []string) {
 
 var notePattern = regexp.MustCompile(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n`)
 
-// read reads what a daemon has noted so far. Hooks that run beside each other break a law already here.
+// read reads what a daemon has recorded so far. It already reports a broken law if hooks overlap.
 func (m *model) read(l *modelLife) diary {
 	d := diary{readyAt: -1, left: never, text: l.Out.String()}
 	for line := range strings.Lines(d.text) {
@@ -101,14 +102,15 @@ func (l *modelLife) killed() bool {
 	return l.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 }
 
-// quit says that another stop signal came more than a second after the first, which happens where the machine stood still.
+// quit reports whether another stop signal came more than a second after the first. That happens if
+// the machine stalls.
 func (l *modelLife) quit() bool { return l.Out.Count("quitting at once") > 0 }
 
 func (l *modelLife) abrupt() bool { return l.killed() || l.quit() }
 
 var refusal = regexp.MustCompile(`Run returned: lifecycle: already running \(pid (\d+)\)`)
 
-// refusedFor is the daemon for which this one was not started, 0 if it was.
+// refusedFor returns the daemon because of which this one was not started, or 0 if it was started.
 func (l *modelLife) refusedFor() (pid int) {
 	if found := refusal.FindStringSubmatch(l.text); found != nil {
 		pid, _ = strconv.Atoi(found[1])
@@ -116,7 +118,7 @@ func (l *modelLife) refusedFor() (pid int) {
 	return pid
 }
 
-// first is when one of these was done to the daemon for the first time.
+// first returns when one of these was first done to the daemon.
 func (m *model) first(l *modelLife, what ...string) time.Duration {
 	at := never
 	for _, a := range m.acts {
@@ -127,7 +129,7 @@ func (m *model) first(l *modelLife, what ...string) time.Duration {
 	return at
 }
 
-// cause is when that came which ended the life.
+// cause returns the time of the event that ended the life.
 func (m *model) cause(l *modelLife) time.Duration {
 	at := min(l.left, m.first(l, "TERM", "stop", "KILL", "kill"))
 	for _, s := range l.of("OnStart") {

@@ -76,7 +76,8 @@ func (m *model) theBodyReturnsBeforeOnExit(l *modelLife) {
 	}
 }
 
-// aReloadChecksAllAndThenAppliesInOrder: it ends with the first error, and only the last one may be cut short.
+// aReloadChecksAllAndThenAppliesInOrder: a reload ends with the first error, and only the last
+// reload may be cut short.
 func (m *model) aReloadChecksAllAndThenAppliesInOrder(l *modelLife, t attempt, last bool) {
 	var must []span
 	for _, hook := range []string{"OnCheck", "OnReload"} {
@@ -152,7 +153,7 @@ func (m *model) neverTwoAtOnce() {
 	}
 }
 
-// whatIsHeldIsFound: while a daemon has the PID file, nothing that is done to it fails.
+// whatIsHeldIsFound: while a daemon holds the PID file, every action on it succeeds.
 func (m *model) whatIsHeldIsFound(a act) {
 	gone := errors.Is(a.err, lifecycle.ErrNotRunning)
 	for _, l := range m.lives {
@@ -229,7 +230,8 @@ func (m *model) aVerdictIsOfAReloadThatBeganLater(a act) {
 	}
 }
 
-// appliedIn returns the components that the error of a reload names as having taken over the new configuration.
+// appliedIn returns the components that have taken over the new configuration, according to the
+// error of a reload.
 func appliedIn(err error) []string {
 	_, rest, _ := strings.Cut(err.Error(), " (applied before: ")
 	names, _, found := strings.Cut(rest, ")")

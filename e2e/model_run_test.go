@@ -25,7 +25,7 @@ type model struct {
 	*testing.T
 	seed    uint64
 	random  *rand.Rand
-	dir     string // of the PID file, and of nothing else
+	dir     string // of the PID file only
 	pidfile string
 	gate    string
 	lives   []*modelLife
@@ -49,13 +49,13 @@ func (m *model) run() {
 	}
 }
 
-// broken says that a law was broken.
+// broken records that a law was broken.
 func (m *model) broken(format string, args ...any) {
 	m.Helper()
 	m.Errorf("LIFECYCLE_SEED=%d: %s", m.seed, fmt.Sprintf(format, args...))
 }
 
-// story is what the actors did, in the order in which they began it.
+// story returns what the actors did, in the order in which they began.
 func (m *model) story() string {
 	var story strings.Builder
 	for _, a := range slices.SortedFunc(slices.Values(m.acts), func(a, b act) int { return cmp.Compare(a.began, b.began) }) {
@@ -70,7 +70,7 @@ type modelLife struct {
 	name       string
 	components []string
 	launched   time.Duration
-	reaped     time.Duration // at the latest
+	reaped     time.Duration // upper bound
 	over       chan struct{} // closed when reaped is set
 
 	diary // as far as it was read
@@ -92,7 +92,7 @@ func (m *model) interleave() {
 		actors[i] = &actor{pidfile: m.pidfile, random: rand.New(rand.NewPCG(m.seed, uint64(i+1)))}
 		all.Go(func() { actors[i].play(first.over) })
 	}
-	for range m.random.IntN(5) / 3 { // a rival, or mostly none
+	for range m.random.IntN(5) / 3 { // sometimes a rival
 		breathe(m.random, 20*time.Millisecond)
 		m.launch(m.random.Uint64N(2) * m.random.Uint64N(math.MaxInt32))
 	}
@@ -128,7 +128,7 @@ func (l *modelLife) ended() bool {
 	}
 }
 
-// breathe lets a random moment pass, mostly a short one.
+// breathe waits for a random time, usually a short one.
 func breathe(random *rand.Rand, most time.Duration) {
 	switch random.IntN(4) {
 	case 0:
@@ -141,7 +141,8 @@ func breathe(random *rand.Rand, most time.Duration) {
 	}
 }
 
-// end ends the daemons that still live, each once, half of the times after every HUP has become a reload.
+// end ends the daemons that still live, one by one. In half of the runs, it first waits until every
+// HUP has led to a reload.
 func (m *model) end() {
 	ender := &actor{pidfile: m.pidfile, random: m.random}
 	defer ender.forget()
@@ -164,14 +165,15 @@ func (m *model) end() {
 	m.acts = append(m.acts, ender.acts...)
 }
 
-// settle waits until every HUP that was sent has become a reload that began after it, unless something has ended the life.
+// settle waits until every HUP that was sent has led to a reload that began after it, unless the
+// life has ended.
 func (m *model) settle(pid int) {
 	l := m.life(pid)
 	if l == nil {
 		return
 	}
 	proctest.Eventually(m.T, func() bool {
-		ended := l.ended() // before its diary is read to its end
+		ended := l.ended() // asked before the end of its diary is read
 		l.diary = m.read(l)
 		for _, a := range m.acts {
 			if a.what == "HUP" && a.pid == pid && a.err == nil && !slices.ContainsFunc(l.attempts, func(t attempt) bool { return t[0].from >= a.began }) {
@@ -192,7 +194,8 @@ func (m *model) life(pid int) *modelLife {
 	return nil
 }
 
-// nextStart is that after a daemon was killed: it works, and finds nothing of what was.
+// nextStart is the start after a daemon was killed. It must succeed and find nothing of the old
+// daemon.
 func (m *model) nextStart() {
 	if m.Failed() || !slices.ContainsFunc(m.lives, (*modelLife).abrupt) {
 		return

@@ -57,8 +57,8 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 	m.met.add(s.Phase.String())
 }
 
-// nothingGoesBack: of two looks of which one was over before the other began, the later one sees no earlier phase, and no daemon that
-// was gone; and a daemon that is gone runs no hooks.
+// nothingGoesBack: if one status query was over before another began, the later one reports no
+// earlier phase, and no daemon that was gone. A daemon that is gone runs no hooks.
 func (m *model) nothingGoesBack() {
 	for _, x := range m.acts {
 		l := m.life(x.pid)
@@ -89,7 +89,8 @@ func (m *model) nothingGoesBack() {
 	}
 }
 
-// phases are between which two phases the daemon was at some moment of a look. Ready and Reloading count as one.
+// phases returns the earliest and latest phase that the daemon may have had during the query. Ready
+// and Reloading count as one.
 func (a act) phases() (earliest, latest lifecycle.Phase) {
 	switch {
 	case a.pid == 0 || a.what == "state" && a.err != nil:
@@ -110,7 +111,8 @@ func (a act) phases() (earliest, latest lifecycle.Phase) {
 	return lifecycle.Starting, lifecycle.Stopping
 }
 
-// whatIsLeftTellsHowItEnded: nothing after a clean end, and a PID file and state that tell of its death after a KILL.
+// whatIsLeftTellsHowItEnded: a clean end leaves nothing. After a KILL, the PID file and the state
+// show the death.
 func (m *model) whatIsLeftTellsHowItEnded() {
 	if _, err := lifecycle.Find(m.pidfile); !errors.Is(err, lifecycle.ErrNotRunning) {
 		m.broken("all have ended, but: %v", err)
@@ -119,7 +121,8 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	abrupt, unclear := false, false
 	for _, l := range m.lives {
 		abrupt = abrupt || l.abrupt()
-		unclear = unclear || len(l.hooks) == 0 && l.refusedFor() == 0 // it may have taken over what was left, or not
+		// The daemon may or may not have taken over what was left.
+		unclear = unclear || len(l.hooks) == 0 && l.refusedFor() == 0
 		if last == nil || len(l.hooks) > 0 && (len(last.hooks) == 0 || l.hooks[0].from > last.hooks[0].from) {
 			last = l
 		}
@@ -140,7 +143,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	}
 }
 
-// sight counts what was met.
+// sight counts which cases occurred.
 func (m *model) sight() {
 	for _, a := range m.acts {
 		if a.what != "find" && a.what != "reload" && a.err == nil {

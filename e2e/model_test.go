@@ -23,7 +23,7 @@ func (s span) is(hook string, components []string) bool {
 	return s.hook == hook && len(components) > 0 && s.component == components[0]
 }
 
-// of are the calls of a hook.
+// of returns the calls of a hook.
 func (d diary) of(hook string) (calls []span) {
 	return slices.Collect(func(yield func(span) bool) {
 		for _, s := range d.hooks {
@@ -34,7 +34,7 @@ func (d diary) of(hook string) (calls []span) {
 	})
 }
 
-// started are the components whose OnStart has succeeded.
+// started returns the components whose OnStart has succeeded.
 func (d diary) started() (components []string) {
 	for _, s := range d.of("OnStart") {
 		if s.to != never && s.text == "" {
@@ -44,7 +44,7 @@ func (d diary) started() (components []string) {
 	return components
 }
 
-// certainly is from when to when at least it held the PID file.
+// certainly returns the time during which it held the PID file for certain.
 func (d diary) certainly() (from, to time.Duration) {
 	if len(d.hooks) == 0 {
 		return never, 0
@@ -57,16 +57,19 @@ func (d diary) certainly() (from, to time.Duration) {
 	return d.hooks[0].from, to
 }
 
-// The model: what is true of a daemon whatever is done to it, in whatever order. An interleaving launches real daemons on one PID file,
-// with hooks that do what chance says, and up to three actors do to them what chance says as well. Daemons and actors note when
-// they did what, by a clock that they share. Afterwards the notes are held against the laws, which are the methods of model that end this file.
+// The model states what is true of a daemon for any events in any order. An interleaving launches
+// real daemons on one PID file, with hooks that behave at random, and up to three actors that act
+// on them at random. Daemons and actors record what they do and when, with a common clock.
+// Afterwards the records are checked against the laws, which are the methods of model at the end of
+// this file.
 
 // moody is the program of the model:
 //
 //	moody PIDFILE NAME COMPONENTS GATE SEED
 //
-// Its hooks fail, take a moment or wait until the file GATE exists, as a random number generator with that seed has it; with seed 0 they do
-// nothing. They note on stdout when they begin and end:
+// Its hooks fail, take a moment or wait until the file GATE exists, as a random number generator
+// with that seed decides. With seed 0 they do nothing. They record on stdout when they begin and
+// end:
 //
 //	note TIME begin OnReload a
 //	note TIME end OnReload a: the text of the error
@@ -94,7 +97,8 @@ var moody = proctest.Register("moody", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// mood decides what hooks do. Nothing guards it, for hooks never run beside each other: if they did, the race detector would say so too.
+// mood decides what hooks do. It has no lock because hooks never overlap. If they did, the race
+// detector would also report it.
 type mood struct {
 	random *rand.Rand
 	calm   bool
@@ -133,7 +137,7 @@ func (m *mood) hook(name, component string, failing float64) func(context.Contex
 	}
 }
 
-// dawdle takes a moment, which the end of ctx cuts short every other time.
+// dawdle takes a moment. The end of ctx cuts it short every other time.
 func (m *mood) dawdle(ctx context.Context) error {
 	if m.calm {
 		return nil
@@ -173,7 +177,7 @@ func randomTime(random *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(random.Int64N(int64(most)))
 }
 
-// body waits for its end, unless it leaves before, and may fail.
+// body waits for its end, or returns before, and may fail.
 func (m *mood) body(ctx context.Context) error {
 	jot("begin", "Run", "body")
 	defer jot("end", "Run", "body")
@@ -190,8 +194,8 @@ func (m *mood) body(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// TestWhateverIsDone… repeats one interleaving where LIFECYCLE_SEED says which. What chance decides is the same then, but not how
-// the kernel shares out the processor: -count helps.
+// If LIFECYCLE_SEED is set, the test repeats that interleaving. The random choices are then the
+// same, but the scheduling by the kernel is not: -count helps.
 func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 60, 1_000)
@@ -207,7 +211,7 @@ func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Logf("%d interleavings met: %s", last-first+1, met)
 }
 
-// sightings counts what the interleavings have met, to show that they get everywhere.
+// sightings counts the cases that occurred, to show that the interleavings reach all of them.
 type sightings struct {
 	mu    sync.Mutex
 	count map[string]int

@@ -55,10 +55,10 @@ func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
 	b.stop()
 }
 
-// everyVerb is a life from outside, as a script: each verb with its exit code, and what it says.
+// everyVerb is a script that runs each verb from outside, and prints its exit code and output.
 const everyVerb = `for verb in start status reload reopen restart status stop status; do "$0" "$@" $verb 2>&1; echo "$verb: $?"; done`
 
-// requireEveryVerb requires of what everyVerb has said that all is as ever.
+// requireEveryVerb requires that the output of everyVerb is the usual one.
 func requireEveryVerb(t *testing.T, got proctest.Result) {
 	t.Helper()
 	require.Equal(t, []string{
@@ -66,12 +66,12 @@ func requireEveryVerb(t *testing.T, got proctest.Result) {
 	}, regexp.MustCompile(`(?m)^[a-z]+: \d+$`).FindAllString(got.Stdout, -1), "%s%s", got.Stdout, got.Stderr)
 }
 
-// inShell is the program daemon under a shell script, which is under the wrapper.
+// inShell runs the program daemon under a shell script, and that under the wrapper.
 func inShell(wrapper []string, script, program string, args ...string) *exec.Cmd {
 	return proctest.Wrapped(append(slices.Clone(wrapper), "sh", "-c", script), program, args...)
 }
 
-// everybodysBinary is the test binary where other users can execute it.
+// everybodysBinary returns a copy of the test binary that other users can execute.
 func everybodysBinary(t *testing.T) (path string) {
 	t.Helper()
 	path = copyOfTestBinary(t)
@@ -81,7 +81,8 @@ func everybodysBinary(t *testing.T) (path string) {
 	return path
 }
 
-// ownProc is a PID namespace in which a shell is process 1, and has done that to /proc.
+// ownProc returns a wrapper that makes a PID namespace. In it, a shell is process 1 and runs the
+// command for /proc.
 func ownProc(do string) []string {
 	return []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", do + ` || exit 99; "$@"; exit $?`, "sh"}
 }
@@ -100,7 +101,7 @@ func TestWhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-// withoutProc is a mount namespace in which nothing tells of processes.
+// withoutProc makes a mount namespace without /proc.
 var withoutProc = []string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec "$0" "$@"`}
 
 // Row J6.
@@ -115,7 +116,8 @@ func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T)
 	}
 	started := inside("start")
 	require.Equal(t, 1, started.Code)
-	require.True(t, strings.HasSuffix(started.Stderr, hint), started.Stderr) // the race detector has something to say before
+	// The race detector may print something before.
+	require.True(t, strings.HasSuffix(started.Stderr, hint), started.Stderr)
 	b.requireNothingLeft()
 	pid := b.start()
 	require.True(t, strings.HasSuffix(inside("restart").Stderr, hint))
@@ -128,8 +130,8 @@ func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T)
 	b.requireNothingLeft()
 }
 
-// withFaults runs a program with faults in its system calls and those of all that it starts, such as "close_range:error=ENOSYS". The tracer (-D) ends with
-// the last of them, and keeps no pipe open.
+// withFaults runs a program and all that it starts with faults in system calls, such as
+// "close_range:error=ENOSYS". The tracer (-D) ends with the last process, and keeps no pipe open.
 func withFaults(t *testing.T, faults []string, program string, args ...string) (got proctest.Result, trace string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -178,7 +180,7 @@ func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
 	}
 }
 
-// In a user namespace root may be a user without rights over anybody else.
+// In a user namespace, root may be a user without rights over other users.
 // Row J8.
 func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -233,8 +235,8 @@ func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
 	requireEveryVerb(t, proctest.CallCommand(t, inShell(readOnlyRoot, script, daemon, "pidfile="+filepath.Join(dir, "daemon.pid"), "log="+filepath.Join(dir, "log"))))
 }
 
-// The time of day is only shown. Go programs do not ask the kernel for it in a way that could be faked here, so it is the state file that comes from the
-// past or the future, as it does when the clock has been set since.
+// The time of day is only displayed. Go programs do not read it in a way that can be faked here, so
+// the state file has a time in the past or the future, as if the clock had been set.
 // Rows H10, J10.
 func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
 	t.Parallel()

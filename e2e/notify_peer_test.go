@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// E15: a program that the daemon starts could else speak for it.
+// Otherwise a program that the daemon starts could send notifications as the daemon.
 // Row E15.
 func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 	t.Parallel()
@@ -50,7 +50,8 @@ func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 	require.Equal(t, 0, managed(t, "", "run=:", "run").Wait())
 }
 
-// One that reads nothing costs half a second for each message, and one that has gone nothing.
+// A manager that reads nothing costs half a second for each message. A manager that is gone costs
+// nothing.
 // Row K1.
 func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	t.Parallel()
@@ -68,7 +69,7 @@ func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	require.Equal(t, 1, p.Out.Count(`msg="cannot tell the service manager"`), "%s", p.Out)
 }
 
-// fill sends messages until there is room for no more.
+// fill sends messages until the queue is full.
 func fill(t *testing.T, address string) {
 	t.Helper()
 	conn, err := net.Dial("unixgram", address)
@@ -83,7 +84,8 @@ func fill(t *testing.T, address string) {
 	}
 }
 
-// Behind a launcher, the service manager must be told which process it is to watch (Type=notify with NotifyAccess=all).
+// With a launcher, the service manager must be told which process to watch (Type=notify with
+// NotifyAccess=all).
 func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

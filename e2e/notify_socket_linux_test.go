@@ -21,13 +21,14 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// hoarder is a program that has its service manager keep what it should not, one step after the other:
+// hoarder is a program that asks its service manager to store unsuitable descriptors, one step
+// after the other:
 //
 //	bind:PATH   a socket with that file, and takes it back
-//	linger      a socket of which close(2) sleeps, and takes it back
+//	linger      a socket for which close(2) sleeps, and takes it back
 //	many        more descriptors than are kept, with long names
-//	kinds       what is no socket
-//	names       prints what it was given
+//	kinds       descriptors that are no sockets
+//	names       prints the names that it was given
 var hoarder = proctest.Register("hoarder", func(steps []string) int {
 	socket, err := sdnotify.Dial(os.Getenv("NOTIFY_SOCKET"))
 	store := func(f *os.File, name string) {
@@ -71,7 +72,7 @@ var hoarder = proctest.Register("hoarder", func(steps []string) int {
 	select {}
 })
 
-// lingering is a socket of which close(2) sleeps until its peer is closed.
+// lingering returns a socket for which close(2) sleeps until its peer is closed.
 func lingering() (f *os.File, peer net.Conn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -105,7 +106,7 @@ func (b *background) hoards(steps ...string) (worker int) {
 	return b.worker(0)
 }
 
-// addressOf is where a worker speaks.
+// addressOf returns the address to which a worker sends notifications.
 func addressOf(t *testing.T, pid int) string {
 	t.Helper()
 	for variable := range strings.SplitSeq(string(readFile(t, fmt.Sprintf("/proc/%d/environ", pid))), "\x00") {
@@ -123,7 +124,7 @@ func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
 	before := b.hoards("bind:" + path)
 	require.FileExists(t, path)
-	require.NoError(t, os.Remove(path)) // or the next one cannot bind
+	require.NoError(t, os.Remove(path)) // otherwise the next worker cannot bind
 	proctest.Touch(t, path)
 	require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 	b.told("it to be started again", func(s lifecycle.Status) bool { return s.Restarts > 0 })
@@ -206,7 +207,7 @@ func TestAFloodOfStrangersCostsAParentLittleAndItsWorkerIsHeard(t *testing.T) {
 	b.stop()
 }
 
-// cpuOf is the time that a process has had of the CPUs.
+// cpuOf returns the CPU time of a process.
 func cpuOf(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	stat := string(readFile(t, fmt.Sprintf("/proc/%d/stat", pid)))

@@ -31,7 +31,7 @@ func managerAt(t *testing.T, address string) *managerSocket {
 	return &managerSocket{t, conn}
 }
 
-// messages are those that have come. Times are as they always are, and limits are in hours.
+// messages returns the messages that have arrived, with times made constant and limits in hours.
 func (m *managerSocket) messages() (all []string) {
 	m.t.Helper()
 	buf := make([]byte, 64<<10)
@@ -46,7 +46,7 @@ func (m *managerSocket) messages() (all []string) {
 	}
 }
 
-// await waits for a message with that line, and returns all until then.
+// await waits for a message with that line. It returns all messages so far.
 func (m *managerSocket) await(line string) (all []string) {
 	m.t.Helper()
 	proctest.Eventually(m.t, func() bool {
@@ -56,7 +56,7 @@ func (m *managerSocket) await(line string) (all []string) {
 	return all
 }
 
-// shortDir is a directory of which the path is short enough for a socket.
+// shortDir returns a directory whose path is short enough for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "n")
@@ -92,7 +92,8 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 			}, m.await("READY=1"))
 			p.Signal(syscall.SIGTERM)
 			require.Equal(t, 0, p.Wait())
-			// The first may come with the second, for the hook does not wait for it; and fn may have returned.
+			// The first message may arrive together with the second, because the hook does not wait
+			// for it. fn may also have returned already.
 			all := regexp.MustCompile(`STATUS=stopping(: Run of daemon)?\n`).ReplaceAllString(strings.Join(m.messages(), "\n")+"\n", "")
 			require.Equal(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=45000000\n"+
 				"STATUS=stopping: OnStop of daemon\nSTATUS=stopping: OnExit of daemon\n", all)
@@ -100,7 +101,8 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 	}
 }
 
-// A life with everything in it, to the last byte: nothing else may be sent, and nothing in another order.
+// The test compares every byte of a life with all kinds of messages. No other message may be sent,
+// and no other order.
 // Rows K2, K3, K4, K6.
 func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	t.Parallel()
@@ -140,7 +142,7 @@ func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	}, stopOf(m.messages()))
 }
 
-// A failed start ends with why: the roll-back is a stop like any other before that.
+// A failed start ends with the reason. Before that, the roll-back is an ordinary stop.
 // Row K2.
 func TestEveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
 	t.Parallel()
@@ -159,14 +161,15 @@ func withoutSigns(all []string) []string {
 	return slices.DeleteFunc(all, func(message string) bool { return message == "WATCHDOG=1" })
 }
 
-// stopOf are the messages of a stop but for signs of life and what it waits for: the first hook does not wait for the first message, and fn may have returned.
+// stopOf returns the messages of a stop, without signs of life and what it waits for: the first
+// hook does not wait for the first message, and fn may have returned.
 func stopOf(all []string) (stop []string) {
 	for _, message := range withoutSigns(all) {
 		lines := slices.DeleteFunc(strings.Split(message, "\n"), func(line string) bool {
 			return line == "STATUS=stopping" || line == "STATUS=stopping: Run of daemon" || line == "STATUS=stopping: Watchdog of daemon"
 		})
 		hook := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "STATUS=stopping: ") })
-		if hook > 0 { // it has come with the first
+		if hook > 0 { // it came with the first
 			stop, lines = append(stop, strings.Join(lines[:hook], "\n")), lines[hook:]
 		}
 		if len(lines) > 0 {

@@ -74,7 +74,7 @@ func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	require.NoError(t, os.Rename(copyOfTestBinary(t), binary))
 	for _, umask := range []string{"0", "0777"} {
 		name := proctest.OwnName("umask" + umask)
-		dir := fmt.Sprintf("/tmp/%s-%d", name, service) // for who is in no database
+		dir := fmt.Sprintf("/tmp/%s-%d", name, service) // for a user without a database entry
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		call := func(verb string) proctest.Result {
 			cmd := proctest.Wrapped([]string{"sh", "-c", "umask " + umask + `; exec "$@"`, "sh"}, defaulted, name, verb)
@@ -95,14 +95,16 @@ func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	}
 }
 
-// What is opened follows no link at the end of its path and waits for nobody, and nothing is done by path to a file that is open.
+// Files are opened without following a link at the end of the path and without blocking. Nothing is
+// done by path to an open file.
 // Row L5.
 func TestNoFileIsOpenedThroughALinkOrChangedByItsPath(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	dir, traces := t.TempDir(), t.TempDir()
 	pidfile, log := filepath.Join(dir, "daemon.pid"), filepath.Join(dir, "daemon.log")
-	said, err := os.Create(filepath.Join(traces, "said")) // not a pipe, which the tracer of a daemon would hold
+	// A pipe would be held open by the tracer of a daemon.
+	said, err := os.Create(filepath.Join(traces, "said"))
 	require.NoError(t, err)
 	defer said.Close()
 	traced := func(verb string) {

@@ -26,7 +26,7 @@ func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: want, Code: 4}, proctest.Call(t, asNobody, "pidfile="+pidfile, "run"))
 	requireNothingLeft(t, pidfile)
 
-	require.NoError(t, os.Chmod(dir, 0o700)) // not even to be looked into
+	require.NoError(t, os.Chmod(dir, 0o700)) // the directory cannot even be entered
 	got := proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
 	require.Equal(t, 4, got.Code)
 	require.Contains(t, got.Stderr, "permission denied")

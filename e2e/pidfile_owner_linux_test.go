@@ -37,7 +37,8 @@ func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 	}
 	requireStarts(t, filepath.Join(dir, "link of root", "daemon.pid"))
 
-	// Nor does it look: a file of root's, on a way of another's, could be any file of root's.
+	// Nor does it inspect the path: with another user's directories, it could lead to any file of
+	// root.
 	p := proctest.Start(t, daemon, "pidfile="+filepath.Join(root, "daemon.pid"))
 	p.Await("msg=ready")
 	_, err := lifecycle.Find(filepath.Join(dir, "link of service", "daemon.pid"))
@@ -87,11 +88,13 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 	require.NoError(t, os.Remove(pidfile))
 	p := proctest.Start(t, asNobody, "pidfile="+pidfile)
 	p.Await("msg=ready")
-	requireRefused(t, 1, fmt.Sprintf("it belongs to user %d, not to user 0\n", nobody), pidfile) // in use or not
+	// This holds whether or not the file is in use.
+	requireRefused(t, 1, fmt.Sprintf("it belongs to user %d, not to user 0\n", nobody), pidfile)
 	requireRunning(t, pidfile, p.PID())
 }
 
-// settler is a daemon of a user who is in no database, with the default PID file. Its argument is its name.
+// settler is a daemon of a user without a database entry, with the default PID file. Its argument
+// is its name.
 var settler = proctest.Register("settler", func(args []string) int {
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(service), syscall.Setuid(service)); err != nil {
 		fmt.Println(err)

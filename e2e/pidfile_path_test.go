@@ -128,7 +128,7 @@ func TestAPathThatIsTooLongOrCannotBePrintedIsRefused(t *testing.T) {
 	}
 }
 
-// wanderer is a daemon with a relative path that leaves its working directory.
+// wanderer is a daemon with a relative path that changes its working directory.
 var wanderer = proctest.Register("wanderer", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStart(func(context.Context) error { return os.Chdir("/") })))
 })
@@ -150,7 +150,7 @@ func TestARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// What a power loss leaves is a file that is empty, or says what was true before.
+// A power loss leaves an empty file, or one with an outdated number.
 // Row B20.
 func TestAnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
 	t.Parallel()

@@ -18,12 +18,13 @@ import (
 )
 
 const (
-	service  = 12345 // a user who is in no database
-	stranger = 54321 // another
+	service  = 12345 // a user without a database entry
+	stranger = 54321 // another one
 )
 
-// faulty is the program daemon with a fault in the system calls that touch its PID file, as -e inject of strace(1) wants it. The
-// tracer is a grandchild (-D), so the process is the daemon's own. requireFault requires that the fault has happened.
+// faulty runs the program daemon with a fault in the system calls on its PID file, as -e inject of
+// strace(1) describes it. The tracer is a grandchild (-D), so the process is the daemon itself.
+// requireFault requires that the fault has happened.
 func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
@@ -41,8 +42,8 @@ func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd,
 
 func needsStrace(t *testing.T) { t.Helper(); proctest.NeedsCommand(t, "strace", "-o", os.DevNull) }
 
-// startPausing starts a daemon that stands still behind its first call of that system call on the PID file. awaitPause waits for
-// that, resume lets it go on.
+// startPausing starts a daemon that is paused after its first call of that system call on the PID
+// file. awaitPause waits for that. resume continues the daemon.
 func startPausing(t *testing.T, call, pidfile string) (p *proctest.Process, awaitPause, resume func()) {
 	t.Helper()
 	cmd, awaitPause := faulty(t, call+":signal=STOP:when=1", pidfile, "run")
@@ -66,7 +67,7 @@ func statusField(t *testing.T, pid int, field string) string {
 	return strings.TrimSpace(value)
 }
 
-// Between open and lock everything can happen to the file.
+// Anything can happen to the file between open and lock.
 // Row A8.
 func TestAStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
 	needsStrace(t)
@@ -132,7 +133,7 @@ func TestAStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	awaitPause()
 	require.NoFileExists(t, pidfile)
-	p.Await("OnExit done") // all of it is over
+	p.Await("OnExit done") // all of the daemon's work is done
 	require.Equal(t, proctest.Result{Stdout: notRunning(pidfile), Code: 3}, callVerb(t, pidfile, "status"))
 
 	next := proctest.Start(t, daemon, "pidfile="+pidfile)
@@ -207,7 +208,8 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 	}
 }
 
-// The mark and the name are advice: without them a daemon is kept apart all the same, and nothing false is said of it.
+// The presence and owner locks are advice. Without them, a second daemon is still refused, and no
+// wrong answer is given.
 func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -220,7 +222,7 @@ func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
 	requireRefused(t, 1, "locked by another program", pidfile)
 	status := callVerb(t, pidfile, "status")
 	require.Equal(t, 4, status.Code)
-	// Who cannot see marks himself takes the number.
+	// A process that cannot read these locks uses the number.
 	cmd, _ = faulty(t, "fcntl:error=ENOLCK", pidfile, "status")
 	requireReady(t, p.PID(), proctest.CallCommand(t, cmd))
 	p.Signal(syscall.SIGTERM)
@@ -240,14 +242,14 @@ func mount(t *testing.T, source, target, kind string, flags uintptr, data string
 	t.Cleanup(func() { unix.Unmount(target, unix.MNT_DETACH) })
 }
 
-// readOnly makes the directory read-only; what is open stays open.
+// readOnly makes the directory read-only. Open files stay open.
 func readOnly(t *testing.T, dir string) {
 	t.Helper()
 	mount(t, dir, dir, "", unix.MS_BIND, "")
 	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 }
 
-// fillUp writes until the file system has no room left. free makes room again.
+// fillUp writes until the file system is full. free makes room again.
 func fillUp(t *testing.T, dir string, write func(name string) error) (free func()) {
 	t.Helper()
 	var err error
@@ -266,7 +268,8 @@ func fillUp(t *testing.T, dir string, write func(name string) error) (free func(
 
 var ownPIDs = []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 
-// refused tries to start again and again where it is refused, and says how many descriptors it has before and after that.
+// refused tries repeatedly to start where that is refused, and reports how many descriptors it has
+// before and after.
 var refused = proctest.Register("refused", func(args []string) int {
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -275,7 +278,7 @@ var refused = proctest.Register("refused", func(args []string) int {
 		}
 		return len(entries)
 	}
-	_, _ = pidfile.Acquire(args[0], 0o644) // whatever Go opens once
+	_, _ = pidfile.Acquire(args[0], 0o644) // opens what Go opens once
 	before := descriptors()
 	for n := range 1000 {
 		path := args[n%len(args)]

@@ -44,7 +44,8 @@ func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testi
 	requireUntouched()
 }
 
-// That a second start is not refused then is the limit of any lock on a file that its owner deletes. It is not silent.
+// The second start is not refused. No lock on a file that its owner deletes can do that. But the
+// daemon reports it.
 // Row A11.
 func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
 	t.Parallel()
@@ -106,7 +107,7 @@ func TestAnotherDaemonOnTheSamePIDFileIsRefusedAndToldByWhom(t *testing.T) {
 	proctest.RequireText(t, pidfile, fmt.Sprintln(p.PID()))
 }
 
-// requireUnsafe requires that no verb takes what is at pidfile, and that none changes anything.
+// requireUnsafe requires that no verb accepts the file at pidfile, and that none changes anything.
 func requireUnsafe(t *testing.T, pidfile, why string) {
 	t.Helper()
 	before, err := os.Lstat(pidfile)
@@ -125,7 +126,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 }
 
 func TestAForeignLockIsToldFromADaemon(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere nothing tells them apart
+	proctest.Needs(t, "linux") // elsewhere nothing distinguishes them
 	t.Parallel()
 	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
 	requireUntouched := untouched(t, pidfile)
@@ -151,7 +152,7 @@ func TestAForeignSharedLockKeepsAStartOutToo(t *testing.T) {
 	requireUntouched()
 }
 
-// An application that reads its own PID file costs it the name; see filelock.
+// An application that reads its own PID file loses the owner lock; see package filelock.
 func TestADaemonThatReadItsOwnPIDFileIsFoundByTheNumber(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -183,7 +184,7 @@ func TestAChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
 	require.NoError(t, child.Signal(syscall.Signal(0)), "and still does")
 }
 
-// takePIDFile is how a daemon takes its PID file, without the state file.
+// takePIDFile acquires the PID file as a daemon does, without the state file.
 func takePIDFile(path string) (*pidfile.Lock, error) {
 	lock, err := pidfile.Acquire(path, 0o644)
 	if err != nil {
@@ -212,7 +213,7 @@ func startForker(t *testing.T) (p *proctest.Process, child *os.Process, pidfile 
 	return p, child, pidfile
 }
 
-// forker starts a child that outlives it, in OnStart.
+// forker starts a child in OnStart that outlives it.
 var forker = proctest.Register("forker", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStart(func(context.Context) error {
 		child := proctest.Command(idle)

@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// requireRefused requires that a start is refused with that exit code and text before anything of it has run.
+// requireRefused requires that a start is refused with that exit code and text before it runs any
+// hook.
 func requireRefused(t *testing.T, code int, text, pidfile string, args ...string) {
 	t.Helper()
 	got := callVerb(t, pidfile, append(args, "run")...)
@@ -29,7 +30,8 @@ func requireRunning(t *testing.T, pidfile string, pid int) {
 	requireReady(t, pid, callVerb(t, pidfile, "status"))
 }
 
-// requireReady requires that this is how status answers for a daemon that is ready and has nothing else to say.
+// requireReady requires the answer of status for a daemon that is ready and has nothing else to
+// report.
 func requireReady(t *testing.T, pid int, got proctest.Result) {
 	t.Helper()
 	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
@@ -111,7 +113,8 @@ func TestAStartDuringOnStopIsRefused(t *testing.T) {
 	}
 }
 
-// heedful is a daemon whose OnStart waits until a stop is asked for and returns its argument then: "error" or "nil".
+// heedful is a daemon whose OnStart waits until a stop is requested. It then returns its argument:
+// "error" or "nil".
 var heedful = proctest.Register("heedful", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStop(behave("OnStop", "")), lifecycle.OnExit(behave("OnExit", "")),
 		lifecycle.OnStart(func(ctx context.Context) error {
@@ -158,7 +161,8 @@ func TestAStopOfADaemonThatCrashesAtThatMomentSucceeds(t *testing.T) {
 		next := proctest.Start(t, daemon, "pidfile="+pidfile)
 		next.Await("msg=ready")
 		require.NoError(t, found.Stop(t.Context()))
-		requireRunning(t, pidfile, next.PID()) // the one it was to stop is gone, and this is another
+		// The daemon that stop found is gone, and this is another one.
+		requireRunning(t, pidfile, next.PID())
 		require.Zero(t, next.Out.Count("msg=stopping"))
 	})
 	t.Run("races", func(t *testing.T) {
@@ -200,7 +204,8 @@ func TestTwoConcurrentStopsBothSucceed(t *testing.T) {
 		p, pidfile := startDaemon(t, "stop=until:"+gate)
 		one := proctest.Start(t, daemon, "pidfile="+pidfile, "stop")
 		p.Await("OnStop")
-		two := proctest.Start(t, daemon, "pidfile="+pidfile, "stop", "--oknodo") // it may come too late
+		// It may come too late.
+		two := proctest.Start(t, daemon, "pidfile="+pidfile, "stop", "--oknodo")
 		proctest.Touch(t, gate)
 		for _, stop := range []*proctest.Process{one, two} {
 			require.Equal(t, 0, stop.Wait(), "%s", stop.Out)

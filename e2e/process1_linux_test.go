@@ -68,7 +68,8 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	}
 }
 
-// Whoever started the daemon is gone, and so it is a child of process 1, which is the test here and waits for nobody.
+// The process that started the daemon is gone, so the daemon is a child of process 1. Here process
+// 1 is the test, which waits for no child.
 // Row J2.
 func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 	t.Parallel()
@@ -109,10 +110,11 @@ func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
 		p := proctest.Launch(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "run"))
 		p.Await("msg=ready")
 		proctest.RequireText(t, path, "1\n")
-		p.Signal(syscall.SIGKILL) // and with it everything inside
+		p.Signal(syscall.SIGKILL) // this also kills everything inside
 		p.Wait()
 		proctest.Eventually(t, func() bool { return isFree(t, path) }, "the lock")
-		inside := proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "status")) // it has that PID itself
+		// The verb itself has that PID.
+		inside := proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "status"))
 		require.Equal(t, 1, inside.Code)
 		require.Contains(t, inside.Stdout, "daemon: dead: pid 1 left "+path)
 		require.Equal(t, 7, callVerb(t, path, "stop").Code, "and not process 1 of this namespace")

@@ -18,13 +18,13 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// errand is a call that blocks until a daemon has done something, in a goroutine of its own.
+// errand is a call in its own goroutine that blocks until a daemon has done something.
 type errand struct {
 	t      *testing.T
 	cancel context.CancelCauseFunc
-	waits  chan struct{} // closed when it begins to wait
-	done   chan struct{} // closed when it has returned
-	err    error         // what it returned
+	waits  chan struct{} // closed when the call begins to wait
+	done   chan struct{} // closed when the call has returned
+	err    error         // the result
 }
 
 func goOff(t *testing.T, do func(context.Context) error) *errand {
@@ -42,7 +42,8 @@ func goOff(t *testing.T, do func(context.Context) error) *errand {
 	return e
 }
 
-// sendOff is goOff, and returns when the errand waits for the daemon: what it had to look at and to send before, it has.
+// sendOff is goOff, but returns when the errand waits for the daemon. By then it has read and sent
+// all that comes before.
 func sendOff(t *testing.T, do func(context.Context) error) *errand {
 	t.Helper()
 	e := goOff(t, do)
@@ -55,7 +56,7 @@ func sendOff(t *testing.T, do func(context.Context) error) *errand {
 	return e
 }
 
-// requireWaits requires that it has not returned yet.
+// requireWaits requires that the errand has not returned.
 func (e *errand) requireWaits() {
 	e.t.Helper()
 	select {
@@ -65,7 +66,7 @@ func (e *errand) requireWaits() {
 	}
 }
 
-// wait returns what it returned.
+// wait waits for the errand and returns its result.
 func (e *errand) wait() error {
 	e.t.Helper()
 	select {
@@ -76,7 +77,7 @@ func (e *errand) wait() error {
 	return e.err
 }
 
-// watchedContext tells when somebody begins to wait for its end.
+// watchedContext reports when a goroutine begins to wait for its end.
 type watchedContext struct {
 	context.Context
 	once    sync.Once
@@ -88,7 +89,7 @@ func (c *watchedContext) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// mustFind is Find. The test closes what it finds.
+// mustFind calls Find. The test closes the result at its end.
 func mustFind(t *testing.T, path string) *lifecycle.Process {
 	t.Helper()
 	found, err := lifecycle.Find(path)
@@ -97,7 +98,7 @@ func mustFind(t *testing.T, path string) *lifecycle.Process {
 	return found
 }
 
-// ended is a context that has.
+// ended returns a context that has ended.
 func ended(t *testing.T, cause error) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -116,7 +117,7 @@ func requireRuns(t *testing.T, p *proctest.Process) {
 	}
 }
 
-// replace puts another file in the place of the one at path.
+// replace replaces the file at path by another file.
 func replace(t *testing.T, path string, content []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", content, 0o644))
@@ -211,15 +212,16 @@ func TestTheEndOfTheContextEndsTheStopAndNotTheDrain(t *testing.T) {
 	requireBalanced(t, p)
 }
 
-// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log that is to say so.
+// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log in which
+// it would report that.
 var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("daemon"), lifecycle.PIDFile(args[0]), lifecycle.StopTimeout(100*time.Millisecond),
 		lifecycle.OnStart(behave("OnStart", "")), lifecycle.OnStop(behave("OnStop", "hang")),
 		lifecycle.Logger(slog.New(stuckHandler{slog.NewTextHandler(os.Stdout, nil), "was abandoned"}))))
 })
 
-// TestTheVerbStopWaits… takes one verb for a clock: when that kills its daemon, which says nothing, the time is over that the options of the
-// others give.
+// The test uses one verb as a clock. Its daemon reports no limits, so when the verb kills that
+// daemon, the time in the options of the other verbs is over, too.
 func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

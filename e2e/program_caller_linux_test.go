@@ -12,9 +12,10 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// What a program has of who calls its parent: a PATH and an environment.
+// These tests are about what a program inherits from the caller of its parent: a PATH and an
+// environment.
 
-// inPATH calls guard with a PATH that begins with dir, for a program of which only the name is known.
+// inPATH runs guard with a PATH that begins with dir, for a program that is given by name only.
 func (b *background) inPATH(dir, program, at string) proctest.Result {
 	b.t.Helper()
 	cmd := proctest.Command(guard, append(b.args("start"), "--", program)...)
@@ -66,11 +67,12 @@ func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
 
 	chown(12345)
 	b = inBackground(t)
-	b.readied(b.inPATH(dir, filepath.Join(dir, "sleeps"), dir)) // its path is the word of who has written the program
+	// A path was chosen by the author of the command.
+	b.readied(b.inPATH(dir, filepath.Join(dir, "sleeps"), dir))
 	b.stop()
 }
 
-// session is what a login of root's may have in its environment.
+// session lists what a login of root may have in its environment.
 var session = []string{
 	"SUDO_USER=me", "SUDO_COMMAND=x", "SSH_AUTH_SOCK=/tmp/agent", "SSH_AGENT_PID=1", "SSH_CONNECTION=a", "DBUS_SESSION_BUS_ADDRESS=unix:path=/x",
 	"XDG_RUNTIME_DIR=/run/user/0", "XDG_SESSION_ID=1", "XAUTHORITY=/root/.Xauthority", "MAIL=/var/mail/root", "DOAS_USER=me", "PKEXEC_UID=1000",

@@ -50,7 +50,7 @@ var guard = proctest.Register("guard", func(args []string) int {
 	return lifecycle.Main(args, nil, opts...)
 })
 
-// guard calls the program guard here with a script of sh.
+// guard runs the program guard here with a script of sh.
 func (b *background) guard(script string, args ...string) proctest.Result {
 	b.t.Helper()
 	return proctest.Call(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
@@ -190,7 +190,8 @@ func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// notifies is a script that speaks sd_notify with the socat or python3 that is there.
+// notifies returns a script that sends notifications (sd_notify) with socat or python3, whichever
+// is there.
 func notifies(t *testing.T) (say string) {
 	t.Helper()
 	proctest.Needs(t, "python3")
@@ -239,7 +240,7 @@ func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// What is left of many crashes is a number: of 1000 in CI and in the long form.
+// Many crashes leave only a counter. In CI and in the long form there are 1000.
 // Rows H1, H7.
 func TestManyCrashesLeaveNothing(t *testing.T) {
 	t.Parallel()
@@ -252,19 +253,19 @@ func TestManyCrashesLeaveNothing(t *testing.T) {
 		restarts := b.status().Restarts
 		proctest.Touch(t, gate)
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
-		for step := min(n, 50); step <= n; step += 50 { // a machine that is busy goes on, too
+		for step := min(n, 50); step <= n; step += 50 { // also ends on a busy machine
 			b.told(fmt.Sprintf("%d crashes of %d", step, n), func(s lifecycle.Status) bool { return s.Restarts >= restarts+step })
 		}
 		require.NoError(t, os.Remove(gate))
 		worker = b.worker(worker)
 	}
-	crash(proctest.Rounds(100, 300, 300)) // until the heap is as large as it will be
+	crash(proctest.Rounds(100, 300, 300)) // until the heap has reached its final size
 	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
 	crash(proctest.Rounds(200, 1000, 1000))
 	require.Equal(t, before, descriptorsOf(t, parent))
 	more := 2 << 10
 	if underRace() {
-		more *= 8 // for what the detector remembers
+		more *= 8 // for what the race detector remembers
 	}
 	require.Less(t, residentMemory(t, parent), memory+more)
 	require.Len(t, childrenOf(t, parent), 1)
@@ -278,7 +279,7 @@ func descriptorsOf(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// residentMemory is in KiB.
+// residentMemory returns the resident memory of a process in KiB.
 func residentMemory(t *testing.T, pid int) (kib int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -289,7 +290,7 @@ func residentMemory(t *testing.T, pid int) (kib int) {
 	return kib
 }
 
-// childrenOf are those of the process, zombies too.
+// childrenOf returns the children of the process, including zombies.
 func childrenOf(t *testing.T, pid int) (children []string) {
 	t.Helper()
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
@@ -301,7 +302,7 @@ func childrenOf(t *testing.T, pid int) (children []string) {
 	return children
 }
 
-// underRace says whether this was built with the race detector.
+// underRace reports whether this binary was built with the race detector.
 func underRace() bool {
 	info, _ := debug.ReadBuildInfo()
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

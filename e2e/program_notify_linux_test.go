@@ -19,15 +19,16 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// notifier is a program that knows nothing of this library, and does one step after the other, and then nothing any more:
+// notifier is a program without this library. It does one step after another, and then waits for
+// ever:
 //
-//	say:LINE|LINE  says that to its service manager
-//	store:LINE|…   says it with a file
+//	say:LINE|LINE  sends that to its service manager
+//	store:LINE|…   sends it with a file
 //	names          prints the names of the files that it was given
 //	TERM, HUP      waits for that signal, which it ignores otherwise
 //	await:PATH     waits for that file
 //	exit:N         ends
-//	if:PATH        does the step behind the next one only if there is that file
+//	if:PATH        does the step after the next one only if that file exists
 var notifier = proctest.Register("notifier", func(steps []string) int {
 	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
 	heard := make(map[string]chan os.Signal, len(signals))
@@ -76,9 +77,9 @@ var notifier = proctest.Register("notifier", func(steps []string) int {
 	select {}
 })
 
-// guardNotifier are the arguments by which guard keeps the program notifier alive.
+// guardNotifier returns the arguments by which guard keeps the program notifier alive.
 func (b *background) guardNotifier(args []string, steps ...string) []string {
-	proctest.Command(notifier) // it is used
+	proctest.Command(notifier) // marks it as used
 	return slices.Concat(b.args(args...), []string{"--", "env", proctest.Variable + "=" + notifier, proctest.Binary()}, steps)
 }
 
@@ -146,7 +147,7 @@ func TestALogThatIsReopenedWhileAProgramStartsDoesNotEndIt(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
-	proctest.Command(notifier) // it is used
+	proctest.Command(notifier) // marks it as used
 	script := fmt.Sprintf("test -e %s && exec sleep 60; %s=%s exec %s say:READY=1 await:%[1]s exit:3", gate, proctest.Variable, notifier, proctest.Binary())
 	b.readied(b.guard(script, "supervise=min:-1ns,settle:1s", "start"))
 	proctest.Touch(t, gate)

@@ -19,14 +19,14 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// screen is a terminal of which the test sees all that was written to it.
+// screen is a terminal. The test sees all that is written to it.
 type screen struct {
 	t           *testing.T
 	window, tty *os.File
 	proctest.Lines
 }
 
-// newScreen makes one with so many columns.
+// newScreen makes a screen with that many columns.
 func newScreen(t *testing.T, columns int) *screen {
 	t.Helper()
 	s := &screen{t: t}
@@ -41,13 +41,13 @@ func (s *screen) resize(columns int) {
 	require.NoError(s.t, unix.IoctlSetWinsize(int(s.tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 25, Col: uint16(columns)}))
 }
 
-// verb launches a verb in the foreground of the screen, which shows what it says.
+// verb launches a verb in the foreground of the screen, which shows its output.
 func (s *screen) verb(env []string, args ...string) *proctest.Process {
 	s.t.Helper()
 	return proctest.Launch(s.t, s.on(proctest.Command(daemon, args...), env...))
 }
 
-// on has cmd write to the screen.
+// on makes cmd write to the screen.
 func (s *screen) on(cmd *exec.Cmd, env ...string) *exec.Cmd {
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "NO_COLOR=") })
 	cmd.Env = append(append(cmd.Env, "TERM=xterm"), env...)
@@ -60,14 +60,15 @@ func (s *screen) awaitText(text string) {
 	proctest.Eventually(s.t, func() bool { return strings.Contains(s.String(), text) }, "%q on the screen, which got %q", text, s)
 }
 
-// requireShows requires that what is to be seen in the end are lines like these. It waits for the last of it.
+// requireShows requires that the screen finally shows lines that match the pattern. It waits for
+// the last of them.
 func (s *screen) requireShows(pattern string) {
 	s.t.Helper()
 	last := regexp.MustCompile("^" + pattern + "\n$")
 	proctest.Eventually(s.t, func() bool { return last.MatchString(seen(s.String())) }, "%q on the screen, which got %q", pattern, s)
 }
 
-// seen is what a terminal shows of what it got.
+// seen returns the lines that a terminal shows for this output.
 func seen(text string) string {
 	var all, line []rune
 	at := 0
@@ -89,7 +90,7 @@ func seen(text string) string {
 	return string(all) + strings.TrimRight(string(line), " ")
 }
 
-// written are the lines of waiting that were written one over the other.
+// written returns the progress lines that were written over each other.
 func (s *screen) written() []string {
 	return regexp.MustCompile(`waiting for [^\r\n\x1b]*`).FindAllString(s.String(), -1)
 }
@@ -186,7 +187,7 @@ func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
 	quiet := []*proctest.Process{piped, filed, dumb.verb([]string{"TERM=dumb"}, args...), unknown.verb([]string{"TERM="}, args...)}
 	behind := newScreen(t, 100)
 	quiet = append(quiet, proctest.Launch(t, behind.on(proctest.Wrapped([]string{"sh", "-c", `set -m; "$0" "$@" & wait $!`}, daemon, args...))))
-	for _, v := range quiet { // all of them wait
+	for _, v := range quiet { // all of them are waiting
 		proctest.Eventually(t, func() bool { return waits(v.PID()) }, "pid %d to wait", v.PID())
 	}
 
@@ -210,7 +211,8 @@ func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// waits says that the process, or the one that it has started, is a verb that has found the daemon.
+// waits reports whether the process, or the one that it has started, is a verb that has found the
+// daemon.
 func waits(pid int) bool {
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	for _, one := range append(strings.Fields(string(children)), fmt.Sprint(pid)) {
@@ -232,7 +234,7 @@ func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
 	stop := s.verb(nil, "pidfile="+path, "stop")
 	proctest.Eventually(t, func() bool { return len(s.written()) == 1 }, "a line")
 	require.Len(t, s.written()[0], 29)
-	s.resize(0) // it does not tell: then 80
+	s.resize(0) // the terminal reports no size: 80 is used
 	proctest.Eventually(t, func() bool {
 		return len(s.written()) > 1 && strings.Contains(s.written()[len(s.written())-1], "OnStop of daemon, ")
 	}, "a longer one")

@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// withReadyFD gives cmd the writing end of a pipe as descriptor 3, and launches it. The other end is returned.
+// withReadyFD launches cmd with the writing end of a pipe as descriptor 3. It returns the other
+// end.
 func withReadyFD(t *testing.T, cmd *exec.Cmd) (p *proctest.Process, r *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -28,7 +29,7 @@ func withReadyFD(t *testing.T, cmd *exec.Cmd) (p *proctest.Process, r *os.File) 
 	return p, r
 }
 
-// readAll is all that comes until the last writer has closed the pipe.
+// readAll returns all data until the last writer has closed the pipe.
 func readAll(t *testing.T, r *os.File) string {
 	t.Helper()
 	require.NoError(t, r.SetReadDeadline(time.Now().Add(proctest.Patience)))
@@ -61,7 +62,7 @@ func TestAReadinessDescriptorIsClosedWithoutAWordWhereTheStartFails(t *testing.T
 	require.Equal(t, 1, p.Wait())
 }
 
-// E15: who had it could say that the daemon is ready, and would keep it open.
+// A process with the descriptor could report the daemon as ready, and would keep the pipe open.
 // Row E15.
 func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
 	t.Parallel()
@@ -74,7 +75,7 @@ func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
 	require.NotContains(t, p.Out.String(), "READY_FD")
 }
 
-// The descriptor is the launcher's: the daemon keeps nothing of it.
+// The descriptor belongs to the launcher. The daemon keeps no copy.
 func TestAStartTellsTheReadinessDescriptorWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

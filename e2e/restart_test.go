@@ -8,7 +8,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// parsePolicy reads a policy: always,foreground,min:10ms,max:1s,reset:1s,limit:3,window:1m,settle:1s,permanent:3.
+// parsePolicy reads a policy:
+// always,foreground,min:10ms,max:1s,reset:1s,limit:3,window:1m,settle:1s,permanent:3.
 func parsePolicy(text string) (p lifecycle.RestartPolicy) {
 	for _, field := range strings.Split(text, ",") {
 		key, value, _ := strings.Cut(field, ":")

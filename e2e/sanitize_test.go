@@ -15,8 +15,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// liar is a program that others have a word in: its errors have what a terminal would take for commands, and lines like our own. Its first
-// argument is the PID file, its second where it lies.
+// liar is a program whose errors contain text from others: sequences that a terminal would execute,
+// and lines that look like our own. Its first argument is the PID file. Its second one is where it
+// lies.
 var liar = proctest.Register("liar", func(args []string) int {
 	lie := func(at string) func(context.Context) error {
 		return func(context.Context) error {
@@ -34,7 +35,8 @@ var liar = proctest.Register("liar", func(args []string) int {
 		lifecycle.OnStart(lie("OnStart")), lifecycle.OnCheck(lie("OnCheck")), lifecycle.OnReload(lie("OnReload")))
 })
 
-// requireOwnLines requires that each line is the program's own or marked as the words of another, and that none of them is a command.
+// requireOwnLines requires that each line is the program's own or is marked as quoted, and that no
+// line contains a terminal command.
 func requireOwnLines(t *testing.T, got string) {
 	t.Helper()
 	require.NotEmpty(t, got)
@@ -61,7 +63,7 @@ func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
 			pidfile := verbPlace(t)
 			got := proctest.Call(t, liar, pidfile, at, verb)
 			require.NotZero(t, got.Code, "%s in %s", verb, at)
-			if verb != "run" { // there slog's own lines are beside it
+			if verb != "run" { // in the foreground there are also slog's lines
 				requireOwnLines(t, got.Stderr)
 			}
 			requireVerbLeftNothing(t, pidfile)
@@ -80,13 +82,15 @@ func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
 	}
 }
 
-// nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
+// nasty contains terminal commands: clear the screen, hide, ring, begin a new line, write
+// backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
 // Row L12.
 func TestAPathIsNoCommand(t *testing.T) {
 	t.Parallel()
-	// U+009B begins a command in a terminal, and is refused as the other control characters are. The others are only not shown.
+	// U+009B begins a terminal command, and is refused like the other control characters. The
+	// others are only not displayed.
 	for _, option := range []lifecycle.Option{lifecycle.PIDFile("/run/\u009b2J.pid"), lifecycle.LogFile("/var/log/\u009b2J.log"), lifecycle.Name("\u009b2J")} {
 		require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.OnStart(behave("OnStart", "error")), option), `\u009b2J`)
 	}

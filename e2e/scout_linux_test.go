@@ -27,12 +27,12 @@ import (
 // whereabouts is what a process finds out about itself.
 type whereabouts struct {
 	PID, Session int
-	Terminal     string // tty_nr of /proc/self/stat
-	Opened       string // the same after a terminal was opened
+	Terminal     string // tty_nr in /proc/self/stat
+	Opened       string // tty_nr after a terminal was opened
 	Dir          string
 	Umask        int
 	Descriptors  map[string]string
-	Stdin        string // what can be read there
+	Stdin        string // the content that it can read there
 	Writes       []string
 	InDaemon     bool
 	Args, Env    []string
@@ -73,14 +73,15 @@ func lookAround() (w whereabouts, err error) {
 	fds, err := filepath.Glob("/proc/self/fd/*")
 	note(err)
 	for _, fd := range fds {
-		if target, err := os.Readlink(fd); err == nil { // without that of Glob
+		if target, err := os.Readlink(fd); err == nil { // without the descriptor of Glob
 			w.Descriptors[filepath.Base(fd)] = target
 		}
 	}
 	return w, errors.Join(errs...)
 }
 
-// terminalNumber is that of the controlling terminal, "0" if there is none (proc_pid_stat(5)).
+// terminalNumber returns the number of the controlling terminal, "0" if there is none
+// (proc_pid_stat(5)).
 func terminalNumber() string {
 	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
@@ -89,7 +90,8 @@ func terminalNumber() string {
 	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))[4]
 }
 
-// openTerminal opens a terminal that is nobody's controlling terminal, and does not say that it does not want it for one.
+// openTerminal opens a terminal that is not the controlling terminal of any process, without
+// O_NOCTTY.
 func openTerminal() (files []*os.File, err error) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -107,11 +109,12 @@ func openTerminal() (files []*os.File, err error) {
 	return append(files, os.NewFile(uintptr(slave), "tty")), nil
 }
 
-// scout is a program that does something at one point of its course, in the detached process only:
+// scout is a program that does something at one point of its life, in the daemon only:
 //
 //	scout pidfile=PATH log=PATH [at=main|OnStart|fn] [do=WHAT[:ARG]] [key=value …] [VERB]
 //
-// Without verb it is Run with Detach. Its keys are those of daemon, as far as they are below; impatience is a starttimeout of the launcher alone.
+// Without a verb it calls Run with Detach. It has some of the keys of the program daemon; see
+// below. The key impatience is a starttimeout of the launcher only.
 var scout = proctest.Register("scout", func(args []string) int {
 	does := map[string]string{}
 	var verb []string
@@ -178,7 +181,7 @@ func (scoutsError) Error() string { return "coded on purpose" }
 
 func (scoutsError) ExitCode() int { return 43 }
 
-// scouted is what a scout does.
+// scouted are the actions of a scout.
 var scouted = map[string]func(ctx context.Context, arg string) error{
 	"":       func(context.Context, string) error { return nil },
 	"error":  func(context.Context, string) error { return errors.New("failed on purpose") },
@@ -212,7 +215,7 @@ var scouted = map[string]func(ctx context.Context, arg string) error{
 		return os.WriteFile(arg, text, 0o644)
 	},
 	"wrong option": nil, "other PID file": nil,
-	// start another daemon, with a log of its own, from within this one
+	// start starts another daemon, with a log of its own, from within this one.
 	"start": func(_ context.Context, arg string) error {
 		pidfile, log, _ := strings.Cut(arg, ",")
 		out, err := proctest.Command("scout", "pidfile="+pidfile, "log="+log, "at=OnStart", "do=look:"+log+".json", "start").CombinedOutput()
@@ -221,7 +224,8 @@ var scouted = map[string]func(ctx context.Context, arg string) error{
 	},
 }
 
-// look starts a scout here by that command, which may have been changed, and returns what it finds out about itself at that point.
+// look starts a scout here with that command, which change may modify. It returns what the scout
+// finds out about itself at that point.
 func (b *background) look(at string, change func(*exec.Cmd), args ...string) whereabouts {
 	b.t.Helper()
 	report := filepath.Join(b.t.TempDir(), "report")
@@ -241,7 +245,7 @@ func readWhereabouts(t *testing.T, path string) (w whereabouts) {
 	return w
 }
 
-// afterReady are the descriptors of a daemon that is ready, as seen from outside.
+// afterReady returns the descriptors of a ready daemon, as seen from outside.
 func afterReady(t *testing.T, pid int) (targets []string) {
 	t.Helper()
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -259,7 +263,7 @@ func afterReady(t *testing.T, pid int) (targets []string) {
 
 func (b *background) requireOnlyItsOwn(pid int) {
 	b.t.Helper()
-	// The launcher has been told before the socket is closed.
+	// The launcher is notified before the socket is closed.
 	proctest.Eventually(b.t, func() bool {
 		return slices.Equal([]string{b.pidfile, proctest.StatePath(b.pidfile)}, afterReady(b.t, pid))
 	},
@@ -274,13 +278,13 @@ func (w whereabouts) requireNothingOfTheHandshake(t *testing.T) {
 	}
 }
 
-// isOver says whether the process is gone, or is one that nobody has waited for.
+// isOver reports whether the process is gone or a zombie.
 func isOver(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || bytes.Contains(text, []byte(") Z "))
 }
 
-// shifted calls a launcher that puts this shell script into the place of its own file before it starts.
+// shifted runs a launcher that replaces its own file by this shell script before it starts.
 func (b *background) shifted(script string, env ...string) proctest.Result {
 	b.t.Helper()
 	path := filepath.Join(b.t.TempDir(), "script")

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// becomingRoot is the program serving, which becomes root wholly before it does anything.
+// becomingRoot is the program serving, but it first becomes root with all its user IDs.
 var becomingRoot = proctest.Register("becoming root", func(args []string) int {
 	if err := errors.Join(syscall.Setgid(0), syscall.Setuid(0)); err != nil {
 		fmt.Println(err)
@@ -27,14 +27,15 @@ var becomingRoot = proctest.Register("becoming root", func(args []string) int {
 	return proctest.RunAs(serving, args)
 })
 
-// byStranger has a user without rights call a copy of the test binary that has more rights.
+// byStranger makes an unprivileged user run a copy of the test binary that has more rights.
 func byStranger(cmd *exec.Cmd, path string) *exec.Cmd {
 	cmd.Path, cmd.Dir = path, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
 	return cmd
 }
 
-// managedByStranger is that with a service manager of the user's own, who hides AT_SECURE from Go.
+// managedByStranger is byStranger with a service manager of that user, who also hides AT_SECURE
+// from Go.
 func managedByStranger(cmd *exec.Cmd, path, address string) *exec.Cmd {
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "FDSTORE=16", "WATCHDOG_USEC=1000", "READY_FD=1",
 		"LISTEN_FDS=1", "LISTEN_PID=1", "LD_X=1")
@@ -76,7 +77,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 	}
 }
 
-// The detached process has the user IDs of root and no AT_SECURE, but its environment is the caller's.
+// The daemon has the user IDs of root and no AT_SECURE, but its environment is the caller's.
 // Row L9.
 func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -116,7 +117,7 @@ func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testi
 	require.Equal(t, 0, p.Wait(), "in the foreground it runs")
 }
 
-// forgingWorker is a user without rights who calls a program as its supervisor would.
+// forgingWorker is an unprivileged user that calls a program as its supervisor would.
 //
 //	forging worker PROGRAM PIDFILE args…
 var forgingWorker = proctest.Register("forging worker", func(args []string) int {
@@ -165,7 +166,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// A FIFO as the time zone of the caller would hold up the first line of the log for ever.
+// If the caller's time zone were a FIFO, the first line of the log would block for ever.
 // Row L9.
 func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -182,7 +183,7 @@ func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// The caller of a setuid program does not choose which program is executed with its rights.
+// The caller of a setuid program must not choose which program is executed with its rights.
 // Row L9.
 func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
 	proctest.Needs(t, "root")

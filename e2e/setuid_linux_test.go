@@ -20,7 +20,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// forger is a user without rights who calls a setuid program as its launcher would.
+// forger is an unprivileged user that calls a setuid program as its launcher would.
 //
 //	forger STAGE PROGRAM JAIL PIDFILE args…
 var forger = proctest.Register("forger", func(args []string) int {
@@ -51,7 +51,7 @@ var forger = proctest.Register("forger", func(args []string) int {
 		note := fmt.Sprintf("\n\x00{\"Note\":{\"pid_file\":%q}}\n", pidfile)
 		_ = unix.Sendmsg(fds[0], []byte(note), unix.UnixRights(int(file.Fd())), nil, 0)
 	}
-	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // who waits for more is not stored waiting
+	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // a process that waits for more must not block
 	err = cmd.Run()
 	theirs.Close()
 	said, _ := io.ReadAll(ours)
@@ -63,7 +63,8 @@ var forger = proctest.Register("forger", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// privilegedCopy is a copy of the test binary that everybody can execute, with more rights than he has.
+// privilegedCopy returns a copy of the test binary that every user can execute, and that has more
+// rights than its caller.
 func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
 	t.Helper()
 	dir := nobodys(t)
@@ -86,7 +87,8 @@ func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
 
 func setuidRoot(path string) error { return os.Chmod(path, 0o755|fs.ModeSetuid) }
 
-// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of linux/capability.h.
+// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of
+// linux/capability.h.
 func mayChroot(path string) error {
 	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
 	for _, word := range []uint32{1 << unix.CAP_SYS_CHROOT, 0, 0, 0} {
@@ -95,8 +97,9 @@ func mayChroot(path string) error {
 	return unix.Setxattr(path, "security.capability", data, 0)
 }
 
-// A user can forge mark and socket for a setuid program, but not that root has made the socket. Taken for stage 1, the program would go where
-// he says before it executes itself; for stage 2, it would believe that it holds a lock which it does not.
+// A user can forge the mark and the socket for a setuid program, but not a socket that root has
+// made. As stage 1, the program would change to a directory of the user's choice before it executes
+// itself. As stage 2, it would assume a lock that it does not hold.
 // Rows L9, L10.
 func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	proctest.Use(forger)
@@ -113,7 +116,8 @@ func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	}
 }
 
-// A program with capabilities is of the same user, so nothing tells the caller from a launcher.
+// A program with capabilities has the same user as its caller, so nothing distinguishes the caller
+// from a launcher.
 // Row L9.
 func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	proctest.Use(forger)

@@ -124,7 +124,7 @@ func TestABrokenStdoutDoesNotKill(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// The test cannot read the log, so the verbs have to tell.
+// The test cannot read the log, so it asks the verbs.
 // Row E10.
 func TestABrokenLogDoesNotKill(t *testing.T) {
 	t.Parallel()

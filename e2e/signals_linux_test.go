@@ -20,7 +20,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// signalsOf is a set of signals in /proc/PID/status.
+// signalsOf returns a set of signals from /proc/PID/status.
 func signalsOf(t *testing.T, status, field string) (has func(syscall.Signal) bool) {
 	t.Helper()
 	_, text, found := strings.Cut(status, "\n"+field+":")
@@ -31,7 +31,7 @@ func signalsOf(t *testing.T, status, field string) (has func(syscall.Signal) boo
 	return func(sig syscall.Signal) bool { return set&(1<<(sig-1)) != 0 }
 }
 
-// awaitDelivery waits until the kernel has handed over the signals that were sent to the process.
+// awaitDelivery waits until the kernel has delivered the signals that were sent to the process.
 func awaitDelivery(t *testing.T, p *proctest.Process) {
 	t.Helper()
 	proctest.Eventually(t, func() bool {
@@ -68,7 +68,7 @@ func TestWhatTheDaemonStartsGetsDefaultSignals(t *testing.T) {
 	}
 }
 
-// blocking executes what its arguments say with our signals blocked.
+// blocking executes the program in its arguments with our signals blocked.
 var blocking = proctest.Register("blocking", func(args []string) int {
 	runtime.LockOSThread()
 	var set unix.Sigset_t
@@ -119,8 +119,8 @@ func TestHUPsDuringOnStartMakeAReloadOnceReady(t *testing.T) {
 	requireOnce(t, linesOf(p, "OnReload"))
 }
 
-// requireOnce allows one reload too many: the last HUP that the kernel has handed over can still be on its way through the
-// process when the gate opens. That it is exactly one stands in the tests that run on a fake clock.
+// requireOnce allows one reload too many: the last HUP may still be on its way inside the process
+// when the gate opens. Tests with a fake clock check that it is exactly one.
 func requireOnce(t *testing.T, reloads int) {
 	t.Helper()
 	require.GreaterOrEqual(t, reloads, 1)
@@ -185,7 +185,7 @@ func TestAStoppedDaemonGoesOnWhereItWas(t *testing.T) {
 	requireLives(t, p)
 }
 
-// pty opens a pseudo terminal: the end that stands for the window, and the one for programs.
+// pty opens a pseudo terminal: the end that stands for the window, and the end for programs.
 func pty(t *testing.T) (window, tty *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -201,14 +201,15 @@ func pty(t *testing.T) (window, tty *os.File) {
 	return window, tty
 }
 
-// inTerminal makes cmd the foreground of that terminal when it is launched. It reads from it; what it writes goes where it went.
+// inTerminal makes cmd the foreground of that terminal when it is launched. cmd reads from the
+// terminal. Its output is not changed.
 func inTerminal(cmd *exec.Cmd, tty *os.File) *exec.Cmd {
 	cmd.Stdin = tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	return cmd
 }
 
-// closeWindow is what makes the terminal hang up.
+// closeWindow makes the terminal hang up.
 func closeWindow(t *testing.T, window, tty *os.File) {
 	t.Helper()
 	require.NoError(t, tty.Close())
@@ -223,7 +224,7 @@ func TestTheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
 	p := proctest.Launch(t, inTerminal(proctest.Command(daemon, "pidfile="+path), tty))
 	p.Await("msg=ready")
 	p.Signal(syscall.SIGHUP)
-	p.Await("msg=reloaded") // somebody sent it, and the terminal is there
+	p.Await("msg=reloaded") // the HUP came from a process, and the terminal still exists
 
 	closeWindow(t, window, tty)
 	require.Equal(t, 0, p.Wait())
@@ -249,7 +250,7 @@ func TestADaemonThatWritesToATerminalSurvivesItsEndLongEnoughToStop(t *testing.T
 	require.NoFileExists(t, path)
 }
 
-// scribe leaves files behind, for what it prints is lost.
+// scribe writes files, because its output is lost.
 var scribe = proctest.Register("scribe", func(args []string) int {
 	leave := func(what string) func(context.Context) error {
 		return func(context.Context) error {

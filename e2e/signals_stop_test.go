@@ -54,7 +54,8 @@ func TestAnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// This test sends as many as it can. The log says when the daemon took one of them for a second wish.
+// The test sends as many signals as it can. The log shows when the daemon took one of them as a
+// forced quit.
 // Row F8.
 func TestAnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
 	t.Parallel()
@@ -96,7 +97,8 @@ func TestAnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
 	}
 }
 
-// stuckLog is a daemon whose OnStop hangs, and its log when it is told something that contains a text.
+// stuckLog is a daemon whose OnStop hangs. Its log hangs when it receives a line that contains a
+// text.
 var stuckLog = proctest.Register("stuck log", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStop(behave("OnStop", "hang")),
 		lifecycle.Logger(slog.New(stuckHandler{slog.NewTextHandler(os.Stdout, nil), args[1]}))))
@@ -141,7 +143,7 @@ func TestAFloodOfTERMsStopsOnce(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// afterwards is a program that goes on for a while when its life is over.
+// afterwards is a program that continues for a while after its life.
 var afterwards = proctest.Register("afterwards", func(args []string) int {
 	err := lifecycle.Run(func(context.Context) error { return nil }, lifecycle.Name("afterwards"), lifecycle.PIDFile(args[0]))
 	fmt.Println("Run has returned")

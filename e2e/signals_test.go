@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// awaitPID returns at the very moment at which the PID of the process can be read from its PID file.
+// awaitPID returns as soon as the PID of the process can be read from its PID file.
 func awaitPID(t *testing.T, p *proctest.Process, path string) {
 	t.Helper()
 	want := fmt.Sprintln(p.PID())
@@ -43,7 +43,8 @@ func flood(t *testing.T, p *proctest.Process, sig syscall.Signal, n int) {
 	}
 }
 
-// requireBalanced requires that a daemon that has ended called every hook as often as it should, and got all of them back.
+// requireBalanced requires that a daemon that has ended has called every hook as often as it
+// should, and that every call has returned.
 func requireBalanced(t *testing.T, p *proctest.Process) {
 	t.Helper()
 	started := linesOf(p, "OnStart done")
@@ -57,7 +58,7 @@ func requireBalanced(t *testing.T, p *proctest.Process) {
 	require.Equal(t, 1, linesOf(p, "Run returned: <nil>"), "%s", p.Out)
 }
 
-// requireExited requires that the process ended by itself: not by a signal.
+// requireExited requires that the process ended by itself, and not by a signal.
 func requireExited(t *testing.T, p *proctest.Process, code int) {
 	t.Helper()
 	p.Wait()
@@ -66,7 +67,7 @@ func requireExited(t *testing.T, p *proctest.Process, code int) {
 	require.Equal(t, code, status.ExitStatus(), "%s", p.Out)
 }
 
-// requireObeys requires that every signal of the life reaches it, the last of them being the stop.
+// requireObeys requires that every signal of the life reaches the daemon. The last one is the stop.
 func requireObeys(t *testing.T, p *proctest.Process, stop syscall.Signal) {
 	t.Helper()
 	p.Await("msg=ready")
@@ -99,7 +100,7 @@ func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
 	}
 }
 
-// requireNothingLeft requires that the PID file and whatever was beside it is gone.
+// requireNothingLeft requires that the PID file and all files beside it are gone.
 func requireNothingLeft(t *testing.T, path string) {
 	t.Helper()
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -160,15 +161,15 @@ func TestWhatTheCallerIgnoresArrives(t *testing.T) {
 	t.Parallel()
 	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		// Its OnCheck starts a program and gets its exit code, although CHLD was ignored.
+		// OnCheck starts a program and gets its exit code, although CHLD was ignored.
 		p := proctest.Launch(t, proctest.Wrapped(trap, daemon, "pidfile="+proctest.PIDPath(t), "check=children"))
 		requireObeys(t, p, stop)
 		requireBalanced(t, p)
 	}
 }
 
-// twoParts is a life of two components. Its second argument is what the second OnStart does: see behave, or "late" to succeed when
-// its context has ended.
+// twoParts is a life of two components. Its second argument is the behaviour of the second OnStart:
+// see behave, or "late" to succeed when its context has ended.
 var twoParts = proctest.Register("two parts", func(args []string) int {
 	second := behave("second.OnStart", args[1])
 	if args[1] == "late" {

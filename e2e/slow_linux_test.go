@@ -71,7 +71,7 @@ func TestAFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// blocked is a daemon whose stderr is a pipe that nobody reads, and that is full.
+// blocked is a daemon whose stderr is a full pipe without a reader.
 var blocked = proctest.Register("blocked", func(args []string) int {
 	var ends [2]int
 	err := unix.Pipe2(ends[:], unix.O_CLOEXEC)
@@ -87,7 +87,7 @@ var blocked = proctest.Register("blocked", func(args []string) int {
 	}))...)))
 })
 
-// A log that hangs is waited for no longer than a hook that hangs.
+// A log that hangs delays the stop no longer than a hook that hangs.
 // Row I6.
 func TestAStopOfADaemonWhoseLogHangsEndsInItsTime(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// pathserver is a supervised program with a unix socket. It tells whoever connects its PID.
+// pathserver is a supervised program with a unix socket. It sends its PID to each client.
 //
 //	pathserver [key=value …] verb
 //
@@ -26,7 +26,7 @@ import (
 //
 //	at=PATH    of the socket; a datagram socket if PATH ends in .d
 //	close=     OnExit closes it
-//	fail=PATH  OnStart fails if there is that file
+//	fail=PATH  OnStart fails if that file exists
 var pathserver = proctest.Register("pathserver", func(args []string) int {
 	does := map[string]string{}
 	for len(args) > 1 {
@@ -57,7 +57,7 @@ var pathserver = proctest.Register("pathserver", func(args []string) int {
 	return lifecycle.Main(args, nil, opts...)
 })
 
-// fileAt is the file at a path.
+// fileAt returns the file at a path.
 func fileAt(t *testing.T, path string) os.FileInfo {
 	t.Helper()
 	info, err := os.Lstat(path)
@@ -89,7 +89,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 	}
 }
 
-// A worker that ends by itself is followed by another one if the policy says so.
+// Another worker follows a worker that ends by itself, if the policy says so.
 func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
@@ -132,7 +132,7 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-// The worker that follows has inherited a socket whose file is a stranger's by now.
+// The next worker has inherited a socket. Its path now names a file of another user.
 // Row L18.
 func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) {
 	t.Parallel()
@@ -149,7 +149,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 	require.FileExists(t, path)
 }
 
-// Nobody reaches a socket without its file, so the next worker binds another one.
+// No client can reach a socket without its file, so the next worker binds another one.
 func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
@@ -178,7 +178,7 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 		call := func(verb string) proctest.Result {
 			return proctest.Call(t, pathserver, b.args("at="+path, "user=12345:12345", "close=", "supervise=min:-1ns,limit:-1", verb)...)
 		}
-		for range 2 { // where the file stays, it is replaced
+		for range 2 { // a file that stays is replaced
 			b.readied(call("start"))
 			worker := b.worker(0)
 			require.Equal(t, 12345, userOf(t, worker))
@@ -194,8 +194,8 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 	}
 }
 
-// exchanger stores bound sockets, and leads their path to a directory of somebody else before it has them
-// removed: then it is ready.
+// exchanger stores bound sockets. Before it asks for their removal, it makes their path lead to
+// another directory. Then it is ready.
 //
 //	exchanger DIR OTHER
 var exchanger = proctest.Register("exchanger", func(args []string) int {
@@ -227,7 +227,7 @@ var exchanger = proctest.Register("exchanger", func(args []string) int {
 			err = manager.SendFiles([]*os.File{f}, "FDSTORE=1", "FDNAME=x")
 		}
 		if err == nil {
-			err = manager.SendFiles([]*os.File{f}, "FDSTORE=1", "FDNAME=y") // until the stop
+			err = manager.SendFiles([]*os.File{f}, "FDSTORE=1", "FDNAME=y") // kept until the stop
 		}
 		if err != nil {
 			panic(err)
@@ -254,7 +254,8 @@ var exchanger = proctest.Register("exchanger", func(args []string) int {
 	select {}
 })
 
-// The victims look like what a worker has left: dead sockets. They are root's if the test is.
+// The victims look like sockets that a worker has left. They belong to root if the test runs as
+// root.
 // Row L18.
 func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 	t.Parallel()
@@ -275,7 +276,7 @@ func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 	require.FileExists(t, filepath.Join(other, "datagram"))
 }
 
-// userOf is the effective user of a process.
+// userOf returns the effective user of a process.
 func userOf(t *testing.T, pid int) (uid int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

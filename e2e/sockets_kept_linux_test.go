@@ -35,18 +35,18 @@ func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 	require.Len(t, socketsOf(t, p.PID()), 1, "that to the manager")
 }
 
-// A manager may take its time to let go of what is closed, and until then it cannot be bound.
+// A manager may close its copy late. Until then, the address cannot be bound.
 func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), shortDir(t)
-	probe, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	probe, err := net.Listen("tcp", "127.0.0.1:0") // a free port
 	require.NoError(t, err)
 	at := "tcp," + probe.Addr().String()
 	require.NoError(t, probe.Close())
 	path := filepath.Join(dir, "s")
 	args := []string{"at=" + at, "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
 	var said []string
-	for _, all := range []int{2 + 4, 0 + 4} { // bound the first time, given the second
+	for _, all := range []int{2 + 4, 0 + 4} { // bound the first time, passed the second
 		p := k.serve(args...)
 		k.awaitReady(p)
 		p.Signal(syscall.SIGHUP)
@@ -105,7 +105,7 @@ func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 	require.Equal(t, []string{"unix:" + dir + "/a"}, k.has(1))
 }
 
-// What is asked for in other words than before is found by where it is bound.
+// If the name differs, the socket is found by its address.
 func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), shortDir(t)
@@ -137,7 +137,7 @@ func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
 	}
 }
 
-// A socket that no manager keeps ends with its life, socket file and all.
+// A socket that no manager keeps ends with its life, including its file.
 func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
@@ -151,7 +151,8 @@ func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
 	require.NoFileExists(t, dir+"/s")
 }
 
-// Whoever connects while the process is being replaced waits; only those whom it had accepted lose their connection.
+// Clients that connect while the process is replaced wait. Only connections that it had accepted
+// are lost.
 func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), shortDir(t)
@@ -177,7 +178,8 @@ func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 				default:
 				}
 				c, err := net.DialTimeout(network, at, proctest.Patience)
-				if errors.Is(err, syscall.EAGAIN) { // connect(2): the backlog of a unix socket is full
+				// The backlog of a unix socket is full (connect(2)).
+				if errors.Is(err, syscall.EAGAIN) {
 					continue
 				}
 				if err != nil {
@@ -208,7 +210,8 @@ func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 	require.Positive(t, answered.Load())
 }
 
-// awaitRefusal waits until nobody listens there. A process that another test starts has copies of all that this one has open, until it executes its program.
+// awaitRefusal waits until no process listens at the address. A process that another test starts
+// has copies of all our descriptors until it executes its program.
 func awaitRefusal(t *testing.T, network, address string) {
 	t.Helper()
 	proctest.Eventually(t, func() bool {

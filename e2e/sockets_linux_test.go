@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// activated is a program that is given sockets as systemd gives them: from descriptor 3 on, for the very process that it is.
+// activated makes a command that gets sockets as systemd passes them: from descriptor 3 on, for the
+// PID of that process.
 func activated(t *testing.T, given []activation.Socket, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	proctest.Needs(t, "sh")
@@ -31,7 +32,8 @@ func activated(t *testing.T, given []activation.Socket, program string, args ...
 	return cmd
 }
 
-// socketsOf are the sockets that a process has open, as often as it has.
+// socketsOf returns the open sockets of a process. A socket with several descriptors appears
+// several times.
 func socketsOf(t *testing.T, pid int) (all []string) {
 	t.Helper()
 	for _, target := range afterReady(t, pid) {
@@ -52,7 +54,7 @@ type keeper struct {
 	mu    sync.Mutex
 	kept  []activation.Socket
 	said  []string     // lines about sockets
-	ready map[int]bool // processes that have said so
+	ready map[int]bool // processes that have reported ready
 }
 
 func newKeeper(t *testing.T) *keeper {
@@ -114,7 +116,7 @@ func (k *keeper) drop(which func(activation.Socket) bool) {
 	})
 }
 
-// has waits until it keeps that many sockets, and returns what they are known by.
+// has waits until the manager keeps that many sockets, and returns their keys.
 func (k *keeper) has(n int) (keys []string) {
 	k.t.Helper()
 	proctest.Eventually(k.t, func() bool {
@@ -132,7 +134,7 @@ func (k *keeper) has(n int) (keys []string) {
 	return keys
 }
 
-// heard are the lines about sockets since it was asked last.
+// heard returns the lines about sockets since the last call.
 func (k *keeper) heard() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -141,7 +143,7 @@ func (k *keeper) heard() []string {
 	return said
 }
 
-// awaitReady waits until it has heard everything from a process until that was ready.
+// awaitReady waits until the manager has received all messages of a process up to its READY=1.
 func (k *keeper) awaitReady(p *proctest.Process) {
 	k.t.Helper()
 	p.Await("msg=ready")
@@ -152,7 +154,7 @@ func (k *keeper) awaitReady(p *proctest.Process) {
 	}, "READY=1 of pid %d", p.PID())
 }
 
-// serve starts the program serving with what is kept.
+// serve starts the program serving with the kept sockets.
 func (k *keeper) serve(args ...string) *proctest.Process {
 	k.t.Helper()
 	k.mu.Lock()
@@ -189,7 +191,7 @@ func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
 	}
 }
 
-// onlyLines are the lines of a text that begin so.
+// onlyLines returns the lines of a text that begin with begin.
 func onlyLines(text, begin string) (found string) {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, begin) {
@@ -211,7 +213,7 @@ func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 		require.Equal(t, []string{"unix:" + path, "tcp:127.0.0.1:0"}, k.has(2))
 		require.FileExists(t, path)
 	}
-	// Where the manager loses them, the file is a dead one.
+	// If the manager loses the sockets, the file remains without a socket.
 	k.drop(func(activation.Socket) bool { return true })
 	awaitRefusal(t, "unix", path)
 	p := k.serve("at=unix,"+path, "pidfile="+filepath.Join(dir, "x.pid"))

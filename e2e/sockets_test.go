@@ -22,12 +22,14 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// serving is a life that listens where its arguments say, and says to whoever connects which process it is.
+// serving is a life that listens where its arguments say, and reports its PID to each client.
 //
 //	serving [key=value …] [verb]
 //
-// The keys are pidfile, log, start, ready, detach as those of the program daemon, at=NETWORK,ADDRESS for each socket, and early, late, twice, never for when it listens: before Run, in fn, two
-// times in OnStart, or not at all; by default once in OnStart. A reload closes all and listens again, USR2 closes all and OnStop does.
+// The keys are pidfile, log, start, ready and detach as those of the program daemon, and
+// at=NETWORK,ADDRESS for each socket. early, late, twice and never say when it listens: before Run,
+// in fn, twice in OnStart, or not at all. By default it listens once, in OnStart. A reload closes
+// all sockets and listens again. USR2 and OnStop close all of them.
 var serving = proctest.Register("serving", func(args []string) int {
 	var s server
 	does := map[string]string{}
@@ -152,7 +154,7 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// whoServes is the PID of the process that listens there.
+// whoServes returns the PID of the process that listens there.
 func whoServes(t *testing.T, network, address string) (pid int) {
 	t.Helper()
 	c, err := net.Dial(network, address)
@@ -165,7 +167,7 @@ func whoServes(t *testing.T, network, address string) (pid int) {
 	return pid
 }
 
-// listensAt is the address at which the program serving has said that it listens, the last that was asked for so.
+// listensAt returns the last address that the program serving has reported for that argument.
 func listensAt(t *testing.T, p *proctest.Process, at string) (address string) {
 	t.Helper()
 	for line := range strings.Lines(p.Out.String()) {
@@ -177,7 +179,7 @@ func listensAt(t *testing.T, p *proctest.Process, at string) (address string) {
 	return address
 }
 
-// at are the arguments of the program serving that name sockets.
+// at returns the arguments of the program serving for these sockets.
 func at(sockets ...string) (args []string) {
 	for _, s := range sockets {
 		args = append(args, "at="+s)
@@ -185,7 +187,7 @@ func at(sockets ...string) (args []string) {
 	return args
 }
 
-// Whoever listens before Run in a program that detaches, does it in the launcher.
+// A program that detaches and listens before Run does so in the launcher.
 func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
 	t.Parallel()
 	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches or supervises itself: call it in OnStart`

@@ -17,13 +17,13 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// withFile are the sockets of package net.
+// withFile is implemented by the sockets of package net.
 type withFile interface {
 	io.Closer
 	File() (*os.File, error)
 }
 
-// unit is a socket unit: it listens, under that name, for whoever is started.
+// unit makes a socket unit: it listens, under that name, for the processes that are started.
 func unit(t *testing.T, name, network, address string) (s activation.Socket, at string) {
 	t.Helper()
 	var c withFile
@@ -45,7 +45,7 @@ func unit(t *testing.T, name, network, address string) (s activation.Socket, at 
 	return activation.Socket{Name: name, File: f}, network + "," + at
 }
 
-// inode is what /proc calls that socket.
+// inode returns the name of the socket in /proc.
 func inode(t *testing.T, f *os.File) string {
 	t.Helper()
 	info, err := f.Stat()
@@ -99,11 +99,12 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	require.Equal(t, want, socketsOf(t, p.PID()), "each once")
 	require.NotContains(t, p.Out.String(), "LISTEN_")
 	require.Contains(t, p.Out.String(), proctest.Variable+"="+serving, "its environment")
-	for i := range given[1:] { // 3 is the folder that ls reads; others may come from whoever has called the test
+	// 3 is the directory that ls reads. Others may come from the caller of the test.
+	for i := range given[1:] {
 		require.NotRegexp(t, fmt.Sprintf(`(?m)^descriptors:.* %d( |$)`, 4+i), p.Out.String())
 	}
 
-	p.Signal(syscall.SIGHUP) // which closes what is given and asks for it again
+	p.Signal(syscall.SIGHUP) // closes the passed sockets and claims them again
 	p.Await("msg=reloaded")
 	require.Equal(t, p.PID(), whoServes(t, "tcp", address(asked[0])))
 	p.Signal(syscall.SIGTERM)
@@ -132,7 +133,7 @@ func TestSocketsOfAnotherProcessAreNotTaken(t *testing.T) {
 	require.NotContains(t, p.Out.String(), "LISTEN_")
 }
 
-// A program that knows LISTEN_FDS by itself, or that listens as late as in fn, is not robbed of them.
+// A program that reads LISTEN_FDS itself, or listens as late as in fn, keeps the sockets.
 // Row E5.
 func TestSocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	t.Parallel()
@@ -173,12 +174,12 @@ func TestADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
 	require.Equal(t, pid, whoServes(t, "tcp", address(asked[0])))
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 	proctest.Eventually(t, func() bool {
-		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)) // a zombie has none
+		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)) // empty for a zombie
 		return len(open) == 0
 	}, "pid %d to end", pid)
 }
 
-// A launcher that has listened before Run is told so of a given socket too.
+// A launcher that has claimed a passed socket before Run gets the same error.
 func TestASocketThatTheLauncherHasAskedForIsAnErrorToo(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")

@@ -15,16 +15,16 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// Why a start has failed is told by its launcher, and nothing is left; with a log or without.
+// The launcher reports why a start has failed, with and without a log. Nothing is left.
 func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	t.Parallel()
 	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
-	const late = `|its main did not come to Run in 300ms; killed` // on a machine that is busy
+	const late = `|its main did not come to Run in 300ms; killed` // on a busy machine
 	for name, tt := range map[string]struct {
 		args []string
 		code int
-		says string // on its first line, a pattern
-		rest string // a part of what follows
+		says string // a pattern for its first line
+		rest string // a part of the other lines
 	}{
 		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
 		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | goroutine "},
@@ -59,7 +59,7 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	}
 }
 
-// E18: it is the daemon that goes there, and it says so before anything has begun.
+// The daemon changes its directory, and reports the error before anything has begun.
 // Row E18.
 func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 	t.Parallel()
@@ -82,7 +82,8 @@ func TestNeverReadyWithADaemonThatDied(t *testing.T) {
 	}
 	for range rounds {
 		got := b.call("run=error", "start")
-		if got.Code == 0 { // on a machine that is slow, its body can have lived for long enough to be ready
+		// On a slow machine, its body may have lived long enough to be ready.
+		if got.Code == 0 {
 			require.Contains(t, b.said(), "msg=ready")
 			proctest.Eventually(t, func() bool { return b.call("status").Code == 3 }, "its end")
 			continue
@@ -93,7 +94,7 @@ func TestNeverReadyWithADaemonThatDied(t *testing.T) {
 	b.start()
 }
 
-// Run in a main of its own: the launcher goes on when the daemon is ready.
+// Run is called in a separate main. The launcher continues when the daemon is ready.
 func TestRunDetachedReturnsInTheLauncherWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -127,7 +128,7 @@ func TestArgsAreWhatTheDaemonIsStartedWith(t *testing.T) {
 	b.awaitSaid("Run returned: <nil>\nInDaemon: true\n")
 }
 
-// argsGiver gives its daemon other arguments than it has itself.
+// argsGiver gives its daemon other arguments than its own.
 var argsGiver = proctest.Register("args giver", func(args []string) int {
 	pidfile, log := strings.TrimPrefix(args[0], "pidfile="), strings.TrimPrefix(args[1], "log=")
 	words := args[2:]
@@ -141,7 +142,7 @@ var argsGiver = proctest.Register("args giver", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// What would start the test binary again is refused in a test, before anything is made.
+// A start that would start the test binary again is refused in a test, before anything is made.
 func TestUnderGoTestNothingIsDetached(t *testing.T) {
 	pidfile, log := proctest.PIDPath(t), filepath.Join(t.TempDir(), "log")
 	fn := func(context.Context) error { t.Error("it was called"); return nil }

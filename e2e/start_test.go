@@ -19,12 +19,13 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// background is a place for daemons that a test detaches. They are nobody's children here, so they are known by their PID file, and by it in
-// their arguments. At the end of the test they are ended, and nothing may be left of them.
+// background is a place for daemons that a test detaches. They are not children of the test, so it
+// recognizes them by the PID file in their arguments. At its end the test ends them, and requires
+// that nothing is left of them.
 type background struct {
 	t            *testing.T
 	pidfile, log string
-	crashes      bool // on purpose, and the Go runtime says so
+	crashes      bool // it crashes on purpose, and the Go runtime reports it
 }
 
 func inBackground(t *testing.T) *background {
@@ -34,12 +35,12 @@ func inBackground(t *testing.T) *background {
 	return b
 }
 
-// args are those of a program that is to live here.
+// args returns the arguments of a program that lives here.
 func (b *background) args(args ...string) []string {
 	return append([]string{"pidfile=" + b.pidfile, "log=" + b.log}, args...)
 }
 
-// call calls the program daemon here.
+// call runs the program daemon here.
 func (b *background) call(args ...string) proctest.Result {
 	b.t.Helper()
 	return proctest.Call(b.t, daemon, b.args(args...)...)
@@ -53,7 +54,7 @@ func (b *background) start(args ...string) (pid int) {
 
 var readyLine = regexp.MustCompile(`^\w+: ready \(pid (\d+), [\d.]+ m?s\)(?:, log (.*))?\n$`)
 
-// readied requires that a start has said nothing but that it was a success, and returns the PID that it told.
+// readied requires that a start reports success and nothing else. It returns the reported PID.
 func (b *background) readied(got proctest.Result) (pid int) {
 	b.t.Helper()
 	require.Equal(b.t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
@@ -65,7 +66,7 @@ func (b *background) readied(got proctest.Result) (pid int) {
 	return pid
 }
 
-// said is what was written to the log.
+// said returns the content of the log.
 func (b *background) said() string {
 	b.t.Helper()
 	text, err := os.ReadFile(b.log)
@@ -94,7 +95,8 @@ func (b *background) requireNothingLeft() {
 	require.Empty(b.t, b.processes(), "processes are left")
 }
 
-// processes are those that have our PID file in their arguments, where there is a /proc. A zombie has none.
+// processes returns the processes that have our PID file in their arguments, on systems with /proc.
+// A zombie has no arguments.
 func (b *background) processes() (pids []int) {
 	b.t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -131,7 +133,7 @@ func (b *background) clear() {
 	b.requireNothingLeft()
 }
 
-// quietly is the background where the log is nowhere.
+// quietly returns the same background without a log.
 func (b *background) quietly() *background { return &background{t: b.t, pidfile: b.pidfile} }
 
 func TestStartSaysThatItIsReadyAndWhereItsLogIs(t *testing.T) {

@@ -17,14 +17,13 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// sealed returns a record with that text and the right checksum, whatever the text says. The text has
-// no closing brace.
+// sealed returns a record with that text and its correct checksum. The text has no closing brace.
 func sealed(text string) (record []byte) {
 	record, _ = statefile.Seal([]byte(text + "}"))
 	return record
 }
 
-// decoded returns what a record says.
+// decoded returns the status in a record.
 func decoded(t *testing.T, record []byte) (s lifecycle.Status) {
 	t.Helper()
 	object, err := statefile.Unseal(record)
@@ -36,7 +35,8 @@ func decoded(t *testing.T, record []byte) (s lifecycle.Status) {
 func TestAStateFileThatIsLeftIsReplacedAndNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
-	left := openForReading(t, proctest.StatePath(pidfile)) // while it is open, no other file gets its inode
+	// While it is open, no other file gets its inode.
+	left := openForReading(t, proctest.StatePath(pidfile))
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
 	dead := stateOf(t, pidfile)
@@ -57,7 +57,7 @@ func TestAStateFileThatIsLeftIsReplacedAndNotWrittenTo(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// What a power loss leaves is empty, of zeros, or half written.
+// A power loss leaves an empty file, zeros, or an incomplete record.
 func TestADamagedStateFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	record := recordOf(t, fullStatus())
@@ -80,7 +80,8 @@ func TestADamagedStateFileIsReplaced(t *testing.T) {
 	}
 }
 
-// Each of these is where the state file is to be made. make returns what the log says of it.
+// inTheWay are obstacles at the path of the state file. Each function makes one and returns what
+// the log reports of it.
 var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	"a symbolic link": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path+".target", recordOf(t, fullStatus()), 0o644))

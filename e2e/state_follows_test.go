@@ -135,8 +135,8 @@ func TestTheStateHasTheVerdictOfTheLastReload(t *testing.T) {
 	require.Empty(t, s.LastReload.Applied)
 }
 
-// unchanged remembers all that is in the directory of a path, except the PID file, without opening what is no file. Calling it requires
-// that nothing has changed.
+// unchanged records all that is in the directory of a path, except the PID file. It opens regular
+// files only. requireUnchanged requires that nothing has changed.
 func unchanged(t *testing.T, path, pidfile string) (requireUnchanged func()) {
 	t.Helper()
 	look := func() (all []string) {
@@ -170,7 +170,8 @@ func unchanged(t *testing.T, path, pidfile string) (requireUnchanged func()) {
 	}
 }
 
-// requireLivesWithoutState requires that a daemon says once what is wrong with its state file, and that nothing else is wrong.
+// requireLivesWithoutState requires that a daemon reports the fault of its state file once, and
+// that everything else works.
 func requireLivesWithoutState(t *testing.T, p *proctest.Process, pidfile, warning, why string) {
 	t.Helper()
 	proctest.RequireText(t, pidfile, fmt.Sprintln(p.PID()))
@@ -186,7 +187,8 @@ func requireLivesWithoutState(t *testing.T, p *proctest.Process, pidfile, warnin
 	require.Equal(t, 1, p.Out.Count(why), "%s", p.Out)
 }
 
-// requireUntold requires that status says that the daemon runs, why it cannot say more, and that it may not be ready.
+// requireUntold requires that status reports that the daemon runs, why its state is unknown, and
+// that it may not be ready.
 func requireUntold(t *testing.T, pid int, pidfile, why string) {
 	t.Helper()
 	got := callVerb(t, pidfile, "status", "--ready")

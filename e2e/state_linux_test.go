@@ -22,13 +22,14 @@ import (
 	"example.com/lifecycle/internal/safefile"
 )
 
-// faultyState is faulty for the state file that goes with a PID file.
+// faultyState is faulty for the state file of a PID file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	return faulty(t, fault, proctest.StatePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
-// A state that is there before the PID can be read, and gone before the PID file is, is never that of nobody.
+// The state file exists before the PID can be read, and is gone before the PID file is. So it never
+// lacks an owner.
 func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -113,7 +114,8 @@ func TestTheNextWriteMakesGoodForOneThatFailed(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
-	cmd, requireFault := faultyState(t, "pwrite64:error=EIO:when=1", pidfile) // the first of each thread
+	// The first write of each thread fails.
+	cmd, requireFault := faultyState(t, "pwrite64:error=EIO:when=1", pidfile)
 	p := proctest.Launch(t, cmd)
 	p.Await("msg=ready")
 	requireFault()
@@ -146,7 +148,8 @@ func TestAStateFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// startPausingAtState starts a daemon that stands still behind its first call of that system call on its state file. resume lets it go on.
+// startPausingAtState starts a daemon that is paused after its first call of that system call on
+// its state file. resume continues the daemon.
 func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Process, resume func()) {
 	t.Helper()
 	cmd, awaitPause := faultyState(t, call+":signal=STOP:when=1", pidfile)
@@ -162,15 +165,19 @@ func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Proces
 	}
 }
 
-// A start has the lock before it has a state file of its own.
+// A start holds the lock before it has a state file of its own.
 func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for call, why := range map[string]func(before, next int) string{
-		"newfstatat": func(before, _ int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", before) }, // it has not looked yet
-		"unlinkat":   func(int, int) string { return "no such file or directory" },                               // it has removed it
-		"fchmod":     func(int, int) string { return "the record is damaged" },                                   // it has made its own
-		"pwrite64":   func(_, next int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", next) },     // it has not written its PID
+		// It has not inspected the file.
+		"newfstatat": func(before, _ int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", before) },
+		// It has removed the old file.
+		"unlinkat": func(int, int) string { return "no such file or directory" },
+		// It has made its own file.
+		"fchmod": func(int, int) string { return "the record is damaged" },
+		// It has not written its PID.
+		"pwrite64": func(_, next int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", next) },
 	} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
@@ -245,7 +252,8 @@ func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
 	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
 }
 
-// leaver is a daemon that gives up what it can in OnStart: its rights, and with "chroot" the view of its files.
+// leaver is a daemon that gives up what it can in OnStart: its rights, and with "chroot" the access
+// to its files.
 var leaver = proctest.Register("leaver", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("leaver"), lifecycle.PIDFile(args[0]), lifecycle.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		lifecycle.OnStart(func(ctx context.Context) error {

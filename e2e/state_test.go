@@ -19,12 +19,12 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// speaker is a daemon that says more than the program daemon, in the words of a file:
+// speaker is a daemon with a status text or an error that it reads from a file:
 //
 //	speaker PIDFILE FILE [verb …]
 //
-// It has two components. The OnStart and the OnReload of the second one read the file: "error: TEXT" fails with that text, and
-// anything else becomes the status text.
+// It has two components. OnStart and OnReload of the second one read the file: "error: TEXT" fails
+// with that text, and anything else becomes the status text.
 var speaker = proctest.Register("speaker", func(args []string) int {
 	speak := func(ctx context.Context) error {
 		text, err := os.ReadFile(args[1])
@@ -39,7 +39,8 @@ var speaker = proctest.Register("speaker", func(args []string) int {
 		lifecycle.With(lifecycle.Hooks{Name: "second", OnStart: speak, OnReload: speak}))
 })
 
-// startSpeaker starts a speaker, and waits until it is ready. say changes what it says at its next reload.
+// startSpeaker starts a speaker and waits until it is ready. say changes the file for its next
+// reload.
 func startSpeaker(t *testing.T, text string) (p *proctest.Process, pidfile, file string, say func(text string)) {
 	t.Helper()
 	pidfile, file = proctest.PIDPath(t), filepath.Join(t.TempDir(), "text")
@@ -53,7 +54,7 @@ func startSpeaker(t *testing.T, text string) (p *proctest.Process, pidfile, file
 	return p, pidfile, file, say
 }
 
-// stateOf is what the state file says that goes with a PID file of ours.
+// stateOf returns the content of the state file for a PID file of ours.
 func stateOf(t *testing.T, pidfile string) (s lifecycle.Status) {
 	t.Helper()
 	var err error

@@ -72,7 +72,7 @@ func TestWhenStopReturnsTheFileIsFree(t *testing.T) {
 	}
 }
 
-// startHeir starts a holder that leaves the file to another process, and returns both.
+// startHeir starts a holder that leaves its descriptor to another process, and returns both.
 func startHeir(t *testing.T) (p *proctest.Process, heir *os.Process, path string) {
 	t.Helper()
 	path = proctest.PIDPath(t)
@@ -106,7 +106,7 @@ func TestStopWaitsForWhoeverHoldsTheFile(t *testing.T) {
 	p, heir, path := startHeir(t)
 	f := openForReading(t, path)
 	stop := proctest.Start(t, daemon, "pidfile="+path, "stop")
-	p.Wait() // it is dead, and its heir holds the file
+	p.Wait() // it is dead, and the other process holds the file
 	select {
 	case <-stop.Done:
 		t.Fatalf("stop returned while the file was held: %s", stop.Out)
@@ -168,7 +168,7 @@ func TestTheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
 	require.NoError(t, found.Wait(t.Context()))
 }
 
-// lingerer is a program that goes on when its life is over, until a file is there.
+// lingerer is a program that continues after its life, until a file exists.
 var lingerer = proctest.Register("lingerer", func(args []string) int {
 	err := lifecycle.Run(nil, lifecycle.Name("lingerer"), lifecycle.PIDFile(args[0]))
 	fmt.Println("Run has returned")
@@ -196,7 +196,7 @@ func TestWhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T)
 	require.Equal(t, 0, p.Wait())
 }
 
-// heirIn is the process that a leaving holder says it has left the file to.
+// heirIn returns the process to which a leaving holder has left the file, from its output.
 func heirIn(t *testing.T, said string) *os.Process {
 	t.Helper()
 	_, pid, _ := strings.Cut(said, "heir: ")

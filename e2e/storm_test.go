@@ -21,7 +21,7 @@ import (
 
 var startedText = regexp.MustCompile(`^daemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
 
-// stopDetached stops a daemon that a test has started, however it ends.
+// stopDetached stops a daemon that a test has started, even if the test fails.
 func stopDetached(t *testing.T, pidfile string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -36,7 +36,7 @@ func stopDetached(t *testing.T, pidfile string) {
 
 // Row A1.
 func TestOfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere the lock of a launcher does not say whose it is to be
+	proctest.Needs(t, "linux") // elsewhere a launcher's lock names no daemon
 	const starts = 100
 	pidfile := proctest.PIDPath(t)
 	stopDetached(t, pidfile)
@@ -81,7 +81,7 @@ func TestOfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
 	t.Logf("%d of %d losers were told that it was not ready yet", early, starts-1)
 }
 
-// watcher calls the verb status, for people and as JSON, until its stdin ends.
+// watcher runs the verb status, as text and as JSON, until its stdin ends.
 var watcher = proctest.Register("watcher", func(args []string) int {
 	over := make(chan struct{})
 	go func() {
@@ -104,7 +104,7 @@ var watcher = proctest.Register("watcher", func(args []string) int {
 	}
 })
 
-// answer is one of the verb status.
+// answer is an answer of the verb status.
 type answer struct {
 	text string
 	code int

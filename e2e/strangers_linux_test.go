@@ -38,7 +38,8 @@ func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(
 	requireNothingLeft(t, pidfile)
 }
 
-// locker is a user without rights who locks what he can read, under a name that a terminal would take for a command.
+// locker is an unprivileged user that locks every file that it can read. Its name is one that a
+// terminal would execute.
 var locker = proctest.Register("locker", func(args []string) int {
 	name := append([]byte("a\x1b[2J\nroot"), 0)
 	err := errors.Join(os.WriteFile("/proc/self/comm", name, 0), syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))
@@ -53,7 +54,8 @@ var locker = proctest.Register("locker", func(args []string) int {
 	select {}
 })
 
-// inMemory is a place for a PID file on a tmpfs, which has the device number in /proc/locks that it has elsewhere.
+// inMemory returns a path for a PID file on a tmpfs. There, the device number is the same in
+// /proc/locks and elsewhere.
 func inMemory(t *testing.T) (pidfile string) {
 	t.Helper()
 	dir := onTmpfs(t)
@@ -103,7 +105,7 @@ func TestWhoCannotReadTheFileCannotLockIt(t *testing.T) {
 	requireStarts(t, pidfile, "mode=0600")
 }
 
-// onTmpfs is a directory on a tmpfs.
+// onTmpfs returns a directory on a tmpfs.
 func onTmpfs(t *testing.T) (dir string) {
 	t.Helper()
 	var info unix.Statfs_t
@@ -113,7 +115,7 @@ func onTmpfs(t *testing.T) (dir string) {
 			return dir
 		}
 	}
-	needsMount(t) // there is no tmpfs that everybody can write
+	needsMount(t) // no tmpfs is writable for every user
 	dir = t.TempDir()
 	mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755")
 	return dir

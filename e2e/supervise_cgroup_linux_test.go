@@ -15,14 +15,15 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// guardIn calls the program guard here, in a control group, with a script of sh.
+// guardIn runs the program guard here, in a control group, with a script of sh.
 func (b *background) guardIn(dir, script string, args ...string) proctest.Result {
 	b.t.Helper()
 	cmd := proctest.Command(guard, append(b.args(args...), "--", "sh", "-c", script)...)
 	return proctest.CallCommand(b.t, proctest.InCgroup(b.t, cmd, dir))
 }
 
-// requireOwnGroup requires that the worker is the only one with a group in that of its parent.
+// requireOwnGroup requires that the worker has a group inside the group of its parent, and that it
+// is the only one.
 func (b *background) requireOwnGroup(dir string, worker int) (group string) {
 	b.t.Helper()
 	parent := proctest.CgroupOf(b.t, b.status().PID)
@@ -76,7 +77,7 @@ func TestAControlGroupThatIsNotDelegatedStaysAsItIs(t *testing.T) {
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-// noChild starts a process that is no descendant of any supervisor, and does not heed TERM.
+// noChild starts a process that is no descendant of a supervisor and ignores TERM.
 func noChild(t *testing.T, script string) *proctest.Process {
 	t.Helper()
 	p := proctest.Launch(t, exec.Command("sh", "-c", script+" echo stays; while :; do sleep 0.02; done"))
@@ -150,7 +151,8 @@ func TestASecondInterruptEndsAllThatIsInTheGroupOfTheWorker(t *testing.T) {
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-// A worker of root can do what it likes to its group. The next one starts, and has another.
+// A worker with root rights can change its group in any way. The next worker starts, with another
+// group.
 func TestAWorkerOfRootThatSpoilsItsGroupIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	for what, script := range map[string]string{
@@ -193,7 +195,8 @@ func TestAForkBombThatAWorkerHasLeftIsEndedWithItsGroup(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "gate")
 	proctest.Touch(t, gate)
 	b := inBackground(t)
-	// Some fork and exit all the time, some are in sessions of their own, and none heeds TERM.
+	// Some processes fork and exit all the time, some are in sessions of their own, and all ignore
+	// TERM.
 	bomb := `trap "" TERM; f() { [ -e ` + gate + ` ] && f & }; f; f; f; f
 for i in $(seq 60); do setsid sleep 60 & done; wait`
 	script := "prlimit --nproc=500 setsid sh -c '" + bomb + "' >/dev/null 2>&1 & exec sleep 60"

@@ -80,10 +80,11 @@ func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	b.stop()
 }
 
-// What a worker leaves: a child that ignores TERM in a session of its own, and one that heeds it.
+// leaves is the script of a worker that leaves two children in sessions of their own. One ignores
+// TERM, the other does not.
 const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; while :; do sleep 0.02; done' & setsid sh -c 'echo meek $$; exec sleep 60' &"
 
-// left waits for what such a worker has left, and returns their PIDs.
+// left waits for the processes that such a worker has left, and returns their PIDs.
 func (b *background) left(n int) (pids []int) {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool {

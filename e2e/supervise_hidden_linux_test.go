@@ -40,8 +40,7 @@ var hider = proctest.Register("hider", func(args []string) int {
 	select {}
 })
 
-// A supervisor takes a child for which it has a pidfd for one that other code waits for.
-//
+// A supervisor assumes that other code waits for a child if it has a pidfd for it.
 // Row H8.
 func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 	t.Parallel()
@@ -49,7 +48,7 @@ func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)
-			proctest.Command(hider) // it is used
+			proctest.Command(hider) // marks it as used
 			args := append(b.args("supervise=min:-1ns,limit:-1,settle:1h", "start"), "--")
 			b.readied(proctest.Call(t, guard, append(args, "env", proctest.Variable+"="+hider, proctest.Binary(), how)...))
 			b.awaitSaid("<nil>\n")

@@ -16,10 +16,10 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// atOnce is a policy that starts the next worker without a delay, however often.
+// atOnce is a policy that restarts the worker without delay, without a limit.
 const atOnce = "supervise=min:-1ns,limit:-1"
 
-// status is what the daemon says here.
+// status returns the status of the daemon here.
 func (b *background) status() (s lifecycle.Status) {
 	b.t.Helper()
 	got := b.call("status", "--json")
@@ -27,7 +27,7 @@ func (b *background) status() (s lifecycle.Status) {
 	return s
 }
 
-// told waits until the daemon says something of itself.
+// told waits until the status of the daemon is enough.
 func (b *background) told(what string, enough func(lifecycle.Status) bool) (s lifecycle.Status) {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool {
@@ -42,7 +42,7 @@ func (b *background) told(what string, enough func(lifecycle.Status) bool) (s li
 	return s
 }
 
-// worker waits until there is another worker that is ready than that one, and returns its PID.
+// worker waits until another worker than that one is ready, and returns its PID.
 func (b *background) worker(than int) (pid int) {
 	b.t.Helper()
 	return b.told("another worker to be ready", func(s lifecycle.Status) bool { return s.Worker != 0 && s.Worker != than && s.Phase == lifecycle.Ready }).Worker
@@ -174,7 +174,7 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b.stop()
 }
 
-// lives says whether there is such a process. A zombie is none.
+// lives reports whether the process exists and is not a zombie.
 func lives(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.HasPrefix(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " Z")

@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// forking is a worker that has left processes which fork and exit all the time and ignore TERM, as
-// long as the file is there.
+// forking returns the script of a worker that has left processes which fork and exit all the time
+// and ignore TERM, as long as the file exists.
 func forking(file string) string {
 	return "trap '' TERM; f() { [ -e " + file + " ] && f & }; f; f; f; f; echo they fork; trap - TERM; exec sleep 60"
 }
@@ -34,7 +34,7 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 		require.Equal(t, 0, b.call("status").Code, "it answers meanwhile")
 		worker = b.worker(worker)
 	}
-	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // and a stop in the middle of it
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // a stop comes in the middle of it
 	b.stop()
 	require.NotContains(t, b.said(), "does not end")
 }

@@ -14,14 +14,15 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// stageHunter stops the stages of the workers of a parent, before they execute their program, as any process of the same user can.
+// stageHunter stops the stages of the workers of a supervisor before they execute their program.
+// Any process of the same user can do that.
 type stageHunter struct {
 	b      *background
 	parent int
 }
 
-// catch stops the next stage of the parent that it meets in time, and returns its PID. It meets it whether the parent is about to start a worker
-// or has one, which is killed then. It returns 0 if the parent has ended.
+// catch stops the next stage of the supervisor that it finds in time, and returns its PID. If the
+// supervisor has a worker, catch kills it. It returns 0 if the supervisor has ended.
 func (h stageHunter) catch() (stage int) {
 	h.b.t.Helper()
 	proctest.Eventually(h.b.t, func() bool {
@@ -35,7 +36,7 @@ func (h stageHunter) catch() (stage int) {
 				continue
 			}
 			_ = syscall.Kill(pid, syscall.SIGSTOP)
-			for isStage(pid) && !isStopped(pid) { // SIGSTOP takes a moment
+			for isStage(pid) && !isStopped(pid) { // SIGSTOP takes effect with a delay
 			}
 			if isStage(pid) {
 				stage = pid
@@ -48,7 +49,8 @@ func (h stageHunter) catch() (stage int) {
 	return stage
 }
 
-// isStage says whether the process is this program still, executed by the parent. Before that it is a copy of the parent, and as safe.
+// isStage reports whether the process is still this program, executed by the supervisor. Before
+// that it is a copy of the supervisor, and just as safe.
 func isStage(pid int) bool {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return string(comm) == "exe\n"
@@ -60,7 +62,8 @@ func isStopped(pid int) bool {
 	return len(fields) > 0 && (fields[0] == "T" || fields[0] == "t")
 }
 
-// A stage that anybody of its user had stopped once held the parent up for ever, with its lock.
+// Such a stage once held up the supervisor, and its lock, for ever. Any process of its user can
+// stop it.
 // Row H13.
 func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) {
 	t.Parallel()
@@ -91,7 +94,7 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	require.False(t, lives(stage))
 }
 
-// catchFirst starts parents until the stage of the first worker of one is stopped.
+// catchFirst starts supervisors until it has stopped the first stage of one of them.
 func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, stage int) {
 	b.t.Helper()
 	for {

@@ -20,9 +20,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A worker that changes its user once typed into the shell of root that had started it (TIOCSTI).
+// A worker that had changed its user once typed into root's shell that had started it (TIOCSTI).
 
-// mischief is what a worker tries with a terminal. Each succeeds or is refused.
+// mischief lists what a worker tries with a terminal. Each action succeeds or is refused.
 var mischief = []struct {
 	what string
 	try  func() error
@@ -66,16 +66,18 @@ func readFrom(fd int) error {
 	return err
 }
 
-// villain is a worker, its own or another program, that does all the mischief and says what came of it on stderr.
+// villain is a worker, as its own or another program, that tries all the mischief and reports the
+// results on stderr.
 //
 //	villain pidfile=PATH user=USER how=own|program [VERB]
 //
-// Without a verb it is the program.
+// Without a verb it is the other program.
 var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
 		for _, m := range mischief {
-			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" { // or the kernel stops it, for it reads in the background
+			// Otherwise the kernel stops it, because it reads in the background.
+			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" {
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "%s: %v\n", m.what, m.try())
@@ -109,18 +111,20 @@ func sessionOf(pid string) string {
 	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))[3]
 }
 
-// forEverybody is a copy of the test binary that everybody can execute.
+// forEverybody returns a copy of the test binary that every user can execute.
 func forEverybody(t *testing.T) (path string) {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
 	path = filepath.Join(dir, "program")
-	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run()) // not by this process, or it is busy
+	// If this process wrote the file, it could be busy.
+	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	return path
 }
 
-// onTerminal launches the villain in the foreground of a terminal, and returns what that shows.
+// onTerminal launches the villain in the foreground of a terminal, and returns the output of the
+// terminal.
 func onTerminal(t *testing.T, user, how string) (p *proctest.Process, window io.Writer, screen *proctest.Lines) {
 	t.Helper()
 	master, tty := pty(t)
@@ -147,7 +151,8 @@ func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing
 				require.Zero(t, screen.Count(m.what+": <nil>"), "%s", screen)
 			}
 			require.Equal(t, 1, screen.Count("uid 12345 leads a session: true"), "%s", screen)
-			_, err := window.Write([]byte{'C' & 0x1f}) // which reaches the parent, and by it the worker
+			// It reaches the supervisor, and through it the worker.
+			_, err := window.Write([]byte{'C' & 0x1f})
 			require.NoError(t, err)
 			require.Equal(t, 0, p.Wait(), "%s", screen)
 		})

@@ -48,7 +48,8 @@ func TestUnderRunNothingIsSupervisedUnlessThatIsAskedFor(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// talker is a worker that says more than Run does, and lets others speak: what it does at a reload is its argument.
+// talker is a worker that sends more notifications than Run does, and lets other processes send
+// some. Its argument is the behaviour of its reload.
 var talker = proctest.Register("talker", func(args []string) int {
 	address := os.Getenv("NOTIFY_SOCKET")
 	speak := func(lines ...string) {
@@ -137,7 +138,7 @@ func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
 	b.stop()
 }
 
-// uidOf is the effective user of a process.
+// uidOf returns the effective user of a process.
 func uidOf(t *testing.T, pid int) (uid int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -215,7 +216,7 @@ func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
 						continue
 					}
 					connected.Add(1)
-					_, _ = io.Copy(io.Discard, conn) // a reset is the death of who had accepted it
+					_, _ = io.Copy(io.Discard, conn) // a reset: the accepting process died
 					conn.Close()
 				}
 			})
@@ -241,7 +242,7 @@ func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
 	require.Error(t, err)
 }
 
-// moving is a program that wants another PID file in each process.
+// moving is a program that requests another PID file in each process.
 var moving = proctest.Register("moving", func(args []string) int {
 	err := lifecycle.Run(nil, lifecycle.PIDFile(args[0]+strconv.Itoa(os.Getpid())), lifecycle.OnStart(started), lifecycle.Supervise(parsePolicy("foreground")))
 	fmt.Println("Run returned:", err)

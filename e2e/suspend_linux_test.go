@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// When it goes on, its time is over, and it has not read yet what the daemon has told it in time.
+// When the launcher continues, its time is over, and it has not yet read what the daemon has sent
+// in time.
 func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t *testing.T) {
 	t.Parallel()
 	for impatience := 300 * time.Millisecond; ; impatience *= 2 {
@@ -24,7 +25,7 @@ func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t
 		launcher := proctest.Start(t, scout, b.args("at=main", "do=until:"+gate, "impatience="+impatience.String(), "start")...)
 		proctest.Eventually(t, func() bool { return b.said() != "" || time.Since(begun) > impatience }, "main")
 		if b.said() == "" {
-			continue // on a machine that is busy it is late anyway
+			continue // on a busy machine it may be late anyway
 		}
 		resume := launcher.Suspend()
 		if time.Since(begun) > impatience {
@@ -74,13 +75,13 @@ func TestASuspendedDaemonIsStopped(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// A verb that stands still while its time passes says afterwards what has happened, and not that its time is over.
+// A verb that is suspended while its time passes then reports what has happened, and not a timeout.
 // Row D16.
 func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]struct {
 		hook, said string
-		time       time.Duration // that it has
+		time       time.Duration // the limit of the verb
 	}{
 		"reload": {"OnReload\n", "daemon: reloaded (", 700 * time.Millisecond},
 		"stop":   {"OnStop\n", "daemon: stopped (", 2300 * time.Millisecond},
@@ -88,7 +89,7 @@ func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			var suspended []*proctest.Process
-			for range 4 { // which of two things it notices first may be chance
+			for range 4 { // it may notice either of two things first
 				b := inBackground(t)
 				gate := filepath.Join(t.TempDir(), "gate")
 				pid := b.start("reload=until:"+gate, "stop=until:"+gate, "stoptimeout=200ms")

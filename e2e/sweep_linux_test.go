@@ -12,7 +12,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// sweepStart kills that stage of a start at that call, and requires that what is left is true and usable. It says what became of it.
+// sweepStart kills that stage of a start at that call, and requires that the remaining state is
+// true and usable. It returns the outcome.
 func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 	t.Helper()
 	pidfile := proctest.PIDPath(t)
@@ -70,7 +71,8 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 	return outcome, counts
 }
 
-// requireStartAfter requires that the next start does what it should where that daemon runs, or, if it is 0, none, and that it can be stopped.
+// requireStartAfter requires that the next start behaves correctly where the daemon running runs,
+// or none if running is 0, and that the daemon can be stopped.
 func requireStartAfter(t *testing.T, pidfile, log string, running int, what string) {
 	t.Helper()
 	next := callVerb(t, pidfile, "log="+log, "start")
@@ -91,7 +93,7 @@ func requireStartAfter(t *testing.T, pidfile, log string, running int, what stri
 	require.NoFileExists(t, proctest.StatePath(pidfile))
 }
 
-// needsTrace skips a test where a sandbox forbids what the tracer does, even with its own children.
+// needsTrace skips a test if a sandbox forbids tracing, even of its own children.
 func needsTrace(t *testing.T) {
 	t.Helper()
 	proctest.Use(tracer)
@@ -104,10 +106,11 @@ func needsTrace(t *testing.T) {
 	p.letGo()
 }
 
-// spare is how many calls more one run may make than another.
+// spare is how many more calls one run may make than another.
 const spare = 10
 
-// sweepAll calls step for every call up to that one and some more, or, unless LIFECYCLE_LONG is set, for a few of them.
+// sweepAll calls step for every call up to last and some more. Unless LIFECYCLE_LONG is set, it
+// selects a few of them.
 func sweepAll(t *testing.T, last, few int, step func(t *testing.T, at int) (outcome string)) {
 	t.Helper()
 	var all []int
@@ -120,7 +123,7 @@ func sweepAll(t *testing.T, last, few int, step func(t *testing.T, at int) (outc
 	sweepEach(t, all, step)
 }
 
-// fewOf are a few of all, spread evenly.
+// fewOf returns a few elements, spread evenly.
 func fewOf[T any](all []T, few int) (some []T) {
 	for i := range few {
 		some = append(some, all[(len(all)-1)*(i+1)/(few+1)])
@@ -128,7 +131,7 @@ func fewOf[T any](all []T, few int) (some []T) {
 	return some
 }
 
-// sweepEach calls step for each, and tells how often what came of it.
+// sweepEach calls step for each element, and logs how often each outcome occurred.
 func sweepEach[T any](t *testing.T, all []T, step func(t *testing.T, at T) (outcome string)) {
 	t.Helper()
 	outcomes := map[string]int{}
@@ -140,7 +143,7 @@ func sweepEach[T any](t *testing.T, all []T, step func(t *testing.T, at T) (outc
 	}
 }
 
-// A start in which the launcher, stage 1 or the daemon is killed at any of its system calls.
+// The launcher, stage 1 or the daemon is killed at any of its system calls during a start.
 // Rows D1, D2, D3, D4, D5.
 func TestAKillDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	needsTrace(t)
@@ -159,7 +162,7 @@ func TestAKillDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	}
 }
 
-// sweepVerb kills the daemon at that call of what it does when the verb is called.
+// sweepVerb kills the daemon at that call while it handles the verb.
 func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int) {
 	t.Helper()
 	pidfile := proctest.PIDPath(t)
@@ -175,7 +178,7 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 	running := p.settle()
 
 	killed := p.numbers("killed")
-	if len(killed) != 0 { // which takes it some time to die of
+	if len(killed) != 0 { // its death takes some time
 		proctest.Eventually(t, func() bool { running = p.settle(); return running != pid }, "the end of who was killed")
 	}
 	what := fmt.Sprintf("killed %v, then %d; %s has said:\n%s", killed, running, verb, got.Stderr)
@@ -224,7 +227,7 @@ func readFile(t *testing.T, path string) []byte {
 	return text
 }
 
-// A daemon that is killed at any of the system calls of what a verb asks for.
+// A daemon is killed at any of its system calls while it handles a verb.
 // Rows D6, D7, D8, D9.
 func TestAKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
 	needsTrace(t)

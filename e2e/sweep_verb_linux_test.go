@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A verb that is killed at any of its system calls: nothing has happened to the daemon but the signal.
+// A verb is killed at any of its system calls. The daemon has received the signal at most.
 // Row D15.
 func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
 	needsTrace(t)

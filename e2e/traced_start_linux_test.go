@@ -25,10 +25,10 @@ type sweptStart struct {
 	t       *testing.T
 	pidfile string
 	stdin   io.WriteCloser
-	notes   *proctest.Lines // of the tracer
+	notes   *proctest.Lines // the tracer's output
 }
 
-// startTraced starts it: at is a number or a fault, as the tracer takes them.
+// startTraced starts it. at is a number or a fault, as the tracer accepts them.
 func startTraced(t *testing.T, stage int, at any, pidfile string, args ...string) *sweptStart {
 	t.Helper()
 	return followTraced(t, proctest.Command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...), pidfile)
@@ -48,7 +48,7 @@ func followTraced(t *testing.T, cmd *exec.Cmd, pidfile string) *sweptStart {
 	return &sweptStart{t: t, pidfile: pidfile, stdin: stdin, notes: notes, Process: proctest.Launch(t, cmd)}
 }
 
-// numbers are those behind the word in what the tracer has said.
+// numbers returns the numbers after the word in the tracer's output.
 func (p *sweptStart) numbers(word string) (n []int) {
 	for line := range strings.Lines(p.notes.String()) {
 		fields := strings.Fields(line)
@@ -71,7 +71,7 @@ func (p *sweptStart) awaitExit() (exitCode int) {
 	return p.numbers("exit")[0]
 }
 
-// countAnew has the stage killed at that call from now on, or that call fail.
+// countAnew restarts the counting: the stage is killed at that call, or that call fails.
 func (p *sweptStart) countAnew(at any) {
 	p.t.Helper()
 	_, err := fmt.Fprintln(p.stdin, at)
@@ -79,18 +79,21 @@ func (p *sweptStart) countAnew(at any) {
 	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > 0 }, "the tracer of %s", p.pidfile)
 }
 
-// letGo ends the tracing, after which nothing is killed any more, and returns how many calls each stage has made.
+// letGo ends the tracing, so that no process is killed any more. It returns how many calls each
+// stage has made.
 func (p *sweptStart) letGo() (counts []int) {
 	p.t.Helper()
 	require.NoError(p.t, p.stdin.Close())
 	require.Equal(p.t, 0, p.Wait())
-	for _, pid := range p.processes() { // a thread that began at that moment has a SIGSTOP from ptrace(2) to come, and nobody who takes it away
+	// A thread that began at that moment still gets a SIGSTOP from ptrace(2), and no tracer removes
+	// it.
+	for _, pid := range p.processes() {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	return p.numbers("counts")
 }
 
-// processes are those of the program daemon that live by that PID file.
+// processes returns the processes of the program daemon with that PID file.
 func (p *sweptStart) processes() []int {
 	var pids []int
 	for _, pid := range processesOf(p.t, p.pidfile) {
@@ -101,7 +104,7 @@ func (p *sweptStart) processes() []int {
 	return pids
 }
 
-// processesOf are those that have the PID file among their arguments.
+// processesOf returns the processes that have the PID file in their arguments.
 func processesOf(t *testing.T, pidfile string) (pids []int) {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -118,7 +121,7 @@ func processesOf(t *testing.T, pidfile string) (pids []int) {
 	return pids
 }
 
-// endAll ends what a test has detached, by PID.
+// endAll ends the processes that a test has detached, by PID.
 func endAll(t *testing.T, pidfile string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -128,7 +131,8 @@ func endAll(t *testing.T, pidfile string) {
 	})
 }
 
-// settle waits until nothing is left, or a daemon alone that has finished with its launcher. It returns its PID, 0 for nothing.
+// settle waits until nothing is left, or only a daemon that has finished with its launcher. It
+// returns the PID of the daemon, or 0.
 func (p *sweptStart) settle() (pid int) {
 	p.t.Helper()
 	proctest.Eventually(p.t, func() bool {
@@ -143,7 +147,7 @@ func (p *sweptStart) settle() (pid int) {
 	return pid
 }
 
-// settled is a daemon that is ready, or has no state file to say so.
+// settled matches the status of a daemon that is ready, or has no state file to report that.
 var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); what it is doing cannot be told: )`)
 
 func hasSocket(pid int) bool {
@@ -156,7 +160,7 @@ func hasSocket(pid int) bool {
 	return false
 }
 
-// isFree says whether nobody holds the PID file.
+// isFree reports whether no process holds the PID file.
 func isFree(t *testing.T, pidfile string) bool {
 	t.Helper()
 	f, err := os.Open(pidfile)

@@ -16,7 +16,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The stages of a start, as the tracer counts them. What a process does between fork and exec counts for the one that forked.
+// These are the stages of a start, as the tracer counts them. The calls of a process between fork
+// and exec count for the process that forked.
 const (
 	launcherStage = iota
 	firstStage
@@ -26,14 +27,16 @@ const (
 
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 
-// tracer runs the program daemon and kills that stage of it when it enters its Nth system call, or has its Nth call of one kind fail:
+// tracer runs the program daemon. It kills a stage of it when that stage enters its Nth system
+// call, or makes its Nth call of one kind fail:
 //
 //	tracer STAGE N [key=value …] verb
 //	tracer STAGE CALL:ERRNO:N [key=value …] verb
 //
-// and lets everything else live; 0 does nothing. strace(1) can do that too, but counts for each thread, and a launcher that is killed at its Nth
-// call hides that stage 1 would be killed at the same. With another such text on stdin it counts anew, up to that one, and when stdin ends, it lets
-// go of all that it traces. On stdout it says:
+// It lets everything else live. With N = 0 it does nothing. strace(1) can do that too, but counts
+// for each thread, and a launcher that is killed at its Nth call hides that stage 1 would be killed
+// at the same call. When it reads another such argument from stdin, it counts anew, up to that one.
+// When stdin ends, it releases all that it traces. On stdout it prints:
 //
 //	launcher PID
 //	counting N
@@ -44,7 +47,7 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 //	counts N N N            when it lets go
 var tracer = proctest.Register("tracer", func(args []string) int {
 	victim, err := strconv.Atoi(args[0])
-	runtime.LockOSThread() // ptrace(2) is between threads
+	runtime.LockOSThread() // ptrace(2) works between threads
 	cmd := proctest.Command(daemon, args[2:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
@@ -69,11 +72,11 @@ var tracer = proctest.Register("tracer", func(args []string) int {
 type trace struct {
 	victim int
 	tasks  map[int]*task // by thread ID
-	stage  map[int]int   // of a process
+	stage  map[int]int   // by process ID
 
 	mu     sync.Mutex
 	at     int
-	fault  *fault // nil: it is killed
+	fault  *fault // nil: the stage is killed
 	counts [stages]int
 	made   [stages]map[string]int
 	hit    bool
@@ -81,8 +84,8 @@ type trace struct {
 
 type task struct {
 	process int
-	inside  bool          // a system call
-	fails   syscall.Errno // of the one that it is inside of; 0: none
+	inside  bool          // inside a system call
+	fails   syscall.Errno // the error of the call that it is in; 0 if there is none
 }
 
 func (tr *trace) aim(at string) {
@@ -104,7 +107,7 @@ func (tr *trace) countAnew(at string) {
 	fmt.Println("counting", tr.at)
 }
 
-// letGo ends the tracer, with which the tracing ends.
+// letGo ends the tracer, and so the tracing.
 func (tr *trace) letGo() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -124,7 +127,7 @@ func (tr *trace) follow(launcher int) {
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err != nil: // nobody is left
+		case err != nil: // no traced process is left
 			return
 		case status.Exited(), status.Signaled():
 			delete(tr.tasks, tid)
@@ -162,7 +165,7 @@ func (tr *trace) follow(launcher int) {
 				t.fails = 0
 			}
 		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
-			t.inside = true // execve(2) is yet to return
+			t.inside = true // execve(2) has not returned
 			tr.stage[t.process] = min(tr.stage[t.process]+1, daemonStage)
 		case sig == unix.SIGTRAP:
 		default:
@@ -172,7 +175,7 @@ func (tr *trace) follow(launcher int) {
 	}
 }
 
-// begin notes a new thread or process.
+// begin records a new thread or process.
 func (tr *trace) begin(tid int) *task {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	process, parent := tid, 0
@@ -187,8 +190,8 @@ func (tr *trace) begin(tid int) *task {
 	return tr.tasks[tid]
 }
 
-// inner are the system calls by which the Go runtime looks after itself. For everybody else, to die before one of them is to die before the
-// next call that is not.
+// inner are the system calls that the Go runtime makes for itself. For other processes, a death
+// before one of them is the same as a death before the next call that is not one of them.
 var inner = map[int]bool{
 	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_MADVISE: true, unix.SYS_EPOLL_PWAIT: true,
 	unix.SYS_RT_SIGACTION: true, unix.SYS_RT_SIGPROCMASK: true, unix.SYS_RT_SIGRETURN: true, unix.SYS_SIGALTSTACK: true,

@@ -31,8 +31,8 @@ func TestAPIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
 	}
 	require.Equal(t, 2, strings.Count(b.said(), `msg="the PID file will be emptied at the end, not removed"`))
 	require.NotContains(t, b.said(), "level=WARN")
-	b.readied(b.callServant(append(args, "start")...)) // takes it over
-	b.stopServant()                                    // and who calls the verb is root
+	b.readied(b.callServant(append(args, "start")...)) // takes the file over
+	b.stopServant()                                    // the caller of the verb is root
 }
 
 func requireOwner(t *testing.T, path string, uid int) {
@@ -68,7 +68,7 @@ func everybodyMayEnter(t *testing.T, dir string) {
 	}
 }
 
-// jail is a directory that can be a root.
+// jail returns a directory that can be a root directory.
 func jail(t *testing.T) (root string) {
 	t.Helper()
 	root = t.TempDir()

@@ -20,11 +20,12 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// servant is a daemon that becomes somebody else, and says in each hook who it is and what it may do.
+// servant is a daemon that changes its user, and reports in each hook its user and its rights.
 //
 //	servant key=value … verb
 //
-// The keys are pidfile, log, user, chroot, workdir as of daemon, key for a file that OnStart reads, and leave for a directory that it leaves open.
+// The keys are pidfile, log, user, chroot and workdir as of daemon, key for a file that OnStart
+// reads, and leave for a directory that it leaves open.
 var servant = proctest.Register("servant", func(args []string) int {
 	is := map[string]string{}
 	for _, arg := range args[:len(args)-1] {
@@ -43,7 +44,7 @@ var servant = proctest.Register("servant", func(args []string) int {
 		lifecycle.Name("servant"), lifecycle.PIDFile(is["pidfile"]), lifecycle.LogFile(is["log"]), lifecycle.WorkDir(is["workdir"]), lifecycle.User(is["user"]), lifecycle.Chroot(is["chroot"]),
 		lifecycle.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		lifecycle.OnStart(func(ctx context.Context) error {
-			for range 8 { // threads that no goroutine shares
+			for range 8 { // threads that are locked to other goroutines
 				go func() { runtime.LockOSThread(); select {} }()
 			}
 			if is["leave"] != "" {
@@ -65,7 +66,7 @@ var servant = proctest.Register("servant", func(args []string) int {
 	}, opts...)
 })
 
-// whoAmI asks the kernel about this thread, and tries to be root again.
+// whoAmI asks the kernel about this thread, and tries to become root again.
 func whoAmI() string {
 	groups, _ := os.Getgroups()
 	slices.Sort(groups)
@@ -79,7 +80,7 @@ func (b *background) callServant(args ...string) proctest.Result {
 	return proctest.Call(b.t, servant, b.args(args...)...)
 }
 
-// stopServant stops it, with the right to remove what it may not.
+// stopServant stops it, as a user who may remove its files.
 func (b *background) stopServant(args ...string) {
 	b.t.Helper()
 	got := b.callServant(append(args, "stop")...)
@@ -88,7 +89,7 @@ func (b *background) stopServant(args ...string) {
 	b.requireNothingLeft()
 }
 
-// threadsOf is what the kernel says of every thread of a process.
+// threadsOf returns a field from the kernel for every thread of a process.
 func threadsOf(t *testing.T, pid int, field string) []string {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
@@ -106,7 +107,7 @@ func threadsOf(t *testing.T, pid int, field string) []string {
 	return slices.Compact(values)
 }
 
-// rootsKey is a file that only root can read.
+// rootsKey returns a file that only root can read.
 func rootsKey(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "key")
@@ -153,7 +154,7 @@ func TestTheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
 	}
 }
 
-// lookUp asks another who knows.
+// lookUp looks a user up without this library.
 func lookUp(t *testing.T, name string) (found struct{ uid, gid, groups, home string }) {
 	t.Helper()
 	passwd, err := os.ReadFile("/etc/passwd")
@@ -196,7 +197,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 			require.Contains(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can do that, this is user %d`, os.Geteuid()))
 		}
 		self := fmt.Sprintf("user=%d:%d", os.Geteuid(), os.Getegid())
-		b.readied(b.callServant(self, "start")) // who is that user already stays so
+		b.readied(b.callServant(self, "start")) // a process that is that user already keeps it
 		b.stopServant(self)
 		require.Contains(t, b.said(), "OnExit is")
 		require.NoError(t, os.Remove(b.log))
@@ -215,7 +216,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 	require.NotContains(t, b.said(), "OnStart")
 }
 
-// A restart that could not start keeps the old one.
+// A restart that could not start the new daemon keeps the old one.
 func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -228,7 +229,7 @@ func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
 	b.stopServant()
 }
 
-// Securebits can keep what setuid(2) takes (capabilities(7)).
+// Securebits can keep what setuid(2) removes (capabilities(7)).
 // Row L6.
 func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	t.Parallel()
@@ -242,7 +243,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
 	b.requireNothingLeft()
 
-	// Without /proc no thread can be looked at, so it is tried.
+	// Without /proc the threads cannot be checked, so the change back to root is tried.
 	proctest.NeedsCommand(t, "unshare", "--mount")
 	got = proctest.CallCommand(t, proctest.Wrapped([]string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec setpriv --securebits +no_setuid_fixup "$@"`, "sh"},
 		servant, b.args("user=54321:54321", "run")...))
@@ -251,7 +252,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// In a user namespace with one user nobody else can be become (user_namespaces(7)).
+// In a user namespace with one user, a process can become no other user (user_namespaces(7)).
 // Row J8.
 func TestAUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// callParts calls a verb of the program parts. It says "parts: " and then what want matches, and nothing on stdout.
+// callParts runs a verb of the program parts. Its stderr is "parts: " and a match of want, and its
+// stdout is empty.
 func callParts(t *testing.T, code int, want, pidfile string, args ...string) {
 	t.Helper()
 	got := proctest.Call(t, parts, append([]string{"pidfile=" + pidfile}, args...)...)
@@ -50,8 +51,8 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 	}
 }
 
-// TestTheVerbReloadGivesUp… has an OnReload that runs already and does not heed its context, so that the verb knows what runs however
-// slow the machine is.
+// The test has an OnReload that already runs and ignores its context. So the verb knows what runs,
+// even on a slow machine.
 func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -53,7 +53,8 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// verbCoded is a daemon of one component with the name db and no OnReload, the start of which fails where the file at DOWN is, with an exit code of its own.
+// verbCoded is a daemon with one component, db, and no OnReload. Its start fails with an exit code
+// of its own if the file DOWN exists.
 //
 //	verbCoded pidfile=PATH DOWN [verb …]
 var verbCoded = proctest.Register("coded", func(args []string) int {

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// mutes run the program daemon so that nobody reads what it writes, and return its exit code.
+// mutes run the program daemon without a reader of its output, and return its exit code.
 var mutes = map[string]func(t *testing.T, args ...string) (exitCode int){
 	"a broken pipe": func(t *testing.T, args ...string) int {
 		r, w, err := os.Pipe()
@@ -34,7 +34,8 @@ var mutes = map[string]func(t *testing.T, args ...string) (exitCode int){
 	},
 }
 
-// verbPlace is a place for a PID file. Whatever was started with it, detached or not, is ended with the test.
+// verbPlace returns a path for a PID file. The test ends all processes that were started with it,
+// detached or not.
 func verbPlace(t *testing.T) (pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
@@ -46,7 +47,8 @@ func verbPlace(t *testing.T) (pidfile string) {
 	return pidfile
 }
 
-// verbProcesses are the processes that have this PID file among their arguments; where that cannot be seen, the one that holds it.
+// verbProcesses returns the processes that have this PID file in their arguments. If arguments
+// cannot be read, it returns the holder.
 func verbProcesses(t *testing.T, pidfile string) (pids []int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -62,7 +64,7 @@ func verbProcesses(t *testing.T, pidfile string) (pids []int) {
 		if err != nil {
 			continue
 		}
-		args, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline")) // a zombie has none
+		args, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline")) // empty: a zombie
 		if slices.ContainsFunc(bytes.Split(args, []byte{0}), func(arg []byte) bool { return string(arg) == "pidfile="+pidfile }) {
 			pids = append(pids, pid)
 		}
@@ -70,21 +72,22 @@ func verbProcesses(t *testing.T, pidfile string) (pids []int) {
 	return pids
 }
 
-// requireVerbLeftNothing requires that no process is left that was started with this PID file, and no file beside it.
+// requireVerbLeftNothing requires that no process with this PID file is left, and no file beside
+// it.
 func requireVerbLeftNothing(t *testing.T, pidfile string) {
 	t.Helper()
 	require.Empty(t, verbProcesses(t, pidfile))
 	requireNothingLeft(t, pidfile)
 }
 
-// verbSays is what a verb says of a PID.
+// verbSays returns the PID in the output of a verb.
 func verbSays(t *testing.T, pattern, text string) (pid int) {
 	t.Helper()
 	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
 	require.NotNil(t, match, "%q is not in %q", pattern, text)
 	pid, err := strconv.Atoi(match[1])
 	require.NoError(t, err)
-	require.Positive(t, pid, text) // to signal 0 would be to signal ourselves
+	require.Positive(t, pid, text) // signal 0 would reach this process
 	return pid
 }
 
@@ -110,7 +113,8 @@ func requireVerbRuns(t *testing.T, pidfile string, pid int) {
 	requireVerbAlone(t, pidfile, pid)
 }
 
-// requireVerbAlone requires that no process but this one is left of those that were started with that PID file, once the stage that started it has ended.
+// requireVerbAlone requires that only this process is left of those that were started with that PID
+// file, once the stage that started it has ended.
 func requireVerbAlone(t *testing.T, pidfile string, pid int) {
 	t.Helper()
 	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, verbProcesses(t, pidfile)) }, "pid %d to be the only one", pid)

@@ -135,7 +135,7 @@ func TestNoVerbPrintsTheUsage(t *testing.T) {
 	require.True(t, strings.HasPrefix(got.Stderr, "verbless: which verb?\nusage: verbless [flags] VERB\n"), got.Stderr)
 }
 
-// verbless calls Main with no verb at all.
+// verbless calls Main without a verb.
 var verbless = proctest.Register("verbless", func([]string) int {
 	return lifecycle.Main(nil, nil, lifecycle.Name("verbless"), lifecycle.PIDFile(""), lifecycle.OnStart(func(context.Context) error {
 		fmt.Println("started")

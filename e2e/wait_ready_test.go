@@ -164,7 +164,7 @@ func TestAClosedProcessFollowsNothing(t *testing.T) {
 	requireLives(t, p)
 }
 
-// inward is a daemon whose fn finds itself, and says what it is told.
+// inward is a daemon whose fn finds itself and reports the results.
 var inward = proctest.Register("inward", func(args []string) int {
 	reloads := 0
 	reload := func(context.Context) error {
