@@ -71,14 +71,13 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 }
 
 // Stage 1 is paused between the start of the daemon and the message with its PID, so the launcher
-// does not know the PID. That message is the third write of stage 1, after the one to its
-// oom_score_adj.
+// does not know the PID. That message is the only write of stage 1 to the launcher's socket.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
 	path := filepath.Join(t.TempDir(), "script")
-	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -e trace=write -e inject=write:delay_enter=3000000:when=3+ "` +
+	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -P "$(readlink /proc/$$/fd/1)" -e trace=write -e inject=write:delay_enter=3000000 "` +
 		proctest.Binary() + `" "$@" at=main do=until:/no/such/gate` + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
 	cmd := proctest.Command(shapeShifter, b.args(path)...)
