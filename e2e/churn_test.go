@@ -92,7 +92,8 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 
 // Row A2.
 func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
-	const processes, turns = 8, 3000
+	const processes = 8
+	turns := proctest.Rounds(800, 3000, 3000)
 	deadline := time.Now()
 	if proctest.Long() {
 		deadline = deadline.Add(5 * time.Minute)

@@ -26,7 +26,7 @@ import (
 // The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
 // reloadtimeout and stopdelay. The keys check, start, reload, stop, exit, run, usr2, ready, every
 // and watchdog set the behaviour of a hook or of fn; see behave. The key supervise sets a policy;
-// see parsePolicy. Without a verb, the program calls Run, detached if the key detach is present.
+// see parsePolicy. The key interval is that of watchdog. Without a verb, the program calls Run, detached if the key detach is present.
 var daemon = proctest.Register("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string
@@ -81,7 +81,8 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 		opts = append(opts, lifecycle.Supervise(parsePolicy(policy)))
 	}
 	if what, ok := does["watchdog"]; ok {
-		opts = append(opts, lifecycle.Watchdog(50*time.Millisecond, behave("Watchdog", what)))
+		interval, _ := time.ParseDuration(does["interval"])
+		opts = append(opts, lifecycle.Watchdog(cmp.Or(interval, 50*time.Millisecond), behave("Watchdog", what)))
 	}
 	if len(verbArgs) > 0 {
 		return lifecycle.Main(verbArgs, fn, opts...)

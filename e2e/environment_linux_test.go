@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,7 +55,7 @@ func TestRelativePathsAreThoseOfTheDirectoryOfTheStart(t *testing.T) {
 func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	got := b.shifted("exec sleep 2", "HUGE="+strings.Repeat("x", 100<<10))
+	got := b.shifted("exec sleep 2", time.Second, "HUGE="+strings.Repeat("x", 100<<10))
 	require.Equal(t, proctest.Result{Stderr: "scout: start failed: its main did not come to Run in 1s; stopped, nothing left\n", Code: 1}, got)
 }
 

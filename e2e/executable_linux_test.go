@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,7 +25,7 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)
 			binary := copyOfTestBinary(t)
-			cmd := proctest.Command(shapeShifter, b.args(how)...)
+			cmd := proctest.Command(shapeShifter, b.args(how, "1m")...)
 			cmd.Path = binary
 			got := proctest.CallCommand(t, cmd)
 			if how == "deleted" {
@@ -47,15 +48,18 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 // Row E16.
 func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct{ script, says string }{
-		"it ends":  {"exit 3", `died before it was ready \(exit 3\)`},
-		"it talks": {"read x; echo a word; echo another >&2; exit 3", `died before it was ready \(exit 3\); its last words:\n  \| a word\n  \| another`},
-		"it hangs": {"exec sleep 29", `its main did not come to Run in 1s; stopped, nothing left`},
+	for name, tt := range map[string]struct {
+		script, says string
+		limit        time.Duration
+	}{
+		"it ends":  {"exit 3", `died before it was ready \(exit 3\)`, time.Minute},
+		"it talks": {"read x; echo a word; echo another >&2; exit 3", `died before it was ready \(exit 3\); its last words:\n  \| a word\n  \| another`, time.Minute},
+		"it hangs": {"exec sleep 29", `its main did not come to Run in 1s; stopped, nothing left`, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)
-			got := b.shifted(tt.script)
+			got := b.shifted(tt.script, tt.limit)
 			require.Equal(t, 1, got.Code)
 			require.Regexp(t, "^scout: start failed: ("+tt.says+")\n$", got.Stderr)
 			b.requireNothingLeft()

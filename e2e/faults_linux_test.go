@@ -91,7 +91,7 @@ func TestAFaultDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	for stage, name := range stageNames {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sweepFaults(t, calls[stage], 6, func(t *testing.T, at string) string {
+			sweepFaults(t, calls[stage], proctest.Rounds(2, 6, 6), func(t *testing.T, at string) string {
 				outcome, _ := sweepFaultyStart(t, stage, at)
 				return outcome
 			})
@@ -175,7 +175,7 @@ func TestAFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			_, p := sweepFaultyVerb(t, verb, "openat:EIO:0")
-			sweepFaults(t, p.made()[daemonStage], 4, func(t *testing.T, at string) string {
+			sweepFaults(t, p.made()[daemonStage], proctest.Rounds(1, 4, 4), func(t *testing.T, at string) string {
 				outcome, _ := sweepFaultyVerb(t, verb, at)
 				return outcome
 			})
@@ -243,7 +243,7 @@ func TestAFaultInAVerbIsTold(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			_, p := sweepFaultyCaller(t, verb, "openat:EIO:0")
-			sweepFaults(t, p.made()[launcherStage], 2, func(t *testing.T, at string) string {
+			sweepFaults(t, p.made()[launcherStage], proctest.Rounds(1, 2, 2), func(t *testing.T, at string) string {
 				outcome, _ := sweepFaultyCaller(t, verb, at)
 				return outcome
 			})

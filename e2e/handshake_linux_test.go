@@ -26,7 +26,7 @@ func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
-	got := b.shifted(`exec strace -D -o /dev/null -e trace=write -e inject=write:signal=KILL:when=1 "` + proctest.Binary() + `" "$@"`)
+	got := b.shifted(`exec strace -D -o /dev/null -P "$(readlink /proc/$$/fd/1)" -e trace=write -e inject=write:signal=KILL "`+proctest.Binary()+`" "$@"`, time.Minute)
 	if got.Code == 0 {
 		pid := b.readied(got)
 		require.Positive(t, pid)
@@ -37,7 +37,8 @@ func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T
 }
 
 // shapeShifter replaces or deletes its own file before it starts. Its argument is "replaced",
-// "deleted", or the path of the replacement.
+// "deleted", or the path of the replacement. Its last argument is
+// its StartTimeout.
 var shapeShifter = proctest.Register("shape shifter", func(args []string) int {
 	self := proctest.Binary()
 	if !lifecycle.InDaemon() {
@@ -56,8 +57,9 @@ var shapeShifter = proctest.Register("shape shifter", func(args []string) int {
 			return 99
 		}
 	}
+	limit, _ := time.ParseDuration(args[3])
 	return lifecycle.Main([]string{"start"}, nil, lifecycle.Name("scout"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")),
-		lifecycle.OnReload(started), lifecycle.StartTimeout(time.Second), lifecycle.StopTimeout(100*time.Millisecond))
+		lifecycle.OnReload(started), lifecycle.StartTimeout(limit), lifecycle.StopTimeout(100*time.Millisecond))
 })
 
 func copyOfTestBinary(t *testing.T) (path string) {
@@ -165,9 +167,9 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 		{"a kill in main", "at=main do=kill", 1, "died before it was ready (signal SIGKILL)", "\n", false},
 		{"few words", "at=OnStart do=talk:2", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 1\n  | line 2\n", false},
 		{"many words", "at=OnStart do=talk:25", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 6\n  | line 7\n", false},
-		{"a main that hangs", "at=main do=hang starttimeout=200ms", 1, "its main did not come to Run in 200ms; killed\n", "", true},
-		{"a frozen main", "at=main do=freeze starttimeout=200ms", 1, "its main did not come to Run in 200ms; killed\n", "", true},
-		{"a frozen daemon", "at=OnStart do=freeze starttimeout=200ms", 1, "it neither became ready nor ended in ", "", true},
+		{"a main that hangs", "at=main do=hang starttimeout=1s", 1, "its main did not come to Run in 1s; killed\n", "", true},
+		{"a frozen main", "at=main do=freeze starttimeout=1s", 1, "its main did not come to Run in 1s; killed\n", "", true},
+		{"a frozen daemon", "at=OnStart do=freeze starttimeout=1s", 1, "it neither became ready nor ended in ", "", true},
 		{
 			"a wrong option", "do=wrong_option", 1, "died before it was ready (exit 1)",
 			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must be positive; StopDelay(0s): must be shorter than StopTimeout, -1ns, of which it is a part\n", false,

@@ -80,7 +80,7 @@ func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) 
 	script := "#!/bin/sh\n" + proctest.Variable + `=scout exec strace -D -o /dev/null -P "$(readlink /proc/$$/fd/1)" -e trace=write -e inject=write:delay_enter=3000000 "` +
 		proctest.Binary() + `" "$@" at=main do=until:/no/such/gate` + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
-	cmd := proctest.Command(shapeShifter, b.args(path)...)
+	cmd := proctest.Command(shapeShifter, b.args(path, "1m")...)
 	cmd.Path = copyOfTestBinary(t)
 	launcher := proctest.Launch(t, cmd)
 	b.awaitSaid("scout\n")

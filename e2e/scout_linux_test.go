@@ -285,11 +285,11 @@ func isOver(pid int) bool {
 }
 
 // shifted runs a launcher that replaces its own file by this shell script before it starts.
-func (b *background) shifted(script string, env ...string) proctest.Result {
+func (b *background) shifted(script string, limit time.Duration, env ...string) proctest.Result {
 	b.t.Helper()
 	path := filepath.Join(b.t.TempDir(), "script")
 	require.NoError(b.t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
-	cmd := proctest.Command(shapeShifter, b.args(path)...)
+	cmd := proctest.Command(shapeShifter, b.args(path, limit.String())...)
 	cmd.Path = copyOfTestBinary(b.t)
 	cmd.Env = append(cmd.Env, env...)
 	return proctest.CallCommand(b.t, cmd)

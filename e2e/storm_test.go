@@ -126,12 +126,8 @@ func answersOf(t *testing.T, text string) (all []answer) {
 // Row A14.
 func TestStatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
 	proctest.Needs(t, "linux")
-	storms, rounds := 1, 15
-	if proctest.Long() {
-		storms, rounds = 10, 20
-	}
-	for range storms {
-		storm(t, rounds)
+	for range proctest.Rounds(1, 1, 10) {
+		storm(t, proctest.Rounds(5, 15, 20))
 	}
 }
 

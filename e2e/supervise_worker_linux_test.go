@@ -123,8 +123,8 @@ func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
 	b.readied(b.guard("id -u; id -g; echo $HOME; exec sleep 60", "user=12345:12345", "start"))
 	require.Equal(t, 0, uidOf(t, b.status().PID))
+	b.awaitSaid("12345\n12345\n") // it is executed by now
 	require.Equal(t, 12345, uidOf(t, b.worker(0)))
-	b.awaitSaid("12345\n12345\n")
 	b.stop()
 
 	b = inBackground(t)

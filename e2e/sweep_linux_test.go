@@ -154,7 +154,7 @@ func TestAKillDuringAStartLeavesADaemonOrNothing(t *testing.T) {
 	for stage, name := range stageNames {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sweepAll(t, counts[stage], 4, func(t *testing.T, at int) string {
+			sweepAll(t, counts[stage], proctest.Rounds(2, 4, 4), func(t *testing.T, at int) string {
 				outcome, _ := sweepStart(t, stage, at)
 				return outcome
 			})
@@ -236,7 +236,7 @@ func TestAKillDuringAReloadOrAStopLeavesNoLock(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			_, counts := sweepVerb(t, verb, 0)
-			sweepAll(t, counts[daemonStage], 3, func(t *testing.T, at int) string {
+			sweepAll(t, counts[daemonStage], proctest.Rounds(1, 3, 3), func(t *testing.T, at int) string {
 				outcome, _ := sweepVerb(t, verb, at)
 				return outcome
 			})

@@ -20,7 +20,7 @@ func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			_, counts := sweepCaller(t, verb, 0)
-			sweepAll(t, counts[launcherStage], 2, func(t *testing.T, at int) string {
+			sweepAll(t, counts[launcherStage], proctest.Rounds(1, 2, 2), func(t *testing.T, at int) string {
 				outcome, _ := sweepCaller(t, verb, at)
 				return outcome
 			})
