@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// programsOf are the blocks of Go code of a page that are whole programs or tests: those that begin with a package clause.
+// programsOf returns the Go blocks of a page that are whole programs or tests: they begin with a
+// package clause.
 func programsOf(t *testing.T, page string) (texts []string) {
 	t.Helper()
 	for _, block := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(pagetest.Read(t, page), -1) {
@@ -37,8 +38,8 @@ func TestTheCodeOfThePagesIsFormatted(t *testing.T) {
 	}
 }
 
-// The code of the pages is vetted, and its tests are run, as it stands there: in a module of its own, as that of a reader. What it imports is what this
-// module requires.
+// The code of the pages is vetted and its tests run unchanged, in a module of its own, as a reader
+// would use it. It imports only modules that this module requires.
 func TestTheCodeOfThePagesWorks(t *testing.T) {
 	t.Parallel()
 	root, err := os.Getwd()

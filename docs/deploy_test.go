@@ -12,7 +12,8 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// What the guides have to be copied is what package conformance runs: each block behind the name of a file is that file, and no file is left out.
+// Package conformance runs the files that the guides show. Each block after the name of a file is
+// that file, and no file is missing.
 func TestTheGuidesShowTheFilesOfDeployAsTheyAre(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}

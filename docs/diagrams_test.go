@@ -11,8 +11,8 @@ import (
 
 var mermaid = regexp.MustCompile("(?s)```mermaid\n.*?\n```")
 
-// A forge draws a diagram in light or dark, as its reader wants it. One that has colours of its own
-// is readable in one of the two only. "make mermaid" checks the syntax.
+// A forge draws a diagram in light or dark, as its reader chooses. A diagram with colours of its
+// own is readable only in one of the two. "make mermaid" checks the syntax.
 func TestADiagramHasNoColoursOfItsOwn(t *testing.T) {
 	var diagrams []string
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {

@@ -18,8 +18,8 @@ import (
 	"example.com/lifecycle/internal/secureenv"
 )
 
-// readsEnvironment are functions that heed a variable, and the files that may call them: secureenv, and
-// who passes the environment on to what he executes.
+// readsEnvironment contains functions that read variables, and the files that may call them:
+// secureenv, and code that passes the environment on to a program that it executes.
 var readsEnvironment = map[string][]string{
 	"os.Getenv":    {"internal/secureenv/secureenv.go"},
 	"os.LookupEnv": nil, "os.ExpandEnv": nil, "os.TempDir": nil,
@@ -31,7 +31,7 @@ var readsEnvironment = map[string][]string{
 		"internal/worker/start_linux.go", "internal/worker/stage_linux.go", "internal/worker/inherited_linux.go",
 		"user.go",
 	},
-	"exec.LookPath": {"supervise.go", "internal/worker/stage_linux.go"}, // by the PATH that secureenv has left
+	"exec.LookPath": {"supervise.go", "internal/worker/stage_linux.go"}, // secureenv has replaced PATH
 }
 
 func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
@@ -61,7 +61,7 @@ func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
 		})
 	}
 	for name := range listed {
-		if !slices.Contains([]string{"PATH", "TZ", "_GO_DAEMON"}, name) { // which packages of others read
+		if !slices.Contains([]string{"PATH", "TZ", "_GO_DAEMON"}, name) { // other packages read them
 			require.True(t, named[name], "nothing reads %s", name)
 		}
 	}

@@ -193,7 +193,8 @@ func driveEchod(t *testing.T, program string) {
 }
 
 func driveTour(t *testing.T, program string) {
-	// start puts the tour into a process group, where all it starts stays findable, and its temporary files into tmp.
+	// start puts the tour into a process group, so that its processes can be found, and its temporary
+	// files into tmp.
 	start := func(t *testing.T, env ...string) (tour *exampleProcess, tmp string) {
 		tmp = t.TempDir()
 		tour = prepareExample(t, ".", program)

@@ -44,7 +44,7 @@ type exampleProcess struct {
 func prepareExample(t *testing.T, dir, program string, args ...string) *exampleProcess {
 	p := &exampleProcess{t: t, cmd: exec.Command(program, args...), out: new(exampleOutput), exited: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else each process takes a second to end
+	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // to end at once
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	return p
 }
@@ -86,7 +86,7 @@ func (p *exampleProcess) waitFor(pattern string) (match []string) {
 		ended := false
 		select {
 		case <-p.exited:
-			ended = true // before the look, which sees its last words
+			ended = true // set before the check, which sees the last output
 		default:
 		}
 		if match = re.FindStringSubmatch(p.out.String()); match != nil {
@@ -115,7 +115,7 @@ func (o *exampleOutput) String() string {
 	return o.text.String()
 }
 
-// exampleGo runs the go command. What it builds and tests has the race detector where this test has it.
+// exampleGo runs the go command. It builds and tests with the race detector if this test has it.
 func exampleGo(t *testing.T, verb string, args ...string) {
 	t.Helper()
 	info, _ := debug.ReadBuildInfo()

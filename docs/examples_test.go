@@ -31,14 +31,16 @@ var exampleDrivers = map[string]func(t *testing.T, program string){
 // examplePatience is when a test stops to wait: far beyond slow, so that only what hangs fails.
 const examplePatience = 60 * time.Second
 
-// TestExamples stands in for `go vet`, `go build` and `go test` with ./_example/..., which match nothing and say so with 0.
+// TestExamples replaces `go vet`, `go build` and `go test` with ./_example/..., which match nothing
+// and exit with 0.
 func TestExamples(t *testing.T) {
 	entries, err := os.ReadDir("_example")
 	require.NoError(t, err)
 	found := map[string]bool{}
 	for _, entry := range entries {
 		name := entry.Name()
-		if !entry.IsDir() && filepath.Ext(name) != ".go" || name == "deploy" { // which holds no program: package conformance runs what is in it
+		// The folder deploy contains no program; package conformance runs its files.
+		if !entry.IsDir() && filepath.Ext(name) != ".go" || name == "deploy" {
 			continue
 		}
 		found[name] = true
@@ -167,7 +169,7 @@ func driveAgentctl(t *testing.T, program string) {
 		assert.Zero(t, socket.Mode().Perm()&0o077, "only its owner may connect: %v", socket.Mode())
 		ends(t, dir, agentctl)
 
-		says(t, agentctl("get", "colour"), 1, "agentctl: nothing is known of colour\n") // of a daemon that is new
+		says(t, agentctl("get", "colour"), 1, "agentctl: nothing is known of colour\n") // by a new daemon
 		assert.NotEqual(t, pid, pidOf(t, dir))
 		ends(t, dir, agentctl)
 	})

@@ -25,9 +25,11 @@ var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)
 // leadingTests are the links to tests with which the last cell of a row begins.
 var leadingTests = regexp.MustCompile(`^(\[Test\w+\]\([^)]*\)(, )?)*`)
 
-// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D kills, E what a process inherits, F signals,
-// G hooks, H supervision, I limits, J namespaces, K the log and systemd, L users. A test that injects a fault says so in the last line of its
-// comment: "Row A1." or "Rows A1, B10.". The tables have each fault with its tests, which "make docs" writes, or the reason why there is none.
+// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D
+// kills, E what a process inherits, F signals, G hooks, H supervision, I limits, J namespaces, K
+// the log and systemd, L users. A test that injects a fault names it in the last line of its
+// comment: "Row A1." or "Rows A1, B10.". The tables contain each fault with its tests, which "make
+// docs" writes, or the reason why it has no test.
 func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	const page = "docs/security.md"
 	tests := testsOfRows(t)
@@ -49,7 +51,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	pagetest.RequireText(t, page, made)
 }
 
-// The program in the README is built as it stands there, in a folder that exists only in an overlay.
+// The program in the README is built unchanged, in a folder that exists only in an overlay.
 func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -96,7 +98,8 @@ func testFiles(t *testing.T) (paths []string) {
 	return paths
 }
 
-// A link of the pages to tests leads to the file that has them. "make docs" mends the links to tests that have moved.
+// Links to tests in the pages lead to the file that contains the tests. "make docs" updates the
+// links to moved tests.
 func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 	files := map[string]string{}
 	for _, file := range testFiles(t) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// documentation is that of the package in this directory, with its examples.
+// documentation returns the documentation of the package in this directory, with its examples.
 func documentation(t *testing.T, dir, path string) *doc.Package {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -45,7 +45,8 @@ func TestEveryOptionSaysItsDefaultAtLast(t *testing.T) {
 	}
 }
 
-// withoutExample are exported names that nobody reaches for first, and where they are shown.
+// withoutExample contains exported names that need no example of their own, and where they are
+// shown.
 var withoutExample = map[string]string{
 	"Args":                "Ensure",
 	"NotRunningError":     "Find",

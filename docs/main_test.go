@@ -1,4 +1,5 @@
-// Package docs has the tests of the pages, of the README and of the programs in _example. They run in the directory of the module.
+// Package docs has the tests of the pages, of the README and of the programs in _example. They run
+// in the directory of the module.
 package docs
 
 import (

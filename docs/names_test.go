@@ -71,7 +71,8 @@ func jsonText(t *testing.T, of reflect.Type) string {
 	return text
 }
 
-// What the pages show as code and begins with a capital letter is an exported name of this package, unless the page is about another one.
+// Code in the pages that begins with a capital letter is an exported name of this package, unless
+// the page is about another package.
 func TestDocsNameOnlyWhatIsExported(t *testing.T) {
 	exported := exportedNames(t)
 	foreign := regexp.MustCompile(`^([A-Z_]+|Test\w+|Context|Reborn)$`)
@@ -85,7 +86,7 @@ func TestDocsNameOnlyWhatIsExported(t *testing.T) {
 	}
 }
 
-// exportedNames are the exported names of this package, those of methods behind that of their type.
+// exportedNames returns the exported names of this package. A method has the name Type.Method.
 func exportedNames(t *testing.T) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob("*.go")

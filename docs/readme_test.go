@@ -44,7 +44,8 @@ func shownInREADME(t *testing.T, program string) (block []typed) {
 	return block
 }
 
-// readTyped reads what begins with "$ " as a command and what is indented behind it as its answer. A code behind a gap is the exit code, and what follows it a remark.
+// readTyped reads a line that begins with "$ " as a command, and the indented lines after it as its
+// answer. A code after a gap is the exit code, and the text after the code is a remark.
 func readTyped(text string) (commands []typed) {
 	exit := regexp.MustCompile(`(?:\s{2,}|^\()exit (\d+).*$`)
 	open := false
@@ -60,7 +61,7 @@ func readTyped(text string) (commands []typed) {
 			if code := exit.FindStringSubmatch(line); code != nil {
 				last.exit = code[1]
 				line = exit.ReplaceAllString(line, "")
-				open = line != "" // the tour has it on a line of its own, and what comes behind that is from the log
+				open = line != "" // the tour prints it on a line of its own; log lines follow
 			}
 			if line != "" {
 				last.answer += timeless(line) + "\n"

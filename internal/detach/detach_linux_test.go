@@ -63,7 +63,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// launchAgain is a launcher in a process of its own: it prints what it hears, and at last the words.
+// launchAgain is a launcher in a process of its own. It prints what it receives, then the last
+// output.
 func launchAgain() (exitCode int) {
 	peer, err := Start(Spec{Args: []string{"again", "and again"}, Note: "a note", Files: []*os.File{os.Stdin, os.Stdin}}, nil)
 	if err != nil {
@@ -99,7 +100,8 @@ func runChild(t *testing.T, what string) string {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "program")
-	// Not by this process: what another test starts meanwhile would have it open for writing, and then it is busy.
+	// Another process copies it. A program that another test starts meanwhile would inherit the open
+	// file, and executing the copy would fail with ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), child+"="+what, "GORACE=atexit_sleep_ms=0")
@@ -109,7 +111,7 @@ func runChild(t *testing.T, what string) string {
 	return out.String()
 }
 
-// lines are those of the text, as they come: those of two processes in any order.
+// lines returns the lines of the text in their order. Lines of two processes come in any order.
 func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
 
 const answer = `{"args":["again","and again"],"comm":"%s\n","files":2,"note":"a note"}`
@@ -137,7 +139,7 @@ func TestWordsOfWhatRanBeforeTheInitAreHeard(t *testing.T) {
 	require.Len(t, got, 2)
 }
 
-// What is given is queued before there is anybody to take it.
+// Give queues the note and the files before any process receives them.
 func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := ctlsock.Pair()

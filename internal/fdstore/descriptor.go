@@ -9,11 +9,11 @@ import (
 
 // Use describes how the program uses a descriptor.
 type Use struct {
-	Call, Network, Address string                   // the arguments of Listen or ListenPacket, and which of the two
+	Call, Network, Address string                   // Listen or ListenPacket, and its arguments
 	Where                  string                   // file and line of the caller in the program
 	Path                   string                   // of the socket file; "" if there is none
 	File                   fs.FileInfo              // the socket file, if this process has created it
-	Name                   func(n int) string       // returns the nth name for a descriptor of this use, from 1
+	Name                   func(n int) string       // returns the nth name of this use, from 1
 	Copy                   func() (*os.File, error) // returns a duplicate
 }
 

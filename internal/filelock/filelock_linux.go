@@ -59,7 +59,8 @@ func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 }
 
 // lockOwner reads proc_locks(5): "1: FLOCK ADVISORY WRITE 4127 08:01:1234 0 EOF". On some file
-// systems, such as btrfs, the device differs from that of stat(2). Then lockOwner finds no process.
+// systems, such as btrfs, the device differs from the result of stat(2). Then lockOwner finds no
+// process.
 func lockOwner(info fs.FileInfo) (pid int) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	text, err := os.ReadFile("/proc/locks")

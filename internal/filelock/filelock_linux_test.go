@@ -43,7 +43,8 @@ func lookAtFile(args []string) (any, error) {
 	return Inspect(f)
 }
 
-// requireSeen says what another process sees: to its own a process is not named, and what it opens and closes there takes the name.
+// requireSeen requires what another process sees. A process does not see its own name, and its open
+// and close of the file would drop the name.
 func requireSeen(t *testing.T, want State, path string) {
 	t.Helper()
 	_, line, end := answer(t, "look", nil, path)
@@ -123,7 +124,7 @@ func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
 	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
-// squat sets read locks where mark and name go: whoever can read the file can.
+// squat sets read locks in place of mark and name. Every user who can read the file can do so.
 func squat(t *testing.T, reader *os.File) {
 	t.Helper()
 	for _, at := range []int64{presenceByte, ownerByte} {

@@ -19,7 +19,8 @@ import (
 
 const programVar = "FILELOCK_TEST_PROGRAM"
 
-// programs are what the test binary is when it is run again. Each prints what it returns, on one line, and ends with its stdin.
+// programs are the programs that the test binary can run as. Each prints its result on one line,
+// and ends with its stdin.
 var programs = map[string]func(args []string) (any, error){
 	"idle": func([]string) (any, error) { return nil, nil },
 	"lock": lockFile,
@@ -41,7 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// locked is the file that the program lock holds: a file that nothing refers to is closed by the garbage collector.
+// locked is the file that the program lock holds. The garbage collector would close a file without
+// a reference.
 var locked *os.File
 
 func lockFile(args []string) (_ any, err error) {
@@ -51,7 +53,8 @@ func lockFile(args []string) (_ any, err error) {
 	return nil, err
 }
 
-// program starts the test binary as that program, which gets inherited as its descriptor 3, and waits for its line. end kills it.
+// program starts the test binary as that program, with inherited as its descriptor 3, and waits for
+// its line. end kills it.
 func program(t *testing.T, name string, inherited *os.File, args ...string) (pid int, end func()) {
 	t.Helper()
 	pid, line, end := answer(t, name, inherited, args...)
@@ -59,7 +62,7 @@ func program(t *testing.T, name string, inherited *os.File, args ...string) (pid
 	return pid, end
 }
 
-// answer is program for one that has something to say.
+// answer is program for a program that prints a result.
 func answer(t *testing.T, name string, inherited *os.File, args ...string) (pid int, line string, end func()) {
 	t.Helper()
 	self, err := os.Executable()

@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/detach"
 )
 
-// FuzzLauncher: whatever the daemon's end of the socket says, the launcher stops waiting when that end is closed. It
-// takes the start for a success only if done was said.
+// FuzzLauncher: for any input from the daemon, the launcher stops waiting when the daemon's end of
+// the socket is closed. The start is a success only after the message done.
 func FuzzLauncher(f *testing.F) {
 	for _, said := range []string{
 		"",
@@ -65,7 +65,8 @@ func FuzzLauncher(f *testing.F) {
 	})
 }
 
-// FuzzDaemon: whatever the launcher says, only go confirms the start, and the end of its messages is the end of it.
+// FuzzDaemon: for any input from the launcher, only go confirms the start. The daemon sees the end
+// of the launcher when its messages end.
 func FuzzDaemon(f *testing.F) {
 	for _, said := range []string{"", `{"go":true}`, `{"go":true}` + "\n" + `{"go":true}`, `{"go":1}`, "null\n[]\n{", `{"done":true,"pid":1}`} {
 		f.Add([]byte(said))

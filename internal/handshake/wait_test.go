@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A daemon that does nothing is asked to stop where it can hear that, and then killed: no state waits forever.
+// A daemon that does nothing gets a stop request if it can receive one, and is killed then. No
+// state waits forever.
 func TestEveryStateOfAStartEndsByItsDeadline(t *testing.T) {
 	t.Parallel()
 	for state, next := range map[state][]state{

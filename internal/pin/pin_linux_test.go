@@ -34,7 +34,7 @@ func holdBlocking(pid int) (process, error) {
 	return newPidfd(fd), nil
 }
 
-// holdBare is what is left without /proc.
+// holdBare holds a process without /proc.
 func holdBare(pid int) (process, error) {
 	return bare(pid), orDone(unix.Kill(pid, 0))
 }
@@ -47,7 +47,8 @@ func init() {
 	}
 }
 
-// endMainThread prints a line once only the other threads of the process are left, and then its signals.
+// endMainThread prints a line when only the other threads of the process remain, and then its
+// signals.
 func endMainThread([]string) error {
 	go func() {
 		for {
@@ -63,7 +64,8 @@ func endMainThread([]string) error {
 	return errno
 }
 
-// openFiltered has seccomp answer pidfd_open with the error number in args, opens its parent, and prints what it holds.
+// openFiltered makes seccomp return the error number in args for pidfd_open, opens its parent, and
+// prints what it holds.
 func openFiltered(args []string) error {
 	errno, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -197,7 +199,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	})
 }
 
-// awaitDescriptors waits until so many are open: what was told to end closes them when it has its turn.
+// awaitDescriptors waits until want descriptors are open. Goroutines that end close theirs later.
 func awaitDescriptors(t testing.TB, want int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return descriptors(t) == want }, slow, time.Millisecond)

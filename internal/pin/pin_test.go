@@ -88,7 +88,7 @@ func program(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// child is a running program. Nobody waits for it before the end of the test, unless kill does.
+// child is a running program. Only kill and the end of the test wait for it.
 type child struct {
 	*exec.Cmd
 	t   testing.TB

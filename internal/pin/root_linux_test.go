@@ -31,7 +31,8 @@ func needRoot(t *testing.T, why string) {
 	}
 }
 
-// changeEffectiveUser leaves the real user root. As a side effect, the owner of /proc/PID stays root.
+// changeEffectiveUser leaves the real user root. As a side effect, the owner of /proc/PID stays
+// root.
 func changeEffectiveUser([]string) error {
 	if err := syscall.Setresuid(-1, someUser, -1); err != nil {
 		return err
@@ -84,7 +85,8 @@ func TestSignalWithoutTheRightIsPermission(t *testing.T) {
 	require.Equal(t, "permission denied", start(t, program("unprivileged")).line())
 }
 
-// TestAnotherProcessOfThatPIDIsNotSignalled runs itself again in a PID namespace, where it can say which PID is next.
+// TestAnotherProcessOfThatPIDIsNotSignalled runs itself again in a PID namespace, where it can
+// choose the next PID.
 func TestAnotherProcessOfThatPIDIsNotSignalled(t *testing.T) {
 	needRoot(t, "to make a PID namespace")
 	if os.Getenv(namespaceVar) != "" {
@@ -132,7 +134,8 @@ func testReuse(t *testing.T) {
 	})
 }
 
-// startAs starts a program under a PID that is free. It tries again when a thread of the test took it.
+// startAs starts a program under a PID that is free. It tries again when a thread of the test took
+// it.
 func startAs(t *testing.T, pid int) *child {
 	t.Helper()
 	for ctx := patience(t); ctx.Err() == nil; {

@@ -23,7 +23,7 @@ func canBeKept(fd int) bool {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil { // it is a memfd
 		return true
 	}
-	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) // the kind, or the path if it has one
+	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) // its kind, or its path if any
 	return err == nil && (strings.HasPrefix(kind, "pipe:[") || kind == "anon_inode:[eventfd]")
 }
 

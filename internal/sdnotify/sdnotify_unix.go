@@ -23,7 +23,7 @@ func dial(address string) (*Socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // Connect translates the @
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // it translates the @
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "connect", Path: address, Err: err}
 	}

@@ -128,7 +128,7 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	case sign == "1" && p.watchdog != nil:
 		p.resetWatchdog()
 	case sign == "trigger":
-		// The worker itself asks to be ended as one that hangs (sd_notify(3)).
+		// The worker itself asks to be ended like a worker that hangs (sd_notify(3)).
 		p.abort(errors.New("it has asked for that (WATCHDOG=trigger)"))
 	}
 	if wasReloading && p.state == ready {

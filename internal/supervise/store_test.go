@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// FuzzStore: whatever a worker asks its supervisor to store and to remove, the next worker can be started with what is
-// stored, and every descriptor is either stored or to be closed.
+// FuzzStore: for any requests to store and to remove, the next worker can be started with the
+// stored descriptors, and every descriptor is either stored or reported for closing.
 func FuzzStore(f *testing.F) {
 	f.Add("FDSTORE=1\nFDNAME=a\x00FDSTORE=1\nFDNAME=b\x00FDSTOREREMOVE=1\nFDNAME=a", uint8(1))
 	f.Add("FDSTORE=1\nFDNAME=a:b\x00FDSTORE=1\nFDNAME=\x00FDSTORE=1", uint8(3))

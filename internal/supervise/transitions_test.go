@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every worker ends: whatever its state is, its own end leads to gone, and so do deadlines once the supervisor stops.
+// Every worker ends: in every state its own end leads to gone, and so do deadlines when the
+// supervisor stops.
 func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
 	t.Parallel()
 	for s := staged; s < gone; s++ {

@@ -68,8 +68,8 @@ type child struct {
 	out *bufio.Reader
 }
 
-// start runs the reporting program in a session of its own, with std as descriptors 0 to 2, or /dev/null. tty becomes
-// its controlling terminal, unless that is nil.
+// start runs the reporting program in a session of its own, with std as descriptors 0 to 2, or
+// /dev/null. tty becomes its controlling terminal, unless tty is nil.
 func start(t *testing.T, std, tty *os.File) *child {
 	t.Helper()
 	c := startBy(t, nil, std, tty)
@@ -163,7 +163,7 @@ func TestATerminalThatIsNotTheControllingOneDoesNotCount(t *testing.T) {
 	master, slave := pty(t)
 	c := start(t, slave, nil)
 	hangUp(t, master, slave)
-	c.signal() // nobody else does
+	c.signal() // no other process sends it
 	require.Equal(t, "hung up: false", c.line())
 }
 

@@ -67,7 +67,8 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 	}
 }
 
-// A pair that is given away by who has made it is not that of a supervisor: he would be the parent.
+// A process that creates a socket pair and passes it on is no supervisor: a supervisor is the
+// parent.
 func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
@@ -86,7 +87,8 @@ func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
 	require.Equal(t, "1\n", string(out))
 }
 
-// forge calls a program as its supervisor would, as a user without rights, who wants it to execute another one.
+// forge calls a program as its supervisor would. It runs as a user without rights, and tries to
+// make the program execute another one.
 func forge(path, kind, victim string) {
 	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(somebody), syscall.Setuid(somebody))
 	ours, theirs, pairErr := ctlsock.Pair()
@@ -110,7 +112,8 @@ func forge(path, kind, victim string) {
 	fmt.Printf("%s%s%v\n", out, said, err)
 }
 
-// privileged is a copy of the test binary that everybody can execute, with more rights than he has.
+// privileged returns the path of a copy of the test binary that every user can execute, and that
+// has more rights than its caller.
 func privileged(t *testing.T, give func(path string) error) (path string) {
 	t.Helper()
 	path = copyOf(t)
@@ -131,7 +134,8 @@ func noMore(string) error { return nil }
 
 func setuidRoot(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) }
 
-// maySetuid gives the file a capability, as setcap(8) does: struct vfs_cap_data of linux/capability.h.
+// maySetuid gives the file a capability, as setcap(8) does (struct vfs_cap_data of
+// linux/capability.h).
 func maySetuid(path string) error {
 	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
 	for _, word := range []uint32{1 << unix.CAP_SETUID, 0, 0, 0} {
@@ -174,7 +178,8 @@ func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 	require.Equal(t, "12345 0 0 0", strings.Join(strings.Fields(startSupervisor(t, o, asSomebody).line("Uid:")), " "))
 }
 
-// A user connects to a service of root's that says what he asks it to. So root is his peer; but that is no pair.
+// A user connects to a service of root's that sends what the user requests. So root is the peer of
+// the user's socket, but the socket is no pair.
 // Row L9.
 func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
 	t.Parallel()

@@ -22,13 +22,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests start a supervisor, which is this binary again, and that starts the worker: so a supervisor can be killed, and both say on one pipe what
-// they see.
+// The tests start this binary again as a supervisor, which starts the worker. So a test can kill
+// the supervisor. Both report on one pipe what they see.
 
-// child is what a process that a test starts does instead of the tests: "supervise", "forge", or "plain" for one that is nothing of the kind.
+// child selects what a process that a test starts does instead of the tests: "supervise", "forge",
+// or "plain" for none of these.
 const child = "WORKER_TEST_CHILD"
 
-// slow is a FIFO: a process with that variable is held up before the init of this package until the other end is opened.
+// slow names a FIFO. A process with this variable blocks before the init of this package until the
+// other end is opened.
 const slow = "WORKER_TEST_SLOW"
 
 var _ = holdUp()
@@ -70,15 +72,17 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// testOrder is an Order that goes through JSON, and what a supervisor does besides.
+// testOrder is a Spec that goes through JSON, with further orders to the supervisor.
 type testOrder struct {
 	Spec
 	Note   string
-	Size   int      // of a note that is long
+	Size   int      // of a long note
 	Files  []string // as sockets, with their base names
 	Binary string   // "removed" or "replaced" before the start
-	Thread string   // "ends": the start is asked for by a thread that ends
-	Before string   // "together": eight workers at once; "many": workers come and go; "limit": and then there are to be no more processes
+	Thread string   // "ends": a thread that ends requests the start
+	// Before is "together": eight workers at once; "many": workers come and go; "limit": no further
+	// process can be created.
+	Before string
 }
 
 func supervise() {
@@ -245,8 +249,8 @@ type looks struct {
 	Note, Args, Comm, Dir string
 	PID, Parent, Group    int
 	Env                   []string
-	Open                  map[int]string // what is open from descriptor 3 on, but for what the Go runtime has opened
-	Inherited             []int          // by what it executes, from descriptor 3 on
+	Open                  map[int]string // from descriptor 3 on, without those of the Go runtime
+	Inherited             []int          // by a program that it executes, from descriptor 3 on
 	Ignored, Blocked      string
 }
 
@@ -276,7 +280,8 @@ func look(in *Handoff) (l looks) {
 	return l
 }
 
-// told is what a service manager tells the worker, and what it may be taken for, of what is in an environment.
+// told returns the variables of an environment that a service manager sets for the worker, and
+// variables that could be mistaken for them.
 func told(env []string) (told []string) {
 	for _, variable := range env {
 		name := nameOf(variable)
@@ -338,7 +343,7 @@ func work(in *Handoff) {
 	}
 }
 
-// supervisor is one that was started.
+// supervisor is a running supervisor.
 type supervisor struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -400,7 +405,8 @@ func (s *supervisor) kill() {
 	_ = s.cmd.Wait()
 }
 
-// line waits for one that begins so, and returns the rest. Two processes write, so others may come before it, and stay.
+// line waits for a line with this begin, and returns the rest of it. Two processes write, so other
+// lines may come first; they stay.
 func (s *supervisor) line(begin string) string {
 	s.t.Helper()
 	for i := 0; ; i++ {
@@ -416,7 +422,7 @@ func (s *supervisor) line(begin string) string {
 	}
 }
 
-// pid is that of the worker. The test kills it at its end.
+// pid returns the PID of the worker. The test kills the worker at its end.
 func (s *supervisor) pid() int {
 	s.t.Helper()
 	pid, err := strconv.Atoi(s.line("pid "))
@@ -455,7 +461,7 @@ func eventually(t *testing.T, is func() bool, what string, args ...any) {
 	require.Eventuallyf(t, is, 20*time.Second, time.Millisecond, what, args...)
 }
 
-// isOver says whether a process has ended. It may be a zombie, where nobody waits for orphans.
+// isOver reports whether a process has ended. It may be a zombie if no process waits for orphans.
 func isOver(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/ctlsock"
 )
 
-// heldStage starts a foreign program in this process, of which the stage is held up before its init.
+// heldStage starts a foreign program in this process. Its stage blocks before its init.
 func heldStage(t *testing.T) (p *Process, release func()) {
 	t.Helper()
 	hold, release := fifo(t)

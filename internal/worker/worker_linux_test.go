@@ -39,7 +39,7 @@ func TestAnOwnWorkerGetsItsNoteItsArgumentsItsNameAndItsDirectory(t *testing.T) 
 	require.Equal(t, "exit status 3 <nil> os: process already finished", s.line("ended:"))
 }
 
-// copyOf is a copy of the test binary, on a way that everybody can go.
+// copyOf returns the path of a copy of the test binary that every user can reach.
 func copyOf(t *testing.T) (path string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,8 @@ func copyOf(t *testing.T) (path string) {
 	path = filepath.Join(dir, "program")
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// Not by this process: what another test starts meanwhile would have it open for writing, and then it is busy.
+	// Another process copies it. A program that another test starts meanwhile would inherit the open
+	// file, and executing the copy would fail with ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	return path
@@ -90,7 +91,8 @@ func TestWhatAManagerHasToldTheSupervisorIsNotToldOn(t *testing.T) {
 	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "this is somebody else's")
 }
 
-// leaks are descriptors that a careless caller has left open in a supervisor, a directory among them.
+// leaks are descriptors that a careless caller has left open in a supervisor, a directory among
+// them.
 func leaks(t *testing.T) func(*exec.Cmd) {
 	dir, err := os.Open(t.TempDir())
 	require.NoError(t, err)
@@ -232,7 +234,8 @@ func TestTheWordsOfACrashAreHeard(t *testing.T) {
 	s.line("goroutine 1 [running]:")
 }
 
-// What the worker has started may hold the other end open for a moment, and what it said may still be on its way.
+// Children of the worker may hold the other end open for a moment, and its output may still be on
+// the way.
 func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
