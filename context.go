@@ -67,7 +67,7 @@ func (l *Life) Reload(ctx context.Context) error {
 		return nil
 	}
 	if hook := l.of.hookThatRuns(l.ctx, ctx); hook != "" {
-		return &reloadError{cause: fmt.Errorf("lifecycle: %s asks for a reload, and would wait for itself", hook)}
+		return &reloadError{cause: fmt.Errorf("lifecycle: reload: called inside %s, which the reload would wait for", hook)}
 	}
 	verdict := make(chan error, 1)
 	if !l.of.addReloadWaiter(verdict) {
@@ -100,7 +100,7 @@ func (l *Life) SetStatus(text string) {
 
 // stopsInstead returns the error of a reload that did not begin because of a stop.
 func stopsInstead() error {
-	return &reloadError{cause: errors.New("lifecycle: not reloaded, for it stops")}
+	return &reloadError{cause: errors.New("lifecycle: not reloaded: the daemon is stopping")}
 }
 
 // addReloadWaiter registers a channel for the verdict of the next reload. It reports whether a

@@ -80,7 +80,7 @@ func TestReloadReturnsWhenAnOnReloadIsAbandonedAndFailsFromThenOn(t *testing.T) 
 		require.Equal(t, 10*time.Second, time.Since(begun))
 		require.ErrorIs(t, err, ErrReload)
 		require.EqualError(t, err, "lifecycle: OnReload of app: did not return in 8s")
-		require.ErrorContains(t, From(v.ctx).Reload(t.Context()), "an earlier reload still runs")
+		require.ErrorContains(t, From(v.ctx).Reload(t.Context()), "an earlier reload is still running")
 		require.Equal(t, 10*time.Second, time.Since(begun))
 		close(release)
 		require.NoError(t, v.stopped())
@@ -219,7 +219,7 @@ func TestAHookThatAsksForAReloadIsToldAtOnceThatItCannotWaitForItself(t *testing
 				"a context that was derived": From(derived).Reload(context.Background()),
 			} {
 				require.ErrorIs(t, err, ErrReload, "%s: %s", where, how)
-				require.ErrorContains(t, err, " asks for a reload, and would wait for itself", "%s: %s", where, how)
+				require.ErrorContains(t, err, ", which the reload would wait for", "%s: %s", where, how)
 				require.ErrorContains(t, err, where, how)
 			}
 			require.Equal(t, begun, time.Now())

@@ -190,7 +190,7 @@ func TestAStopIsTheVerdictOfAReloadThatIsWaitedFor(t *testing.T) {
 	stopsInstead := func(t *testing.T, err error) {
 		t.Helper()
 		require.ErrorIs(t, err, ErrReload)
-		require.ErrorContains(t, err, "not reloaded, for it stops")
+		require.ErrorContains(t, err, "not reloaded: the daemon is stopping")
 	}
 	t.Run("during the start", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

@@ -55,9 +55,9 @@ func Args(args ...string) Option {
 // need.
 var notUnderTest = map[string]string{
 	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
-	"User":      "under go test it would change the user of all tests; use Embedded or package lifecycletest, or build the program",
+	"User":      "not possible under go test, because it would change the user of all tests: use Embedded or package lifecycletest, or build the program",
 	"Supervise": errUnderTest, "Program": errUnderTest,
-	"Chroot": "under go test it would change the root directory of all tests; use Embedded or package lifecycletest, or build the program",
+	"Chroot": "not possible under go test, because it would change the root directory of all tests: use Embedded or package lifecycletest, or build the program",
 }
 
 // refuseUnderTest refuses the options in notUnderTest if this is a test.
@@ -69,7 +69,7 @@ func (p *plan) refuseUnderTest() {
 	}
 }
 
-const errUnderTest = "under go test it would start the test binary again; use Embedded or package lifecycletest, or build the program"
+const errUnderTest = "not possible under go test, because it would start the test binary again: use Embedded or package lifecycletest, or build the program"
 
 // underTest reports whether this process runs tests. It returns false in a program that the test
 // binary runs as.
@@ -187,7 +187,7 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 			"ends with it: live in the foreground, with the verb run")
 	}
 	if _, err := os.Executable(); err != nil {
-		return nil, fmt.Errorf("lifecycle: this program cannot find itself to be started again; is /proc mounted? %w", err)
+		return nil, fmt.Errorf("lifecycle: cannot find the executable of this process (is /proc mounted?): %w", err)
 	}
 	if oneShot {
 		if err := listenedTooEarly(); err != nil {

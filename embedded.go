@@ -59,7 +59,7 @@ func (l *life) Tick(ctx context.Context, name string) (called int, err error) {
 		case p.now <- result:
 			errs = append(errs, <-result)
 		case <-l.stopCtx.Done():
-			return called, fmt.Errorf("lifecycle: the life stops: %w", context.Cause(l.stopCtx))
+			return called, fmt.Errorf("lifecycle: the life is stopping: %w", context.Cause(l.stopCtx))
 		case <-ctx.Done():
 			return called, context.Cause(ctx)
 		}

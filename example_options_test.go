@@ -188,12 +188,12 @@ func ExampleVerdict() {
 	_ = process.Reload(context.Background())
 	if s, err := process.Status(); err == nil && s.LastReload != nil {
 		v := s.LastReload
-		fmt.Printf("%s of %s: %s; new already: %v\n", v.Hook, v.Component, v.Error, v.Applied)
+		fmt.Printf("%s of %s: %s; already reloaded: %v\n", v.Hook, v.Component, v.Error, v.Applied)
 	}
 	// Output:
 	// started
 	// tls has the new certificate
-	// OnReload of db: no password; new already: [tls]
+	// OnReload of db: no password; already reloaded: [tls]
 }
 
 // Somebody who needs to know whether a daemon runs asks for it, and closes what he got.

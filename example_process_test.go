@@ -21,7 +21,7 @@ func ExampleFind() {
 		fmt.Println("running with pid", process.PID)
 		process.Close()
 	case errors.As(err, &gone) && gone.Stale:
-		fmt.Printf("pid %d is dead and has left %s\n", gone.PID, gone.PIDFile)
+		fmt.Printf("pid %d died and left %s\n", gone.PID, gone.PIDFile)
 	case errors.As(err, &gone):
 		fmt.Println("nobody holds", gone.PIDFile)
 	default:

@@ -81,7 +81,7 @@ func ExampleMain() {
 		fmt.Println(args, code)
 	}
 	echod("check")            // echod: check failed: echod.json:7: unknown field "lisen"
-	echod("reload")           // echod: nothing to reload: this program does nothing at a reload
+	echod("reload")           // echod: nothing to reload: this program does not support reload
 	echod("stop")             // echod: not running (nobody holds /nowhere/echod.pid)
 	echod("stop", "--oknodo") // the same, but that is fine
 	// Output:

@@ -134,7 +134,7 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 func (l *life) abandon(component, hook string, late timeoutError) error {
 	label := hook + " of " + component
 	late.stack = stackOf(label)
-	l.log.Error(label+" was abandoned: it does not return", "after", console.FormatLimit(late.limit), "stack", string(late.stack))
+	l.log.Error(label+" was abandoned: it did not return in time", "after", console.FormatLimit(late.limit), "stack", string(late.stack))
 	return &HookError{component, hook, &late}
 }
 
@@ -194,7 +194,7 @@ func stackOf(label string) []byte {
 		}
 	}
 	if len(stacks) == 0 {
-		return []byte("(not in the profile: it has not begun, has just returned, or changed its profiler labels)")
+		return []byte("(no stack: the hook has not begun, has just returned, or changed its profiler labels)")
 	}
 	return bytes.Join(stacks, []byte("\n\n"))
 }

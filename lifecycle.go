@@ -215,13 +215,13 @@ func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 // complete sets the fields that depend on other options, and refuses options that conflict.
 func (p *plan) complete() {
 	if p.name == "" || p.name == "." || p.name == ".." || strings.ContainsAny(p.name, `/\`) || hasControl(p.name) {
-		p.refuse("Name(%q): must be a file name, for the PID file is named after it", p.name)
+		p.refuse("Name(%q): must be a valid file name, because the PID file is named after it", p.name)
 	}
 	if p.ownLogger = p.logger != nil; !p.ownLogger {
 		p.logger = slog.Default()
 	}
 	if p.stopDelay >= p.stopTimeout {
-		p.refuse("StopDelay(%v): must be shorter than StopTimeout, %v, of which it is a part", p.stopDelay, p.stopTimeout)
+		p.refuse("StopDelay(%v): must be shorter than StopTimeout (%v), which includes it", p.stopDelay, p.stopTimeout)
 	}
 	for i := range p.hooks {
 		switch {
@@ -255,7 +255,7 @@ func (p *plan) completePIDFile() {
 	case err != nil:
 		p.refuse("PIDFile(%q): %v", p.pidFile, err)
 	case hasControl(path):
-		p.refuse("PIDFile(%q): %q is a path with a control character", p.pidFile, path)
+		p.refuse("PIDFile(%q): %q contains a control character", p.pidFile, path)
 	}
 	p.pidFile = path
 }

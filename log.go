@@ -94,9 +94,9 @@ func (p *plan) logPath(option, path string) string {
 	case err != nil:
 		p.refuse("%s(%q): %v", option, path, err)
 	case hasControl(abs):
-		p.refuse("%s(%q): %q is a path with a control character", option, path, abs)
+		p.refuse("%s(%q): %q contains a control character", option, path, abs)
 	case strings.HasPrefix(abs, "/dev/std") || strings.HasPrefix(abs, "/dev/fd/") || strings.HasPrefix(abs, "/proc/self/fd/"):
-		p.refuse("%s(%q): a detached process has no stdout but its log; use the verb run to see it on the terminal", option, path)
+		p.refuse("%s(%q): a detached process has no stdout except its log; use the verb run to see the output on the terminal", option, path)
 	}
 	return abs
 }
@@ -104,7 +104,7 @@ func (p *plan) logPath(option, path string) string {
 // openLogs opens the logs of the life.
 func (l *life) openLogs() (*logfile.Pair, error) {
 	if len(l.outsideRoot) > 0 {
-		return nil, logFileError(l.outsideRoot[0], fmt.Errorf("it is not inside of the root directory %s", l.plan.chroot))
+		return nil, logFileError(l.outsideRoot[0], fmt.Errorf("it is outside the root directory %s", l.plan.chroot))
 	}
 	return l.logs.open(l.credentials)
 }
@@ -136,7 +136,7 @@ func (l *life) reopen() {
 	switch err := l.reopenLog(); {
 	case err != nil: // reopenLog has logged it
 	case !l.mode.background:
-		l.log.Info("nothing to reopen: the log of a program in the foreground is where its stderr is")
+		l.log.Info("nothing to reopen: a program in the foreground logs to its stderr")
 	case l.logs == logPaths{}:
 		l.log.Info("nothing to reopen: there is no log file")
 	default:
@@ -155,7 +155,7 @@ func (l *life) reopenLog() error {
 	verdict := newVerdict(began, time.Since(begun), err)
 	l.update(func(s *Status) { s.LastReopen = verdict })
 	if err != nil {
-		l.log.Error("cannot reopen the log, the old one stays", "err", trimPrefix(err))
+		l.log.Error("cannot reopen the log, so the daemon keeps writing to the old one", "err", trimPrefix(err))
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func modeOf(p *plan) (mode, error) {
 		m.kind, m.first = modeWorker, note.First
 	// With another PID file, the worker would become a supervisor itself.
 	case note != nil && p.policy != nil:
-		return m, fmt.Errorf("lifecycle: the parent of this process has the PID file %q, but this process is to have %q: both must be told the same",
+		return m, fmt.Errorf("lifecycle: the supervisor uses the PID file %q, but its worker uses %q: pass both the same PID file",
 			note.PIDFile, p.pidFile)
 	case p.detach && !m.background:
 		m.kind = modeLauncher

@@ -51,7 +51,7 @@ func (l *life) findManager() {
 	}
 	socket, err := sdnotify.Dial(address)
 	if err != nil {
-		l.log.Warn("the service manager cannot be told anything", "err", err)
+		l.log.Warn("cannot connect to the service manager, so it gets no notifications", "err", err)
 		return
 	}
 	l.manager = &manager{socket: socket, log: l.log, isParent: l.mode.kind == modeWorker, room: room, watches: watches, limits: map[Phase]time.Duration{
@@ -187,7 +187,7 @@ func (m *manager) send(lines []string) {
 	}
 	err := m.socket.Send(lines...)
 	if err != nil && !m.failed {
-		m.log.Warn("cannot tell the service manager", "err", err)
+		m.log.Warn("cannot notify the service manager", "err", err)
 	}
 	m.failed = err != nil
 }
@@ -208,7 +208,7 @@ func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	}
 	fd, err := readyfd.Take(number)
 	if err != nil {
-		log.Warn("nobody is told when this is ready, for "+readyVariable+" is wrong", "err", err)
+		log.Warn("cannot use "+readyVariable+", so readiness is not reported there", "err", err)
 	}
 	return fd
 }
@@ -216,7 +216,7 @@ func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 // tellReadyFD writes to the descriptor that the daemon is ready.
 func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 	if err := fd.Tell(); err != nil {
-		log.Warn("whoever waits at the descriptor of "+readyVariable+" cannot be told", "err", err)
+		log.Warn("cannot report readiness to the descriptor in "+readyVariable, "err", err)
 	}
 }
 

@@ -38,7 +38,7 @@ type AlreadyRunningError struct {
 func (e *AlreadyRunningError) Error() string {
 	switch {
 	case e.PID == 0:
-		return fmt.Sprintf("lifecycle: already running (pid not known here), PID file %s", e.PIDFile)
+		return fmt.Sprintf("lifecycle: already running (pid unknown), PID file %s", e.PIDFile)
 	case e.here:
 		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
 	}
@@ -69,7 +69,7 @@ func PIDFile(path string) Option {
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
-			c.refuse("PIDFileMode(%#o): the owner must be able to read and write the file and nobody else to write it", mode)
+			c.refuse("PIDFileMode(%#o): must let the owner read and write the file, and no other user write it", mode)
 		}
 		c.pidFileMode = mode
 		c.processOnly("PIDFileMode", true)
@@ -239,7 +239,7 @@ func (l *life) enterPIDFile() error {
 	path := statePath(l.plan.pidFile)
 	state, err := statefile.Create(path, l.plan.pidFileMode)
 	if err != nil {
-		l.log.Warn("no state file: status and reload will know less", "err", trimPrefix(stateFileError(path, err)))
+		l.log.Warn("cannot create the state file, so status and reload report less", "err", trimPrefix(stateFileError(path, err)))
 	}
 	l.mu.Lock() // quit may read both already
 	l.lock, l.state = lock, state
@@ -254,7 +254,7 @@ func (l *life) enterPIDFile() error {
 // logUnmarked logs that the lock has no marks, so other processes learn less about its holder.
 func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 	if err := lock.MarkErr(); err != nil {
-		log.Debug("the PID file is locked, but not marked", "err", err)
+		log.Debug("cannot mark the lock of the PID file, so other processes learn less about the daemon", "err", err)
 	}
 }
 
@@ -280,7 +280,7 @@ func (l *life) removeState() {
 func (l *life) checkPIDFile() {
 	if l.lock.DetectLost() {
 		l.update(func(s *Status) { s.PIDFileLost = true })
-		l.log.Warn("the PID file was deleted or replaced: a second start will not be refused", "pidfile", l.plan.pidFile)
+		l.log.Warn("the PID file was deleted or replaced, so a second daemon can start: restart this one", "pidfile", l.plan.pidFile)
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 func TestAlreadyRunningErrorSaysWhoAndWhere(t *testing.T) {
 	for text, err := range map[string]*AlreadyRunningError{
 		"lifecycle: already running (pid 4711), PID file /run/x.pid":               {PID: 4711, PIDFile: "/run/x.pid"},
-		"lifecycle: already running (pid not known here), PID file /run/x.pid":     {PIDFile: "/run/x.pid"},
+		"lifecycle: already running (pid unknown), PID file /run/x.pid":            {PIDFile: "/run/x.pid"},
 		"lifecycle: already running in this process (pid 4711): one Run at a time": {PID: 4711, here: true},
 	} {
 		require.EqualError(t, err, text)
@@ -41,7 +41,7 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	require.NoError(t, err)
 	l.lock = lock
 	l.leave()
-	require.Equal(t, 1, said.Count("cannot remove the PID file, nor empty it"))
+	require.Equal(t, 1, said.Count("cannot remove or empty the PID file"))
 	require.Equal(t, 1, verbHere(t, pidfile, "status").Code)
 	lock, err = takePIDFile(pidfile) // as a start does
 	require.NoError(t, err)

@@ -117,7 +117,7 @@ func (p *Process) awaitEnd(ctx context.Context) error {
 	defer cancel()
 	err := p.Wait(soon)
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("lifecycle: pid %d does not hold %s any more, but still runs; it was not signalled", p.PID, p.pidFile)
+		return fmt.Errorf("lifecycle: pid %d released %s but still runs; no signal was sent", p.PID, p.pidFile)
 	}
 	return err
 }
@@ -132,7 +132,7 @@ type NotRunningError struct {
 
 func (e *NotRunningError) Error() string {
 	if e.Stale {
-		return fmt.Sprintf("lifecycle: not running: pid %d is dead and has left %s", e.PID, e.PIDFile)
+		return fmt.Sprintf("lifecycle: not running: pid %d died and left %s", e.PID, e.PIDFile)
 	}
 	return fmt.Sprintf("lifecycle: not running (nobody holds %s)", e.PIDFile)
 }
@@ -155,7 +155,7 @@ type Process struct {
 // cannot be trusted. The caller must close the Process.
 func Find(pidFile string) (*Process, error) {
 	if pidFile == "" {
-		return nil, fmt.Errorf("lifecycle: there is no PID file, so a running one cannot be found: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("lifecycle: cannot find the daemon without a PID file: %w", errors.ErrUnsupported)
 	}
 	path, err := filepath.Abs(pidFile)
 	if err != nil {
@@ -179,7 +179,7 @@ func Find(pidFile string) (*Process, error) {
 			return p, err
 		}
 		if last {
-			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but what it started still holds the lock", path, h.PID)
+			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but a process that it started still holds the lock", path, h.PID)
 		}
 	}
 }
@@ -276,9 +276,9 @@ func (p *Process) verifyOwner(owner int) error {
 	case err != nil && os.Geteuid() == owner:
 		return nil // the kernel lets this user signal only its own processes
 	case err != nil:
-		return fmt.Errorf("%w %s: it belongs to user %d, and whose process %d is cannot be told: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
+		return fmt.Errorf("%w %s: it belongs to user %d, but the user of process %d is unknown: %w", ErrUnsafePIDFile, p.pidFile, owner, p.PID, err)
 	case uid != owner:
-		return fmt.Errorf("%w %s: it belongs to user %d, but process %d is of user %d", ErrUnsafePIDFile, p.pidFile, owner, p.PID, uid)
+		return fmt.Errorf("%w %s: it belongs to user %d, but process %d belongs to user %d", ErrUnsafePIDFile, p.pidFile, owner, p.PID, uid)
 	}
 	return nil
 }

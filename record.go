@@ -97,7 +97,7 @@ func decodeStatus(object []byte) (s Status, err error) {
 		return s, err
 	}
 	if version.Format != recordFormat {
-		return s, fmt.Errorf("the record has format %d, where this program knows format %d", version.Format, recordFormat)
+		return s, fmt.Errorf("the record has format %d, but this program reads format %d", version.Format, recordFormat)
 	}
 	if err := json.Unmarshal(object, &s); err != nil {
 		return Status{}, err

@@ -175,7 +175,7 @@ func TestAnotherFormatIsRefusedAndNamed(t *testing.T) {
 	for _, format := range []int{2, 0, -1, 1000} {
 		other := strings.Replace(record, `{"format":1,`, fmt.Sprintf(`{"format":%d,`, format), 1)
 		s, err := decodeRecord(sealed(other))
-		require.EqualError(t, err, "the record has format "+strconv.Itoa(format)+", where this program knows format 1")
+		require.EqualError(t, err, "the record has format "+strconv.Itoa(format)+", but this program reads format 1")
 		require.Zero(t, s)
 	}
 }

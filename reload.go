@@ -67,7 +67,7 @@ func (l *life) reload() {
 	case err == nil:
 		l.log.Info("reloaded", "took", took)
 	case l.stopCtx.Err() != nil:
-		l.log.Info("the stop has cut the reload short", "took", took, "err", trimPrefix(err))
+		l.log.Info("a stop interrupted the reload", "took", took, "err", trimPrefix(err))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
 		l.log.Error("reload failed half-way", "took", took, "err", trimPrefix(failed.cause), "applied", failed.applied)
 	default:
@@ -77,7 +77,7 @@ func (l *life) reload() {
 
 func (l *life) tryReload() error {
 	if l.abandonedReload != nil {
-		return &reloadError{cause: fmt.Errorf("lifecycle: an earlier reload still runs: %s", trimPrefix(l.abandonedReload))}
+		return &reloadError{cause: fmt.Errorf("lifecycle: an earlier reload is still running: %s", trimPrefix(l.abandonedReload))}
 	}
 	i := l.interruptible(ErrReload)
 	defer i.cancel()
@@ -129,7 +129,7 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 	case i.life.stopCtx.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: %w", context.Cause(i.life.stopCtx))}
 	case i.ctx.Err() != nil:
-		return &HookError{component, hook, fmt.Errorf("not called: those before it took longer than %s", console.FormatLimit(i.limit.limit))}
+		return &HookError{component, hook, fmt.Errorf("not called: the hooks before it took longer than %s", console.FormatLimit(i.limit.limit))}
 	}
 	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
 }

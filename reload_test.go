@@ -193,7 +193,7 @@ func TestAReloadWhoseTimeIsOverCallsNoFurtherHook(t *testing.T) {
 		require.Equal(t, Ready, v.phaseNow())
 		require.Zero(t, trace.Count("OnReload next"))
 		require.Contains(t, v.log.String(), `msg="reload failed half-way"`)
-		require.Contains(t, v.log.String(), "OnReload of next: not called: those before it took longer than 8s")
+		require.Contains(t, v.log.String(), "OnReload of next: not called: the hooks before it took longer than 8s")
 		require.NoError(t, v.stopped())
 	})
 }
@@ -209,7 +209,7 @@ func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
 		require.Equal(t, time.Second, time.Since(begun))
 		require.Zero(t, trace.Count("OnReload next"))
 		require.Equal(t, 1, trace.Count("OnStop next"))
-		require.Contains(t, v.log.String(), "the stop has cut the reload short")
+		require.Contains(t, v.log.String(), "a stop interrupted the reload")
 	})
 }
 

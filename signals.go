@@ -67,7 +67,7 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 			c.refuse("OnSignal(%v): cannot be caught", sig)
 			return
 		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, ossignal.User1:
-			c.refuse("OnSignal(%v): the life uses it itself (TERM and INT stop, HUP reloads, USR1 reopens the log)", sig)
+			c.refuse("OnSignal(%v): lifecycle handles this signal itself (TERM and INT stop, HUP reloads, USR1 reopens the log)", sig)
 			return
 		}
 		c.signals = slices.DeleteFunc(c.signals, func(h signalHook) bool { return h.signal == sig })
@@ -159,7 +159,7 @@ func (l *life) callSignalHook(sig os.Signal) {
 	i := l.interruptible(context.DeadlineExceeded)
 	defer i.cancel()
 	if err := i.do(l.plan.name, "OnSignal("+sig.String()+")", l.plan.signals[at].f); err != nil {
-		l.log.Error("a function given to OnSignal failed", "signal", sig.String(), "err", trimPrefix(err))
+		l.log.Error("the OnSignal function failed", "signal", sig.String(), "err", trimPrefix(err))
 	}
 }
 

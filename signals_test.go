@@ -200,7 +200,7 @@ func TestOnSignalHasItsContextAndItsErrorIsLogged(t *testing.T) {
 		v.send(syscall.SIGWINCH)
 		v.send(syscall.SIGALRM)
 		require.Equal(t, 30*time.Second, time.Since(begun))
-		require.Equal(t, 3, v.log.Count(`msg="a function given to OnSignal failed"`))
+		require.Equal(t, 3, v.log.Count(`msg="the OnSignal function failed"`))
 		require.Equal(t, 1, v.log.Count("panic in OnSignal(alarm clock) of app"))
 		v.send(syscall.SIGUSR2)
 		require.NoError(t, v.stopped(), "a stop interrupts it")

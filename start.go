@@ -191,7 +191,7 @@ func (l *life) attach() error {
 		return nil
 	}
 	if l.plan.pidFile != l.launcher.PIDFile {
-		return fmt.Errorf("lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same",
+		return fmt.Errorf("lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file",
 			l.launcher.PIDFile, l.plan.pidFile)
 	}
 	return l.launcher.Attach(l.plan.limits(), l.launcherGone)
@@ -199,7 +199,7 @@ func (l *life) attach() error {
 
 // launcherGone stops the life because its launcher is gone.
 func (l *life) launcherGone() {
-	l.on(stopRequest, stopCause("lifecycle: the launcher is gone, so nobody waits for this start"), nil)
+	l.on(stopRequest, stopCause("lifecycle: the launcher has ended or does not answer, so the start is undone"), nil)
 }
 
 // whyNotReady returns the error for the launcher of a life that ended with err before it was ready.
@@ -248,6 +248,6 @@ func (l *life) warnOfCaller() {
 		return
 	}
 	if kept := procattr.Kept(); len(kept) > 0 {
-		l.log.Warn("the daemon keeps what its caller has: start it from elsewhere, such as by a service manager", "kept", strings.Join(kept, ", "))
+		l.log.Warn("the daemon inherited settings of its caller that it cannot reset: start it from a service manager or another session", "kept", strings.Join(kept, ", "))
 	}
 }

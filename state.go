@@ -97,7 +97,7 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 		err = writeErr
 	}
 	if err != nil {
-		l.log.Warn("cannot write the state file: status and reload will know less", "err", err)
+		l.log.Warn("cannot write the state file, so status and reload report less", "err", err)
 	}
 }
 
@@ -105,9 +105,9 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 	switch {
 	case removeErr != nil && emptyErr != nil:
-		log.Warn("cannot remove the "+what+", nor empty it", "err", errors.Join(removeErr, emptyErr))
+		log.Warn("cannot remove or empty the "+what, "err", errors.Join(removeErr, emptyErr))
 	case removeErr != nil:
-		log.Warn("cannot remove the "+what+", emptied it", "err", removeErr)
+		log.Warn("cannot remove the "+what+", so it was emptied", "err", removeErr)
 	}
 }
 
@@ -123,7 +123,7 @@ func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status
 		}
 		s, err = readStateOnce(path, h.Owner)
 		if err == nil && s.PID != h.Number {
-			s, err = Status{}, fmt.Errorf("it is of pid %d, not of pid %d", s.PID, h.Number)
+			s, err = Status{}, fmt.Errorf("the record belongs to pid %d, not to pid %d", s.PID, h.Number)
 		}
 		return true, err
 	})
@@ -196,7 +196,7 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 func (p *Phase) UnmarshalText(text []byte) error {
 	at := slices.Index(phaseNames[:], string(text))
 	if at < 0 {
-		return fmt.Errorf("lifecycle: %q is no phase", text)
+		return fmt.Errorf("lifecycle: unknown phase %q", text)
 	}
 	*p = Phase(at)
 	return nil

@@ -47,9 +47,9 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 		"no file":           {nil, 0, "lstat: no such file or directory", statefile.RetryTime},
 		"empty":             {[]byte{}, 0o644, "the record is damaged", statefile.RetryTime},
 		"torn":              {append(bytes.Clone(good[:statefile.Size-2]), "x\n"...), 0o644, "the record is damaged", statefile.RetryTime},
-		"of another format": {sealed(`{"format":2`), 0o644, "the record has format 2, where this program knows format 1", statefile.RetryTime},
-		"of another":        {recordOf(t, Status{PID: 4126}), 0o644, "it is of pid 4126, not of pid 4127", statefile.RetryTime},
-		"unsafe":            {good, 0o666, "everybody can write it (mode 0666)", 0},
+		"of another format": {sealed(`{"format":2`), 0o644, "the record has format 2, but this program reads format 1", statefile.RetryTime},
+		"of another":        {recordOf(t, Status{PID: 4126}), 0o644, "the record belongs to pid 4126, not to pid 4127", statefile.RetryTime},
+		"unsafe":            {good, 0o666, "all users can write it (mode 0666)", 0},
 		"right":             {good, 0o644, "", 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,7 +130,7 @@ func fullStatus() Status {
 		},
 		Supervised: true, Worker: 4130, Restarts: 3,
 		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
-		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "it has ended 10 times in 60s",
+		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
 	}
 }
@@ -153,7 +153,7 @@ const fullRecord = `{
 	"last_exit": {
 		"at": "2026-02-03T04:05:06.000000678Z", "pid": 4129, "code": -1, "signal": "SIGSEGV", "error": "panic: on purpose", "why": "no sign of life for 10s"
 	},
-	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "it has ended 10 times in 60s",
+	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
 	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "log_file": "/var/log/echod.log"
 }`
 

@@ -203,4 +203,4 @@ func (l *life) isLast(err error) bool {
 }
 
 // errSupervisorLost is the cause of a stop because the supervisor has died.
-const errSupervisorLost = stopCause("lifecycle: the parent that supervises this worker is gone")
+const errSupervisorLost = stopCause("lifecycle: the supervisor of this worker has ended")

@@ -148,7 +148,7 @@ func (p *plan) completeSupervise() {
 		"Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
 	} {
 		if given {
-			p.refuse("Program(%q): %s cannot be given beside it, for nothing of this program runs then", p.program[0], option)
+			p.refuse("Program(%q): cannot be combined with %s, because the worker runs no code of this program", p.program[0], option)
 		}
 	}
 	if strings.ContainsRune(p.program[0], filepath.Separator) {
@@ -177,8 +177,8 @@ func (p *plan) findProgram() (path string, err error) {
 	}
 	if filepath.Base(p.program[0]) == p.program[0] && os.Geteuid() == 0 {
 		if err := safefile.GuardedProgram(path); err != nil {
-			return "", fmt.Errorf("lifecycle: program %s: root executes nothing that PATH leads to and others can replace: %w; "+
-				"give its path, if it is meant", p.program[0], err)
+			return "", fmt.Errorf("lifecycle: program %s: root does not execute a program found in PATH that other users can replace: %w; "+
+				"if you trust it, pass its path", p.program[0], err)
 		}
 	}
 	return path, nil

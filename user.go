@@ -82,9 +82,9 @@ func (p *plan) lookUpCredentials() (c *credentials, err error) {
 	switch uid := os.Geteuid(); {
 	case uid == 0:
 	case p.chroot != "":
-		return nil, fmt.Errorf("lifecycle: Chroot(%q): only root can do that, this is user %d: %w", p.chroot, uid, os.ErrPermission)
+		return nil, fmt.Errorf("lifecycle: Chroot(%q): only root can change the root directory; this process is user %d: %w", p.chroot, uid, os.ErrPermission)
 	case c != nil && (c.UID != uid || c.GID != os.Getegid()):
-		return nil, fmt.Errorf("lifecycle: User(%q): only root can become user %d, this is user %d: %w", p.user, c.UID, uid, os.ErrPermission)
+		return nil, fmt.Errorf("lifecycle: User(%q): only root can become user %d; this process is user %d: %w", p.user, c.UID, uid, os.ErrPermission)
 	}
 	return c, nil
 }
@@ -106,7 +106,7 @@ func credentialsOf(spec string) (*credentials, error) {
 		if errors.Is(err, userdb.ErrUnknown) && hasGroup {
 			u, err = userdb.User{UID: id}, nil
 		} else if err != nil {
-			err = fmt.Errorf("%w; name its group too", err)
+			err = fmt.Errorf("%w; set its group too, as UID:GID", err)
 		}
 	} else {
 		u, err = userdb.ByName(name)
@@ -146,13 +146,13 @@ func (l *life) dropPrivileges() error {
 	foreign := l.credentials.foreignVariables()
 	_ = time.Local.String() // loads the time zone from its file, once
 	if err := privilege.Drop(l.plan.chroot, l.credentials.identity()); err != nil {
-		return fmt.Errorf("lifecycle: cannot go on %s: %w", l.credentialsText(), err)
+		return fmt.Errorf("lifecycle: cannot run %s: %w", l.credentialsText(), err)
 	}
 	if l.plan.chroot != "" {
 		l.take(seen)
 	}
 	l.credentials.takeEnvironment(foreign)
-	l.log.Info("goes on " + l.credentialsText())
+	l.log.Info("running " + l.credentialsText())
 	l.sayWhatIsLost()
 	return nil
 }
@@ -221,7 +221,7 @@ func (l *life) take(seen paths) {
 	}
 	if l.plan.workDir != "" && seen.workDir != "" {
 		if err := os.Chdir(filepath.Dir(seen.workDir)); err != nil {
-			l.log.Warn("the working directory is that of the root now", "err", err)
+			l.log.Warn("cannot change to WorkDir inside the root directory, so the working directory is /", "err", err)
 		}
 	}
 }
@@ -229,14 +229,14 @@ func (l *life) take(seen paths) {
 func (l *life) sayWhatIsLost() {
 	_ = l.state.CheckRemovable() // the PID file beside it is reported
 	if why := l.lock.CheckRemovable(); why != nil {
-		l.log.Info("the PID file will be emptied at the end, not removed", "pidfile", l.plan.pidFile, "why", why)
+		l.log.Info("the daemon cannot remove the PID file at its end and will empty it instead", "pidfile", l.plan.pidFile, "why", why)
 	}
 	if !l.mode.background {
 		return
 	}
 	logs, err := l.openLogs()
 	if err != nil {
-		l.log.Warn("the log cannot be reopened from now on", "err", trimPrefix(err))
+		l.log.Warn("the daemon can no longer reopen its log", "err", trimPrefix(err))
 		return
 	}
 	logs.Close()

@@ -12,7 +12,7 @@ import (
 
 func (p program) reloadVerb(flags) (exitCode int) {
 	if !p.hasReload() {
-		p.say("nothing to reload: this program does nothing at a reload")
+		p.say("nothing to reload: this program does not support reload")
 		return 3
 	}
 	daemon, err := Find(p.life.plan.pidFile)
@@ -38,11 +38,11 @@ func (p program) reloadVerb(flags) (exitCode int) {
 		}
 		p.say("reload: no verdict after %s%s; see `%s status`", console.FormatLimit(p.life.plan.reloadTimeout), doing, p.life.plan.name)
 	case errors.As(err, &waited) && errors.Is(err, ErrNotRunning):
-		p.say("reload: no verdict: pid %d ended before there was one", daemon.PID)
+		p.say("reload: no verdict: pid %d ended during the reload", daemon.PID)
 	case errors.As(err, &waited):
 		p.say("reload: no verdict: %s", console.SanitizeInline(p.text(waited.cause)))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
-		p.say("reload failed half-way: %s; new already: %s", console.SanitizeInline(p.text(failed.cause)), console.SanitizeInline(strings.Join(failed.applied, ", ")))
+		p.say("reload failed half-way: %s; already reloaded: %s", console.SanitizeInline(p.text(failed.cause)), console.SanitizeInline(strings.Join(failed.applied, ", ")))
 	case errors.As(err, &failed):
 		p.say("reload rejected, old configuration kept: %s", console.SanitizeInline(p.text(failed.cause)))
 	default:

@@ -77,7 +77,7 @@ func (p program) look() report {
 		r.line = "running (in another PID namespace)"
 	case daemon != nil:
 		r.Error = p.text(err)
-		r.line = fmt.Sprintf("running (pid %d); what it is doing cannot be told: %s", daemon.PID, console.SanitizeInline(r.Error))
+		r.line = fmt.Sprintf("running (pid %d); cannot read its state: %s", daemon.PID, console.SanitizeInline(r.Error))
 	default:
 		r.State, r.Error, r.code = "unknown", p.text(err), 4
 		r.line = "unknown: " + console.SanitizeInline(r.Error)
@@ -152,7 +152,7 @@ func restartingText(s Status, who string) string {
 
 // lostText describes a daemon that has lost its PID file.
 func lostText(s Status) string {
-	return fmt.Sprintf("pid %d, which may still run, has seen its PID file deleted or replaced", s.PID)
+	return fmt.Sprintf("pid %d may still run: its PID file was deleted or replaced", s.PID)
 }
 
 // details returns the lines below the first one.

@@ -67,8 +67,8 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 				Phase: Ready, Since: ago(10 * time.Second),
 				LastReload: &Verdict{At: ago(time.Hour), Component: "db", Hook: "OnCheck", Error: "refused"},
 			},
-			"ready (pid %d) for 10s\n  last reload rejected 0s ago: an earlier reload still runs": {
-				Phase: Ready, Since: ago(10 * time.Second), LastReload: &Verdict{At: ago(0), Error: "an earlier reload still runs"},
+			"ready (pid %d) for 10s\n  last reload rejected 0s ago: an earlier reload is still running": {
+				Phase: Ready, Since: ago(10 * time.Second), LastReload: &Verdict{At: ago(0), Error: "an earlier reload is still running"},
 			},
 			"ready (pid %d) for 10s\n  last reload rejected 0s ago: OnReload of db did not return in 30s": {
 				Phase: Ready, Since: ago(10 * time.Second),
@@ -79,7 +79,7 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 				LastReload: &Verdict{At: ago(3 * time.Minute), Component: "db", Hook: "OnReload", Error: "refused", Applied: []string{"http"}},
 			},
 			"stopping (pid %[1]d, version 2) for 1s, OnExit of db running\n  draining\n  last reload rejected 2m ago: no\n" +
-				"  pid %[1]d, which may still run, has seen its PID file deleted or replaced": {
+				"  pid %[1]d may still run: its PID file was deleted or replaced": {
 				Phase: Stopping, Since: ago(time.Second), Version: "2", Doing: "OnExit of db", Text: "draining", LastReload: own("no"), PIDFileLost: true,
 			},
 		} {
@@ -118,11 +118,11 @@ func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
 			", was reloading 1m ago, in OnReload of db\n  last reload rejected 2m ago: no": {
 				PID: 4127, Phase: Reloading, Since: ago(time.Minute), Doing: "OnReload of db", LastReload: &Verdict{At: ago(2 * time.Minute), Error: "no"},
 			},
-			", was ready 1m ago\n  pid 4127, which may still run, has seen its PID file deleted or replaced": {
+			", was ready 1m ago\n  pid 4127 may still run: its PID file was deleted or replaced": {
 				PID: 4127, Phase: Ready, Since: ago(time.Minute), PIDFileLost: true,
 			},
 			"": {PID: 4126, Phase: Ready, Since: ago(time.Minute), LastReload: &Verdict{Error: "no"}},
-			"\n  pid 4126, which may still run, has seen its PID file deleted or replaced": {
+			"\n  pid 4126 may still run: its PID file was deleted or replaced": {
 				PID: 4126, Phase: Ready, Since: ago(time.Minute), PIDFileLost: true,
 			},
 		} {
@@ -161,7 +161,7 @@ func TestStatusWhereNoneIsRunning(t *testing.T) {
 	writeState(t, pidfile, Status{PID: 4127})
 	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"), "a state without PID file says nothing")
 	writeState(t, pidfile, Status{PID: 4127, PIDFileLost: true})
-	want += "  pid 4127, which may still run, has seen its PID file deleted or replaced\n"
+	want += "  pid 4127 may still run: its PID file was deleted or replaced\n"
 	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
 }
 

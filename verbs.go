@@ -90,27 +90,27 @@ type flags map[string]bool
 func verbs() []verb {
 	return []verb{
 		{
-			"start", "start it in the background, and say when it is ready",
-			[]verbFlag{{"--oknodo", "the same, and fine if it runs already"}},
+			"start", "start in the background and wait until the daemon is ready",
+			[]verbFlag{{"--oknodo", "the same, and exit 0 if it runs already"}},
 			program.startVerb,
 		},
-		{"run", "run it in the foreground, until Ctrl-C or TERM", nil, program.runVerb},
+		{"run", "run in the foreground until Ctrl-C or TERM", nil, program.runVerb},
 		{
-			"stop", "stop it, and wait until it is gone",
-			[]verbFlag{{"--oknodo", "the same, and fine if it does not run"}},
+			"stop", "stop the daemon and wait until it has ended",
+			[]verbFlag{{"--oknodo", "the same, and exit 0 if it does not run"}},
 			program.stopVerb,
 		},
-		{"restart", "check the configuration, stop it, start it again", nil, program.restartVerb},
-		{"reload", "have it read its configuration again", nil, program.reloadVerb},
-		{"reopen", "have it open its log again, after a rotation", nil, program.reopenVerb},
-		{"check", "say whether the configuration is good", nil, program.checkVerb},
+		{"restart", "check the configuration, stop the daemon, start it again", nil, program.restartVerb},
+		{"reload", "let the daemon read its configuration again", nil, program.reloadVerb},
+		{"reopen", "let the daemon reopen its log after a rotation", nil, program.reopenVerb},
+		{"check", "check the configuration", nil, program.checkVerb},
 		{
-			"status", "say whether it runs, and what it does",
-			[]verbFlag{{"--json", "the same as JSON"}, {"--ready", "the same, with exit code 0 if it is ready, else 150"}},
+			"status", "print whether the daemon runs and what it does",
+			[]verbFlag{{"--json", "print the same as JSON"}, {"--ready", "print the same, and exit 0 if it is ready, else 150"}},
 			program.statusVerb,
 		},
-		{"try-restart", "restart it if it runs", nil, program.tryRestartVerb},
-		{"force-reload", "reload it if it can do so, else restart it if it runs", nil, program.forceReloadVerb},
+		{"try-restart", "restart the daemon if it runs", nil, program.tryRestartVerb},
+		{"force-reload", "reload it if the program can, else restart it if it runs", nil, program.forceReloadVerb},
 	}
 }
 
@@ -119,7 +119,7 @@ func (p program) main(args []string) (exitCode int) {
 		return p.runVerb(nil)
 	}
 	if len(args) == 0 {
-		return p.usage("which verb?")
+		return p.usage("no verb given")
 	}
 	p.verb = args
 	name, rest := args[0], args[1:]
@@ -180,7 +180,7 @@ func (p program) sayErrors(err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, &running) && running.PID == 0:
-		p.say("already running (pid not known here)")
+		p.say("already running (pid unknown)")
 	case errors.As(err, &running):
 		p.say("already running (pid %d)%s", running.PID, p.notReady(running))
 	case errors.As(err, &several):

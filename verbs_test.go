@@ -80,7 +80,7 @@ func TestMainRunsAnEmbeddedLife(t *testing.T) {
 func TestTheVerbsSayThatAnEmbeddedLifeHasNoPIDFile(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "app.pid")
 	v := []Option{OnReload(started), PIDFile(pidFile)}
-	const none = "there is no PID file, so a running one cannot be found: unsupported operation\n"
+	const none = "cannot find the daemon without a PID file: unsupported operation\n"
 	require.Equal(t, proctest.Result{Stderr: "app: stop: " + none, Code: 1}, embeddedMain(t, "stop", nil, v...))
 	require.Equal(t, proctest.Result{Stderr: "app: reload: " + none, Code: 1}, embeddedMain(t, "reload", nil, v...))
 	require.Equal(t, proctest.Result{Stdout: "app: unknown: " + none, Code: 4}, embeddedMain(t, "status", nil, v...))

@@ -114,7 +114,7 @@ func driveGuard(t *testing.T, program string) {
 
 	usage := guard("start")
 	assert.Equal(t, 2, usage.wait())
-	assert.Contains(t, usage.out.String(), "which program?")
+	assert.Contains(t, usage.out.String(), "no program given")
 }
 
 func driveAgentctl(t *testing.T, program string) {
@@ -157,7 +157,7 @@ func driveAgentctl(t *testing.T, program string) {
 		says(t, agentctl("get", "colour"), 0, "red\n")
 		says(t, agentctl("set", "a key/with ü", "two words"), 0, "")
 		says(t, agentctl("get", "a key/with ü"), 0, "two words\n")
-		says(t, agentctl("get", "shape"), 1, "agentctl: nothing is known of shape\n")
+		says(t, agentctl("get", "shape"), 1, "agentctl: unknown key shape\n")
 		status := agentctl("daemon", "status")
 		assert.Equal(t, 0, status.wait())
 		assert.Regexp(t, `^agentd: ready \(pid `+pid+`\) for \d+s\n$`, status.out.String())
@@ -169,7 +169,7 @@ func driveAgentctl(t *testing.T, program string) {
 		assert.Zero(t, socket.Mode().Perm()&0o077, "only its owner may connect: %v", socket.Mode())
 		ends(t, dir, agentctl)
 
-		says(t, agentctl("get", "colour"), 1, "agentctl: nothing is known of colour\n") // by a new daemon
+		says(t, agentctl("get", "colour"), 1, "agentctl: unknown key colour\n") // by a new daemon
 		assert.NotEqual(t, pid, pidOf(t, dir))
 		ends(t, dir, agentctl)
 	})

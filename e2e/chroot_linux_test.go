@@ -87,8 +87,8 @@ func TestAfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
 	for range 2 {
 		args := []string{"chroot=" + root}
 		pid := b.readied(b.callServant(append(args, "start")...))
-		require.Contains(t, b.said(), `msg="the PID file will be emptied at the end, not removed"`)
-		require.Contains(t, b.said(), `msg="the log cannot be reopened from now on"`)
+		require.Contains(t, b.said(), `msg="the daemon cannot remove the PID file at its end and will empty it instead"`)
+		require.Contains(t, b.said(), `msg="the daemon can no longer reopen its log"`)
 		for _, link := range []string{"root", "cwd"} {
 			target, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, link))
 			require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestAfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
 		}
 		got := b.callServant(append(args, "reopen")...)
 		require.Equal(t, 1, got.Code)
-		require.Contains(t, got.Stderr, "it is not inside of the root directory "+root)
+		require.Contains(t, got.Stderr, "it is outside the root directory "+root)
 		got = b.callServant(append(args, "reload")...)
 		require.Equal(t, 0, got.Code, "%s", got.Stderr)
 		require.Regexp(t, `^servant: reloaded \(`, got.Stderr)
@@ -118,7 +118,7 @@ func TestAnOpenDirectoryForbidsAChroot(t *testing.T) {
 	b, root, left := inBackground(t), jail(t), t.TempDir()
 	got := b.callServant("chroot="+root, "leave="+left, "start")
 	require.Equal(t, 1, got.Code)
-	require.Regexp(t, `start failed: cannot go on in `+root+`: descriptor \d+ is open on `+left+`, and a root directory can be left through any directory: close it first`, got.Stderr)
+	require.Regexp(t, `start failed: cannot run in `+root+`: descriptor \d+ is open on `+left+`, through which the process could leave the root directory: close it first`, got.Stderr)
 	b.requireNothingLeft()
 	b.readied(b.callServant("leave="+left, "start")) // nothing else is reported
 	b.stopServant()

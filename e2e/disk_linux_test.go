@@ -39,7 +39,7 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 			require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile), Code: 3}, b.call("status"), "it has not seen it")
 			require.NoError(t, syscall.Kill(first, syscall.SIGHUP))
 			b.awaitSaid(lostWarning)
-			seen := fmt.Sprintf("  pid %d, which may still run, has seen its PID file deleted or replaced\n", first)
+			seen := fmt.Sprintf("  pid %d may still run: its PID file was deleted or replaced\n", first)
 			require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile) + seen, Code: 3}, b.call("status"))
 			var status lifecycle.Status
 			require.NoError(t, json.Unmarshal([]byte(b.call("status", "--json").Stdout), &status))
@@ -101,7 +101,7 @@ func TestADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
 	b.awaitSaid(lostWarning)
 	status := callVerb(t, moved, "status")
 	require.Equal(t, 0, status.Code)
-	require.Contains(t, status.Stdout, fmt.Sprintf("\n  pid %d, which may still run, has seen its PID file deleted or replaced\n", pid))
+	require.Contains(t, status.Stdout, fmt.Sprintf("\n  pid %d may still run: its PID file was deleted or replaced\n", pid))
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid), Code: 1}, callVerb(t, moved, "start"))
 	require.Equal(t, 0, callVerb(t, moved, "stop").Code)
 	require.Empty(t, b.processes())
@@ -127,7 +127,7 @@ func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: "daemon: reopen: log file " + b.log + ": open: " + why + "\n", Code: 1}, b.call("reopen"))
 	require.Contains(t, b.call("status").Stdout, why)
 	require.Equal(t, 0, b.call("stop").Code)
-	for _, text := range []string{"cannot reopen the log, the old one stays", "cannot remove the state file", "cannot remove the PID file", "msg=stopped"} {
+	for _, text := range []string{"cannot reopen the log, so the daemon keeps writing to the old one", "cannot remove the state file", "cannot remove the PID file", "msg=stopped"} {
 		require.Contains(t, logText(t, b.log+".1"), text)
 	}
 	require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile), Code: 3}, b.call("status"))

@@ -163,7 +163,7 @@ func TestEnsureReturnsErrStartTimeoutOfAStartThatTakesTooLong(t *testing.T) {
 	pidfile := verbPlace(t)
 	code, says := callEnsure(t, "once", pidfile, "start=hang", "starttimeout=300ms", "stoptimeout=100ms")
 	require.Equal(t, 1, code)
-	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not come to Run) in 300ms(; killed)?\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
+	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not call Run) in 300ms(; killed)?\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
 		"where the machine is slow the time may be over before OnStart is called")
 	requireVerbLeftNothing(t, pidfile)
 }
@@ -191,7 +191,7 @@ func TestEnsureWithoutAPIDFileCannotFindOne(t *testing.T) {
 	t.Parallel()
 	code, says := callEnsure(t, "without", verbPlace(t))
 	require.Equal(t, 1, code)
-	require.Equal(t, "error: lifecycle: there is no PID file, so a running one cannot be found: unsupported operation\n", says)
+	require.Equal(t, "error: lifecycle: cannot find the daemon without a PID file: unsupported operation\n", says)
 }
 
 func TestEnsureOfADaemonWithAnotherPIDFileSaysThatTheyMustBeTheSame(t *testing.T) {
@@ -199,7 +199,7 @@ func TestEnsureOfADaemonWithAnotherPIDFileSaysThatTheyMustBeTheSame(t *testing.T
 	pidfile := verbPlace(t)
 	code, says := callEnsure(t, "elsewhere", pidfile)
 	require.Equal(t, 1, code)
-	require.Equal(t, fmt.Sprintf("error: lifecycle: the launcher has locked the PID file %q, but this process is to have %q: both must be told the same\n",
+	require.Equal(t, fmt.Sprintf("error: lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file\n",
 		pidfile, pidfile+".other"), says)
 	requireVerbLeftNothing(t, pidfile)
 }
@@ -229,6 +229,6 @@ func TestEnsureUnderGoTestSaysThatItCannot(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	_, err := lifecycle.Ensure(t.Context(), lifecycle.PIDFile(pidfile))
-	require.ErrorContains(t, err, "lifecycle: start: under go test it would start the test binary again")
+	require.ErrorContains(t, err, "lifecycle: start: not possible under go test, because it would start the test binary again")
 	requireNothingLeft(t, pidfile)
 }

@@ -56,7 +56,7 @@ func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.shifted("exec sleep 2", time.Second, "HUGE="+strings.Repeat("x", 100<<10))
-	require.Equal(t, proctest.Result{Stderr: "scout: start failed: its main did not come to Run in 1s; stopped, nothing left\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "scout: start failed: its main did not call Run in 1s; stopped, nothing left\n", Code: 1}, got)
 }
 
 // Row E13.

@@ -54,7 +54,7 @@ func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	}{
 		"it ends":  {"exit 3", `died before it was ready \(exit 3\)`, time.Minute},
 		"it talks": {"read x; echo a word; echo another >&2; exit 3", `died before it was ready \(exit 3\); its last words:\n  \| a word\n  \| another`, time.Minute},
-		"it hangs": {"exec sleep 29", `its main did not come to Run in 1s; stopped, nothing left`, time.Second},
+		"it hangs": {"exec sleep 29", `its main did not call Run in 1s; stopped, nothing left`, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -41,7 +41,7 @@ func sweepFaultyStart(t *testing.T, stage int, at string) (outcome string, p *sw
 		require.Equal(t, said[1], strconv.Itoa(running), what)
 		outcome = "ready"
 		if readsState := callVerb(t, pidfile, "status", "--ready").Code == 0; !readsState {
-			require.Regexp(t, "level=WARN msg=.*state file: status and reload will know less", string(text), what)
+			require.Regexp(t, "level=WARN msg=.*state file, so status and reload report less", string(text), what)
 			outcome += ", without a state"
 		}
 	default:

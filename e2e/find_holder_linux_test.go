@@ -30,7 +30,7 @@ func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
 			code := v.Wait()
 			if what == "status" {
 				require.Equal(t, 0, code)
-				require.Contains(t, v.Out.String(), fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file ", p.PID()))
+				require.Contains(t, v.Out.String(), fmt.Sprintf("daemon: running (pid %d); cannot read its state: state file ", p.PID()))
 				return
 			}
 			require.Equal(t, 1, code)
@@ -67,7 +67,7 @@ func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 		if err == nil {
 			again.Close()
 		}
-		return err != nil && strings.Contains(err.Error(), "has ended, but what it started still holds the lock")
+		return err != nil && strings.Contains(err.Error(), "has ended, but a process that it started still holds the lock")
 	}, "what is left of a dead daemon to be named")
 	require.NoError(t, heir.Kill())
 }

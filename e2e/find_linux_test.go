@@ -114,7 +114,7 @@ func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 	for _, name := range []string{"stop", "reload"} {
 		got := callVerb(t, trap, name)
 		require.Equal(t, 1, got.Code)
-		require.Contains(t, got.Stderr, fmt.Sprintf("it belongs to user %d, but process %d is of user 0", nobody, bystander.PID()))
+		require.Contains(t, got.Stderr, fmt.Sprintf("it belongs to user %d, but process %d belongs to user 0", nobody, bystander.PID()))
 	}
 	_, err := lifecycle.Find(trap)
 	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)

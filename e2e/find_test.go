@@ -170,7 +170,7 @@ func TestAFileThatSaysOneIsStale(t *testing.T) {
 	require.ErrorAs(t, err, &stale)
 	require.Equal(t, &lifecycle.NotRunningError{PIDFile: path, Stale: true, PID: 1}, stale)
 	require.ErrorIs(t, err, lifecycle.ErrNotRunning)
-	require.EqualError(t, err, "lifecycle: not running: pid 1 is dead and has left "+path)
+	require.EqualError(t, err, "lifecycle: not running: pid 1 died and left "+path)
 }
 
 // Row C8.
@@ -280,7 +280,7 @@ func TestThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
 	for _, name := range []string{"stop", "reload", "status"} {
 		got := callVerb(t, "", name)
 		require.NotZero(t, got.Code, name)
-		require.Contains(t, got.Stdout+got.Stderr, "there is no PID file", name)
+		require.Contains(t, got.Stdout+got.Stderr, "cannot find the daemon without a PID file", name)
 	}
 	_, err := lifecycle.Find("")
 	require.ErrorIs(t, err, errors.ErrUnsupported)

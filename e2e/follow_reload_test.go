@@ -176,7 +176,7 @@ func TestReloadOfADaemonThatStopsIsAnErrorAtOnceAndNoSignal(t *testing.T) {
 	err := mustFind(t, path).Reload(ended(t, errEnough))
 	require.ErrorIs(t, err, lifecycle.ErrReload)
 	require.NotErrorIs(t, err, errEnough)
-	require.ErrorContains(t, err, "not reloaded, for it stops")
+	require.ErrorContains(t, err, "not reloaded: the daemon is stopping")
 	requireRuns(t, p)
 	proctest.Touch(t, gate)
 	requireExited(t, p, 0)
@@ -203,7 +203,7 @@ func TestReloadOfADaemonThatIsStoppedMeanwhileFails(t *testing.T) {
 			requireExited(t, p, 0)
 			requireBalanced(t, p)
 			if !heeds && p.Out.Count("was abandoned") == 0 {
-				require.ErrorContains(t, err, "not reloaded, for it stops", "OnReload ran on, so nothing else can have been the verdict")
+				require.ErrorContains(t, err, "not reloaded: the daemon is stopping", "OnReload ran on, so nothing else can have been the verdict")
 			}
 		})
 	}

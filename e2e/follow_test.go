@@ -98,7 +98,7 @@ func TestWhomTheStateFileNamesIsNotSignalled(t *testing.T) {
 	found := mustFind(t, path)
 	replace(t, proctest.StatePath(path), record)
 	_, err = found.Status()
-	require.ErrorContains(t, err, fmt.Sprintf("it is of pid %d, not of pid %d", bystander.PID(), p.PID()))
+	require.ErrorContains(t, err, fmt.Sprintf("the record belongs to pid %d, not to pid %d", bystander.PID(), p.PID()))
 	require.ErrorIs(t, found.Reload(ended(t, errEnough)), errEnough)
 	p.Await("msg=reloaded")
 	require.ErrorIs(t, found.Reopen(ended(t, errEnough)), errEnough)

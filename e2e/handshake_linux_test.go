@@ -167,14 +167,14 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 		{"a kill in main", "at=main do=kill", 1, "died before it was ready (signal SIGKILL)", "\n", false},
 		{"few words", "at=OnStart do=talk:2", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 1\n  | line 2\n", false},
 		{"many words", "at=OnStart do=talk:25", 1, "died before it was ready (exit 3)", "; its last words:\n  | line 6\n  | line 7\n", false},
-		{"a main that hangs", "at=main do=hang starttimeout=1s", 1, "its main did not come to Run in 1s; killed\n", "", true},
-		{"a frozen main", "at=main do=freeze starttimeout=1s", 1, "its main did not come to Run in 1s; killed\n", "", true},
+		{"a main that hangs", "at=main do=hang starttimeout=1s", 1, "its main did not call Run in 1s; killed\n", "", true},
+		{"a frozen main", "at=main do=freeze starttimeout=1s", 1, "its main did not call Run in 1s; killed\n", "", true},
 		{"a frozen daemon", "at=OnStart do=freeze starttimeout=1s", 1, "it neither became ready nor ended in ", "", true},
 		{
 			"a wrong option", "do=wrong_option", 1, "died before it was ready (exit 1)",
-			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must be positive; StopDelay(0s): must be shorter than StopTimeout, -1ns, of which it is a part\n", false,
+			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must be positive; StopDelay(0s): must be shorter than StopTimeout (-1ns), which includes it\n", false,
 		},
-		{"another PID file", "do=other_PID_file", 1, "the launcher has locked the PID file ", "", true},
+		{"another PID file", "do=other_PID_file", 1, "the launcher uses the PID file ", "", true},
 	} {
 		for where, quiet := range map[string]bool{"with a log": false, "without": true} {
 			t.Run(tt.name+" "+where, func(t *testing.T) {

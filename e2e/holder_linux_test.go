@@ -52,7 +52,7 @@ func TestHolderOutsideOfThePIDNamespaceIsSeenButHasNoPIDThere(t *testing.T) {
 		return proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+pidfile, verb))
 	}
 	require.Equal(t, proctest.Result{Stdout: "daemon: running (in another PID namespace)\n"}, inside("status"))
-	require.Equal(t, proctest.Result{Stderr: "daemon: already running (pid not known here)\n", Code: 1}, inside("run"))
+	require.Equal(t, proctest.Result{Stderr: "daemon: already running (pid unknown)\n", Code: 1}, inside("run"))
 	require.Equal(t, proctest.Result{Stderr: "daemon: stop: PID file " + pidfile + ": held by a daemon in another PID namespace\n", Code: 1}, inside("stop"))
 	requireRunning(t, pidfile, p.PID())
 }

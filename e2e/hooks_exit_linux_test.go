@@ -68,7 +68,7 @@ func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 				}
 				switch verb {
 				case "reload":
-					want := fmt.Sprintf("daemon: reload: no verdict: pid %d ended before there was one\n", pid)
+					want := fmt.Sprintf("daemon: reload: no verdict: pid %d ended during the reload\n", pid)
 					require.Equal(t, proctest.Result{Stderr: want, Code: 1}, b.call(verb))
 				case "stop":
 					got := b.call(verb)
@@ -182,7 +182,7 @@ func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T
 			require.Equal(t, 1, status.Code, status.Stdout)
 			require.Contains(t, status.Stdout, fmt.Sprintf("daemon: dead: pid %d left ", first))
 			if fault == "closelock" {
-				require.Contains(t, status.Stdout, fmt.Sprintf("pid %d, which may still run, has seen its PID file ", first))
+				require.Contains(t, status.Stdout, fmt.Sprintf("pid %d may still run: its PID file ", first))
 			}
 
 			second := b.start()
@@ -240,7 +240,7 @@ func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]struct{ reload, stop string }{
-		"reset":  {"no verdict: pid %d ended before there was one\n", ""},
+		"reset":  {"no verdict: pid %d ended during the reload\n", ""},
 		"ignore": {"no verdict after 100ms; see `daemon status`\n", "daemon: killed (pid %d): still running after "},
 	} {
 		t.Run(fault, func(t *testing.T) {

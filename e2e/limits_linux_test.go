@@ -55,7 +55,7 @@ func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 		}
 		pid := b.readied(got)
 		// This line appears for root without CAP_SYS_RESOURCE.
-		const kept = `level=WARN msg="the daemon keeps what its caller has`
+		const kept = `level=WARN msg="the daemon inherited settings of its caller`
 		require.NotContains(t, strings.ReplaceAll(b.said(), kept, ""), "level=WARN")
 		for _, verb := range []string{"status", "reload", "reopen"} {
 			got := b.limited(fmt.Sprintf("--nofile=%d", n), verb)
@@ -78,7 +78,7 @@ func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: "daemon: reopen: log file " + b.log + ": open: " + why + "\n", Code: 1}, b.call("reopen"))
 	reloaded := b.call("reload")
 	require.Equal(t, 0, reloaded.Code, reloaded.Stderr)
-	awaitLog(t, b.log+".1", "cannot reopen the log, the old one stays", 2)
+	awaitLog(t, b.log+".1", "cannot reopen the log, so the daemon keeps writing to the old one", 2)
 	awaitLog(t, b.log+".1", "msg=reloaded")
 	status := b.call("status")
 	require.Equal(t, 0, status.Code)
@@ -153,7 +153,7 @@ func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	require.Equal(t, "daemon: reload: no verdict: state file "+proctest.StatePath(b.pidfile)+": the record is damaged\n", reloaded.Stderr)
 	status := b.call("status")
 	require.Equal(t, proctest.Result{
-		Stdout: fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file %s: the record is damaged\n", pid, proctest.StatePath(b.pidfile)),
+		Stdout: fmt.Sprintf("daemon: running (pid %d); cannot read its state: state file %s: the record is damaged\n", pid, proctest.StatePath(b.pidfile)),
 	}, status)
 	require.Equal(t, before, b.said())
 

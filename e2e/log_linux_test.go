@@ -140,7 +140,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	reopened := call("reopen")
 	require.Equal(t, 1, reopened.Code, "it is the daemon that lacks the permission, not the verb")
 	require.Contains(t, reopened.Stderr, "reopen: log file "+log+": ")
-	awaitLog(t, log+".1", "cannot reopen the log, the old one stays")
+	awaitLog(t, log+".1", "cannot reopen the log, so the daemon keeps writing to the old one")
 	require.NoError(t, os.Chown(dir, uid, uid))
 	require.NoError(t, os.Chmod(dir, 0o700))
 	require.Equal(t, 0, call("reopen").Code)

@@ -23,14 +23,14 @@ var logPlaces = map[string]struct {
 	why  string                         // "" if root accepts it; %s is the directory
 }{
 	"of root":                  {func(t *testing.T, dir string) {}, ""},
-	"of a user":                {func(t *testing.T, dir string) { require.NoError(t, os.Chown(dir, service, service)) }, "the directory %s on the way belongs to user 12345"},
-	"that everybody can write": {func(t *testing.T, dir string) { require.NoError(t, os.Chmod(dir, 0o777)) }, "others can write the directory %s on the way (mode 0777)"},
+	"of a user":                {func(t *testing.T, dir string) { require.NoError(t, os.Chown(dir, service, service)) }, "the directory %s in the path belongs to user 12345"},
+	"that everybody can write": {func(t *testing.T, dir string) { require.NoError(t, os.Chmod(dir, 0o777)) }, "other users can write the directory %s in the path (mode 0777)"},
 	"that a group can write": {func(t *testing.T, dir string) {
 		require.NoError(t, errors.Join(os.Chown(dir, 0, service), os.Chmod(dir, 0o775)))
-	}, "others can write the directory %s on the way (mode 0775)"},
+	}, "other users can write the directory %s in the path (mode 0775)"},
 	"like /tmp":                  {func(t *testing.T, dir string) { require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky)) }, ""},
 	"through a link of root's":   {func(t *testing.T, dir string) { link(t, dir, 0) }, ""},
-	"through a link of a user's": {func(t *testing.T, dir string) { link(t, dir, service) }, "the symbolic link %s on the way belongs to user 12345"},
+	"through a link of a user's": {func(t *testing.T, dir string) { link(t, dir, service) }, "the symbolic link %s in the path belongs to user 12345"},
 	"with a log of the user's": {func(t *testing.T, dir string) {
 		log := filepath.Join(dir, "daemon.log")
 		require.NoError(t, errors.Join(os.WriteFile(log, nil, 0o640), os.Chown(log, service, service)))
@@ -89,8 +89,8 @@ func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 				require.Equal(t, 1, got.Code)
 				require.True(t, strings.HasPrefix(got.Stderr, "daemon: start failed: log file "+log+": "), got.Stderr)
 				require.Contains(t, got.Stderr, strings.ReplaceAll(place.why, "%s", dir))
-				if strings.Contains(place.why, "on the way") {
-					require.Contains(t, got.Stderr, ": as root, log where only root can write the directories, into a file of the user's if need be, or start as the user\n")
+				if strings.Contains(place.why, "in the path") {
+					require.Contains(t, got.Stderr, ": as root, put the log into a directory that only root can write (the file may belong to the user), or start as the user\n")
 				}
 				require.Equal(t, before, below(t, filepath.Dir(dir)))
 				requireVerbLeftNothing(t, pidfile)
@@ -124,7 +124,7 @@ func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 			require.Contains(t, got.Stderr, strings.ReplaceAll(place.why, "%s", dir))
 			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 			proctest.Eventually(t, func() bool { return strings.Contains(logRead(t, old), "OnSignal done") }, "a word in the old log")
-			require.Contains(t, logRead(t, old), "cannot reopen the log, the old one stays")
+			require.Contains(t, logRead(t, old), "cannot reopen the log, so the daemon keeps writing to the old one")
 			require.Equal(t, inIt, folder(t, dir), "nothing was made")
 			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 		})
@@ -142,7 +142,7 @@ func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 		got := proctest.CallCommand(t, proctest.Wrapped(unshare, daemon, "pidfile="+pidfile, "log=/var/log/daemon.log", "start"))
 		if !trusted {
 			require.Equal(t, 1, got.Code)
-			require.Contains(t, got.Stderr, "/var/log on the way")
+			require.Contains(t, got.Stderr, "/var/log in the path")
 			continue
 		}
 		require.Equal(t, 0, got.Code, got.Stderr)
@@ -185,25 +185,25 @@ func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 		says    string
 	}{
 		"a link":      {func(_, log, precious string) error { return os.Symlink(precious, log) }, "it is a symbolic link, not a regular file"},
-		"a hard link": {func(_, log, precious string) error { return os.Link(precious, log) }, "it has 2 names (hard links)"},
+		"a hard link": {func(_, log, precious string) error { return os.Link(precious, log) }, "it has 2 hard links"},
 		"a file of somebody else": {func(_, log, _ string) error {
 			return errors.Join(os.WriteFile(log, nil, 0o600), os.Chown(log, 12345, 12345))
-		}, "it belongs to user 12345, and user 54321, who owns the directory, may not write it"},
+		}, "it belongs to user 12345, and user 54321, the owner of the directory, cannot write it"},
 		"a file of root's": {
 			func(_, log, _ string) error { return os.WriteFile(log, nil, 0o600) },
-			"it belongs to user 0, and user 54321, who owns the directory, may not write it",
+			"it belongs to user 0, and user 54321, the owner of the directory, cannot write it",
 		},
 		"a file of root's group": {func(_, log, _ string) error {
 			return errors.Join(os.WriteFile(log, nil, 0o660), os.Chmod(log, 0o660))
-		}, "it belongs to user 0, and user 54321, who owns the directory, may not write it"},
+		}, "it belongs to user 0, and user 54321, the owner of the directory, cannot write it"},
 		"a directory below that one": {func(dir, log, _ string) error {
 			return errors.Join(os.Rename(dir, dir+"2"), os.Mkdir(dir, 0o755), os.Chown(dir, user, user), os.Rename(dir+"2", filepath.Dir(log)))
-		}, "the directory .* on the way belongs to user 54321"},
+		}, "the directory .* in the path belongs to user 54321"},
 		"a link to that one": {func(dir, _, _ string) error {
 			return errors.Join(os.Rename(dir, dir+"2"), os.Symlink(dir+"2", dir), os.Lchown(dir, user, user))
-		}, "the symbolic link .* on the way belongs to user 54321"},
-		"that everybody can write": {func(dir, _, _ string) error { return os.Chmod(dir, 0o777) }, "the directory .* on the way belongs to user 54321"},
-		"of another user":          {func(dir, _, _ string) error { return os.Chown(dir, 12345, 12345) }, "the directory .* on the way belongs to user 12345"},
+		}, "the symbolic link .* in the path belongs to user 54321"},
+		"that everybody can write": {func(dir, _, _ string) error { return os.Chmod(dir, 0o777) }, "the directory .* in the path belongs to user 54321"},
+		"of another user":          {func(dir, _, _ string) error { return os.Chown(dir, 12345, 12345) }, "the directory .* in the path belongs to user 12345"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -217,7 +217,7 @@ func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 			require.NoError(t, tt.prepare(dir, b.log, precious))
 			got := b.callServant("user=54321:54321", "start")
 			require.Equal(t, 1, got.Code, "%s", got.Stderr)
-			require.Regexp(t, regexp.QuoteMeta("servant: start failed: log file "+b.log)+": .*"+strings.ReplaceAll(tt.says, "(hard links)", `\(hard links\)`), got.Stderr)
+			require.Regexp(t, regexp.QuoteMeta("servant: start failed: log file "+b.log)+": .*"+tt.says, got.Stderr)
 			proctest.RequireText(t, precious, "")
 			requireOwner(t, precious, 0)
 			b.requireNothingLeft()

@@ -177,7 +177,7 @@ var logTraps = map[string]struct {
 	}, "it is a symbolic link, not a regular file"},
 	"a hard link": {func(t *testing.T, path string) {
 		require.NoError(t, os.Link(logVictim(t, path), path))
-	}, `it has 2 names (hard links)`},
+	}, `it has 2 hard links`},
 	"a FIFO": {func(t *testing.T, path string) {
 		require.NoError(t, syscall.Mkfifo(path, 0o600))
 	}, "it is a FIFO, not a regular file"},
@@ -260,7 +260,7 @@ func TestADescriptorIsNoLogAndTheRefusalSaysWhatToDo(t *testing.T) {
 			got := callVerb(t, pidfile, option+log, "start")
 			require.Equal(t, 1, got.Code)
 			require.Contains(t, got.Stderr, "daemon: wrong option: ")
-			require.Contains(t, got.Stderr, fmt.Sprintf("LogFile(%q): a detached process has no stdout but its log; use the verb run to see it on the terminal\n", log))
+			require.Contains(t, got.Stderr, fmt.Sprintf("LogFile(%q): a detached process has no stdout except its log; use the verb run to see the output on the terminal\n", log))
 			requireVerbLeftNothing(t, pidfile)
 		}
 	}
@@ -271,7 +271,7 @@ func TestInTheForegroundNothingIsRedirected(t *testing.T) {
 	log := logPlace(t)
 	p, pidfile := startDaemon(t, "log="+log)
 	require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: nothing to reopen: pid %d has no log file of its own\n", p.PID())}, callVerb(t, pidfile, "reopen"))
-	p.Await("nothing to reopen: the log of a program in the foreground is where its stderr is")
+	p.Await("nothing to reopen: a program in the foreground logs to its stderr")
 	require.Empty(t, logStatus(t, pidfile).LogFile)
 	require.Empty(t, logStatus(t, pidfile).LastReopen.Error)
 	require.Equal(t, 0, callVerb(t, pidfile, "reload").Code)

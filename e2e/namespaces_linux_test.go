@@ -28,7 +28,7 @@ func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
 	p, path := startDaemon(t)
 	for verb, want := range map[string]proctest.Result{
 		"status":      {Stdout: "daemon: running (in another PID namespace)\n"},
-		"run":         {Stderr: "daemon: already running (pid not known here)\n", Code: 1},
+		"run":         {Stderr: "daemon: already running (pid unknown)\n", Code: 1},
 		"stop":        {Stderr: "daemon: stop: PID file " + path + ": " + elsewhere, Code: 1},
 		"reload":      {Stderr: "daemon: reload: PID file " + path + ": " + elsewhere, Code: 1},
 		"reopen":      {Stderr: "daemon: reopen: PID file " + path + ": " + elsewhere, Code: 1},
@@ -109,7 +109,7 @@ func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T)
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutProc...)
 	t.Parallel()
-	const hint = "daemon: start failed: this program cannot find itself to be started again; is /proc mounted? readlink /proc/self/exe: no such file or directory\n"
+	const hint = "daemon: start failed: cannot find the executable of this process (is /proc mounted?): readlink /proc/self/exe: no such file or directory\n"
 	b := inBackground(t)
 	inside := func(args ...string) proctest.Result {
 		return proctest.CallCommand(t, proctest.Wrapped(withoutProc, daemon, b.args(args...)...))

@@ -45,7 +45,7 @@ func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 		p.Await("msg=ready")
 		p.Signal(syscall.SIGTERM)
 		require.Equal(t, 0, p.Wait())
-		require.Equal(t, 1, p.Out.Count(`level=WARN msg="the service manager cannot be told anything"`), "%q", address)
+		require.Equal(t, 1, p.Out.Count(`level=WARN msg="cannot connect to the service manager, so it gets no notifications"`), "%q", address)
 	}
 	require.Equal(t, 0, managed(t, "", "run=:", "run").Wait())
 }
@@ -60,13 +60,13 @@ func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	fill(t, address)
 	p := managed(t, address, "run")
 	p.Await("msg=ready")
-	require.Equal(t, 1, p.Out.Count(`msg="cannot tell the service manager"`))
+	require.Equal(t, 1, p.Out.Count(`msg="cannot notify the service manager"`))
 	require.NoError(t, m.conn.Close())
 	p.Signal(syscall.SIGHUP)
 	p.Await("msg=reloaded")
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
-	require.Equal(t, 1, p.Out.Count(`msg="cannot tell the service manager"`), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count(`msg="cannot notify the service manager"`), "%s", p.Out)
 }
 
 // fill sends messages until the queue is full.

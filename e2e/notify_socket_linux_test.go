@@ -155,7 +155,7 @@ func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, size, 32<<10)
 	require.Greater(t, n, 100)
-	require.Equal(t, 1, strings.Count(b.said(), "a descriptor of the worker is not stored"), "once is enough")
+	require.Equal(t, 1, strings.Count(b.said(), "cannot store a descriptor of the worker"), "once is enough")
 	b.stop()
 }
 

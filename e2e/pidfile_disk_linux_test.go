@@ -158,7 +158,7 @@ func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 			}
 			require.Equal(t, c.code, p.Wait(), "as if nothing had been\n%s", p.Out)
 			requireFault()
-			require.Equal(t, 1, p.Out.Count("cannot remove the PID file, emptied it"), "%s", p.Out)
+			require.Equal(t, 1, p.Out.Count("cannot remove the PID file, so it was emptied"), "%s", p.Out)
 			require.Equal(t, 1, p.Out.Count(c.text))
 			proctest.RequireText(t, pidfile, "")
 			require.Equal(t, proctest.Result{Stdout: notRunning(pidfile), Code: 3}, callVerb(t, pidfile, "status"))

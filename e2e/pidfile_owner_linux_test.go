@@ -27,8 +27,8 @@ func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 	require.NoError(t, os.Chown(filepath.Join(dir, "service"), service, service))
 
 	for name, why := range map[string]string{
-		"link of service": fmt.Sprintf("the symbolic link %s on the way belongs to user %d", filepath.Join(dir, "link of service"), service),
-		"service":         fmt.Sprintf("the directory %s on the way belongs to user %d", filepath.Join(dir, "service"), service),
+		"link of service": fmt.Sprintf("the symbolic link %s in the path belongs to user %d", filepath.Join(dir, "link of service"), service),
+		"service":         fmt.Sprintf("the directory %s in the path belongs to user %d", filepath.Join(dir, "service"), service),
 	} {
 		pidfile := filepath.Join(dir, name, "daemon.pid")
 		requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: %s\n", pidfile, why), pidfile)
@@ -52,12 +52,12 @@ func TestADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	dir := filepath.Dir(pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777))
-	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: others can write the directory %s on the way (mode 0777)\n", pidfile, dir), pidfile)
+	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: other users can write the directory %s in the path (mode 0777)\n", pidfile, dir), pidfile)
 	requireNothingLeft(t, pidfile)
 	require.NoError(t, os.Chmod(dir, 0o775))
 	requireStarts(t, pidfile) // the group is root's
 	require.NoError(t, os.Chown(dir, 0, service))
-	requireRefused(t, 1, "others can write the directory "+dir+" on the way (mode 0775)\n", pidfile)
+	requireRefused(t, 1, "other users can write the directory "+dir+" in the path (mode 0775)\n", pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
 	requireStarts(t, pidfile) // as in /tmp
 }
@@ -83,7 +83,7 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 		got := proctest.Call(t, program, "pidfile="+pidfile, "run")
 		require.Equal(t, 1, got.Code)
 		require.Contains(t, got.Stderr, "unsafe PID file "+pidfile)
-		require.Contains(t, got.Stderr, "everybody can write it (mode 0666)\n")
+		require.Contains(t, got.Stderr, "all users can write it (mode 0666)\n")
 	}
 	require.NoError(t, os.Remove(pidfile))
 	p := proctest.Start(t, asNobody, "pidfile="+pidfile)
@@ -146,7 +146,7 @@ func TestPIDFileOfADaemonOfAnotherUser(t *testing.T) {
 	p := proctest.Start(t, asNobody, "pidfile="+pidfile)
 	p.Await("msg=ready")
 	requireRunning(t, pidfile, p.PID())
-	requireRefused(t, 1, fmt.Sprintf("the directory %s on the way belongs to user %d\n", filepath.Dir(pidfile), nobody), pidfile)
+	requireRefused(t, 1, fmt.Sprintf("the directory %s in the path belongs to user %d\n", filepath.Dir(pidfile), nobody), pidfile)
 	second := proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(p.PID()), Code: 1}, second)
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)

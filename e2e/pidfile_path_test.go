@@ -124,7 +124,7 @@ func TestAPathThatIsTooLongOrCannotBePrintedIsRefused(t *testing.T) {
 		err := lifecycle.Run(nil, lifecycle.PIDFile(path))
 		abs, absErr := filepath.Abs(path)
 		require.NoError(t, absErr)
-		require.EqualError(t, err, fmt.Sprintf("lifecycle: wrong option: PIDFile(%q): %q is a path with a control character", path, abs))
+		require.EqualError(t, err, fmt.Sprintf("lifecycle: wrong option: PIDFile(%q): %q contains a control character", path, abs))
 	}
 }
 
@@ -217,13 +217,13 @@ func TestAFileThatEverybodyCanWriteIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)
 	err = lifecycle.Run(nil, lifecycle.PIDFile(pidfile))
 	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)
-	require.ErrorContains(t, err, "everybody can write it (mode 0666)")
+	require.ErrorContains(t, err, "all users can write it (mode 0666)")
 	require.NotErrorIs(t, err, lifecycle.ErrAlreadyRunning)
 	requireUntouched()
 }
 
 func TestPIDFileModeIsThatOfAFileWhichItsOwnerWritesAndNobodyElse(t *testing.T) {
 	for _, mode := range []fs.FileMode{0, 0o400, 0o200, 0o444, 0o666, 0o660, 0o602, 0o1644, 0o644 | fs.ModeDir, fs.ModeSetuid | 0o600} {
-		require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.PIDFileMode(mode)), "the owner must be able to read and write the file and nobody else to write it")
+		require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.PIDFileMode(mode)), "must let the owner read and write the file, and no other user write it")
 	}
 }

@@ -188,7 +188,7 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 	} {
 		t.Run(errno, func(t *testing.T) {
 			t.Parallel()
-			want := ": " + text + ": the file system must know flock(2), use a local one such as /run\n"
+			want := ": " + text + ": the file system must support flock(2): use a local one such as /run\n"
 			for _, left := range []string{"nothing", "a stale file"} {
 				pidfile := proctest.PIDPath(t)
 				if left != "nothing" {

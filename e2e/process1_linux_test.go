@@ -53,7 +53,7 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
 	proctest.Use(ensuring)
-	const hint = "this is process 1, and whatever it starts in the background ends with it: live in the foreground, with the verb run\n"
+	const hint = "cannot detach from process 1: the kernel would end the daemon together with process 1; run it in the foreground, with the verb run\n"
 	path := proctest.PIDPath(t)
 	for what, cmd := range map[string]*exec.Cmd{
 		"start":        proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "start"),

@@ -45,7 +45,7 @@ func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
 	}{
 		"a directory of another user": {func() { script(0o755, 0); chown(12345) }, dir, "belongs to user 12345"},
 		"a file of another user":      {func() { script(0o755, 12345) }, dir, "it belongs to user 12345"},
-		"a file for all to write":     {func() { script(0o777, 0) }, dir, "others can write it (mode 0777)"},
+		"a file for all to write":     {func() { script(0o777, 0) }, dir, "other users can write it (mode 0777)"},
 		"a relative directory":        {func() { script(0o755, 0) }, ".", "relative to current directory"},
 		"an empty entry":              {func() { script(0o755, 0) }, "", "relative to current directory"},
 	} {

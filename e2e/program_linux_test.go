@@ -161,7 +161,7 @@ func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
 	b.readied(b.guard("exec sleep 60", "start"))
 	worker := b.worker(0)
 	got := proctest.Call(t, guard, b.args("reload")...)
-	require.Equal(t, proctest.Result{Stderr: "guard: reload rejected, old configuration kept: sh does not handle SIGHUP, which would end it\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "guard: reload rejected, old configuration kept: sh does not handle SIGHUP, and the signal would end it\n", Code: 1}, got)
 	require.Equal(t, 0, b.call("reopen").Code)
 	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
 	b.awaitSaid("SIGUSR2")

@@ -117,7 +117,7 @@ func TestAProgramThatSaysThatItHangsIsEndedWithItsTraceAndStartedAgain(t *testin
 	s := b.told("it to be started again", func(s lifecycle.Status) bool { return s.Restarts == 1 })
 	require.Equal(t, worker, s.LastExit.PID)
 	require.Equal(t, 2, s.LastExit.Code)
-	require.Equal(t, "it has asked for that (WATCHDOG=trigger)", s.LastExit.Why)
+	require.Equal(t, "it sent WATCHDOG=trigger", s.LastExit.Why)
 	require.Contains(t, b.said(), "SIGABRT: abort")
 	b.worker(worker)
 	b.stop()

@@ -99,9 +99,9 @@ func TestAReadinessDescriptorThatCannotBeIsWarnedOf(t *testing.T) {
 	require.NoError(t, err)
 	defer file.Close()
 	for number, because := range map[string]string{
-		"x": `\"x\" is no number`, "-1": `\"-1\" is no number`, " 3": `\" 3\" is no number`, "99999999999": `\"99999999999\" is no number`,
-		"0": "one of stdin, stdout and stderr", "2": "one of stdin, stdout and stderr",
-		"3": "descriptor 3 is not open for writing", "4": "descriptor 4 is no pipe", "250": "descriptor 250: bad file descriptor",
+		"x": `\"x\" is not a number`, "-1": `\"-1\" is not a number`, " 3": `\" 3\" is not a number`, "99999999999": `\"99999999999\" is not a number`,
+		"0": "is stdin, stdout or stderr", "2": "is stdin, stdout or stderr",
+		"3": "descriptor 3 is not open for writing", "4": "descriptor 4 is not a pipe", "250": "descriptor 250: bad file descriptor",
 	} {
 		cmd := proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "run=:", "run")
 		cmd.ExtraFiles = []*os.File{reader, file}

@@ -73,7 +73,7 @@ func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 			require.Equal(t, 1, got.Code)
 			require.Regexp(t, `^daemon: reopen: log file `+log+`: .+\n$`, got.Stderr)
 			why := strings.TrimSuffix(strings.TrimPrefix(got.Stderr, "daemon: reopen: "), "\n")
-			requireOld(`level=ERROR msg="cannot reopen the log, the old one stays"`)
+			requireOld(`level=ERROR msg="cannot reopen the log, so the daemon keeps writing to the old one"`)
 			requireOld(why)
 			require.Equal(t, why, logStatus(t, pidfile).LastReopen.Error)
 
@@ -81,7 +81,7 @@ func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 			requireOld("OnSignal done\n")
 			require.Equal(t, 0, callVerb(t, pidfile, "reload").Code, "a reload that cannot reopen the log is a reload")
 			requireOld("msg=reloaded")
-			require.Equal(t, 2, strings.Count(logRead(t, old), "cannot reopen the log, the old one stays"))
+			require.Equal(t, 2, strings.Count(logRead(t, old), "cannot reopen the log, so the daemon keeps writing to the old one"))
 			requireVictim(t, log)
 			status := callVerb(t, pidfile, "status")
 			require.Equal(t, 0, status.Code)

@@ -107,7 +107,7 @@ func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testi
 	for _, args := range [][]string{{"start"}, {"supervise=foreground", "run"}} {
 		got := proctest.CallCommand(t, byStranger(proctest.Command(daemon, append([]string{"pidfile=" + pidfile, "log="}, args...)...), path))
 		require.Equal(t, 1, got.Code, got)
-		require.Contains(t, got.Stderr, "the file of this program gives it capabilities(7)", args)
+		require.Contains(t, got.Stderr, "the program file has capabilities(7)", args)
 		require.Contains(t, got.Stderr, "AmbientCapabilities=", args)
 		require.NoFileExists(t, pidfile)
 	}

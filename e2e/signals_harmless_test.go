@@ -72,7 +72,7 @@ func TestUSR1AndUSR2AreHarmless(t *testing.T) {
 	for _, how := range []string{"usr2=error", "usr2=panic", "usr2=goexit"} {
 		p, _ := startDaemon(t, how)
 		p.Signal(syscall.SIGUSR2)
-		p.Await(`msg="a function given to OnSignal failed"`)
+		p.Await(`msg="the OnSignal function failed"`)
 		requireLives(t, p)
 	}
 }

@@ -101,7 +101,7 @@ func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 	p.Wait()
 	k.has(2)
 	p = k.serve("at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
-	p.Await(`msg="closed sockets that were given and that nobody has asked for" sockets=[tcp:127.0.0.1:0]`)
+	p.Await(`msg="closed inherited sockets that the program does not use" sockets=[tcp:127.0.0.1:0]`)
 	require.Equal(t, []string{"unix:" + dir + "/a"}, k.has(1))
 }
 
@@ -129,7 +129,7 @@ func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
 		p := proctest.Launch(t, cmd)
 		k.awaitReady(p)
 		require.Len(t, k.heard(), kept)
-		require.Equal(t, kept, p.Out.Count(`msg="the service manager keeps no more sockets" most=1 network=tcp address=127.0.0.1:0`))
+		require.Equal(t, kept, p.Out.Count(`msg="the service manager has no room to store another socket" most=1 network=tcp address=127.0.0.1:0`))
 		require.NotContains(t, p.Out.String(), "FDSTORE=")
 		p.Signal(syscall.SIGTERM)
 		require.Equal(t, 0, p.Wait())

@@ -185,7 +185,7 @@ func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
 		require.Equal(t, p.PID(), whoServes(t, "unix", path))
 		require.Equal(t, p.PID(), whoServes(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0")))
 		require.Len(t, socketsOf(t, p.PID()), 6, "with that to the manager")
-		require.NotContains(t, p.Out.String(), "closed sockets")
+		require.NotContains(t, p.Out.String(), "closed inherited sockets")
 		p.Signal(syscall.SIGKILL)
 		p.Wait()
 	}

@@ -90,7 +90,7 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(p.PID()), string(buf[:n]))
 
-	p.Await(`msg="closed sockets that were given and that nobody has asked for" sockets=[other.socket]`)
+	p.Await(`msg="closed inherited sockets that the program does not use" sockets=[other.socket]`)
 	var want []string
 	for _, s := range given[:len(asked)] {
 		want = append(want, inode(t, s.File))
@@ -139,7 +139,7 @@ func TestSocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")
 	p := proctest.Launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+proctest.PIDPath(t), "never="))
-	p.Await(`msg="sockets were given and stay open, though nobody has called Listen before the bodies" sockets=[a.socket]`)
+	p.Await(`msg="inherited sockets stay open although the program did not call Listen before its bodies began" sockets=[a.socket]`)
 	require.Equal(t, []string{inode(t, s.File)}, socketsOf(t, p.PID()))
 
 	p = proctest.Launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+proctest.PIDPath(t), "late=", "at="+asked))

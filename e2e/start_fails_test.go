@@ -19,7 +19,7 @@ import (
 func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	t.Parallel()
 	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
-	const late = `|its main did not come to Run in 300ms; killed` // on a busy machine
+	const late = `|its main did not call Run in 300ms; killed` // on a busy machine
 	for name, tt := range map[string]struct {
 		args []string
 		code int
@@ -147,7 +147,7 @@ func TestUnderGoTestNothingIsDetached(t *testing.T) {
 	pidfile, log := proctest.PIDPath(t), filepath.Join(t.TempDir(), "log")
 	fn := func(context.Context) error { t.Error("it was called"); return nil }
 	for option, o := range map[string]lifecycle.Option{"Detach": lifecycle.Detach(), "LogFile": lifecycle.LogFile(log), "ErrorLogFile": lifecycle.ErrorLogFile(log)} {
-		want := "lifecycle: wrong option: " + option + ": under go test it would start the test binary again; " +
+		want := "lifecycle: wrong option: " + option + ": not possible under go test, because it would start the test binary again: " +
 			"use Embedded or package lifecycletest, or build the program"
 		require.EqualError(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), want)
 	}

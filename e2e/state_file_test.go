@@ -95,7 +95,7 @@ var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	"a hard link": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path+".target", recordOf(t, fullStatus()), 0o644))
 		require.NoError(t, os.Link(path+".target", path))
-		return "it has 2 names (hard links)"
+		return "it has 2 hard links"
 	},
 	"a FIFO": func(t *testing.T, path string) string {
 		require.NoError(t, syscall.Mkfifo(path, 0o644))
@@ -107,20 +107,20 @@ var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	},
 	"somebody's data": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path, []byte("precious"), 0o644))
-		return "it is no state file of a daemon"
+		return "it is not the state file of a daemon"
 	},
 	"as much data as a record": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("precious"), statefile.Size/8), 0o644))
-		return "it is no state file of a daemon"
+		return "it is not the state file of a daemon"
 	},
 	"more than a record": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path, append(recordOf(t, fullStatus()), '\n'), 0o644))
-		return "it is no state file of a daemon"
+		return "it is not the state file of a daemon"
 	},
 	"a file that everybody can write": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path, recordOf(t, fullStatus()), 0o644))
 		require.NoError(t, os.Chmod(path, 0o666))
-		return "everybody can write it (mode 0666)"
+		return "all users can write it (mode 0666)"
 	},
 }
 
@@ -135,7 +135,7 @@ func TestADaemonThatCannotHaveAStateFileLivesWithoutAndLeavesAloneWhatIsThere(t 
 			requireUnchanged := unchanged(t, state, pidfile)
 			p := proctest.Start(t, daemon, "pidfile="+pidfile)
 			p.Await("msg=ready")
-			requireLivesWithoutState(t, p, pidfile, "no state file: status and reload will know less", why)
+			requireLivesWithoutState(t, p, pidfile, "cannot create the state file, so status and reload report less", why)
 			requireUnchanged()
 		})
 	}
@@ -149,13 +149,13 @@ func TestAStateOfAnotherPIDIsNotThatOfTheDaemon(t *testing.T) {
 	other := was
 	other.PID++
 	writeState(t, pidfile, other)
-	requireUntold(t, p.PID(), pidfile, fmt.Sprintf("it is of pid %d, not of pid %d", p.PID()+1, p.PID()))
+	requireUntold(t, p.PID(), pidfile, fmt.Sprintf("the record belongs to pid %d, not to pid %d", p.PID()+1, p.PID()))
 	writeState(t, pidfile, was)
 	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
 
 	require.NoError(t, os.WriteFile(pidfile, fmt.Appendln(nil, p.PID()+1), 0o644))
 	if _, blind := mustState(t, pidfile); !blind {
-		requireUntold(t, p.PID(), pidfile, fmt.Sprintf("it is of pid %d, not of pid %d", p.PID(), p.PID()+1))
+		requireUntold(t, p.PID(), pidfile, fmt.Sprintf("the record belongs to pid %d, not to pid %d", p.PID(), p.PID()+1))
 	}
 	require.NoError(t, os.WriteFile(pidfile, fmt.Appendln(nil, p.PID()), 0o644))
 	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))

@@ -192,7 +192,7 @@ func requireLivesWithoutState(t *testing.T, p *proctest.Process, pidfile, warnin
 func requireUntold(t *testing.T, pid int, pidfile, why string) {
 	t.Helper()
 	got := callVerb(t, pidfile, "status", "--ready")
-	want := fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file %s: ", pid, proctest.StatePath(pidfile))
+	want := fmt.Sprintf("daemon: running (pid %d); cannot read its state: state file %s: ", pid, proctest.StatePath(pidfile))
 	require.Equal(t, 150, got.Code)
 	require.Empty(t, got.Stderr)
 	require.True(t, strings.HasPrefix(got.Stdout, want), got.Stdout)

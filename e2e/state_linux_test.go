@@ -84,7 +84,7 @@ func TestAWriteThatFailsIsSaidOnceAndDoesNoHarm(t *testing.T) {
 			p := proctest.Launch(t, cmd)
 			p.Await("msg=ready")
 			requireFault()
-			requireLivesWithoutState(t, p, pidfile, "cannot write the state file: status and reload will know less", why)
+			requireLivesWithoutState(t, p, pidfile, "cannot write the state file, so status and reload report less", why)
 			requireNothingLeft(t, pidfile)
 		})
 	}
@@ -104,7 +104,7 @@ func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
 			p := proctest.Launch(t, cmd)
 			p.Await("msg=ready")
 			requireFault()
-			requireLivesWithoutState(t, p, pidfile, "no state file: status and reload will know less", why)
+			requireLivesWithoutState(t, p, pidfile, "cannot create the state file, so status and reload report less", why)
 			requireNothingLeft(t, pidfile)
 		})
 	}
@@ -141,7 +141,7 @@ func TestAStateFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 	requireFault()
-	require.Equal(t, 1, p.Out.Count("cannot remove the state file, emptied it"), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count("cannot remove the state file, so it was emptied"), "%s", p.Out)
 	require.NoFileExists(t, pidfile)
 	proctest.RequireText(t, proctest.StatePath(pidfile), "")
 	requireStarts(t, pidfile)
@@ -171,13 +171,13 @@ func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 	t.Parallel()
 	for call, why := range map[string]func(before, next int) string{
 		// It has not inspected the file.
-		"newfstatat": func(before, _ int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", before) },
+		"newfstatat": func(before, _ int) string { return fmt.Sprintf("the record belongs to pid %d, not to pid 0", before) },
 		// It has removed the old file.
 		"unlinkat": func(int, int) string { return "no such file or directory" },
 		// It has made its own file.
 		"fchmod": func(int, int) string { return "the record is damaged" },
 		// It has not written its PID.
-		"pwrite64": func(_, next int) string { return fmt.Sprintf("it is of pid %d, not of pid 0", next) },
+		"pwrite64": func(_, next int) string { return fmt.Sprintf("the record belongs to pid %d, not to pid 0", next) },
 	} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
@@ -232,7 +232,7 @@ func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
 	requireUntold(t, p.PID(), pidfile, fmt.Sprintf("it belongs to user %d, and the PID file to user 0", nobody))
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 	require.Equal(t, 0, p.Wait())
-	require.Equal(t, 1, p.Out.Count("no state file: status and reload will know less"), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count("cannot create the state file, so status and reload report less"), "%s", p.Out)
 	require.Equal(t, 1, p.Out.Count(fmt.Sprintf("it belongs to user %d, not to user 0", nobody)), "%s", p.Out)
 	requireUnchanged()
 }
@@ -245,7 +245,7 @@ func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
 	p := proctest.Start(t, daemon, "pidfile="+pidfile)
 	p.Await("msg=ready")
 	require.NoError(t, os.Chmod(proctest.StatePath(pidfile), 0o600))
-	want := fmt.Sprintf("daemon: running (pid %d); what it is doing cannot be told: state file %s: open: permission denied\n",
+	want := fmt.Sprintf("daemon: running (pid %d); cannot read its state: state file %s: open: permission denied\n",
 		p.PID(), proctest.StatePath(pidfile))
 	require.Equal(t, proctest.Result{Stdout: want}, proctest.Call(t, asNobody, "pidfile="+pidfile, "status"))
 	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, proctest.Call(t, asNobody, "pidfile="+pidfile, "status", "--ready"))

@@ -29,7 +29,7 @@ func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(
 	require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
 	for _, verb := range []string{"restart", "try-restart"} {
 		got := callVerb(t, pidfile, verb)
-		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: restart: unsafe PID file %s: the directory %s on the way belongs to user %d\n", pidfile, dir, nobody), Code: 1}, got,
+		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: restart: unsafe PID file %s: the directory %s in the path belongs to user %d\n", pidfile, dir, nobody), Code: 1}, got,
 			"root could not start it, so it is not stopped either")
 	}
 	requireRunning(t, pidfile, p.PID())

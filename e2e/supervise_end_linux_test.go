@@ -47,7 +47,7 @@ func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
 	proctest.Touch(t, gate)
 	require.Equal(t, 78, p.Wait())
-	p.Await("daemon: gave up: exit 78 is final; last: exit 78")
+	p.Await("daemon: gave up: exit 78 is permanent; last: exit 78")
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
@@ -57,7 +57,7 @@ func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
 	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
 	proctest.Touch(t, gate)
 	require.Equal(t, 1, p.Wait(), "%s", p.Out)
-	p.Await("daemon: gave up: it has ended 2 times in 60s; last: exit 7")
+	p.Await("daemon: gave up: the worker ended 2 times in 60s; last: exit 7")
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
@@ -110,7 +110,7 @@ func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	for _, pid := range first {
 		require.False(t, lives(pid), "pid %d", pid)
 	}
-	require.Contains(t, b.said(), "ends what the worker has left")
+	require.Contains(t, b.said(), "ending a process that the worker left behind")
 	all := b.left(4)
 	b.stop()
 	for _, pid := range all {

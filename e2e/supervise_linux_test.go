@@ -147,8 +147,8 @@ func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
 	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(b.pidfile); return err != nil }, "it to give up")
 	got := b.call("status")
 	require.Equal(t, 3, got.Code)
-	require.Contains(t, got.Stdout, "gave up: it has ended 3 times in 60s; last: exit 7")
-	require.Contains(t, b.said(), `msg="the worker is not started any more" why="gave up: `)
+	require.Contains(t, got.Stdout, "gave up: the worker ended 3 times in 60s; last: exit 7")
+	require.Contains(t, b.said(), `msg="not restarting the worker any more" why="gave up: `)
 	require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
 }
 

@@ -130,7 +130,7 @@ func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 			second := b.start(atOnce, what)
 			require.False(t, lives(worker), "the next start waits for it")
 			require.NotEqual(t, parent, second)
-			require.Contains(t, b.said(), "the parent that supervises this worker is gone")
+			require.Contains(t, b.said(), "the supervisor of this worker has ended")
 			found, err := lifecycle.Find(b.pidfile)
 			require.NoError(t, err)
 			defer found.Close()

@@ -253,6 +253,6 @@ func TestAWorkerThatIsToHaveAnotherPIDFileIsNoParentOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, moving, proctest.PIDPath(t))
 	require.Equal(t, 1, p.Wait())
-	require.Regexp(t, `Run returned: lifecycle: the parent of this process has the PID file ".*", but this process is to have ".*": both must be told the same\n`, p.Out.String())
+	require.Regexp(t, `Run returned: lifecycle: the supervisor uses the PID file ".*", but its worker uses ".*": pass both the same PID file\n`, p.Out.String())
 	require.Contains(t, p.Out.String(), "died before it was ready (exit 1)")
 }

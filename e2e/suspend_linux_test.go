@@ -54,7 +54,7 @@ func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
 	require.Contains(t, b.said(), "OnExit done\n", "it has undone what it had begun")
 	resume()
 	require.Equal(t, 1, launcher.Wait())
-	require.Regexp(t, `^daemon: start failed: (stopped before it was ready: the launcher is gone, so nobody waits for this start\n|.*in 2s)`, launcher.Out.String(),
+	require.Regexp(t, `^daemon: start failed: (stopped before it was ready: the launcher has ended or does not answer, so the start is undone\n|.*in 2s)`, launcher.Out.String(),
 		"on a machine that is busy the time may be over before the gate is open")
 	b.requireNothingLeft()
 }

@@ -200,7 +200,7 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 		require.Contains(t, text, "OnReload done\n", what)
 	default:
 		require.Equal(t, 1, got.Code, what)
-		require.Contains(t, got.Stderr, fmt.Sprintf("daemon: reload: no verdict: pid %d ended before there was one\n", pid), what)
+		require.Contains(t, got.Stderr, fmt.Sprintf("daemon: reload: no verdict: pid %d ended during the reload\n", pid), what)
 	}
 	switch {
 	case verb == "restart":

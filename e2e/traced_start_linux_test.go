@@ -148,7 +148,7 @@ func (p *sweptStart) settle() (pid int) {
 }
 
 // settled matches the status of a daemon that is ready, or has no state file to report that.
-var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); what it is doing cannot be told: )`)
+var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); cannot read its state: )`)
 
 func hasSocket(pid int) bool {
 	found, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))

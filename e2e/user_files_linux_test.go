@@ -29,7 +29,7 @@ func TestAPIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
 		proctest.RequireText(t, b.pidfile, "")
 		proctest.RequireText(t, proctest.StatePath(b.pidfile), "")
 	}
-	require.Equal(t, 2, strings.Count(b.said(), `msg="the PID file will be emptied at the end, not removed"`))
+	require.Equal(t, 2, strings.Count(b.said(), `msg="the daemon cannot remove the PID file at its end and will empty it instead"`))
 	require.NotContains(t, b.said(), "level=WARN")
 	b.readied(b.callServant(append(args, "start")...)) // takes the file over
 	b.stopServant()                                    // the caller of the verb is root
@@ -51,7 +51,7 @@ func TestALogThatTheUserCannotReopenStays(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o700))
 	pid := b.readied(b.callServant("user=54321:54321", "start"))
 	requireOwner(t, b.log, 0)
-	require.Contains(t, b.said(), `level=WARN msg="the log cannot be reopened from now on" err="log file `+b.log)
+	require.Contains(t, b.said(), `level=WARN msg="the daemon can no longer reopen its log" err="log file `+b.log)
 	got := b.callServant("reopen")
 	require.Equal(t, 1, got.Code, "%s", got.Stderr)
 	require.Contains(t, got.Stderr, "permission denied")

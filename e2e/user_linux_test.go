@@ -176,7 +176,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 		proctest.Use(servant)
 		for user, says := range map[string]string{
 			"no-such-user":           `User("no-such-user"): user "no-such-user": not in the user database`,
-			"54321":                  `User("54321"): user "54321": not in the user database; name its group too`,
+			"54321":                  `User("54321"): user "54321": not in the user database; set its group too, as UID:GID`,
 			"root:no-such":           `User("root:no-such"): group "no-such": not in the user database`,
 			"4294967295:1":           `User("4294967295:1"): user "4294967295": not in the user database`,
 			"1:18446744073709551616": `User("1:18446744073709551616"): group "18446744073709551616": not in the user database`,
@@ -191,10 +191,10 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 		for _, verb := range []string{"start", "run", "restart"} {
 			got := b.callServant("user=0:0", verb)
 			require.Equal(t, 4, got.Code, "%s", got.Stderr)
-			require.Contains(t, got.Stderr, fmt.Sprintf(`User("0:0"): only root can become user 0, this is user %d`, os.Geteuid()))
+			require.Contains(t, got.Stderr, fmt.Sprintf(`User("0:0"): only root can become user 0; this process is user %d`, os.Geteuid()))
 			got = b.callServant("chroot=/", verb)
 			require.Equal(t, 4, got.Code, "%s", got.Stderr)
-			require.Contains(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can do that, this is user %d`, os.Geteuid()))
+			require.Contains(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can change the root directory; this process is user %d`, os.Geteuid()))
 		}
 		self := fmt.Sprintf("user=%d:%d", os.Geteuid(), os.Getegid())
 		b.readied(b.callServant(self, "start")) // a process that is that user already keeps it
@@ -238,7 +238,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	b := inBackground(t)
 	got := proctest.CallCommand(t, proctest.Wrapped([]string{"setpriv", "--securebits", "+no_setuid_fixup"}, servant, b.args("user=54321:54321", "start")...))
 	require.Equal(t, 1, got.Code)
-	require.Contains(t, got.Stderr, "start failed: cannot go on as user 54321:54321 (54321:54321): privileges were kept: thread ")
+	require.Contains(t, got.Stderr, "start failed: cannot run as user 54321:54321 (54321:54321): privileges were kept: thread ")
 	require.Contains(t, got.Stderr, "capabilities(7) were kept")
 	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
 	b.requireNothingLeft()
@@ -259,8 +259,8 @@ func TestAUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	proctest.NeedsCommand(t, "unshare", "--user", "--map-root-user")
 	b := inBackground(t)
 	for at, says := range map[*background]string{
-		b:           "log file " + b.log + ": cannot give it to user 54321: chown: invalid argument",
-		b.quietly(): "cannot go on as user 54321:54321 (54321:54321): setgroups: operation not permitted",
+		b:           "log file " + b.log + ": cannot change its owner to user 54321: chown: invalid argument",
+		b.quietly(): "cannot run as user 54321:54321 (54321:54321): setgroups: operation not permitted",
 	} {
 		got := proctest.CallCommand(t, proctest.Wrapped([]string{"unshare", "--user", "--map-root-user"}, servant, at.args("user=54321:54321", "start")...))
 		require.NotZero(t, got.Code)

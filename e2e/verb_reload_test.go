@@ -35,11 +35,11 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 		"the program's own fails":     {[]string{"parts.reload=error", "http.reload="}, 1, rejected + "parts.reload failed on purpose"},
 		"the program's check fails":   {[]string{"parts.check=error", "parts.reload="}, 1, rejected + "parts.check failed on purpose"},
 		"panic":                       {[]string{"config.reload=panic"}, 1, rejected + "config: panic: config.reload panics on purpose"},
-		"the second fails":            {[]string{"a.reload=", "b.reload=error", "c.reload="}, 1, "reload failed half-way: b: b.reload failed on purpose; new already: a"},
-		"the third fails":             {[]string{"a.reload=", "b.reload=", "c.reload=error"}, 1, "reload failed half-way: c: c.reload failed on purpose; new already: a, b"},
-		"the program's own is second": {[]string{"a.reload=", "parts.reload=error"}, 1, "reload failed half-way: parts.reload failed on purpose; new already: a"},
+		"the second fails":            {[]string{"a.reload=", "b.reload=error", "c.reload="}, 1, "reload failed half-way: b: b.reload failed on purpose; already reloaded: a"},
+		"the third fails":             {[]string{"a.reload=", "b.reload=", "c.reload=error"}, 1, "reload failed half-way: c: c.reload failed on purpose; already reloaded: a, b"},
+		"the program's own is second": {[]string{"a.reload=", "parts.reload=error"}, 1, "reload failed half-way: parts.reload failed on purpose; already reloaded: a"},
 		"too long":                    {[]string{"db.reload=hang", "reloadtimeout=50ms"}, 1, rejected + "OnReload of db did not return in 50ms"},
-		"too long after another":      {[]string{"a.reload=", "db.reload=hang", "reloadtimeout=50ms"}, 1, "reload failed half-way: OnReload of db did not return in 50ms; new already: a"},
+		"too long after another":      {[]string{"a.reload=", "db.reload=hang", "reloadtimeout=50ms"}, 1, "reload failed half-way: OnReload of db did not return in 50ms; already reloaded: a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := untouched(t, path)
-	nothing := "nothing to reload: this program does nothing at a reload"
+	nothing := "nothing to reload: this program does not support reload"
 	callParts(t, 3, nothing, path, "reload")
 	callParts(t, 3, nothing, path, "a.check=", "a.start=", "a.stop=", "reload")
 	callParts(t, 3, nothing, proctest.PIDPath(t), "reload")
@@ -87,7 +87,7 @@ func TestTheVerbReloadSaysThatNoneIsRunning(t *testing.T) {
 func TestTheVerbReloadSaysThatTheDaemonEndedInstead(t *testing.T) {
 	t.Parallel()
 	p, path := startParts(t, "a.reload=exit:3")
-	callParts(t, 1, fmt.Sprintf("reload: no verdict: pid %d ended before there was one", p.PID()), path, "a.reload=", "reload")
+	callParts(t, 1, fmt.Sprintf("reload: no verdict: pid %d ended during the reload", p.PID()), path, "a.reload=", "reload")
 	requireExited(t, p, 3)
 }
 
@@ -97,7 +97,7 @@ func TestTheVerbReloadOfADaemonThatStopsIsRejected(t *testing.T) {
 	p, path := startParts(t, "a.reload=", "a.stop=until:"+gate)
 	p.Signal(syscall.SIGTERM)
 	p.Await("a.stop")
-	callParts(t, 1, "reload rejected, old configuration kept: not reloaded, for it stops", path, "a.reload=", "reload")
+	callParts(t, 1, "reload rejected, old configuration kept: not reloaded: the daemon is stopping", path, "a.reload=", "reload")
 	proctest.Touch(t, gate)
 	requireExited(t, p, 0)
 	require.Zero(t, p.Out.Count("a.reload"))

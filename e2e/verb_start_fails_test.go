@@ -32,7 +32,7 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 		"OnStart hangs": {
 			[]string{"start=hang", "starttimeout=300ms", "stoptimeout=100ms"},
 			1,
-			`^daemon: start failed: (OnStart of daemon did not return in 300ms; stopped, nothing left|its main did not come to Run in 300ms; killed)\n$`,
+			`^daemon: start failed: (OnStart of daemon did not return in 300ms; stopped, nothing left|its main did not call Run in 300ms; killed)\n$`,
 		},
 		"no such directory": {[]string{"workdir=/no/such/directory"}, 1, `^daemon: start failed: working directory: chdir /no/such/directory: no such file or directory\n$`},
 	} {

@@ -132,7 +132,7 @@ func TestNoVerbPrintsTheUsage(t *testing.T) {
 	got := proctest.Call(t, verbless)
 	require.Equal(t, 2, got.Code)
 	require.Empty(t, got.Stdout)
-	require.True(t, strings.HasPrefix(got.Stderr, "verbless: which verb?\nusage: verbless [flags] VERB\n"), got.Stderr)
+	require.True(t, strings.HasPrefix(got.Stderr, "verbless: no verb given\nusage: verbless [flags] VERB\n"), got.Stderr)
 }
 
 // verbless calls Main without a verb.

@@ -99,7 +99,7 @@ func (l *Life) cleanup() {
 	l.inside.Stop(nil)
 	<-l.over
 	if l.judge() && l.err != nil {
-		l.tb.Errorf("lifecycletest: the life was not clean: %v", l.err)
+		l.tb.Errorf("lifecycletest: the life ended with an error: %v", l.err)
 	}
 }
 
@@ -130,7 +130,7 @@ func (l *Life) Reload() error { return l.inside.Reload(context.Background()) }
 func (l *Life) Signal(sig os.Signal) {
 	l.tb.Helper()
 	if !l.engine.Deliver(sig) {
-		l.tb.Errorf("lifecycletest: %v is not for the life, nor is there an OnSignal for it", sig)
+		l.tb.Errorf("lifecycletest: the life does not handle %v, and no OnSignal does", sig)
 	}
 }
 
@@ -142,7 +142,7 @@ func (l *Life) Tick(name string) error {
 	l.tb.Helper()
 	called, err := l.engine.Tick(context.Background(), name)
 	if called == 0 {
-		l.tb.Errorf("lifecycletest: no function was given to Every with the interval %q", name)
+		l.tb.Errorf("lifecycletest: there is no Every function with the interval %q", name)
 	}
 	return err
 }

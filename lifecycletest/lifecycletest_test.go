@@ -148,7 +148,7 @@ func TestALifeThatWasNotCleanFailsTheTest(t *testing.T) {
 					if name == "by itself" {
 						<-life.Done()
 					}
-				}).failsOnce(t, false, "lifecycletest: the life was not clean: "+c.text)
+				}).failsOnce(t, false, "lifecycletest: the life ended with an error: "+c.text)
 			})
 		})
 	}
@@ -255,7 +255,7 @@ func TestASignalThatTheProgramDoesNotKnowFailsTheTest(t *testing.T) {
 			life.Signal(sig)
 			assert.Equal(t, lifecycle.Ready, life.Phase())
 			assert.NoError(t, life.Stop())
-		}).failsOnce(t, false, fmt.Sprintf("lifecycletest: %v is not for the life", sig))
+		}).failsOnce(t, false, fmt.Sprintf("lifecycletest: the life does not handle %v", sig))
 	}
 }
 
@@ -325,7 +325,7 @@ func TestATickThatNoneHasFailsTheTest(t *testing.T) {
 		judge(t, func(tb testing.TB) {
 			life := lifecycletest.Start(tb, nil, append(opts, lifecycle.OnStart(nothing))...)
 			assert.NoError(t, life.Tick(name))
-		}).failsOnce(t, false, fmt.Sprintf("lifecycletest: no function was given to Every with the interval %q", name))
+		}).failsOnce(t, false, fmt.Sprintf("lifecycletest: there is no Every function with the interval %q", name))
 	}
 }
 
@@ -363,7 +363,7 @@ func TestATickDoesNotWaitForALifeThatStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, nothing))
 		require.NoError(t, life.Stop())
-		require.ErrorContains(t, life.Tick("1m"), "the life stops")
+		require.ErrorContains(t, life.Tick("1m"), "the life is stopping")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, waits))

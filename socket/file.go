@@ -30,7 +30,7 @@ func bind(r request) (socketConn, error) {
 			return conn, err
 		}
 		if here {
-			return conn, fmt.Errorf("%w: this process listens there already", err)
+			return conn, fmt.Errorf("%w: this process already listens there", err)
 		}
 		if r.path != "" {
 			dead, why := removeDeadSocket(r.network, r.path)
@@ -60,7 +60,7 @@ func (r request) guard() error {
 	if !errors.Is(err, safefile.ErrUnsafe) {
 		return nil // the bind reports a missing directory
 	}
-	cause := fmt.Errorf("%w: as root, listen where only root can write the directories, or start as the user",
+	cause := fmt.Errorf("%w: as root, use a directory that only root can write, or start as the user",
 		safefile.Cause(r.path, err))
 	return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.path, Net: r.network}, Err: cause}
 }
@@ -76,18 +76,18 @@ func removeDeadSocket(network, path string) (removed bool, why string) {
 		return errors.Is(err, fs.ErrNotExist), err.Error()
 	}
 	if before.Mode().Type() != fs.ModeSocket {
-		return false, "it is no socket"
+		return false, "the file is not a socket"
 	}
 	conn, err := net.Dial(network, path)
 	if err == nil {
 		conn.Close()
-		return false, "somebody listens there"
+		return false, "another process listens there"
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return false, "cannot tell whether somebody listens there: " + err.Error()
+		return false, "cannot find out whether another process listens there: " + err.Error()
 	}
 	if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
-		return false, "somebody else is about to listen there"
+		return false, "another process is about to listen there"
 	}
 	if err := os.Remove(path); err != nil {
 		return false, err.Error()

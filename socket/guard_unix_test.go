@@ -50,10 +50,10 @@ func TestRootListensOnlyWhereNobodyElseLeadsIt(t *testing.T) {
 		mine:       "",
 		sticky:     "",
 		theirs:     "",
-		all:        "others can write the directory " + all + " on the way (mode 0777)",
-		open:       "the directory " + open + " on the way belongs to user 54321",
-		below:      "the directory " + theirs + " on the way belongs to user 54321",
-		dir + "/l": "the symbolic link " + dir + "/l on the way belongs to user 54321",
+		all:        "other users can write the directory " + all + " in the path (mode 0777)",
+		open:       "the directory " + open + " in the path belongs to user 54321",
+		below:      "the directory " + theirs + " in the path belongs to user 54321",
+		dir + "/l": "the symbolic link " + dir + "/l in the path belongs to user 54321",
 	} {
 		path := filepath.Join(where, "s")
 		l, err := Listen("unix", path)
@@ -64,7 +64,7 @@ func TestRootListensOnlyWhereNobodyElseLeadsIt(t *testing.T) {
 			continue
 		}
 		require.EqualError(t, err, "listen unix "+path+": "+why+
-			": as root, listen where only root can write the directories, or start as the user")
+			": as root, use a directory that only root can write, or start as the user")
 		_, err = ListenPacket("unixgram", path)
 		require.ErrorContains(t, err, why)
 		require.NoFileExists(t, path)
@@ -82,6 +82,6 @@ func TestRootRemovesNoDeadSocketWhereAnotherUserLeadsIt(t *testing.T) {
 	path := filepath.Join(dir, "s")
 	leaveDead(t, path)
 	_, err := Listen("unix", path)
-	require.ErrorContains(t, err, "others can write the directory")
+	require.ErrorContains(t, err, "other users can write the directory")
 	require.FileExists(t, path)
 }

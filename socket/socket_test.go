@@ -58,7 +58,7 @@ func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Listen("unix", path)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	require.ErrorContains(t, err, "this process listens there already")
+	require.ErrorContains(t, err, "this process already listens there")
 	require.NoError(t, l.Close())
 	require.NoFileExists(t, path)
 
@@ -66,7 +66,7 @@ func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Listen("unix", path)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	require.EqualError(t, err, "listen unix "+path+": bind: address already in use: somebody listens there")
+	require.EqualError(t, err, "listen unix "+path+": bind: address already in use: another process listens there")
 	_, err = foreign.Accept() // the look
 	require.NoError(t, err)
 	_, err = ListenPacket("unixgram", path)
@@ -77,7 +77,7 @@ func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err = Listen("unix", path)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	require.ErrorContains(t, err, ": it is no socket")
+	require.ErrorContains(t, err, ": the file is not a socket")
 	require.FileExists(t, path)
 	require.NoError(t, os.Remove(path))
 

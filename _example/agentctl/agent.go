@@ -62,7 +62,7 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	value, ok := m.values.Load(key)
 	if !ok {
-		http.Error(w, "nothing is known of "+key, http.StatusNotFound)
+		http.Error(w, "unknown key "+key, http.StatusNotFound)
 		return
 	}
 	io.WriteString(w, value.(string))

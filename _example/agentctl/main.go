@@ -66,6 +66,6 @@ func usage() {
 	fmt.Fprint(flag.CommandLine.Output(), `usage: agentctl [-dir directory] command
   set KEY VALUE   remember a value
   get KEY         print it
-  daemon VERB     start, stop, status, … the daemon, which set and get start by themselves
+  daemon VERB     start, stop, status, … the daemon; set and get start it if it does not run
 `)
 }

@@ -130,7 +130,7 @@ func parse(path string, data []byte) (*config, error) {
 		return nil, err
 	}
 	if start != json.Delim('{') {
-		return nil, p.errorf(p.line(), "want an object, not %s", kind(start))
+		return nil, p.errorf(p.line(), "must be an object, not %s", kind(start))
 	}
 
 	seen := map[string]int{} // the line of each field
@@ -183,7 +183,7 @@ func (p *parser) field(c *config, seen map[string]int) error {
 	}
 	value, isString := token.(string)
 	if !isString {
-		return p.errorf(line, "field %q: want a string, not %s", name, kind(token))
+		return p.errorf(line, "field %q: must be a string, not %s", name, kind(token))
 	}
 	if err := set(c, value); err != nil {
 		return p.errorf(line, "field %q: %w", name, err)

@@ -45,11 +45,11 @@ func TestParseNamesLineAndField(t *testing.T) {
 		"missing listen":    {"{\n\"level\": \"info\"\n}\n", `echod.json:3: missing field "listen"`},
 		"empty object":      {"{}", `echod.json:1: missing field "listen"`},
 
-		"number":  {"{\n\"greeting\": 1.5}", `echod.json:2: field "greeting": want a string, not a number`},
-		"boolean": {"{\n\"level\": true}", `echod.json:2: field "level": want a string, not a boolean`},
-		"null":    {"{\n\"listen\": null}", `echod.json:2: field "listen": want a string, not null`},
-		"array":   {"{\n\"listen\": [\":80\"]}", `echod.json:2: field "listen": want a string, not an array`},
-		"object":  {"{\n\"listen\": {}}", `echod.json:2: field "listen": want a string, not an object`},
+		"number":  {"{\n\"greeting\": 1.5}", `echod.json:2: field "greeting": must be a string, not a number`},
+		"boolean": {"{\n\"level\": true}", `echod.json:2: field "level": must be a string, not a boolean`},
+		"null":    {"{\n\"listen\": null}", `echod.json:2: field "listen": must be a string, not null`},
+		"array":   {"{\n\"listen\": [\":80\"]}", `echod.json:2: field "listen": must be a string, not an array`},
+		"object":  {"{\n\"listen\": {}}", `echod.json:2: field "listen": must be a string, not an object`},
 
 		"no port":      {`{"listen": "localhost"}`, `echod.json:1: field "listen": address localhost: missing port in address`},
 		"empty listen": {`{"listen": ""}`, `echod.json:1: field "listen": missing port in address`},
@@ -57,8 +57,8 @@ func TestParseNamesLineAndField(t *testing.T) {
 
 		"empty file":        {"", `echod.json:1: the file is empty`},
 		"white space":       {"\n \n", `echod.json:1: the file is empty`},
-		"no object":         {"\n[]", `echod.json:2: want an object, not an array`},
-		"a string":          {`"listen"`, `echod.json:1: want an object, not a string`},
+		"no object":         {"\n[]", `echod.json:2: must be an object, not an array`},
+		"a string":          {`"listen"`, `echod.json:1: must be an object, not a string`},
 		"trailing object":   {"{\"listen\": \":80\"}\n\n{}", `echod.json:3: unexpected data after the end of the object`},
 		"trailing brace":    {"{\"listen\": \":80\"}}", `echod.json:1: unexpected data after the end of the object`},
 		"cut in a value":    {"{\n\"listen\": \":8", `echod.json:2: unexpected end of file`},

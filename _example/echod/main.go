@@ -20,9 +20,9 @@ import (
 
 func main() {
 	configPath := flag.String("config", "echod.json", "`file` to read the configuration from")
-	pidPath := flag.String("pidfile", lifecycle.DefaultPIDFile("echod"), "`file` that is locked while echod runs, and holds its PID")
-	logPath := flag.String("log", lifecycle.DefaultLogFile("echod"), "`file` to append the log to in the background; in the foreground it goes to stderr")
-	stopDelay := flag.Duration("stop-delay", 0, "`time` to be not ready before the stop, so that a load balancer looks away")
+	pidPath := flag.String("pidfile", lifecycle.DefaultPIDFile("echod"), "PID `file`, locked while echod runs")
+	logPath := flag.String("log", lifecycle.DefaultLogFile("echod"), "log `file` in the background; in the foreground, echod logs to stderr")
+	stopDelay := flag.Duration("stop-delay", 0, "`time` for which echod reports not ready before it stops, for a load balancer to notice")
 	flag.Usage = usage
 	flag.Parse()
 

@@ -97,7 +97,7 @@ func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &tooLarge):
 		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 	case err != nil:
-		http.Error(w, "the body did not come whole", http.StatusBadRequest)
+		http.Error(w, "the request body is incomplete", http.StatusBadRequest)
 	default:
 		fmt.Fprintf(w, "%s, %s\n", s.conf.current().greeting, body)
 	}

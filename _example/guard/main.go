@@ -19,13 +19,13 @@ import (
 )
 
 func main() {
-	name := flag.String("name", "", "`name` of the daemon, for its PID file and log; default: that of the program")
-	pidPath := flag.String("pidfile", "", "`file` that is locked while the guard runs; default: after the name")
-	logPath := flag.String("log", "", "`file` to which the program and its guard write in the background; default: after the name")
-	user := flag.String("user", "", "`user` or user:group that the program becomes")
-	dir := flag.String("dir", "", "working `directory` of the program; default: this one")
-	always := flag.Bool("always", false, "start it again after a clean exit too")
-	limit := flag.Int("limit", 0, "give up after so many crashes in a minute; -1: never (default 10)")
+	name := flag.String("name", "", "`name` of the daemon, its PID file and its log (default: the name of PROGRAM)")
+	pidPath := flag.String("pidfile", "", "PID `file`, locked while guard runs (default: named after -name)")
+	logPath := flag.String("log", "", "log `file` of guard and the program in the background (default: named after -name)")
+	user := flag.String("user", "", "run the program as this `user` or user:group")
+	dir := flag.String("dir", "", "working `directory` of the program (default: the current one)")
+	always := flag.Bool("always", false, "restart the program after a clean exit too")
+	limit := flag.Int("limit", 0, "give up after this `number` of crashes in a minute; -1: never give up (default 10)")
 	flag.Usage = usage
 	flag.Parse()
 
@@ -40,10 +40,10 @@ func main() {
 			*name = filepath.Base(argv[0])
 		}
 	} else if len(args) > 0 && slices.Contains([]string{"start", "run", "restart", "try-restart"}, args[0]) {
-		fail("%s: which program? It goes behind --, as in: guard -name flaky %[1]s -- python3 flaky.py", args[0])
+		fail("%s: no program given; put it after --, for example: guard -name flaky %[1]s -- python3 flaky.py", args[0])
 	}
 	if *name == "" {
-		fail("which one? Give its -name")
+		fail("no daemon given; name it with -name")
 	}
 	opts = append(opts, lifecycle.Name(*name))
 	for value, option := range map[*string]func(string) lifecycle.Option{

@@ -90,7 +90,7 @@ func (sh *shell) hold(path string) (*held, error) {
 	case got := <-h.done:
 		return nil, fmt.Errorf("answered before its body was sent: %v", got)
 	case <-time.After(patience):
-		return nil, errors.New("the server does not ask for the body")
+		return nil, errors.New("the server does not request the body")
 	case <-sh.ctx.Done():
 		return nil, context.Cause(sh.ctx)
 	}
@@ -100,7 +100,7 @@ func (sh *shell) hold(path string) (*held, error) {
 func (h *held) finish(body, want string) {
 	select {
 	case got := <-h.done:
-		h.sh.fail("the request in hand was not waited for: %v", got)
+		h.sh.fail("echod did not wait for the running request: %v", got)
 		return
 	default:
 	}

@@ -34,20 +34,20 @@ var steps = []struct {
 	title string
 	do    func(*shell) error
 }{
-	{"A start that fails says why to the shell, and leaves nothing: here the port is taken.", startInVain},
-	{"Start it. The shell has its prompt back when echod is ready, and not before. The kernel picks the port; the log says which.", start},
-	{"Ask it over HTTP.", ask},
-	{"There can be only one: a second is refused, and told who is first.", startTwice},
-	{"Edit the configuration, have it checked, and let the running echod take it.", reload},
-	{"A mistake is refused with file, line and field. The old configuration stays, whole.", reloadMistake},
-	{"So is what cannot change while it runs. The file is good as such: check, which asks no daemon, passes it.", reloadAddress},
-	{"Is it running? That comes from the lock on the PID file, not from the number in it. What is it doing? That it says itself.", status},
-	{"Rotate its log: what it writes from now on goes to a new file.", rotate},
-	{"kill -9 lets no program clean up: the PID file stays, but the lock does not.", kill},
-	{"The next one takes the stale file over.", startAgain},
-	{"Restart it. The configuration is checked first, so that a mistake costs no service.", restart},
-	{"Stop it with a request in hand: no new ones any more, but this one gets its answer.", stop},
-	{"Nobody is left, and the exit codes tell a script.", gone},
+	{"A failed start prints the reason and leaves nothing behind. Here another process uses the port.", startInVain},
+	{"Start echod. The command returns when echod is ready, not earlier. The kernel picks the port; the log shows it.", start},
+	{"Send HTTP requests to echod.", ask},
+	{"Only one echod can run: a second start is refused and prints the PID of the first.", startTwice},
+	{"Edit the configuration, check it, and reload the running echod.", reload},
+	{"A mistake is refused with file, line and field. echod keeps the whole old configuration.", reloadMistake},
+	{"echod refuses a reload that changes its address. The file itself is valid: check does not ask the daemon, and passes.", reloadAddress},
+	{"Ask for the status. The lock on the PID file, not the number in it, proves that echod runs. echod itself reports what it does.", status},
+	{"Rotate the log. echod writes all further records to a new file.", rotate},
+	{"kill -9 prevents any cleanup: the PID file stays, but the kernel releases its lock.", kill},
+	{"The next start takes over the stale PID file.", startAgain},
+	{"Restart echod. It checks the configuration first, so a mistake stops nothing.", restart},
+	{"Stop echod during a request. echod accepts no new request, but answers this one.", stop},
+	{"No echod runs any more, and the exit codes tell this to a script.", gone},
 }
 
 func startInVain(sh *shell) error {
@@ -152,7 +152,7 @@ func restart(sh *shell) error {
 		return err
 	}
 	if sh.pid() == old {
-		sh.fail("restart: it is still pid %d", old)
+		sh.fail("restart: pid %d still runs", old)
 	}
 	sh.get("/", "salve\n")
 	return nil

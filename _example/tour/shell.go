@@ -101,7 +101,7 @@ func (sh *shell) find() error {
 	listening := sh.log("msg=listening")
 	_, addr, found := strings.Cut(listening, "addr=")
 	if !found {
-		return errors.New("echod does not say where it listens")
+		return errors.New("the log does not contain the address of echod")
 	}
 	sh.echo.url = "http://" + addr
 	return nil

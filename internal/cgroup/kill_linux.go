@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	errLate   = errors.New("there was no time to look at all processes of the control group")
+	errLate   = errors.New("no time was left to look at all processes of the control group")
 	errLeft   = errors.New("processes are left in the control group")
 	errInside = errors.New("this process was moved into the control group")
 )

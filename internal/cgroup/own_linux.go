@@ -18,12 +18,12 @@ type tree struct {
 }
 
 var (
-	errNone      = errors.New("there is no control group of version 2")
+	errNone      = errors.New("no control group of version 2 is available")
 	errNotOurs   = errors.New("the control group was not delegated to this process")
-	errLimited   = errors.New("the control group has a limit, which a program in another one does not see")
-	errNoDomain  = errors.New("the control group is that of the machine, or has threads of others")
-	errOthers    = errors.New("processes outside of this PID namespace are in the control group")
-	errElsewhere = errors.New("the mounted control group is not that of this process")
+	errLimited   = errors.New("the control group has a limit that a program in a subgroup does not see")
+	errNoDomain  = errors.New("the control group is the root group of the machine, or contains threads of other processes")
+	errOthers    = errors.New("the control group contains processes outside this PID namespace")
+	errElsewhere = errors.New("the mounted control group is not the group of this process")
 )
 
 func own() (*Tree, error) {

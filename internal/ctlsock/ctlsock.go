@@ -83,7 +83,7 @@ func (p *Peer) Send(message any) error {
 	case err != nil:
 		return err
 	case len(line) > MaxMessage:
-		return fmt.Errorf("a message of %d bytes is too long: %d are the limit", len(line), MaxMessage)
+		return fmt.Errorf("the message has %d bytes, but the limit is %d", len(line), MaxMessage)
 	}
 	_, err = p.conn.Write(line)
 	return err
@@ -103,7 +103,7 @@ func (p *Peer) Receive() (json.RawMessage, error) {
 // maxDrained is the maximum number of bytes that Drain reads from one peer.
 const maxDrained = 4 << 20
 
-var errFlood = errors.New("the other end sends too much")
+var errFlood = errors.New("the peer sends too much")
 
 // Drain keeps the output of a peer and drops its messages until the other end is gone. It closes
 // the socket for reading after maxDrained bytes, which is more than any crash writes. A flood then

@@ -119,7 +119,7 @@ func TestTheMarkIsThatOfOneSocket(t *testing.T) {
 	defer file.Close()
 	mark, err = Mark(file)
 	require.NoError(t, err)
-	require.False(t, IsMarked(int(file.Fd()), mark), "it is no socket")
+	require.False(t, IsMarked(int(file.Fd()), mark), "the file is not a socket")
 }
 
 func TestNothingOfASocketpairIsInherited(t *testing.T) {

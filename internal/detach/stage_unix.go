@@ -68,7 +68,7 @@ func report(message any) {
 }
 
 // errNoLauncher reports that no launcher waits for this start any more.
-var errNoLauncher = errors.New("the launcher is gone")
+var errNoLauncher = errors.New("the launcher has ended")
 
 // startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
 // not a session leader, because stage 1 is. The detached process does not inherit the signals,

@@ -37,7 +37,7 @@ const (
 	maxFiles = 253
 )
 
-var errNoteTooLong = fmt.Errorf("what the detached process is told is longer than %d bytes", maxNote)
+var errNoteTooLong = fmt.Errorf("the message to the detached process is longer than %d bytes", maxNote)
 
 func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	ours, theirs, err := ctlsock.Pair()
@@ -52,7 +52,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	}
 	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not accept it
 		ours.Close()
-		return nil, errors.New("cannot detach with a real user or group that is not the effective one")
+		return nil, errors.New("cannot detach: the real user or group differs from the effective one")
 	}
 	peer := NewPeer(ours)
 	child, err := reborn(o.Args, theirs, cancel)
@@ -78,7 +78,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 }
 
 // errCancelled reports that the start was cancelled before stage 1 had begun.
-var errCancelled = errors.New("the program does not get to its init")
+var errCancelled = errors.New("the program does not reach its init functions")
 
 // reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
 // is larger than the pipe, go-daemon blocks until stage 1 reads it.

@@ -117,7 +117,7 @@ func (d *Descriptor) store(m *Manager) {
 		return
 	}
 	if !process.reserve(m) {
-		m.Log.Warn("the service manager keeps no more sockets", "most", m.Room,
+		m.Log.Warn("the service manager has no room to store another socket", "most", m.Room,
 			"network", d.use.Network, "address", d.use.Address)
 		return
 	}
@@ -128,7 +128,7 @@ func (d *Descriptor) store(m *Manager) {
 	}
 	if d.stored = err == nil; !d.stored {
 		process.unreserve()
-		m.Log.Warn("the service manager does not get a socket to keep",
+		m.Log.Warn("cannot store a socket at the service manager",
 			"network", d.use.Network, "address", d.use.Address, "err", err)
 	}
 }

@@ -117,7 +117,7 @@ func CloseUnclaimed(log *slog.Logger) {
 	}
 	if !early {
 		log.Info(
-			"sockets were given and stay open, though nobody has called Listen before the bodies",
+			"inherited sockets stay open although the program did not call Listen before its bodies began",
 			"sockets", names,
 		)
 		return
@@ -130,5 +130,5 @@ func CloseUnclaimed(log *slog.Logger) {
 			file.remove()
 		}
 	}
-	log.Warn("closed sockets that were given and that nobody has asked for", "sockets", names)
+	log.Warn("closed inherited sockets that the program does not use", "sockets", names)
 }

@@ -23,14 +23,14 @@ func (e *TimeoutError) Error() string {
 	if e.Living {
 		return "it neither became ready nor ended in " + console.FormatLimit(e.Timeout)
 	}
-	return "its main did not come to Run in " + console.FormatLimit(e.Timeout)
+	return "its main did not call Run in " + console.FormatLimit(e.Timeout)
 }
 
 // UnkillableError reports that a process still exists after KILL: it is in an uninterruptible wait.
 type UnkillableError struct{ PID int }
 
 func (e *UnkillableError) Error() string {
-	return fmt.Sprintf("the start has failed, and pid %d still runs after KILL", e.PID)
+	return fmt.Sprintf("the start failed, and pid %d still runs after KILL", e.PID)
 }
 
 // KilledError reports that KILL ended a failed start, so the start may not be undone completely.

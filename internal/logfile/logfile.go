@@ -56,7 +56,7 @@ func prepare(f *os.File, owner *privilege.Identity) error {
 		return nil
 	}
 	if err := f.Chown(owner.UID, owner.GID); err != nil {
-		return fmt.Errorf("cannot give it to user %d: %w", owner.UID, safefile.Cause(f.Name(), err))
+		return fmt.Errorf("cannot change its owner to user %d: %w", owner.UID, safefile.Cause(f.Name(), err))
 	}
 	return nil
 }

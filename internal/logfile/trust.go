@@ -18,8 +18,8 @@ import (
 // user can only replace the log by another file of the same user: Open follows no link, refuses a
 // file with two names, and opens the file with the rights of that user.
 
-const logAsRoot = "as root, log where only root can write the directories, " +
-	"into a file of the user's if need be, or start as the user"
+const logAsRoot = "as root, put the log into a directory that only root can write " +
+	"(the file may belong to the user), or start as the user"
 
 // CheckPath returns an error if this process runs as root and another user than owner decides which
 // file the path names. A process without root rights reaches only files that its user can reach.
@@ -67,10 +67,10 @@ func ownerOfDirectory(path string, owner *privilege.Identity) *privilege.Identit
 func notOfOwner(path string, user int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
-		return safefile.Unsafe("user %d, who owns the directory, may not write it", user)
+		return safefile.Unsafe("user %d owns the directory but cannot write the file", user)
 	}
 	return safefile.Unsafe(
-		"it belongs to user %d, and user %d, who owns the directory, may not write it",
+		"it belongs to user %d, and user %d, the owner of the directory, cannot write it",
 		safefile.Owner(info), user)
 }
 

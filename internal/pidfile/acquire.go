@@ -32,14 +32,14 @@ type HeldError struct {
 
 func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %d)", e.PID) }
 
-const needsFlock = "the file system must know flock(2), use a local one such as /run"
+const needsFlock = "the file system must support flock(2): use a local one such as /run"
 
 var (
 	// errMoved is returned if the path names another file once the first one is locked.
-	errMoved = errors.New("the file is replaced again and again while it is being locked")
+	errMoved = errors.New("another process keeps replacing the file")
 	// errMarkTaken is returned if another process has a lock where our marks go. Read access to a
 	// stale file is enough for that. The new file that replaces it has no such lock.
-	errMarkTaken = errors.New("the place of the mark is taken")
+	errMarkTaken = errors.New("another process holds the lock that marks the daemon")
 )
 
 // Acquire locks the PID file at path for this process and empties it. It creates a missing file
@@ -182,13 +182,13 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 // has it (flock(2)), and to another process only if it is free.
 func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	if f == nil {
-		return nil, errors.New("the launcher has not given it")
+		return nil, errors.New("the launcher did not pass it")
 	}
 	held.mu.Lock()
 	defer held.mu.Unlock()
 	err := filelock.TryLock(f)
 	if errors.Is(err, filelock.ErrHeld) {
-		err = errors.New("what the launcher has given is locked by another process")
+		err = errors.New("another process has locked the file that the launcher passed")
 	}
 	lock := newLock(path, f)
 	if err == nil {

@@ -96,8 +96,8 @@ func TestWhatALauncherHandsOverIsTheLockOrRefused(t *testing.T) {
 		return err
 	}
 	other, given := lockedBy(t, path), openFile(t, path)
-	require.EqualError(t, inherit(given), "what the launcher has given is locked by another process")
-	require.EqualError(t, inherit(nil), "the launcher has not given it")
+	require.EqualError(t, inherit(given), "another process has locked the file that the launcher passed")
+	require.EqualError(t, inherit(nil), "the launcher did not pass it")
 	requireContent(t, path, "4242\n")
 	require.ErrorIs(t, filelock.TryLock(given), filelock.ErrHeld, "the holder still has it")
 
@@ -161,7 +161,7 @@ func TestAFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	lock.SetPath("")
 	require.False(t, lock.DetectLost(), "it cannot be seen")
 	removeErr, emptyErr := lock.Release()
-	require.EqualError(t, removeErr, "it is outside of the root directory")
+	require.EqualError(t, removeErr, "it is outside the root directory")
 	require.NoError(t, emptyErr)
 	requireContent(t, path, "")
 	require.NoError(t, filelock.TryLock(openFile(t, path)))

@@ -63,7 +63,7 @@ func Inspect(path string) (Holder, error) {
 	defer f.Close()
 	h, err := readHolder(f)
 	if err == nil && owner >= 0 && h.Owner != owner {
-		err = safefile.Unsafe("it was exchanged for one of user %d while it was looked at", h.Owner)
+		err = safefile.Unsafe("it was replaced by a file of user %d while it was read", h.Owner)
 	}
 	if err != nil {
 		return Holder{}, err

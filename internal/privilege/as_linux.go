@@ -90,7 +90,7 @@ func borrow(id Identity, was rights) error {
 	now, err := lookAtRights()
 	taken := Identity{UID: now.uid, GID: now.gid, Groups: now.groups}
 	if err == nil && !taken.equal(id) {
-		err = fmt.Errorf("%w: a thread is %v, and should be %v", ErrNotDropped, taken, id)
+		err = fmt.Errorf("%w: a thread has %v instead of %v", ErrNotDropped, taken, id)
 	}
 	return err
 }
@@ -114,7 +114,7 @@ func (r rights) restore() error {
 	now, lookErr := lookAtRights()
 	same := now.uid == r.uid && now.gid == r.gid && slices.Equal(now.groups, r.groups)
 	if lookErr == nil && !(same && now.capabilities == r.capabilities) {
-		lookErr = errors.New("the rights of a thread cannot be restored")
+		lookErr = errors.New("cannot restore the privileges of a thread")
 	}
 	return errors.Join(err, lookErr)
 }

@@ -23,11 +23,11 @@ func TestEveryIDOfAThreadIsCompared(t *testing.T) {
 	id := Identity{UID: 7, GID: 8, Groups: []int{10, 9, 8, 9}}
 	require.NoError(t, id.compare(status))
 	for _, change := range []struct{ old, new, says string }{
-		{"Uid:\t7", "Uid:\t0", "Uid is [0 7 7 7], and should be [7 7 7 7]"},
+		{"Uid:\t7", "Uid:\t0", "Uid is [0 7 7 7] instead of [7 7 7 7]"},
 		{"7\t7\n", "7\t0\n", "Uid is [7 7 7 0]"},
 		{"7\t7\t7\n", "7\t0\t7\n", "Uid is [7 7 0 7]"},
 		{"8\t8\n", "8\t0\n", "Gid is [8 8 8 0]"},
-		{"8 9 10", "8 9", "Groups is [8 9], and should be [10 9 8 9]"},
+		{"8 9 10", "8 9", "Groups is [8 9] instead of [10 9 8 9]"},
 		{"8 9 10", "0 8 9 10", "Groups is [0 8 9 10]"},
 		{"8 9 10", "", "Groups is []"},
 		{"CapPrm:\t0", "CapPrm:\t1", "CapPrm is 1000000000000000: capabilities(7) were kept"},
@@ -62,7 +62,7 @@ func TestTheThreadsOfThisProcessAreAsTheyAre(t *testing.T) {
 	nowhere, err := os.Open(t.TempDir())
 	require.NoError(t, err)
 	defer nowhere.Close()
-	require.ErrorContains(t, (&threads{nowhere}).check(id), "no thread is to be seen")
+	require.ErrorContains(t, (&threads{nowhere}).check(id), "no thread found")
 }
 
 func TestAnOpenDirectoryIsNamed(t *testing.T) {

@@ -44,7 +44,7 @@ func drop(dir string, to *Identity) error {
 func noDirectories() error {
 	entries, err := os.ReadDir(descriptors)
 	if err != nil {
-		return fmt.Errorf("cannot tell whether a directory is open: %w", err)
+		return fmt.Errorf("cannot list the open descriptors: %w", err)
 	}
 	for _, entry := range entries {
 		fd, err := strconv.Atoi(entry.Name())
@@ -56,7 +56,7 @@ func noDirectories() error {
 		if err != nil {
 			path = "a directory"
 		}
-		return fmt.Errorf("descriptor %d is open on %s, and a root directory can be left through any directory: close it first", fd, path)
+		return fmt.Errorf("descriptor %d is open on %s, through which the process could leave the root directory: close it first", fd, path)
 	}
 	return nil
 }

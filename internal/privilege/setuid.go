@@ -16,9 +16,9 @@ func IsFileCapable() bool { return executed.isSetuid && !executed.asOther }
 
 // ErrFileCapable reports why a process for which IsFileCapable is true does not execute itself
 // again.
-var ErrFileCapable = errors.New("the file of this program gives it capabilities(7), " +
-	"so whoever calls it could pose as its parent: remove them (setcap -r), " +
-	"and let a service manager give them (AmbientCapabilities=), or run it in the foreground and unsupervised")
+var ErrFileCapable = errors.New("the program file has capabilities(7), " +
+	"so its caller could pose as its launcher or supervisor: remove them (setcap -r) " +
+	"and let a service manager grant them (AmbientCapabilities=), or run in the foreground without Supervise")
 
 // executed describes how the kernel started this process.
 var executed = lookAtStart()

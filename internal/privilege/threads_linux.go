@@ -39,7 +39,7 @@ func (t *threads) check(want Identity) error {
 	}
 	ids, err := t.dir.Readdirnames(-1)
 	if err == nil && len(ids) == 0 {
-		err = errors.New("no thread is to be seen")
+		err = errors.New("no thread found")
 	}
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (i Identity) compare(status string) error {
 			got = append(got, id)
 		}
 		if !slices.Equal(sorted(got), sorted(want)) {
-			return fmt.Errorf("%s is %v, and should be %v", name, got, want)
+			return fmt.Errorf("%s is %v instead of %v", name, got, want)
 		}
 	}
 	for _, name := range []string{"CapPrm", "CapEff"} {

@@ -17,10 +17,10 @@ type Descriptor struct{ fd int }
 func Take(number string) (*Descriptor, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no number", number)
+		return nil, fmt.Errorf("%q is not a number", number)
 	}
 	if fd < 3 {
-		return nil, fmt.Errorf("descriptor %d is one of stdin, stdout and stderr", fd)
+		return nil, fmt.Errorf("descriptor %d is stdin, stdout or stderr", fd)
 	}
 	return take(int(fd))
 }

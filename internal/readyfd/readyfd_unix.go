@@ -27,7 +27,7 @@ func take(fd int) (*Descriptor, error) {
 	case flags&unix.FD_CLOEXEC != 0:
 		return nil, fmt.Errorf("descriptor %d was not inherited", fd)
 	case kind != unix.S_IFIFO && kind != unix.S_IFSOCK:
-		return nil, fmt.Errorf("descriptor %d is no pipe", fd)
+		return nil, fmt.Errorf("descriptor %d is not a pipe", fd)
 	case mode&unix.O_ACCMODE == unix.O_RDONLY:
 		return nil, fmt.Errorf("descriptor %d is not open for writing", fd)
 	}

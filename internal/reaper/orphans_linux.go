@@ -38,7 +38,7 @@ func eachOrphan(do func(Orphan)) error {
 // lookTime limits one pass for a caller that sets no deadline.
 const lookTime = 500 * time.Millisecond
 
-var errLate = errors.New("there was no time to look at all orphans")
+var errLate = errors.New("no time was left to look at all orphans")
 
 // hasChildren reports whether this process has children, and can tell orphans from other children.
 func hasChildren() bool {

@@ -68,7 +68,7 @@ func (t Trusted) Guard(path string) error {
 			return &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
 		}
 		if !t.owner(Owner(info)) {
-			return refuse(path, "the symbolic link %s on the way belongs to user %d", next, Owner(info))
+			return refuse(path, "the symbolic link %s in the path belongs to user %d", next, Owner(info))
 		}
 		target, err := os.Readlink(next)
 		if err != nil {
@@ -92,9 +92,9 @@ func (t Trusted) guardDir(path, dir string, info fs.FileInfo) error {
 	}
 	switch {
 	case !t.owner(Owner(info)):
-		return refuse(path, "the directory %s on the way belongs to user %d", dir, Owner(info))
+		return refuse(path, "the directory %s in the path belongs to user %d", dir, Owner(info))
 	case writable != 0 && info.Mode()&fs.ModeSticky == 0:
-		return refuse(path, "others can write the directory %s on the way (mode %04o)", dir, info.Mode().Perm())
+		return refuse(path, "other users can write the directory %s in the path (mode %04o)", dir, info.Mode().Perm())
 	}
 	return nil
 }

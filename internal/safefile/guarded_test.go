@@ -83,19 +83,19 @@ func TestGuardedAsksWhoOwnsEachDirectory(t *testing.T) {
 		{"sticky group/file", nil, ""},
 		{"sticky/root/file", nil, ""},
 
-		{"service/file", nil, "the directory %s/service on the way belongs to user 12345"},
-		{"service/root/file", nil, "the directory %s/service on the way belongs to user 12345"},
-		{"sticky/service/file", nil, "the directory %s/sticky/service on the way belongs to user 12345"},
-		{"sticky of service/file", nil, "the directory %s/sticky of service on the way belongs to user 12345"},
-		{"group/file", nil, "others can write the directory %s/group on the way (mode 0775)"},
-		{"all/file", nil, "others can write the directory %s/all on the way (mode 0777)"},
+		{"service/file", nil, "the directory %s/service in the path belongs to user 12345"},
+		{"service/root/file", nil, "the directory %s/service in the path belongs to user 12345"},
+		{"sticky/service/file", nil, "the directory %s/sticky/service in the path belongs to user 12345"},
+		{"sticky of service/file", nil, "the directory %s/sticky of service in the path belongs to user 12345"},
+		{"group/file", nil, "other users can write the directory %s/group in the path (mode 0775)"},
+		{"all/file", nil, "other users can write the directory %s/all in the path (mode 0777)"},
 
 		{"service/file", []int{service}, ""},
 		{"service/root/file", []int{service}, ""},
 		{"sticky/service/file", []int{service}, ""},
 		{"sticky of service/file", []int{service}, ""},
-		{"service/file", []int{stranger}, "the directory %s/service on the way belongs to user 12345"},
-		{"all/file", []int{service}, "others can write the directory %s/all on the way (mode 0777)"},
+		{"service/file", []int{stranger}, "the directory %s/service in the path belongs to user 12345"},
+		{"all/file", []int{service}, "other users can write the directory %s/all in the path (mode 0777)"},
 	} {
 		requireGuarded(t, tr, c.path, c.owners, c.why)
 	}
@@ -127,14 +127,14 @@ func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
 		{"chain/file", nil, ""},
 		{"deep/file", nil, ""},
 		{"deep/../file", nil, ""},
-		{"to service/file", nil, "the directory %s/service on the way belongs to user 12345"},
+		{"to service/file", nil, "the directory %s/service in the path belongs to user 12345"},
 		{"to service/file", []int{service}, ""},
-		{"to service/../file", nil, "the directory %s/service on the way belongs to user 12345"},
-		{"of service/file", nil, "the symbolic link %s/of service on the way belongs to user 12345"},
+		{"to service/../file", nil, "the directory %s/service in the path belongs to user 12345"},
+		{"of service/file", nil, "the symbolic link %s/of service in the path belongs to user 12345"},
 		{"of service/file", []int{service}, ""},
-		{"of service/../file", nil, "the symbolic link %s/of service on the way belongs to user 12345"},
-		{"sticky/of service/file", nil, "the symbolic link %s/sticky/of service on the way belongs to user 12345"},
-		{"service/up/run/file", nil, "the directory %s/service on the way belongs to user 12345"},
+		{"of service/../file", nil, "the symbolic link %s/of service in the path belongs to user 12345"},
+		{"sticky/of service/file", nil, "the symbolic link %s/sticky/of service in the path belongs to user 12345"},
+		{"service/up/run/file", nil, "the directory %s/service in the path belongs to user 12345"},
 	} {
 		requireGuarded(t, tr, c.path, c.owners, c.why)
 	}
@@ -148,7 +148,7 @@ func TestGuardedLooksWhereTheKernelGoes(t *testing.T) {
 	tr.dir("service/below", 0o755, service, service)
 	tr.dir("root", 0o755, 0, 0)
 	tr.link("root/link", "../service/below", 0)
-	requireGuarded(t, tr, "root/link/../file", nil, "the directory %s/service on the way belongs to user 12345")
+	requireGuarded(t, tr, "root/link/../file", nil, "the directory %s/service in the path belongs to user 12345")
 }
 
 func TestGuardedTakesARelativePathFromTheWorkingDirectory(t *testing.T) {
@@ -160,7 +160,7 @@ func TestGuardedTakesARelativePathFromTheWorkingDirectory(t *testing.T) {
 	for _, path := range []string{"file", "./file", "../below/file"} {
 		err := Guarded(path)
 		require.ErrorIs(t, err, ErrUnsafe)
-		require.ErrorContains(t, err, "the directory "+tr.at("service")+" on the way belongs to user 12345")
+		require.ErrorContains(t, err, "the directory "+tr.at("service")+" in the path belongs to user 12345")
 		require.NoError(t, Guarded(path, service))
 	}
 }

@@ -35,7 +35,7 @@ func (o *Owned) CheckRemovable() error {
 	return why
 }
 
-var errOutsideRoot = errors.New("it is outside of the root directory")
+var errOutsideRoot = errors.New("it is outside the root directory")
 
 // Remove removes the file, unless the path now names another file, and closes it. It empties the
 // file in any case: a process that opened it earlier must not read outdated content.

@@ -33,7 +33,7 @@ const (
 )
 
 // errExchanged reports that the path named different files before, during or after the open.
-var errExchanged = Unsafe("it is replaced by another file while it is opened, again and again")
+var errExchanged = Unsafe("another process keeps replacing it")
 
 func (p place) create(flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
 	// A file can appear or vanish between the two ways to open it, so both are tried again.

@@ -46,7 +46,7 @@ func (t Trusted) guardContent(path string, info fs.FileInfo) error {
 		writable &^= 0o020
 	}
 	if writable != 0 {
-		return refuse(path, "others can write it (mode %04o)", info.Mode().Perm())
+		return refuse(path, "other users can write it (mode %04o)", info.Mode().Perm())
 	}
 	return nil
 }

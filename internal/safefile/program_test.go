@@ -35,11 +35,11 @@ func TestAProgramOfRootsIsOneThatOnlyRootCanReplaceOrChange(t *testing.T) {
 	tr.link("bin/loop", "loop", 0)
 	for name, want := range map[string]string{
 		"bin/fine": "", "bin/group": "", "bin/link": "", "sticky/root": "",
-		"bin/staff":    "others can write it (mode 0775)",
-		"bin/open":     "others can write it (mode 0757)",
+		"bin/staff":    "other users can write it (mode 0775)",
+		"bin/open":     "other users can write it (mode 0757)",
 		"bin/given":    "it belongs to user 12345",
-		"theirs/root":  "the directory " + tr.at("theirs") + " on the way belongs to user 12345",
-		"bin/astray":   "the directory " + tr.at("theirs") + " on the way belongs to user 12345",
+		"theirs/root":  "the directory " + tr.at("theirs") + " in the path belongs to user 12345",
+		"bin/astray":   "the directory " + tr.at("theirs") + " in the path belongs to user 12345",
 		"sticky/left":  "it belongs to user 54321",
 		"bin/absolute": "it belongs to user 54321",
 		"sticky/link":  "it belongs to user 54321",

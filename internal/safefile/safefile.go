@@ -62,7 +62,7 @@ func Remove(f *os.File, path string) error {
 func Still(f *os.File, was fs.FileInfo) error {
 	now, err := f.Stat()
 	if err == nil && !os.SameFile(was, now) {
-		err = errors.New("its descriptor was closed by somebody else, and is that of another file by now")
+		err = errors.New("the program closed its descriptor, whose number now belongs to another file")
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func check(path string, info fs.FileInfo) error {
 	}
 	// A file that was unlinked after the open has 0 links. The caller detects that with Same.
 	if n := links(info); n > 1 {
-		return refuse(path, "it has %d names (hard links)", n)
+		return refuse(path, "it has %d hard links", n)
 	}
 	return nil
 }

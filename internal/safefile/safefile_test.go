@@ -82,8 +82,8 @@ func TestOnlyARegularFileWithOneNameIsOpened(t *testing.T) {
 	before := entries(t, dir)
 
 	for path, why := range map[string]string{
-		at("first name"):          "it has 2 names (hard links)",
-		at("second name"):         "it has 2 names (hard links)",
+		at("first name"):          "it has 2 hard links",
+		at("second name"):         "it has 2 hard links",
 		at("directory"):           "it is a directory, not a regular file",
 		at("link"):                "it is a symbolic link, not a regular file",
 		at("dangling link"):       "it is a symbolic link, not a regular file",

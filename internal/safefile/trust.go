@@ -71,7 +71,7 @@ func CheckOwner(f *os.File) error {
 // CheckMode returns an error if everybody can write the file.
 func CheckMode(info fs.FileInfo) error {
 	if info.Mode()&0o002 != 0 {
-		return Unsafe("everybody can write it (mode %04o)", info.Mode().Perm())
+		return Unsafe("all users can write it (mode %04o)", info.Mode().Perm())
 	}
 	return nil
 }

@@ -187,7 +187,7 @@ func (s *Server) Close() error {
 
 const closeLimit = time.Second
 
-var errCloses = errors.New("the notify socket is still being closed: what was sent to it lingers")
+var errCloses = errors.New("the notify socket did not close within a second: the kernel closes it later")
 
 // pace limits the cost of messages once there are more than a burst of them in a second: to half of
 // a CPU, and to some hundredths of one if untrusted processes send. A sender that sends more waits.

@@ -26,12 +26,12 @@ type Rule string
 
 // These are the rules.
 const (
-	Removed Rule = "removed before `main`; heeded in a worker whose supervisor has proved itself"
-	Proved  Rule = "heeded if the kernel says that the same effective user and group have made " +
+	Removed Rule = "removed before `main`; read in a worker whose supervisor is proved"
+	Proved  Rule = "read if the kernel reports that the same effective user and group created " +
 		"the socket that it names; never if the rights are capabilities of the file"
-	Kept     Rule = "heeded: it changes only what a terminal shows"
+	Kept     Rule = "read: it changes only what a terminal shows"
 	Replaced Rule = "replaced by `" + Path + "` before `main`"
-	NoFile   Rule = "removed before `main` if it names a file: that would be opened"
+	NoFile   Rule = "removed before `main` if it names a file, because package time would open it"
 )
 
 // Path is the PATH of a process with more rights than its caller.
@@ -39,22 +39,22 @@ const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Variables lists all variables that this module reads. It uses no other variable.
 var Variables = []Variable{
-	{"NOTIFY_SOCKET", "where a service manager hears sd_notify, and is handed sockets", Removed},
-	{"FDSTORE", "how many sockets the manager stores", Removed},
+	{"NOTIFY_SOCKET", "the socket of the service manager, for sd_notify and stored sockets", Removed},
+	{"FDSTORE", "the number of sockets that the manager stores", Removed},
 	{"WATCHDOG_USEC", "how long the manager waits for a sign of life", Removed},
-	{"WATCHDOG_PID", "for which process that is", Removed},
-	{"LISTEN_FDS", "how many sockets are passed", Removed},
-	{"LISTEN_FDNAMES", "what they are called", Removed},
-	{"LISTEN_PID", "for which process they are", Removed},
-	{"LISTEN_PIDFDID", "the same, and only removed", Removed},
-	{"READY_FD", "the descriptor that is told of ready", Removed},
+	{"WATCHDOG_PID", "the process that `WATCHDOG_USEC` is for", Removed},
+	{"LISTEN_FDS", "the number of passed sockets", Removed},
+	{"LISTEN_FDNAMES", "the names of the passed sockets", Removed},
+	{"LISTEN_PID", "the process that the sockets are for", Removed},
+	{"LISTEN_PIDFDID", "the pidfd ID of that process; only removed", Removed},
+	{"READY_FD", "the descriptor for the readiness notification", Removed},
 	{"JOURNAL_STREAM", "whether stderr is the journal", Removed},
 	{"_LIFECYCLE_STAGE", "the socket of the launcher", Proved},
 	{"_LIFECYCLE_WORKER", "the socket of the supervisor", Proved},
 	{"_GO_DAEMON", "go-daemon's own mark, read behind `_LIFECYCLE_STAGE` only", Proved},
 	{"TERM", "whether the terminal obeys escape codes", Kept},
 	{"NO_COLOR", "whether colours are unwanted", Kept},
-	{"PATH", "where `Program` and what hooks execute is looked for", Replaced},
+	{"PATH", "the directories in which `Program` and hooks look up programs", Replaced},
 	{"TZ", "read by package time: the time zone of the log", NoFile},
 }
 

@@ -148,7 +148,7 @@ func RemoveStale(path string) error {
 		return err
 	}
 	if !resemblesRecord(record) {
-		return safefile.Unsafe("it is no state file of a daemon")
+		return safefile.Unsafe("it is not the state file of a daemon")
 	}
 	return safefile.Remove(f, path)
 }

@@ -105,7 +105,7 @@ func TestAFileOutsideOfTheRootDirectoryIsEmptied(t *testing.T) {
 	require.NoError(t, f.Write(1, mustSeal(t, "1")))
 	f.SetPath("")
 	removeErr, emptyErr := f.Remove()
-	require.Equal(t, "it is outside of the root directory", removeErr.Error())
+	require.Equal(t, "it is outside the root directory", removeErr.Error())
 	require.NoError(t, emptyErr)
 	requireRecord(t, path, nil)
 

@@ -31,7 +31,7 @@ func (e Exit) Text() string {
 	case e.Signal != "":
 		text = "signal " + e.Signal
 	case e.Code < 0:
-		text = "it does not end"
+		text = "no exit status"
 	}
 	if e.Why != "" {
 		text += ", " + e.Why
@@ -90,7 +90,7 @@ func (e *GaveUpError) ExitCode() int {
 }
 
 // errForksAway reports that a program exited with 0 but left processes behind.
-var errForksAway = errors.New("it has left processes behind: what is supervised must stay in the foreground")
+var errForksAway = errors.New("it left processes behind: a supervised program must stay in the foreground")
 
 // end returns how the worker ended.
 func (p *process) end() end {

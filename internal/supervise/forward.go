@@ -21,8 +21,8 @@ import (
 
 var (
 	// ErrStopping is returned if an operation is not possible because of a stop.
-	ErrStopping = errors.New("the supervisor stops")
-	errNoWorker = errors.New("there is no worker that is ready just now: it is about to be started again")
+	ErrStopping = errors.New("the supervisor is stopping")
+	errNoWorker = errors.New("no worker is ready: the supervisor is about to start one")
 	errEnded    = errors.New("the worker ended meanwhile")
 )
 
@@ -44,7 +44,7 @@ func (p *process) pass(sig os.Signal) error {
 		return err
 	}
 	if !handled {
-		return fmt.Errorf("%s does not handle %s, which would end it", filepath.Base(p.of.spec.Args[0]), ossignal.Text(sig))
+		return fmt.Errorf("%s does not handle %s, and the signal would end it", filepath.Base(p.of.spec.Args[0]), ossignal.Text(sig))
 	}
 	return p.Signal(sig)
 }
@@ -115,7 +115,7 @@ func (r *pendingReply) decide(result error) {
 // ReloadError is the verdict of a worker that refused a reload.
 type ReloadError struct{ Reload }
 
-func (e *ReloadError) Error() string { return "the worker has refused the reload: " + e.Reload.Error }
+func (e *ReloadError) Error() string { return "the worker rejected the reload: " + e.Reload.Error }
 
 // err returns the error of a failed reload, or nil.
 func (r *Reload) err() error {
@@ -197,7 +197,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 		}
 		return err
 	case <-timer.C:
-		return errors.New("the worker has not reopened it in " + console.FormatLimit(s.spec.ReloadTimeout))
+		return errors.New("the worker did not reopen its log in " + console.FormatLimit(s.spec.ReloadTimeout))
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -16,7 +16,7 @@ func (s *Supervisor) newGroup() *cgroup.Group {
 	}
 	group, err := s.tree.New(s.spec.Daemon)
 	if err != nil {
-		s.spec.Log.Debug("the worker has no control group of its own", "why", err)
+		s.spec.Log.Debug("cannot create a control group for the worker", "why", err)
 		return nil
 	}
 	return group
@@ -26,7 +26,7 @@ func (s *Supervisor) newGroup() *cgroup.Group {
 func (s *Supervisor) endPrevious(ctx context.Context) {
 	end := time.Now().Add(OrphansMargin)
 	for _, group := range s.tree.Abandoned(s.spec.Daemon) {
-		s.spec.Log.Warn("ends what the worker of a parent that was killed has left")
+		s.spec.Log.Warn("ending processes that the worker of a killed supervisor left behind")
 		told := map[int]bool{}
 		for group.Populated() && time.Now().Before(end) && pause(ctx, 5*time.Millisecond) {
 			_ = group.Each(func(p cgroup.Process) {
@@ -37,7 +37,7 @@ func (s *Supervisor) endPrevious(ctx context.Context) {
 			})
 		}
 		if err := group.Kill(end.Add(OrphansMargin)); err != nil {
-			s.spec.Log.Error("what the worker of a parent that was killed has left does not end", "why", err)
+			s.spec.Log.Error("cannot end processes that the worker of a killed supervisor left behind", "why", err)
 		}
 		_ = group.Remove()
 	}

@@ -129,7 +129,7 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 		p.resetWatchdog()
 	case sign == "trigger":
 		// The worker itself asks to be ended like a worker that hangs (sd_notify(3)).
-		p.abort(errors.New("it has asked for that (WATCHDOG=trigger)"))
+		p.abort(errors.New("it sent WATCHDOG=trigger"))
 	}
 	if wasReloading && p.state == ready {
 		refusal, _ := m.Value("X_LIFECYCLE_ERROR")

@@ -94,7 +94,7 @@ func (o *orphans) end(of *process, log *slog.Logger) (left int) {
 	groupErr := o.group.Kill(time.Now().Add(time.Until(deadline) / 2))
 	err := cmp.Or(reaper.Kill(deadline), groupErr) // a worker of root may have left its group
 	if pids, names := living(); len(pids) > 0 {
-		log.Error("what the worker has left does not end", "pids", pids, "names", names, "why", err)
+		log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
 	}
 	return o.left
 }
@@ -136,10 +136,10 @@ func (o *orphans) tell() (none bool) {
 	err = cmp.Or(err, o.group.Each(func(p cgroup.Process) { terminate(p.PID, p.Signal) }))
 	o.told = told
 	for i, pid := range pids {
-		o.log.Warn("ends what the worker has left", "pid", pid, "name", names[i])
+		o.log.Warn("ending a process that the worker left behind", "pid", pid, "name", names[i])
 	}
 	if o.left > maxNamed && before <= maxNamed {
-		o.log.Warn("ends what the worker has left, and the rest is not named", "named", maxNamed)
+		o.log.Warn("ending more processes that the worker left behind, without naming them", "named", maxNamed)
 	}
 	return err == nil && len(told) == 0 && !o.group.Populated()
 }

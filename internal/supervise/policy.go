@@ -47,7 +47,7 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	case e.Code == 0 && e.Why == "" && !b.policy.Always:
 		return 0, false, ""
 	case b.policy.isPermanent(e.Code):
-		return 0, false, fmt.Sprintf("exit %d is final", e.Code)
+		return 0, false, fmt.Sprintf("exit %d is permanent", e.Code)
 	}
 	long := e.readyFor >= b.policy.Reset
 	if long {
@@ -61,7 +61,7 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	}
 	switch {
 	case b.attempt == b.policy.Limit:
-		return 0, false, fmt.Sprintf("it has ended %d times in %s", b.attempt, console.FormatLimit(b.policy.Window))
+		return 0, false, fmt.Sprintf("the worker ended %d times in %s", b.attempt, console.FormatLimit(b.policy.Window))
 	case b.policy.MinDelay < 0:
 		return 0, true, ""
 	case long:

@@ -35,7 +35,7 @@ func TestTheDelayDoublesUntilItIsGivenUp(t *testing.T) {
 	}
 	_, again, why := r.next(end{at: now, Exit: Exit{Code: 1}})
 	require.False(t, again)
-	require.Equal(t, "it has ended 8 times in 3600s", why)
+	require.Equal(t, "the worker ended 8 times in 3600s", why)
 }
 
 // Rows H4, H6.
@@ -52,10 +52,10 @@ func TestWhatIsNotRetried(t *testing.T) {
 		{Policy{}, 1, true, ""},
 		{Policy{}, 2, true, ""},
 		{Policy{}, -1, true, ""},
-		{Policy{}, 78, false, "exit 78 is final"},
-		{Policy{Always: true}, 64, false, "exit 64 is final"},
+		{Policy{}, 78, false, "exit 78 is permanent"},
+		{Policy{Always: true}, 64, false, "exit 64 is permanent"},
 		{Policy{Permanent: []int{}}, 78, true, ""},
-		{Policy{Permanent: []int{3}}, 3, false, "exit 3 is final"},
+		{Policy{Permanent: []int{3}}, 3, false, "exit 3 is permanent"},
 		{Policy{Permanent: []int{3}}, 78, true, ""},
 	} {
 		r := backoff{policy: completed(tt.policy)}

@@ -152,7 +152,7 @@ func (p *process) killed(from state, e event) {
 	switch {
 	case from != staged:
 		p.wasKilled = true
-		p.why = cmp.Or(p.why, errors.New("its stop does not end"))
+		p.why = cmp.Or(p.why, errors.New("it did not stop in time"))
 		p.send(syscall.SIGKILL)
 	case e == deadlineExpired:
 		p.why = &NotReadyError{Timeout: p.of.spec.StartTimeout}
@@ -172,7 +172,7 @@ func (p *process) over(e event) {
 	p.of.mu.After(p.Close)
 	if e == deadlineExpired {
 		p.of.mu.After(func() {
-			p.of.spec.Log.Error("the worker does not end, not even by KILL", "worker", p.PID)
+			p.of.spec.Log.Error("the worker does not end even after KILL", "worker", p.PID)
 		})
 	}
 	close(p.gone)

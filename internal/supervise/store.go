@@ -69,7 +69,7 @@ func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 		}
 	}
 	if add && m.Refused > 0 {
-		r.warn = "a descriptor of the worker is not stored: it is no socket, pipe or file in memory"
+		r.warn = "cannot store a descriptor of the worker: it is not a socket, pipe or memory file"
 	}
 	return r
 }
@@ -103,7 +103,7 @@ func (s *store) update(r *storeRequest) {
 		case s.has(k.info):
 			r.close = append(r.close, k.File)
 		case len(s.all) >= sdnotify.Room() || names+len(k.Name) >= maxNames:
-			r.warn = "a descriptor of the worker is not stored: there are too many, or their names are too long"
+			r.warn = "cannot store a descriptor of the worker: there are too many, or their names are too long"
 			r.close = append(r.close, k.File)
 		default:
 			s.all = append(s.all, k)

@@ -134,7 +134,7 @@ func (s *Supervisor) open() error {
 	}
 	s.server = server
 	if s.tree, err = cgroup.Own(); err != nil {
-		s.spec.Log.Debug("workers have no control group of their own", "why", err)
+		s.spec.Log.Debug("cannot create control groups for the workers", "why", err)
 	}
 	releaseOrphans := detach.AdoptOrphans()
 	stopReaping := reapOrphans()
@@ -214,13 +214,13 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	s.deliver()
 	switch {
 	case again:
-		s.spec.Log.Info("the worker is started again", "in", delay.Round(time.Millisecond), "attempt", exited.Attempt)
+		s.spec.Log.Info("restarting the worker", "in", delay.Round(time.Millisecond), "attempt", exited.Attempt)
 		return delay, true, nil
 	case e.Code == 0 && why == "":
 		return 0, false, nil
 	}
 	gaveUp := &GaveUpError{Why: why, Exit: e.Exit, final: s.spec.Policy.isPermanent(e.Code)}
-	s.spec.Log.Error("the worker is not started any more", "why", gaveUp.Error())
+	s.spec.Log.Error("not restarting the worker any more", "why", gaveUp.Error())
 	s.mu.Lock()
 	s.emit(GaveUp{Why: gaveUp.Error()})
 	s.mu.Unlock()

@@ -165,7 +165,7 @@ func TestWhatKeepsAForeignProgramFromBeingExecutedIsTheError(t *testing.T) {
 		is      error
 	}{
 		"no such file":   {program: "/no/such/program", text: "exec /no/such/program: no such file or directory", is: fs.ErrNotExist},
-		"no interpreter": {program: noInterpreter, text: "exec " + noInterpreter + ": the interpreter that it names: no such file or directory", is: fs.ErrNotExist},
+		"no interpreter": {program: noInterpreter, text: "exec " + noInterpreter + ": its interpreter: no such file or directory", is: fs.ErrNotExist},
 		"no format":      {program: noFormat, text: "exec " + noFormat + ": exec format error", is: syscall.ENOEXEC},
 		"no right":       {program: noRight, text: "exec " + noRight + ": permission denied", is: fs.ErrPermission},
 		"a directory":    {program: dir, text: "exec " + dir + ": permission denied", is: fs.ErrPermission},

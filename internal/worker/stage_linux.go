@@ -57,7 +57,7 @@ func (f *foreign) execute(ctlFD int) error {
 	err = syscall.Exec(path, os.Args, os.Environ())
 	// execve(2): ENOENT also means that "a script or ELF interpreter does not exist".
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("exec %s: the interpreter that it names: %w", path, err)
+		return fmt.Errorf("exec %s: its interpreter: %w", path, err)
 	}
 	return &os.PathError{Op: "exec", Path: path, Err: err}
 }

@@ -135,7 +135,7 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	var names, unset []string
 	for _, s := range o.Sockets {
 		if strings.Contains(s.Name, ":") {
-			return nil, fmt.Errorf("the name of a socket has a colon: %q", s.Name)
+			return nil, fmt.Errorf("the socket name %q contains a colon", s.Name)
 		}
 		names = append(names, s.Name)
 		attributes.Files = append(attributes.Files, s.File)

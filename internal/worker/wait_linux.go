@@ -16,7 +16,7 @@ import (
 // it may never wait.
 const tracedMargin = time.Second
 
-var errTraced = errors.New("how it has ended is kept back by a process that traces it")
+var errTraced = errors.New("another process traces it and withholds its exit status")
 
 func (r *running) wait() (*os.ProcessState, error) {
 	type ended struct {
@@ -91,7 +91,7 @@ func (p *Process) executed(ctx context.Context) error {
 func parseStageError(text json.RawMessage) error {
 	failed := &stageError{}
 	if err := json.Unmarshal(text, failed); err != nil {
-		return fmt.Errorf("what kept it from being executed is unknown: %w", err)
+		return fmt.Errorf("cannot read why it was not executed: %w", err)
 	}
 	return failed
 }

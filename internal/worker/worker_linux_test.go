@@ -144,7 +144,7 @@ func TestNoWorkerInheritsTheControlSocketOfAnother(t *testing.T) {
 func TestASocketWithAColonInItsNameIsAnError(t *testing.T) {
 	t.Parallel()
 	_, err := Start(Spec{Args: []string{"x"}, Sockets: []activation.Socket{{Name: "a:b", File: os.Stdin}}})
-	require.EqualError(t, err, `cannot start x: the name of a socket has a colon: "a:b"`)
+	require.EqualError(t, err, `cannot start x: the socket name "a:b" contains a colon`)
 }
 
 // deaf starts cmd with signals blocked, and the shell has it ignore others.
