@@ -1,4 +1,4 @@
-# Each target is a plain command that you can as well type. "make help" lists them.
+# Each target is a plain command that you can also type. "make help" lists the targets.
 
 TOOL = go tool -modfile=tools/go.mod
 
@@ -16,7 +16,7 @@ test: ## run the tests
 race: ## run the tests under the race detector
 	go test -race ./...
 
-lint: ## gofumpt, go vet, staticcheck, go mod tidy: as CI runs them
+lint: ## gofumpt, go vet, staticcheck and go mod tidy, as in CI
 	bash .ci/run gofumpt vet staticcheck tidy
 
 fmt: ## format the code
@@ -25,34 +25,34 @@ fmt: ## format the code
 cross: ## build and vet for every platform
 	bash .ci/run cross
 
-docs: ## write the tables and the diagram of docs/ that are made from the code
+docs: ## write the generated tables and diagram of docs/
 	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs ./e2e
 
-mermaid: ## parse the Mermaid diagrams of the pages, with node
+mermaid: ## parse the Mermaid diagrams of the pages (needs node)
 	bash .ci/run mermaid
 
-cycles: ## print which files of the root package refer to each other in a circle
+cycles: ## print which files of the root package refer to each other in a cycle
 	go -C tools run ./cycles ..
 
-bench: ## run the benchmarks, in three minutes, and write the tables of bench/README.md
+bench: ## run the benchmarks (three minutes) and write the tables of bench/README.md
 	go test -v -run '^$$' -bench . . ./bench | go run ./bench/table bench/README.md
 
-stress: ## twenty rounds of the tests under the race detector
+stress: ## run the tests twenty times under the race detector
 	go test -race -count=20 -timeout 60m ./...
 
-churn: ## a long storm on the lock of the PID file, and a million lines over a hundred rotations of the log
+churn: ## stress the PID file lock, and log a million lines over a hundred rotations
 	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e
 
-sweep: ## SIGKILL at every system call of a start, a stop and the verbs, and a long storm of them
+sweep: ## kill at every system call of a start, a stop and the verbs, then run many of them
 	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v . ./e2e
 
-faults: ## an error of every system call of a start, a stop and the verbs
+faults: ## fail every system call of a start, a stop and the verbs
 	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v . ./e2e
 
-model: ## thousands of random interleavings of signals, verbs, looks and kills
+model: ## thousands of random interleavings of signals, verbs, status queries and kills
 	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m . ./e2e
 
-fuzz: ## a minute each of random PID files, state records, ends of the handshake, words of a worker, arguments and names of sockets
+fuzz: ## run every fuzz target for a minute
 	for target in Record Verbs Failure; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
 	for target in Worker Store Name Object; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/supervise || exit; done
 	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sdnotify || exit; done
@@ -63,11 +63,11 @@ fuzz: ## a minute each of random PID files, state records, ends of the handshake
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done
 	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/ctlsock
 
-conformance: ## as root: make the images, once, and run what _example/deploy holds under systemd and others
+conformance: ## as root: make the images once, and test _example/deploy under systemd and others
 	bash .ci/run conformance
 
-tour: ## the guided tour
+tour: ## run the guided tour
 	go run ./_example/tour
 
-ci: ## everything that CI runs on Linux
+ci: ## run all that CI runs on Linux
 	bash .ci/run

@@ -14,15 +14,15 @@ import (
 
 const modulePath = "example.com/lifecycle"
 
-// systemLayer are the packages for system mechanisms. They may import each other.
+// systemLayer lists the packages for system mechanisms. They may import each other.
 var systemLayer = []string{
 	"activation", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "monotonic", "ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
 	"secureenv", "terminal", "userdb", "worker",
 }
 
-// upperLayers are the layers above it. A package may import the packages of the layers that come
-// before its own, and none of its own.
+// upperLayers lists the layers above it. A package may import packages of lower layers, and none of
+// its own layer.
 var upperLayers = [][]string{
 	{"internal/console", "internal/engine", "internal/fdstore", "internal/logfile", "internal/pidfile", "internal/statefile"},
 	{"internal/handshake"},
@@ -32,7 +32,7 @@ var upperLayers = [][]string{
 	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest", "internal/proctest/pagetest"},
 }
 
-// The import order is a property of the real import graph, on every platform.
+// The import order is checked on the real import graph, on every platform.
 func TestImportsGoInOneDirection(t *testing.T) {
 	t.Parallel()
 	layerOf := map[string]int{}
@@ -63,7 +63,7 @@ func TestImportsGoInOneDirection(t *testing.T) {
 	}
 }
 
-// packagesOfTheModule returns the folders that are packages.
+// packagesOfTheModule returns the directories that are packages.
 func packagesOfTheModule(t *testing.T) (folders []string) {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-e", "./...").Output()
@@ -78,8 +78,8 @@ func folderOf(importPath string) string {
 	return path.Clean(strings.TrimPrefix(strings.TrimPrefix(importPath, modulePath), "/"))
 }
 
-// importsOf returns which packages of the module the code of that folder imports on any of the
-// platforms. Tests are left out.
+// importsOf returns the packages of the module that the code of a directory imports on any of the
+// platforms. Tests are not included.
 func importsOf(t *testing.T, folder string) (imports []string) {
 	t.Helper()
 	for _, goos := range []string{"linux", "darwin", "freebsd", "netbsd", "windows"} {
@@ -100,7 +100,7 @@ func importsOf(t *testing.T, folder string) (imports []string) {
 	return slices.Compact(imports)
 }
 
-// With package net, every program with cgo is a dynamic one, and each start takes longer.
+// With package net, every program with cgo is dynamically linked, and each start takes longer.
 func TestADaemonWithoutANetworkDoesNotLinkPackageNet(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", ".").Output()

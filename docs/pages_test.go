@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// pages are the pages of docs/, those in its folders too.
+// pages returns the pages of docs/ and of its directories.
 func pages(t *testing.T) (paths []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir("docs", func(path string, entry fs.DirEntry, err error) error {
@@ -38,7 +38,7 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 	}
 }
 
-// The page names every package, those without code of their own too.
+// The page names every package, including those without code of their own.
 func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 	page := pagetest.Read(t, "docs/architecture.md")
 	packages, err := filepath.Glob("internal/*")
@@ -49,7 +49,7 @@ func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 	}
 }
 
-// A link of a page leads somewhere: to a file, to a heading in it, to a test.
+// A link of a page leads to a file, to a heading in it, or to a test.
 func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
 		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(pagetest.Read(t, page), "")
@@ -75,7 +75,7 @@ func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 	}
 }
 
-// headings are the names that GitHub gives to the headings of a page.
+// headings returns the anchors that GitHub makes from the headings of a page.
 func headings(text string) (names []string) {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		name := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
@@ -84,7 +84,7 @@ func headings(text string) (names []string) {
 	return names
 }
 
-// What the pages tell to type is there to be typed.
+// The make targets in the pages exist.
 func TestThePagesNameOnlyTargetsOfTheMakefile(t *testing.T) {
 	makefile := pagetest.Read(t, "Makefile")
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {

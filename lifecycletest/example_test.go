@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-// greeter is a program: it reads its greeting from a file when it starts, and again when it is told to reload.
+// greeter is a program that reads its greeting from a file when it starts and at each reload.
 type greeter struct {
 	path     string
 	greeting atomic.Value
@@ -33,18 +33,19 @@ func (g *greeter) load(context.Context) error {
 	return nil
 }
 
-// options are what its main gives to lifecycle.Main, and its test to Start.
+// options returns the options that its main passes to lifecycle.Main, and its test to Start.
 func (g *greeter) options() []lifecycle.Option {
 	return []lifecycle.Option{lifecycle.OnStart(g.load), lifecycle.OnReload(g.load)}
 }
 
-// testGreeter is its test. In a file of tests it is called TestGreeter.
+// testGreeter is its test. In a test file its name would be TestGreeter.
 func testGreeter(t *testing.T) {
 	g := &greeter{path: filepath.Join(t.TempDir(), "greeting")}
 	write := func(text string) { require.NoError(t, os.WriteFile(g.path, []byte(text), 0o600)) }
 
 	write("hello\n")
-	life := lifecycletest.Start(t, nil, g.options()...) // it is ready, and the test stops it at its end
+	// The life is ready now. The test stops it at its end.
+	life := lifecycletest.Start(t, nil, g.options()...)
 	require.Equal(t, "hello", g.greeting.Load())
 
 	write("good morning\n")
@@ -56,9 +57,9 @@ func testGreeter(t *testing.T) {
 	require.Equal(t, "good morning", g.greeting.Load(), "the old one stays")
 }
 
-// A program is tested with the functions that it gives to lifecycle.Main. Nothing is built or executed, no signal is sent and no file
-// is locked, so such tests run in parallel, too.
+// A program is tested with the functions that it passes to lifecycle.Main. No program is built or
+// executed, no signal is sent and no file is locked. So such tests can also run in parallel.
 func Example() {
-	var t *testing.T // what the test was given
+	var t *testing.T // the argument of the test
 	testGreeter(t)
 }

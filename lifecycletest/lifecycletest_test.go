@@ -31,7 +31,7 @@ func fails(context.Context) error { return errBoom }
 
 func waits(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
-// judged is a test that may fail: one that is itself under test.
+// judged is a test under test, which may fail.
 type judged struct {
 	testing.TB // the test that it is a part of
 
@@ -47,7 +47,7 @@ func judge(t *testing.T, test func(tb testing.TB)) *judged {
 	j := &judged{TB: t}
 	run := func(f func()) {
 		done := make(chan struct{})
-		go func() { // for FailNow ends its goroutine
+		go func() { // FailNow ends its goroutine
 			defer close(done)
 			f()
 		}()
@@ -76,13 +76,14 @@ func (j *judged) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// passes says that the test has passed.
+// passes requires that the test has passed.
 func (j *judged) passes(t *testing.T) {
 	t.Helper()
 	require.Empty(t, j.failures)
 }
 
-// failsOnce says that the test has failed for this one reason, and whether at once.
+// failsOnce requires that the test has failed for this one reason, and checks whether it failed at
+// once.
 func (j *judged) failsOnce(t *testing.T, fatal bool, text string) {
 	t.Helper()
 	require.Len(t, j.failures, 1)
@@ -425,7 +426,7 @@ func TestInABubbleAnHourTakesNoTime(t *testing.T) {
 	require.Less(t, time.Since(begun), time.Hour)
 }
 
-// lines collects what is written from any goroutine.
+// lines collects what any goroutine writes.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

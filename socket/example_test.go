@@ -10,7 +10,8 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// The socket is that of a systemd socket unit if there is one for the address, else a new one.
+// The listener is the socket of a systemd socket unit if there is one for the address. Otherwise it
+// is a new one.
 func ExampleListen() {
 	var listener net.Listener
 	serve := func(context.Context) error {

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stranger is a user that this test is not.
+// stranger is another user than the one of the test.
 const stranger = 54321
 
-// needRoot skips the test where it cannot make directories of other users.
+// needRoot skips the test if it cannot make directories of other users.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -73,7 +73,7 @@ func TestRootListensOnlyWhereNobodyElseLeadsIt(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOENT)
 }
 
-// What a stranger has at the path is not removed for a place there.
+// A file of another user is not removed to make room for a socket.
 func TestRootRemovesNoDeadSocketWhereAnotherUserLeadsIt(t *testing.T) {
 	needRoot(t)
 	t.Parallel()

@@ -89,7 +89,7 @@ func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
 	}
 }
 
-// leaveDead leaves a socket file at which nobody listens any more.
+// leaveDead leaves a socket file without a listener.
 func leaveDead(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
@@ -100,8 +100,8 @@ func leaveDead(t *testing.T, path string) {
 	awaitRefusal(t, "unix", path)
 }
 
-// awaitRefusal waits until nobody listens there. A process that another test starts has copies of
-// all descriptors until it executes its program.
+// awaitRefusal waits until no process listens at the address. A process that another test starts
+// has copies of all descriptors until it executes its program.
 func awaitRefusal(t *testing.T, network, address string) {
 	t.Helper()
 	for deadline := time.Now().Add(25 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -116,7 +116,7 @@ func awaitRefusal(t *testing.T, network, address string) {
 	}
 }
 
-// shortDir is a directory with a name that is short enough for the address of a socket (unix(7)).
+// shortDir returns a directory whose path is short enough for the address of a socket (unix(7)).
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "s")

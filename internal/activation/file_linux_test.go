@@ -51,7 +51,7 @@ func bound(t *testing.T, network, path string) *os.File {
 	return f
 }
 
-// FuzzParseFile: whatever the answer is, it is read within its bounds.
+// FuzzParseFile: for any answer of the kernel, no byte outside of the answer is read.
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte{}, uint32(0))
 	f.Add(append(fileRequest(7), make([]byte, 64)...), uint32(7))

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Not parallel, and from a descriptor that is higher than all that others have.
+// The test is not parallel. It uses a descriptor above all others.
 func TestDescriptorsAreClosedOnExecWithAndWithoutCloseRange(t *testing.T) {
 	const from = 700
 	for name, closeAll := range map[string]func() error{

@@ -48,7 +48,7 @@ func TestWhatIsNotEnabledIsNotWritten(t *testing.T) {
 	require.Empty(t, out.String())
 }
 
-// Each is one write, so lines of several goroutines, and of several processes, do not mix.
+// Each record is one write, so lines of several goroutines and processes do not mix.
 func TestARecordIsOneWrite(t *testing.T) {
 	t.Parallel()
 	var w writes

@@ -38,7 +38,7 @@ func TestEveryWayToTheVectorTellsTheSame(t *testing.T) {
 	want := ofRuntime()
 	require.True(t, want.tells())
 	require.Equal(t, want, ofProc())
-	if got := ofKernel(); got != nil { // before 6.4 there is no such question
+	if got := ofKernel(); got != nil { // Linux before 6.4 does not report it
 		require.Equal(t, want, got)
 	}
 	for n, text := range map[int]string{0: "", 1: "x", 15: "123456789012345"} {

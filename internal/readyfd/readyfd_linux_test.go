@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A number that is left over in the environment must not take what the program itself has opened.
+// A number that was left in the environment must not take a descriptor that the program has opened.
 func TestADescriptorThatThisProcessHasOpenedIsNotTaken(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

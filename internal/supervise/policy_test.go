@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// completed fills in the defaults of the fields that the tests leave out.
+// completed sets the defaults of the fields that the tests leave out.
 func completed(p Policy) Policy {
 	p.MinDelay = cmp.Or(p.MinDelay, 100*time.Millisecond)
 	p.MaxDelay = cmp.Or(p.MaxDelay, 30*time.Second)

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/sdnotify"
 )
 
-// noChild is a started process that nothing reaches.
+// noChild is a started process that records signals and receives none.
 type noChild struct{ signals []os.Signal }
 
 func (*noChild) Executed(context.Context) error { return nil }
@@ -79,7 +79,8 @@ func TestAWorkerThatAsksForMoreTimeStopsInTheEnd(t *testing.T) {
 	require.Greater(t, time.Until(p.deadline), 5*once, "it has got more")
 }
 
-// FuzzWorker: whatever a worker says, its supervisor takes it for ready only if it has said so.
+// FuzzWorker: whatever a worker sends, its supervisor takes it as ready only if it has reported
+// that.
 func FuzzWorker(f *testing.F) {
 	for _, said := range []string{
 		"READY=1\nSTATUS=serves",

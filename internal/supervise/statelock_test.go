@@ -14,7 +14,7 @@ func TestWhatFollowsFromAChangeIsDoneInOrderAndWithoutTheLock(t *testing.T) {
 	l.Lock()
 	for i := range 3 {
 		l.After(func() {
-			l.Lock() // which is free, or this hangs
+			l.Lock() // it is free, or the test hangs here
 			defer l.Unlock()
 			l.After(func() { done = append(done, i) })
 		})

@@ -18,7 +18,7 @@ func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
 	for line := range strings.Lines(string(passwd)) {
 		if fields := strings.Split(line, ":"); len(fields) >= 7 && fields[2] == "0" && want.Home == "" {
 			want.Home = fields[5]
-			if runtime.GOOS != "darwin" { // where os/user does not tell
+			if runtime.GOOS != "darwin" { // os/user does not report it there
 				want.Shell = strings.TrimSpace(fields[6])
 			}
 		}

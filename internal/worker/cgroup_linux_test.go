@@ -23,7 +23,8 @@ func TestAProcessIsStartedThoughItsControlGroupCannotBeEntered(t *testing.T) {
 	require.Equal(t, string(ours), cgroupOfShell(t, t.TempDir()))
 }
 
-// cgroupOfShell starts a shell in that directory of a control group, and returns in which it is.
+// cgroupOfShell starts a shell in the directory of a control group, and returns the group of the
+// shell.
 func cgroupOfShell(t *testing.T, dir string) string {
 	t.Helper()
 	group, err := os.Open(dir)

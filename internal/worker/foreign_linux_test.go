@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/privilege"
 )
 
-// shell is a foreign program that knows nothing of this package.
+// shell is a foreign program, which does not use this package.
 func shell(script string) testOrder {
 	return testOrder{Spec: Spec{Args: []string{"a name", "-c", script, "argument 0", "an argument", ""}, Program: "/bin/sh", Umask: -1}}
 }
@@ -50,7 +50,7 @@ func TestAForeignProgramIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T
 	}
 }
 
-// all are all that begin so, once the pipe has ended.
+// all returns all lines with that prefix, once the pipe has ended.
 func (s *supervisor) all(begin string) (found []string) {
 	for line := range s.lines {
 		s.heard = append(s.heard, line)

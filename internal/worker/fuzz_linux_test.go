@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzStageError: whatever a stage says, it has failed, and its text is shown as it was said.
+// FuzzStageError: whatever a stage sends, it has failed, and its text is displayed unchanged.
 func FuzzStageError(f *testing.F) {
 	said, err := json.Marshal(newStageError(syscall.ENOENT))
 	require.NoError(f, err)
