@@ -14,7 +14,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// visited is all that a life calls, each calling visit with where it is. The bodies then wait for their context.
+// visited returns every function that a life calls. Each calls visit with its name. The bodies then
+// wait for their context.
 func visited(visit func(where string, ctx context.Context) error) (fn func(context.Context) error, opts []Option) {
 	at := func(where string) func(context.Context) error {
 		return func(ctx context.Context) error { return visit(where, ctx) }

@@ -63,7 +63,7 @@ func timeText(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d/time.Millisecond)
 }
 
-// The record is read here as the page tells those to whom our code is no help.
+// The test reads the record as the page describes it for other languages.
 func TestDocsTellHowToReadARecord(t *testing.T) {
 	record, err := Status{Name: "echod", PID: 4127, Text: strings.Repeat("text ", 2000)}.encode()
 	require.NoError(t, err)

@@ -23,7 +23,8 @@ import (
 
 var quiet = Logger(slog.New(slog.DiscardHandler))
 
-// embeddedLife starts an embedded life and waits until it is ready. stopped stops it and returns what Run returned.
+// embeddedLife starts an embedded life and waits until it is ready. stopped stops it and returns
+// the error of Run.
 func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() error) {
 	t.Helper()
 	begun, result := make(chan *Life, 1), make(chan error, 1)
@@ -191,7 +192,8 @@ func TestAWrongOptionIsRefusedEmbeddedToo(t *testing.T) {
 	require.ErrorContains(t, Run(nil, Embedded(), quiet, Name("a/b")), `lifecycle: wrong option: Name("a/b")`)
 }
 
-// Each of these lives twice, once as that of a process and once embedded. What has not ended by itself is stopped after two minutes.
+// Each case runs twice, as the life of a process and embedded. A life that does not end by itself
+// is stopped after two minutes.
 func TestAnEmbeddedLifeGoesWrongAsAnyOther(t *testing.T) {
 	var release chan struct{}
 	hang := func(context.Context) error { <-release; return nil }

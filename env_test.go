@@ -17,8 +17,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The suites of the life run in process, in a synctest bubble: its clock makes deadlines exact, and it fails where a goroutine is
-// left. A real signal cannot be sent into a bubble, so they are delivered through a host.
+// The tests of the life run in this process, in a synctest bubble. Its clock makes deadlines exact,
+// and the bubble fails if a goroutine remains. A real signal cannot reach a bubble, so a host
+// delivers signals.
 
 // testHost is a process as a life sees it.
 type testHost struct {
@@ -116,7 +117,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	return v
 }
 
-// send delivers a signal and waits until everything that it leads to without time passing has happened.
+// send delivers a signal and waits until all of its effects that take no time have happened.
 func (v *lived) send(sig os.Signal) {
 	synctest.Wait()
 	v.host.send(sig)

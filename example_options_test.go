@@ -30,7 +30,8 @@ func ExampleOption() {
 	// <nil>
 }
 
-// The name is that of the program in all that it says, and of its files where no option names them.
+// Messages of the program begin with the name. Its files have the name too, if no option names
+// them.
 func ExampleName() {
 	err := lifecycle.Run(nil, lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog,
 		lifecycle.OnStart(func(context.Context) error { return errors.New("no disk") }))
@@ -89,16 +90,19 @@ func ExamplePIDFileMode() {
 }
 
 func ExampleDefaultPIDFile() {
-	fmt.Println(filepath.Base(lifecycle.DefaultPIDFile("echod"))) // in /run for root, else below the home of the user
+	// The directory is /run for root, and below the home of another user.
+	fmt.Println(filepath.Base(lifecycle.DefaultPIDFile("echod")))
 	// Output: echod.pid
 }
 
 func ExampleDefaultLogFile() {
-	fmt.Println(filepath.Base(lifecycle.DefaultLogFile("echod"))) // in /var/log for root, else beside the PID file
+	// The directory is /var/log for root. For another user the log is beside the PID file.
+	fmt.Println(filepath.Base(lifecycle.DefaultLogFile("echod")))
 	// Output: echod.log
 }
 
-// The new configuration is judged before anything is changed, for the reload of a daemon and for the verb check.
+// OnCheck checks the new configuration before anything changes, for a reload and for the verb
+// check.
 func ExampleOnCheck() {
 	check := func(context.Context) error { return errors.New(`echod.json:7: unknown field "lisen"`) }
 	code := lifecycle.Main([]string{"check"}, nil, lifecycle.OnCheck(check), lifecycle.Embedded(), withoutLog)
@@ -106,7 +110,8 @@ func ExampleOnCheck() {
 	// Output: exit code 6
 }
 
-// OnExit frees what the bodies have used: it runs when all of them have returned, and OnStop before that.
+// OnExit frees resources of the bodies: it runs when all bodies have returned. OnStop runs before
+// that.
 func ExampleOnExit() {
 	serve := func(ctx context.Context) error {
 		lifecycle.From(ctx).Stop(nil)
@@ -124,7 +129,7 @@ func ExampleOnExit() {
 	// <nil>
 }
 
-// A reload that takes too long is told that its time is over, and the life goes on with the old configuration.
+// If a reload takes too long, its context ends, and the life goes on with the old configuration.
 func ExampleReloadTimeout() {
 	fetch := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
 	ask := func(ctx context.Context) error {
@@ -173,7 +178,7 @@ func ExampleLife_Reload() {
 	// <nil>
 }
 
-// The verdict of the last reload stays in the state, for whoever looks later.
+// The verdict of the last reload stays in the state, so other processes can read it later.
 func ExampleVerdict() {
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")),
 		lifecycle.With(lifecycle.Hooks{Name: "tls", OnReload: saying("tls has the new certificate")}),
@@ -196,7 +201,7 @@ func ExampleVerdict() {
 	// OnReload of db: no password; already reloaded: [tls]
 }
 
-// Somebody who needs to know whether a daemon runs asks for it, and closes what he got.
+// A caller that needs to know whether a daemon runs calls Find, and closes the Process.
 func ExampleProcess() {
 	pidFile, stop := echodInBackground()
 	defer stop()
@@ -210,7 +215,8 @@ func ExampleProcess() {
 	// Output: true
 }
 
-// A log that was rotated is opened anew, here after mv. A daemon in the foreground has nothing to reopen, and says so in its log.
+// Reopen opens a rotated log again, here after mv. A daemon in the foreground has nothing to
+// reopen, and logs that.
 func ExampleProcess_Reopen() {
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")))
 	defer stop()
@@ -226,7 +232,7 @@ func ExampleProcess_Reopen() {
 	// <nil>
 }
 
-// Somebody waits until a daemon is gone, whoever stops it.
+// Wait returns when the daemon has ended, whatever stopped it.
 func ExampleProcess_Wait() {
 	process, err := lifecycle.Find("/run/echod.pid")
 	if err != nil {
@@ -241,8 +247,8 @@ func ExampleProcess_Wait() {
 func ExampleLogFile() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.Name("echod"),
-		lifecycle.LogFile("/var/log/echod/echod.log"),    // stdout and stderr; logrotate has echod reopen behind it
-		lifecycle.ErrorLogFile("/var/log/echod/err.log"), // stderr apart
+		lifecycle.LogFile("/var/log/echod/echod.log"),    // logrotate calls echod reopen
+		lifecycle.ErrorLogFile("/var/log/echod/err.log"), // only stderr
 		lifecycle.WorkDir("/var/lib/echod"),
 		lifecycle.Umask(0o027)))
 }
@@ -255,7 +261,8 @@ func ExampleUser() {
 		lifecycle.Chroot("/var/lib/echod")))
 }
 
-// The check takes the lock that every request takes: where that hangs, systemd with WatchdogSec= starts the program again.
+// The check acquires the lock that every request acquires. If that hangs, systemd with WatchdogSec=
+// restarts the program.
 func ExampleWatchdog() {
 	var mu sync.Mutex
 	alive := func(context.Context) error {
@@ -267,8 +274,9 @@ func ExampleWatchdog() {
 	os.Exit(lifecycle.ExitCode(err))
 }
 
-// When it crashes, it is there again after a tenth of a second, and what socket.Listen has opened was open all the while. An exit with 78 means that the
-// configuration is wrong, and that it is no use to try again.
+// After a crash the program runs again after a tenth of a second, and the sockets of socket.Listen
+// stay open meanwhile. An exit with 78 means that the configuration is wrong, so a restart is
+// useless.
 func ExampleSupervise() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.OnStart(func(context.Context) error {
@@ -280,7 +288,7 @@ func ExampleSupervise() {
 		lifecycle.Supervise(lifecycle.RestartPolicy{})))
 }
 
-// A program that knows nothing of this library gets a PID file, a log, every verb, and is started again.
+// A program without this library gets a PID file, a log, every verb, and restarts.
 func ExampleProgram() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.Name("flaky"),
@@ -288,7 +296,7 @@ func ExampleProgram() {
 		lifecycle.Supervise(lifecycle.RestartPolicy{Always: true, MinDelay: time.Second})))
 }
 
-// Before Run, main runs in the launcher and in the daemon. Few programs need to know in which it is.
+// Before Run, main runs in the launcher and in the daemon. Few programs need to distinguish them.
 func ExampleInDaemon() {
 	if lifecycle.InDaemon() {
 		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil))) // in the log, for machines

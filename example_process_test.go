@@ -30,8 +30,8 @@ func ExampleFind() {
 	// Output: nobody holds /nowhere/echod.pid
 }
 
-// echodInBackground starts a daemon for the examples below, in this process. It returns when the daemon can be found and is
-// about to be ready.
+// echodInBackground starts a daemon for the examples below, in this process. It returns when Find
+// finds the daemon, shortly before it is ready.
 func echodInBackground(opts ...lifecycle.Option) (pidFile string, stop func()) {
 	dir, err := os.MkdirTemp("", "example-")
 	if err != nil {
@@ -175,7 +175,7 @@ func ExampleProcess_Stop() {
 	fmt.Println("gone:", err == nil)
 }
 
-// A program that goes into the background by itself: its main runs in the launcher up to Run, and in the daemon.
+// A program that detaches itself: its main runs in the launcher up to Run, and in the daemon.
 func ExampleDetach() {
 	err := lifecycle.Run(nil, lifecycle.Name("agentd"), lifecycle.Detach())
 	if err != nil {
@@ -187,7 +187,7 @@ func ExampleDetach() {
 	}
 }
 
-// A command that needs a daemon, and starts it if there is none. _example/agentctl is a whole program of this kind.
+// A command that needs a daemon, and starts it if none runs. _example/agentctl is such a program.
 func ExampleEnsure() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -215,7 +215,7 @@ func ExampleExitCode() {
 	// 70
 }
 
-// An error carries its exit code from where it happens to the end of main. 78 is EX_CONFIG of sysexits(3).
+// An error carries its exit code to the end of main. 78 is EX_CONFIG of sysexits(3).
 func ExampleWithExitCode() {
 	load := func(context.Context) error { return lifecycle.WithExitCode(errors.New("no echod.json"), 78) }
 	err := lifecycle.Run(nil, lifecycle.OnStart(load), lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog)

@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// A signal that the life does not use itself gets a meaning. The function runs only when the life is ready, and never beside
-// a hook.
+// OnSignal handles a signal that the life does not use itself. The function runs only while the
+// life is ready, and never beside a hook.
 func ExampleOnSignal() {
 	report := func(ctx context.Context) error {
 		fmt.Println("3 connections")
@@ -58,7 +58,7 @@ func ExampleEvery() {
 	// <nil>
 }
 
-// The bodies are at work already, but nobody is told that the daemon is ready before its cache is warm.
+// The bodies run already, but the daemon reports ready only when its cache is warm.
 func ExampleReadyWhen() {
 	var warm atomic.Bool
 	serve := func(ctx context.Context) error {
@@ -87,7 +87,8 @@ func ExampleReadyWhen() {
 	// <nil>
 }
 
-// When a stop is asked for, the life is not ready any more but goes on serving, so that a load balancer can look away.
+// After a stop request the life is no longer ready but goes on serving, so that a load balancer can
+// remove it.
 func ExampleStopDelay() {
 	serve := func(ctx context.Context) error {
 		life := lifecycle.From(ctx)
@@ -169,8 +170,8 @@ func ExampleStartTimeout() {
 	// true
 }
 
-// What the life says of itself goes to this logger.
-// The program logs to the journal with priorities where systemd keeps its stderr, and as text elsewhere.
+// The life logs to this logger.
+// The program logs with priorities if its stderr is the journal of systemd, and as text elsewhere.
 func ExampleStderrHandler() {
 	slog.SetDefault(slog.New(lifecycle.StderrHandler(slog.LevelWarn)))
 	slog.Info("is below the level")
@@ -240,7 +241,8 @@ func ExampleLife_Stop() {
 	// Output: the licence has run out
 }
 
-// A life tells its phase to whatever has a context of it. A context that belongs to none says that all is over.
+// From returns the life of a context, and Phase its phase. Without a life in the context, the phase
+// is exited.
 func ExamplePhase() {
 	phase := func(ctx context.Context) error { fmt.Println(lifecycle.From(ctx).Phase()); return nil }
 	work := func(ctx context.Context) error {

@@ -14,10 +14,12 @@ import (
 	"example.com/lifecycle"
 )
 
-// Most lives here are Embedded and log nothing, for they share a process with others. A daemon needs neither option.
+// Most lives here are Embedded and log nothing, since they share a process. A daemon needs neither
+// option.
 var withoutLog = lifecycle.Logger(slog.New(slog.DiscardHandler))
 
-// endWhenReady takes the place of the TERM that ends a daemon. What Every was given runs only when the life is ready.
+// endWhenReady replaces the TERM that ends a daemon. A function of Every runs only when the life is
+// ready.
 var endWhenReady = lifecycle.Every(time.Millisecond, func(ctx context.Context) error {
 	lifecycle.From(ctx).Stop(nil)
 	return nil
@@ -28,7 +30,8 @@ func saying(text string) func(context.Context) error {
 	return func(context.Context) error { fmt.Println(text); return nil }
 }
 
-// A web server. In a program it is os.Exit(lifecycle.Main(os.Args[1:], …)), without the visitor and the two options at the end.
+// A web server. A program calls os.Exit(lifecycle.Main(os.Args[1:], …)), without the visitor and
+// the two options at the end.
 func Example() {
 	hello := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }
 	srv := &http.Server{Handler: http.HandlerFunc(hello)}
@@ -56,7 +59,8 @@ func Example() {
 	// exit code 0
 }
 
-// The context of fn ends when fn is to return, and its cause says why. In a program os.Exit(lifecycle.ExitCode(err)) follows.
+// The context of fn ends when fn should return, and its cause is the reason. In a program
+// os.Exit(lifecycle.ExitCode(err)) follows.
 func ExampleRun() {
 	base, cancel := context.WithCancelCause(context.Background())
 	work := func(ctx context.Context) error {
@@ -91,8 +95,8 @@ func ExampleMain() {
 	// [stop --oknodo] 0
 }
 
-// The order may surprise: OnExit of b does not follow OnStop of b. First every component is asked to stop, and when all
-// bodies have returned, every component is freed; both in reverse.
+// OnExit of b does not follow OnStop of b. First the OnStop of every component runs. When all
+// bodies have returned, the OnExit of every component runs. Both go in reverse order.
 func ExampleWith() {
 	component := func(name string) lifecycle.Option {
 		return lifecycle.With(lifecycle.Hooks{
@@ -142,7 +146,8 @@ func ExampleHooks() {
 	// <nil>
 }
 
-// An error of OnStart refuses the start: no body is called, and what was started before is stopped and freed.
+// An error of OnStart fails the start: no body is called, and components started before it are
+// stopped and freed.
 func ExampleOnStart() {
 	listen := func(context.Context) error { return errors.New("listen tcp :80: address already in use") }
 	err := lifecycle.Run(saying("never said"),
@@ -185,8 +190,8 @@ func ExampleOnStop() {
 	// <nil>
 }
 
-// A reload asks every OnCheck before it tells any OnReload, and who asked for it gets the verdict; from another process,
-// that is [lifecycle.Process.Reload].
+// A reload calls every OnCheck before any OnReload, and returns the verdict to its caller. Another
+// process calls [lifecycle.Process.Reload].
 func ExampleOnReload() {
 	file, level := "info", "" // what the configuration file says, and what the program uses
 	check := func(context.Context) error {
@@ -212,8 +217,8 @@ func ExampleOnReload() {
 	// <nil>
 }
 
-// Two requests are in hand when a stop is asked for. The order hangs on Grace, and is finished; the feed, which would go on
-// forever, hangs on the context of the body, and is cut.
+// Two requests are in progress at the stop request. The order uses the context of Grace, and
+// finishes. The feed, which would go on forever, uses the context of the body, and is cut.
 func ExampleLife_Grace() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

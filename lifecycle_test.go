@@ -35,7 +35,8 @@ func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 		require.NoError(t, v.stopped())
 		require.Equal(t, Exited, v.phaseNow())
 
-		got := slices.DeleteFunc(trace.All(), func(line string) bool { return line == "fn returns" }) // beside OnStop
+		// fn returns beside OnStop.
+		got := slices.DeleteFunc(trace.All(), func(line string) bool { return line == "fn returns" })
 		require.Equal(t, []string{
 			"OnStart a", "OnStart b", "fn",
 			"OnCheck a", "OnCheck b", "OnReload a", "OnReload b",
@@ -222,7 +223,7 @@ func TestRunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
 func TestNoGoroutineIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 50 {
-		synctest.Test(t, func(t *testing.T) { // which fails by itself where a goroutine of the bubble is left
+		synctest.Test(t, func(t *testing.T) { // it fails if a goroutine remains
 			v := live(t, serve, Every(time.Millisecond, serve), OnSignal(syscall.SIGUSR2, serve), OnReload(serve))
 			v.send(syscall.SIGHUP)
 			require.NoError(t, v.stopped())
@@ -265,7 +266,7 @@ func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 func heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one has let go of
+	runtime.GC() // frees the memory of the first life
 	runtime.ReadMemStats(&stats)
 	return int64(stats.HeapAlloc)
 }

@@ -46,7 +46,7 @@ func (m *managerSocket) messages() (all []string) {
 	}
 }
 
-// shortDir is a directory of which the path is short enough for a socket.
+// shortDir returns a directory whose path is short enough for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "n")

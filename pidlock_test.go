@@ -100,7 +100,7 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 // holder is short, for tests have variables that are called pidfile.
 type holder = pidfile.Holder
 
-// pidFileWith is a PID file that says text and that nobody holds.
+// pidFileWith returns the path of a PID file that contains text and that no process holds.
 func pidFileWith(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = proctest.PIDPath(t)
@@ -108,7 +108,7 @@ func pidFileWith(t *testing.T, text string) (path string) {
 	return path
 }
 
-// held is the file at path, locked by somebody else than a daemon of ours. It stays so until the end of the test.
+// held opens the file at path and locks it as another program would, until the end of the test.
 func held(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -118,7 +118,8 @@ func held(t *testing.T, path string) *os.File {
 	return f
 }
 
-// untouched remembers a file and what is in its directory. Calling it requires that nothing has changed.
+// untouched records a file and the content of its directory. requireUntouched requires that nothing
+// has changed.
 func untouched(t *testing.T, path string) (requireUntouched func()) {
 	t.Helper()
 	type seen struct {
@@ -162,8 +163,8 @@ func requireNothingLeft(t *testing.T, path string) {
 	require.Empty(t, left)
 }
 
-// holding is a process that says each signal that it gets. It holds the PID file of its argument as a daemon does, if it has
-// one, and says nothing about itself.
+// holding is a process that says each signal that it gets. It holds the PID file of its argument as
+// a daemon does, if it has one, and says nothing about itself.
 var holding = proctest.Register("holding", func(args []string) int {
 	signals := make(chan os.Signal, 100)
 	signal.Notify(signals)
@@ -184,7 +185,8 @@ var holding = proctest.Register("holding", func(args []string) int {
 	return 0
 })
 
-// startHolding starts a process that must not be signalled. requireUntouched requires that it was not.
+// startHolding starts a process that must not be signalled. requireUntouched requires that it was
+// not.
 func startHolding(t *testing.T, pidfile ...string) (p *proctest.Process, requireUntouched func()) {
 	t.Helper()
 	p = proctest.Start(t, holding, pidfile...)
@@ -211,7 +213,8 @@ func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 		_, err := hold(path, h)
 		require.ErrorIs(t, err, os.ErrProcessDone)
 	}
-	_, err := hold(proctest.PIDPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.PID()}) // nobody holds it by now
+	// No process holds the file now.
+	_, err := hold(proctest.PIDPath(t), holder{Held: true, Daemon: true, Known: true, PID: p.PID()})
 	require.ErrorIs(t, err, os.ErrProcessDone)
 	requireUntouched()
 	requireUnsignalled()

@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// callHere calls a verb in this process: what would start something is refused here, and only after everything else.
+// callHere calls a verb in this process. A verb that would start a process is refused here, but
+// only after all other checks.
 func callHere(pidfile, verb string) proctest.Result {
 	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile), OnReload(func(context.Context) error { return nil })})
 	if err != nil {

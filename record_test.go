@@ -47,8 +47,8 @@ func recoded(t testing.TB, s Status) Status {
 	return mustDecode(t, mustEncode(t, s))
 }
 
-// sealed returns a record with that text and the right checksum, whatever the text says. The text has
-// no closing brace.
+// sealed returns a record with that text and the right checksum, for any text. The text has no
+// closing brace.
 func sealed(text string) (record []byte) {
 	record, _ = statefile.Seal([]byte(text + "}"))
 	return record

@@ -19,7 +19,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// inPhase brings a life into a phase, in which it stays until release is called. The hooks of component a are traced.
+// inPhase brings a life into a phase. The life stays there until release is called. The hooks of
+// component a are traced.
 func inPhase(t *testing.T, phase Phase, trace *proctest.Lines) (v *lived, release func()) {
 	t.Helper()
 	gate := make(chan struct{})
@@ -89,7 +90,7 @@ func TestDispatchTable(t *testing.T) {
 						require.Equal(t, Exited, v.phaseNow())
 					case reload:
 						want := 1
-						if phase == Reloading { // the one that is under way, and one more
+						if phase == Reloading { // the running reload, and one more
 							want = 2
 						}
 						require.Equal(t, Ready, v.phaseNow())
@@ -233,7 +234,7 @@ func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
 	})
 }
 
-// Random sequences of signals leave a life that ends stopped, with balanced hooks, whatever their order.
+// After random sequences of signals in any order, the life ends stopped, with balanced hooks.
 // Row F11.
 func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 	seeds := 1000
@@ -262,7 +263,7 @@ func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 				time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
 			}
 			v.send(syscall.SIGTERM)
-			if len(v.host.exits()) > 0 { // somebody insisted
+			if len(v.host.exits()) > 0 { // a second stop signal
 				<-v.done
 				return
 			}

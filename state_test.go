@@ -113,7 +113,7 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 	})
 }
 
-// fullStatus is a Status of which no field is zero. It is another one at each call.
+// fullStatus returns a Status without a zero field, another one at each call.
 func fullStatus() Status {
 	at := func(second int) time.Time { return time.Date(2026, 2, 3, 4, 5, second, 678, time.UTC) }
 	return Status{
@@ -135,7 +135,8 @@ func fullStatus() Status {
 	}
 }
 
-// fullRecord is what fullStatus is in the file, less the checksum. Other programs read this: fields may be added, nothing else.
+// fullRecord is the record of fullStatus in the file, without the checksum. Other programs read it:
+// fields may be added, and nothing else may change.
 const fullRecord = `{
 	"format": 1, "name": "echod", "version": "1.2.3", "pid": 4127,
 	"phase": "reloading", "since": "2026-02-03T04:05:03.000000678Z", "started": "2026-02-03T04:05:01.000000678Z",

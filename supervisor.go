@@ -225,7 +225,7 @@ func reloadOfWorker(err error) error {
 	return err
 }
 
-// verdictOf returns the verdict that a worker gave. One that cannot be read is that of a failure.
+// verdictOf returns the verdict that a worker gave. A verdict that cannot be read means a failure.
 func verdictOf(r *supervise.Reload) *Verdict {
 	v := &Verdict{At: time.Now(), Error: r.Error}
 	if r.Verdict == nil {

@@ -27,7 +27,8 @@ func verbHere(t *testing.T, pidfile string, args ...string) proctest.Result {
 	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
-// startSilent starts a process that holds a PID file as a daemon does and says nothing about itself: that is for the test to do.
+// startSilent starts a process that holds a PID file as a daemon does and writes no state: the test
+// does that.
 func startSilent(t *testing.T) (pid int, pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
@@ -173,7 +174,7 @@ func TestStatusWhereItCannotBeTold(t *testing.T) {
 	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 }
 
-// answered is the answer of status --json, of which the exit code must be that.
+// answered returns the answer of status --json and requires this exit code.
 func answered(t *testing.T, pidfile string, code int) (all map[string]any) {
 	t.Helper()
 	got := verbHere(t, pidfile, "status", "--json")
@@ -221,7 +222,8 @@ func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
 		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.Stdout)
 }
 
-// nasty is what a terminal would take for commands: to clear the screen, to hide, to ring, to begin a new line, to write backwards.
+// nasty contains commands to a terminal: to clear the screen, to hide, to ring, to begin a new
+// line, to write backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
 func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {

@@ -98,7 +98,8 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
-// FuzzVerbs: whatever the arguments are, Main answers with a code that is documented, and with the usage to all that it does not know.
+// FuzzVerbs: for any arguments Main returns a documented code, and prints the usage for unknown
+// ones.
 func FuzzVerbs(f *testing.F) {
 	for _, v := range verbs() {
 		f.Add(v.name)
@@ -138,8 +139,8 @@ func FuzzVerbs(f *testing.F) {
 	})
 }
 
-// FuzzFailure: whatever a worker says of its failure and of its reload, the first is an error with an exit code that is
-// no success, and the second is a verdict with a text if it says that it failed.
+// FuzzFailure: for any failure and reload that a worker reports, the failure is an error with an
+// exit code other than 0, and the reload is a verdict with a text if it failed.
 func FuzzFailure(f *testing.F) {
 	for _, text := range []string{
 		`{"component":"db","hook":"OnStart","error":"connection refused","code":69}`,
