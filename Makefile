@@ -55,13 +55,13 @@ model: ## thousands of random interleavings of signals, verbs, status queries an
 fuzz: ## run every fuzz target for a minute
 	for target in Record Verbs Failure; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
 	for target in Worker Store Name Object; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/supervise || exit; done
-	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sdnotify || exit; done
-	go test -run '^$$' -fuzz=FuzzStageError -fuzztime=60s ./internal/worker
-	go test -run '^$$' -fuzz=FuzzStat -fuzztime=60s ./internal/reaper
+	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sys/sdnotify || exit; done
+	go test -run '^$$' -fuzz=FuzzStageError -fuzztime=60s ./internal/sys/worker
+	go test -run '^$$' -fuzz=FuzzStat -fuzztime=60s ./internal/sys/reaper
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
-	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/activation || exit; done
-	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/ctlsock
+	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sys/activation || exit; done
+	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/sys/ctlsock
 
 conformance: ## as root: make the images once, and test _example/deploy under systemd and others
 	bash .ci/run conformance

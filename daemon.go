@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/readyfd"
+	"example.com/lifecycle/internal/sys/readyfd"
 )
 
 // Detach moves the life to the background. Run starts the program again as a new process, without

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // Embedded makes the life share its process with other code, for example with a test. The life

@@ -7,9 +7,9 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // Status returns the state that the daemon publishes. It tries for 100 ms to read the state file.

@@ -15,10 +15,10 @@ import (
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/readyfd"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/readyfd"
 )
 
 // life is one life, from the first signal handler to the release of the PID file.

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
-	"example.com/lifecycle/internal/journal"
 	"example.com/lifecycle/internal/logfile"
-	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/safefile"
-	"example.com/lifecycle/internal/secureenv"
+	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/journal"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/secureenv"
 )
 
 // LogFile sets the file for stdout and stderr of a detached process. The file is opened for

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"syscall"
 
-	"example.com/lifecycle/internal/detach"
-	"example.com/lifecycle/internal/terminal"
-	"example.com/lifecycle/internal/worker"
+	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/terminal"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // kind is the role of this process in a daemon.

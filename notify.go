@@ -15,10 +15,10 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/readyfd"
-	"example.com/lifecycle/internal/sdnotify"
-	"example.com/lifecycle/internal/secureenv"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/readyfd"
+	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/secureenv"
 )
 
 // manager is the connection to the service manager that waits for this process: systemd, or a

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // managerSocket is a service manager that keeps every message, byte for byte.

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
-	"example.com/lifecycle/internal/userdb"
+	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/userdb"
 )
 
 // ErrAlreadyRunning reports that another daemon holds the PID file. The error that wraps it is an

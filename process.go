@@ -10,9 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/ossignal"
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/pin"
+	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/pin"
 )
 
 // Close releases the resources of p. It has no effect on the daemon.

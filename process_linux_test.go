@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/filelock"
 )
 
 // callHere calls a verb in this process. A verb that would start a process is refused here, but

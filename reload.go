@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
-	"example.com/lifecycle/internal/monotonic"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 // ErrReload reports that a reload failed. If a hook failed, the same error also wraps a

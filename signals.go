@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // event is something that can happen to a life.

@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/procattr"
+	"example.com/lifecycle/internal/sys/procattr"
 )
 
 // ErrStartTimeout reports that the start took longer than StartTimeout.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Status is the state that a daemon publishes in its state file. The state file is beside the PID

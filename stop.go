@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"example.com/lifecycle/internal/worker"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // ErrStopTimeout reports that a hook or body did not return within StopTimeout.

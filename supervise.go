@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // RestartPolicy configures when an ended worker is restarted; see [Supervise]. A zero field has the

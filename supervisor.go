@@ -15,9 +15,9 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/supervise"
-	"example.com/lifecycle/internal/worker"
+	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // supervisorLife is the life of a supervisor. It is a normal life: its hooks start, reload and stop

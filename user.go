@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"example.com/lifecycle/internal/privilege"
-	"example.com/lifecycle/internal/safefile"
-	"example.com/lifecycle/internal/userdb"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/userdb"
 )
 
 // User sets the user that the life becomes, permanently, when every OnStart has succeeded. The name

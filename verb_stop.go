@@ -9,8 +9,8 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 func (p program) stopVerb(given flags) (exitCode int) {

@@ -15,7 +15,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
-	"example.com/lifecycle/internal/terminal"
+	"example.com/lifecycle/internal/sys/terminal"
 )
 
 // Main executes the one verb in args and returns the exit code for the process:

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/lifecycle/internal/secureenv"
+	"example.com/lifecycle/internal/sys/secureenv"
 )
 
 // Watchdog sets a health check for a service manager that watches this process. check runs

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/detach"
 )
 
 // WorkDir sets the working directory. Run changes to it before the first hook, so main still runs

@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/pin"
+	"example.com/lifecycle/internal/sys/pin"
 )
 
 // built contains the paths of the built programs by source. TestMain removes the programs.

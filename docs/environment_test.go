@@ -15,23 +15,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/proctest/pagetest"
-	"example.com/lifecycle/internal/secureenv"
+	"example.com/lifecycle/internal/sys/secureenv"
 )
 
 // readsEnvironment contains functions that read variables, and the files that may call them:
 // secureenv, and code that passes the environment on to a program that it executes.
 var readsEnvironment = map[string][]string{
-	"os.Getenv":    {"internal/secureenv/secureenv.go"},
+	"os.Getenv":    {"internal/sys/secureenv/secureenv.go"},
 	"os.LookupEnv": nil, "os.ExpandEnv": nil, "os.TempDir": nil,
 	"os.UserHomeDir": nil, "os.UserConfigDir": nil, "os.UserCacheDir": nil,
 	"syscall.Getenv": nil, "syscall.Environ": nil, "unix.Getenv": nil, "unix.Environ": nil,
 	"user.Current": nil,
 	"os.Environ": {
-		"internal/secureenv/secureenv.go", "internal/detach/start_unix.go", "internal/detach/stage_unix.go",
-		"internal/worker/start_linux.go", "internal/worker/stage_linux.go", "internal/worker/inherited_linux.go",
+		"internal/sys/secureenv/secureenv.go", "internal/sys/detach/start_unix.go", "internal/sys/detach/stage_unix.go",
+		"internal/sys/worker/start_linux.go", "internal/sys/worker/stage_linux.go", "internal/sys/worker/inherited_linux.go",
 		"user.go",
 	},
-	"exec.LookPath": {"supervise.go", "internal/worker/stage_linux.go"}, // secureenv has replaced PATH
+	"exec.LookPath": {"supervise.go", "internal/sys/worker/stage_linux.go"}, // secureenv has replaced PATH
 }
 
 func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
@@ -45,7 +45,7 @@ func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
 	for path, file := range librarySources(t) {
 		for _, call := range selectors(file) {
 			if where, forbidden := readsEnvironment[call]; forbidden {
-				require.Contains(t, where, path, "%s: take internal/secureenv instead of %s", path, call)
+				require.Contains(t, where, path, "%s: take internal/sys/secureenv instead of %s", path, call)
 			}
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -54,7 +54,7 @@ func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
 					require.True(t, listed[name], "%s reads %s, which secureenv.Variables does not list", path, name)
 				}
 			}
-			if name, ok := literal(n); ok && listed[name] && path != "internal/secureenv/secureenv.go" {
+			if name, ok := literal(n); ok && listed[name] && path != "internal/sys/secureenv/secureenv.go" {
 				named[name] = true
 			}
 			return true

@@ -37,7 +37,7 @@ func TestImportsGoInOneDirection(t *testing.T) {
 	t.Parallel()
 	layerOf := map[string]int{}
 	for _, name := range systemLayer {
-		layerOf[path.Join("internal", name)] = 0
+		layerOf[path.Join("internal", "sys", name)] = 0
 	}
 	for i, names := range upperLayers {
 		for _, name := range names {

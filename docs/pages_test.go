@@ -41,8 +41,13 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 // The page names every package, including those without code of their own.
 func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 	page := pagetest.Read(t, "docs/architecture.md")
-	packages, err := filepath.Glob("internal/*")
-	require.NoError(t, err)
+	var packages []string
+	for _, pattern := range []string{"internal/*", "internal/sys/*"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		packages = append(packages, found...)
+	}
+	packages = slices.DeleteFunc(packages, func(path string) bool { return path == "internal/sys" })
 	for _, path := range append(packages, "socket", "lifecycletest", "e2e", "conformance", "bench", "tools") {
 		row := "\n| [" + filepath.Base(path) + "](../" + filepath.ToSlash(path) + "/"
 		require.Equal(t, 1, strings.Count(page, row), path)
@@ -97,7 +102,7 @@ func TestThePagesNameOnlyTargetsOfTheMakefile(t *testing.T) {
 // A variable that a page names is read by the tests or the code.
 func TestThePagesNameOnlyVariablesThatAreRead(t *testing.T) {
 	var sources strings.Builder
-	for _, pattern := range []string{"*.go", "internal/*/*.go", ".ci/run", "Makefile"} {
+	for _, pattern := range []string{"*.go", "internal/*/*.go", "internal/sys/*/*.go", ".ci/run", "Makefile"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, file := range files {

@@ -19,10 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // restarter starts and ends repeatedly, from the moment that its stdin ends. Each start must

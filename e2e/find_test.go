@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // holding is a process that holds a PID file but is no complete daemon:

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 // parts is a daemon of several components, in the order in which its arguments first name them:

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/filelock"
 )
 
 // pidFileWith returns a PID file with that text. No process holds it.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/detach"
 )
 
 func init() { maps.Copy(misdeeds, processFaults) }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 // actor does one thing after another to the daemon that it finds, and records it.

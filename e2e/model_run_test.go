@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 // model is one interleaving.

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 func (s span) is(hook string, components []string) bool {

@@ -18,7 +18,7 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // hoarder is a program that asks its service manager to store unsuitable descriptors, one step

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/ctlsock"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
 // becomingRoot is the program serving, but it first becomes root with all its user IDs.

@@ -15,7 +15,7 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // pathserver is a supervised program with a unix socket. It sends its PID to each client.

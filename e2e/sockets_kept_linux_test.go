@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {

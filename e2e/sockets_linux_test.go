@@ -12,9 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // activated makes a command that gets sockets as systemd passes them: from descriptor 3 on, for the

@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // withFile is implemented by the sockets of package net.

@@ -13,8 +13,8 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // sealed returns a record with that text and its correct checksum. The text has no closing brace.

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 func TestTheStateFollowsTheLife(t *testing.T) {

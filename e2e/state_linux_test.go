@@ -19,7 +19,7 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // faultyState is faulty for the state file of a PID file.

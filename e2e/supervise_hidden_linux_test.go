@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // hider is a program that leaves a process behind:

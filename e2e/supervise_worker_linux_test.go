@@ -20,7 +20,7 @@ import (
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/socket"
 )
 

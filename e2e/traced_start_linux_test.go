@@ -15,8 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/filelock"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/filelock"
 )
 
 // sweptStart is a program daemon under the tracer.

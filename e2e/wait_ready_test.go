@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
-	"example.com/lifecycle/internal/filelock"
-	"example.com/lifecycle/internal/monotonic"
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 func TestWaitReadyBlocksUntilItIsReady(t *testing.T) {

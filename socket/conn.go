@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // request is one call of Listen or ListenPacket.

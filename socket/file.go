@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // storePatience is how long a manager may take to close its copy of a socket. Until then the

@@ -12,8 +12,8 @@ import (
 	"net"
 	"os"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // Listen is net.Listen for a socket that outlives the process. If this process has inherited a

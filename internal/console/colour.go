@@ -4,8 +4,8 @@ import (
 	"io"
 	"os"
 
-	"example.com/lifecycle/internal/secureenv"
-	"example.com/lifecycle/internal/terminal"
+	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/terminal"
 )
 
 // Colour is the escape code that starts a colour. The zero value is the normal colour.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"example.com/lifecycle/internal/terminal"
+	"example.com/lifecycle/internal/sys/terminal"
 )
 
 // progressInterval is the delay before the progress line appears, and the time between two updates.

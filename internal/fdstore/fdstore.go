@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // Entry is a descriptor with its name.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // store is a manager that records its calls.

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"example.com/lifecycle/internal/activation"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // A socket file is removed by the process that has bound the socket, or by a process that has

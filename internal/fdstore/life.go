@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"example.com/lifecycle/internal/activation"
+	"example.com/lifecycle/internal/sys/activation"
 )
 
 // Stage determines what happens to a descriptor when the program closes it.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/detach"
 )
 
 // Launcher is the daemon's view of the launcher that started it.

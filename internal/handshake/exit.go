@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
-	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // TimeoutError reports that a daemon did not call Run in time, or that it called Run and then

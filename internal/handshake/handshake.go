@@ -20,7 +20,7 @@ import (
 	"os"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/detach"
 )
 
 // message is one line, in either direction.

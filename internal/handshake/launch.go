@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/detach"
 )
 
 // Spec describes the daemon to start and how long to wait for it.

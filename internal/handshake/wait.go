@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/lifecycle/internal/detach"
-	"example.com/lifecycle/internal/pin"
+	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/pin"
 )
 
 // state is the state of a start as its launcher sees it. Each state has a deadline; see expired.

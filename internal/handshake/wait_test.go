@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/lifecycle/internal/ctlsock"
-	"example.com/lifecycle/internal/detach"
+	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/detach"
 	"github.com/stretchr/testify/require"
 )
 

@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 
-	"example.com/lifecycle/internal/privilege"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Mode is the mode of a log that [Open] creates, independent of the umask.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/privilege"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR

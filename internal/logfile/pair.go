@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 
-	"example.com/lifecycle/internal/privilege"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Pair holds the open logs of stdout and stderr. They may be the same file. A nil file stands for

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"example.com/lifecycle/internal/privilege"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // A user who can replace a directory on the path of a log decides which file root creates or

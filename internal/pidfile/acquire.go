@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"example.com/lifecycle/internal/filelock"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 
-	"example.com/lifecycle/internal/filelock"
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Holder is what [Inspect] finds out about a PID file. The locks decide. The number counts only

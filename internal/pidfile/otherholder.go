@@ -6,8 +6,8 @@ import (
 	"strings"
 	"unicode"
 
-	"example.com/lifecycle/internal/filelock"
-	"example.com/lifecycle/internal/pin"
+	"example.com/lifecycle/internal/sys/filelock"
+	"example.com/lifecycle/internal/sys/pin"
 )
 
 // OtherHolderError is returned if a program that does not use this package holds the file. It names

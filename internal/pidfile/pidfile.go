@@ -16,7 +16,7 @@ import (
 	"strconv"
 	"sync"
 
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Lock is a PID file that this process holds. All methods of a nil Lock do nothing. A Lock is safe

@@ -4,7 +4,7 @@ import (
 	"os"
 	"sync"
 
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // held holds the locks of this process. An inspection must not open their files: when a process

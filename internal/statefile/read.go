@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // RetryTime is how long [Retry] retries. Writing a record takes some microseconds.

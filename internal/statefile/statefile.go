@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"sync"
 
-	"example.com/lifecycle/internal/safefile"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // File is the state file of this process. All methods of a nil File do nothing. It is safe for

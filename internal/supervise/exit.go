@@ -11,7 +11,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // Exit describes how a worker ended.

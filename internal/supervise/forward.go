@@ -13,10 +13,10 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/monotonic"
-	"example.com/lifecycle/internal/ossignal"
-	"example.com/lifecycle/internal/proc"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/proc"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 var (

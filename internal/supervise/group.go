@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/cgroup"
+	"example.com/lifecycle/internal/sys/cgroup"
 )
 
 // newGroup returns an empty control group for the next worker, or nil if it cannot make one. Each

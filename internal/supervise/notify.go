@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 
-	"example.com/lifecycle/internal/sdnotify"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // A worker sends its supervisor the messages for any service manager (sd_notify(3)), and these

@@ -10,11 +10,11 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/cgroup"
-	"example.com/lifecycle/internal/ossignal"
-	"example.com/lifecycle/internal/pin"
-	"example.com/lifecycle/internal/proc"
-	"example.com/lifecycle/internal/reaper"
+	"example.com/lifecycle/internal/sys/cgroup"
+	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/pin"
+	"example.com/lifecycle/internal/sys/proc"
+	"example.com/lifecycle/internal/sys/reaper"
 )
 
 // The supervisor is a subreaper or process 1, so it adopts all processes that a worker leaves

@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/cgroup"
-	"example.com/lifecycle/internal/ossignal"
+	"example.com/lifecycle/internal/sys/cgroup"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // state is the state of a worker between its start and its end.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // noChild is a started process that records signals and receives none.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"example.com/lifecycle/internal/sdnotify"
-	"example.com/lifecycle/internal/worker"
+	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // startWorker starts a worker and returns when the worker has executed its program. If ctx ends

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // maxNames limits the total length of the names in LISTEN_FDNAMES. execve(2) fails if one variable

@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle/internal/activation"
 	"example.com/lifecycle/internal/fdstore"
-	"example.com/lifecycle/internal/sdnotify"
+	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
 // FuzzStore: for any requests to store and to remove, the next worker can be started with the

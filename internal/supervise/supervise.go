@@ -24,12 +24,12 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/lifecycle/internal/cgroup"
-	"example.com/lifecycle/internal/detach"
 	"example.com/lifecycle/internal/fdstore"
-	"example.com/lifecycle/internal/reaper"
-	"example.com/lifecycle/internal/sdnotify"
-	"example.com/lifecycle/internal/worker"
+	"example.com/lifecycle/internal/sys/cgroup"
+	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/reaper"
+	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // Spec describes the worker and its limits.

@@ -1,0 +1,222 @@
+//go:build unix && !aix
+
+package detach
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/sevlyar/go-daemon"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/procattr"
+	"example.com/lifecycle/internal/sys/secureenv"
+)
+
+// markVariable marks a process as stage 1 or stage 2. Its value is "1:" or "2:" and the device and
+// inode of the socket that is the stdout of the process. A stray or forged variable does not come
+// with that socket, so it has no effect. Another user can forge both. That user could choose the
+// root directory of a setuid-root program, so a launcher of another user is not accepted. The
+// caller of a program with file capabilities is the same user, so such a program accepts no
+// launcher.
+const markVariable = "_LIFECYCLE_STAGE"
+
+const (
+	stdin = iota
+	stdout
+	stderr
+	firstOther
+)
+
+func init() {
+	mark := secureenv.Take(markVariable)
+	stage, socket, _ := strings.Cut(mark, ":")
+	if mark == "" || !ctlsock.IsMarked(stdout, socket) || !ctlsock.MadeByUs(stdout) {
+		return
+	}
+	switch stage {
+	case "1":
+		err := startDetached(socket)
+		if err != nil {
+			report(Stage1{Error: err.Error()})
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case "2":
+		if err := inherit(); err != nil {
+			report(Stage1{Error: err.Error()})
+			os.Exit(1)
+		}
+	}
+}
+
+// report writes a message to the socket that is stdout.
+func report(message any) {
+	if line, err := ctlsock.Encode(message); err == nil {
+		os.Stdout.Write(line)
+	}
+}
+
+// errNoLauncher reports that no launcher waits for this start any more.
+var errNoLauncher = errors.New("the launcher has ended")
+
+// startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
+// not a session leader, because stage 1 is. The detached process does not inherit the signals,
+// descriptors, limits and priorities of the launcher's caller.
+func startDetached(socket string) error {
+	if err := finishReborn(); err != nil {
+		return fmt.Errorf("stage 1: %w", err)
+	}
+	os.Unsetenv(daemon.MARK_NAME)
+	if ctlsock.IsGone(stdout) {
+		return errNoLauncher
+	}
+	if err := execve.CloseOnExec(firstOther); err != nil {
+		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
+	}
+	// execve(2) resets a caught signal to its default, but keeps an ignored signal ignored.
+	if ignored := execve.IgnoredSignals(); len(ignored) > 0 {
+		signal.Notify(make(chan os.Signal, 1), ignored...)
+	}
+	runtime.LockOSThread() // the mask belongs to the thread, and its children inherit it
+	execve.EmptySignalMask()
+	execve.DefaultRuntimeSignals()
+	procattr.Reset()
+	// Not os.StartProcess: it forks once more to test whether it can wait with a pidfd, but stage 1
+	// does not wait.
+	path := execve.ThisProgram()
+	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{
+		Env:   append(os.Environ(), markVariable+"=2:"+socket),
+		Files: []uintptr{stdin, stdout, stderr},
+	})
+	if err != nil {
+		return fmt.Errorf("stage 1: %w", &os.PathError{Op: "fork/exec", Path: path, Err: err})
+	}
+	report(Stage1{PID: pid}) // the detached process sends its PID too, when it gets that far
+	return nil
+}
+
+// finishReborn finishes go-daemon's part but discards the environment that go-daemon sends. This
+// library does not need it, and the caller of a program with file capabilities could use it to
+// change the root directory.
+func finishReborn() error {
+	// The launcher may be blocked until all is read.
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = w.WriteString("{}")
+	if err = errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	os.Stdin = r
+	_, err = new(daemon.Context).Reborn()
+	return err
+}
+
+// inherit is the beginning of the detached process. It receives the handoff and replaces its
+// stdout, which was the socket.
+func inherit() error {
+	text, fds, err := receive()
+	if err != nil {
+		return err
+	}
+	var n note
+	if err := json.Unmarshal(text, &n); err != nil {
+		return err
+	}
+	fd, err := unix.FcntlInt(stdout, unix.F_DUPFD_CLOEXEC, firstOther)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	conn := ctlsock.Conn(fd)
+	if ctlsock.IsGone(stdout) {
+		return errNoLauncher
+	}
+	take := func(given bool, target int) error {
+		if !given {
+			return nil
+		}
+		if len(fds) == 0 {
+			return errors.New("a descriptor is missing")
+		}
+		err := dup2(fds[0], target)
+		unix.Close(fds[0])
+		fds = fds[1:]
+		return err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	err = errors.Join(dup2(int(null.Fd()), stdout), dup2(int(null.Fd()), stderr))
+	err = errors.Join(err, take(n.Stdout, stdout), take(n.Stderr, stderr))
+	if err == nil && len(fds) != len(n.Names) {
+		err = errors.New("a descriptor is missing")
+	}
+	if err != nil {
+		return err
+	}
+	inherited = &Handoff{Note: n.Note, Launcher: NewPeer(conn), messages: make(chan json.RawMessage, 1)}
+	if err := inherited.Launcher.Send(Stage1{PID: os.Getpid()}); err != nil {
+		return errNoLauncher
+	}
+	go inherited.watch()
+	for i, fd := range fds {
+		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), n.Names[i]))
+	}
+	execve.NameProcess(filepath.Base(os.Args[0]))
+	return nil
+}
+
+// receive reads the note and its descriptors.
+func receive() (text []byte, fds []int, err error) {
+	buf, control := make([]byte, 2*maxNote), make([]byte, unix.CmsgSpace(maxFiles*4))
+	var n, controlled, flags int
+	for {
+		n, controlled, flags, _, err = unix.Recvmsg(stdout, buf, control, cloexecRights)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	if n == 0 {
+		return nil, nil, errNoLauncher
+	}
+	if flags&unix.MSG_CTRUNC != 0 {
+		// unix(7): beyond RLIMIT_NOFILE, "the excess file descriptors are automatically closed"
+		return nil, nil, os.NewSyscallError("recvmsg", unix.EMFILE)
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:controlled])
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	for _, m := range messages {
+		rights, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return nil, nil, err
+		}
+		fds = append(fds, rights...)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	return ctlsock.Decode(buf[:n]), fds, nil
+}

@@ -1,0 +1,186 @@
+//go:build unix && !aix
+
+package detach
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sevlyar/go-daemon"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/rawconn"
+)
+
+// note is the first message. It comes with the descriptors.
+type note struct {
+	Note           json.RawMessage
+	Stdout, Stderr bool     // set if the next descriptor is for it
+	Names          []string // of the remaining descriptors
+}
+
+// Stage1 is the report of stage 1.
+type Stage1 struct {
+	PID   int    `json:"pid,omitempty"` // of the detached process
+	Error string `json:"error,omitempty"`
+}
+
+const (
+	// maxNote is the greatest length of the note that arrives in one piece.
+	maxNote = 32 << 10
+	// maxFiles is the greatest number of descriptors in one message (SCM_MAX_FD, unix(7)).
+	maxFiles = 253
+)
+
+var errNoteTooLong = fmt.Errorf("the message to the detached process is longer than %d bytes", maxNote)
+
+func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
+	ours, theirs, err := ctlsock.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	// Stage 1 could not distinguish its launcher from the user who called the program.
+	if privilege.IsFileCapable() {
+		ours.Close()
+		return nil, fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
+	}
+	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not accept it
+		ours.Close()
+		return nil, errors.New("cannot detach: the real user or group differs from the effective one")
+	}
+	peer := NewPeer(ours)
+	child, err := reborn(o.Args, theirs, cancel)
+	if child == nil {
+		ours.Close()
+		return nil, err
+	}
+	peer.stage1, peer.stage1Over = child, make(chan struct{})
+	go func() {
+		peer.stage1How, _ = child.Wait()
+		close(peer.stage1Over)
+	}()
+	// Send the descriptors only now, when stage 1 can be killed. reborn may give up on a stage 1
+	// that does not read its environment, without knowing the process. Such a process must not keep
+	// the descriptors, because the lock is one of them.
+	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
+		child.Kill()
+		<-peer.stage1Over
+		ours.Close()
+		return nil, err
+	}
+	return peer, nil
+}
+
+// errCancelled reports that the start was cancelled before stage 1 had begun.
+var errCancelled = errors.New("the program does not reach its init functions")
+
+// reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
+// is larger than the pipe, go-daemon blocks until stage 1 reads it.
+func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
+	select {
+	case <-cancel:
+		return nil, errCancelled
+	default:
+	}
+	mark, err := ctlsock.Mark(socket)
+	if err != nil {
+		return nil, err
+	}
+	forGoDaemon, err := dup(socket) // go-daemon closes the descriptor that it gets
+	if err != nil {
+		return nil, err
+	}
+	// With the mark of another process, Reborn would treat this process as its child.
+	os.Unsetenv(daemon.MARK_NAME)
+	type result struct {
+		child *os.Process
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		context := daemon.Context{Args: args, Env: append(os.Environ(), markVariable+"=1:"+mark)}
+		context.SetLogFile(forGoDaemon)
+		child, err := context.Reborn()
+		done <- result{child, err}
+	}()
+	select {
+	case r := <-done:
+		if r.child == nil {
+			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
+		}
+		return r.child, nil // if it has died meanwhile, the socket ends
+	case <-cancel:
+	}
+	end := func(r result) {
+		if r.child != nil {
+			_ = r.child.Kill()
+			_, _ = r.child.Wait()
+		}
+	}
+	select { // kill it here, or in the background if go-daemon still blocks
+	case r := <-done:
+		end(r)
+	case <-time.After(time.Second):
+		go func() { end(<-done) }()
+	}
+	return nil, errCancelled
+}
+
+// give sends the note and the descriptors. It does not wait until the detached process reads them.
+func give(conn *os.File, o Spec) error {
+	text, err := json.Marshal(o.Note)
+	if err != nil {
+		return err
+	}
+	n := note{Note: text, Stdout: o.Stdout != nil, Stderr: o.Stderr != nil}
+	var fds []int
+	for _, f := range append([]*os.File{o.Stdout, o.Stderr}, o.Files...) {
+		if f != nil {
+			fds = append(fds, int(f.Fd()))
+		}
+	}
+	for _, f := range o.Files {
+		n.Names = append(n.Names, f.Name())
+	}
+	line, err := ctlsock.Encode(n)
+	if err == nil && len(line) > maxNote {
+		err = errNoteTooLong
+	}
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	var sent int
+	err = rawconn.Write(conn, func(fd int) (err error) {
+		sent, err = unix.SendmsgN(fd, line, rights, nil, noSignal)
+		return err
+	})
+	if err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	if sent < len(line) {
+		return errNoteTooLong
+	}
+	return nil
+}
+
+func dup(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+func redirect(f *os.File, fd int) error { return dup2(int(f.Fd()), fd) }
+
+func umask(mask int) { unix.Umask(mask) }

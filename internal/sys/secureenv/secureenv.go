@@ -1,0 +1,141 @@
+// Package secureenv reads the environment. All code of this module reads variables through this
+// package, so that it trusts no variable from an untrusted caller: the caller of a process with
+// more rights than the caller (privilege.IsSetuid) has set its environment.
+//
+// Such a process loses these variables before main, so that no program that it executes uses them.
+// It may execute itself after setuid(2), and can then no longer detect that its caller was
+// untrusted.
+package secureenv
+
+import (
+	"os"
+	"strings"
+
+	"example.com/lifecycle/internal/sys/privilege"
+)
+
+// Variable is a variable that this module reads, and its rule.
+type Variable struct {
+	Name string
+	Use  string // what it is read for
+	Rule Rule
+}
+
+// Rule determines what happens to a variable in a process with more rights than its caller.
+type Rule string
+
+// These are the rules.
+const (
+	Removed Rule = "removed before `main`; read in a worker whose supervisor is proved"
+	Proved  Rule = "read if the kernel reports that the same effective user and group created " +
+		"the socket that it names; never if the rights are capabilities of the file"
+	Kept     Rule = "read: it changes only what a terminal shows"
+	Replaced Rule = "replaced by `" + Path + "` before `main`"
+	NoFile   Rule = "removed before `main` if it names a file, because package time would open it"
+)
+
+// Path is the PATH of a process with more rights than its caller.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Variables lists all variables that this module reads. It uses no other variable.
+var Variables = []Variable{
+	{"NOTIFY_SOCKET", "the socket of the service manager, for sd_notify and stored sockets", Removed},
+	{"FDSTORE", "the number of sockets that the manager stores", Removed},
+	{"WATCHDOG_USEC", "how long the manager waits for a sign of life", Removed},
+	{"WATCHDOG_PID", "the process that `WATCHDOG_USEC` is for", Removed},
+	{"LISTEN_FDS", "the number of passed sockets", Removed},
+	{"LISTEN_FDNAMES", "the names of the passed sockets", Removed},
+	{"LISTEN_PID", "the process that the sockets are for", Removed},
+	{"LISTEN_PIDFDID", "the pidfd ID of that process; only removed", Removed},
+	{"READY_FD", "the descriptor for the readiness notification", Removed},
+	{"JOURNAL_STREAM", "whether stderr is the journal", Removed},
+	{"_LIFECYCLE_STAGE", "the socket of the launcher", Proved},
+	{"_LIFECYCLE_WORKER", "the socket of the supervisor", Proved},
+	{"_GO_DAEMON", "go-daemon's own mark, read behind `_LIFECYCLE_STAGE` only", Proved},
+	{"TERM", "whether the terminal obeys escape codes", Kept},
+	{"NO_COLOR", "whether colours are unwanted", Kept},
+	{"PATH", "the directories in which `Program` and hooks look up programs", Replaced},
+	{"TZ", "read by package time: the time zone of the log", NoFile},
+}
+
+// Unsecure lists the names that ld.so(8) removes from the environment of a setuid program. A static
+// program has no ld.so, and programs that it executes after setuid(0) would use them. "*" stands
+// for any suffix.
+var Unsecure = []string{
+	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LD_*", "LOCALDOMAIN", "LOCPATH", "MALLOC_*",
+	"NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
+}
+
+// withheld holds the variables with the rule Removed that an untrusted caller may have set.
+var withheld = secure()
+
+// secure makes the environment safe. It returns the removed variables that [Believe] can restore.
+func secure() map[string]string {
+	if !privilege.IsSetuid() {
+		return nil
+	}
+	removed := map[string]string{}
+	for _, entry := range os.Environ() {
+		name, value, _ := strings.Cut(entry, "=")
+		switch rule := ruleOf(name); {
+		case rule == Removed:
+			removed[name] = value
+			os.Unsetenv(name)
+		case rule == Replaced:
+			os.Setenv(name, Path)
+		case rule == NoFile && namesFile(value), isUnsecure(name):
+			os.Unsetenv(name)
+		}
+	}
+	return removed
+}
+
+func ruleOf(name string) Rule {
+	for _, v := range Variables {
+		if v.Name == name {
+			return v.Rule
+		}
+	}
+	return ""
+}
+
+// namesFile reports whether TZ names a file outside of the time zone directory.
+func namesFile(zone string) bool {
+	zone = strings.TrimPrefix(zone, ":")
+	return strings.HasPrefix(zone, "/") || strings.Contains(zone, "..")
+}
+
+func isUnsecure(name string) bool {
+	for _, pattern := range Unsecure {
+		prefix, open := strings.CutSuffix(pattern, "*")
+		if name == pattern || open && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Get returns the value of a variable, or "" if the variable is not in Variables.
+func Get(name string) string {
+	if ruleOf(name) == "" {
+		return ""
+	}
+	return os.Getenv(name)
+}
+
+// Take returns the value of a variable like Get, and removes it so that programs that this process
+// executes do not inherit it.
+func Take(name string) string {
+	value := Get(name)
+	os.Unsetenv(name)
+	return value
+}
+
+// Believe restores the removed variables. It is for a process whose parent has proved that it can
+// be trusted.
+func Believe() {
+	for name, value := range withheld {
+		os.Setenv(name, value)
+	}
+	withheld = nil
+}

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/secureenv"
+)
+
+// markVariable marks a process as a worker, or as the stage of a foreign program. It contains the
+// number of the descriptor of the control socket, and the device and inode of the socket. A stray
+// or forged variable does not come with that socket, so it has no effect. Another user can forge
+// both. That user could make a setuid-root program execute any program, so a supervisor of another
+// user is not accepted. The caller of a program with file capabilities is the same user, so such a
+// program accepts no supervisor.
+const markVariable = "_LIFECYCLE_WORKER"
+
+func init() {
+	mark := secureenv.Take(markVariable)
+	number, socket, _ := strings.Cut(mark, ":")
+	fd, err := strconv.Atoi(number)
+	if err != nil || fd < firstSocket || !ctlsock.IsMarked(fd, socket) || !ctlsock.MadeByUs(fd) {
+		return
+	}
+	secureenv.Believe()
+	if err := begin(fd, mark); err != nil {
+		fail(fd, err)
+	}
+}
+
+// fail reports why there is no worker: to a supervisor that waits for a foreign program, and in the
+// log.
+func fail(fd int, err error) {
+	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
+	fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+	os.Exit(1)
+}
+
+// begin is the beginning of a worker, or all of the stage.
+func begin(fd int, mark string) error {
+	// Go has read the ignored signals at its start, and the program may have done so too. So
+	// execute it again.
+	if execve.DefaultSignals() {
+		err := syscall.Exec(execve.ProcessExecutable, os.Args, append(os.Environ(), markVariable+"="+mark))
+		return &os.PathError{Op: "exec", Path: execve.ProcessExecutable, Err: err}
+	}
+	if err := execve.CloseOnExec(firstSocket); err != nil {
+		return fmt.Errorf("cannot close descriptors: %w", err)
+	}
+	if supervisorGone(fd) {
+		os.Exit(1)
+	}
+	peer := ctlsock.NewPeer(ctlsock.Conn(fd))
+	text, err := peer.Receive()
+	if err != nil {
+		os.Exit(1) // the supervisor is gone
+	}
+	var told stageOrders
+	if err := json.Unmarshal(text, &told); err != nil {
+		return err
+	}
+	if err := takeEnvironment(); err != nil {
+		return err
+	}
+	if told.NoTerminal {
+		if err := leaveTerminals(); err != nil {
+			return err
+		}
+	}
+	if told.Foreign != nil {
+		_ = peer.Send(newStageError(told.Foreign.execute(fd)))
+		os.Exit(1)
+	}
+	execve.NameProcess(filepath.Base(os.Args[0]))
+	inherited = &Handoff{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
+	go inherited.watch()
+	return nil
+}
+
+// supervisorGone also compares the process that made the socket pair with the parent: another
+// process of the supervisor may hold the socket open.
+func supervisorGone(fd int) bool {
+	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)
+}
+
+// takeEnvironment sets the PID for which the variables are meant. The supervisor did not know it.
+// The PID stays the same after execve.
+func takeEnvironment() error {
+	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
+		if secureenv.Get(variable) == "" {
+			continue
+		}
+		if err := os.Setenv(whose, strconv.Itoa(os.Getpid())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// line is our end of the control socket.
+type line struct {
+	peer *ctlsock.Peer
+	lost chan struct{} // closed when the supervisor is gone
+
+	mu    sync.Mutex
+	taken bool
+}
+
+func (l *line) take() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken = true
+	return l.lost
+}
+
+func (l *line) isFinal(within time.Duration) bool { return l.peer.WritesClosed(within) }
+
+func (l *line) takeCrashes() error { return l.peer.RedirectCrashOutput() }
+
+func (l *line) watch() {
+	for err := error(nil); err == nil; _, err = l.peer.Receive() {
+	}
+	l.peer.AwaitGone() // the supervisor may have called Final
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.taken {
+		os.Exit(1)
+	}
+	close(l.lost)
+}

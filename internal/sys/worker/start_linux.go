@@ -1,0 +1,222 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/privilege"
+)
+
+// running is a process and our end of its control socket.
+type running struct {
+	process *os.Process
+	peer    *ctlsock.Peer
+	name    string        // of the program
+	foreign bool          // the process is a stage until it has executed the program
+	heard   chan struct{} // closed when nothing more arrives on the control socket
+	told    chan struct{} // closed when the orders were sent
+}
+
+func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
+
+func (r *running) words() string { return r.peer.Output() }
+
+// final closes the write side of the control socket. A worker that has not received its orders has
+// nothing to leave behind.
+func (r *running) final() {
+	select {
+	case <-r.told:
+		_ = r.peer.CloseWrite()
+	default:
+	}
+}
+
+func (r *running) close() { _ = r.peer.Close() }
+
+func start(o Spec) (*Process, error) {
+	if len(o.Args) == 0 {
+		return nil, errors.New("cannot start a program without a name")
+	}
+	if privilege.IsFileCapable() { // no process would accept this one as its supervisor
+		return nil, fmt.Errorf("cannot supervise: %w", privilege.ErrFileCapable)
+	}
+	p, err := o.start()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", o.Args[0], err)
+	}
+	return p, nil
+}
+
+func (o *Spec) start() (*Process, error) {
+	orders, err := o.orders()
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := ctlsock.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	p := &Process{running: running{peer: ctlsock.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
+	attributes, err := o.attributes(theirs)
+	if err == nil {
+		p.process, err = fork(o.Args, attributes)
+	}
+	// before Linux 5.7, or not permitted
+	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD {
+		attributes.Sys.UseCgroupFD = false
+		p.process, err = fork(o.Args, attributes)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.PID = p.process.Pid
+	theirs.Close()
+	go func() {
+		defer close(p.told)
+		_ = p.peer.Send(orders) // may block: the orders may not fit into the socket
+	}()
+	if !p.foreign {
+		go p.hear()
+	}
+	return p, nil
+}
+
+// hear reads what an own worker sends, until it is gone.
+func (r *running) hear() {
+	defer close(r.heard)
+	r.peer.Drain()
+}
+
+// stageOrders are the orders that the process receives over the control socket.
+type stageOrders struct {
+	Note    json.RawMessage `json:"note,omitempty"`
+	Foreign *foreign        `json:"foreign,omitempty"`
+
+	NoTerminal bool `json:"no_terminal,omitempty"`
+}
+
+func (o *Spec) orders() (told stageOrders, err error) {
+	told.NoTerminal = o.NoTerminal
+	if o.Program == "" {
+		told.Note, err = json.Marshal(o.Note)
+		return told, err
+	}
+	told.Foreign = &foreign{Program: []byte(o.Program), Dir: []byte(o.Dir), Umask: o.Umask, Sockets: len(o.Sockets)}
+	if o.Become != nil {
+		told.Foreign.Root, told.Foreign.Identity = []byte(o.Become.Root), o.Become.Identity
+	}
+	return told, nil
+}
+
+// standard contains the standard files from before main, which may replace os.Stdout.
+var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
+
+const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
+
+func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
+	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
+	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
+	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
+	if o.Cgroup != nil {
+		attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, int(o.Cgroup.Fd())
+	}
+	var names, unset []string
+	for _, s := range o.Sockets {
+		if strings.Contains(s.Name, ":") {
+			return nil, fmt.Errorf("the socket name %q contains a colon", s.Name)
+		}
+		names = append(names, s.Name)
+		attributes.Files = append(attributes.Files, s.File)
+	}
+	mark, err := ctlsock.Mark(ctlEnd)
+	if err != nil {
+		return nil, err
+	}
+	set := []string{fmt.Sprintf("%s=%d:%s", markVariable, len(attributes.Files), mark)}
+	attributes.Files = append(attributes.Files, ctlEnd)
+	if o.Notify != "" {
+		set = append(set, "NOTIFY_SOCKET="+o.Notify)
+	}
+	if o.Store > 0 {
+		set = append(set, "FDSTORE="+strconv.Itoa(o.Store))
+	}
+	if o.Watchdog > 0 {
+		set = append(set, "WATCHDOG_USEC="+strconv.FormatInt(o.Watchdog.Microseconds(), 10))
+	}
+	if len(names) > 0 {
+		set = append(set, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	// The stage sets the working directory of a foreign program, because it knows the root
+	// directory.
+	if o.Program != "" {
+		if o.Become != nil {
+			set, unset = append(set, o.Become.Env...), o.Become.Unset
+		}
+	} else if attributes.Dir = o.Dir; o.Dir != "" {
+		if info, err := os.Stat(o.Dir); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, &os.PathError{Op: "chdir", Path: o.Dir, Err: syscall.ENOTDIR}
+		}
+	}
+	attributes.Env = environment(set, unset)
+	return attributes, nil
+}
+
+// managers are the variables in which a service manager passes information only for this process.
+var managers = []string{
+	"NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", markVariable,
+}
+
+// environment returns the environment of this process with set in it, and without unset.
+func environment(set, unset []string) []string {
+	gone := slices.Concat(managers, unset)
+	for _, variable := range set {
+		gone = append(gone, nameOf(variable))
+	}
+	return append(slices.DeleteFunc(os.Environ(), func(variable string) bool { return slices.Contains(gone, nameOf(variable)) }), set...)
+}
+
+func nameOf(variable string) string {
+	name, _, _ := strings.Cut(variable, "=")
+	return name
+}
+
+// forks is package state because threads belong to the process. The thread that receives from the
+// channel never ends and blocks no signal. A child inherits the signal mask of its thread, and is
+// killed when that thread ends, not when the process ends (PR_SET_PDEATHSIG(2const): "the 'parent'
+// in this case is considered to be the thread"). If this process ever replaces itself, that thread
+// must do so, because execve(2) ends the others.
+var forks = sync.OnceValue(func() chan<- func() {
+	c := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		execve.EmptySignalMask()
+		for do := range c {
+			do()
+		}
+	}()
+	return c
+})
+
+func fork(args []string, attributes *os.ProcAttr) (process *os.Process, err error) {
+	done := make(chan struct{})
+	forks() <- func() {
+		defer close(done)
+		process, err = os.StartProcess(execve.ProcessExecutable, args, attributes)
+	}
+	<-done
+	return process, err
+}

@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/ctlsock"
+)
+
+// heldStage starts a foreign program in this process. Its stage blocks before its init.
+func heldStage(t *testing.T) (p *Process, release func()) {
+	t.Helper()
+	hold, release := fifo(t)
+	name, path, _ := strings.Cut(hold, "=")
+	o := shell("exec sleep 30").Spec
+	o.Become = &Credentials{Env: []string{name + "=" + path, child + "=plain"}}
+	p, err := Start(o)
+	require.NoError(t, err)
+	return p, release
+}
+
+var errEnough = errors.New("enough")
+
+// Any process of the user that a stage becomes can stop it before it executes its program.
+// Row H13.
+func TestAStageThatIsStoppedIsKilledWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	for what, stop := range map[string]func(t *testing.T, pid int){
+		"SIGSTOP": func(t *testing.T, pid int) { require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP)) },
+		"SIGTSTP": func(t *testing.T, pid int) { require.NoError(t, syscall.Kill(pid, syscall.SIGTSTP)) },
+		"nothing": func(*testing.T, int) {},
+		"traced": func(t *testing.T, pid int) {
+			trace(t, pid)
+			require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p, _ := heldStage(t)
+			stop(t, p.PID)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(10*time.Millisecond, func() { cancel(errEnough) })
+			require.ErrorIs(t, p.Executed(ctx), errEnough)
+			state, err := p.Wait()
+			if what == "traced" {
+				require.ErrorIs(t, err, errTraced)
+			} else {
+				require.NoError(t, err)
+				require.Equal(t, "signal: killed", state.String())
+			}
+		})
+	}
+}
+
+func TestAStageThatIsNotToBeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	p, _ := heldStage(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errEnough)
+	require.ErrorIs(t, p.Executed(ctx), errEnough)
+	_, err := p.Wait()
+	require.NoError(t, err)
+}
+
+func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
+	t.Parallel()
+	p, release := heldStage(t)
+	require.NoError(t, syscall.Kill(p.PID, syscall.SIGSTOP))
+	release()
+	require.NoError(t, syscall.Kill(p.PID, syscall.SIGCONT))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	require.NoError(t, p.Executed(ctx))
+	cancel(errEnough)
+	require.NoError(t, p.Signal(syscall.SIGTERM))
+	state, err := p.Wait()
+	require.NoError(t, err)
+	require.Equal(t, "signal: terminated", state.String(), "and not killed, for that came too late")
+}
+
+// What else holds its end open is nothing to wait for.
+func TestAStageWhoseControlSocketSomebodyElseHoldsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	ours, theirs, err := ctlsock.Pair()
+	require.NoError(t, err)
+	defer theirs.Close() // which stays open until then
+	cmd := exec.Command("sleep", "30")
+	require.NoError(t, cmd.Start())
+	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), foreign: true, heard: make(chan struct{})}}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(errEnough) })
+	require.ErrorIs(t, p.Executed(ctx), errEnough)
+	_, err = p.Wait()
+	require.NoError(t, err)
+}
+
+// traces is the program of a process that traces another one and never waits for it.
+func traces(pid int) {
+	runtime.LockOSThread()
+	fmt.Println(unix.PtraceSeize(pid))
+	select {}
+}
+
+// trace has another process trace that one.
+func trace(t *testing.T, pid int) {
+	t.Helper()
+	cmd := program(t, "trace", fmt.Sprint(pid))
+	said := pipe(t)
+	cmd.Stdout = said.w
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	said.w.Close()
+	text := make([]byte, 100)
+	n, err := said.r.Read(text)
+	require.NoError(t, err)
+	if got := strings.TrimSpace(string(text[:n])); got != "<nil>" {
+		t.Skipf("this test needs the right to trace: %s", got)
+	}
+}
+
+// The parent of a process cannot wait for it before its tracer has (wait_task_zombie of Linux).
+// Row H14.
+func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
+	t.Parallel()
+	p, err := Start(shell("exec sleep 30").Spec)
+	require.NoError(t, err)
+	require.NoError(t, p.Executed(t.Context()))
+	trace(t, p.PID)
+	require.NoError(t, p.Signal(syscall.SIGKILL))
+	state, err := p.Wait()
+	require.ErrorIs(t, err, errTraced)
+	require.Nil(t, state)
+}
+
+// Row H15.
+func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) {
+	t.Parallel()
+	s := startSupervisor(t, own("flood"))
+	pid := s.pid()
+	require.Equal(t, "broken pipe", s.line("flooded:"))
+	status, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(s.cmd.Process.Pid), "status"))
+	require.NoError(t, err)
+	var kib int
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, err = fmt.Sscan(rest, &kib)
+	require.NoError(t, err)
+	require.Less(t, kib, 100<<10)
+	require.False(t, isOver(pid))
+}
+
+// flood writes to the control socket until that is no more possible, and never a newline.
+func flood() error {
+	text := make([]byte, 1<<20)
+	for fd := firstSocket; fd < 64; fd++ {
+		if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
+			continue
+		}
+		_ = unix.SetNonblock(fd, false)
+		for range 500 {
+			if _, err := unix.Write(fd, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

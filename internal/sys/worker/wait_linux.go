@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"example.com/lifecycle/internal/sys/pin"
+)
+
+// tracedMargin is how long wait tries to reap an ended process. A traced process (ptrace(2)) cannot
+// be reaped until its tracer has waited for it. Any process of the same user may be the tracer, and
+// it may never wait.
+const tracedMargin = time.Second
+
+var errTraced = errors.New("another process traces it and withholds its exit status")
+
+func (r *running) wait() (*os.ProcessState, error) {
+	type ended struct {
+		state *os.ProcessState
+		err   error
+	}
+	waited := make(chan ended, 1)
+	over, unpin := r.over()
+	go func() {
+		state, err := r.process.Wait()
+		waited <- ended{state, err}
+	}()
+	var e ended
+	select {
+	case e = <-waited:
+	case <-over:
+		select {
+		case e = <-waited:
+		case <-time.After(tracedMargin):
+			e.err = errTraced
+		}
+	}
+	unpin()
+	_ = r.peer.CloseRead() // children of the worker may hold its end open for a moment
+	<-r.heard
+	return e.state, e.err
+}
+
+// over returns a channel that is closed when the process has ended, even if it is traced. The
+// channel is nil if the system cannot report that.
+func (r *running) over() (over <-chan struct{}, unpin func()) {
+	p, err := pin.Open(r.process.Pid)
+	if err != nil {
+		return nil, func() {}
+	}
+	c := make(chan struct{})
+	go func() {
+		if p.Wait(context.Background()) == nil {
+			close(c)
+		}
+	}()
+	return c, func() { _ = p.Close() }
+}
+
+// maxStageError is the greatest length of a message of a stage.
+const maxStageError = 64 << 10
+
+// executed waits for a stage. If ctx ends, it stops reading, because the stage may be suspended
+// (SIGSTOP). KILL ends a suspended stage too.
+func (p *Process) executed(ctx context.Context) error {
+	if !p.foreign {
+		return nil
+	}
+	defer close(p.heard)
+	defer p.Close()
+	p.peer.Limit(maxStageError)
+	heed := context.AfterFunc(ctx, func() { _ = p.peer.CloseRead() })
+	text, err := p.peer.Receive()
+	switch isOver := !heed(); {
+	case isOver:
+		_ = p.process.Kill()
+		return context.Cause(ctx)
+	case err != nil: // execve closed the other end
+		return nil
+	}
+	// It ends by itself, unless another process suspends it.
+	_ = p.process.Kill()
+	return fmt.Errorf("cannot start %s: %w", p.name, parseStageError(text))
+}
+
+// parseStageError returns the error in a message of a stage. It never returns nil.
+func parseStageError(text json.RawMessage) error {
+	failed := &stageError{}
+	if err := json.Unmarshal(text, failed); err != nil {
+		return fmt.Errorf("cannot read why it was not executed: %w", err)
+	}
+	return failed
+}

@@ -1,0 +1,130 @@
+// Package worker starts the process that a supervisor supervises. In the started process, it
+// provides what the supervisor passed to it.
+//
+//	supervisor ── fork, exec of this program ──► an own worker
+//	     ▲                                           │
+//	     └─────────── the control socket ◄───────────┘
+//
+// A foreign program is executed by a stage of this program without another fork, so it keeps the
+// PID of the stage. The stage runs in the init of this package, and so does the beginning of an own
+// worker. So packages that are initialised before this one are initialised in both.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"time"
+
+	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/privilege"
+)
+
+// Spec describes the process to start. The process inherits descriptors 0, 1 and 2 and the
+// environment of this process, except the variables of a service manager. It gets default signals
+// and a process group of its own, so Ctrl-C at a terminal reaches it only through this process.
+type Spec struct {
+	Args []string // with the name of the program first
+
+	// Program is the path of a foreign program, or its name in the PATH of its root directory. It
+	// is executed with Args. "" means this program.
+	Program string
+
+	Note     any           // passed to an own worker as JSON
+	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
+	Store    int           // FDSTORE (systemd.exec(5)): number of sockets that are kept; 0: none
+	Watchdog time.Duration // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
+
+	// Sockets are passed as LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3
+	// on. They stay open in this process.
+	Sockets []activation.Socket
+
+	Dir    string       // working directory; "": as here, or the root directory of Become
+	Become *Credentials // foreign only: its user and root directory; nil: unchanged
+	Umask  int          // foreign only: the file mode creation mask; -1: unchanged
+
+	// Cgroup is the directory of the control group in which the process starts, if the kernel
+	// permits it. nil means the group of this process.
+	Cgroup *os.File
+
+	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
+	// stderr can still be written. It is for a process that changes its user. Such a process must
+	// not type, read or change anything on the terminal of the user who started this process.
+	NoTerminal bool
+}
+
+// Credentials describes the user that a foreign program becomes.
+type Credentials struct {
+	Identity *privilege.Identity // nil: unchanged
+	Root     string              // root directory, which contains Dir and Program; "": unchanged
+	Env      []string            // replaces variables of the environment: HOME=…, USER=…, LOGNAME=…
+	Unset    []string            // names of variables to remove
+}
+
+// Start starts the process. If it returns an error, there is no process. An own worker reads its
+// note in its init. A foreign program is executed by a stage; see [Process.Executed].
+//
+// A foreign program is killed when this process ends, unless its file has more rights than its user
+// (PR_SET_PDEATHSIG(2const)). An own worker must handle the end of this process; see Take.
+func Start(o Spec) (*Process, error) { return start(o) }
+
+// Process is a started process.
+type Process struct {
+	PID int
+
+	running
+}
+
+// Executed blocks until a foreign program was executed, and returns an error if it was not. For an
+// own worker it returns nil at once. If ctx ends first, it returns the cause of ctx. After any
+// error, the process was killed, and the caller must still call Wait. Executed must be called only
+// once.
+//
+// Executed needs ctx because a report of the stage may never come: any process of the user that it
+// becomes can suspend it before it executes the program.
+func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
+
+// Signal sends a signal to the process, and never to another process with its PID. After Wait has
+// returned, it returns os.ErrProcessDone.
+func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
+
+// Wait blocks until the process has ended and the crash output of an own worker was read. It must
+// be called once; until then the process keeps its PID. It returns an error and no state if another
+// process still traces the ended process: only the tracer can wait for it then.
+func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
+
+// Output returns the crash output of an own worker that called RedirectCrashOutput. It is complete
+// once Wait has returned. For a foreign program it returns "".
+func (p *Process) Output() string { return p.words() }
+
+// Final notifies an own worker that no other worker will follow it. Call it before asking the
+// worker to end. It never blocks.
+func (p *Process) Final() { p.final() }
+
+// Close closes our end of the control socket. The worker then treats this process as gone.
+func (p *Process) Close() { p.close() }
+
+// Handoff is what the supervisor passed to an own worker.
+type Handoff struct {
+	Note json.RawMessage
+
+	line
+}
+
+// inherited is package state because it is set once per process, before main.
+var inherited *Handoff
+
+// Inherited returns the handoff of this process, or nil if it is not an own worker.
+func Inherited() *Handoff { return inherited }
+
+// Take returns a channel that is closed when the supervisor is gone. If the supervisor goes before
+// Take is called, the worker exits at once, since no other process would end it.
+func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
+
+// IsFinal reports whether the supervisor has called Final or is gone, so that no other worker
+// follows this one. It waits for that at most the given time.
+func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
+
+// RedirectCrashOutput also sends the reports of the Go runtime about a panic or a fatal error to
+// the supervisor, where Output returns them, until debug.SetCrashOutput is called again.
+func (i *Handoff) RedirectCrashOutput() error { return i.takeCrashes() }
