@@ -259,7 +259,7 @@ func TestTheEndOfItsContextEndsTheWaitingForAReloadAndNotTheReload(t *testing.T)
 
 func TestEveryoneWhoWaitsForAReloadIsTold(t *testing.T) {
 	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) { // which fails where one waits forever
+		synctest.Test(t, func(t *testing.T) { // fails if a goroutine waits for ever
 			random := rand.New(rand.NewPCG(seed, 0))
 			v := live(t, serve, OnStart(started), Every(time.Millisecond, func(ctx context.Context) error { return From(ctx).Reload(ctx) }),
 				OnReload(func(context.Context) error { time.Sleep(time.Duration(seed) * time.Millisecond); return nil }))

@@ -120,7 +120,7 @@ func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
 						From(ctx).Stop(errBoom)
 						require.Equal(t, begun, time.Now(), "it does not wait")
 						require.Equal(t, Stopping, From(ctx).Phase())
-						return ctx.Err() // nil where it is a stop already
+						return ctx.Err() // nil if it is already a stop
 					}
 					return nil
 				})

@@ -69,7 +69,7 @@ func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
 				v.send(syscall.SIGUSR2)
 				err := v.stopped()
 				switch hook {
-				case "OnReload", "Every", "OnSignal": // the life goes on
+				case "OnReload", "Every", "OnSignal": // the life continues
 					require.NoError(t, err)
 				default:
 					require.ErrorContains(t, err, "runtime.Goexit was called")
@@ -113,7 +113,7 @@ func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *tes
 	var stack string
 	proctest.Eventually(t, func() bool {
 		stack = string(stackOf("OnStop of crowd"))
-		return strings.Contains(stack, "TestTheStackOf") // it may still be on its way to block
+		return strings.Contains(stack, "TestTheStackOf") // it may not be blocked yet
 	}, "the stack")
 	require.Contains(t, stack, "lifecycle.hookGoroutine")
 	require.Less(t, len(stack), 4096, "and not those of the others")

@@ -31,7 +31,7 @@ func managerAt(t *testing.T, address string) *managerSocket {
 	return &managerSocket{t, conn}
 }
 
-// messages are those that have come. Times are as they always are, and limits are in hours.
+// messages returns the messages that have arrived, with times made constant and limits in hours.
 func (m *managerSocket) messages() (all []string) {
 	m.t.Helper()
 	buf := make([]byte, 64<<10)

@@ -220,7 +220,7 @@ func TestAStopShortensThePatienceWithAHookThatOverranBefore(t *testing.T) {
 		hang := Hooks{Name: "hang", OnStart: started, OnReload: func(context.Context) error { <-release; return nil }}
 		v := live(t, serve, ReloadTimeout(16*time.Second), StopTimeout(4*time.Second), With(hang), With(traced(&trace, "a")))
 		v.send(syscall.SIGHUP)
-		time.Sleep(17 * time.Second) // it has 3 s left of its last quarter
+		time.Sleep(17 * time.Second) // 3 s of its last quarter are left
 		begun := time.Now()
 		require.NoError(t, v.stopped())
 		require.Equal(t, time.Second, time.Since(begun), "a quarter of StopTimeout")

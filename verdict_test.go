@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/supervise"
 )
 
-// errorTree returns an error such as a life can end with, made from random numbers.
+// errorTree returns an error as a life can end with, made from random numbers.
 func errorTree(r *rand.Rand) error {
 	text := []string{"boom", "lifecycle: boom", "panic: boom", "two\nlines", "größer", `"\x00`, "a (applied before: b)"}
 	leaf := func() error { return errors.New(text[r.IntN(len(text))]) }
@@ -53,7 +53,7 @@ func errorTree(r *rand.Rand) error {
 	return err
 }
 
-// sent returns err as another process gets it.
+// sent returns err as another process receives it.
 func sent(t testing.TB, err error) error {
 	text, jsonErr := json.Marshal(encodeError(err))
 	require.NoError(t, jsonErr)
