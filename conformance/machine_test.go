@@ -68,7 +68,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	if temp, err = os.MkdirTemp("", "lifecycle-conformance-"); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(temp, 0o755); err != nil { // services in the machines have users of their own
+	if err := os.Chmod(temp, 0o755); err != nil { // services run as other users
 		return "", err
 	}
 	for name, path := range map[string]string{"echod": "../_example/echod", "subject": "./subject", "guard": "../_example/guard"} {

@@ -101,7 +101,7 @@ func TestAProgramThatCannotBeExecutedFailsTheStart(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// unexecutable replaces its own file by one that cannot be executed.
+// unexecutable replaces its own file by a file that cannot be executed.
 var unexecutable = proctest.Register("unexecutable", func(args []string) int {
 	self := proctest.Binary()
 	text, err := os.ReadFile(self)

@@ -42,7 +42,8 @@ func needsNobody(t *testing.T) {
 	proctest.Needs(t, "root")
 }
 
-// nobodys returns a directory that belongs to nobody, below directories that every user can enter.
+// nobodys returns a directory that belongs to the user nobody, below directories that every user
+// can enter.
 func nobodys(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

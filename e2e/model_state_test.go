@@ -38,7 +38,7 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 		m.broken("only %d components had been started: %s", started, a)
 	}
 	if s.Phase == lifecycle.Stopping {
-		most++ // one that was cut short before its first hook
+		most++ // a reload that ended before its first hook
 		if m.cause(l) > a.ended {
 			m.broken("nothing has ended the life: %s", a)
 		}

@@ -84,7 +84,7 @@ func fill(t *testing.T, address string) {
 	}
 }
 
-// With a launcher, the service manager must be told which process to watch (Type=notify with
+// With a launcher, the service manager needs to know which process to watch (Type=notify with
 // NotifyAccess=all).
 func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	t.Parallel()

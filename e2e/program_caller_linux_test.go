@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// These tests are about what a program inherits from the caller of its parent: a PATH and an
+// These tests are about what a program inherits from the caller of its supervisor: a PATH and an
 // environment.
 
 // inPATH runs guard with a PATH that begins with dir, for a program that is given by name only.

@@ -26,7 +26,7 @@ func main() {
 	flag.Usage = usage
 	flag.Parse()
 
-	config, err := filepath.Abs(*configPath) // in the background, echod has another working directory
+	config, err := filepath.Abs(*configPath) // echod may change its directory
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "echod:", err)
 		os.Exit(1)

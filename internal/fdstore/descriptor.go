@@ -12,7 +12,7 @@ type Use struct {
 	Call, Network, Address string                   // Listen or ListenPacket, and its arguments
 	Where                  string                   // file and line of the caller in the program
 	Path                   string                   // of the socket file; "" if there is none
-	File                   fs.FileInfo              // the socket file, if this process has created it
+	File                   fs.FileInfo              // the socket file, if created by us
 	Name                   func(n int) string       // returns the nth name of this use, from 1
 	Copy                   func() (*os.File, error) // returns a duplicate
 }

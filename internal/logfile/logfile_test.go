@@ -18,7 +18,7 @@ import (
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// says.
+// contains.
 func TestMain(m *testing.M) {
 	syscall.Umask(0o077)
 	if os.Geteuid() != 0 {

@@ -19,7 +19,7 @@ import (
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// says.
+// contains.
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzStat: whatever a process calls itself, its state and its parent are what the kernel says.
+// FuzzStat: for any name of a process, its state and its parent are those from the kernel.
 func FuzzStat(f *testing.F) {
 	for _, name := range []string{"sh", "a b", ") R 1 1", "\x1b]0;x\a\n", "(((", ""} {
 		f.Add(name, 4711)

@@ -53,7 +53,7 @@ func hangingFile(t *testing.T) *os.File {
 	f := os.NewFile(uintptr(fd), "file")
 	hangs.Store(true)
 	t.Cleanup(func() {
-		require.NoError(t, unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)) // pending requests fail
+		require.NoError(t, unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)) // requests fail
 		f.Close()
 		<-over
 		unix.Close(device)
