@@ -152,7 +152,7 @@ func TestUnderGoTestNothingIsDetached(t *testing.T) {
 		require.EqualError(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), want)
 	}
 	for option, o := range map[string]lifecycle.Option{"User": lifecycle.User("nobody"), "Chroot": lifecycle.Chroot("/")} {
-		require.ErrorContains(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), "lifecycle: wrong option: "+option+": under go test it would change ")
+		require.ErrorContains(t, lifecycle.Run(fn, lifecycle.PIDFile(pidfile), o), "lifecycle: wrong option: "+option+": not possible under go test, because it would change ")
 	}
 	require.False(t, lifecycle.InDaemon())
 	for _, verb := range []string{"start", "restart"} {
