@@ -19,10 +19,10 @@ const Mode = 0o640
 // owner is not nil and this process runs as root. created reports whether this call created the
 // file.
 func Open(path string, owner *privilege.Identity) (f *os.File, created bool, err error) {
-	if err := CheckPath(path, owner); err != nil {
+	as, err := trust(path, owner)
+	if err != nil {
 		return nil, false, err
 	}
-	as := ownerOfDirectory(path, owner)
 	f, created, err = safefile.AppendAs(path, Mode, as)
 	if as != nil && errors.Is(err, fs.ErrPermission) {
 		err = notOfOwner(path, as.UID)

@@ -80,7 +80,11 @@ func (p *Pair) Tail() string {
 	if p.Stderr == nil {
 		return ""
 	}
-	f, err := safefile.OpenAs(p.path, ownerOfDirectory(p.path, p.owner)) // Stderr is write-only
+	as, err := trust(p.path, p.owner)
+	if err != nil {
+		return ""
+	}
+	f, err := safefile.OpenAs(p.path, as) // Stderr is write-only
 	if err != nil {
 		return ""
 	}

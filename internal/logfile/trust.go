@@ -21,46 +21,43 @@ import (
 const logAsRoot = "as root, put the log into a directory that only root can write " +
 	"(the file may belong to the user), or start as the user"
 
-// CheckPath returns an error if this process runs as root and another user than owner decides which
-// file the path names. A process without root rights reaches only files that its user can reach.
+// CheckPath returns an error if this process is root and another user than owner decides which file
+// the path names. Other processes than root can reach no file that their user cannot.
 func CheckPath(path string, owner *privilege.Identity) error {
+	_, err := trust(path, owner)
+	return err
+}
+
+// trust is [CheckPath], and returns the user with whose rights root opens the log: owner where the
+// directory is that user's, who decides what is in it and could put a link to another user's file
+// there for an instant. It returns nil where root uses its own rights, which is only where nobody
+// else can write a directory on the path. Both come from one look: the owner of a directory could
+// change it between two.
+func trust(path string, owner *privilege.Identity) (as *privilege.Identity, err error) {
 	if os.Geteuid() != 0 {
-		return nil
+		return nil, nil
 	}
 	trusted := safefile.Trusted{Groups: logGroup()}
-	err := trusted.Guard(path)
+	err = trusted.Guard(path)
 	if errors.Is(err, safefile.ErrUnsafe) && owner != nil {
 		if dir := filepath.Dir(path); trusted.Guard(dir) == nil && belongsTo(dir, owner) {
-			return nil
+			return owner, nil
 		}
 	}
 	var at *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &fs.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
 	case errors.Is(err, safefile.ErrUnsafe) && errors.As(err, &at):
 		at.Err = fmt.Errorf("%w: %s", at.Err, logAsRoot)
 	}
-	return err
+	return nil, err
 }
 
 // belongsTo reports whether the directory belongs to that user and no other user can write it.
 func belongsTo(dir string, owner *privilege.Identity) bool {
 	info, err := os.Lstat(dir)
 	return err == nil && info.IsDir() && safefile.Owner(info) == owner.UID && info.Mode()&0o022 == 0
-}
-
-// ownerOfDirectory returns the user with whose rights root opens a log: the owner of the directory,
-// who decides which files are in it. With root's own rights, a link to another user's file that is
-// there for an instant could be opened. It returns nil if root uses its own rights.
-func ownerOfDirectory(path string, owner *privilege.Identity) *privilege.Identity {
-	if os.Geteuid() != 0 || owner == nil || owner.UID == 0 {
-		return nil
-	}
-	if !belongsTo(filepath.Dir(path), owner) {
-		return nil
-	}
-	return owner
 }
 
 // notOfOwner returns the reason why the owner of the directory may not open a log.
