@@ -86,7 +86,7 @@ func ExampleMain() {
 	}
 	echod("check")            // echod: check failed: echod.json:7: unknown field "lisen"
 	echod("reload")           // echod: nothing to reload: this program does not support reload
-	echod("stop")             // echod: not running (nobody holds /nowhere/echod.pid)
+	echod("stop")             // echod: not running (…)
 	echod("stop", "--oknodo") // the same, but that is fine
 	// Output:
 	// [check] 6

@@ -110,7 +110,7 @@ func (l *modelLife) abrupt() bool { return l.killed() || l.quit() }
 
 var refusal = regexp.MustCompile(`Run returned: lifecycle: already running \(pid (\d+)\)`)
 
-// refusedFor returns the daemon because of which this one was not started, or 0 if it was started.
+// refusedFor returns the PID of the daemon whose lock refused this start, or 0 if it was started.
 func (l *modelLife) refusedFor() (pid int) {
 	if found := refusal.FindStringSubmatch(l.text); found != nil {
 		pid, _ = strconv.Atoi(found[1])

@@ -211,8 +211,7 @@ func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// waits reports whether the process, or the one that it has started, is a verb that has found the
-// daemon.
+// waits reports whether the process or its child is a verb that has found the daemon.
 func waits(pid int) bool {
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	for _, one := range append(strings.Fields(string(children)), fmt.Sprint(pid)) {

@@ -38,8 +38,8 @@ func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(
 	requireNothingLeft(t, pidfile)
 }
 
-// locker is an unprivileged user that locks every file that it can read. Its name is one that a
-// terminal would execute.
+// locker is an unprivileged user that locks every file that it can read. Its name contains
+// commands to a terminal.
 var locker = proctest.Register("locker", func(args []string) int {
 	name := append([]byte("a\x1b[2J\nroot"), 0)
 	err := errors.Join(os.WriteFile("/proc/self/comm", name, 0), syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))

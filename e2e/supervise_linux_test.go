@@ -167,7 +167,7 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b.stop()
 
 	b = inBackground(t)
-	b.start(atOnce, "watchdog=", "interval=2s") // on a machine that is busy nobody is well in less
+	b.start(atOnce, "watchdog=", "interval=2s") // a busy machine needs that long
 	worker = b.worker(0)
 	b.awaitSaid(strings.Repeat("Watchdog\nWatchdog done\n", 2))
 	require.Equal(t, worker, b.worker(0), "one that is well is left alone")

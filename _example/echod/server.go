@@ -61,8 +61,8 @@ func (s *server) serve(context.Context) error { return s.http.Serve(s.listener) 
 // has expired.
 func (s *server) drain(ctx context.Context) error { return s.http.Shutdown(ctx) }
 
-// close closes what is left: connections that drain had no time for, and the listener if serve was
-// never called.
+// close closes the connections that drain had no time for, and the listener if serve was never
+// called.
 func (s *server) close(context.Context) error {
 	err := s.http.Close()
 	if lerr := s.listener.Close(); !errors.Is(lerr, net.ErrClosed) {
