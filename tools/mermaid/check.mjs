@@ -10,7 +10,7 @@ import mermaid from 'mermaid';
 DOMPurify.addHook = () => {};
 DOMPurify.sanitize = (text) => text;
 
-// problem returns why that text is no diagram, and "" if it is one.
+// problem returns the parse error of the text, or "" if it is a diagram.
 async function problem(text) {
   try {
     await mermaid.parse(text);

@@ -8,7 +8,7 @@ import daemon
 import daemon.pidfile
 
 with daemon.DaemonContext(pidfile=daemon.pidfile.TimeoutPIDLockFile(sys.argv[1], 0)):
-    signal.alarm(300)  # nobody has stopped it
+    signal.alarm(300)  # in case it is not stopped
     server = socket.socket(socket.AF_UNIX)
     server.bind(sys.argv[2])
     server.listen()

@@ -80,7 +80,7 @@ func launchAgain() (exitCode int) {
 		case !bytes.Contains(text, []byte(`"pid"`)):
 			answered = true
 			fmt.Printf("%s\n", text)
-		case !told: // stage 1 says it, and the process itself
+		case !told: // stage 1 reports it, and so does the daemon
 			told = true
 			fmt.Println("stage 1")
 		}

@@ -92,7 +92,7 @@ func answer(t *testing.T, name string, inherited *os.File, args ...string) (pid 
 	return cmd.Process.Pid, line, end
 }
 
-// open opens the file, a description of its own each time, and creates it where it is missing.
+// open opens the file and creates a missing one. Each call makes a new open file description.
 func open(t *testing.T, path string, flag int) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)

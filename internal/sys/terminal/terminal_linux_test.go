@@ -20,8 +20,8 @@ import (
 
 const (
 	programVar = "TERMINAL_TEST_PROGRAM"
-	reportFD   = 3 // of the program: where it prints
-	ttyFD      = 4 // of the program: its terminal, where that is not descriptor 0
+	reportFD   = 3 // of the program, which prints there
+	ttyFD      = 4 // of the program's terminal, unless that is descriptor 0
 )
 
 func TestMain(m *testing.M) {

@@ -224,7 +224,7 @@ func noChildren() bool {
 	return err == syscall.ECHILD
 }
 
-// obey does what the test says.
+// obey follows the commands of the test.
 func obey(p *Process) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
@@ -310,7 +310,7 @@ func signals() (ignored, blocked string) {
 	return ignored, blocked
 }
 
-// work is the worker: it does what its note says.
+// work is the worker. It does what its note requests.
 func work(in *Handoff) {
 	var note string
 	_ = json.Unmarshal(in.Note, &note)

@@ -290,7 +290,7 @@ func TestAForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
 	path := copyOf(t)
 	got := lineOf[failed](startSupervisor(t, o, func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Dir = path, "/"
-		if os.Geteuid() == 0 { // for whom there is no limit
+		if os.Geteuid() == 0 { // root has no limit
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12347, Gid: 12347}}
 		}
 	}), "error ")
