@@ -84,7 +84,7 @@ const signalGrace = time.Second
 //
 // Each signal has its own channel with room for one, so a flood of one signal never hides another.
 // A signal in the channel stands for all later ones of its kind.
-func (l *life) notifySignals() (deafen func()) {
+func (l *life) notifySignals() (stopSignals func()) {
 	hungUp := l.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
