@@ -2,7 +2,7 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross docs mermaid cycles bench stress churn sweep faults model fuzz conformance tour ci
+.PHONY: help build test race lint fmt cross docs words mermaid cycles bench stress churn sweep faults model fuzz conformance tour ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ cross: ## build and vet for every platform
 
 docs: ## write the generated tables and diagram of docs/
 	LIFECYCLE_UPDATE=1 go test -count=1 -run 'TestDocs|TestThePicture|TestEveryFault|TestTheTestsThat' -p 1 . ./docs ./e2e
+
+words: ## find long lines, spelling mistakes and unused words in comments and pages
+	bash .ci/run words
 
 mermaid: ## parse the Mermaid diagrams of the pages (needs node)
 	bash .ci/run mermaid

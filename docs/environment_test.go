@@ -31,7 +31,7 @@ var readsEnvironment = map[string][]string{
 		"internal/sys/worker/start_linux.go", "internal/sys/worker/stage_linux.go", "internal/sys/worker/inherited_linux.go",
 		"user.go",
 	},
-	"exec.LookPath": {"supervise.go", "internal/sys/worker/stage_linux.go"}, // secureenv has replaced PATH
+	"exec.LookPath": {"supervise.go", "internal/sys/worker/stage_linux.go"}, // secureenv replaces PATH
 }
 
 func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {

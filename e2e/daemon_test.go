@@ -26,8 +26,8 @@ import (
 // The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
 // reloadtimeout and stopdelay. The keys check, start, reload, stop, exit, run, usr2, ready, every
 // and watchdog set the behaviour of a hook or of fn; see behave. The key supervise sets a policy;
-// see parsePolicy. The key interval sets the interval of watchdog. Without a verb, the program calls
-// Run, detached if the key detach is present.
+// see parsePolicy. The key interval sets the interval of watchdog. Without a verb, the program
+// calls Run, detached if the key detach is present.
 var daemon = proctest.Register("daemon", func(args []string) int {
 	does := map[string]string{}
 	var verbArgs []string

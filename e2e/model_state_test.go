@@ -121,7 +121,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	abrupt, unclear := false, false
 	for _, l := range m.lives {
 		abrupt = abrupt || l.abrupt()
-		// The daemon may or may not have taken over what was left.
+		// The daemon may or may not have taken over the stale file.
 		unclear = unclear || len(l.hooks) == 0 && l.refusedFor() == 0
 		if last == nil || len(l.hooks) > 0 && (len(last.hooks) == 0 || l.hooks[0].from > last.hooks[0].from) {
 			last = l

@@ -10,6 +10,7 @@ module example.com/lifecycle/tools
 go 1.25.0
 
 tool (
+	github.com/golangci/misspell/cmd/misspell
 	github.com/securego/gosec/v2/cmd/gosec
 	golang.org/x/perf/cmd/benchstat
 	golang.org/x/vuln/cmd/govulncheck
@@ -23,6 +24,7 @@ require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/ccojocar/zxcvbn-go v1.0.2 // indirect
+	github.com/golangci/misspell v0.7.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/gookit/color v1.5.4 // indirect
 	github.com/securego/gosec/v2 v2.20.0 // indirect

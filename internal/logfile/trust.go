@@ -30,8 +30,8 @@ func CheckPath(path string, owner *privilege.Identity) error {
 
 // trust is [CheckPath], and returns the user with whose rights root opens the log: owner where the
 // directory is that user's, who decides what is in it and could put a link to another user's file
-// there for an instant. It returns nil where root uses its own rights, which is only where nobody
-// else can write a directory on the path. Both come from one look: the owner of a directory could
+// there for an instant. It returns nil if root uses its own rights, which is only if no other
+// user can write a directory on the path. Both come from one look: the owner of a directory could
 // change it between two.
 func trust(path string, owner *privilege.Identity) (as *privilege.Identity, err error) {
 	if os.Geteuid() != 0 {

@@ -47,7 +47,8 @@ func hangingFile(t *testing.T) *os.File {
 			}
 		}
 	}()
-	// Not os.Open: epoll_ctl(2) would ask the file system while this process cannot run other goroutines.
+	// Not os.Open: its epoll_ctl(2) would call the file system while this process cannot run other
+	// goroutines.
 	fd, err := unix.Open(filepath.Join(dir, "file"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
 	f := os.NewFile(uintptr(fd), "file")

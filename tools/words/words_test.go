@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var long = strings.Repeat("long ", 25)
+
+// found returns the numbers of the lines with a finding.
+func found(lines []line) (numbers []int) {
+	for _, l := range lines {
+		if len(l.findings()) > 0 {
+			numbers = append(numbers, l.number)
+		}
+	}
+	return numbers
+}
+
+func requireFound(t *testing.T, prose func(string) []line, source string, want ...int) {
+	t.Helper()
+	if got := found(prose(source)); !slices.Equal(got, want) {
+		t.Fatalf("found %v, want %v, in\n%s", got, want, source)
+	}
+}
+
+func TestCommentsAreChecked(t *testing.T) {
+	requireFound(t, comments, `// Package p has a comment. Nobody reads it.
+package p
+
+//go:generate `+long+`
+// f is a function. https://example.com/`+long+`
+//
+//	nobody := `+long+`
+//
+// It calls [Nobody] and TestNobody.
+func f() {
+	_ = "nobody" // `+long+`
+	/* The daemon
+	is told. */
+}
+
+func Example() {
+	// Output:
+	// nobody
+}
+`, 1, 11, 13)
+}
+
+func TestPagesAreChecked(t *testing.T) {
+	requireFound(t, page, `# Page
+
+Nobody reads it. `+"`nobody`"+`
+[nobody](`+long+`)
+https://example.com/`+long+`
+`+long+`
+
+    nobody
+
+* An item
+  of whom
+
+      nobody
+
+| `+long+` | whoever |
+|---|---|
+<!-- x: make docs -->
+nobody
+<!-- end -->
+`+"```\nnobody\n```"+`
+`, 3, 6, 11, 15)
+}
+
+// A file in the baseline may have findings. An entry without a finding or without a file is a
+// finding itself.
+func TestTheBaselineShrinks(t *testing.T) {
+	dir, baseline := t.TempDir(), filepath.Join(t.TempDir(), "baseline")
+	for name, text := range map[string]string{"bad.md": "nobody", "listed.md": "nobody", "good.md": "good"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(baseline, []byte("gone.md\ngood.md\nlisted.md\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := check(dir, baseline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, text := range got {
+		name, _, _ := strings.Cut(text, ":")
+		names = append(names, name)
+	}
+	if want := []string{"bad.md", "good.md", "gone.md"}; !slices.Equal(names, want) {
+		t.Fatalf("findings in %v, want %v", names, want)
+	}
+}
