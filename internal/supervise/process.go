@@ -48,7 +48,11 @@ const (
 
 // transitions is the table of states and events. If a row does not name an event, the state stays.
 var transitions = [states][events]state{
-	staged:      {executed: starting, saidReady: stay, stopRequested: killing, deadlineExpired: killing, notExecuted: killing, exited: gone},
+	// A message of the worker can be read before the result of its exec. Only its program sends one.
+	staged: {
+		executed: starting, saidReady: ready, saidStopping: stopping, stopRequested: killing,
+		deadlineExpired: killing, watchdogExpired: aborting, notExecuted: killing, exited: gone,
+	},
 	starting:    {saidReady: ready, saidStopping: stopping, stopRequested: terminating, deadlineExpired: terminating, watchdogExpired: aborting, exited: gone},
 	ready:       {saidReloading: reloading, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},
 	reloading:   {saidReady: ready, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},

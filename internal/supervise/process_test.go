@@ -113,3 +113,14 @@ func FuzzWorker(f *testing.F) {
 		require.LessOrEqual(t, len(p.failed), maxError)
 	})
 }
+
+// The supervisor reads READY=1 and the result of the exec in any order.
+func TestAWorkerThatIsReadyBeforeItsExecIsKnownIsReady(t *testing.T) {
+	t.Parallel()
+	s, p, _ := newProcess(t)
+	p.state = staged
+	s.received(sdnotify.Message{PID: p.PID, Text: "READY=1"})
+	require.True(t, isClosed(p.ready))
+	p.handle(executed)
+	require.Equal(t, ready, p.state)
+}

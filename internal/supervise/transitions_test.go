@@ -43,7 +43,7 @@ func TestAWorkerThatStopsDoesNotBecomeReadyAgain(t *testing.T) {
 func TestOnlyAWorkerThatRunsCanBecomeReadyOrReload(t *testing.T) {
 	t.Parallel()
 	for s := staged; s < states; s++ {
-		require.Equal(t, s == starting || s == reloading, transitions[s][saidReady] == ready, "state %d", s)
+		require.Equal(t, s == staged || s == starting || s == reloading, transitions[s][saidReady] == ready, "state %d", s)
 		require.Equal(t, s == ready, transitions[s][saidReloading] == reloading, "state %d", s)
 	}
 }
