@@ -25,7 +25,7 @@ const (
 	modeWorker                 // the worker of a supervisor of this package
 )
 
-// mode describes what this process is for a life. It is decided once, before the life begins.
+// mode describes the role of this process in a life. It is decided once, before the life begins.
 type mode struct {
 	kind       kind
 	background bool // this process or its supervisor is detached and has its own logs

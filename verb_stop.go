@@ -37,7 +37,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	switch {
 	case err == nil:
 		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 {
-			// The daemon may not remove the file and has emptied it.
+			// The daemon could not remove the file, so it emptied the file.
 			p.life.plan.releaseStale()
 		}
 		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))

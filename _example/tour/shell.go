@@ -198,7 +198,7 @@ func (sh *shell) exited(verb string, code int, answer string, out []byte, err er
 // texts. It returns that record.
 func (sh *shell) log(texts ...string) (record string) {
 	for deadline := time.Now().Add(patience); ; {
-		// This is checked before the file is read, so that the last records are seen.
+		// The end is checked before the file is read, so that the last read finds all records.
 		last := sh.echo.gone() || time.Now().After(deadline)
 		data, err := os.ReadFile(sh.path("echod.log"))
 		if err != nil {
@@ -224,7 +224,7 @@ func (sh *shell) log(texts ...string) (record string) {
 	}
 }
 
-// pause waits shortly before a condition is checked again. It returns false if the tour was
+// pause waits briefly before the caller checks a condition again. It returns false if the tour was
 // interrupted.
 func (sh *shell) pause() bool {
 	select {

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// goal is a limit that was set before the first measurement. Goals whose text starts with "not a
-// goal" show a value that is easily confused with one.
+// goal is a limit that was set before the first measurement. A text that starts with "not a goal"
+// marks a value that a reader may mistake for a goal.
 type goal struct {
 	text        string
-	of, against measurement // if against is empty, the limit is a value
+	of, against measurement // limit applies to of/against, or to of alone if against is empty
 	limit       float64
 	per         float64
 	unit        string

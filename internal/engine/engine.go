@@ -1,5 +1,5 @@
-// Package engine gives package lifecycletest access to a life, including operations that a program
-// cannot do to itself.
+// Package engine lets package lifecycletest control a life. Some of the operations are not
+// available to a program.
 package engine
 
 import (
@@ -14,7 +14,7 @@ type Key struct{}
 type Engine interface {
 	// Ready is closed when the life has become ready.
 	Ready() <-chan struct{}
-	// Deliver does what the life does when that signal arrives. It reports whether the life handles
+	// Deliver makes the life act as if that signal had arrived. It reports whether the life handles
 	// the signal.
 	Deliver(sig os.Signal) bool
 	// Tick calls functions of Every, one after the other, and waits for them. name is the interval

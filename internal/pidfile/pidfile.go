@@ -89,9 +89,9 @@ func (l *Lock) CheckRemovable() error {
 	return l.file.CheckRemovable()
 }
 
-// DetectLost reports, once, that the path names another file, or that the program has closed the
-// descriptor and so given up the lock. It does not open the file: closing it would drop the owner
-// lock.
+// DetectLost returns true, once, if the path names another file, or if the program has closed the
+// descriptor and so given up the lock. It does not open the file, because closing a second
+// descriptor would drop the owner lock.
 func (l *Lock) DetectLost() bool {
 	if l == nil {
 		return false

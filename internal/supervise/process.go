@@ -48,7 +48,8 @@ const (
 
 // transitions is the table of states and events. If a row does not name an event, the state stays.
 var transitions = [states][events]state{
-	// A message of the worker can be read before the result of its exec. Only its program sends one.
+	// A message of the worker may arrive before the result of its exec. It proves that the program
+	// was executed, because only the program sends messages.
 	staged: {
 		executed: starting, saidReady: ready, saidStopping: stopping, stopRequested: killing,
 		deadlineExpired: killing, watchdogExpired: aborting, notExecuted: killing, exited: gone,

@@ -182,7 +182,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// restartLoop starts the next worker after the exit e. It returns no worker if none follows.
+// restartLoop starts the next worker after the exit e. It returns a nil process if no worker is
+// started any more.
 func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
 	for {
 		delay, again, err := s.workerExited(e)
@@ -228,7 +229,7 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	return 0, false, gaveUp
 }
 
-// pause waits for d. It reports whether ctx has not ended meanwhile.
+// pause waits until d has passed or ctx ends. It returns false if ctx has ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,4 +1,4 @@
-// Command plain SOCKET [FD] serves the socket in the foreground, as a program does that leaves the
+// Command plain SOCKET [FD] serves the socket in the foreground, like a program that leaves the
 // rest to other tools. When it serves, it sends READY=1 to NOTIFY_SOCKET, as sd_notify(3) does, and
 // writes a line to the descriptor FD.
 package main

@@ -19,7 +19,8 @@ func Read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// Columns returns the first columns of the first table with these heads after the text.
+// Columns finds the first table after the text whose first columns have these heads. It returns
+// these columns of each row.
 func Columns(t *testing.T, path, after string, heads ...string) (rows []string) {
 	t.Helper()
 	_, text, found := strings.Cut(Read(t, path), after)

@@ -14,12 +14,12 @@ import (
 const (
 	// lookAgain is the pause between two passes over processes that may fork at any time.
 	lookAgain = 200 * time.Microsecond
-	// pinTime limits how long no child can be reaped.
+	// pinTime limits how long stopAll keeps children from being reaped.
 	pinTime = 50 * time.Millisecond
-	// lastLook is how long orphans are still killed after the deadline.
+	// lastLook is the minimum time that killFrozen has, even if the deadline has passed.
 	lastLook = 100 * time.Millisecond
-	// settled is how many passes must find the same processes before freeze stops waiting for the
-	// rest: they are suspended, or cannot be.
+	// freeze ends when settled passes in a row find the same running processes as the pass before:
+	// these processes do not stop, and all others are suspended.
 	settled = 5
 )
 
@@ -39,8 +39,8 @@ func kill(deadline time.Time) (err error) {
 }
 
 // freeze suspends the orphans and their descendants. It ends when a pass finds no running process,
-// or finds the same ones repeatedly: a process in vfork(2) does not stop, and this process may not
-// signal every process.
+// or finds the same ones repeatedly: a process in vfork(2) does not stop, and this process may lack
+// the permission to signal another one.
 func freeze(deadline time.Time) {
 	var last uint64
 	same := 0

@@ -68,8 +68,8 @@ func (l *look) pinned(do func()) error {
 }
 
 // lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called.
-// Otherwise a child could exist without its claim, which is made when fork(2) returns. lockForks
-// waits for a start in progress.
+// Otherwise a new child could look like an orphan, because its claim is made only when fork(2)
+// returns. lockForks waits for a start in progress.
 func lockForks(limit time.Duration) error {
 	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -93,8 +93,8 @@ func (l *look) once() {
 	}
 }
 
-// at visits one process from the list of its parent's children. The parent is pinned. At level 0 it
-// is this process.
+// at visits one process from the list of its parent's children. The parent is pinned. At level 0,
+// the parent is this process.
 func (l *look) at(pid int, parent Orphan, level int) {
 	if l.err == errLate || time.Now().After(l.until) {
 		l.err = errLate

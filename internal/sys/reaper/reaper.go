@@ -6,9 +6,9 @@
 // fork to the end of Wait (pidfd_open(2)). Code that waits by PID alone, with syscall.Wait4, may
 // find that its child was reaped.
 //
-// The functions do nothing if the children cannot be told apart: before Linux 5.4, which has no
-// pidfds, and without /proc of this PID namespace. They also do nothing on other systems than
-// Linux, where no child is adopted.
+// The functions do nothing if they cannot tell orphans from other children: on Linux before 5.4,
+// for lack of pidfds, and without /proc of this PID namespace. They also do nothing on other
+// systems than Linux, where no child is adopted.
 package reaper
 
 import (
@@ -43,7 +43,7 @@ func (o Orphan) Signal(sig os.Signal) error {
 // descriptors, for any number of orphans. do must not block: meanwhile no child is reaped, and this
 // process cannot fork.
 //
-// If EachOrphan returns an error, it may have left orphans out for now.
+// If EachOrphan returns an error, it may have missed orphans. A later call can find them.
 func EachOrphan(do func(Orphan)) error { return eachOrphan(do) }
 
 // Kill ends all orphans and their descendants, even if they fork faster than they can be counted.

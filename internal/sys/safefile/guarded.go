@@ -14,7 +14,7 @@ import (
 
 const maxLinks = 40 // as in path_resolution(7)
 
-// Trusted lists the users and groups that may decide, beside root, what a path names.
+// Trusted lists the users and groups, besides root, that may control what a path names.
 type Trusted struct{ Owners, Groups []int }
 
 // Guarded is [Trusted.Guard] with these owners.

@@ -62,7 +62,7 @@ func (o *Owned) Remove() (removeErr, emptyErr error) {
 func Cause(path string, err error) error {
 	at, ok := err.(*fs.PathError)
 	switch {
-	case ok && at.Path == path && errors.Is(at.Err, ErrUnsafe): // its text needs no operation
+	case ok && at.Path == path && errors.Is(at.Err, ErrUnsafe): // clear without the operation
 		return at.Err
 	case ok && at.Path == path:
 		return &opError{at.Op, at.Err}
