@@ -67,8 +67,8 @@ func (l *life) watchBody(component, hook string, result <-chan error, returned f
 	}()
 }
 
-// bodyReturned ends the life. After the last body it also ends StopDelay, because nothing serves
-// any more.
+// bodyReturned ends the life. When the last body has returned, it also ends StopDelay, because no
+// body serves requests any more.
 func (l *life) bodyReturned() {
 	l.on(stopRequest, ErrBodyReturned, nil)
 	l.mu.Lock()

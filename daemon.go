@@ -179,7 +179,8 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 }
 
 // preflight returns an error if no start can succeed. Restart calls it before it stops the running
-// daemon. If oneShot is set, the sockets of this process must be for the daemon.
+// daemon. If oneShot is set, it also returns an error if this process has opened sockets that the
+// daemon needs.
 func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if os.Getpid() == 1 {
 		// The kernel would end the daemon together with this process (pid_namespaces(7)).
@@ -200,9 +201,9 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	return p.lookUpCredentials()
 }
 
-// notifyLauncherSignals makes a signal that would end the launcher cancel ctx instead, so that the
-// start is undone first. insisted is closed when a second TERM or INT comes more than
-// forceQuitAfter after the first one: the caller does not want to wait.
+// notifyLauncherSignals catches the signals that would end the launcher. The first one cancels ctx,
+// so that the launcher undoes the start before it ends. insisted is closed if the caller does not
+// want to wait: it sends TERM or INT again, later than forceQuitAfter after the first time.
 func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, stopSignals func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)

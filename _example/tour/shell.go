@@ -258,7 +258,7 @@ func (sh *shell) edit(name string, oldnew ...string) {
 	}
 }
 
-// move renames a file, as logrotate does first.
+// move renames a file. This is the first step of logrotate.
 func (sh *shell) move(from, to string) {
 	sh.prompt("mv %s %s", from, to)
 	if err := os.Rename(sh.path(from), sh.path(to)); err != nil {

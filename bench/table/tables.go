@@ -85,7 +85,7 @@ func (r *results) table(w *strings.Builder, t table) {
 	fmt.Fprintln(w)
 }
 
-// reference returns the value to compare with: our row, or the first of our rows.
+// reference returns the value to compare with: the first measured value of our rows.
 func (r *results) reference(t table) (value float64, found bool) {
 	for _, row := range r.rows {
 		if row.group == t.group && strings.HasPrefix(row.name, ours) && row.metrics[t.columns[0].unit] > 0 {
@@ -95,7 +95,7 @@ func (r *results) reference(t table) (value float64, found bool) {
 	return 0, false
 }
 
-// label returns the name of a row on the page.
+// label formats the name of a row for the page.
 func label(name string) string {
 	name = strings.ReplaceAll(strings.TrimPrefix(name, "peer="), "/", ", ")
 	if floor, is := strings.CutPrefix(name, "floor="); is {

@@ -47,8 +47,8 @@ func SanitizeMessage(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// SanitizeJSON escapes in JSON the characters that [SanitizeLine] replaces. encoding/json escapes
-// only the first 32 of them.
+// SanitizeJSON returns the JSON text with an escape sequence for each control or format character.
+// encoding/json escapes only the first 32 of them.
 func SanitizeJSON(text []byte) string {
 	var b strings.Builder
 	for _, r := range string(text) {

@@ -20,7 +20,7 @@ type Launcher struct {
 	limits   Limits
 	peer     *detach.Peer
 	messages <-chan json.RawMessage // closed when the launcher is gone
-	ack      chan struct{}          // closed when the launcher has confirmed that it read ready
+	ack      chan struct{}          // closed when the launcher has confirmed the message "ready"
 	gone     chan struct{}          // closed when the launcher is gone
 
 	mu       sync.Mutex
@@ -52,8 +52,8 @@ func newLauncher(peer *detach.Peer, messages <-chan json.RawMessage) *Launcher {
 	return &Launcher{peer: peer, messages: messages, ack: make(chan struct{}), gone: make(chan struct{})}
 }
 
-// Attach tells the launcher that Run has begun, and the longest times that the daemon takes. It
-// calls lost once if the launcher is gone before it knows the result of the start.
+// Attach notifies the launcher that Run has begun, and passes it the limits of the daemon. It calls
+// lost once if the launcher is gone before it knows the result of the start.
 func (l *Launcher) Attach(limits Limits, lost func()) error {
 	l.limits = limits
 	ack := sync.OnceFunc(func() { close(l.ack) })

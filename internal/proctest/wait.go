@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is when a test stops waiting. It is long enough for a busy machine, because no result
-// depends on how long something takes.
+// Patience is when a test stops waiting. No result depends on how long something takes, so it can
+// be long enough for a busy machine.
 const Patience = 60 * time.Second
 
 // Eventually waits until condition returns true. format and args describe the condition.
@@ -23,8 +23,8 @@ func Eventually(t *testing.T, condition func() bool, format string, args ...any)
 	}
 }
 
-// Long reports whether the long form of sweeps, storms and models was requested, as their make
-// targets do.
+// Long reports whether LIFECYCLE_LONG requests the long form of a test. The make targets for
+// sweeps, storms and models set it.
 func Long() bool { return Rounds(0, 0, 1) == 1 }
 
 // Rounds returns how often a test repeats something slow: short in "go test", ci in CI
@@ -39,8 +39,9 @@ func Rounds(short, ci, long int) int {
 	return long
 }
 
-// Seeds returns the seeds for the random walks of a test: 1 to some in CI, a fifth of that in "go
-// test", 1 to many in the long form, or only the seed in LIFECYCLE_SEED.
+// Seeds returns the first and the last seed for the random walks of a test. The first is 1. The
+// last is a fifth of the parameter some in "go test", some in CI, and many in the long form. If
+// LIFECYCLE_SEED is set, both are its value.
 func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
 	t.Helper()
 	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {

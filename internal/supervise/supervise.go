@@ -142,7 +142,7 @@ func (s *Supervisor) open() error {
 		server.Close()
 		stopReaping()
 		releaseOrphans()
-		s.tree.Abandoned("") // a group may have had a process that ended late
+		s.tree.Abandoned("") // removes the groups whose processes ended late
 		s.tree.Close()
 	})
 	go server.Serve(s.isWorker, s.received)
@@ -161,8 +161,8 @@ func (s *Supervisor) awaitPrevious(ctx context.Context) {
 }
 
 // Run keeps the worker alive until ctx ends, the worker has ended cleanly, or the policy gives up.
-// After ctx has ended, Stop ends the worker, and Run returns the result of the worker, unless Stop
-// has returned it.
+// After ctx has ended, the caller ends the worker with Stop. Run then returns the result of the
+// worker, unless Stop has already returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
 	p := s.last.Load()
 	for {

@@ -10,7 +10,7 @@ import (
 // line is a line of prose.
 type line struct {
 	number int
-	source string // the whole line of the file, "" if it may be wide
+	source string // the whole line of the file; "" if its width is not checked
 	text   string // without code and links
 }
 

@@ -1,5 +1,5 @@
 // Command godaemon PIDFILE SOCKET READY serves SOCKET in the background, with go-daemon alone. When
-// it serves, it connects to the socket READY, because go-daemon has no other way to report that.
+// it serves, it connects to the socket READY, because go-daemon itself cannot report readiness.
 package main
 
 import (

@@ -74,7 +74,7 @@ func (g *group) lock() error {
 	if err != nil {
 		return err
 	}
-	// Only the user who makes a group decides which processes are moved into it.
+	// If another user could write the group, that user could move processes into it.
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	if owner != uint32(os.Geteuid()) || info.Mode().Perm()&0o077 != 0 {
 		return &fs.PathError{Op: "open", Path: g.name, Err: fs.ErrPermission}

@@ -92,13 +92,14 @@ func (g *group) with(pid int, do func(Process)) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
-	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone; the number may be a thread's
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // the process is gone, or pid is now the ID of a thread
 		return nil
 	default:
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(fd)
-	// The process still exists after the check, so the check read data of this process.
+	// isOver is called last: if the process has not ended by then, g.has did not read the data of
+	// another process with this PID.
 	if p := (Process{pid, fd}); g.has(strconv.Itoa(pid)) && !p.isOver() {
 		do(p)
 	}

@@ -1,5 +1,5 @@
 // Package ctlsock is the control socket between a process and a child that it has started. Messages
-// go both ways. The end of the socket tells each process that the other one is gone.
+// go both ways. When one process ends, the other one reads the end of the stream.
 package ctlsock
 
 import (
@@ -20,8 +20,8 @@ func Pair() (ours, theirs *os.File, err error) { return pair() }
 // Conn makes a file from an inherited end. Closing the file ends a blocked read from it.
 func Conn(fd int) *os.File { return conn(fd) }
 
-// Mark returns the device and inode of a socket. The process that inherits the socket recognizes it
-// by them.
+// Mark returns the device and inode of a socket. With this mark, the process that inherits the
+// socket can recognize it.
 func Mark(f *os.File) (mark string, err error) { return markOf(f) }
 
 // IsMarked reports whether the descriptor is the socket with that mark.
@@ -29,7 +29,8 @@ func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
 
 // MadeByUs reports whether the descriptor is an end of a pair that a process with our effective
 // user and group has made (unix(7), SO_PEERCRED). It returns false for a socket that is connected
-// to an address: the service at that address may send what any client requests.
+// to an address. Such a socket is not trusted: any client may be able to make the service at that
+// address send messages.
 func MadeByUs(fd int) bool { return madeByUs(fd) }
 
 // IsGone reports whether the other end is gone. It does not block.
@@ -55,7 +56,7 @@ func NewPeer(conn *os.File) *Peer {
 // drops it.
 const MaxMessage = 4 << 20
 
-// Limit makes Receive drop messages longer than bytes.
+// Limit sets the maximum length of a received message, in bytes. Receive drops a longer message.
 func (p *Peer) Limit(bytes int) { p.max = bytes }
 
 // A message is a line of JSON after a NUL. Any other line is output of a process whose stderr is

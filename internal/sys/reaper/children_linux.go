@@ -83,7 +83,8 @@ func statOf(pid int) (s stat, ok bool) {
 	return parseStat(string(text))
 }
 
-// parseStat reads what follows the name, which the process itself can choose.
+// parseStat reads the fields after the name. It skips the name, because a process can set its name
+// to any text.
 func parseStat(text string) (s stat, ok bool) {
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if len(fields) < 20 {

@@ -142,7 +142,8 @@ func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives b
 		return s, true
 	}
 	s, ok := statOf(o.PID)
-	// Both processes still exist, so the data that was read describes this process and that parent.
+	// The last three checks show that both processes still exist. So the data that was read
+	// describes them, not other processes with the same PIDs.
 	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
 }
 

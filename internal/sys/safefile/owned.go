@@ -37,11 +37,11 @@ func (o *Owned) CheckRemovable() error {
 
 var errOutsideRoot = errors.New("it is outside the root directory")
 
-// Remove removes the file, unless the path now names another file, and closes it. It empties the
-// file in any case: a process that opened it earlier must not read outdated content.
+// Remove removes the path, unless it now names another file, and closes the open file. It empties
+// the open file in any case: a process that opened it earlier must not read outdated content.
 //
-// removeErr is nil if CheckRemovable has already reported that the file stays, and the file could
-// be emptied.
+// If CheckRemovable has already reported that the file stays, and Remove has emptied it, removeErr
+// is nil.
 func (o *Owned) Remove() (removeErr, emptyErr error) {
 	if err := o.CheckOpen(); err != nil {
 		return err, err

@@ -1,6 +1,6 @@
 // Package secureenv reads the environment. All code of this module reads variables through this
-// package, so that it trusts no variable from an untrusted caller: the caller of a process with
-// more rights than the caller (privilege.IsSetuid) has set its environment.
+// package, so that it trusts no variable from an untrusted caller. If a process has more rights
+// than its caller (privilege.IsSetuid), then this caller has set the environment.
 //
 // Such a process loses these variables before main, so that no program that it executes uses them.
 // It may execute itself after setuid(2), and can then no longer detect that its caller was

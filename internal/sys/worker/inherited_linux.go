@@ -88,15 +88,16 @@ func begin(fd int, mark string) error {
 	return nil
 }
 
-// supervisorGone also compares the process that made the socket pair with the parent: another
-// process of the supervisor may hold the socket open.
+// supervisorGone reports whether the supervisor has ended. The socket alone does not show this,
+// because another process of the supervisor may hold it open. So supervisorGone also checks that
+// the parent of this process is the process that made the socket pair.
 func supervisorGone(fd int) bool {
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)
 }
 
-// takeEnvironment sets the PID for which the variables are meant. The supervisor did not know it.
-// The PID stays the same after execve.
+// takeEnvironment sets LISTEN_PID and WATCHDOG_PID to the PID of this process. The supervisor did
+// not know the PID when it set the other variables. The PID stays the same after execve.
 func takeEnvironment() error {
 	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
 		if secureenv.Get(variable) == "" {
