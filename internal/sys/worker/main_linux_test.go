@@ -200,14 +200,19 @@ func comeAndGo(o Spec) {
 			panic("there is such a program")
 		}
 	}
+	await := func(reached func() bool) {
+		for deadline := time.Now().Add(10 * time.Second); !reached() && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	alone := runtime.NumGoroutine()
 	round()
+	await(func() bool { return runtime.NumGoroutine() <= alone+1 }) // one forks, for good
 	before := opened()
 	for range 20 {
 		round()
 	}
-	for deadline := time.Now().Add(10 * time.Second); opened() != before && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	await(func() bool { return opened() == before })
 	fmt.Println("before:", before)
 	fmt.Println("after:", opened())
 }
