@@ -78,5 +78,5 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 // jitter returns a random duration between three quarters of d and d, so that workers that died of
 // the same cause do not restart at the same time.
 func jitter(d time.Duration) time.Duration {
-	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- nobody gains by guessing a delay
+	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- it is no secret
 }
