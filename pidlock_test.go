@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -66,7 +65,7 @@ func takePIDFile(path string) (*pidfile.Lock, error) {
 func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWouldTakeIt(t *testing.T) {
 	t.Parallel()
 	stale := func(t *testing.T) (c *plan, path string) {
-		path = pidFileWith(t, "4242\n")
+		path = proctest.PIDFileWith(t, "4242\n")
 		c, err := newPlan(nil, []Option{PIDFile(path)})
 		require.NoError(t, err)
 		return c, path
@@ -84,7 +83,7 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 		t.Run(what, func(t *testing.T) {
 			c, path := stale(t)
 			spoil(t, path)
-			requireUntouched := untouched(t, path)
+			requireUntouched := proctest.Untouched(t, path)
 			c.releaseStale()
 			requireUntouched()
 		})
@@ -100,14 +99,6 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 // holder is short, for tests have variables that are called pidfile.
 type holder = pidfile.Holder
 
-// pidFileWith returns the path of a PID file that contains text and that no process holds.
-func pidFileWith(t *testing.T, text string) (path string) {
-	t.Helper()
-	path = proctest.PIDPath(t)
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	return path
-}
-
 // held opens the file at path and locks it as another program would, until the end of the test.
 func held(t *testing.T, path string) *os.File {
 	t.Helper()
@@ -116,43 +107,6 @@ func held(t *testing.T, path string) *os.File {
 	t.Cleanup(func() { f.Close() })
 	require.NoError(t, filelock.TryLock(f))
 	return f
-}
-
-// untouched records a file and the content of its directory. requireUntouched requires that nothing
-// has changed.
-func untouched(t *testing.T, path string) (requireUntouched func()) {
-	t.Helper()
-	type seen struct {
-		Names []string
-		Mode  fs.FileMode
-		Time  string
-		Size  int64
-		Text  []byte
-	}
-	look := func() (fs.FileInfo, seen) {
-		t.Helper()
-		entries, err := os.ReadDir(filepath.Dir(path))
-		require.NoError(t, err)
-		var names []string
-		for _, entry := range entries {
-			names = append(names, entry.Name())
-		}
-		info, err := os.Lstat(path)
-		if os.IsNotExist(err) {
-			return nil, seen{Names: names}
-		}
-		require.NoError(t, err)
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		return info, seen{names, info.Mode(), info.ModTime().String(), info.Size(), text}
-	}
-	before, was := look()
-	return func() {
-		t.Helper()
-		after, is := look()
-		require.Equal(t, was, is)
-		require.True(t, before == nil || os.SameFile(before, after), "%s is another file", path)
-	}
 }
 
 // requireNothingLeft requires that the PID file and whatever was beside it is gone.
@@ -205,7 +159,7 @@ func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	path := proctest.PIDPath(t)
 	p, requireUnsignalled := startHolding(t, path)
 	bystander, requireLives := startHolding(t)
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	for _, h := range []holder{
 		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another holds it by now
 		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended

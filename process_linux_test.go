@@ -85,10 +85,10 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	asked := 0
 	var requireFiles []func()
 	for _, r := range rows {
-		path := pidFileWith(t, r.content)
+		path := proctest.PIDFileWith(t, r.content)
 		r.plant(path)
 		if info, err := os.Stat(path); err == nil && info.Size() < 1<<30 {
-			requireFiles = append(requireFiles, untouched(t, path))
+			requireFiles = append(requireFiles, proctest.Untouched(t, path))
 		}
 		for verb := range r.codes {
 			asked++ // all at once, for as long as it cannot be told who holds a file they wait

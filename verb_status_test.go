@@ -105,7 +105,7 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 // leftBy is a PID file that a daemon with that PID has left, with what it said last.
 func leftBy(t *testing.T, pid int, s Status) (pidfile string) {
 	t.Helper()
-	pidfile = pidFileWith(t, fmt.Sprintln(pid))
+	pidfile = proctest.PIDFileWith(t, fmt.Sprintln(pid))
 	writeState(t, pidfile, s)
 	return pidfile
 }
@@ -128,7 +128,7 @@ func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
 			},
 		} {
 			pidfile := leftBy(t, 4127, s)
-			requireUntouched := untouched(t, statePath(pidfile))
+			requireUntouched := proctest.Untouched(t, statePath(pidfile))
 			want := "daemon: dead: pid 4127 left " + pidfile + want + "\n"
 			require.Equal(t, proctest.Result{Stdout: want, Code: 1}, verbHere(t, pidfile, "status"))
 			require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
@@ -144,7 +144,7 @@ func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
 		"torn":              make([]byte, statefile.Size),
 		"of another format": sealed(`{"format":2`),
 	} {
-		pidfile := pidFileWith(t, "4127\n")
+		pidfile := proctest.PIDFileWith(t, "4127\n")
 		if left != nil {
 			require.NoError(t, os.WriteFile(statePath(pidfile), left, 0o644))
 		}
@@ -201,7 +201,7 @@ func TestStatusInJSON(t *testing.T) {
 	pidfile = leftBy(t, 4127, s)
 	want["state"], want["pid_file"], want["pid"] = "dead", pidfile, 4127.0
 	require.Equal(t, want, answered(t, pidfile, 1))
-	pidfile = pidFileWith(t, "4127\n")
+	pidfile = proctest.PIDFileWith(t, "4127\n")
 	require.Equal(t, map[string]any{"state": "dead", "pid_file": pidfile}, answered(t, pidfile, 1))
 
 	pidfile = proctest.PIDPath(t)

@@ -13,7 +13,7 @@ import (
 // Row L4.
 func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	t.Parallel()
-	path := pidFileWith(t, "12345\n")
+	path := proctest.PIDFileWith(t, "12345\n")
 	f := held(t, path)
 	cmd := proctest.Command(idle)
 	cmd.ExtraFiles = []*os.File{f}

@@ -61,7 +61,7 @@ func TestADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
 	require.NoError(t, os.Chown(filepath.Dir(path), 0, 0))
 	p := proctest.Start(t, daemon, "pidfile="+path)
 	p.Await("msg=ready")
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 
 	for _, name := range []string{"stop", "reload"} {
 		got := proctest.Call(t, asNobody, "pidfile="+path, name)
@@ -85,7 +85,7 @@ func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 	path := filepath.Join(nobodys(t), "daemon.pid")
 	require.NoError(t, os.WriteFile(path, fmt.Appendln(nil, bystander.PID()), 0o644))
 	require.NoError(t, os.Chown(path, nobody, nobody))
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	dead := fmt.Sprintf("daemon: dead: pid %d left %s\n", bystander.PID(), path)
 	require.Equal(t, proctest.Result{Stdout: dead, Code: 1}, proctest.Call(t, asNobody, "pidfile="+path, "status"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, proctest.Call(t, asNobody, "pidfile="+path, "stop"))
@@ -138,7 +138,7 @@ func TestAnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
 		require.NoError(t, os.Chown(filepath.Dir(path), 0, 0))
 		p := proctest.Start(t, daemon, "pidfile="+path, fmt.Sprintf("mode=%o", tt.mode))
 		p.Await("msg=ready")
-		requireUntouched := untouched(t, path)
+		requireUntouched := proctest.Untouched(t, path)
 		got := proctest.Call(t, asNobody, "pidfile="+path, "status")
 		require.Equal(t, tt.code, got.Code)
 		if tt.code == 4 {
@@ -275,7 +275,7 @@ func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
 	other := proctest.PIDPath(t)
 	stranger := startAs(t, p.PID(), daemon, "pidfile="+other)
 	stranger.Await("msg=ready")
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"))
 	require.Equal(t, 1, callVerb(t, path, "status").Code)

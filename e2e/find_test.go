@@ -82,8 +82,8 @@ func lockLate(path, gate string) (*os.File, error) {
 // Row C1.
 func TestAnEmptyFileThatNobodyHoldsIsNoDaemon(t *testing.T) {
 	t.Parallel()
-	path := pidFileWith(t, "")
-	requireUntouched := untouched(t, path)
+	path := proctest.PIDFileWith(t, "")
+	requireUntouched := proctest.Untouched(t, path)
 	require.Equal(t, proctest.Result{Stdout: notRunning(path), Code: 3}, callVerb(t, path, "status"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
 	requireUntouched()
@@ -99,7 +99,7 @@ func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, holding, "late:"+filepath.Join(t.TempDir(), "never"), path)
 	p.Await("locked it")
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	each(t, map[string]proctest.Result{
 		"status": {Stdout: "daemon: unknown: PID file " + path + ": held by a process that has not written its PID\n", Code: 4},
 		"stop":   {Stderr: "daemon: stop: PID file " + path + ": held by a process that has not written its PID\n", Code: 1},
@@ -122,8 +122,8 @@ func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
 	}
 	contents = append(contents, strconv.FormatInt(1<<32+int64(pid), 10)+"\n")
 	for _, text := range contents {
-		path := pidFileWith(t, text)
-		requireUntouched := untouched(t, path)
+		path := proctest.PIDFileWith(t, text)
+		requireUntouched := proctest.Untouched(t, path)
 		require.Equal(t, proctest.Result{Stdout: notRunning(path), Code: 3}, callVerb(t, path, "status"), "%q", text)
 		require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"), "%q", text)
 		require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"), "%q", text)
@@ -136,12 +136,12 @@ func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
 func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
-	path := pidFileWith(t, fmt.Sprintln(bystander.PID()))
+	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
 	held(t, path)
 	if _, blind := mustState(t, path); blind {
 		t.Skip("marks cannot be seen on this system, so the number decides")
 	}
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	// It names the holder where the system reports it.
 	foreign := mustLook(t, path).Unidentified(path).Error() + "\n"
 	require.Contains(t, foreign, "locked by another program")
@@ -158,8 +158,8 @@ func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 // Row C4.
 func TestAFileThatSaysOneIsStale(t *testing.T) {
 	t.Parallel()
-	path := pidFileWith(t, "1\n")
-	requireUntouched := untouched(t, path)
+	path := proctest.PIDFileWith(t, "1\n")
+	requireUntouched := proctest.Untouched(t, path)
 	require.Equal(t, proctest.Result{Stdout: "daemon: dead: pid 1 left " + path + "\n", Code: 1}, callVerb(t, path, "status"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "reload"))
@@ -177,8 +177,8 @@ func TestAFileThatSaysOneIsStale(t *testing.T) {
 func TestAFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
-	path := pidFileWith(t, fmt.Sprintln(bystander.PID()))
-	requireUntouched := untouched(t, path)
+	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
+	requireUntouched := proctest.Untouched(t, path)
 	dead := fmt.Sprintf("daemon: dead: pid %d left %s\n", bystander.PID(), path)
 	require.Equal(t, proctest.Result{Stdout: dead, Code: 1}, callVerb(t, path, "status"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))

@@ -157,7 +157,7 @@ func squat(t *testing.T, pidfile string) (reader *os.File) {
 
 func TestAReaderWhoSquatsOnTheMarkFoolsNobody(t *testing.T) {
 	t.Parallel()
-	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
+	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	reader := squat(t, pidfile)
 	require.Equal(t, 1, callVerb(t, pidfile, "status").Code, "it is dead")
 

@@ -3,9 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -18,51 +16,6 @@ import (
 	"example.com/lifecycle/internal/sys/filelock"
 )
 
-// pidFileWith returns a PID file with that text. No process holds it.
-func pidFileWith(t *testing.T, text string) (path string) {
-	t.Helper()
-	path = proctest.PIDPath(t)
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	return path
-}
-
-// untouched records a file and the content of its directory. requireUntouched requires that nothing
-// has changed.
-func untouched(t *testing.T, path string) (requireUntouched func()) {
-	t.Helper()
-	type seen struct {
-		Names []string
-		Mode  fs.FileMode
-		Time  string
-		Size  int64
-		Text  []byte
-	}
-	look := func() (fs.FileInfo, seen) {
-		t.Helper()
-		entries, err := os.ReadDir(filepath.Dir(path))
-		require.NoError(t, err)
-		var names []string
-		for _, entry := range entries {
-			names = append(names, entry.Name())
-		}
-		info, err := os.Lstat(path)
-		if os.IsNotExist(err) {
-			return nil, seen{Names: names}
-		}
-		require.NoError(t, err)
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		return info, seen{names, info.Mode(), info.ModTime().String(), info.Size(), text}
-	}
-	before, was := look()
-	return func() {
-		t.Helper()
-		after, is := look()
-		require.Equal(t, was, is)
-		require.True(t, before == nil || os.SameFile(before, after), "%s is another file", path)
-	}
-}
-
 // holder is an alias because many tests have variables named pidfile.
 type holder = pidfile.Holder
 
@@ -74,7 +27,7 @@ func mustLook(t *testing.T, path string) holder {
 }
 
 func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
-	path := pidFileWith(t, "1\n")
+	path := proctest.PIDFileWith(t, "1\n")
 	require.NoError(t, os.Chmod(path, 0o646))
 	_, err := lifecycle.Find(path)
 	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)

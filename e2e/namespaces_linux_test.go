@@ -191,7 +191,7 @@ func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 	for dir := filepath.Dir(path); dir != filepath.Dir(os.TempDir()); dir = filepath.Dir(dir) {
 		require.NoError(t, os.Chmod(dir, 0o755))
 	}
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	for _, verb := range []string{"status", "stop", "reload", "reopen", "restart", "try-restart", "start", "run"} {
 		cmd := proctest.Command(daemon, "pidfile="+path, verb)
 		cmd.Path = binary

@@ -37,9 +37,9 @@ func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 func TestAReadOnlyFileSystemIsAnError(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
-	missing, stale := proctest.PIDPath(t), pidFileWith(t, "12345\n")
+	missing, stale := proctest.PIDPath(t), proctest.PIDFileWith(t, "12345\n")
 	for _, pidfile := range []string{missing, stale} {
-		requireUntouched := untouched(t, pidfile)
+		requireUntouched := proctest.Untouched(t, pidfile)
 		readOnly(t, filepath.Dir(pidfile))
 		requireRefused(t, 1, "daemon: start failed: PID file "+pidfile+": open: read-only file system\n", pidfile)
 		requireUntouched()
@@ -86,7 +86,7 @@ func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 			mount(t, "tmpfs", dir, "tmpfs", 0, "mode=0755,"+c.options)
 			pidfile := filepath.Join(dir, "daemon.pid")
 			free := fillUp(t, dir, c.fill)
-			requireUntouched := untouched(t, pidfile)
+			requireUntouched := proctest.Untouched(t, pidfile)
 			requireRefused(t, 1, "daemon: start failed: PID file "+pidfile+": "+c.op+": no space left on device\n", pidfile)
 			requireUntouched()
 			free()

@@ -72,7 +72,7 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 	pidfile := filepath.Join(dir, "daemon.pid")
 	require.NoError(t, os.WriteFile(pidfile, []byte("1\n"), 0o600))
 	require.NoError(t, os.Chown(pidfile, service, service))
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	requireRefused(t, 1, fmt.Sprintf("it belongs to user %d, not to user 0\n", service), pidfile)
 	requireUntouched()
 

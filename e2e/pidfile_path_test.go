@@ -30,8 +30,8 @@ func TestAMissingDirectoryIsNamedAndNotMade(t *testing.T) {
 // Row B3.
 func TestAFileOnTheWayIsNoDirectory(t *testing.T) {
 	t.Parallel()
-	file := pidFileWith(t, "untouched")
-	requireUntouched := untouched(t, file)
+	file := proctest.PIDFileWith(t, "untouched")
+	requireUntouched := proctest.Untouched(t, file)
 	pidfile := filepath.Join(file, "daemon.pid")
 	requireRefused(t, 1, "start failed: PID file "+pidfile, pidfile)
 	requireRefused(t, 1, "not a directory", pidfile)
@@ -77,8 +77,8 @@ func TestASocketOrADeviceIsRefused(t *testing.T) {
 func TestASymbolicLinkIsRefusedAndItsTargetUntouched(t *testing.T) {
 	t.Parallel()
 	t.Run("live", func(t *testing.T) {
-		target, pidfile := pidFileWith(t, "untouched"), proctest.PIDPath(t)
-		requireUntouched := untouched(t, target)
+		target, pidfile := proctest.PIDFileWith(t, "untouched"), proctest.PIDPath(t)
+		requireUntouched := proctest.Untouched(t, target)
 		require.NoError(t, os.Symlink(target, pidfile))
 		requireUnsafe(t, pidfile, "it is a symbolic link, not a regular file")
 		requireUntouched()
@@ -164,7 +164,7 @@ func TestAnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pidfile := pidFileWith(t, text)
+			pidfile := proctest.PIDFileWith(t, text)
 			before, err := os.Stat(pidfile)
 			require.NoError(t, err)
 			p := proctest.Start(t, daemon, "pidfile="+pidfile)
@@ -210,9 +210,9 @@ func TestThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
 // Row E19.
 func TestAFileThatEverybodyCanWriteIsRefused(t *testing.T) {
 	t.Parallel()
-	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
+	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	require.NoError(t, os.Chmod(pidfile, 0o666))
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	_, err := lifecycle.Find(pidfile)
 	require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)
 	err = lifecycle.Run(nil, lifecycle.PIDFile(pidfile))

@@ -194,7 +194,7 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 				if left != "nothing" {
 					require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
 				}
-				requireUntouched := untouched(t, pidfile)
+				requireUntouched := proctest.Untouched(t, pidfile)
 				cmd, requireFault := faulty(t, "flock:error="+errno, pidfile, "run")
 				got := proctest.CallCommand(t, cmd)
 				requireFault()

@@ -37,7 +37,7 @@ func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testi
 	require.Contains(t, status.Stdout, fmt.Sprintf("\n  pid %d may still run: its PID file was deleted or replaced", p.PID()))
 
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 	require.Equal(t, 1, p.Out.Count(lostWarning))
@@ -77,7 +77,7 @@ func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testi
 func TestAHardLinkIsRefused(t *testing.T) {
 	t.Parallel()
 	t.Run("of a stale file", func(t *testing.T) {
-		pidfile := pidFileWith(t, "12345\n")
+		pidfile := proctest.PIDFileWith(t, "12345\n")
 		link := filepath.Join(filepath.Dir(pidfile), "link.pid")
 		require.NoError(t, os.Link(pidfile, link))
 		requireUnsafe(t, pidfile, "it has 2 hard links")
@@ -128,8 +128,8 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 	proctest.Needs(t, "linux") // elsewhere nothing distinguishes them
 	t.Parallel()
-	pidfile := pidFileWith(t, fmt.Sprintln(os.Getpid()))
-	requireUntouched := untouched(t, pidfile)
+	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
+	requireUntouched := proctest.Untouched(t, pidfile)
 	foreign := held(t, pidfile)
 	requireRefused(t, 1, "start failed: PID file "+pidfile+": locked by another program", pidfile)
 	status := callVerb(t, pidfile, "status")
@@ -143,8 +143,8 @@ func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 
 func TestAForeignSharedLockKeepsAStartOutToo(t *testing.T) {
 	t.Parallel()
-	pidfile := pidFileWith(t, "12345\n")
-	requireUntouched := untouched(t, pidfile)
+	pidfile := proctest.PIDFileWith(t, "12345\n")
+	requireUntouched := proctest.Untouched(t, pidfile)
 	f := openForReading(t, pidfile)
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_SH))
 	requireRefused(t, 1, "locked by another program", pidfile)

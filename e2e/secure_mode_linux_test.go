@@ -146,7 +146,7 @@ func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
 		path := privilegedCopy(t, give)
 		evil, pidfile := filepath.Join(t.TempDir(), "evil.pid"), filepath.Join(filepath.Dir(path), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
-		requireUntouched := untouched(t, pidfile)
+		requireUntouched := proctest.Untouched(t, pidfile)
 		got := proctest.Call(t, forgingWorker, path, evil, "pidfile="+pidfile, "status")
 		require.Equal(t, fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), got.Stdout, what)
 		requireUntouched()

@@ -109,7 +109,7 @@ func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	for _, stage := range []string{"1", "2"} {
 		pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
-		requireUntouched := untouched(t, pidfile)
+		requireUntouched := proctest.Untouched(t, pidfile)
 		got := proctest.Call(t, forger, stage, program, jail, pidfile, "pidfile="+pidfile, "status")
 		require.Equal(t, proctest.Result{Stdout: fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), Code: 1}, got)
 		requireUntouched()
@@ -128,7 +128,7 @@ func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	for _, stage := range []string{"1", "2"} {
 		pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
-		requireUntouched := untouched(t, pidfile)
+		requireUntouched := proctest.Untouched(t, pidfile)
 		got := proctest.Call(t, forger, stage, program, jail, pidfile, "pidfile="+pidfile, "status")
 		require.Equal(t, proctest.Result{Stdout: fmt.Sprintf("daemon: dead: pid 12345 left %s\n", pidfile), Code: 1}, got)
 		requireUntouched()

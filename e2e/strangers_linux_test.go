@@ -70,7 +70,7 @@ func TestWhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
 	t.Parallel()
 	pidfile := inMemory(t)
 	require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	attacker := proctest.Start(t, locker, pidfile)
 	attacker.Await("locked: <nil>")
 	want := fmt.Sprintf("locked by another program (pid %d, a\ufffd[2J root)\n", attacker.PID())

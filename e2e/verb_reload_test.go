@@ -69,7 +69,7 @@ func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	nothing := "nothing to reload: this program does not support reload"
 	callParts(t, 3, nothing, path, "reload")
 	callParts(t, 3, nothing, path, "a.check=", "a.start=", "a.stop=", "reload")

@@ -80,7 +80,7 @@ func TestRestartTakesOneOutOfTheForeground(t *testing.T) {
 func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	for what, says := range map[string]string{"error": "OnCheck failed on purpose", "panic": "panic: OnCheck panics on purpose"} {
 		for _, verb := range []string{"restart", "try-restart"} {
 			got := callVerb(t, pidfile, "check="+what, verb)

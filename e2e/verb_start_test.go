@@ -158,7 +158,7 @@ func TestStartSaysWhereTheLogIs(t *testing.T) {
 func TestStartWhereOneRunsTouchesNothing(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	log := filepath.Join(t.TempDir(), "log")
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid), Code: 1}, callVerb(t, pidfile, "log="+log, "start"))
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid)}, callVerb(t, pidfile, "log="+log, "start", "--oknodo"))
@@ -193,7 +193,7 @@ func TestStartWhereOneIsNotReadyYetSaysThat(t *testing.T) {
 func TestWhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
-	requireUntouched := untouched(t, pidfile)
+	requireUntouched := proctest.Untouched(t, pidfile)
 	for _, args := range [][]string{
 		{"start", "now"},
 		{"start", "--oknodo", "now"},

@@ -19,7 +19,7 @@ import (
 func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	require.Equal(t, proctest.Result{Stdout: notRunning(path), Code: 3}, callVerb(t, path, "status"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path), Code: 7}, callVerb(t, path, "stop"))
 	require.Equal(t, proctest.Result{Stderr: notRunning(path)}, callVerb(t, path, "stop", "--oknodo"))
@@ -36,7 +36,7 @@ func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	again := callVerb(t, path, "run")
 	require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d)\n", p.PID()), Code: 1}, again, "nothing was started")
 	requireUntouched()
@@ -95,7 +95,7 @@ func TestWithNobodyWhoReadsTheExitCodeIsTheSame(t *testing.T) {
 func TestWhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
-	requireUntouched := untouched(t, path)
+	requireUntouched := proctest.Untouched(t, path)
 	for _, tt := range []struct {
 		says string
 		args []string

@@ -134,7 +134,7 @@ func allUsed() bool {
 // Assignment returns the environment assignment that makes the test binary run as the program. It
 // is for a test in which another process executes the binary.
 func Assignment(program string) string {
-	programsUsed.Store(program, true)
+	Use(program)
 	return Variable + "=" + program
 }
 
