@@ -1,22 +1,21 @@
 package lifecycle
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"runtime/pprof"
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/stacktrace"
 )
 
 // PanicError is the error of a hook or body that panicked or called runtime.Goexit. It never wraps
 // Value, even if that is an error: a panic with context.Canceled must not count as a clean end.
 type PanicError struct {
 	Value any
-	Stack []byte // of the goroutine that panicked, from debug.Stack
+	Stack []byte // of the goroutine that panicked: function, file and line, one frame a line
 }
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
@@ -134,7 +133,7 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 func (l *life) abandon(component, hook string, late timeoutError) error {
 	label := hook + " of " + component
 	late.stack = stackOf(label)
-	l.log.Error(label+" was abandoned: it did not return in time", "after", console.FormatLimit(late.limit), "stack", string(late.stack))
+	l.log.Error(label+" was abandoned: it did not return in time", "after", console.FormatLimit(late.limit), "stack", stacktrace.Line(late.stack))
 	return &HookError{component, hook, &late}
 }
 
@@ -144,13 +143,16 @@ func (l *life) logPanic(label string, err error) bool {
 	if !errors.As(err, &p) {
 		return false
 	}
-	l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", stacktrace.Line(p.Stack))
 	return true
 }
 
 // labelKey is the profiler label of the goroutine of every hook and body. Goroutines that the hook
 // starts inherit it, so CPU and goroutine profiles show the component.
 const labelKey = "lifecycle"
+
+// bottomFrame ends the name of the function hookGoroutine.
+const bottomFrame = ".hookGoroutine"
 
 // spawn calls f in its own goroutine. The channel receives the error of f, or a *PanicError.
 func spawn(ctx context.Context, label string, f func(context.Context) error) <-chan error {
@@ -163,15 +165,15 @@ func spawn(ctx context.Context, label string, f func(context.Context) error) <-c
 	return done
 }
 
-// hookGoroutine is a frame in the stack of the hook goroutine. stackOf uses it to ignore goroutines
-// that the hook started.
+// hookGoroutine is the frame at which the stack of a hook or body ends. Goroutines that the hook
+// started do not have it.
 func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan<- error) (err error) {
 	returned := false
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = &PanicError{Value: v, Stack: stacktrace.OfPanic(bottomFrame)}
 		} else if !returned { // runtime.Goexit runs the deferred calls, but nothing after them
-			done <- &PanicError{Value: "runtime.Goexit was called", Stack: debug.Stack()}
+			done <- &PanicError{Value: "runtime.Goexit was called", Stack: stacktrace.OfPanic(bottomFrame)}
 		}
 	}()
 	err = f(ctx)
@@ -179,24 +181,12 @@ func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan
 	return err
 }
 
-// stackOf returns the stack of the hook goroutine with that label. It uses the goroutine profile,
-// because runtime.Stack of all goroutines would stop the world for much longer.
+// stackOf returns the stack of the hook goroutine with that label.
 func stackOf(label string) []byte {
-	var profile bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
-		return []byte(err.Error())
+	if stack := stacktrace.OfLabel(labelKey, label, bottomFrame); len(stack) > 0 {
+		return stack
 	}
-	want := fmt.Appendf(nil, "%q:%q", labelKey, label)
-	var stacks [][]byte // several if components have the same name
-	for record := range bytes.SplitSeq(profile.Bytes(), []byte("\n\n")) {
-		if bytes.Contains(record, want) && bytes.Contains(record, []byte(".hookGoroutine")) {
-			stacks = append(stacks, bytes.TrimSpace(record))
-		}
-	}
-	if len(stacks) == 0 {
-		return []byte("(no stack: the hook has not begun, has just returned, or changed its profiler labels)")
-	}
-	return bytes.Join(stacks, []byte("\n\n"))
+	return []byte("(no stack: the hook has not begun, has just returned, or changed its profiler labels)")
 }
 
 // workerError is the error of a hook of a supervisor that failed in the worker. do returns the

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/lifecycle/internal/stacktrace"
 	"example.com/lifecycle/internal/sys/secureenv"
 )
 
@@ -18,7 +19,8 @@ import (
 //
 // check runs while the life is Ready or Reloading, for the first time after one interval. It may
 // run concurrently with hooks but never with itself. Its context ends after that interval, and with
-// the context of the bodies. An error or panic of check is logged. If no manager watches, check is
+// the context of the bodies. An error or panic of check is logged, and so is the stack of
+// a check that does not return in time. If no manager watches, check is
 // not called. By default, the life reports that all is well as long as its goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
@@ -60,6 +62,7 @@ func (l *life) signOfLife() (p periodic, wanted bool) {
 	p.f = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, p.interval)
 		defer cancel()
+		defer time.AfterFunc(l.manager.watches*3/8, l.logHang).Stop()
 		err := check(ctx)
 		if err == nil {
 			err = context.Cause(ctx)
@@ -70,4 +73,11 @@ func (l *life) signOfLife() (p periodic, wanted bool) {
 		return err
 	}
 	return p, true
+}
+
+// logHang logs where the check of the watchdog hangs. It is called before the manager ends the
+// process: an interval of at most half of its time has passed before the check was called.
+func (l *life) logHang() {
+	label := "Watchdog of " + l.plan.name
+	l.log.Warn(label+" does not return, so the manager is about to end this process", "stack", stacktrace.Line(stackOf(label)))
 }

@@ -30,6 +30,8 @@ var watched = proctest.Register("watched", func(args []string) int {
 		case args[0] == "hangs":
 			<-ctx.Done()
 			fmt.Println("check was late")
+		case args[0] == "is stuck":
+			select {}
 		}
 		return nil
 	}
@@ -69,6 +71,15 @@ func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 			require.Equal(t, 3, strings.Count(strings.Join(all, "\n"), "WATCHDOG=1"), "%q", all)
 		})
 	}
+}
+
+func TestACheckThatDoesNotReturnIsLoggedWithItsStackBeforeTheManagerActs(t *testing.T) {
+	t.Parallel()
+	address := filepath.Join(shortDir(t), "s")
+	managerAt(t, address)
+	p := watchedAt(t, address, "50000", "", "is stuck")
+	p.Await("Watchdog of ")
+	require.Regexp(t, `Watchdog of \S+ does not return, so the manager is about to end this process stack="\S+e2e\.\S+ \S+/watchdog_test\.go:\d+"\n`, p.Out.String())
 }
 
 // Row K6.
