@@ -107,6 +107,7 @@ func (l *life) run() (err error) {
 		}
 		defer running.CompareAndSwap(l, nil)
 		defer l.notifySignals()()
+		l.keepFromChildren()
 		if log := l.plan.journalLogger(); log != nil {
 			l.log = log
 		}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/terminal"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -96,6 +98,22 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 	_ = json.Unmarshal(in.Note, note) // the same program wrote it
 	return note
 })
+
+// firstOther is the first descriptor after stdin, stdout and stderr.
+const firstOther = 3
+
+// keepFromChildren marks the descriptors of this process as close-on-exec, so that no program that
+// the life starts inherits what the caller left open. They stay open in this process, which may
+// have been given them on purpose. A detached process has none of them, and a worker has marked
+// them.
+func (l *life) keepFromChildren() {
+	if l.mode.background || l.mode.kind == modeWorker {
+		return
+	}
+	if err := execve.CloseOnExec(firstOther); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		l.log.Warn("programs that the daemon starts inherit descriptors of its caller", "err", err)
+	}
+}
 
 // env is the part of the process that a life uses.
 type env interface {
