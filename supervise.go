@@ -36,7 +36,8 @@ type RestartPolicy struct {
 	Window time.Duration
 
 	// Permanent contains the exit codes after which a worker is not restarted. The default is 64,
-	// 66, 77 and 78 (sysexits); an empty slice means none.
+	// 66, 77 and 78 (sysexits), without 66 if this program was built with -race, whose detector
+	// exits with 66; an empty slice means none.
 	Permanent []int
 
 	// Foreground supervises under Run and the verb run too.
@@ -73,14 +74,14 @@ func Supervise(p RestartPolicy) Option {
 				c.refuse("Supervise: %s is %v: must not be negative", name, d)
 			}
 		}
-		p = p.completed()
 		c.policy = &p
 		c.processOnly("Supervise", true)
 	})
 }
 
-// completed returns the policy with the defaults filled in.
-func (p RestartPolicy) completed() RestartPolicy {
+// completed returns the policy with the defaults filled in. ownWorker is false for a worker that is
+// another program.
+func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
 	for field, def := range map[*time.Duration]time.Duration{
 		&p.MinDelay: 100 * time.Millisecond, &p.MaxDelay: 30 * time.Second, &p.Reset: 10 * time.Second,
 		&p.Window: time.Minute, &p.Settle: 100 * time.Millisecond,
@@ -93,10 +94,10 @@ func (p RestartPolicy) completed() RestartPolicy {
 		p.Limit = 10
 	}
 	if p.Permanent == nil {
-		p.Permanent = []int{64, 66, 77, 78} // EX_USAGE, EX_NOINPUT, EX_NOPERM, EX_CONFIG
+		p.Permanent = supervise.DefaultPermanent(ownWorker)
 	}
 	p.MaxDelay = max(p.MaxDelay, p.MinDelay)
-	return p
+	return &p
 }
 
 // Exit describes how a worker ended.
@@ -136,12 +137,14 @@ func Program(argv ...string) Option {
 }
 
 func (p *plan) completeSupervise() {
+	if p.policy == nil && p.program != nil {
+		p.policy = new(RestartPolicy)
+	}
+	if p.policy != nil {
+		p.policy = p.policy.completed(p.program == nil)
+	}
 	if p.program == nil {
 		return
-	}
-	if p.policy == nil {
-		policy := RestartPolicy{}.completed()
-		p.policy = &policy
 	}
 	for option, given := range map[string]bool{
 		"a function to run": p.fn != nil, "hooks": len(p.hooks) > 0, "ReadyWhen": p.readyWhen != nil,

@@ -22,6 +22,20 @@ type Policy struct {
 	Settle     time.Duration
 }
 
+// DefaultPermanent returns the default of Permanent: EX_USAGE, EX_NOINPUT, EX_NOPERM and EX_CONFIG
+// (sysexits.h). Without EX_NOINPUT for a worker of this program if it has the race detector, which
+// exits with that code at the end of a program that had a race, however the program itself ended.
+func DefaultPermanent(ownWorker bool) []int {
+	return defaultPermanent(ownWorker && raceDetector)
+}
+
+func defaultPermanent(detectsRaces bool) []int {
+	if detectsRaces {
+		return []int{64, 77, 78}
+	}
+	return []int{64, 66, 77, 78}
+}
+
 func (p Policy) isPermanent(code int) bool { return slices.Contains(p.Permanent, code) }
 
 // backoff records the exits of a worker. Its times are monotonic.

@@ -98,3 +98,11 @@ func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
 		now = now.Add(time.Minute)
 	}
 }
+
+func TestTheExitCodeOfTheRaceDetectorIsNotPermanentForAWorkerThatHasIt(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []int{64, 77, 78}, defaultPermanent(true))
+	require.Equal(t, []int{64, 66, 77, 78}, defaultPermanent(false))
+	require.Equal(t, []int{64, 66, 77, 78}, DefaultPermanent(false), "another program may mean EX_NOINPUT")
+	require.Equal(t, defaultPermanent(raceDetector), DefaultPermanent(true))
+}

@@ -1,0 +1,33 @@
+package e2e
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// The race detector exits with 66 when a program that had a race ends, however the program ended.
+// Under it, this test shows that the worker is started again; without it, that 66 is EX_NOINPUT.
+func TestTheExitCodeOfTheRaceDetectorIsPermanentOnlyWithoutIt(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.start(atOnce, "usr2=exit:66")
+	worker := b.worker(0)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGUSR2))
+	if underRace() {
+		b.worker(worker)
+		b.stop()
+		return
+	}
+	proctest.Eventually(t, func() bool {
+		_, err := lifecycle.Find(b.pidfile)
+		return err != nil
+	}, "the supervisor to give up")
+	require.Contains(t, b.call("status").Stdout, "gave up: exit 66 is permanent")
+	require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
+}
