@@ -185,7 +185,7 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if os.Getpid() == 1 {
 		// The kernel would end the daemon together with this process (pid_namespaces(7)).
 		return nil, errors.New("lifecycle: cannot detach from process 1: the kernel would end the daemon " +
-			"together with process 1; run it in the foreground, with the verb run")
+			"together with process 1; run it in the foreground")
 	}
 	if _, err := os.Executable(); err != nil {
 		return nil, fmt.Errorf("lifecycle: cannot find the executable of this process (is /proc mounted?): %w", err)

@@ -214,7 +214,7 @@ func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 
 // complete sets the fields that depend on other options, and refuses options that conflict.
 func (p *plan) complete() {
-	if p.name == "" || p.name == "." || p.name == ".." || strings.ContainsAny(p.name, `/\`) || hasControl(p.name) {
+	if !validName(p.name) {
 		p.refuse("Name(%q): must be a valid file name, because the PID file is named after it", p.name)
 	}
 	if p.ownLogger = p.logger != nil; !p.ownLogger {

@@ -96,7 +96,7 @@ func (p *plan) logPath(option, path string) string {
 	case hasControl(abs):
 		p.refuse("%s(%q): %q contains a control character", option, path, abs)
 	case strings.HasPrefix(abs, "/dev/std") || strings.HasPrefix(abs, "/dev/fd/") || strings.HasPrefix(abs, "/proc/self/fd/"):
-		p.refuse("%s(%q): a detached process has no stdout except its log; use the verb run to see the output on the terminal", option, path)
+		p.refuse("%s(%q): a detached process has no stdout except its log; run it in the foreground to see the output on the terminal", option, path)
 	}
 	return abs
 }

@@ -145,7 +145,24 @@ func deadline(begin time.Time, limit time.Duration) time.Time {
 	return begin.Add(limit)
 }
 
-func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
+// programName returns the base name of the program as it was called. If that is no file name, as
+// with an empty argv[0], it returns the name of the executable.
+func programName() string {
+	called := ""
+	if len(os.Args) > 0 {
+		called = os.Args[0]
+	}
+	if name := filepath.Base(called); validName(name) {
+		return strings.TrimSuffix(name, ".exe")
+	}
+	path, _ := os.Executable() // without it, the name "." is refused
+	return strings.TrimSuffix(filepath.Base(path), ".exe")
+}
+
+// validName reports whether a file can have that name.
+func validName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, `/\`) && !hasControl(name)
+}
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, unicode.IsControl)
@@ -157,7 +174,8 @@ func Name(name string) Option {
 	return option(func(c *plan) { c.name = name })
 }
 
-// Version sets the version of the program that status shows. By default, there is none.
+// Version sets the version of the program that the verbs status and version show. By default, there
+// is none.
 func Version(v string) Option {
 	return option(func(c *plan) { c.version = v })
 }

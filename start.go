@@ -202,13 +202,25 @@ func (l *life) launcherGone() {
 	l.on(stopRequest, stopCause("lifecycle: the launcher has ended or does not answer, so the start is undone"), nil)
 }
 
+// firstToReturn returns the name of a body that ended the life by its return.
+func (l *life) firstToReturn() string {
+	for i, b := range l.bodies {
+		if isClosed(b.done) && b.before && i < len(l.bodies)-1 {
+			return b.hook + " of " + b.component
+		}
+	}
+	return "fn" // the last of the bodies
+}
+
 // whyNotReady returns the error for the launcher of a life that ended with err before it was ready.
 func (l *life) whyNotReady(err error) error {
 	reason := context.Cause(l.stopCtx)
 	switch {
 	case err != nil:
 		return err
-	case reason == nil || errors.Is(reason, ErrBodyReturned):
+	case errors.Is(reason, ErrBodyReturned):
+		return errors.New(l.firstToReturn() + " returned before the daemon was ready; it must block until its context ends")
+	case reason == nil:
 		return errors.New("ended before it was ready")
 	}
 	return fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))

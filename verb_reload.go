@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/engine"
 )
 
 func (p program) reloadVerb(flags) (exitCode int) {
@@ -29,7 +30,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	var waited *waitError
 	switch {
 	case err == nil:
-		p.say("reloaded (%s)", console.FormatElapsed(time.Since(begun)))
+		p.report("reloaded (%s)", console.FormatElapsed(time.Since(begun)))
 		return 0
 	case errors.Is(err, context.DeadlineExceeded) && errors.As(err, &waited):
 		doing := ""
@@ -68,9 +69,9 @@ func (p program) reopenVerb(flags) (exitCode int) {
 	case err != nil:
 		return p.fail("reopen", err)
 	case log == "":
-		p.say("nothing to reopen: pid %d has no log file of its own", daemon.PID)
+		p.report("nothing to reopen: pid %d has no log file of its own", daemon.PID)
 	default:
-		p.say("log reopened (pid %d)", daemon.PID)
+		p.report("log reopened (pid %d)", daemon.PID)
 	}
 	return 0
 }
@@ -89,4 +90,33 @@ func (p program) hasReload() bool {
 		return true
 	}
 	return slices.ContainsFunc(p.life.plan.hooks, func(h Hooks) bool { return h.OnReload != nil })
+}
+
+func (p program) checkVerb(flags) (exitCode int) {
+	if !p.hasCheck() {
+		p.report("nothing to check: this program has no OnCheck")
+		return 0
+	}
+	return p.check()
+}
+
+func (p program) hasCheck() bool {
+	return slices.ContainsFunc(p.life.plan.hooks, func(h Hooks) bool { return h.OnCheck != nil })
+}
+
+// check calls every OnCheck. It prints the result if there is an OnCheck.
+func (p program) check() (exitCode int) {
+	i := p.life.interruptible(ErrReload)
+	defer i.cancel()
+	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // a check belongs to no life
+	for _, h := range p.life.plan.hooks {
+		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
+			p.say("check failed: %s", p.text(err))
+			return 6
+		}
+	}
+	if p.hasCheck() {
+		p.report("check passed")
+	}
+	return 0
 }

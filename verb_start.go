@@ -13,7 +13,7 @@ import (
 )
 
 func (p program) startVerb(given flags) (exitCode int) {
-	return p.startDetached(given["--oknodo"])
+	return p.startDetached(given["oknodo"])
 }
 
 // startDetached starts the daemon in the background and prints the result.
@@ -30,11 +30,14 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 		if path := cmp.Or(paths.stdout, paths.stderr); path != "" {
 			log = ", log " + path
 		}
-		p.say("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
+		p.report("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
 		return 0
 	}
-	p.sayFailedStart(err)
-	if oknodo && errors.Is(err, ErrAlreadyRunning) {
+	fine := oknodo && errors.Is(err, ErrAlreadyRunning)
+	if !fine || !p.quiet {
+		p.sayFailedStart(err)
+	}
+	if fine {
 		return 0
 	}
 	return ExitCode(err)
@@ -92,7 +95,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 			return p.fail("restart", err)
 		}
 	}
-	if code := p.checkVerb(nil); code != 0 {
+	if code := p.check(); code != 0 {
 		return code
 	}
 	if daemon != nil {
@@ -106,11 +109,23 @@ func (p program) restart(daemon *Process) (exitCode int) {
 func (p program) tryRestartVerb(flags) (exitCode int) {
 	daemon, err := Find(p.life.plan.pidFile)
 	if errors.Is(err, ErrNotRunning) {
-		p.sayNotRunning()
+		if !p.quiet {
+			p.sayNotRunning()
+		}
 		return 0
 	}
 	if err != nil {
 		return p.fail("try-restart", err)
 	}
 	return p.restart(daemon)
+}
+
+// showStartProgress shows the progress of the start of that process until stop is called.
+func (p program) showStartProgress(pid int) (stop func()) {
+	return p.showProgress("start", pid, func() (Status, error) {
+		if p.life.plan.pidFile == "" {
+			return Status{}, nil
+		}
+		return lastState(p.life.plan.pidFile)
+	})
 }

@@ -26,23 +26,30 @@ type report struct {
 }
 
 func (p program) statusVerb(given flags) (exitCode int) {
+	if p.quiet && given["json"] {
+		return p.usage("status takes --json or --quiet, not both")
+	}
 	r := p.look()
-	if given["--json"] {
+	switch {
+	case p.quiet && r.code == 4:
+		p.say("%s", r.line)
+	case p.quiet:
+	case given["json"]:
 		text, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
 			return p.fail("status", err)
 		}
 		fmt.Fprintf(p.stdout, "%s\n", console.SanitizeJSON(text))
-	} else {
+	default:
 		p.sayStatus(r)
 		for _, line := range r.details(p) {
 			fmt.Fprintf(p.stdout, "  %s\n", line)
 		}
 	}
 	switch {
-	case given["--ready"] && r.ready:
+	case given["ready"] && r.ready:
 		return 0
-	case given["--ready"]:
+	case given["ready"]:
 		return 150
 	}
 	return r.code

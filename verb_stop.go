@@ -16,8 +16,10 @@ import (
 func (p program) stopVerb(given flags) (exitCode int) {
 	daemon, err := Find(p.life.plan.pidFile)
 	if err != nil {
-		if errors.Is(err, ErrNotRunning) && given["--oknodo"] {
-			p.sayNotRunning()
+		if errors.Is(err, ErrNotRunning) && given["oknodo"] {
+			if !p.quiet {
+				p.sayNotRunning()
+			}
 			return 0
 		}
 		return p.fail("stop", err)
@@ -40,7 +42,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 			// The daemon could not remove the file, so it emptied the file.
 			p.life.plan.releaseStale()
 		}
-		p.say("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
+		p.report("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
 	case !errors.Is(err, ErrStopTimeout):
 		return p.fail(verb, err)

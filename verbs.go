@@ -9,12 +9,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/cmdline"
 	"example.com/lifecycle/internal/console"
-	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/sys/terminal"
 )
 
@@ -46,10 +45,13 @@ import (
 //
 //	try-restart   restarts a running daemon; 0 if none is running
 //	force-reload  reload if a component has an OnReload, else try-restart
+//	help          prints the usage to stdout, as --help and -h do; 0
+//	version       prints the Version to stdout, as --version does; only with that option; 0
 //
-// These are the exit codes of the LSB for init scripts. Without a verb, with an unknown verb or
-// with an extra argument, Main prints the usage and returns 2. In a detached process, Main runs the
-// life, whatever the verb is.
+// Each verb that ends takes --quiet: it prints errors only, so that "start --oknodo --quiet" in a
+// crontab mails nothing if all is well. These are the exit codes of the LSB for init scripts.
+// Without a verb, with an unknown verb or flag, or with an extra argument, Main prints the usage to
+// stderr and returns 2. In a detached process, Main runs the life, whatever the verb is.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, opts)
 	if err != nil {
@@ -69,92 +71,90 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 type program struct {
 	life           *life
 	verb           []string // with its flags, as given
+	quiet          bool     // --quiet was given
 	stdout, stderr io.Writer
 }
 
+// verb is a verb with what it does.
 type verb struct {
-	name, does string
-	flags      []verbFlag
-	do         func(p program, given flags) (exitCode int)
+	cmdline.Verb
+	do func(p program, given flags) (exitCode int)
 }
 
-type verbFlag struct{ name, does string }
-
-// takes reports whether the verb accepts the flag arg.
-func (v verb) takes(arg string) bool {
-	return slices.ContainsFunc(v.flags, func(f verbFlag) bool { return f.name == arg })
-}
-
+// flags contains the names of the flags that were given, without dashes.
 type flags map[string]bool
 
+// verbs is the one table of the verbs and their flags. The texts are those of the usage.
 func verbs() []verb {
-	return []verb{
-		{
-			"start", "start in the background and wait until the daemon is ready",
-			[]verbFlag{{"--oknodo", "the same, and exit 0 if it runs already"}},
-			program.startVerb,
-		},
-		{"run", "run in the foreground until Ctrl-C or TERM", nil, program.runVerb},
-		{
-			"stop", "stop the daemon and wait until it has ended",
-			[]verbFlag{{"--oknodo", "the same, and exit 0 if it does not run"}},
-			program.stopVerb,
-		},
-		{"restart", "check the configuration, stop the daemon, start it again", nil, program.restartVerb},
-		{"reload", "let the daemon read its configuration again", nil, program.reloadVerb},
-		{"reopen", "let the daemon reopen its log after a rotation", nil, program.reopenVerb},
-		{"check", "check the configuration", nil, program.checkVerb},
-		{
-			"status", "print whether the daemon runs and what it does",
-			[]verbFlag{{"--json", "print the same as JSON"}, {"--ready", "print the same, and exit 0 if it is ready, else 150"}},
-			program.statusVerb,
-		},
-		{"try-restart", "restart the daemon if it runs", nil, program.tryRestartVerb},
-		{"force-reload", "reload it if the program can, else restart it if it runs", nil, program.forceReloadVerb},
+	quiet := cmdline.Flag{Name: "quiet", Short: "print nothing but errors"}
+	row := func(name, short string, do func(program, flags) int, flags ...cmdline.Flag) verb {
+		return verb{cmdline.Verb{Name: name, Short: short, Flags: flags}, do}
 	}
+	return []verb{
+		row("start", "start in the background and wait until the daemon is ready", program.startVerb,
+			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if it runs already"}, quiet),
+		row("run", "run in the foreground until Ctrl-C or TERM", program.runVerb),
+		row("stop", "stop the daemon and wait until it has ended", program.stopVerb,
+			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if it does not run"}, quiet),
+		row("restart", "check the configuration, stop the daemon, start it again", program.restartVerb, quiet),
+		row("reload", "let the daemon read its configuration again", program.reloadVerb, quiet),
+		row("reopen", "let the daemon reopen its log after a rotation", program.reopenVerb, quiet),
+		row("check", "check the configuration", program.checkVerb, quiet),
+		row("status", "print whether the daemon runs and what it does", program.statusVerb,
+			cmdline.Flag{Name: "json", Short: "print the same as JSON"},
+			cmdline.Flag{Name: "ready", Short: "print the same, and exit 0 if it is ready, else 150"}, quiet),
+		row("try-restart", "restart the daemon if it runs", program.tryRestartVerb, quiet),
+		row("force-reload", "reload it if the program can, else restart it if it runs", program.forceReloadVerb, quiet),
+	}
+}
+
+// table returns the verbs of this program, with those that only print something.
+func (p program) table() (t cmdline.Table) {
+	for _, v := range verbs() {
+		t = append(t, v.Verb)
+	}
+	t = append(t, cmdline.Verb{Name: cmdline.Help, Short: "print this"})
+	if p.life.plan.version != "" {
+		t = append(t, cmdline.Verb{Name: cmdline.Version, Short: "print the version of the program"})
+	}
+	return t
 }
 
 func (p program) main(args []string) (exitCode int) {
 	if InDaemon() || supervisorNote() != nil { // whatever the verb is
 		return p.runVerb(nil)
 	}
-	if len(args) == 0 {
-		return p.usage("no verb given")
+	name, given, err := p.table().Parse(args)
+	switch {
+	case err != nil:
+		return p.usage(err.Error())
+	case name == cmdline.Help:
+		fmt.Fprint(p.stdout, p.table().Usage(p.life.plan.name))
+		return 0
+	case name == cmdline.Version:
+		fmt.Fprintf(p.stdout, "%s %s\n", p.life.plan.name, console.SanitizeInline(p.life.plan.version))
+		return 0
 	}
-	p.verb = args
-	name, rest := args[0], args[1:]
-	for _, v := range verbs() {
-		if v.name != name {
-			continue
-		}
-		given := flags{}
-		for _, arg := range rest {
-			switch {
-			case v.takes(arg):
-				given[arg] = true
-			case strings.HasPrefix(arg, "-"):
-				return p.usage("unexpected argument %s: flags go before the verb", arg)
-			default:
-				return p.usage("unexpected argument %s", arg)
-			}
-		}
-		return v.do(p, given)
-	}
-	return p.usage("unknown verb %s", name)
+	p.verb, p.quiet = args, given["quiet"]
+	all := verbs()
+	return all[slices.IndexFunc(all, func(v verb) bool { return v.Name == name })].do(p, given)
 }
 
-func (p program) usage(format string, args ...any) (exitCode int) {
-	p.say(format, args...)
-	fmt.Fprintf(p.stderr, "usage: %s [flags] VERB\n", p.life.plan.name)
-	for _, v := range verbs() {
-		fmt.Fprintf(p.stderr, "  %-14s  %s\n", v.name, v.does)
-		for _, f := range v.flags {
-			fmt.Fprintf(p.stderr, "  %-14s  %s\n", v.name+" "+f.name, f.does)
-		}
-	}
+// usage prints what is wrong with the arguments, and how to use the program.
+func (p program) usage(wrong string) (exitCode int) {
+	p.say("%s", wrong)
+	fmt.Fprint(p.stderr, p.table().Usage(p.life.plan.name))
 	return 2
 }
 
+// report prints a result that is as expected. It prints nothing with --quiet.
+func (p program) report(format string, args ...any) {
+	if !p.quiet {
+		p.say(format, args...)
+	}
+}
+
+// say prints an error, or a result that a person must see.
 func (p program) say(format string, args ...any) {
 	fmt.Fprintln(p.stderr, console.SanitizeMessage(p.life.plan.name+": "+fmt.Sprintf(format, args...)))
 }
@@ -210,20 +210,6 @@ func (p program) text(err error) string {
 	return trimPrefix(err)
 }
 
-func (p program) checkVerb(flags) (exitCode int) {
-	i := p.life.interruptible(ErrReload)
-	defer i.cancel()
-	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // a check belongs to no life
-	for _, h := range p.life.plan.hooks {
-		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
-			p.say("check failed: %s", p.text(err))
-			return 6
-		}
-	}
-	p.say("check passed")
-	return 0
-}
-
 // fail prints why a verb failed and returns the LSB exit code for the error.
 func (p program) fail(verb string, err error) (exitCode int) {
 	if errors.Is(err, ErrNotRunning) {
@@ -253,19 +239,12 @@ func (p program) withProgress(what string, daemon *Process, do func() error) err
 	return do()
 }
 
-// showStartProgress shows the progress of the start of that process until stop is called.
-func (p program) showStartProgress(pid int) (stop func()) {
-	return p.showProgress("start", pid, func() (Status, error) {
-		if p.life.plan.pidFile == "" {
-			return Status{}, nil
-		}
-		return lastState(p.life.plan.pidFile)
-	})
-}
-
 // showProgress shows the progress of that process until stop is called. It ignores the status of
 // any other process, such as the previous daemon.
 func (p program) showProgress(what string, pid int, status func() (Status, error)) (stop func()) {
+	if p.quiet {
+		return func() {}
+	}
 	return console.StartProgress(p.stderr, func(elapsed time.Duration, columns int) string {
 		s, err := status()
 		if err != nil || s.PID != pid {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -17,20 +18,21 @@ import (
 	"example.com/lifecycle/internal/supervise"
 )
 
-func TestTheUsageSaysWhatEveryVerbDoesInTwoColumns(t *testing.T) {
+func TestTheUsageFitsIntoAnyTerminalAndSaysWhatEveryVerbDoes(t *testing.T) {
 	t.Parallel()
-	said := verbHere(t, proctest.PIDPath(t)).Stderr
-	lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")[2:]
+	usage := program{life: &life{plan: &plan{identity: identity{name: "app", version: "1"}}}}.table().Usage("app")
 	for _, v := range verbs() {
-		for _, does := range append([]verbFlag{{"", v.does}}, v.flags...) {
-			require.NotEmpty(t, lines)
-			require.Equal(t, strings.TrimSpace(v.name+" "+does.name), strings.TrimSpace(lines[0][:18]))
-			require.Equal(t, does.does, lines[0][18:])
-			require.LessOrEqual(t, len(lines[0]), 79)
-			lines = lines[1:]
+		require.Contains(t, usage, fmt.Sprintf("\n  %-14s  %s\n", v.Name, v.Short))
+		for _, f := range v.Flags {
+			require.Contains(t, usage, fmt.Sprintf(" --%s ", f.Name))
+			require.Contains(t, usage, "  "+f.Short+"\n")
 		}
 	}
-	require.Empty(t, lines)
+	for line := range strings.Lines(usage) {
+		require.LessOrEqual(t, len(line), 80)
+		require.Regexp(t, `^(usage: .*|  .{14}  \S.*)\n$`, line)
+	}
+	require.Contains(t, usage, "\n  version         ")
 }
 
 func TestTheProgressLineFitsIntoItsColumns(t *testing.T) {
@@ -84,7 +86,8 @@ func TestTheVerbsSayThatAnEmbeddedLifeHasNoPIDFile(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: "app: stop: " + none, Code: 1}, embeddedMain(t, "stop", nil, v...))
 	require.Equal(t, proctest.Result{Stderr: "app: reload: " + none, Code: 1}, embeddedMain(t, "reload", nil, v...))
 	require.Equal(t, proctest.Result{Stdout: "app: unknown: " + none, Code: 4}, embeddedMain(t, "status", nil, v...))
-	require.Equal(t, proctest.Result{Stderr: "app: check passed\n"}, embeddedMain(t, "check", nil, v...))
+	require.Equal(t, proctest.Result{Stderr: "app: nothing to check: this program has no OnCheck\n"}, embeddedMain(t, "check", nil, v...))
+	require.Equal(t, proctest.Result{Stderr: "app: check passed\n"}, embeddedMain(t, "check", nil, OnCheck(started)))
 	require.Equal(t, proctest.Result{Stderr: "app: check failed: boom\n", Code: 6}, embeddedMain(t, "check", nil, OnCheck(fails)))
 }
 
@@ -102,17 +105,20 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 // ones.
 func FuzzVerbs(f *testing.F) {
 	for _, v := range verbs() {
-		f.Add(v.name)
-		for _, flag := range v.flags {
-			f.Add(v.name + "\x00" + flag.name)
+		f.Add(v.Name)
+		for _, flag := range v.Flags {
+			f.Add(v.Name + "\x00--" + flag.Name)
 		}
-		f.Add(v.name + "\x00--json\x00extra")
+		f.Add(v.Name + "\x00--json\x00extra")
 	}
 	f.Add("")
 	f.Add("\x00")
 	f.Add("status\x00--ready\x00--ready")
 	f.Add("--oknodo\x00start")
 	f.Add("Start\n\x1b[2J")
+	f.Add("help\x00me")
+	f.Add("start\x00--bogus\x00-h")
+	f.Add("--version")
 	pidfile := filepath.Join(f.TempDir(), "app.pid")
 	f.Fuzz(func(t *testing.T, line string) {
 		var args []string
@@ -130,10 +136,15 @@ func FuzzVerbs(f *testing.F) {
 			code := program{life: l, stdout: &stdout, stderr: &stderr}.main(args)
 			require.Contains(t, []int{0, 1, 2, 3, 4, 6, 7, 150}, code)
 
-			at := slices.IndexFunc(verbs(), func(v verb) bool { return len(args) > 0 && v.name == args[0] })
-			known := at >= 0 && !slices.ContainsFunc(args[1:], func(arg string) bool { return !verbs()[at].takes(arg) })
+			verb, _, err := program{life: l}.table().Parse(args)
+			both := verb == "status" && slices.Contains(args, "--quiet") && slices.Contains(args, "--json")
+			known := err == nil && !both
 			require.Equal(t, known, code != 2, "%q: %s", args, stderr.String())
 			require.Equal(t, known, !strings.Contains(stderr.String(), "usage: app [flags] VERB\n"))
+			if verb == "help" {
+				require.Equal(t, 0, code)
+				return
+			}
 			require.True(t, strings.HasPrefix(stdout.String()+stderr.String(), "app: ") || strings.HasPrefix(stdout.String(), "{") || stdout.String()+stderr.String() == "")
 		}
 	})

@@ -175,7 +175,7 @@ func TestAStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, "start")
 	require.Equal(t, 1, c.wait())
-	require.Contains(t, c.out.String(), "with the verb run")
+	require.Contains(t, c.out.String(), "run it in the foreground")
 }
 
 func TestAContainerThatCannotStartSaysSoWithItsExitCode(t *testing.T) {

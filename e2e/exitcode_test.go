@@ -88,6 +88,7 @@ var exitCases = []exitCase{
 	{"status", cannotBeTold, 4, nil, false, nil},
 	{"status --ready", "the daemon is ready or reloading", 0, alive, false, nil},
 	{"status --ready", "the daemon is not ready, for any reason", 150, nil, false, nil},
+	{"help", "the usage was asked for, also with `--help` or `-h`", 0, nil, false, nil},
 	{"", "no verb", 2, nil, false, nil},
 	{"strat", "an unknown verb, or too many arguments", 2, nil, false, nil},
 }

@@ -260,7 +260,7 @@ func TestADescriptorIsNoLogAndTheRefusalSaysWhatToDo(t *testing.T) {
 			got := callVerb(t, pidfile, option+log, "start")
 			require.Equal(t, 1, got.Code)
 			require.Contains(t, got.Stderr, "daemon: wrong option: ")
-			require.Contains(t, got.Stderr, fmt.Sprintf("LogFile(%q): a detached process has no stdout except its log; use the verb run to see the output on the terminal\n", log))
+			require.Contains(t, got.Stderr, fmt.Sprintf("LogFile(%q): a detached process has no stdout except its log; run it in the foreground to see the output on the terminal\n", log))
 			requireVerbLeftNothing(t, pidfile)
 		}
 	}

@@ -53,7 +53,7 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
 	proctest.Use(ensuring)
-	const hint = "cannot detach from process 1: the kernel would end the daemon together with process 1; run it in the foreground, with the verb run\n"
+	const hint = "cannot detach from process 1: the kernel would end the daemon together with process 1; run it in the foreground\n"
 	path := proctest.PIDPath(t)
 	for what, cmd := range map[string]*exec.Cmd{
 		"start":        proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "start"),

@@ -29,7 +29,7 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
 		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | goroutine "},
 		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | goroutine "},
-		"a body that returns":       {[]string{"run=:", "ready=wait"}, 1, "ended before it was ready", ""},
+		"a body that returns":       {[]string{"run=:", "ready=wait"}, 1, "fn returned before the daemon was ready; it must block until its context ends", ""},
 		"a body that fails":         {[]string{"run=error", "ready=wait"}, 1, "fn failed on purpose", ""},
 		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | goroutine "},
 		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},

@@ -101,19 +101,20 @@ func TestWhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 		args []string
 	}{
 		{"unknown verb ", []string{""}},
-		{"unknown verb stopp", []string{"stopp"}},
-		{"unknown verb STOP", []string{"STOP"}},
-		{"unknown verb -h", []string{"-h"}},
-		{"unknown verb --oknodo", []string{"--oknodo", "stop"}},
+		{"unknown verb stopp; did you mean stop?", []string{"stopp"}},
+		{"unknown verb STOP; did you mean stop?", []string{"STOP"}},
+		{"unknown verb -x", []string{"-x"}},
+		{"unknown verb --version", []string{"--version"}},
+		{"unknown verb --oknodo; the flags of a verb go after it", []string{"--oknodo", "stop"}},
 		{"unexpected argument now", []string{"stop", "now"}},
 		{"unexpected argument stop", []string{"stop", "stop"}},
 		{"unexpected argument now", []string{"stop", "--oknodo", "now"}},
-		{"unexpected argument -config: flags go before the verb", []string{"stop", "-config", "x"}},
-		{"unexpected argument -oknodo: flags go before the verb", []string{"stop", "-oknodo"}},
-		{"unexpected argument --oknodo: flags go before the verb", []string{"reload", "--oknodo"}},
-		{"unexpected argument --: flags go before the verb", []string{"stop", "--"}},
+		{"stop takes no -config; flags of the program go before the verb", []string{"stop", "-config", "x"}},
+		{"stop takes no -oknodo; did you mean --oknodo?", []string{"stop", "-oknodo"}},
+		{"reload takes no --oknodo; flags of the program go before the verb", []string{"reload", "--oknodo"}},
+		{"stop takes no --; flags of the program go before the verb", []string{"stop", "--"}},
 		{"unexpected argument now", []string{"reload", "now"}},
-		{"unexpected argument -v: flags go before the verb", []string{"status", "-v"}},
+		{"status takes no -v; flags of the program go before the verb", []string{"status", "-v"}},
 		{"unexpected argument x", []string{"check", "x"}},
 		{"unexpected argument x", []string{"run", "x"}},
 	} {
@@ -135,9 +136,9 @@ func TestNoVerbPrintsTheUsage(t *testing.T) {
 	require.True(t, strings.HasPrefix(got.Stderr, "verbless: no verb given\nusage: verbless [flags] VERB\n"), got.Stderr)
 }
 
-// verbless calls Main without a verb.
-var verbless = proctest.Register("verbless", func([]string) int {
-	return lifecycle.Main(nil, nil, lifecycle.Name("verbless"), lifecycle.PIDFile(""), lifecycle.OnStart(func(context.Context) error {
+// verbless calls Main with its arguments.
+var verbless = proctest.Register("verbless", func(args []string) int {
+	return lifecycle.Main(args, nil, lifecycle.Name("verbless"), lifecycle.PIDFile(""), lifecycle.OnStart(func(context.Context) error {
 		fmt.Println("started")
 		return nil
 	}))

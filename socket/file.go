@@ -49,12 +49,20 @@ func bind(r request) (socketConn, error) {
 	}
 }
 
-// guard returns an error if this process is root and another user controls the path of the socket
-// file. That user could make root remove a file elsewhere. Processes without root can only reach
-// what their own user may change.
+// maxPath is the greatest length of the path of a socket (unix(7)). Go wants a zero byte after it.
+const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
+// guard returns an error if the path is too long, or if this process is root and another user
+// controls the path. That user could make root remove a file elsewhere. Processes without root can
+// only reach what their own user may change.
 func (r request) guard() error {
 	if r.path == "" {
 		return nil
+	}
+	if len(r.address) > maxPath {
+		cause := fmt.Errorf("the path has %d bytes, but the path of a socket has at most %d: %w",
+			len(r.address), maxPath, syscall.EINVAL)
+		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: cause}
 	}
 	err := safefile.GuardEntry(r.path)
 	if !errors.Is(err, safefile.ErrUnsafe) {

@@ -2,9 +2,11 @@ package socket
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -182,5 +184,25 @@ func TestASocketIsFoundByWhereItIsBound(t *testing.T) {
 		network, address, _ := strings.Cut(tt.asked, " ")
 		r := newRequest("Listen", network, address)
 		require.Equal(t, tt.found, r.fits(tt.bound) && r.resolve()(tt.at), "%s and %s %s", tt.asked, tt.bound, tt.at)
+	}
+}
+
+func TestAPathThatIsTooLongForASocketIsRefusedWithTheLimit(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	longest := filepath.Join(dir, strings.Repeat("n", maxPath-len(dir)-1))
+	l, err := Listen("unix", longest)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	for _, listen := range []func(path string) error{
+		func(path string) error { _, err := Listen("unix", path); return err },
+		func(path string) error { _, err := ListenPacket("unixgram", path); return err },
+	} {
+		err = listen(longest + "n")
+		require.ErrorIs(t, err, syscall.EINVAL)
+		require.ErrorContains(t, err, fmt.Sprintf("%sn: the path has %d bytes, but the path of a socket has at most %d: ", longest, maxPath+1, maxPath))
+	}
+	if runtime.GOOS == "linux" {
+		require.Equal(t, 107, maxPath)
 	}
 }

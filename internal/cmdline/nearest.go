@@ -1,0 +1,47 @@
+package cmdline
+
+import "strings"
+
+// Nearest returns the word that was probably meant by typed: the first of the words with the fewest
+// mistakes, or "" if none has few enough. One mistake is allowed, and one in three characters of a
+// longer word. Upper and lower case are the same.
+func Nearest(typed string, words []string) (near string) {
+	if len(typed) > 64 {
+		return ""
+	}
+	typed = strings.ToLower(typed)
+	fewest := max(1, len(typed)/3) + 1
+	for _, word := range words {
+		if n := mistakes([]rune(typed), []rune(word)); n < fewest {
+			near, fewest = word, n
+		}
+	}
+	return near
+}
+
+// mistakes returns how many insertions, deletions, replacements and exchanges of neighbours turn a
+// into b (optimal string alignment distance).
+func mistakes(a, b []rune) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range b {
+		rows[0][j+1] = j + 1
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			replace := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				replace++
+			}
+			n := min(rows[i-1][j]+1, rows[i][j-1]+1, replace)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				n = min(n, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = n
+		}
+	}
+	return rows[len(a)][len(b)]
+}
