@@ -22,10 +22,10 @@ import (
 // [*AlreadyRunningError].
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
-// ErrUnsafePIDFile reports that another user can change the PID file or what its path names. The
-// file is a symbolic link, a hard link, a FIFO or another special file, all users can write it,
-// other users can write a directory of the path, or it belongs to another user. Nothing was locked,
-// written or signalled.
+// ErrUnsafePIDFile reports that another user can change the PID file or what its path names, or
+// that the file contains other data than a PID. A user can change a file that is a symbolic link, a
+// hard link, a FIFO or another special file, that all users can write, that is in a directory which
+// other users can write, or that belongs to another user. Nothing was locked, written or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].

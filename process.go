@@ -103,6 +103,7 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 		switch err := p.Signal(sig); {
 		case errors.Is(err, ErrNotRunning) && i == 0:
 			return p.awaitEnd(ctx)
+		case errors.Is(err, ErrUnsafePIDFile) && i > 0: // it has ended, and left other data in the file
 		case err != nil && !errors.Is(err, ErrNotRunning):
 			return err
 		}

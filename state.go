@@ -104,6 +104,8 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 // warnLeftover logs that a file of the daemon could not be removed.
 func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 	switch {
+	case removeErr != nil && removeErr == emptyErr:
+		log.Warn("cannot remove or empty the "+what, "err", removeErr)
 	case removeErr != nil && emptyErr != nil:
 		log.Warn("cannot remove or empty the "+what, "err", errors.Join(removeErr, emptyErr))
 	case removeErr != nil:

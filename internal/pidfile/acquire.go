@@ -47,7 +47,7 @@ var (
 // [Lock.WritePID].
 //
 // It returns a [*HeldError] if a daemon holds the file, and an [*OtherHolderError] if another
-// program does.
+// program does. It leaves a file with other data than a PID untouched and returns an error.
 func Acquire(path string, mode fs.FileMode) (*Lock, error) { return acquire(path, mode, true) }
 
 // AcquireForChild is [Acquire] for a launcher: the child inherits the lock and takes the owner
@@ -128,6 +128,9 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 	switch err := filelock.TryLock(f); {
 	case errors.Is(err, filelock.ErrHeld):
 		h, readErr := readHolder(f)
+		if errors.Is(readErr, errData) {
+			return nil, h, readErr
+		}
 		return nil, h, errors.Join(err, readErr)
 	case err != nil:
 		// On a file system without locks, no process holds the new file, so it is removed unlocked.
@@ -141,7 +144,7 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 	if same, err := safefile.Same(f, path); err != nil || !same {
 		return nil, h, errors.Join(err, errMoved)
 	}
-	return f, h, nil
+	return f, h, checkContent(f)
 }
 
 // discard removes a file that tryAcquire has created and may not use. It does so under the lock.

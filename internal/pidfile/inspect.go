@@ -2,7 +2,6 @@ package pidfile
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 
@@ -42,7 +41,7 @@ func (h Holder) Unidentified(path string) error {
 }
 
 // Inspect returns the holder of the PID file at path. It changes nothing. A missing file has no
-// holder and is no error.
+// holder and is no error. A file with other data is an error, unless a daemon has marked it.
 func Inspect(path string) (Holder, error) {
 	held.mu.RLock()
 	defer held.mu.RUnlock()
@@ -82,16 +81,19 @@ func readHolder(f *os.File) (h Holder, err error) {
 	}
 	var text []byte
 	var readErr error
-	read := func() { text, readErr = io.ReadAll(io.NewSectionReader(f, 0, maxSize+1)) }
+	look := func() { text, readErr = read(f) }
 	// The number is read while the lock is inspected, and again if the file is held. The number
 	// from a free file must not be the PID of a daemon that started after the inspection. The
 	// number from a held file must not be the PID of a daemon that ended before it.
-	state, err := filelock.InspectWith(f, read)
+	state, err := filelock.InspectWith(f, look)
 	if err == nil && state.Held {
-		read()
+		look()
 	}
 	if err = errors.Join(err, readErr); err != nil {
 		return h, err
+	}
+	if !isPIDFile(text) && !state.Present {
+		return h, errData
 	}
 	h = Holder{Held: state.Held, Number: parsePID(text), Owner: safefile.Owner(info)}
 	switch {

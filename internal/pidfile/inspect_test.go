@@ -3,10 +3,13 @@ package pidfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,6 +79,16 @@ func TestWhatIsNoPIDNamesNobodyHeldOrNot(t *testing.T) {
 	owner := os.Geteuid()
 	for text := range noPIDs {
 		path := pidFileWith(t, text)
+		if !isPIDFile([]byte(text)) {
+			requireData(t, path)
+			f := lockedBy(t, path)
+			requireData(t, path)
+			if filelock.LockPresence(f) == nil {
+				require.Equal(t, Holder{Held: true, Daemon: true, Owner: owner}, mustInspect(t, path), "%.70q, held by a daemon", text)
+			}
+			requireContent(t, path, text)
+			continue
+		}
 		require.Equal(t, Holder{Owner: owner}, mustInspect(t, path), "%.70q, held by nobody", text)
 		f := lockedBy(t, path)
 		require.Equal(t, Holder{Held: true, Owner: owner}, mustInspect(t, path), "%.70q, held by a stranger", text)
@@ -104,6 +117,59 @@ func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
 	requireContent(t, path, fmt.Sprintln(number))
 }
 
+// requireData requires that the file is recognized as data and stays as it is, whatever this
+// process tries.
+func requireData(t *testing.T, path string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	_, err = Inspect(path)
+	require.ErrorIs(t, err, errData)
+	_, err = Acquire(path, 0o600)
+	require.ErrorIs(t, err, errData)
+	_, err = AcquireForChild(path, 0o600)
+	require.ErrorIs(t, err, errData)
+	RemoveStale(path, 0o600, time.Millisecond, func() { t.Error("it is not a PID file") })
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o644), info.Mode())
+	requireContent(t, path, string(before))
+}
+
+// Row C5.
+func TestOnlyNothingOrANumberIsTakenOver(t *testing.T) {
+	for _, text := range []string{
+		"", "\n", " \t\r\n", "0\n", "-1\n", "+7\n", " 7\n", "7 \n", "7\r\n", "7\n\n", "012\n",
+		"99999999999999999999\n", "7" + strings.Repeat("\n", 63), "\x00\x00\x00\x00", strings.Repeat("\x00", maxRead),
+	} {
+		path := pidFileWith(t, text)
+		_, err := Inspect(path)
+		require.NoError(t, err, "%q", text)
+		mustAcquire(t, path)
+		requireContent(t, path, "")
+	}
+	for _, text := range []string{
+		"key = value\n", "12abc\n", "12\n13\n", "1_000\n", "7.0\n", "0x17\n", "7\x00", "\x007", "٤٢\n", "\ufeff7\n", "-\n", "--7\n",
+		"7\n" + strings.Repeat(" ", 64), strings.Repeat("\x00", maxRead+1), strings.Repeat("9", 1<<20),
+	} {
+		requireData(t, pidFileWith(t, text))
+	}
+}
+
+// A program saves its configuration at the path of its PID file, for example.
+func TestDataThatAnotherProgramWroteIntoAHeldFileIsNotRemoved(t *testing.T) {
+	path := pidFileWith(t, "")
+	lock := mustAcquire(t, path)
+	require.NoError(t, lock.WritePID())
+	const data = "key = value, and more\n"
+	require.NoError(t, os.WriteFile(path, []byte(data), 0o644))
+	removeErr, emptyErr := lock.Release()
+	require.Equal(t, errOverwritten, removeErr)
+	require.Equal(t, errOverwritten, emptyErr)
+	requireContent(t, path, data)
+	requireData(t, path)
+}
+
 // Row C5.
 func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
 	const size = 64 << 20
@@ -111,7 +177,8 @@ func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
 	require.NoError(t, os.Truncate(path, size))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	require.Zero(t, mustInspect(t, path).Number)
+	_, err := Inspect(path)
+	require.ErrorIs(t, err, errData)
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(size/2))
 }

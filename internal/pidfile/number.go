@@ -2,11 +2,51 @@ package pidfile
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"strconv"
+
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
-const maxSize = 64 // bytes; longer content is no PID
+const (
+	maxSize = 64   // bytes; longer content is no PID
+	maxRead = 4096 // bytes; a power failure can leave a block of NUL bytes
+)
+
+// errData is returned for a file with other content than a PID file can have. It may contain data
+// of a user.
+var errData = safefile.Unsafe("it contains other data than a PID, so it was left untouched: correct the path, or remove the file")
+
+// isPIDFile reports whether text can be the content of a PID file of any program: nothing, or a
+// number and white space. After a power failure, a file can have the right length and contain only
+// NUL bytes.
+func isPIDFile(text []byte) bool {
+	if len(text) <= maxRead && len(bytes.Trim(text, "\x00")) == 0 {
+		return true
+	}
+	if len(text) > maxSize {
+		return false
+	}
+	number := bytes.TrimSpace(text)
+	if len(number) > 1 && (number[0] == '-' || number[0] == '+') {
+		number = number[1:]
+	}
+	return !bytes.ContainsFunc(number, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// read returns the content of an open PID file. It reads at most one byte more than a PID file can
+// have.
+func read(f *os.File) ([]byte, error) { return io.ReadAll(io.NewSectionReader(f, 0, maxRead+1)) }
+
+// checkContent returns [errData] if the file is no PID file.
+func checkContent(f *os.File) error {
+	text, err := read(f)
+	if err == nil && !isPIDFile(text) {
+		err = errData
+	}
+	return err
+}
 
 // parsePID returns the PID in a PID file, or 0. A PID has decimal digits, no leading zero, and at
 // most one newline behind them. It is at most maxPID. Any other content is no PID, not even in

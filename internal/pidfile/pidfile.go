@@ -2,15 +2,17 @@
 // which process holds it.
 //
 // The lock decides. The number in the file is advice: a number alone does not tell whether that
-// process lives, or whether it wrote the file. Three rules follow:
+// process lives, or whether it wrote the file. Four rules follow:
 //
 //   - Only the holder of the lock writes or removes the file, and it removes before it unlocks.
 //   - The holder never opens its own file again: closing it would drop the owner lock.
+//   - A file with other data than a PID is never written or removed.
 //   - Root uses no path that another user can change. No process uses a file that everybody can
 //     write.
 package pidfile
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"strconv"
@@ -110,7 +112,8 @@ func (l *Lock) DetectLost() bool {
 }
 
 // Release removes the file if it is still ours, and then unlocks it. If it unlocked first, the next
-// start would lock a file that is about to be removed. It may be called again.
+// start would lock a file that is about to be removed. It leaves a file into which another program
+// has written its data. It may be called again.
 // [safefile.Owned.Remove] describes the results.
 func (l *Lock) Release() (removeErr, emptyErr error) {
 	if l == nil {
@@ -123,7 +126,21 @@ func (l *Lock) Release() (removeErr, emptyErr error) {
 	}
 	l.released = true
 	held.remove(l)
+	if errors.Is(l.checkData(), errData) {
+		l.file.File.Close()
+		return errOverwritten, errOverwritten
+	}
 	return l.file.Remove()
+}
+
+var errOverwritten = errors.New("another program wrote its data into it, so it was left untouched")
+
+// checkData returns errData if another program has written its data into the file.
+func (l *Lock) checkData() error {
+	if err := l.file.CheckOpen(); err != nil {
+		return err
+	}
+	return checkContent(l.file.File)
 }
 
 // ReleaseStale is [Lock.Release] for a process that has never run, or has died. It first calls
