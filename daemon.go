@@ -146,10 +146,13 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 			files = append(files, unclaimed.File)
 		}
 	}
-	paths := p.logPaths()
+	paths, err := p.logPaths()
+	if err != nil {
+		return nil, err
+	}
 	// Only here and not at a reopen: finding the default path may query the user database, which is
 	// slow.
-	if err := makeDefaultDir(paths.stdout, ".log", DefaultLogFile); err != nil {
+	if err := makeDefaultDir(paths.stdout, ".log"); err != nil {
 		return nil, logFileError(paths.stdout, err)
 	}
 	logs, err := paths.open(credentials)
@@ -182,6 +185,9 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 // daemon. If oneShot is set, it also returns an error if this process has opened sockets that the
 // daemon needs.
 func (p *plan) preflight(oneShot bool) (*credentials, error) {
+	if p.noPIDFile != nil {
+		return nil, p.noPIDFile
+	}
 	if os.Getpid() == 1 {
 		// The kernel would end the daemon together with this process (pid_namespaces(7)).
 		return nil, errors.New("lifecycle: cannot detach from process 1: the kernel would end the daemon " +

@@ -28,7 +28,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := Find(plan.pidFile)
+		p, err := plan.find()
 		if errors.Is(err, ErrNotRunning) {
 			_, err = launch{plan: plan}.run(ctx)
 			if err == nil || errors.Is(err, ErrAlreadyRunning) {

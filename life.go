@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -96,10 +95,7 @@ func lifeOf(p *plan) *life {
 func (l *life) run() (err error) {
 	l.began = time.Now()
 	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
-	if l.mode.background {
-		l.logs = l.plan.logPaths()
-		l.status.LogFile = cmp.Or(l.logs.stderr, l.logs.stdout)
-	}
+	noPaths := l.findPaths()
 	defer l.endGrace()
 	if l.mode.isProcess() {
 		if !running.CompareAndSwap(nil, l) {
@@ -117,6 +113,9 @@ func (l *life) run() (err error) {
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
+		if noPaths != nil {
+			return noPaths
+		}
 		var unknown error
 		l.credentials, unknown = l.plan.lookUpCredentials()
 		if err := errors.Join(l.attach(), unknown, l.applyWorkDir()); err != nil {

@@ -244,8 +244,9 @@ func (p *plan) complete() {
 }
 
 func (p *plan) completePIDFile() {
+	p.noPIDFile = whyNoDefault(p.pidFile)
 	if !p.pidFileSet {
-		p.pidFile = DefaultPIDFile(p.name)
+		p.pidFile, p.noPIDFile = defaultPIDFile(p.name)
 	}
 	if p.pidFile == "" {
 		return

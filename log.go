@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/statedir"
 )
 
 // LogFile sets the file for stdout and stderr of a detached process. The file is opened for
@@ -45,15 +47,28 @@ func ErrorLogFile(path string) Option {
 
 // DefaultLogFile returns the default path of the log file for a program with that name:
 // /var/log/NAME.log for root, and a file in the directory of [DefaultPIDFile] for other users. On
-// Windows it returns "".
+// Windows it returns "". If the user database does not answer, it returns "" as well, and a life
+// with an empty LogFile does not start; see DefaultPIDFile.
 func DefaultLogFile(name string) string {
+	path, err := defaultLogFile(name)
+	if err != nil {
+		noDefault.Store(&err)
+	}
+	return path
+}
+
+func defaultLogFile(name string) (string, error) {
 	switch uid := os.Geteuid(); {
 	case uid < 0:
-		return ""
+		return "", nil
 	case uid == 0:
-		return filepath.Join("/var/log", name+".log")
+		return filepath.Join("/var/log", name+".log"), nil
 	}
-	return filepath.Join(filepath.Dir(DefaultPIDFile(name)), name+".log")
+	dir, err := statedir.Of(name)
+	if err != nil {
+		return "", fmt.Errorf("lifecycle: default log file: %w: try again, or set LogFile", err)
+	}
+	return filepath.Join(dir, name+".log"), nil
 }
 
 func (p *plan) completeLog() {
@@ -67,12 +82,26 @@ type logPaths struct{ stdout, stderr string }
 
 // logPaths returns the log files with the default filled in. The default may query the user
 // database, which can run a program, so only a process with a log calls it.
-func (p *plan) logPaths() logPaths {
-	paths := logPaths{p.logFile, p.errorLogFile}
-	if !p.logFileSet && !p.embedded {
-		paths.stdout = DefaultLogFile(p.name)
+func (p *plan) logPaths() (paths logPaths, err error) {
+	paths = logPaths{p.logFile, p.errorLogFile}
+	switch {
+	case p.embedded:
+	case p.logFileSet:
+		err = whyNoDefault(p.logFile)
+	default:
+		paths.stdout, err = defaultLogFile(p.name)
 	}
-	return paths
+	return paths, err
+}
+
+// findPaths sets the logs of a life in the background. It returns an error if a default path is
+// unknown.
+func (l *life) findPaths() (err error) {
+	if l.mode.background {
+		l.logs, err = l.plan.logPaths()
+		l.status.LogFile = cmp.Or(l.logs.stderr, l.logs.stdout)
+	}
+	return cmp.Or(l.plan.noPIDFile, err)
 }
 
 // open opens the logs. New files belong to owner, unless it is nil.
@@ -115,7 +144,10 @@ func (p *plan) checkPaths(owner *credentials) error {
 	if err := safefile.GuardWrite(p.pidFile); err != nil {
 		return pidFileError(p.pidFile, err)
 	}
-	paths := p.logPaths()
+	paths, err := p.logPaths()
+	if err != nil {
+		return err
+	}
 	for _, path := range []string{paths.stdout, paths.stderr} {
 		if path == "" {
 			continue

@@ -43,6 +43,8 @@ func modeOf(p *plan) (mode, error) {
 		return mode{kind: modeEmbedded}, nil
 	case note != nil && p.policy != nil && p.pidFile == note.PIDFile:
 		m.kind, m.first = modeWorker, note.First
+	case note != nil && p.policy != nil && p.noPIDFile != nil:
+		return m, p.noPIDFile
 	// With another PID file, the worker would become a supervisor itself.
 	case note != nil && p.policy != nil:
 		return m, fmt.Errorf("lifecycle: the supervisor uses the PID file %q, but its worker uses %q: pass both the same PID file",

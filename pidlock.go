@@ -8,14 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/safefile"
-	"example.com/lifecycle/internal/sys/userdb"
+	"example.com/lifecycle/internal/sys/statedir"
 )
 
 // ErrAlreadyRunning reports that another daemon holds the PID file. The error that wraps it is an
@@ -88,7 +88,7 @@ func (p *plan) acquireLockForChild() (*pidfile.Lock, error) {
 }
 
 func (p *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
-	if err := makeDefaultDir(p.pidFile, ".pid", DefaultPIDFile); err != nil {
+	if err := makeDefaultDir(p.pidFile, ".pid"); err != nil {
 		return nil, pidFileError(p.pidFile, err)
 	}
 	lock, err := acquire(p.pidFile, p.pidFileMode)
@@ -161,60 +161,51 @@ func hint(path string, err error) string {
 //   - Windows: ""
 //
 // The home directory comes from the password database and not from the environment, so cron, su and
-// a second login find the same file.
+// a second login find the same file. If the database does not answer in 2 s, such as a directory
+// service that is down, DefaultPIDFile returns "". In this process, a life with an empty PIDFile
+// then does not start: Run, Ensure and the verbs return the reason.
 func DefaultPIDFile(name string) string {
+	path, err := defaultPIDFile(name)
+	if err != nil {
+		noDefault.Store(&err)
+	}
+	return path
+}
+
+// noDefault is the reason why DefaultPIDFile or DefaultLogFile returned "". It is package state
+// because they return no error: the program may pass the "" to an option, which must not switch the
+// file off.
+var noDefault atomic.Pointer[error]
+
+// whyNoDefault returns the reason why path, the value of an option, is "", if that is a failure.
+func whyNoDefault(path string) error {
+	if why := noDefault.Load(); path == "" && why != nil {
+		return *why
+	}
+	return nil
+}
+
+func defaultPIDFile(name string) (string, error) {
 	uid := os.Geteuid()
 	switch {
 	case uid < 0:
-		return ""
+		return "", nil
 	case uid == 0 && runtime.GOOS == "linux":
-		return filepath.Join("/run", name+".pid")
+		return filepath.Join("/run", name+".pid"), nil
 	case uid == 0:
-		return filepath.Join("/var/run", name+".pid")
+		return filepath.Join("/var/run", name+".pid"), nil
 	}
-	if u, err := userdb.ByID(uid); err == nil && filepath.IsAbs(u.Home) {
-		return filepath.Join(u.Home, ".local", "state", name, name+".pid")
+	dir, err := statedir.Of(name)
+	if err != nil {
+		return "", fmt.Errorf("lifecycle: default PID file: %w: try again, or set PIDFile", err)
 	}
-	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid), name+".pid")
+	return filepath.Join(dir, name+".pid"), nil
 }
 
 // makeDefaultDir makes the directory of a default file, which may not exist yet for a user other
 // than root. It makes no other directory.
-func makeDefaultDir(path, suffix string, defaultFile func(name string) string) error {
-	name := strings.TrimSuffix(filepath.Base(path), suffix)
-	uid := os.Geteuid()
-	if uid <= 0 || path != defaultFile(name) {
-		return nil
-	}
-	dir := filepath.Dir(path)
-	if err := makeDirs(dir); err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
-	if err == nil && (!info.IsDir() || safefile.Owner(info) != uid) {
-		return safefile.Unsafe("%s is not a directory of user %d", dir, uid)
-	}
-	return err
-}
-
-// makeDirs makes a missing directory and its missing parents with mode 0700, independent of the
-// umask.
-func makeDirs(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := makeDirs(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) { // another start made it first, or it is a dangling link
-		_, err = os.Stat(dir)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	return os.Chmod(dir, 0o700)
+func makeDefaultDir(path, suffix string) error {
+	return statedir.Make(filepath.Dir(path), strings.TrimSuffix(filepath.Base(path), suffix))
 }
 
 // enterPIDFile acquires the lock. It writes the state before the PID, so a process that finds the

@@ -50,6 +50,7 @@ type identity struct {
 type placement struct {
 	pidFile     string
 	pidFileSet  bool
+	noPIDFile   error // why pidFile is unknown; nil: it is known
 	pidFileMode fs.FileMode
 
 	detach                bool

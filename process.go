@@ -155,6 +155,9 @@ type Process struct {
 // The error wraps [ErrNotRunning] if no process holds the file, and [ErrUnsafePIDFile] if the file
 // cannot be trusted. The caller must close the Process.
 func Find(pidFile string) (*Process, error) {
+	if err := whyNoDefault(pidFile); err != nil {
+		return nil, err
+	}
 	if pidFile == "" {
 		return nil, fmt.Errorf("lifecycle: cannot find the daemon without a PID file: %w", errors.ErrUnsupported)
 	}
@@ -183,6 +186,14 @@ func Find(pidFile string) (*Process, error) {
 			return nil, fmt.Errorf("lifecycle: PID file %s: pid %d has ended, but a process that it started still holds the lock", path, h.PID)
 		}
 	}
+}
+
+// find returns the daemon that holds the PID file of the plan.
+func (p *plan) find() (*Process, error) {
+	if p.noPIDFile != nil {
+		return nil, p.noPIDFile
+	}
+	return Find(p.pidFile)
 }
 
 const (

@@ -103,9 +103,9 @@ func credentialsOf(spec string) (*credentials, error) {
 	id, err := number(name)
 	if err == nil {
 		u, err = userdb.ByID(id)
-		if errors.Is(err, userdb.ErrUnknown) && hasGroup {
+		if unknown := errors.Is(err, userdb.ErrUnknown); unknown && hasGroup {
 			u, err = userdb.User{UID: id}, nil
-		} else if err != nil {
+		} else if unknown {
 			err = fmt.Errorf("%w; set its group too, as UID:GID", err)
 		}
 	} else {

@@ -16,7 +16,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 		p.say("nothing to reload: this program does not support reload")
 		return 3
 	}
-	daemon, err := Find(p.life.plan.pidFile)
+	daemon, err := p.life.plan.find()
 	if err != nil {
 		return p.fail("reload", err)
 	}
@@ -53,7 +53,7 @@ func (p program) reloadVerb(flags) (exitCode int) {
 }
 
 func (p program) reopenVerb(flags) (exitCode int) {
-	daemon, err := Find(p.life.plan.pidFile)
+	daemon, err := p.life.plan.find()
 	if err != nil {
 		return p.fail("reopen", err)
 	}

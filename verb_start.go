@@ -26,7 +26,7 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 	started, err := launch{plan: plan, oneShot: true, args: args, onPID: p.showStartProgress}.run(plan.base)
 	if err == nil {
 		log := ""
-		paths := plan.logPaths()
+		paths, _ := plan.logPaths() // the start has used them
 		if path := cmp.Or(paths.stdout, paths.stderr); path != "" {
 			log = ", log " + path
 		}
@@ -73,7 +73,7 @@ func (p program) startArgs() []string {
 }
 
 func (p program) restartVerb(flags) (exitCode int) {
-	daemon, err := Find(p.life.plan.pidFile)
+	daemon, err := p.life.plan.find()
 	if err != nil && !errors.Is(err, ErrNotRunning) {
 		return p.fail("restart", err)
 	}
@@ -107,7 +107,7 @@ func (p program) restart(daemon *Process) (exitCode int) {
 }
 
 func (p program) tryRestartVerb(flags) (exitCode int) {
-	daemon, err := Find(p.life.plan.pidFile)
+	daemon, err := p.life.plan.find()
 	if errors.Is(err, ErrNotRunning) {
 		if !p.quiet {
 			p.sayNotRunning()

@@ -61,7 +61,7 @@ func (p program) look() report {
 	var daemon *Process
 	var err error
 	for range 3 { // a daemon may end between Find and Status, and another one may follow
-		if daemon, err = Find(p.life.plan.pidFile); err != nil {
+		if daemon, err = p.life.plan.find(); err != nil {
 			break
 		}
 		defer daemon.Close()

@@ -14,7 +14,7 @@ import (
 )
 
 func (p program) stopVerb(given flags) (exitCode int) {
-	daemon, err := Find(p.life.plan.pidFile)
+	daemon, err := p.life.plan.find()
 	if err != nil {
 		if errors.Is(err, ErrNotRunning) && given["oknodo"] {
 			if !p.quiet {

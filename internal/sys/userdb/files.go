@@ -4,26 +4,18 @@ package userdb
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // os/user is no alternative: with cgo, it makes the program a dynamic one, whose start takes twice
 // as long. Without cgo, it returns $HOME.
-
-// getent queries the name service switch (nsswitch.conf(5)).
-const getent = "/usr/bin/getent"
-
-// patience is how long a directory service may take to answer.
-const patience = 2 * time.Second
 
 // file describes a file of the database. Its lines have fields separated by colons.
 type file struct {
@@ -57,7 +49,8 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
-// groupsOf asks getent first: a directory service may know groups that are not in the file.
+// groupsOf asks getent first: a directory service may know groups that are not in the file. If the
+// service does not answer, the user would have fewer rights than after a login.
 func groupsOf(u User) ([]int, error) {
 	gids := []int{u.GID}
 	add := func(text string) {
@@ -65,13 +58,17 @@ func groupsOf(u User) ([]int, error) {
 			gids = append(gids, gid)
 		}
 	}
-	if out, err := ask("initgroups", u.Name); err == nil { // NAME GID…
+	out, err := ask("initgroups", u.Name)
+	switch {
+	case err == nil: // NAME GID…
 		for _, gid := range strings.Fields(out)[1:] {
 			add(gid)
 		}
 		return gids, nil
+	case !errors.Is(err, ErrUnknown) && !errors.Is(err, errNoDatabase):
+		return nil, fmt.Errorf("the groups of user %q: %w", u.Name, err)
 	}
-	err := group.each(func(fields []string) (more bool) {
+	err = group.each(func(fields []string) (more bool) {
 		if slices.Contains(strings.Split(fields[3], ","), u.Name) {
 			add(fields[2])
 		}
@@ -91,21 +88,25 @@ func (f file) find(field int, value string) (found []string, err error) {
 	if err := f.each(take); err != nil || found != nil {
 		return found, err
 	}
-	out, askErr := ask(f.name, value)
-	if askErr == nil {
+	out, err := ask(f.name, value)
+	if err == nil {
 		err = f.eachIn(strings.NewReader(out), take)
 	}
-	switch {
-	case found != nil:
-		return found, nil
-	case askErr != nil && !errors.Is(askErr, os.ErrNotExist) && !errors.As(askErr, new(*exec.ExitError)):
-		err = askErr // no source could answer
+	if err == nil && found == nil || errors.Is(err, errNoDatabase) {
+		err = ErrUnknown
 	}
-	return nil, errors.Join(fmt.Errorf("%s %q: %w", f.what, value, ErrUnknown), err)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", f.what, value, err)
+	}
+	return found, nil
 }
 
+// each calls take for each entry of the file. A missing file has no entries.
 func (f file) each(take func(fields []string) (more bool)) error {
 	entries, err := os.Open("/etc/" + f.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -122,14 +123,4 @@ func (f file) eachIn(entries io.Reader, take func(fields []string) (more bool)) 
 		}
 	}
 	return lines.Err()
-}
-
-func ask(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, getent, args...).Output()
-	if err == nil && len(strings.TrimSpace(string(out))) == 0 {
-		err = os.ErrNotExist
-	}
-	return string(out), err
 }
