@@ -48,21 +48,29 @@ func (p *Process) WaitReady(ctx context.Context) error {
 var errStops = errors.New("is stopping")
 
 // Reload asks the daemon to reload, with HUP, and blocks until it has the verdict of a reload that
-// began after the signal. It returns nil if that reload succeeded. The error wraps [ErrReload] if
+// began after the signal. It returns nil if that reload succeeded, or if the supervised [Program]
+// does not report a result; see [Verdict]. The error wraps [ErrReload] if
 // the reload failed, or if the daemon stops, stopped or died instead. The error wraps
 // [ErrNotRunning] if the daemon is gone. If ctx ends first, the error wraps the cause of ctx.
 func (p *Process) Reload(ctx context.Context) error {
+	_, err := p.reload(ctx)
+	return err
+}
+
+// reload also returns a note if the daemon cannot know the result of the reload.
+func (p *Process) reload(ctx context.Context) (note string, err error) {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
-		return stopsInstead()
+		return "", stopsInstead()
 	}
 	asked := monotonic.Now()
 	if err := p.Signal(syscall.SIGHUP); err != nil {
-		return err
+		return "", err
 	}
-	err := p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
+	err = p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
 		v := s.LastReload
 		switch {
 		case v != nil && v.Began >= asked:
+			note = v.Note
 			return true, v.reloadErr()
 		case s.Phase == Stopping:
 			return true, stopsInstead()
@@ -70,9 +78,9 @@ func (p *Process) Reload(ctx context.Context) error {
 		return false, nil
 	})
 	if errors.Is(err, ErrNotRunning) {
-		return &reloadError{cause: err}
+		return "", &reloadError{cause: err}
 	}
-	return err
+	return note, err
 }
 
 // Reopen asks the daemon to reopen its log, with USR1, and blocks until that is done. It returns

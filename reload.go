@@ -31,6 +31,7 @@ func ReloadTimeout(d time.Duration) Option {
 type reloadError struct {
 	cause   error
 	applied []string // the components that had already applied the new configuration
+	ended   bool     // the process that was to reload ended
 }
 
 func (e *reloadError) Error() string {
@@ -43,6 +44,12 @@ func (e *reloadError) Error() string {
 
 func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 
+// unknownResult is the result of a reload of a program that does not report one. The text says what
+// was done.
+type unknownResult string
+
+func (r unknownResult) Error() string { return string(r) }
+
 // reload calls every OnCheck, then every OnReload, and stops at the first error. It publishes the
 // verdict before it logs it, because the logger may block.
 func (l *life) reload() {
@@ -52,7 +59,12 @@ func (l *life) reload() {
 	}
 	began, begun := monotonic.Now(), time.Now()
 	err := l.tryReload()
+	var unknown unknownResult
+	if errors.As(err, &unknown) {
+		err = nil
+	}
 	verdict := newVerdict(began, time.Since(begun), err)
+	verdict.Note = string(unknown)
 	// One update: a reader that sees Ready again must see the verdict too.
 	l.update(func(s *Status) {
 		s.enter(Reloading, Ready)
@@ -64,6 +76,8 @@ func (l *life) reload() {
 	took := verdict.Took.Round(time.Microsecond)
 	var failed *reloadError
 	switch {
+	case unknown != "":
+		l.log.Info("reload requested", "result", verdict.Note)
 	case err == nil:
 		l.log.Info("reloaded", "took", took)
 	case l.stopCtx.Err() != nil:
@@ -92,8 +106,9 @@ func (l *life) tryReload() error {
 			continue
 		}
 		if err := i.do(h.Name, "OnReload", h.OnReload); err != nil {
-			if failed, ok := err.(*reloadError); ok {
-				return failed // from a worker
+			switch err.(type) {
+			case *reloadError, unknownResult: // from a worker
+				return err
 			}
 			if abandoned(err) {
 				l.abandonedReload = err

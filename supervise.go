@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/ossignal"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
@@ -30,8 +32,9 @@ type RestartPolicy struct {
 	// default is 10 s.
 	Reset time.Duration
 
-	// Limit is the number of exits within Window after which the supervisor gives up. A negative
-	// Limit means never. The defaults are 10 and 1 min.
+	// Limit is the number of exits after which the supervisor gives up: within Window, or in a row
+	// of workers of which none was ready for Reset. A negative Limit means never. The defaults are
+	// 10 and 1 min.
 	Limit  int
 	Window time.Duration
 
@@ -46,6 +49,24 @@ type RestartPolicy struct {
 	// Settle is how long a worker of [Program] must live to be ready, unless it uses sd_notify(3).
 	// The default is 100 ms.
 	Settle time.Duration
+
+	// Notify requires READY=1 from a worker of [Program], as Type=notify of systemd does. By
+	// default, a program that does not use sd_notify(3) is ready after Settle.
+	Notify bool
+
+	// Clean contains the exit codes that are no failure after a stop request. The default is 0, 130
+	// and 143 (128 plus the signal, as shells and the JVM exit).
+	Clean []int
+
+	// StopSignal, ReloadSignal and ReopenSignal are sent to a worker of [Program] for a stop, for a
+	// reload, and after the log of the supervisor was reopened. The defaults are TERM, HUP and none.
+	StopSignal   os.Signal
+	ReloadSignal os.Signal
+	ReopenSignal os.Signal
+
+	// KeepOrphans keeps the processes of a worker of [Program] that have left its process group,
+	// such as the sessions of sshd: they outlive the worker. By default, they end with it.
+	KeepOrphans bool
 }
 
 // Supervise runs the life in a worker process under a small supervisor process. The supervisor
@@ -96,6 +117,18 @@ func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
 	if p.Permanent == nil {
 		p.Permanent = supervise.DefaultPermanent(ownWorker)
 	}
+	if p.Clean == nil {
+		p.Clean = []int{0, 128 + 2, 128 + 15}
+	}
+	if p.StopSignal == nil {
+		p.StopSignal = syscall.SIGTERM
+	}
+	if p.ReloadSignal == nil {
+		p.ReloadSignal = syscall.SIGHUP
+	}
+	if p.ReopenSignal == nil && ownWorker {
+		p.ReopenSignal = ossignal.User1
+	}
 	p.MaxDelay = max(p.MaxDelay, p.MinDelay)
 	return &p
 }
@@ -120,11 +153,16 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
-// has lived for Settle. HUP, USR1 and the signals of [OnSignal] are forwarded if the program
-// catches them. A signal that would end the program is not forwarded, and for a reload that is an
-// error. The program is killed when the supervisor is killed. Its output goes where the output of
-// the supervisor goes, so logrotate(8) needs copytruncate, unless the program reopens its log on
-// USR1. It starts in the working directory of the start, or in WorkDir. By default, fn runs.
+// has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or restart,
+// [OnCheck] is called. Both run in this program, not in the worker. A reload sends ReloadSignal to
+// the worker. If the program then neither ends nor reports the reload (RELOADING=1, then READY=1)
+// within Settle, the result of the reload is unknown, and the verb reload says so. The signals of
+// [OnSignal] are forwarded. A signal that the program ignores, or that would end it, is not sent,
+// and for a reload that is an error. StopSignal asks the program to stop; the processes that it
+// leaves behind then have the rest of StopTimeout. The program is killed when the supervisor is
+// killed. Its output goes where the output of the supervisor goes, so logrotate(8) needs
+// copytruncate, unless the program reopens that file on ReopenSignal. It starts in the working
+// directory of the start, or in WorkDir. By default, fn runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {
@@ -137,17 +175,25 @@ func Program(argv ...string) Option {
 }
 
 func (p *plan) completeSupervise() {
-	if p.policy == nil && p.program != nil {
-		p.policy = new(RestartPolicy)
-	}
-	if p.policy != nil {
-		p.policy = p.policy.completed(p.program == nil)
-	}
-	if p.program == nil {
+	if p.program == nil && p.policy == nil {
 		return
 	}
+	policy := p.policy
+	if policy == nil {
+		policy = new(RestartPolicy)
+	}
+	if p.program == nil && (policy.Notify || policy.StopSignal != nil || policy.ReloadSignal != nil || policy.ReopenSignal != nil || policy.KeepOrphans) {
+		p.refuse("Supervise: Notify, StopSignal, ReloadSignal, ReopenSignal and KeepOrphans need Program")
+	}
+	p.policy = policy.completed(p.program == nil)
+	if p.program != nil {
+		p.completeProgram()
+	}
+}
+
+func (p *plan) completeProgram() {
 	for option, given := range map[string]bool{
-		"a function to run": p.fn != nil, "hooks": len(p.hooks) > 0, "ReadyWhen": p.readyWhen != nil,
+		"a function to run": p.fn != nil, "hooks other than OnCheck": slices.ContainsFunc(p.hooks, hasMoreThanCheck),
 		"Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
 	} {
 		if given {
@@ -161,6 +207,10 @@ func (p *plan) completeSupervise() {
 		}
 		p.program[0] = path
 	}
+}
+
+func hasMoreThanCheck(h Hooks) bool {
+	return h.OnStart != nil || h.Run != nil || h.OnReload != nil || h.OnStop != nil || h.OnExit != nil
 }
 
 // findProgram returns the path of the supervised program, or "" if that is this program.

@@ -55,17 +55,31 @@ func (s *supervisorLife) plan() *plan {
 		},
 		components: components{
 			fn: func(ctx context.Context) error { return fromWorker(s.worker.Load().Run(ctx)) },
-			hooks: []Hooks{{
+			hooks: append(s.checks(), Hooks{
 				Name: of.name, OnStart: s.start,
 				OnReload: func(ctx context.Context) error { return reloadOfWorker(s.worker.Load().Reload(ctx)) },
 				OnStop:   func(context.Context) error { return ofWorker(fromWorker(s.worker.Load().Stop())) },
 				OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
-			}},
+			}),
 			signals:     s.forwarded(),
 			onReopen:    func() error { return s.worker.Load().Reopen(s.life.stopCtx) },
 			onForceQuit: s.kill,
 		},
 	}
+}
+
+// checks returns the components with an OnCheck that another program needs: it has none itself.
+func (s *supervisorLife) checks() []Hooks {
+	if s.of.program == nil {
+		return nil
+	}
+	return slices.Clone(s.of.hooks)
+}
+
+// programReady calls ReadyWhen for another program.
+func (s *supervisorLife) programReady(ctx context.Context) (final bool, err error) {
+	err = <-spawn(ctx, "ReadyWhen of "+s.of.name, s.of.readyWhen)
+	return errors.As(err, new(*PanicError)), err
 }
 
 // startLimit returns how long a worker of this program may take to become ready.
@@ -110,6 +124,9 @@ func (s *supervisorLife) spec() supervise.Spec {
 	}
 	if of.program != nil {
 		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.become(), of.startTimeout
+		if of.readyWhen != nil {
+			spec.Ready = s.programReady
+		}
 	}
 	return spec
 }
@@ -205,7 +222,7 @@ func fromWorker(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &late):
-		return notReady(late.Timeout, nil)
+		return notReady(late.Timeout, late.Last)
 	case errors.As(err, &killed):
 		return fmt.Errorf("%w: %w", ErrStopTimeout, err)
 	}
@@ -216,9 +233,14 @@ func fromWorker(err error) error {
 // supervisor.
 func reloadOfWorker(err error) error {
 	var refused *supervise.ReloadError
+	var silent *supervise.SilentError
 	switch {
 	case errors.As(err, &refused):
 		return ofWorker(verdictOf(&refused.Reload).reloadErr())
+	case errors.As(err, &silent):
+		return ofWorker(unknownResult(silent.Error()))
+	case errors.Is(err, supervise.ErrEnded):
+		return ofWorker(&reloadError{cause: err, ended: true})
 	case errors.Is(err, supervise.ErrStopping):
 		return ofWorker(stopsInstead())
 	}

@@ -25,10 +25,17 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	// The extra half second is for the verdict on a hook that returns just before its timeout.
 	ctx, cancel := context.WithTimeout(context.Background(), p.life.plan.reloadTimeout+500*time.Millisecond)
 	defer cancel()
-	err = p.withProgress("reload", daemon, func() error { return daemon.Reload(ctx) })
+	note := ""
+	err = p.withProgress("reload", daemon, func() (err error) {
+		note, err = daemon.reload(ctx)
+		return err
+	})
 	var failed *reloadError
 	var waited *waitError
 	switch {
+	case err == nil && note != "":
+		p.say("%s", console.SanitizeInline(note))
+		return 0
 	case err == nil:
 		p.report("reloaded (%s)", console.FormatElapsed(time.Since(begun)))
 		return 0
@@ -44,6 +51,8 @@ func (p program) reloadVerb(flags) (exitCode int) {
 		p.say("reload: no verdict: %s", console.SanitizeInline(p.text(waited.cause)))
 	case errors.As(err, &failed) && len(failed.applied) > 0:
 		p.say("reload failed half-way: %s; already reloaded: %s", console.SanitizeInline(p.text(failed.cause)), console.SanitizeInline(strings.Join(failed.applied, ", ")))
+	case errors.As(err, &failed) && failed.ended:
+		p.say("reload failed: %s", console.SanitizeInline(p.text(failed.cause)))
 	case errors.As(err, &failed):
 		p.say("reload rejected, old configuration kept: %s", console.SanitizeInline(p.text(failed.cause)))
 	default:
@@ -86,7 +95,7 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 // hasReload reports whether a reload does anything. It returns true if another program is
 // supervised: only that program knows.
 func (p program) hasReload() bool {
-	if p.life.plan.policy != nil && p.life.plan.fn == nil && len(p.life.plan.hooks) == 0 {
+	if p.life.plan.policy != nil && p.life.plan.fn == nil && !slices.ContainsFunc(p.life.plan.hooks, hasMoreThanCheck) {
 		return true
 	}
 	return slices.ContainsFunc(p.life.plan.hooks, func(h Hooks) bool { return h.OnReload != nil })

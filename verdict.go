@@ -20,6 +20,8 @@ type Verdict struct {
 	Error     string        `json:"error,omitempty"`     // "" if nothing failed
 	TimedOut  bool          `json:"timed_out,omitempty"` // the hook exceeded its time
 	Applied   []string      `json:"applied,omitempty"`   // components with the new configuration
+	Ended     bool          `json:"ended,omitempty"`     // the worker ended instead of a reload
+	Note      string        `json:"note,omitempty"`      // if the program does not report the result
 }
 
 // newVerdict returns the verdict of an action with its begin, its duration and its error.
@@ -39,7 +41,7 @@ func (v *Verdict) Err() error {
 		return nil
 	}
 	f := failure{Verdict: *v}
-	f.Applied = nil
+	f.Applied, f.Ended = nil, false
 	if v.TimedOut {
 		f.Is = []string{ErrReload.Error()}
 	}
@@ -49,7 +51,7 @@ func (v *Verdict) Err() error {
 // reloadErr returns the error of the reload, nil if it succeeded.
 func (v *Verdict) reloadErr() error {
 	if err := v.Err(); err != nil {
-		return &reloadError{cause: err, applied: v.Applied}
+		return &reloadError{cause: err, applied: v.Applied, ended: v.Ended}
 	}
 	return nil
 }
@@ -94,7 +96,7 @@ func encodeError(err error) *failure {
 		f.Panicked, f.Stack = true, string(p.Stack[:min(len(p.Stack), maxStack)])
 	}
 	if failed, ok := err.(*reloadError); ok {
-		err, f.Applied = withoutCode(failed.cause), failed.applied
+		err, f.Applied, f.Ended = withoutCode(failed.cause), failed.applied, failed.ended
 	}
 	if h, ok := err.(*HookError); ok {
 		f.Component, f.Hook, err = h.Component, h.Hook, h.Err
@@ -135,7 +137,7 @@ func (f *failure) err() error {
 	}
 	lacksReload := slices.Contains(f.Is, ErrReload.Error()) && !errors.Is(err, ErrReload)
 	if lacksReload || len(f.Applied) > 0 {
-		err = &reloadError{cause: err, applied: f.Applied}
+		err = &reloadError{cause: err, applied: f.Applied, ended: f.Ended}
 	}
 	if code := max(1, f.Code); code != ExitCode(err) {
 		err = WithExitCode(err, code)

@@ -24,7 +24,8 @@ import (
 //
 //	guard [key=value …] verb [-- program arguments]
 //
-// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user and chroot.
+// The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user, chroot, and check
+// and ready: scripts of sh for OnCheck and ReadyWhen.
 var guard = proctest.Register("guard", func(args []string) int {
 	var argv []string
 	if at := slices.Index(args, "--"); at >= 0 {
@@ -46,6 +47,20 @@ var guard = proctest.Register("guard", func(args []string) int {
 	}
 	if argv != nil {
 		opts = append(opts, lifecycle.Program(argv...))
+	}
+	for key, option := range map[string]func(func(context.Context) error) lifecycle.Option{"check": lifecycle.OnCheck, "ready": lifecycle.ReadyWhen} {
+		if script := does[key]; script != "" {
+			opts = append(opts, option(func(ctx context.Context) error {
+				if script == "panic" {
+					panic("it is broken")
+				}
+				out, err := exec.CommandContext(ctx, "sh", "-c", script).CombinedOutput()
+				if err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				return nil
+			}))
+		}
 	}
 	return lifecycle.Main(args, nil, opts...)
 })
@@ -153,29 +168,6 @@ func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait(), "%s", p.Out)
 	requireNothingLeft(t, pidfile)
-}
-
-func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
-	t.Parallel()
-	b := inBackground(t)
-	b.readied(b.guard("exec sleep 60", "start"))
-	worker := b.worker(0)
-	got := proctest.Call(t, guard, b.args("reload")...)
-	require.Equal(t, proctest.Result{Stderr: "guard: reload rejected, old configuration kept: sh does not handle SIGHUP, and the signal would end it\n", Code: 1}, got)
-	require.Equal(t, 0, b.call("reopen").Code)
-	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
-	b.awaitSaid("SIGUSR2")
-	require.Equal(t, worker, b.worker(0))
-	b.stop()
-
-	b.readied(b.guard("trap 'echo reloads' HUP; trap 'echo reopens' USR1; trap 'echo usr2' USR2; while :; do sleep 0.01; done", "start"))
-	require.Equal(t, 0, proctest.Call(t, guard, b.args("reload")...).Code)
-	b.awaitSaid("reloads\n")
-	require.Equal(t, 0, b.call("reopen").Code)
-	b.awaitSaid("reopens\n")
-	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
-	b.awaitSaid("usr2\n")
-	b.stop()
 }
 
 func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {

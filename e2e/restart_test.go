@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle"
@@ -35,6 +36,18 @@ func parsePolicy(text string) (p lifecycle.RestartPolicy) {
 			p.Settle = d
 		case "permanent":
 			p.Permanent = append(p.Permanent, n)
+		case "clean":
+			p.Clean = append(p.Clean, n)
+		case "notify":
+			p.Notify = true
+		case "keep":
+			p.KeepOrphans = true
+		case "stopsignal":
+			p.StopSignal = syscall.Signal(n)
+		case "reloadsignal":
+			p.ReloadSignal = syscall.Signal(n)
+		case "reopensignal":
+			p.ReopenSignal = syscall.Signal(n)
 		}
 	}
 	return p

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,9 +45,18 @@ func (e Exit) Text() string {
 }
 
 // NotReadyError reports that a worker was not ready in time.
-type NotReadyError struct{ Timeout time.Duration }
+type NotReadyError struct {
+	Timeout time.Duration
+	Last    error // the last error of Spec.Ready; nil: none
+}
 
-func (e *NotReadyError) Error() string { return "not ready after " + console.FormatLimit(e.Timeout) }
+func (e *NotReadyError) Error() string {
+	text := "not ready after " + console.FormatLimit(e.Timeout)
+	if e.Last != nil {
+		text += ": " + e.Last.Error()
+	}
+	return text
+}
 
 // KilledError reports that a worker did not stop in time and was killed.
 type KilledError struct {
@@ -168,7 +178,9 @@ func (p *process) result(e end) error {
 		return nil
 	case failure != nil:
 		return p.of.spec.Decode(failure)
-	case e.Code == 0, !killed && status.Signaled() && status.Signal() == syscall.SIGTERM:
+	case !killed && status.Signaled() && (status.Signal() == syscall.SIGTERM || status.Signal() == p.of.spec.Policy.StopSignal):
+		return nil
+	case !killed && slices.Contains(p.of.spec.Policy.Clean, e.Code):
 		return nil
 	case killed:
 		return &KilledError{PID: p.PID, After: p.of.stopLimit()}

@@ -23,7 +23,8 @@ var (
 	// ErrStopping is returned if an operation is not possible because of a stop.
 	ErrStopping = errors.New("the supervisor is stopping")
 	errNoWorker = errors.New("no worker is ready: the supervisor is about to start one")
-	errEnded    = errors.New("the worker ended meanwhile")
+	// ErrEnded is returned if the worker ended instead of a reply.
+	ErrEnded = errors.New("the worker ended instead")
 )
 
 // Forward sends a signal to the worker. The worker must be ready, so that it has its handlers.
@@ -35,25 +36,34 @@ func (s *Supervisor) Forward(sig os.Signal) error {
 	return p.pass(sig)
 }
 
-// pass sends the worker a signal, unless the worker is another program that the signal would end.
+// pass sends the worker a signal, unless the worker is another program that ignores the signal or
+// that the signal would end.
 func (p *process) pass(sig os.Signal) error {
-	program := p.of.spec.Program != nil
-	handled := !program || proc.Catches(p.PID, sig)
+	handled := proc.Catches
+	if p.of.spec.Program != nil {
+		handled = proc.DispositionOf(p.PID, sig)
+	}
 	// The worker may have ended, and its PID may belong to another process now.
 	if err := p.Signal(syscall.Signal(0)); err != nil {
 		return err
 	}
-	if !handled {
-		return fmt.Errorf("%s does not handle %s, and the signal would end it", filepath.Base(p.of.spec.Args[0]), ossignal.Text(sig))
+	switch handled {
+	case proc.Ignores:
+		return fmt.Errorf("%s ignores %s", p.of.name(), ossignal.Text(sig))
+	case proc.Default:
+		return fmt.Errorf("%s does not handle %s, and the signal would end it", p.of.name(), ossignal.Text(sig))
 	}
 	return p.Signal(sig)
 }
+
+// name returns the name of another program for people.
+func (s *Supervisor) name() string { return filepath.Base(s.spec.Args[0]) }
 
 // pendingReply is the reply to a forwarded signal that Reload or Reopen waits for. If it is nil,
 // none is awaited. Supervisor.mu guards it.
 type pendingReply struct {
 	worker *process
-	signal os.Signal
+	reload bool          // the signal asked for a reload, else to reopen the log
 	asked  time.Duration // CLOCK_MONOTONIC
 	begun  chan struct{} // closed when the worker begins to handle the signal
 	result chan error
@@ -61,7 +71,7 @@ type pendingReply struct {
 
 // begin records that a reload begins. It may be another reload than the awaited one.
 func (r *pendingReply) begin(m sdnotify.Message) {
-	if r == nil || r.signal != syscall.SIGHUP || isClosed(r.begun) {
+	if r == nil || !r.reload || isClosed(r.begun) {
 		return
 	}
 	if usec, ok := m.Value("MONOTONIC_USEC"); ok {
@@ -75,7 +85,7 @@ func (r *pendingReply) begin(m sdnotify.Message) {
 
 // finish ends the wait for a reload, and reports whether a reload was awaited.
 func (r *pendingReply) finish(result error) bool {
-	if r == nil || r.signal != syscall.SIGHUP || !isClosed(r.begun) && !errors.Is(result, ErrStopping) {
+	if r == nil || !r.reload || !isClosed(r.begun) && !errors.Is(result, ErrStopping) {
 		return false
 	}
 	r.decide(result)
@@ -88,7 +98,7 @@ func (r *pendingReply) reopened(last json.RawMessage) {
 		Began time.Duration `json:"began_monotonic_ns"`
 		Error string        `json:"error"`
 	}
-	if r == nil || r.signal != ossignal.User1 || json.Unmarshal(last, &verdict) != nil || verdict.Began < r.asked {
+	if r == nil || r.reload || json.Unmarshal(last, &verdict) != nil || verdict.Began < r.asked {
 		return
 	}
 	if verdict.Error != "" {
@@ -101,7 +111,7 @@ func (r *pendingReply) reopened(last json.RawMessage) {
 // fail ends the wait because the worker has ended.
 func (r *pendingReply) fail(p *process) {
 	if r != nil && r.worker == p {
-		r.decide(fmt.Errorf("%w: %s", errEnded, handshake.ExitText(p.exit)))
+		r.decide(fmt.Errorf("%w: %s", ErrEnded, handshake.ExitText(p.exit)))
 	}
 }
 
@@ -132,9 +142,20 @@ func (r *Reload) err() error {
 	return &ReloadError{*r}
 }
 
-// Reload sends HUP to the worker and blocks until the worker returns its verdict. The error is a
-// *ReloadError if the worker refused. Another program that reports nothing within Settle counts as
-// reloaded.
+// SilentError reports that a program got the signal for a reload, and that it neither ended nor
+// reported the reload within Settle.
+type SilentError struct {
+	Program string
+	Signal  os.Signal
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("%s sent; %s does not report the result", ossignal.Text(e.Signal), e.Program)
+}
+
+// Reload sends HUP, or ReloadSignal, to the worker and blocks until the worker returns its verdict.
+// The error is a *ReloadError if the worker refused, and a *SilentError if another program reports
+// nothing.
 func (s *Supervisor) Reload(ctx context.Context) error {
 	// A starting worker may have read the old configuration already.
 	if p := s.last.Load(); p != nil {
@@ -145,7 +166,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	r, err := s.request(syscall.SIGHUP)
+	r, err := s.request(s.spec.Policy.ReloadSignal, true)
 	if err != nil {
 		return err
 	}
@@ -157,7 +178,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 		select {
 		case <-r.begun:
 		case <-timer.C:
-			return nil
+			return &SilentError{s.name(), s.spec.Policy.ReloadSignal}
 		case err := <-r.result:
 			return err
 		case <-ctx.Done():
@@ -172,17 +193,23 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 	}
 }
 
-// Reopen makes the worker reopen its log and blocks until it has done so. If there is no worker, or
-// if it is another program, Reopen returns nil without waiting.
+// Reopen makes the worker reopen its log and blocks until it has done so. If there is no worker,
+// Reopen returns nil. Another program gets ReopenSignal, and Reopen does not wait for it.
 func (s *Supervisor) Reopen(ctx context.Context) error {
+	if s.spec.Policy.ReopenSignal == nil {
+		return nil
+	}
 	s.mu.Lock()
 	if p := s.last.Load(); p != nil && !isClosed(p.ready) {
 		p.staleLog = true
 	}
 	s.mu.Unlock()
-	r, err := s.request(ossignal.User1)
-	if err != nil {
+	r, err := s.request(s.spec.Policy.ReopenSignal, false)
+	switch {
+	case errors.Is(err, errNoWorker), err != nil && s.spec.Program == nil:
 		return nil // no worker has the old log
+	case err != nil:
+		return err
 	}
 	defer s.endRequest(r)
 	if s.spec.Program != nil {
@@ -192,7 +219,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case err := <-r.result:
-		if errors.Is(err, errEnded) {
+		if errors.Is(err, ErrEnded) {
 			return nil // the next worker has the new log
 		}
 		return err
@@ -204,14 +231,14 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 }
 
 // request sends a signal to a ready worker and returns the reply to wait for.
-func (s *Supervisor) request(sig os.Signal) (*pendingReply, error) {
+func (s *Supervisor) request(sig os.Signal, reload bool) (*pendingReply, error) {
 	s.mu.Lock()
 	p := s.last.Load()
 	if p == nil || !p.isUp() {
 		s.mu.Unlock()
 		return nil, errNoWorker
 	}
-	r := &pendingReply{worker: p, signal: sig, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}
+	r := &pendingReply{worker: p, reload: reload, asked: monotonic.Now(), begun: make(chan struct{}), result: make(chan error, 1)}
 	s.pending = r
 	s.mu.Unlock()
 	if err := p.pass(sig); err != nil {

@@ -8,10 +8,11 @@ import (
 	"example.com/lifecycle/internal/sys/cgroup"
 )
 
-// newGroup returns an empty control group for the next worker, or nil if it cannot make one. Each
+// newGroup returns an empty control group for the next worker, or nil if it cannot make one, or if
+// some processes may outlive the worker. Each
 // worker gets a new group, because a worker of root could have changed or frozen its group.
 func (s *Supervisor) newGroup() *cgroup.Group {
-	if s.tree == nil {
+	if s.tree == nil || s.spec.Policy.KeepOrphans {
 		return nil
 	}
 	group, err := s.tree.New(s.spec.Daemon)

@@ -156,7 +156,7 @@ func (p *process) receivedPhase(m sdnotify.Message) {
 		p.handle(saidReloading)
 		p.of.pending.begin(m)
 	case isReady && !p.stops():
-		p.handle(saidReady)
+		p.reportedReady()
 	case refusal != "" && !isReady:
 		p.failed = cut(refusal)
 	}

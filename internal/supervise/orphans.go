@@ -3,9 +3,11 @@ package supervise
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -51,9 +53,17 @@ const reapPause = 5 * time.Millisecond
 // endOrphans ends the processes that the last worker left, and returns their number. It takes at
 // most 2*OrphansMargin per worker, however often it is called.
 func (s *Supervisor) endOrphans() (left int) {
+	left, _ = s.endOrphansBy(time.Time{})
+	return left
+}
+
+// endOrphansBy is endOrphans, but does not kill a process before until. The error names the
+// processes that it has killed.
+func (s *Supervisor) endOrphansBy(until time.Time) (left int, err error) {
 	s.orphans.mu.Lock()
 	defer s.orphans.mu.Unlock()
-	return s.orphans.end(s.last.Load(), s.spec.Log)
+	s.orphans.log, s.orphans.keeps = s.spec.Log, s.spec.Policy.KeepOrphans
+	return s.orphans.end(s.last.Load(), until)
 }
 
 // orphans is the progress of endOrphans.
@@ -63,6 +73,7 @@ type orphans struct {
 	took time.Duration // time spent for that worker
 
 	log   *slog.Logger
+	keeps bool          // see KeepOrphans
 	group *cgroup.Group // of that worker
 	told  map[int]bool  // processes that were sent TERM and still live
 	left  int
@@ -78,25 +89,78 @@ func (o *orphans) begin(of *process) {
 	}
 }
 
-func (o *orphans) end(of *process, log *slog.Logger) (left int) {
+func (o *orphans) end(of *process, until time.Time) (left int, err error) {
 	o.begin(of)
-	o.log, o.told, o.left, o.group = log, map[int]bool{}, 0, nil
+	o.told, o.left, o.group = map[int]bool{}, 0, nil
 	if of != nil {
 		o.group = of.group
 	}
 	defer func() { _ = o.group.Remove() }()
 	begun := time.Now().Add(-o.took)
 	defer func() { o.took = time.Since(begun) }()
-	if o.terminate(begun.Add(OrphansMargin)) {
-		return o.left
+	ask := begun.Add(OrphansMargin)
+	if ask.Before(until) {
+		ask = until
 	}
-	deadline := begun.Add(2 * OrphansMargin)
+	if o.terminate(ask) {
+		return o.left, nil
+	}
+	deadline := ask.Add(OrphansMargin)
+	pids, names := o.living()
 	groupErr := o.group.Kill(time.Now().Add(time.Until(deadline) / 2))
-	err := cmp.Or(reaper.Kill(deadline), groupErr) // a worker of root may have left its group
-	if pids, names := living(); len(pids) > 0 {
-		log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
+	err = cmp.Or(o.kill(deadline), groupErr) // a worker of root may have left its group
+	if pids, names := o.living(); len(pids) > 0 {
+		o.log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
 	}
-	return o.left
+	if len(pids) == 0 { // the last one ended meanwhile
+		return o.left, nil
+	}
+	o.log.Error("killed processes that the worker left behind", "pids", pids, "names", names)
+	return o.left, &OrphansError{PIDs: pids, Names: names}
+}
+
+// kill kills all orphans and their descendants, except those that it must keep.
+func (o *orphans) kill(deadline time.Time) error {
+	if !o.keeps {
+		return reaper.Kill(deadline)
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, OrphansMargin/100) {
+		left := false
+		err := reaper.EachOrphan(func(p reaper.Orphan) {
+			if o.mine(p.PID) {
+				left = true
+				err := p.Signal(syscall.SIGKILL)
+				if err != nil {
+					o.log.Error("cannot kill a process that the worker left behind", "pid", p.PID, "why", err)
+				}
+			}
+		})
+		if !left || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+		reaper.Reap()
+	}
+}
+
+// mine reports whether an orphan must end with its worker.
+func (o *orphans) mine(pid int) bool {
+	return !o.keeps || o.of != nil && proc.GroupOf(pid) == o.of.PID
+}
+
+// OrphansError reports that processes did not stop in time after the worker had ended, and were
+// killed.
+type OrphansError struct {
+	PIDs  []int
+	Names []string
+}
+
+func (e *OrphansError) Error() string {
+	all := make([]string, len(e.PIDs))
+	for i, pid := range e.PIDs {
+		all[i] = fmt.Sprintf("%s (pid %d)", e.Names[i], pid)
+	}
+	return "the worker left processes that were killed: " + strings.Join(all, ", ")
 }
 
 // terminate sends TERM to each orphan. It reports whether all ended in time.
@@ -132,7 +196,11 @@ func (o *orphans) tell() (none bool) {
 		_ = signal(syscall.SIGTERM)
 		_ = signal(ossignal.Continue)
 	}
-	err := reaper.EachOrphan(func(p reaper.Orphan) { terminate(p.PID, p.Signal) })
+	err := reaper.EachOrphan(func(p reaper.Orphan) {
+		if o.mine(p.PID) {
+			terminate(p.PID, p.Signal)
+		}
+	})
 	err = cmp.Or(err, o.group.Each(func(p cgroup.Process) { terminate(p.PID, p.Signal) }))
 	o.told = told
 	for i, pid := range pids {
@@ -144,10 +212,10 @@ func (o *orphans) tell() (none bool) {
 	return err == nil && len(told) == 0 && !o.group.Populated()
 }
 
-// living returns the first maxNamed orphans that have not ended.
-func living() (pids []int, names []string) {
+// living returns the first maxNamed orphans that must end and have not ended.
+func (o *orphans) living() (pids []int, names []string) {
 	_ = reaper.EachOrphan(func(orphan reaper.Orphan) {
-		if len(pids) < maxNamed {
+		if len(pids) < maxNamed && o.mine(orphan.PID) {
 			pids, names = append(pids, orphan.PID), append(names, proc.Name(orphan.PID))
 		}
 	})

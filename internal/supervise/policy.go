@@ -3,6 +3,7 @@ package supervise
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -20,6 +21,14 @@ type Policy struct {
 	Permanent  []int
 	Foreground bool
 	Settle     time.Duration
+	Notify     bool
+	Clean      []int
+
+	StopSignal   os.Signal
+	ReloadSignal os.Signal
+	ReopenSignal os.Signal // nil: none
+
+	KeepOrphans bool
 }
 
 // DefaultPermanent returns the default of Permanent: EX_USAGE, EX_NOINPUT, EX_NOPERM and EX_CONFIG
@@ -41,8 +50,10 @@ func (p Policy) isPermanent(code int) bool { return slices.Contains(p.Permanent,
 // backoff records the exits of a worker. Its times are monotonic.
 type backoff struct {
 	policy Policy
-	exits  []time.Time // within Window, if there is a limit
-	// Number of exits since a worker was ready for Reset, or within Window if there is a limit.
+	exits  []time.Time // within Window
+	series int         // exits since a worker was ready for Reset
+	// The greater of the two numbers of exits. Limit applies to both: a worker that takes long to
+	// fail ends too rarely to reach Limit within Window.
 	attempt int
 	delay   time.Duration // before the last restart
 }
@@ -65,17 +76,20 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	}
 	long := e.readyFor >= b.policy.Reset
 	if long {
-		b.attempt = 0
+		b.series = 0
 	}
-	b.attempt++
+	b.series++
+	b.attempt = b.series
 	if b.policy.Limit > 0 {
 		b.exits = slices.DeleteFunc(b.exits, func(at time.Time) bool { return e.at.Sub(at) >= b.policy.Window })
 		b.exits = append(b.exits, e.at)
-		b.attempt = len(b.exits)
+		b.attempt = max(b.series, len(b.exits))
 	}
 	switch {
-	case b.attempt == b.policy.Limit:
+	case len(b.exits) == b.policy.Limit:
 		return 0, false, fmt.Sprintf("the worker ended %d times in %s", b.attempt, console.FormatLimit(b.policy.Window))
+	case b.series == b.policy.Limit:
+		return 0, false, fmt.Sprintf("the worker ended %d times in a row before it had been ready for %s", b.series, console.FormatLimit(b.policy.Reset))
 	case b.policy.MinDelay < 0:
 		return 0, true, ""
 	case long:

@@ -18,6 +18,7 @@ func completed(p Policy) Policy {
 	if p.Permanent == nil {
 		p.Permanent = []int{64, 66, 77, 78}
 	}
+	p.Clean = []int{0, 130, 143}
 	return p
 }
 
@@ -93,7 +94,7 @@ func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
 
 	r = backoff{policy: completed(Policy{Limit: 2, Window: time.Minute})}
 	for range 10 {
-		_, again, _ = r.next(end{at: now, Exit: Exit{Code: 1}})
+		_, again, _ = r.next(end{at: now, Exit: Exit{Code: 1}, readyFor: 10 * time.Second})
 		require.True(t, again, "only those within the window count")
 		now = now.Add(time.Minute)
 	}
@@ -105,4 +106,24 @@ func TestTheExitCodeOfTheRaceDetectorIsNotPermanentForAWorkerThatHasIt(t *testin
 	require.Equal(t, []int{64, 66, 77, 78}, defaultPermanent(false))
 	require.Equal(t, []int{64, 66, 77, 78}, DefaultPermanent(false), "another program may mean EX_NOINPUT")
 	require.Equal(t, defaultPermanent(raceDetector), DefaultPermanent(true))
+}
+
+// A program that takes minutes to fail never ends ten times in a minute.
+func TestTheLimitCountsExitsInARowHoweverSlowTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, takes := range []time.Duration{0, time.Second, 2500 * time.Millisecond, 9 * time.Second, time.Minute, time.Hour} {
+		r := backoff{policy: completed(Policy{})}
+		now, starts := time.Now(), 1
+		for again, why := true, ""; again; starts++ {
+			var delay time.Duration
+			now = now.Add(takes)
+			if delay, again, why = r.next(end{at: now, Exit: Exit{Code: 1}, readyFor: min(takes, 9*time.Second)}); !again {
+				require.Contains(t, why, "10 times")
+				break
+			}
+			now = now.Add(delay)
+			require.Less(t, starts, 10, "%s", takes)
+		}
+		require.Equal(t, 10, starts, "%s", takes)
+	}
 }

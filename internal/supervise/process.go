@@ -23,7 +23,7 @@ const (
 	ready                    // reported ready, or has lived long enough
 	reloading                // reported a reload
 	stopping                 // reported that it stops by itself
-	terminating              // was sent TERM
+	terminating              // was sent TERM, or StopSignal
 	aborting                 // was sent ABRT and writes its trace
 	killing                  // was sent KILL
 	gone                     // has ended, or does not end even by KILL
@@ -35,7 +35,7 @@ type event int
 
 const (
 	executed        event = iota // its program was executed
-	saidReady                    // READY=1, or it has lived long enough
+	saidReady                    // it is ready: see reportedReady
 	saidReloading                // RELOADING=1
 	saidStopping                 // STOPPING=1
 	stopRequested                // the supervisor stops
@@ -97,7 +97,9 @@ type process struct {
 	wasKilled bool             // it was sent KILL
 	told      bool             // result has returned its result
 
-	usesNotify bool // it has sent a message
+	usesNotify bool  // it has sent a message
+	confirming bool  // Spec.Ready is being called
+	notReady   error // the last result of Spec.Ready
 	report     report
 	failure    json.RawMessage // why it ends; from a worker of this library
 	failed     string          // why it ends; from X_LIFECYCLE_ERROR
@@ -122,7 +124,7 @@ func (p *process) handle(e event) (changed bool) {
 	p.state = next
 	switch next {
 	case starting:
-		if p.of.spec.Program != nil {
+		if p.of.spec.Program != nil && !p.of.spec.Policy.Notify {
 			time.AfterFunc(p.of.spec.Policy.Settle, p.settle)
 		}
 	case ready:
@@ -132,10 +134,10 @@ func (p *process) handle(e event) (changed bool) {
 		p.of.pending.finish(ErrStopping)
 	case terminating:
 		if e == deadlineExpired {
-			p.why = &NotReadyError{Timeout: p.of.spec.StartTimeout}
+			p.why = cmp.Or[error](p.why, &NotReadyError{Timeout: p.of.spec.StartTimeout, Last: p.notReady})
 		}
 		p.setStopDeadline(p.of.stopLimit())
-		p.send(syscall.SIGTERM)
+		p.send(p.of.spec.Policy.StopSignal)
 	case aborting:
 		p.setStopDeadline(traceMargin)
 		p.send(syscall.SIGABRT)
@@ -203,15 +205,57 @@ func isClosed(c <-chan struct{}) bool {
 // settle makes a program ready that has lived for Settle and does not use sd_notify.
 func (p *process) settle() {
 	p.of.mu.Lock()
-	settled := !p.usesNotify && p.state == starting && p.handle(saidReady)
-	if settled {
-		p.of.emit(Said{Up: true})
+	if !p.usesNotify && p.state == starting {
+		p.reportedReady()
 	}
 	p.of.mu.Unlock()
-	if settled {
-		p.of.deliver()
+	p.of.deliver()
+}
+
+// reportedReady handles READY=1, or that the program has lived for Settle. If Spec.Ready decides,
+// the program is ready only when that returns nil. Supervisor.mu is held.
+func (p *process) reportedReady() {
+	switch {
+	case p.of.spec.Ready == nil, isClosed(p.ready):
+		if p.handle(saidReady) {
+			p.of.emit(Said{Up: true})
+		}
+	case !p.confirming:
+		p.confirming = true
+		go p.confirm()
 	}
 }
+
+// confirm calls Spec.Ready until it returns nil, or until the program ends.
+func (p *process) confirm() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-p.gone
+		cancel()
+	}()
+	for ctx.Err() == nil {
+		final, err := p.of.spec.Ready(ctx)
+		p.of.mu.Lock()
+		switch {
+		case err == nil && p.handle(saidReady):
+			p.of.emit(Said{Up: true})
+		case err != nil && final && !p.stops():
+			p.why = err
+			p.handle(deadlineExpired)
+		}
+		p.notReady = err
+		over := err == nil || final || p.stops()
+		p.of.mu.Unlock()
+		p.of.deliver()
+		if over || !pause(ctx, askAgain) {
+			return
+		}
+	}
+}
+
+// askAgain is the delay before Spec.Ready is called again after an error.
+const askAgain = 50 * time.Millisecond
 
 // becameReady records that the worker is ready for the first time. It does nothing after a reload.
 // Supervisor.mu is held.
@@ -224,7 +268,7 @@ func (p *process) becameReady() {
 	p.timer.Stop()
 	p.resetWatchdog()
 	if p.staleLog {
-		p.of.mu.After(func() { _ = p.pass(ossignal.User1) })
+		p.of.mu.After(func() { _ = p.pass(p.of.spec.Policy.ReopenSignal) })
 	}
 	close(p.ready)
 	go debug.FreeOSMemory() // frees the memory of the start: the supervisor may be idle for months

@@ -21,13 +21,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/cgroup"
 	"example.com/lifecycle/internal/sys/detach"
-	"example.com/lifecycle/internal/sys/reaper"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -53,6 +51,10 @@ type Spec struct {
 	Stored   []fdstore.Entry // descriptors for every worker
 	Previous int             // PID of the worker of a killed supervisor; 0: none
 	Daemon   string          // name shared only by this daemon and its successors; "": none
+
+	// Ready reports with a nil error that another program, which has reported READY=1 or has lived
+	// for Settle, is ready. final means that the program cannot become ready. nil: it is ready then.
+	Ready func(ctx context.Context) (final bool, err error)
 
 	Log    *slog.Logger
 	On     func(Event)                  // called for one event at a time
@@ -168,6 +170,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	for {
 		<-p.gone
 		e := p.end()
+		if ctx.Err() != nil { // Stop or Close ends the orphans
+			return p.result(e)
+		}
 		left := s.endOrphans()
 		if ctx.Err() != nil {
 			return p.result(e)
@@ -239,56 +244,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// Stop ends the worker permanently and blocks until it has ended. It returns the result of the
-// worker, unless Run has returned it.
-func (s *Supervisor) Stop() error {
-	s.mu.Lock()
-	s.stops = true
-	s.mu.Unlock()
-	s.awaitFork()
-	p := s.last.Load()
-	if p == nil || p.hasEnded() { // the exit is recorded, or Run returns it
-		return nil
-	}
-	p.Final() // before TERM, so that the worker removes its socket files
-	s.mu.Lock()
-	p.handle(stopRequested)
-	s.mu.Unlock()
-	<-p.gone
-	s.endOrphans()
-	return p.result(p.end())
-}
-
-// Kill kills the worker and all processes that it started. It blocks only for a moment.
-func (s *Supervisor) Kill() {
-	p := s.last.Load()
-	if p != nil {
-		// This kills all but the processes that have left the group.
-		_ = p.group.Kill(time.Now().Add(forceQuitMargin))
-	}
-	if p != nil && p.Signal(syscall.SIGKILL) == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), forceQuitMargin)
-		defer cancel()
-		// Until then, its children are not children of this process.
-		AwaitExit(ctx, p.PID)
-	}
-	_ = reaper.Kill(time.Now().Add(forceQuitMargin))
-	if p != nil {
-		_ = p.group.Remove()
-	}
-}
-
-// forceQuitMargin is how long Kill waits for the worker, and then for its children.
-const forceQuitMargin = 75 * time.Millisecond
-
-// Close ends the processes that the last worker left and releases the resources of the supervisor.
-// The worker must have ended.
-func (s *Supervisor) Close() {
-	s.endOrphans()
-	if s.idle != nil {
-		s.idle()
-	}
-	s.closeStore()
 }

@@ -7,6 +7,17 @@ import "os"
 // Name returns the name of the command (proc_pid_comm(5)), or "" if it is unknown.
 func Name(pid int) string { return name(pid) }
 
-// Catches reports whether the process catches or ignores that signal (proc_pid_status(5)), so that
-// the signal does not end it. It returns false if that is unknown.
-func Catches(pid int, sig os.Signal) bool { return catches(pid, sig) }
+// GroupOf returns the process group of a process, or 0 if it is unknown.
+func GroupOf(pid int) int { return groupOf(pid) }
+
+// Disposition is what a process does with a signal (signal(7)).
+type Disposition int
+
+const (
+	Default Disposition = iota // most signals end the process; also if the disposition is unknown
+	Ignores
+	Catches // by a handler, or by waiting for the blocked signal (sigwait(3), signalfd(2))
+)
+
+// DispositionOf returns what a process does with a signal (proc_pid_status(5)).
+func DispositionOf(pid int, sig os.Signal) Disposition { return dispositionOf(pid, sig) }

@@ -16,13 +16,18 @@ func name(pid int) string {
 	return strings.TrimSpace(string(comm))
 }
 
-func catches(pid int, sig os.Signal) bool {
+func dispositionOf(pid int, sig os.Signal) Disposition {
 	number, ok := sig.(syscall.Signal)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if !ok || err != nil {
-		return false
+	switch {
+	case !ok || err != nil:
+		return Default
+	case has(string(status), "SigCgt", number), has(string(status), "SigBlk", number):
+		return Catches
+	case has(string(status), "SigIgn", number):
+		return Ignores
 	}
-	return has(string(status), "SigCgt", number) || has(string(status), "SigIgn", number)
+	return Default
 }
 
 // has reports whether the signal is in the mask with that name.
@@ -31,4 +36,12 @@ func has(status, mask string, sig syscall.Signal) bool {
 	text, _, _ := strings.Cut(rest, "\n")
 	bits, err := strconv.ParseUint(text, 16, 64)
 	return err == nil && bits&(1<<(sig-1)) != 0
+}
+
+func groupOf(pid int) int {
+	group, err := syscall.Getpgid(pid)
+	if err != nil {
+		return 0
+	}
+	return group
 }

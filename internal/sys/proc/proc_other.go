@@ -6,4 +6,6 @@ import "os"
 
 func name(int) string { return "" }
 
-func catches(int, os.Signal) bool { return false }
+func dispositionOf(int, os.Signal) Disposition { return Default }
+
+func groupOf(int) int { return 0 }
