@@ -122,11 +122,11 @@ func fullStatus() Status {
 		Reloads: 7,
 		LastReload: &Verdict{
 			At: at(4), Began: 1111, Took: 2222, Component: "http", Hook: "OnReload", Error: "port 80: in use",
-			TimedOut: true, Applied: []string{"log", "db"},
+			TimedOut: true, Applied: []string{"log", "db"}, Ended: true, Note: "SIGHUP sent",
 		},
 		LastReopen: &Verdict{
 			At: at(5), Began: 3333, Took: 4444, Component: "log", Hook: "OnReopen", Error: "disk full",
-			TimedOut: true, Applied: []string{"a"},
+			TimedOut: true, Applied: []string{"a"}, Ended: true, Note: "SIGUSR1 sent",
 		},
 		Supervised: true, Worker: 4130, Restarts: 3,
 		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
@@ -144,11 +144,11 @@ const fullRecord = `{
 	"reloads": 7,
 	"last_reload": {
 		"at": "2026-02-03T04:05:04.000000678Z", "began_monotonic_ns": 1111, "took_ns": 2222, "component": "http", "hook": "OnReload",
-		"error": "port 80: in use", "timed_out": true, "applied": ["log", "db"]
+		"error": "port 80: in use", "timed_out": true, "applied": ["log", "db"], "ended": true, "note": "SIGHUP sent"
 	},
 	"last_reopen": {
 		"at": "2026-02-03T04:05:05.000000678Z", "began_monotonic_ns": 3333, "took_ns": 4444, "component": "log", "hook": "OnReopen",
-		"error": "disk full", "timed_out": true, "applied": ["a"]
+		"error": "disk full", "timed_out": true, "applied": ["a"], "ended": true, "note": "SIGUSR1 sent"
 	},
 	"supervised": true, "worker": 4130, "restarts": 3,
 	"last_exit": {

@@ -33,8 +33,8 @@ type RestartPolicy struct {
 	Reset time.Duration
 
 	// Limit is the number of exits after which the supervisor gives up: within Window, or in a row
-	// of workers of which none was ready for Reset. A negative Limit means never. The defaults are
-	// 10 and 1 min.
+	// without a worker that was ready for Reset. A negative Limit means never. The defaults are 10
+	// and 1 min.
 	Limit  int
 	Window time.Duration
 
@@ -153,9 +153,9 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
-// has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or restart,
-// [OnCheck] is called. Both run in this program, not in the worker. A reload sends ReloadSignal to
-// the worker. If the program then neither ends nor reports the reload (RELOADING=1, then READY=1)
+// has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
+// restart, [OnCheck] is called. Both run in this program, not in the worker. A reload sends
+// ReloadSignal to the worker. If the program then neither ends nor reports the reload (RELOADING=1, then READY=1)
 // within Settle, the result of the reload is unknown, and the verb reload says so. The signals of
 // [OnSignal] are forwarded. A signal that the program ignores, or that would end it, is not sent,
 // and for a reload that is an error. StopSignal asks the program to stop; the processes that it
