@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,48 +21,46 @@ var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 // body is a body that was called, or the loop of an Every. A stop waits for both.
 type body struct {
 	component, hook string
+	ctx             context.Context // of its component; that of fn for fn and an Every
 	done            chan struct{}
 	err             error // set when done is closed
 	before          bool  // it returned before a stop was requested
+	failure         error // its part of the result of Run, set by awaitBodies
 }
 
-// startBodies calls fn and the Run of every component. When it returns, each of them has been
+// startBodies calls the Run of every component, and fn. When it returns, each of them has been
 // called.
 func (l *life) startBodies() {
 	fn := l.plan.fn
 	if fn == nil {
 		fn = func(ctx context.Context) error { <-ctx.Done(); return nil }
 	}
-	all := make([]Hooks, 0, len(l.plan.hooks)+1)
-	for _, h := range l.plan.hooks {
-		if h.Run != nil {
-			all = append(all, h)
-		}
-	}
-	all = append(all, Hooks{Name: l.plan.name, Run: fn})
+	all := slices.DeleteFunc(slices.Clone(l.started), func(c *component) bool { return c.Run == nil })
+	all = append(all, &component{Hooks: &Hooks{Name: l.plan.name, Run: fn}, ctx: l.ctx})
 	l.mu.Lock()
 	l.liveBodies = len(all)
 	l.mu.Unlock()
 	var called sync.WaitGroup
 	called.Add(len(all))
-	for _, h := range all {
+	for _, c := range all {
 		run := func(ctx context.Context) error {
 			called.Done()
-			return h.Run(ctx)
+			return c.Run(ctx)
 		}
-		l.watchBody(h.Name, "Run", spawn(l.ctx, "Run of "+h.Name, run), l.bodyReturned)
+		b := &body{component: c.Name, hook: "Run", ctx: c.ctx}
+		l.watchBody(b, spawn(c.ctx, "Run of "+c.Name, run), l.bodyReturned)
 	}
 	called.Wait()
 }
 
 // watchBody adds a running body, and calls returned after the body has returned.
-func (l *life) watchBody(component, hook string, result <-chan error, returned func()) {
-	b := &body{component: component, hook: hook, done: make(chan struct{})}
+func (l *life) watchBody(b *body, result <-chan error, returned func()) {
+	b.done = make(chan struct{})
 	l.bodies = append(l.bodies, b)
 	go func() {
 		b.err = <-result
 		b.before = l.stopCtx.Err() == nil
-		l.logPanic(hook+" of "+component, b.err)
+		l.logPanic(b.hook+" of "+b.component, b.err)
 		close(b.done)
 		returned()
 	}()
@@ -81,8 +80,8 @@ func (l *life) bodyReturned() {
 // Every calls f repeatedly while the life is Ready or Reloading, for the first time after one
 // interval. f may run concurrently with hooks but never with itself: calls are skipped while f
 // takes longer than the interval. An error or panic of f is logged and has no other effect. The
-// context of f ends when the contexts of the bodies end. A stop waits for f as for a body. By
-// default, nothing is repeated.
+// context of f ends with the context of fn. A stop waits for f as for fn. By default, nothing is
+// repeated.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if interval <= 0 || f == nil {
@@ -109,7 +108,7 @@ func (l *life) startRepeating(p periodic, hook string) {
 		defer close(done)
 		l.repeat(p, hook+" of "+l.plan.name)
 	}()
-	l.watchBody(l.plan.name, hook, done, func() {})
+	l.watchBody(&body{component: l.plan.name, hook: hook, ctx: l.ctx}, done, func() {})
 }
 
 func (l *life) repeat(p periodic, label string) {

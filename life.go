@@ -44,13 +44,14 @@ type life struct {
 	values      context.Context // parent of all contexts of the life; never ends
 	stopCtx     context.Context // ends with the stop request, with its cause
 	requestStop context.CancelCauseFunc
-	ctx         context.Context // of the bodies and OnStart; ends StopDelay after stopCtx
+	ctx         context.Context // of fn and Every; ends StopDelay after stopCtx
 	cancel      context.CancelCauseFunc
-	graceCtx    context.Context // see Life.Grace
+	cancelStart context.CancelCauseFunc // ends the context of the OnStart that runs; nil: none runs
+	graceCtx    context.Context         // see Life.Grace
 	cancelGrace context.CancelCauseFunc
 	done        chan struct{} // closed when the life is over
 
-	started         []*Hooks // the started components, in order
+	started         []*component // in order
 	bodies          []*body
 	abandonedReload error // the error of an abandoned OnReload
 	state           *statefile.File
@@ -194,6 +195,9 @@ func (l *life) beginStop(why error) {
 	l.status.Phase, l.status.Since = Stopping, l.stopRequestedAt
 	l.status.StopBy = monotonic.Now() + l.plan.wholeStop()
 	l.requestStop(why)
+	if l.cancelStart != nil {
+		l.cancelStart(why)
+	}
 	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
 	if l.state != nil || l.manager != nil {
 		// A hook may still run for a while. The caller that asked for the stop must see that it was

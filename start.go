@@ -85,20 +85,43 @@ func (l *life) start() error {
 	return nil
 }
 
+// component is a component that starts or has started.
+type component struct {
+	*Hooks
+	ctx    context.Context // of its body and of all that its OnStart started; ends at its stop
+	cancel context.CancelCauseFunc
+}
+
 // startComponent calls OnStart. The component counts as started if OnStart returns nil, even if
 // that is too late for the start.
 func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError) error {
-	ctx, cancel := context.WithCancelCause(l.ctx)
+	c := &component{Hooks: h}
+	c.ctx, c.cancel = context.WithCancelCause(l.values)
+	ctx, cancel := context.WithCancelCause(c.ctx)
 	timer := time.AfterFunc(time.Until(deadline), func() { cancel(limit) })
 	defer timer.Stop()
+	l.setCancelStart(cancel)
 	err := l.do(l.starting(ctx, limit, h.Name, "OnStart", h.OnStart))
-	if err == nil {
-		l.started = append(l.started, h)
-		if context.Cause(ctx) == error(limit) {
-			return &HookError{h.Name, "OnStart", limit}
-		}
+	l.setCancelStart(nil)
+	if err != nil {
+		c.cancel(err)
+		return err
 	}
-	return err
+	l.started = append(l.started, c)
+	if context.Cause(ctx) == error(limit) {
+		return &HookError{h.Name, "OnStart", limit}
+	}
+	return nil
+}
+
+// setCancelStart sets the function that a stop request calls, at once if a stop was requested.
+func (l *life) setCancelStart(cancel context.CancelCauseFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancelStart = cancel
+	if cancel != nil && l.stopCtx.Err() != nil {
+		cancel(context.Cause(l.stopCtx))
+	}
 }
 
 // awaitReady calls ReadyWhen until it returns nil.

@@ -71,12 +71,15 @@ func (l *life) stop(failure error) error {
 
 	b := l.budget()
 	var hooks []error
-	for _, h := range slices.Backward(l.started) {
-		hooks = append(hooks, l.stopHook(b, h.Name, "OnStop", h.OnStop))
+	for _, c := range slices.Backward(l.started) {
+		asked := time.Now()
+		c.cancel(context.Cause(l.stopCtx))
+		hooks = append(hooks, l.stopHook(b, c.Name, "OnStop", c.OnStop))
+		l.awaitBodies(b, c.ctx, asked)
 	}
-	bodies := l.awaitBodies(b)
-	for _, h := range slices.Backward(l.started) {
-		hooks = append(hooks, l.stopHook(b, h.Name, "OnExit", h.OnExit))
+	l.awaitBodies(b, l.ctx, l.stopRequestedAt)
+	for _, c := range slices.Backward(l.started) {
+		hooks = append(hooks, l.stopHook(b, c.Name, "OnExit", c.OnExit))
 	}
 	hooks = slices.DeleteFunc(hooks, l.clean)
 
@@ -84,6 +87,10 @@ func (l *life) stop(failure error) error {
 	l.leave()
 	l.enter(Stopping, Exited)
 	l.log.Info("stopped", "took", time.Since(l.stopRequestedAt).Round(time.Microsecond))
+	var bodies []error
+	for _, body := range l.bodies {
+		bodies = append(bodies, body.failure)
+	}
 	return joinErrors(append(append(bodies, failure), hooks...)...)
 }
 
@@ -112,12 +119,20 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	return l.do(call{component, hook, f, ctx, b.moment, limit})
 }
 
-// awaitBodies waits until every body has returned. It returns their errors in the order of the
-// calls.
-func (l *life) awaitBodies(b budget) (errs []error) {
-	limit := time.NewTimer(time.Until(b.next()))
+// awaitBodies waits until every body with that context has returned. The context has ended at the
+// time asked.
+func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
+	end := b.next()
+	limit := time.NewTimer(time.Until(end))
 	defer limit.Stop()
+	late := timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}
+	if !asked.Before(b.end) {
+		late.limit = end.Sub(asked).Round(time.Millisecond)
+	}
 	for _, body := range l.bodies {
+		if body.ctx != ctx {
+			continue
+		}
 		select {
 		case <-body.done:
 		default:
@@ -133,13 +148,12 @@ func (l *life) awaitBodies(b budget) (errs []error) {
 		select {
 		case <-body.done:
 			if body.before || !l.clean(body.err) {
-				errs = append(errs, body.err)
+				body.failure = body.err
 			}
 		default:
-			errs = append(errs, l.abandon(body.component, body.hook, timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}))
+			body.failure = l.abandon(body.component, body.hook, late)
 		}
 	}
-	return errs
 }
 
 // budget is the time that a stop has.
