@@ -21,7 +21,7 @@ var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 // body is a body that was called, or the loop of an Every. A stop waits for both.
 type body struct {
 	component, hook string
-	ctx             context.Context // of its component; that of fn for fn and an Every
+	ctx             context.Context // of its component; fn and the Every functions share one
 	done            chan struct{}
 	err             error // set when done is closed
 	before          bool  // it returned before a stop was requested

@@ -25,7 +25,7 @@ func From(ctx context.Context) *Life {
 }
 
 // Grace returns the context for work in progress. It carries the values of the life. It outlives
-// the context of the bodies: it ends when StopTimeout is over or the life ends. Use it as the base
+// the contexts of the bodies: it ends when StopTimeout is over or the life ends. Use it as the base
 // context of the requests of a server, so that the server can still answer requests that are in
 // progress when a stop is requested. Outside a life, Grace returns the context passed to From.
 func (l *Life) Grace() context.Context {
@@ -44,8 +44,8 @@ func (l *Life) Phase() Phase {
 }
 
 // Stop requests a stop and does not wait for it. The reason becomes the [context.Cause] of the
-// context of the bodies. It is no failure by itself: Run returns it only if a body returns it. Only
-// the first stop request has an effect.
+// contexts of the bodies. It is no failure by itself: Run returns it only if a body returns it.
+// Only the first stop request has an effect.
 func (l *Life) Stop(reason error) {
 	if l.of == nil {
 		return

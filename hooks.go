@@ -9,7 +9,12 @@ import (
 // Hooks is a component: a set of hooks for one part of a program. Every field is optional. Hooks
 // never run concurrently, except with a hook that was abandoned because it exceeded its time.
 //
-// OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while the bodies may
+// A stop asks the components in reverse order, one at a time: the context of the component ends,
+// OnStop is called, and its Run is awaited. Only then the component before it is asked. So a
+// component may use the ones before it until its Run has returned. A component that passes work to
+// another one belongs behind it.
+//
+// OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while bodies may
 // still work, OnExit after every body has returned. So close in OnExit what a body uses. Each of
 // the two runs exactly once for each started component, whatever caused the stop, unless another
 // stop signal ends the process at once.
@@ -25,11 +30,12 @@ type Hooks struct {
 	// OnStart acquires what the component needs. If it returns an error, the start fails: the
 	// components started before get OnStop and OnExit, and Run returns the error. While OnStart
 	// runs, its context ends when StartTimeout expires or a stop is requested. After OnStart has
-	// returned, the context lives on until the bodies must return.
+	// returned, the context lives on until the stop asks this component.
 	OnStart func(ctx context.Context) error
 
 	// Run is a body, like fn. It is called when all components are started. Its context ends when
-	// it must return. When it returns, the life ends.
+	// the stop asks this component, just before OnStop is called. The components before this one
+	// are asked when Run has returned. When Run returns, the life ends.
 	Run func(ctx context.Context) error
 
 	// OnReload applies the new configuration. If it returns an error, the component keeps the old
@@ -37,8 +43,8 @@ type Hooks struct {
 	// configuration. Its context ends when ReloadTimeout expires or a stop is requested.
 	OnReload func(ctx context.Context) error
 
-	// OnStop asks the component to stop soon, and may wait for it. Its context ends when
-	// StopTimeout expires.
+	// OnStop asks the component to stop soon, and may wait for it. The components behind this one
+	// have stopped by then. The context of OnStop ends when StopTimeout expires.
 	OnStop func(ctx context.Context) error
 
 	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.

@@ -33,7 +33,8 @@
 //
 //  1. One instance. While a daemon runs, every other start with the same PID file fails with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
-//  2. Order. Components start in the order given and stop in reverse order. Hooks never run
+//  2. Order. Components start in the order given and stop in reverse order. A component is asked
+//     to stop when the bodies of the components behind it have returned. Hooks never run
 //     concurrently. OnStop asks a component to stop, and OnExit frees what it holds. Both run
 //     exactly once for every started component, whatever caused the stop, unless another stop
 //     signal ends the process at once.
@@ -132,8 +133,10 @@ import (
 // Run runs one life of this process and blocks until it is over and the PID file is removed. With
 // [Detach], it instead starts the life in the background and returns when the life is ready. Run
 // installs the signal handlers, locks the PID file, calls each OnStart, and then calls fn and the
-// other bodies. When a stop is requested, it calls each OnStop, waits for the bodies, and calls
-// each OnExit, in reverse order of the components.
+// other bodies. When a stop is requested, Run ends the context of fn. Then it stops the components
+// in reverse order, one at a time: it ends the context of the component, calls OnStop, and waits
+// for its body. Then it waits for fn, which may need an OnStop to return. At last it calls each
+// OnExit in reverse order.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of

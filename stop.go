@@ -15,9 +15,9 @@ var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 // StopTimeout sets how long a stop may take, counted from the stop request. It covers StopDelay,
 // every OnStop, the return of the bodies, and every OnExit. A hook or body that exceeds it is
 // abandoned. Hooks and bodies whose turn comes later share a grace period of another quarter of
-// StopTimeout, at most 5 s. Each of them gets half of the remaining grace period. A failed start
-// has the same time to roll back. By default, it is 20 s, so that a stop with its grace period fits
-// into the 30 s of Kubernetes.
+// StopTimeout, at most 5 s. Each of them gets at most half of the remaining grace period. A failed
+// start has the same time to roll back. By default, it is 20 s, so that a stop with its grace
+// period fits into the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
