@@ -140,10 +140,15 @@ func TestTheDrainAwaitsEachComponentBeforeTheOneBehindIt(t *testing.T) {
 				a := drained(t, &trace, "a")
 				b := drained(t, &trace, "b", a)
 				c := drained(t, &trace, "c", b, a)
+				var asked context.Context
+				onStop := c.OnStop
+				c.OnStop = func(ctx context.Context) error {
+					require.Error(t, asked.Err(), "fn is asked before all components")
+					return onStop(ctx)
+				}
 				fn := func(ctx context.Context) error {
+					asked = ctx
 					<-ctx.Done()
-					trace.Say("fn is asked")
-					require.NoError(t, c.OnReload(ctx))
 					time.Sleep(time.Minute)
 					trace.Say("fn")
 					return nil
@@ -156,7 +161,7 @@ func TestTheDrainAwaitsEachComponentBeforeTheOneBehindIt(t *testing.T) {
 				cancel()
 				require.NoError(t, v.end())
 				require.Equal(t, []string{
-					"fn is asked", "OnStop c", "Run c", "OnStop b", "Run b", "OnStop a", "Run a", "fn",
+					"OnStop c", "Run c", "OnStop b", "Run b", "OnStop a", "Run a", "fn",
 					"OnExit c", "OnExit b", "OnExit a",
 				}, trace.All())
 				require.Equal(t, 65*time.Second, time.Since(begun))

@@ -20,8 +20,8 @@ import (
 // check runs while the life is Ready or Reloading, for the first time after one interval. It may
 // run concurrently with hooks but never with itself. Its context ends after that interval, and with
 // the context of fn. An error or panic of check is logged, and so is the stack of a check that does
-// not return in time. If no manager watches, check is not called. By default, the
-// life reports that all is well as long as its goroutines run.
+// not return in time. If no manager watches, check is not called. By default, the life reports
+// that all is well as long as its goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if every <= 0 || check == nil {
