@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/sys/readyfd"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // Detach moves the life to the background. Run starts the program again as a new process, without
@@ -31,9 +32,10 @@ import (
 //
 // The program's main runs up to Run in the launcher, and again in the detached process. Inits of
 // packages that are initialised before this one also run a third time, in a process between the
-// two. The detached process starts in the directory of the launcher, so its main finds files by the
-// same relative paths. Run changes the directory to "/", or to WorkDir. By default, Run stays in
-// the foreground; the verb start and Ensure detach without this option.
+// two. The detached process has the environment that the launcher has now. It starts in the
+// directory in which the launcher was started, whatever os.Chdir did since, so its main finds files
+// by the same relative paths. Run changes the directory to "/", or to WorkDir. By default, Run
+// stays in the foreground; the verb start and Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true
@@ -41,8 +43,8 @@ func Detach() Option {
 	})
 }
 
-// Args sets the arguments of the detached process, without the program name. By default, the
-// arguments of this process.
+// Args sets the arguments of the detached process, without the program name. By default, it has the
+// arguments that this process was started with, even if the program has changed os.Args.
 func Args(args ...string) Option {
 	return option(func(c *plan) {
 		c.args = slices.Clone(args)
@@ -71,9 +73,12 @@ func (p *plan) refuseUnderTest() {
 
 const errUnderTest = "not possible under go test, because it would start the test binary again: use Embedded or package lifecycletest, or build the program"
 
+// commandLine is package state because a program may replace flag.CommandLine.
+var commandLine = flag.CommandLine
+
 // underTest reports whether this process runs tests. It returns false in a program that the test
 // binary runs as.
-func underTest() bool { return flag.Lookup("test.v") != nil && flag.Parsed() }
+func underTest() bool { return commandLine.Lookup("test.v") != nil && commandLine.Parsed() }
 
 // daemonArgs returns the arguments of the daemon, with its name first.
 func (s launch) daemonArgs() []string {
@@ -82,9 +87,9 @@ func (s launch) daemonArgs() []string {
 		args = s.plan.args
 	}
 	if args == nil {
-		return os.Args
+		return startup.Args()
 	}
-	return append([]string{os.Args[0]}, args...)
+	return append(startup.Args()[:1], args...)
 }
 
 // readyProcess describes a detached process that is ready.
@@ -161,7 +166,7 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	}
 	defer logs.Close()
 	pid, err := handshake.Start(ctx, handshake.Spec{
-		Args: s.daemonArgs(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
+		Args: s.daemonArgs(), Dir: startup.ChildDir(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
 		Began: began, StartTimeout: p.startTimeout, Limits: p.limits(),
 		OneShot: s.oneShot, Insist: insisted, OnPID: s.onPID, Tail: logs.Tail, Decode: decodeError,
 	})

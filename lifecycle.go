@@ -124,10 +124,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
 
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // Run runs one life of this process and blocks until it is over and the PID file is removed. With
@@ -254,7 +254,7 @@ func (p *plan) completePIDFile() {
 	if p.pidFile == "" {
 		return
 	}
-	path, err := filepath.Abs(p.pidFile)
+	path, err := startup.Abs(p.pidFile)
 	switch {
 	case err != nil:
 		p.refuse("PIDFile(%q): %v", p.pidFile, err)

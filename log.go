@@ -18,6 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/startup"
 	"example.com/lifecycle/internal/sys/statedir"
 )
 
@@ -118,7 +119,7 @@ func (p *plan) logPath(option, path string) string {
 	if path == "" || path == os.DevNull {
 		return ""
 	}
-	abs, err := filepath.Abs(path)
+	abs, err := startup.Abs(path)
 	switch {
 	case err != nil:
 		p.refuse("%s(%q): %v", option, path, err)
@@ -222,7 +223,7 @@ func StderrHandler(level slog.Leveler) slog.Handler {
 	if level == nil {
 		level = slog.LevelInfo
 	}
-	if stderrIsJournal() {
+	if os.Stderr == startup.Stderr && stderrIsJournal() {
 		return journal.New(os.Stderr, func(_ context.Context, l slog.Level) bool { return l >= level.Level() })
 	}
 	return slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
@@ -238,11 +239,11 @@ var firstLogger = slog.Default()
 // log.SetOutput and log.SetPrefix have precedence. [slog.SetLogLoggerLevel] sets its level, as for
 // the default logger.
 func (p *plan) journalLogger() *slog.Logger {
-	untouched := !p.ownLogger && slog.Default() == firstLogger && log.Writer() == os.Stderr && log.Prefix() == ""
+	untouched := !p.ownLogger && slog.Default() == firstLogger && log.Writer() == startup.Stderr && log.Prefix() == ""
 	if !untouched || !stderrIsJournal() {
 		return nil
 	}
-	return slog.New(journal.New(os.Stderr, firstLogger.Enabled))
+	return slog.New(journal.New(startup.Stderr, firstLogger.Enabled))
 }
 
 // stderrIsJournal leaves JOURNAL_STREAM in the environment: child processes inherit the same

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // Option configures a life. If an option is given twice, the last one wins, unless its
@@ -149,11 +150,7 @@ func deadline(begin time.Time, limit time.Duration) time.Time {
 // programName returns the base name of the program as it was called. If that is no file name, as
 // with an empty argv[0], it returns the name of the executable.
 func programName() string {
-	called := ""
-	if len(os.Args) > 0 {
-		called = os.Args[0]
-	}
-	if name := filepath.Base(called); validName(name) {
+	if name := filepath.Base(startup.Args()[0]); validName(name) {
 		return strings.TrimSuffix(name, ".exe")
 	}
 	path, _ := os.Executable() // without it, the name "." is refused

@@ -150,7 +150,8 @@ type Process struct {
 
 // Find returns the daemon that holds the PID file. It only reads files and asks the kernel. It
 // writes and deletes nothing, and takes no lock that could make a concurrent start fail. If a
-// holder has not written its PID yet, Find waits for up to 2 s.
+// holder has not written its PID yet, Find waits for up to 2 s. A relative path is relative to the
+// current working directory.
 //
 // The error wraps [ErrNotRunning] if no process holds the file, and [ErrUnsafePIDFile] if the file
 // cannot be trusted. The caller must close the Process.

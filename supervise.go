@@ -14,6 +14,7 @@ import (
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
 	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // RestartPolicy configures when an ended worker is restarted; see [Supervise]. A zero field has the
@@ -201,7 +202,7 @@ func (p *plan) completeProgram() {
 		}
 	}
 	if strings.ContainsRune(p.program[0], filepath.Separator) {
-		path, err := filepath.Abs(p.program[0])
+		path, err := startup.Abs(p.program[0])
 		if err != nil {
 			p.refuse("Program(%q): %v", p.program[0], err)
 		}

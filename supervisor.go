@@ -17,6 +17,7 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/startup"
 	"example.com/lifecycle/internal/sys/worker"
 )
 
@@ -26,7 +27,7 @@ import (
 type supervisorLife struct {
 	life *life
 	of   *plan  // the plan of the worker
-	dir  string // working directory of the start, where main resolves relative paths
+	dir  string // working directory of the start, where main finds files by relative paths
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
@@ -34,7 +35,7 @@ type supervisorLife struct {
 // superviseIn makes l the life of a supervisor.
 func superviseIn(l *life) {
 	s := &supervisorLife{life: l, of: l.plan}
-	s.dir, _ = os.Getwd()
+	s.dir, _ = startup.Dir()
 	l.plan = s.plan()
 	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
 	// at 4 MiB (runtime/debug).
@@ -111,7 +112,7 @@ func (s *supervisorLife) start(ctx context.Context) error {
 func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
-		Args: os.Args, Daemon: of.pidFile, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
+		Args: startup.Args(), Daemon: of.pidFile, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
 		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 func (p program) startVerb(given flags) (exitCode int) {
@@ -65,7 +65,7 @@ func (p program) sayFailedStart(err error) {
 // startArgs returns the arguments of this process with start in place of its verb, so ps shows what
 // runs and not the verb that started it.
 func (p program) startArgs() []string {
-	given := os.Args[1:]
+	given := startup.Args()[1:]
 	if at := len(given) - len(p.verb); at >= 0 && slices.Equal(given[at:], p.verb) {
 		return append(slices.Clone(given[:at]), "start")
 	}

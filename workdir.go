@@ -3,14 +3,15 @@ package lifecycle
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // WorkDir sets the working directory. Run changes to it before the first hook, so main still runs
-// in the working directory of the start. A relative path is relative to that directory. By default,
-// a detached process changes to "/", and any other process stays where it is.
+// in the working directory of the start. A relative path is relative to that directory, whatever
+// os.Chdir did since. By default, a detached process changes to "/", and any other process stays
+// where it is.
 func WorkDir(path string) Option {
 	return option(func(c *plan) {
 		c.workDir = path
@@ -34,7 +35,7 @@ func (p *plan) completeWorkDir() {
 	if p.workDir == "" {
 		return
 	}
-	abs, err := filepath.Abs(p.workDir)
+	abs, err := startup.Abs(p.workDir)
 	if err != nil {
 		p.refuse("WorkDir(%q): %v", p.workDir, err)
 	}
@@ -45,7 +46,7 @@ func (p *plan) completeChroot() {
 	if p.chroot == "" {
 		return
 	}
-	abs, err := filepath.Abs(p.chroot)
+	abs, err := startup.Abs(p.chroot)
 	if err != nil {
 		p.refuse("Chroot(%q): %v", p.chroot, err)
 	}

@@ -18,7 +18,7 @@ const modulePath = "example.com/lifecycle"
 var systemLayer = []string{
 	"activation", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "monotonic", "ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
-	"secureenv", "statedir", "terminal", "userdb", "worker",
+	"secureenv", "startup", "statedir", "terminal", "userdb", "worker",
 }
 
 // upperLayers lists the layers above it. A package may import packages of lower layers, and none of

@@ -12,6 +12,7 @@ import (
 // Spec describes the daemon to start and how long to wait for it.
 type Spec struct {
 	Args           []string   // with the name of the program first
+	Dir            string     // working directory; "": the current one
 	PIDFile        string     // its lock is the first of Files; "": none
 	Stdout, Stderr *os.File   // nil: /dev/null
 	Files          []*os.File // the daemon gets copies
@@ -40,7 +41,7 @@ func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	inTime, cancel := context.WithDeadlineCause(ctx, spec.Began.Add(spec.StartTimeout), notLiving)
 	defer cancel()
 	peer, err := detach.Start(detach.Spec{
-		Args: spec.Args, Note: handoff{PIDFile: spec.PIDFile, NoLog: spec.Stderr == nil},
+		Args: spec.Args, Dir: spec.Dir, Note: handoff{PIDFile: spec.PIDFile, NoLog: spec.Stderr == nil},
 		Stdout: spec.Stdout, Stderr: spec.Stderr, Files: spec.Files,
 	}, inTime.Done())
 	if err != nil {

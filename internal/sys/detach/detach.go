@@ -22,6 +22,7 @@ import (
 // Spec describes the process to start.
 type Spec struct {
 	Args           []string   // with the name of the program first
+	Dir            string     // working directory; "": the current one
 	Note           any        // passed to the process as JSON
 	Stdout, Stderr *os.File   // nil: /dev/null, open for writing
 	Files          []*os.File // copies are passed to the process

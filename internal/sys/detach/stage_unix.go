@@ -21,6 +21,7 @@ import (
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/procattr"
 	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // markVariable marks a process as stage 1 or stage 2. Its value is "1:" or "2:" and the device and
@@ -63,7 +64,7 @@ func init() {
 // report writes a message to the socket that is stdout.
 func report(message any) {
 	if line, err := ctlsock.Encode(message); err == nil {
-		os.Stdout.Write(line)
+		startup.Stdout.Write(line)
 	}
 }
 
@@ -95,7 +96,7 @@ func startDetached(socket string) error {
 	// Not os.StartProcess: it forks once more to test whether it can wait with a pidfd, but stage 1
 	// does not wait.
 	path := execve.ThisProgram()
-	pid, err := syscall.ForkExec(path, os.Args, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(path, startup.Args(), &syscall.ProcAttr{
 		Env:   append(os.Environ(), markVariable+"=2:"+socket),
 		Files: []uintptr{stdin, stdout, stderr},
 	})
@@ -111,7 +112,7 @@ func startDetached(socket string) error {
 // change the root directory.
 func finishReborn() error {
 	// The launcher may be blocked until all is read.
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+	if _, err := io.Copy(io.Discard, startup.Stdin); err != nil {
 		return err
 	}
 	r, w, err := os.Pipe()
@@ -180,7 +181,7 @@ func inherit() error {
 	for i, fd := range fds {
 		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), n.Names[i]))
 	}
-	execve.NameProcess(filepath.Base(os.Args[0]))
+	execve.NameProcess(filepath.Base(startup.Args()[0]))
 	return nil
 }
 

@@ -55,7 +55,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		return nil, errors.New("cannot detach: the real user or group differs from the effective one")
 	}
 	peer := NewPeer(ours)
-	child, err := reborn(o.Args, theirs, cancel)
+	child, err := reborn(o.Args, o.Dir, theirs, cancel)
 	if child == nil {
 		ours.Close()
 		return nil, err
@@ -82,7 +82,7 @@ var errCancelled = errors.New("the program does not reach its init functions")
 
 // reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
 // is larger than the pipe, go-daemon blocks until stage 1 reads it.
-func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
+func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
 	select {
 	case <-cancel:
 		return nil, errCancelled
@@ -104,7 +104,7 @@ func reborn(args []string, socket *os.File, cancel <-chan struct{}) (*os.Process
 	}
 	done := make(chan result, 1)
 	go func() {
-		context := daemon.Context{Args: args, Env: append(os.Environ(), markVariable+"=1:"+mark)}
+		context := daemon.Context{Args: args, WorkDir: dir, Env: append(os.Environ(), markVariable+"=1:"+mark)}
 		context.SetLogFile(forGoDaemon)
 		child, err := context.Reborn()
 		done <- result{child, err}

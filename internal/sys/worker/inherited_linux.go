@@ -16,6 +16,7 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // markVariable marks a process as a worker, or as the stage of a foreign program. It contains the
@@ -43,7 +44,7 @@ func init() {
 // log.
 func fail(fd int, err error) {
 	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
-	fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+	fmt.Fprintf(startup.Stderr, "%s: %v\n", filepath.Base(startup.Args()[0]), err)
 	os.Exit(1)
 }
 
@@ -52,7 +53,7 @@ func begin(fd int, mark string) error {
 	// Go has read the ignored signals at its start, and the program may have done so too. So
 	// execute it again.
 	if execve.DefaultSignals() {
-		err := syscall.Exec(execve.ProcessExecutable, os.Args, append(os.Environ(), markVariable+"="+mark))
+		err := syscall.Exec(execve.ProcessExecutable, startup.Args(), append(os.Environ(), markVariable+"="+mark))
 		return &os.PathError{Op: "exec", Path: execve.ProcessExecutable, Err: err}
 	}
 	if err := execve.CloseOnExec(firstSocket); err != nil {
@@ -82,7 +83,7 @@ func begin(fd int, mark string) error {
 		_ = peer.Send(newStageError(told.Foreign.execute(fd)))
 		os.Exit(1)
 	}
-	execve.NameProcess(filepath.Base(os.Args[0]))
+	execve.NameProcess(filepath.Base(startup.Args()[0]))
 	inherited = &Handoff{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
 	go inherited.watch()
 	return nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // foreign describes what the stage does before it executes the program. Paths are bytes, because
@@ -54,7 +55,7 @@ func (f *foreign) execute(ctlFD int) error {
 	if err != nil {
 		return err
 	}
-	err = syscall.Exec(path, os.Args, os.Environ())
+	err = syscall.Exec(path, startup.Args(), os.Environ())
 	// execve(2): ENOENT also means that "a script or ELF interpreter does not exist".
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("exec %s: its interpreter: %w", path, err)

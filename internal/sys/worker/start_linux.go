@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/privilege"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // running is a process and our end of its control socket.
@@ -120,13 +121,10 @@ func (o *Spec) orders() (told stageOrders, err error) {
 	return told, nil
 }
 
-// standard contains the standard files from before main, which may replace os.Stdout.
-var standard = []*os.File{os.Stdin, os.Stdout, os.Stderr}
-
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
-	attributes := &os.ProcAttr{Files: slices.Clone(standard), Sys: &syscall.SysProcAttr{}}
+	attributes := &os.ProcAttr{Files: []*os.File{startup.Stdin, startup.Stdout, startup.Stderr}, Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
 	if o.Cgroup != nil {

@@ -1,0 +1,82 @@
+// Package startup holds what this process was started with. A program may change os.Args, os.Stdout
+// and the working directory before it uses this module.
+//
+// The package is initialised before any package that imports it, but packages of the program may be
+// initialised earlier. So on Linux the arguments come from the kernel.
+package startup
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// These are the standard files of the process. Their descriptors are 0, 1 and 2, even if the
+// program has assigned other files to the variables of package os.
+var (
+	Stdin  = os.Stdin
+	Stdout = os.Stdout
+	Stderr = os.Stderr
+)
+
+var (
+	args           = readArgs()
+	workDir, noDir = os.Getwd()
+)
+
+// Args returns the arguments of the process, with the name of the program first. The caller may
+// change the result.
+func Args() []string { return slices.Clone(args) }
+
+// readArgs returns copies of the arguments: a program that changes its title (setproctitle(3))
+// writes into the memory that os.Args refers to.
+func readArgs() []string {
+	given := commandLine(os.Args)
+	if len(given) == 0 { // execve(2) permits that before Linux 5.18
+		given = []string{""}
+	}
+	for i, arg := range given {
+		given[i] = strings.Clone(arg)
+	}
+	return given
+}
+
+// choose returns the arguments that the process was started with. now are those in os.Args, and
+// kernel those that the kernel reports. They differ if the program has changed os.Args, and if an
+// interpreter executes the program, such as ld.so(8) or Rosetta: then the kernel reports the
+// arguments of the interpreter, and os.Args is the end of them.
+func choose(now, kernel []string) []string {
+	before := len(kernel) - len(now)
+	if len(kernel) == 0 || len(now) > 0 && before >= 0 && slices.Equal(kernel[before:], now) {
+		return slices.Clone(now)
+	}
+	return kernel
+}
+
+// Dir returns the working directory in which the process was started.
+func Dir() (string, error) { return workDir, noDir }
+
+// Abs returns path as an absolute path. A relative path is relative to [Dir].
+func Abs(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	if noDir != nil {
+		return "", noDir
+	}
+	return filepath.Join(workDir, path), nil
+}
+
+// ChildDir returns the working directory for a process that starts where this one was started. It
+// returns "" if this is the current directory, or if the directory no longer exists.
+func ChildDir() string {
+	there, err := os.Stat(workDir)
+	if noDir != nil || err != nil || !there.IsDir() {
+		return ""
+	}
+	if here, err := os.Stat("."); err == nil && os.SameFile(here, there) {
+		return ""
+	}
+	return workDir
+}
