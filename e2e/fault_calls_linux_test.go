@@ -64,13 +64,21 @@ var faultyCalls = map[int]string{
 	unix.SYS_FLOCK: "flock", unix.SYS_FCNTL: "record", unix.SYS_FTRUNCATE: "ftruncate", unix.SYS_FCHMOD: "fchmod", unix.SYS_UNLINKAT: "unlinkat",
 	unix.SYS_CLONE: "fork", unix.SYS_EXECVE: "execve", unix.SYS_PIPE2: "pipe2", unix.SYS_SOCKETPAIR: "socketpair",
 	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_SENDMSG: "sendmsg", unix.SYS_RECVMSG: "recvmsg", unix.SYS_CHDIR: "chdir",
+	unix.SYS_PIDFD_SEND_SIGNAL: sendsTERM, unix.SYS_KILL: sendsTERM,
 }
 
-// faultyCall returns the name of a call in faults, or "". Calls that the Go runtime and the loader
-// make for themselves must succeed.
+// sendsTERM is the name of a call that sends a TERM. It has no fault.
+const sendsTERM = "TERM"
+
+// faultyCall returns the name of a call in faults, sendsTERM, or "". Calls that the Go runtime and
+// the loader make for themselves must succeed.
 func faultyCall(process, call int, first, second uint64) string {
 	name := faultyCalls[call]
 	switch name {
+	case sendsTERM:
+		if syscall.Signal(second) != unix.SIGTERM {
+			return ""
+		}
 	case "fork":
 		if first&unix.CLONE_THREAD != 0 {
 			return ""

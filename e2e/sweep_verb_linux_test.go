@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/proctest"
 )
@@ -44,6 +45,9 @@ func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []in
 	running := p.settle()
 
 	killed := p.numbers("killed")
+	if running == pid && p.sentTERM() {
+		proctest.Eventually(t, func() bool { running = p.settle(); return running != pid }, "the effect of a TERM")
+	}
 	what := fmt.Sprintf("killed %v, exit %d, then %d; said:\n%s", killed, code, running, p.Out)
 	if len(killed) == 0 {
 		require.Equal(t, 0, code, what)
@@ -65,4 +69,14 @@ func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []in
 	}
 	requireStartAfter(t, pidfile, log, running, what)
 	return outcome, counts
+}
+
+// sentTERM reports whether the launcher has sent a TERM. It has not if it was killed at that call.
+func (p *sweptStart) sentTERM() bool {
+	p.t.Helper()
+	sent, killed := p.made()[launcherStage][sendsTERM], p.numbers("killed")
+	if len(killed) > 0 && (killed[2] == unix.SYS_PIDFD_SEND_SIGNAL || killed[2] == unix.SYS_KILL) {
+		sent--
+	}
+	return sent > 0
 }

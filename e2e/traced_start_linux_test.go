@@ -132,14 +132,15 @@ func endAll(t *testing.T, pidfile string) {
 }
 
 // settle waits until nothing is left, or only a daemon that has finished with its launcher. It
-// returns the PID of the daemon, or 0.
+// returns the PID of the daemon, or 0. A process that is being killed loses its arguments before
+// its locks.
 func (p *sweptStart) settle() (pid int) {
 	p.t.Helper()
 	proctest.Eventually(p.t, func() bool {
 		pids := p.processes()
 		if len(pids) == 0 {
 			pid = 0
-			return true
+			return isFree(p.t, p.pidfile)
 		}
 		pid = pids[0]
 		return len(pids) == 1 && !hasSocket(pid) && settled.MatchString(callVerb(p.t, p.pidfile, "status").Stdout)
