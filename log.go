@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"log/slog"
 	"os"
@@ -23,13 +24,14 @@ import (
 )
 
 // LogFile sets the file for stdout and stderr of a detached process. The file is opened for
-// appending, and made with mode 0640 if it is missing. It must be a regular file: a symbolic link
-// at the end of the path is not followed. For root, no other user may be able to write the
-// directories of the path, except that the last directory may belong to [User] and that the group
-// of /var/log is trusted. USR1, the verb reopen and every reload open the file again, for
-// logrotate(8); if that fails, the old file stays open. A relative path is relative to the working
-// directory at the start. An empty path means /dev/null. In the foreground nothing is redirected.
-// By default, the path is DefaultLogFile of the name.
+// appending, and made with mode 0640 if it is missing. A file system that keeps no modes causes a
+// warning, not an error. It must be a regular file: a symbolic link at the end of the path is not
+// followed. For root, no other user may be able to write the directories of the path, except that
+// the last directory may belong to [User] and that the group of /var/log is trusted. USR1, the verb
+// reopen and every reload open the file again, for logrotate(8); if that fails, the old file stays
+// open. A relative path is relative to the working directory at the start. An empty path means
+// /dev/null. In the foreground nothing is redirected. By default, the path is DefaultLogFile of the
+// name.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true
@@ -160,6 +162,14 @@ func (p *plan) checkPaths(owner *credentials) error {
 	return nil
 }
 
+// warnOfModes logs why new logs do not have their mode.
+func warnOfModes(log *slog.Logger, logs *logfile.Pair) {
+	for _, err := range logs.ModeErrs {
+		log.Warn("cannot set the mode of the log, so other users may read it", "log", err.Path,
+			"mode", err.Mode, "wanted", fs.FileMode(logfile.Mode), "err", safefile.Cause(err.Path, err.Err))
+	}
+}
+
 func logFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), hint(path, err))
 }
@@ -203,6 +213,7 @@ func (l *life) redirect() error {
 		return err
 	}
 	defer opened.Close()
+	warnOfModes(l.log, opened)
 	var errs []error
 	if opened.Stdout != nil {
 		errs = append(errs, detach.Redirect(opened.Stdout, 1))

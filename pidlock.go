@@ -138,20 +138,23 @@ func pidFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint(path, err))
 }
 
-// hint returns how to make the file at path usable, or "" if that is not known.
+// hint returns what a person can do about an error of the file at path, or "" if that is not known.
 func hint(path string, err error) string {
-	dir := filepath.Dir(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf(" (the directory %s must exist)", dir)
-	case errors.Is(err, fs.ErrPermission):
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Sprintf(" (user %d must be able to write the directory %s)", os.Geteuid(), dir)
+	advice := safefile.Advice(path, err)
+	if failed := new(fs.PathError); errors.As(err, &failed) && failed.Op == "mkdir" {
+		// Only the directory of a default file is made: HOME/.local/state/NAME.
+		if home := filepath.Join(filepath.Dir(path), "../../.."); failed.Path == home || isBelow(home, failed.Path) {
+			advice = fmt.Sprintf("user %d has no home directory", os.Geteuid())
 		}
-		return fmt.Sprintf(" (as user %d)", os.Geteuid())
+		advice += "; set the options PIDFile and LogFile to other places"
 	}
-	return ""
+	if advice == "" {
+		return ""
+	}
+	return " (" + strings.TrimPrefix(advice, "; ") + ")"
 }
+
+func isBelow(path, dir string) bool { return strings.HasPrefix(path, filepath.Clean(dir)+"/") }
 
 // DefaultPIDFile returns the default path of the PID file for a program with that name:
 //

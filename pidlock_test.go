@@ -2,11 +2,13 @@ package lifecycle
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -181,4 +183,16 @@ func openForReading(t *testing.T, path string) *os.File {
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+func TestAnAccountWithoutAHomeIsToldOfTheOptions(t *testing.T) {
+	t.Parallel()
+	const path = "/nonexistent/.local/state/app/app.pid"
+	failed := func(op, at string) error { return &fs.PathError{Op: op, Path: at, Err: syscall.EACCES} }
+	user := fmt.Sprintf(" (user %d ", os.Geteuid())
+	const options = "; set the options PIDFile and LogFile to other places)"
+	require.Equal(t, user+"has no home directory"+options, hint(path, failed("mkdir", "/nonexistent")))
+	require.True(t, strings.HasSuffix(hint("/proc/self/.local/state/app/app.pid", failed("mkdir", "/proc/self/.local")), options[2:]))
+	require.NotContains(t, hint("/proc/self/.local/state/app/app.pid", failed("mkdir", "/proc/self/.local")), "home")
+	require.NotContains(t, hint(path, failed("open", "/nonexistent")), "options")
 }

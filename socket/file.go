@@ -27,7 +27,7 @@ func bind(r request) (socketConn, error) {
 		here := r.path != "" && fdstore.Uses(r.path)
 		conn, err := r.bindOnce()
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return conn, err
+			return conn, r.advise(err)
 		}
 		if here {
 			return conn, fmt.Errorf("%w: this process already listens there", err)
@@ -47,6 +47,36 @@ func bind(r request) (socketConn, error) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// advise adds to an error of a bind what a person can do about it, if that is known.
+func (r request) advise(err error) error {
+	advice := ""
+	if errors.Is(err, fs.ErrPermission) {
+		if r.path != "" {
+			advice = safefile.Advice(r.path, &fs.PathError{Op: "bind", Path: r.path, Err: fs.ErrPermission})
+		} else if port := portOf(err); port > 0 && port < 1024 {
+			advice = "a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE"
+		}
+	}
+	if advice == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, advice)
+}
+
+// portOf returns the port of a failed bind, or 0 if it has none.
+func portOf(err error) int {
+	var failed *net.OpError
+	if errors.As(err, &failed) {
+		switch a := failed.Addr.(type) {
+		case *net.TCPAddr:
+			return a.Port
+		case *net.UDPAddr:
+			return a.Port
+		}
+	}
+	return 0
 }
 
 // maxPath is the greatest length of the path of a socket (unix(7)). Go wants a zero byte after it.

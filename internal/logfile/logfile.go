@@ -15,23 +15,32 @@ import (
 // Mode is the mode of a log that [Open] creates, independent of the umask.
 const Mode = 0o640
 
+// Log is an open log.
+type Log struct {
+	*os.File
+	Created bool  // Open has created the file
+	ModeErr error // why a created file does not have the mode [Mode]; nil if it has
+}
+
 // Open opens the log at path for appending. It creates a missing file, and gives it to owner if
-// owner is not nil and this process runs as root. created reports whether this call created the
-// file.
-func Open(path string, owner *privilege.Identity) (f *os.File, created bool, err error) {
+// owner is not nil and this process runs as root. A file system that does not let Open set the mode
+// is no reason to have no log.
+func Open(path string, owner *privilege.Identity) (*Log, error) {
 	as, err := trust(path, owner)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	f, created, err = safefile.AppendAs(path, Mode, as)
+	f, created, err := safefile.AppendAs(path, Mode, as)
 	if as != nil && errors.Is(err, fs.ErrPermission) {
 		err = notOfOwner(path, as.UID)
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
+	log := &Log{File: f, Created: created}
 	if created {
-		err = prepare(f, owner)
+		log.ModeErr = safefile.SetMode(f, Mode)
+		err = giveTo(owner, f)
 	} else {
 		err = checkOpened(f)
 	}
@@ -42,20 +51,21 @@ func Open(path string, owner *privilege.Identity) (f *os.File, created bool, err
 			}
 		}
 		f.Close()
-		return nil, false, err
+		return nil, err
 	}
-	return f, created, nil
+	return log, nil
 }
 
-// prepare sets the mode and the owner of a new log.
-func prepare(f *os.File, owner *privilege.Identity) error {
-	if err := f.Chmod(Mode); err != nil {
-		return err
-	}
+// giveTo makes owner the owner of a new log, if this process runs as root.
+func giveTo(owner *privilege.Identity, f *os.File) error {
 	if owner == nil || os.Geteuid() != 0 {
 		return nil
 	}
-	if err := f.Chown(owner.UID, owner.GID); err != nil {
+	info, err := f.Stat()
+	if err == nil && (safefile.Owner(info) != owner.UID || safefile.Group(info) != owner.GID) {
+		err = f.Chown(owner.UID, owner.GID)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot change its owner to user %d: %w", owner.UID, safefile.Cause(f.Name(), err))
 	}
 	return nil

@@ -57,10 +57,10 @@ func mustWrite(t *testing.T, f *os.File, text string) {
 func TestALogIsAppendedToAndHasItsModeWhateverTheUmask(t *testing.T) {
 	path := logPath(t)
 	for _, want := range []bool{true, false} {
-		f, created, err := Open(path, nil)
+		f, err := Open(path, nil)
 		require.NoError(t, err)
-		require.Equal(t, want, created)
-		mustWrite(t, f, "line\n")
+		require.Equal(t, want, f.Created)
+		mustWrite(t, f.File, "line\n")
 		require.NoError(t, f.Close())
 	}
 	requireContent(t, path, "line\nline\n")
@@ -80,7 +80,7 @@ func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
 	} {
 		path := logPath(t)
 		require.NoError(t, put(path))
-		_, _, err := Open(path, nil)
+		_, err := Open(path, nil)
 		require.ErrorIs(t, err, safefile.ErrUnsafe)
 		require.ErrorContains(t, err, what)
 	}
@@ -88,18 +88,18 @@ func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
 
 func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 	path := logPath(t)
-	f, created, err := Open(path, nil)
+	f, err := Open(path, nil)
 	require.NoError(t, err)
-	require.True(t, created)
+	require.True(t, f.Created)
 	defer f.Close()
 	require.NoError(t, os.Rename(path, path+".1"))
 	require.NoError(t, os.WriteFile(path, []byte("of another start\n"), 0o600))
-	require.NoError(t, safefile.Remove(f, path))
+	require.NoError(t, safefile.Remove(f.File, path))
 	requireContent(t, path, "of another start\n")
 	require.NoError(t, os.Rename(path+".1", path))
-	require.NoError(t, safefile.Remove(f, path))
+	require.NoError(t, safefile.Remove(f.File, path))
 	require.NoFileExists(t, path)
-	require.NoError(t, safefile.Remove(f, path), "and where it is gone, it is gone")
+	require.NoError(t, safefile.Remove(f.File, path), "and where it is gone, it is gone")
 }
 
 func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
@@ -167,10 +167,10 @@ func needsRoot(t *testing.T) *privilege.Identity {
 
 func TestRootGivesANewLogToItsOwner(t *testing.T) {
 	owner, path := needsRoot(t), logPath(t)
-	f, created, err := Open(path, owner)
+	f, err := Open(path, owner)
 	require.NoError(t, err)
 	defer f.Close()
-	require.True(t, created)
+	require.True(t, f.Created)
 	info, err := f.Stat()
 	require.NoError(t, err)
 	require.Equal(t, user, safefile.Owner(info))
@@ -182,7 +182,7 @@ func TestRootLogsInTheDirectoryOfTheOwnerAndOfNoOtherUser(t *testing.T) {
 	require.NoError(t, CheckPath(path, owner))
 	for _, other := range []*privilege.Identity{nil, {UID: user + 1, GID: user + 1}} {
 		require.ErrorIs(t, CheckPath(path, other), safefile.ErrUnsafe)
-		_, _, err := Open(path, other)
+		_, err := Open(path, other)
 		require.ErrorIs(t, err, safefile.ErrUnsafe)
 		require.ErrorContains(t, err, logAsRoot)
 	}
@@ -196,7 +196,7 @@ func TestAFileThatAnotherUserHasPutIntoAStickyDirectoryIsNoLog(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o777|fs.ModeSticky))
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
 	require.NoError(t, os.Chown(path, user, user))
-	_, _, err := Open(path, nil)
+	_, err := Open(path, nil)
 	require.ErrorIs(t, err, safefile.ErrUnsafe)
 	require.ErrorContains(t, err, "it belongs to user 12345")
 }

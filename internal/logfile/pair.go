@@ -14,6 +14,7 @@ import (
 // /dev/null.
 type Pair struct {
 	Stdout, Stderr *os.File
+	ModeErrs       []ModeError // of new logs that do not have the mode [Mode]
 
 	path   string // of Stderr
 	owner  *privilege.Identity
@@ -29,22 +30,32 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
+// ModeError reports that the log at Path has that mode and not [Mode].
+type ModeError struct {
+	Path string
+	Mode fs.FileMode
+	Err  error
+}
+
 // OpenPair opens the log of stdout, and the log of stderr if stderr is not "". If stderr is "", it
 // is logged with stdout. If both are "", no log is opened. Errors are of type [*Error]. If the log
 // of stderr cannot be opened, OpenPair removes a log of stdout that it has created.
 func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
 	p := &Pair{path: stdout, owner: owner}
 	created := false
-	var err error
 	if stdout != "" {
-		if p.Stdout, created, err = Open(stdout, owner); err != nil {
+		log, err := Open(stdout, owner)
+		if err != nil {
 			return nil, &Error{stdout, err}
 		}
-		p.Stderr = p.Stdout
+		created = log.Created
+		p.Stdout, p.Stderr = log.File, log.File
+		p.addModeErr(stdout, log)
 	}
 	if stderr != "" {
 		p.path = stderr
-		if p.Stderr, _, err = Open(stderr, owner); err != nil {
+		log, err := Open(stderr, owner)
+		if err != nil {
 			if created {
 				if removeErr := safefile.Remove(p.Stdout, stdout); removeErr != nil {
 					err = errors.Join(err, removeErr)
@@ -53,14 +64,28 @@ func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
 			p.Close()
 			return nil, &Error{stderr, err}
 		}
+		p.Stderr = log.File
+		p.addModeErr(stderr, log)
 	}
 	if p.Stderr != nil {
+		var err error
 		if p.opened, err = p.Stderr.Stat(); err != nil {
 			p.Close()
 			return nil, &Error{p.path, err}
 		}
 	}
 	return p, nil
+}
+
+func (p *Pair) addModeErr(path string, log *Log) {
+	if log.ModeErr == nil {
+		return
+	}
+	e := ModeError{Path: path, Err: log.ModeErr}
+	if info, err := log.Stat(); err == nil {
+		e.Mode = info.Mode()
+	}
+	p.ModeErrs = append(p.ModeErrs, e)
 }
 
 // Close closes the files.

@@ -163,8 +163,8 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 		return err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Mode().Perm() != mode && safefile.Owner(info) == os.Geteuid() {
-		err = f.Chmod(mode)
+	if err == nil && safefile.Owner(info) == os.Geteuid() {
+		err = safefile.SetMode(f, mode)
 	}
 	if err != nil {
 		return err

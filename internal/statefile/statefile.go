@@ -35,7 +35,7 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 	}
 	if !created {
 		err = safefile.Unsafe("another process creates it at the same time")
-	} else if err = f.Chmod(mode); err != nil { // independent of the umask
+	} else if err = safefile.SetMode(f, mode); err != nil {
 		err = errors.Join(err, safefile.Remove(f, path))
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ package privilege
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -21,7 +22,7 @@ func drop(dir string, to *Identity) error {
 	defer all.close()
 	if dir != "" {
 		if err := unix.Chroot(dir); err != nil {
-			return &os.PathError{Op: "chroot", Path: dir, Err: err}
+			return notPermitted("chroot "+dir, err, "CAP_SYS_CHROOT")
 		}
 		if err := os.Chdir("/"); err != nil {
 			return err
@@ -65,12 +66,25 @@ func noDirectories() error {
 // comes last: only root may set the groups.
 func become(id Identity) error {
 	if err := syscall.Setgroups(id.Groups); err != nil {
-		return os.NewSyscallError("setgroups", err)
+		return notPermitted("setgroups", err, "CAP_SETGID")
 	}
 	if err := syscall.Setgid(id.GID); err != nil {
-		return os.NewSyscallError("setgid", err)
+		return notPermitted("setgid", err, "CAP_SETGID")
 	}
-	return os.NewSyscallError("setuid", syscall.Setuid(id.UID))
+	if err := syscall.Setuid(id.UID); err != nil {
+		return notPermitted("setuid", err, "CAP_SETUID")
+	}
+	return nil
+}
+
+// notPermitted returns the error of a system call. For EPERM, it names the capability that the call
+// needs (capabilities(7)).
+func notPermitted(call string, err error, capability string) error {
+	failed := os.NewSyscallError(call, err)
+	if err == unix.EPERM && runtime.GOOS == "linux" {
+		return fmt.Errorf("%w (root needs the capability %s)", failed, capability)
+	}
+	return failed
 }
 
 // tryToReturn returns an error if the process can become root again.

@@ -49,10 +49,18 @@ func writeOnce(f *os.File, b []byte) (n int, err error) {
 	return n, err
 }
 
-func removable(path string) error {
-	dir := filepath.Dir(path)
+// writable returns why this process may not make or remove files in that directory.
+func writable(dir string) error {
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &fs.PathError{Op: "write", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func removable(path string) error {
+	dir := filepath.Dir(path)
+	if err := writable(dir); err != nil {
+		return err
 	}
 	in, err := os.Stat(dir)
 	if err != nil || in.Mode()&fs.ModeSticky == 0 {

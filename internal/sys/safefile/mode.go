@@ -1,0 +1,27 @@
+package safefile
+
+import (
+	"io/fs"
+	"os"
+)
+
+// SetMode gives the open file f exactly that mode, independent of the umask. Some file systems do
+// not keep modes, such as vfat and many network and shared folders. There, SetMode returns nil if
+// the mode of the file permits the owner what it should and other users nothing more, except to
+// execute the file.
+func SetMode(f *os.File, mode fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode().Perm() == mode {
+		return err
+	}
+	err = f.Chmod(mode)
+	if err != nil && fits(info.Mode().Perm(), mode) {
+		return nil
+	}
+	return err
+}
+
+func fits(has, wanted fs.FileMode) bool {
+	const execute, owner = 0o111, 0o600
+	return has&^execute&^wanted == 0 && has&owner == wanted&owner
+}
