@@ -132,15 +132,17 @@ func (s *supervisorLife) spec() supervise.Spec {
 	return spec
 }
 
-// listenForWorker makes the socket to which the worker sends. No other user can send to it. An
-// exception is a program that may change its user or root directory before it sends: it would not
-// find a private socket.
+// listenForWorker makes the socket to which the worker sends. No other user can send to it. There
+// are two exceptions: a program that root starts may change its user before it sends, and a program
+// in another root directory cannot see a file.
 func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
 	case s.of.program == nil: // it connects at once and changes afterwards
-	case s.of.chroot != "", s.life.credentials == nil && uid == 0:
+	case s.of.chroot != "":
 		return sdnotify.Listen()
+	case s.life.credentials == nil && uid == 0:
+		uid = sdnotify.Anyone
 	case s.life.credentials != nil:
 		uid = s.life.credentials.UID
 	}

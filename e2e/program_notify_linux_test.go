@@ -161,3 +161,14 @@ func TestALogThatIsReopenedWhileAProgramStartsDoesNotEndIt(t *testing.T) {
 	require.True(t, lives(worker))
 	b.stop()
 }
+
+func TestAProgramInAnotherNetworkNamespaceCanNotify(t *testing.T) {
+	t.Parallel()
+	proctest.NeedsCommand(t, "unshare", "-n", "true")
+	b := inBackground(t)
+	args := b.guardNotifier([]string{"supervise=settle:1h", "start"}, "say:READY=1|STATUS=serves")
+	at := slices.Index(args, "--")
+	b.readied(proctest.Call(t, guard, slices.Insert(args, at+1, "unshare", "-n")...))
+	b.told("its status", func(s lifecycle.Status) bool { return s.Text == "serves" })
+	b.stop()
+}

@@ -73,18 +73,21 @@ func listenIn(base string, uid int) (s *Server, err error) {
 			s.file.Close()
 		}
 	}()
-	if err := os.Chmod(file, 0o600); err != nil {
-		return nil, err
-	}
-	if uid != os.Geteuid() {
+	mode, directory := os.FileMode(0o600), os.FileMode(0o700)
+	switch uid {
+	case os.Geteuid():
+	case Anyone:
+		mode, directory = 0o666, 0o711
+	default:
+		directory = 0o711
 		if err := os.Lchown(file, uid, -1); err != nil {
 			return nil, err
 		}
-		if err := os.Chmod(path, 0o711); err != nil {
-			return nil, err
-		}
 	}
-	return s, nil
+	if err := os.Chmod(file, mode); err != nil {
+		return nil, err
+	}
+	return s, os.Chmod(path, directory)
 }
 
 func lockPlace(path string) (*os.File, error) {
