@@ -33,6 +33,7 @@ type AlreadyRunningError struct {
 	PID     int // 0 if the holder is in another PID namespace or has not written its PID yet
 	PIDFile string
 	here    bool // set if another Run of this process holds it
+	lost    bool // set if the daemon has lost its PID file
 }
 
 func (e *AlreadyRunningError) Error() string {
@@ -41,6 +42,8 @@ func (e *AlreadyRunningError) Error() string {
 		return fmt.Sprintf("lifecycle: already running (pid unknown), PID file %s", e.PIDFile)
 	case e.here:
 		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
+	case e.lost:
+		return fmt.Sprintf("lifecycle: already running (pid %d), but its PID file %s was deleted or replaced: end that process first", e.PID, e.PIDFile)
 	}
 	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, e.PIDFile)
 }
@@ -90,6 +93,9 @@ func (p *plan) acquireLockForChild() (*pidfile.Lock, error) {
 func (p *plan) lockPIDFile(acquire func(string, fs.FileMode) (*pidfile.Lock, error)) (*pidfile.Lock, error) {
 	if err := makeDefaultDir(p.pidFile, ".pid"); err != nil {
 		return nil, pidFileError(p.pidFile, err)
+	}
+	if err := p.refuseBesideLost(); err != nil {
+		return nil, err
 	}
 	lock, err := acquire(p.pidFile, p.pidFileMode)
 	var held *pidfile.HeldError
@@ -274,7 +280,7 @@ func (l *life) removeState() {
 func (l *life) checkPIDFile() {
 	if l.lock.DetectLost() {
 		l.update(func(s *Status) { s.PIDFileLost = true })
-		l.log.Warn("the PID file was deleted or replaced, so a second daemon can start: restart this one", "pidfile", l.plan.pidFile)
+		l.log.Warn("the PID file was deleted or replaced, so no verb finds this daemon: end it by its PID", "pidfile", l.plan.pidFile)
 	}
 }
 

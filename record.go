@@ -55,7 +55,7 @@ func (s *Status) shorten() bool {
 			v.Applied = append(v.Applied[:19:19], fmt.Sprintf("… and %d more", len(v.Applied)-19))
 			return true
 		}
-		texts = append(texts, &v.Component, &v.Hook, &v.Error)
+		texts = append(texts, &v.Component, &v.Hook, &v.Error, &v.Note)
 		for i := range v.Applied {
 			texts = append(texts, &v.Applied[i])
 		}

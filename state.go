@@ -145,8 +145,8 @@ func readStateOnce(path string, owner int) (Status, error) {
 	return decodeStatus(object)
 }
 
-// lastState returns the record in the state file, whichever daemon wrote it. If the PID file
-// exists, both files must have the same owner.
+// lastState returns the record in the state file of a daemon that does not hold the PID file. If
+// the PID file exists, both files must have the same owner.
 func lastState(pidFile string) (Status, error) {
 	path := statePath(pidFile)
 	info, err := os.Lstat(path)
@@ -157,8 +157,31 @@ func lastState(pidFile string) (Status, error) {
 	if named, err := os.Lstat(pidFile); err == nil {
 		owner = safefile.Owner(named)
 	}
-	return readStateOnce(path, owner)
+	s, err := readStateOnce(path, owner)
+	if err == nil && statefile.IsHeld(path) {
+		s.PIDFileLost = true // its writer lives, but does not hold the PID file
+	}
+	return s, err
 }
+
+// refuseBesideLost returns an error if a daemon runs that has lost the PID file: another program
+// deleted or replaced it. Such a daemon still holds its state file. A daemon that is just ending
+// may do so too, for a moment.
+func (p *plan) refuseBesideLost() error {
+	for end := time.Now().Add(patienceForLost); statefile.IsHeld(statePath(p.pidFile)); time.Sleep(time.Millisecond) {
+		if h, err := inspectPIDFile(p.pidFile); err != nil || h.Held {
+			return nil // acquire reports it
+		}
+		if time.Now().After(end) {
+			last, _ := lastState(p.pidFile)
+			return &AlreadyRunningError{PID: last.PID, PIDFile: p.pidFile, lost: true}
+		}
+	}
+	return nil
+}
+
+// patienceForLost is how long a process may hold its state file after it has released the PID file.
+const patienceForLost = 500 * time.Millisecond
 
 func stateFileError(path string, err error) error {
 	if err == nil {

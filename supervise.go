@@ -156,14 +156,14 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
 // has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
 // restart, [OnCheck] is called. Both run in this program, not in the worker. A reload sends
-// ReloadSignal to the worker. If the program then neither ends nor reports the reload (RELOADING=1, then READY=1)
-// within Settle, the result of the reload is unknown, and the verb reload says so. The signals of
-// [OnSignal] are forwarded. A signal that the program ignores, or that would end it, is not sent,
-// and for a reload that is an error. StopSignal asks the program to stop; the processes that it
-// leaves behind then have the rest of StopTimeout. The program is killed when the supervisor is
-// killed. Its output goes where the output of the supervisor goes, so logrotate(8) needs
-// copytruncate, unless the program reopens that file on ReopenSignal. It starts in the working
-// directory of the start, or in WorkDir. By default, fn runs.
+// ReloadSignal to the worker. If the program then neither ends nor reports the reload (RELOADING=1,
+// then READY=1) within Settle, the result of the reload is unknown, and the verb reload says so.
+// The signals of [OnSignal] are forwarded. A signal that the program ignores, or that would end it,
+// is not sent, and for a reload that is an error. StopSignal asks the program to stop; the
+// processes that it leaves behind then have the rest of StopTimeout. The program is killed when the
+// supervisor is killed. Its output goes where the output of the supervisor goes, so logrotate(8)
+// needs copytruncate, unless the program reopens that file on ReopenSignal. It starts in the
+// working directory of the start, or in WorkDir. By default, fn runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {

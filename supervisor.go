@@ -142,7 +142,7 @@ func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	case s.of.chroot != "":
 		return sdnotify.Listen()
 	case s.life.credentials == nil && uid == 0:
-		uid = sdnotify.Anyone
+		uid = sdnotify.AnyUser
 	case s.life.credentials != nil:
 		uid = s.life.credentials.UID
 	}

@@ -33,7 +33,8 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 		p.report("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
 		return 0
 	}
-	fine := oknodo && errors.Is(err, ErrAlreadyRunning)
+	var running *AlreadyRunningError
+	fine := oknodo && errors.As(err, &running) && !running.lost
 	if !fine || !p.quiet {
 		p.sayFailedStart(err)
 	}

@@ -179,6 +179,8 @@ func (p program) sayErrors(err error) {
 	var several *lifeErrors
 	switch {
 	case err == nil:
+	case errors.As(err, &running) && running.lost:
+		p.say("%s", p.text(running))
 	case errors.As(err, &running) && running.PID == 0:
 		p.say("already running (pid unknown)")
 	case errors.As(err, &running):

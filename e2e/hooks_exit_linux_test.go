@@ -183,6 +183,10 @@ func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T
 			require.Contains(t, status.Stdout, fmt.Sprintf("daemon: dead: pid %d left ", first))
 			if fault == "closelock" {
 				require.Contains(t, status.Stdout, fmt.Sprintf("pid %d may still run: its PID file ", first))
+				got := b.call("start")
+				require.Equal(t, 1, got.Code)
+				require.Contains(t, got.Stderr, fmt.Sprintf("already running (pid %d), but its PID file ", first))
+				require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
 			}
 
 			second := b.start()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,8 +45,38 @@ func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testi
 	requireUntouched()
 }
 
-// The second start is not refused. No lock on a file that its owner deletes can do that. But the
-// daemon reports it.
+// The daemon still holds its state file.
+func TestASecondStartIsRefusedWhileADaemonLivesThatHasLostItsPIDFile(t *testing.T) {
+	t.Parallel()
+	p, pidfile := startDaemon(t)
+	if runtime.GOOS == "linux" {
+		for _, content := range []string{"", "1\n"} {
+			require.NoError(t, os.Remove(pidfile))
+			if content != "" {
+				require.NoError(t, os.WriteFile(pidfile, []byte(content), 0o644))
+			}
+			for _, verb := range []string{"run", "start"} {
+				got := callVerb(t, pidfile, verb)
+				require.Equal(t, 1, got.Code)
+				require.Contains(t, got.Stderr, fmt.Sprintf("already running (pid %d), but its PID file %s was deleted or replaced: end that process first", p.PID(), pidfile))
+			}
+			text, err := os.ReadFile(pidfile)
+			require.Equal(t, content, string(text))
+			require.Equal(t, content == "", err != nil)
+			proctest.Touch(t, pidfile)
+		}
+	}
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait())
+	next := proctest.Start(t, daemon, "pidfile="+pidfile)
+	next.Await("msg=ready")
+	next.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, next.Wait())
+	requireNothingLeft(t, pidfile)
+}
+
+// If the state file is deleted too, the second start is not refused: no lock on a file that its
+// owner deletes can do that. But the daemon reports it.
 // Row A11.
 func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
 	t.Parallel()
@@ -54,6 +85,7 @@ func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testi
 			t.Parallel()
 			p, pidfile := startDaemon(t)
 			require.NoError(t, os.Remove(pidfile))
+			require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 			next := proctest.Start(t, daemon, "pidfile="+pidfile)
 			next.Await("msg=ready")
 			if when == "at its next signal" {

@@ -170,8 +170,8 @@ func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for call, why := range map[string]func(before, next int) string{
-		// It has not inspected the file.
-		"newfstatat": func(before, _ int) string { return fmt.Sprintf("the record belongs to pid %d, not to pid 0", before) },
+		// It has not removed the old file.
+		"pread64": func(before, _ int) string { return fmt.Sprintf("the record belongs to pid %d, not to pid 0", before) },
 		// It has removed the old file.
 		"unlinkat": func(int, int) string { return "no such file or directory" },
 		// It has made its own file.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"sync"
 
+	"example.com/lifecycle/internal/sys/filelock"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
@@ -42,6 +43,7 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 		f.Close()
 		return nil, err
 	}
+	_ = filelock.LockPresence(f) // see IsHeld; some systems and file systems have no such lock
 	return &File{file: safefile.NewOwned(path, f)}, nil
 }
 
@@ -125,6 +127,18 @@ func (f *File) Remove() (removeErr, emptyErr error) {
 	}
 	f.closed = true
 	return f.file.Remove()
+}
+
+// IsHeld reports whether the process that created the state file lives and still uses it. So a
+// daemon that has lost its PID file can be seen. It returns false if that is unknown.
+func IsHeld(path string) bool {
+	f, err := safefile.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	locks, err := filelock.Inspect(f)
+	return err == nil && locks.Present
 }
 
 // RemoveStale removes the state file of a process that has died. It leaves any other file and

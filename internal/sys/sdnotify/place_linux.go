@@ -76,7 +76,7 @@ func listenIn(base string, uid int) (s *Server, err error) {
 	mode, directory := os.FileMode(0o600), os.FileMode(0o700)
 	switch uid {
 	case os.Geteuid():
-	case Anyone:
+	case AnyUser:
 		mode, directory = 0o666, 0o711
 	default:
 		directory = 0o711

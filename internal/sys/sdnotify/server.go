@@ -30,13 +30,13 @@ type Server struct {
 func Listen() (*Server, error) { return listen() }
 
 // ListenPrivate returns a server to which only root and that user can send, or every process for
-// [Anyone]. Its socket is a file in a directory of its own, so a process in another network
+// [AnyUser]. Its socket is a file in a directory of its own, so a process in another network
 // namespace finds it too. Close removes the directory. If the process is killed, the next
 // ListenPrivate does.
 func ListenPrivate(uid int) (*Server, error) { return listenPrivate(uid) }
 
-// Anyone stands for every user.
-const Anyone = -1
+// AnyUser stands for every user.
+const AnyUser = -1
 
 // maxRoom is the maximum number of descriptors that a manager keeps for a service (FDSTORE in
 // systemd.exec(5)).
