@@ -5,7 +5,6 @@ package privilege
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -22,7 +21,7 @@ func drop(dir string, to *Identity) error {
 	defer all.close()
 	if dir != "" {
 		if err := unix.Chroot(dir); err != nil {
-			return notPermitted("chroot "+dir, err, "CAP_SYS_CHROOT")
+			return notPermitted("chroot "+dir, err, capChroot)
 		}
 		if err := os.Chdir("/"); err != nil {
 			return err
@@ -66,23 +65,23 @@ func noDirectories() error {
 // comes last: only root may set the groups.
 func become(id Identity) error {
 	if err := syscall.Setgroups(id.Groups); err != nil {
-		return notPermitted("setgroups", err, "CAP_SETGID")
+		return notPermitted("setgroups", err, capSetGID)
 	}
 	if err := syscall.Setgid(id.GID); err != nil {
-		return notPermitted("setgid", err, "CAP_SETGID")
+		return notPermitted("setgid", err, capSetGID)
 	}
 	if err := syscall.Setuid(id.UID); err != nil {
-		return notPermitted("setuid", err, "CAP_SETUID")
+		return notPermitted("setuid", err, capSetUID)
 	}
 	return nil
 }
 
-// notPermitted returns the error of a system call. For EPERM, it names the capability that the call
-// needs (capabilities(7)).
-func notPermitted(call string, err error, capability string) error {
+// notPermitted returns the error of a system call. For EPERM, it adds what is missing, if that is
+// known.
+func notPermitted(call string, err error, capability capability) error {
 	failed := os.NewSyscallError(call, err)
-	if err == unix.EPERM && runtime.GOOS == "linux" {
-		return fmt.Errorf("%w (root needs the capability %s)", failed, capability)
+	if advice := capability.advice(); err == unix.EPERM && advice != "" {
+		return fmt.Errorf("%w (%s)", failed, advice)
 	}
 	return failed
 }

@@ -230,7 +230,7 @@ func TestAForeignProgramThatCannotBecomeSomebodyIsNotExecuted(t *testing.T) {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: somebody, Gid: somebody}}
 		}
 	})
-	require.Equal(t, failed{"cannot start a name: setgroups: operation not permitted", syscall.EPERM, true}, lineOf[failed](s, "error "))
+	require.Equal(t, failed{"cannot start a name: setgroups: operation not permitted (root needs the capability CAP_SETGID)", syscall.EPERM, true}, lineOf[failed](s, "error "))
 	require.Empty(t, s.all("executed"))
 }
 
