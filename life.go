@@ -223,6 +223,7 @@ func (l *life) quit() {
 		if l.plan.onForceQuit != nil {
 			l.plan.onForceQuit()
 		}
+		fdstore.RemoveFiles()
 		l.removeState()
 		_, _ = l.lock.Release()
 		l.log.Warn("another stop signal: quitting at once")

@@ -126,6 +126,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -167,7 +168,7 @@ func Run(fn func(ctx context.Context) error, opts ...Option) error {
 func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 	p, err := newPlan(fn, opts)
 	if err != nil {
-		return nil, err
+		return nil, abandon(p, err)
 	}
 	return lifeOf(p), nil
 }
@@ -176,13 +177,13 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 func runHere(l *life) error {
 	m, err := modeOf(l.plan)
 	if err != nil {
-		return err
+		return abandon(l.plan, err)
 	}
 	l.mode = m
 	switch m.kind {
 	case modeLauncher:
 		_, err := launch{plan: l.plan, oneShot: true}.run(l.plan.base)
-		return err
+		return abandon(l.plan, err)
 	case modeSupervisor:
 		superviseIn(l)
 	case modeWorker:
@@ -194,6 +195,15 @@ func runHere(l *life) error {
 	err = l.run()
 	if l.launcher != nil {
 		l.launcher.Fail(encodeError(l.whyNotReady(err)))
+	}
+	return err
+}
+
+// abandon returns err. It first removes the files of sockets that the program has bound for a life
+// that does not begin in this process.
+func abandon(p *plan, err error) error {
+	if !p.embedded {
+		fdstore.Abandon()
 	}
 	return err
 }
@@ -210,7 +220,7 @@ func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 	}
 	p.complete()
 	if len(p.wrong) > 0 {
-		return nil, errors.New("lifecycle: wrong option: " + strings.Join(p.wrong, "; "))
+		return p, errors.New("lifecycle: wrong option: " + strings.Join(p.wrong, "; "))
 	}
 	return p, nil
 }

@@ -123,6 +123,8 @@ func (p *plan) logPath(option, path string) string {
 	}
 	abs, err := startup.Abs(path)
 	switch {
+	case abs == os.DevNull:
+		return ""
 	case err != nil:
 		p.refuse("%s(%q): %v", option, path, err)
 	case hasControl(abs):

@@ -11,6 +11,7 @@ import (
 
 	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/terminal"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -41,7 +42,7 @@ func modeOf(p *plan) (mode, error) {
 	switch {
 	case p.embedded:
 		return mode{kind: modeEmbedded}, nil
-	case note != nil && p.policy != nil && p.pidFile == note.PIDFile:
+	case note != nil && p.policy != nil && safefile.SameEntry(p.pidFile, note.PIDFile):
 		m.kind, m.first = modeWorker, note.First
 	case note != nil && p.policy != nil && p.noPIDFile != nil:
 		return m, p.noPIDFile

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/safefile"
@@ -258,8 +259,10 @@ func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 	}
 }
 
-// leave removes the files of the life, the PID file last. It is idempotent.
+// leave removes the files of the life, the PID file last: until then no other start binds the
+// sockets. It is idempotent.
 func (l *life) leave() {
+	fdstore.RemoveFiles()
 	if l.snapshot().GaveUp != "" {
 		l.publish() // no hook runs any more
 		l.state.Keep()

@@ -12,6 +12,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sys/procattr"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // ErrStartTimeout reports that the start took longer than StartTimeout.
@@ -213,7 +214,7 @@ func (l *life) attach() error {
 	if l.launcher == nil {
 		return nil
 	}
-	if l.plan.pidFile != l.launcher.PIDFile {
+	if !safefile.SameEntry(l.plan.pidFile, l.launcher.PIDFile) {
 		return fmt.Errorf("lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file",
 			l.launcher.PIDFile, l.plan.pidFile)
 	}

@@ -16,6 +16,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/startup"
 	"example.com/lifecycle/internal/sys/worker"
@@ -112,7 +113,7 @@ func (s *supervisorLife) start(ctx context.Context) error {
 func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
-		Args: startup.Args(), Daemon: of.pidFile, Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
+		Args: startup.Args(), Daemon: safefile.ResolveDir(of.pidFile), Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
 		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,

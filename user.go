@@ -180,32 +180,12 @@ func (l *life) pathsFrom(root string) paths {
 		return paths{}
 	}
 	return paths{
-		pidFile:  inside(root, l.plan.pidFile),
-		state:    inside(root, statePath(l.plan.pidFile)),
-		log:      inside(root, l.logs.stdout),
-		errorLog: inside(root, l.logs.stderr),
-		workDir:  inside(root, filepath.Join(l.plan.workDir, "x")),
+		pidFile:  safefile.Inside(root, l.plan.pidFile),
+		state:    safefile.Inside(root, statePath(l.plan.pidFile)),
+		log:      safefile.Inside(root, l.logs.stdout),
+		errorLog: safefile.Inside(root, l.logs.stderr),
+		workDir:  safefile.Inside(root, filepath.Join(l.plan.workDir, "x")),
 	}
-}
-
-// inside returns the path as seen from another root directory, or "" if the path is outside.
-func inside(root, path string) string {
-	if path == "" {
-		return ""
-	}
-	root, err := filepath.EvalSymlinks(root)
-	if err != nil {
-		return ""
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
-		return ""
-	}
-	rel, err := filepath.Rel(root, filepath.Join(dir, filepath.Base(path)))
-	if err != nil || !filepath.IsLocal(rel) {
-		return ""
-	}
-	return string(filepath.Separator) + rel
 }
 
 // take replaces the paths with those seen from the new root directory.

@@ -14,6 +14,7 @@ import (
 
 	"example.com/lifecycle/internal/cmdline"
 	"example.com/lifecycle/internal/console"
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/terminal"
 )
 
@@ -63,6 +64,7 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 		broken := make(chan os.Signal, 1)
 		signal.Notify(broken, syscall.SIGPIPE)
 		defer signal.Stop(broken)
+		defer fdstore.Abandon() // main may have opened sockets before
 	}
 	return program{life: l, stdout: os.Stdout, stderr: os.Stderr}.main(args)
 }

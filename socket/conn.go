@@ -12,13 +12,16 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/startup"
 )
 
 // request is one call of Listen or ListenPacket.
 type request struct {
 	call, network, address string
 	where                  string // file and line of the call in the program
-	path                   string // of the socket file, or "" if the socket has no file
+	path                   string // of the socket file, absolute; "" if the socket has no file
+	noPath                 error  // why the path is unknown
 }
 
 // newRequest returns the request of the program. Its caller must be the function that the program
@@ -28,9 +31,20 @@ func newRequest(call, network, address string) request {
 	_, file, line, _ := runtime.Caller(2)
 	r.where = filepath.Base(file) + ":" + strconv.Itoa(line)
 	if strings.HasPrefix(network, "unix") && address != "" && !strings.HasPrefix(address, "@") {
-		r.path, _ = filepath.Abs(address) // absolute, because the working directory may change
+		r.path, r.noPath = startup.Abs(address)
 	}
 	return r
+}
+
+// socketAddress returns the address for package net. The path of a socket file is absolute, because
+// the working directory may have changed. If only the relative path is short enough, it is used as
+// long as it means the same file.
+func (r request) socketAddress() string {
+	switch {
+	case r.path == "", len(r.path) > maxPath && safefile.SameEntry(r.address, r.path):
+		return r.address
+	}
+	return r.path
 }
 
 // name returns the name that the manager knows the socket by: network and address. If several
@@ -70,7 +84,7 @@ func (r request) resolve() func(net.Addr) bool {
 		case *net.UDPAddr:
 			return port != 0 && port == a.Port && sameHost(host, net.IPAddr{IP: a.IP, Zone: a.Zone})
 		case *net.UnixAddr:
-			return a.Name != "" && (a.Name == r.address || a.Name == r.path)
+			return a.Name != "" && (a.Name == r.address || r.path != "" && safefile.SameEntry(a.Name, r.path))
 		}
 		return false
 	}
@@ -106,10 +120,10 @@ func (c socketConn) address() net.Addr {
 // bindOnce calls net.Listen or net.ListenPacket.
 func (r request) bindOnce() (c socketConn, err error) {
 	if r.call == "Listen" {
-		l, err := net.Listen(r.network, r.address)
+		l, err := net.Listen(r.network, r.socketAddress())
 		return listenerConn(l, err)
 	}
-	p, err := net.ListenPacket(r.network, r.address)
+	p, err := net.ListenPacket(r.network, r.socketAddress())
 	return packetsConn(p, err)
 }
 

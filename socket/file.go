@@ -33,7 +33,7 @@ func bind(r request) (socketConn, error) {
 			return conn, fmt.Errorf("%w: this process already listens there", err)
 		}
 		if r.path != "" {
-			dead, why := removeDeadSocket(r.network, r.path)
+			dead, why := removeDeadSocket(r.network, r.path, r.socketAddress())
 			if dead {
 				if conn, err = r.bindOnce(); !errors.Is(err, syscall.EADDRINUSE) {
 					return conn, err
@@ -86,13 +86,17 @@ const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // controls the path. That user could make root remove a file elsewhere. Processes without root can
 // only reach what their own user may change.
 func (r request) guard() error {
+	if r.noPath != nil {
+		cause := fmt.Errorf("the directory of the start is unknown: %w", r.noPath)
+		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: cause}
+	}
 	if r.path == "" {
 		return nil
 	}
-	if len(r.address) > maxPath {
+	if address := r.socketAddress(); len(address) > maxPath {
 		cause := fmt.Errorf("the path has %d bytes, but the path of a socket has at most %d: %w",
-			len(r.address), maxPath, syscall.EINVAL)
-		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: cause}
+			len(address), maxPath, syscall.EINVAL)
+		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: address, Net: r.network}, Err: cause}
 	}
 	err := safefile.GuardEntry(r.path)
 	if !errors.Is(err, safefile.ErrUnsafe) {
@@ -108,7 +112,7 @@ func (r request) guard() error {
 // last check and the unlink: a file that another process creates at the path, and a socket that
 // another process has bound but does not listen on yet. The PID file keeps two starts of one daemon
 // apart.
-func removeDeadSocket(network, path string) (removed bool, why string) {
+func removeDeadSocket(network, path, address string) (removed bool, why string) {
 	before, err := os.Lstat(path)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist), err.Error()
@@ -116,7 +120,7 @@ func removeDeadSocket(network, path string) (removed bool, why string) {
 	if before.Mode().Type() != fs.ModeSocket {
 		return false, "the file is not a socket"
 	}
-	conn, err := net.Dial(network, path)
+	conn, err := net.Dial(network, address)
 	if err == nil {
 		conn.Close()
 		return false, "another process listens there"

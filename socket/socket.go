@@ -40,9 +40,15 @@ import (
 // blocks while it looks up a name, and for at most one second while a manager closes its copy of a
 // socket that was closed before.
 //
+// A relative path of a socket file is relative to the working directory of the process at its start,
+// like a relative path in an option of package lifecycle. Addr and errors show the absolute path.
+// The path of an inherited socket may name the same directory differently: /var/run/x is /run/x.
+//
 // Close while the life is ready makes the manager remove its copy, and removes the socket file that
 // Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
-// socket. The last worker of a supervised daemon removes the file at its end.
+// socket. The last worker of a supervised daemon removes the file at its end. If the program does
+// not close the socket, Run removes the file at the end of the life and of a failed start, unless
+// the manager keeps the socket.
 //
 // As root, Listen makes a socket file only if no other user controls its path; for the rules see
 // ErrUnsafePIDFile in package lifecycle. The last directory may belong to another user if all other

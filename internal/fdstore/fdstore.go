@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Entry is a descriptor with its name.
@@ -35,6 +36,7 @@ type table struct {
 	removed   time.Time     // when the manager was last asked to remove one
 	left      []socketFile  // files of closed sockets that the manager keeps
 	life      Life
+	living    bool // the life has begun and not ended
 }
 
 // InheritFrom sets a second source of inherited descriptors beside the environment: files returns
@@ -108,7 +110,7 @@ func FirstUse() (use Use, ok bool) {
 func Uses(path string) bool {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	return slices.ContainsFunc(process.claimed, func(d *Descriptor) bool { return d.use.Path == path })
+	return slices.ContainsFunc(process.claimed, func(d *Descriptor) bool { return d.use.Path != "" && safefile.SameEntry(d.use.Path, path) })
 }
 
 // LastRemoved returns when the manager was last asked to remove a descriptor. The manager may close

@@ -65,7 +65,7 @@ func (t *table) dropUnreachable(use Use) {
 	name := use.Name(1)
 	found := slices.ContainsFunc(t.unclaimed, func(e Entry) bool { return e.Name == name && isStored(e) })
 	t.mu.Unlock()
-	if !found || use.Path == "" || use.Path != use.Address {
+	if !found || use.Path == "" {
 		return
 	}
 	if _, err := os.Lstat(use.Path); !errors.Is(err, fs.ErrNotExist) {
@@ -105,6 +105,16 @@ func (t *table) leftFiles() []socketFile {
 		files = append(files, fileOf(e))
 	}
 	return slices.DeleteFunc(files, func(f socketFile) bool { return f.info == nil })
+}
+
+// removeFile removes the socket file, unless the manager keeps the socket. The socket stays open.
+func (d *Descriptor) removeFile() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed && !d.stored {
+		d.file.remove()
+		d.file = socketFile{}
+	}
 }
 
 func (d *Descriptor) isStored() bool {

@@ -38,7 +38,7 @@ func Begin(l Life) {
 	t := &process
 	t.mu.Lock()
 	t.inherit()
-	t.life = l
+	t.life, t.living = l, true
 	claimed := slices.Clone(t.claimed)
 	t.mu.Unlock()
 	for _, d := range claimed {
@@ -46,10 +46,12 @@ func Begin(l Life) {
 	}
 }
 
-// End ends the connection to the manager. The stage of the life still counts. If no process follows
-// to which the manager would pass the sockets, End removes their files. isLast reports whether that
-// is so. End calls it only if there are such files.
+// End ends the life. It removes the files of the sockets that the program has bound and not closed,
+// unless the manager keeps the socket. The stage of the life still counts for a later Close. If no
+// process follows to which the manager would pass the sockets that it keeps, End removes their files
+// too. isLast reports whether that is so. End calls it only if there are such files.
 func End(isLast func() bool) {
+	RemoveFiles()
 	if files := process.leftFiles(); len(files) > 0 && isLast() {
 		for _, f := range files {
 			f.remove()
@@ -57,7 +59,29 @@ func End(isLast func() bool) {
 	}
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	process.life.Manager, process.left = nil, nil
+	process.life.Manager, process.left, process.living = nil, nil, false
+}
+
+// Abandon removes the files of the sockets that the program has bound, if there is no life: a
+// process that is about to end has bound them too early. It does nothing during a life.
+func Abandon() {
+	process.mu.Lock()
+	living := process.living
+	process.mu.Unlock()
+	if !living {
+		RemoveFiles()
+	}
+}
+
+// RemoveFiles removes the files of the sockets that the program has bound and not closed, unless the
+// manager keeps the socket. The sockets stay open.
+func RemoveFiles() {
+	process.mu.Lock()
+	claimed := slices.Clone(process.claimed)
+	process.mu.Unlock()
+	for _, d := range claimed {
+		d.removeFile()
+	}
 }
 
 // stage returns the stage of the life, or Starting before a life begins.

@@ -1,0 +1,54 @@
+package safefile
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// SameEntry reports whether two paths name the same entry of the same directory. The directory can
+// have several names, such as /run and /var/run. The last element is compared as text: this module
+// follows no link there. The file itself need not exist.
+func SameEntry(a, b string) bool {
+	if a == b {
+		return true
+	}
+	if filepath.Base(a) != filepath.Base(b) {
+		return false
+	}
+	inA, err := os.Stat(filepath.Dir(a))
+	if err != nil {
+		return false
+	}
+	inB, err := os.Stat(filepath.Dir(b))
+	return err == nil && os.SameFile(inA, inB)
+}
+
+// ResolveDir returns path with the symbolic links of its directory resolved, so that paths for which
+// [SameEntry] is true have the same text. It returns path unchanged if the directory does not exist.
+func ResolveDir(path string) string {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if path == "" || err != nil {
+		return path
+	}
+	return filepath.Join(dir, filepath.Base(path))
+}
+
+// Inside returns the path as seen from another root directory, or "" if the path is outside.
+func Inside(root, path string) string {
+	if path == "" {
+		return ""
+	}
+	root, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return ""
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return ""
+	}
+	rel, err := filepath.Rel(root, filepath.Join(dir, filepath.Base(path)))
+	if err != nil || !filepath.IsLocal(rel) {
+		return ""
+	}
+	return string(filepath.Separator) + rel
+}

@@ -1,0 +1,36 @@
+package safefile
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOneEntryHasManyNames(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	for _, name := range []string{"real", "other"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	require.NoError(t, os.Symlink("real", filepath.Join(dir, "link")))
+	require.NoError(t, os.Symlink("link", filepath.Join(dir, "again")))
+	at := func(path string) string { return filepath.Join(dir, path) }
+	for _, path := range []string{"real/x", "link/x", "again/x"} {
+		require.True(t, SameEntry(at("real/x"), at(path)), path)
+		require.True(t, SameEntry(at(path), at("link/x")), path)
+		require.Equal(t, at("real/x"), ResolveDir(at(path)))
+	}
+	for _, path := range []string{"other/x", "real/y", "link", "missing/x", "x"} {
+		require.False(t, SameEntry(at("real/x"), at(path)), path)
+	}
+	require.True(t, SameEntry(at("missing/x"), at("missing/x")), "the same text")
+	require.Equal(t, at("missing/x"), ResolveDir(at("missing/x")))
+	require.Empty(t, ResolveDir(""))
+
+	// A link at the end is another entry.
+	require.NoError(t, os.WriteFile(at("real/x"), nil, 0o600))
+	require.NoError(t, os.Symlink("x", at("real/y")))
+	require.False(t, SameEntry(at("real/x"), at("real/y")))
+}
