@@ -147,13 +147,18 @@ func startOn(o Spec, thread string) (p *Process, err error) {
 	if thread != "ends" {
 		return Start(o)
 	}
-	runtime.LockOSThread() // the first one, which never ends
 	tid := make(chan int)
-	go func() {
+	var begin func()
+	begin = func() {
 		runtime.LockOSThread() // and no unlock: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			go begin() // the Go runtime never ends the first thread, so keep it occupied
+			select {}
+		}
 		p, err = Start(o)
 		tid <- unix.Gettid()
-	}()
+	}
+	go begin()
 	path := fmt.Sprintf("/proc/self/task/%d", <-tid)
 	for _, statErr := os.Stat(path); statErr == nil; _, statErr = os.Stat(path) {
 		time.Sleep(time.Millisecond)
