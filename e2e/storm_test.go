@@ -165,6 +165,9 @@ func storm(t *testing.T, rounds int) {
 	require.Equal(t, 0, watch.Wait())
 
 	line := regexp.MustCompile(`^daemon: (starting|ready|stopping) \(pid (\d+)\) for \d+s(, \w+ of daemon running)?\n$`)
+	// On a busy machine, the daemon may not run for the time for which status tries to read its state.
+	const halfWritten = `.*/daemon\.state: (the record is damaged|the record belongs to pid \d+, not to pid \d+|lstat: no such file or directory)`
+	unread := regexp.MustCompile(`^daemon: (running) \(pid (\d+)\); cannot read its state: ` + halfWritten + `\n$`)
 	seen := map[string]int{}
 	for _, a := range answersOf(t, watch.Out.String()) {
 		pid, what := "", ""
@@ -174,12 +177,20 @@ func storm(t *testing.T, rounds int) {
 				*lifecycle.Status
 			}
 			require.NoError(t, json.Unmarshal([]byte(a.text), &r), a.text)
-			require.Empty(t, r.Error, a.text)
 			what = r.State
+			if r.Error != "" {
+				require.Equal(t, "running", what, a.text)
+				require.Regexp(t, halfWritten, r.Error)
+				require.Zero(t, a.code, a.text)
+				seen[what]++
+				continue
+			}
 			if r.Status != nil {
 				pid, what = strconv.Itoa(r.PID), r.Phase.String()
 			}
 		} else if found := line.FindStringSubmatch(a.text); found != nil {
+			pid, what = found[2], found[1]
+		} else if found := unread.FindStringSubmatch(a.text); found != nil {
 			pid, what = found[2], found[1]
 		} else {
 			require.Equal(t, notRunning(pidfile), a.text)

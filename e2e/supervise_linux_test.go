@@ -156,19 +156,23 @@ func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
 func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	b.start(atOnce, "watchdog=hang", "interval=200ms")
-	worker := b.worker(0)
-	b.worker(worker)
-	s := b.status()
-	require.Equal(t, 2, s.LastExit.Code, "so Go ends with a trace")
+	gate := filepath.Join(t.TempDir(), "gate")
+	b.start(atOnce, "watchdog=until:"+gate, "interval=200ms")
+	s := b.told("the exit of a worker with its trace", func(s lifecycle.Status) bool {
+		return s.Phase == lifecycle.Ready && s.LastExit != nil && s.LastExit.Code == 2 // so Go ends with a trace
+	})
 	require.Equal(t, "no sign of life for 400ms", s.LastExit.Why)
-	require.Regexp(t, ` \ds ago: exit 2, no sign of life for 400ms`, b.call("status").Stdout)
 	require.Regexp(t, `(?s)SIGABRT: abort.*\.behave\.`, b.said(), "its trace")
+	proctest.Eventually(t, func() bool {
+		return strings.Contains(b.call("status").Stdout, " ago: exit 2, no sign of life for 400ms")
+	}, "the exit in the status")
+	proctest.Touch(t, gate) // a stop would wait for a worker that hangs
+	b.awaitSaid("Watchdog done\n")
 	b.stop()
 
 	b = inBackground(t)
 	b.start(atOnce, "watchdog=", "interval=2s") // a busy machine needs that long
-	worker = b.worker(0)
+	worker := b.worker(0)
 	b.awaitSaid(strings.Repeat("Watchdog\nWatchdog done\n", 2))
 	require.Equal(t, worker, b.worker(0), "one that is well is left alone")
 	b.stop()
