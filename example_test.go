@@ -95,8 +95,9 @@ func ExampleMain() {
 	// [stop --oknodo] 0
 }
 
-// OnExit of b does not follow OnStop of b. First the OnStop of every component runs. When all
-// bodies have returned, the OnExit of every component runs. Both go in reverse order.
+// OnExit of b does not follow OnStop of b. First the OnStop of every component runs, each when the
+// Run of the components behind it has returned. When all bodies have returned, the OnExit of every
+// component runs. Both go in reverse order.
 func ExampleWith() {
 	component := func(name string) lifecycle.Option {
 		return lifecycle.With(lifecycle.Hooks{

@@ -158,8 +158,9 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
 	b.start(atOnce, "watchdog=until:"+gate, "interval=200ms")
+	// Go ends with code 2 after its trace.
 	s := b.told("the exit of a worker with its trace", func(s lifecycle.Status) bool {
-		return s.Phase == lifecycle.Ready && s.LastExit != nil && s.LastExit.Code == 2 // so Go ends with a trace
+		return s.Phase == lifecycle.Ready && s.LastExit != nil && s.LastExit.Code == 2
 	})
 	require.Equal(t, "no sign of life for 400ms", s.LastExit.Why)
 	require.Regexp(t, `(?s)SIGABRT: abort.*\.behave\.`, b.said(), "its trace")
