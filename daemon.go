@@ -210,7 +210,11 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 	if _, err := p.findProgram(); err != nil {
 		return nil, err
 	}
-	return p.lookUpCredentials()
+	credentials, err := p.lookUpCredentials()
+	if err == nil && p.policy != nil {
+		err = credentials.checkEndable(p.user)
+	}
+	return credentials, err
 }
 
 // notifyLauncherSignals catches the signals that would end the launcher. The first one cancels ctx,

@@ -37,7 +37,8 @@ type life struct {
 	logs        logPaths            // of a process in the background
 	outsideRoot []string            // logs that cannot be opened from inside the root directory
 
-	previousWorker int                // PID of the worker of a killed supervisor, or 0
+	previousWorker int                // PID of the worker of an earlier supervisor, or 0
+	previousID     string             // identity of that worker
 	onStopping     func(reason error) // shows the stop to a person; nil: the log is enough
 	readyFD        *readyfd.Descriptor
 

@@ -234,7 +234,7 @@ func (l *life) enterPIDFile() error {
 	logUnmarked(l.log, lock)
 	if l.mode.kind == modeSupervisor {
 		if left, err := lastState(l.plan.pidFile); err == nil {
-			l.previousWorker = left.Worker
+			l.previousWorker, l.previousID = left.Worker, left.WorkerID
 		}
 	}
 	path := statePath(l.plan.pidFile)
@@ -263,7 +263,7 @@ func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 // sockets. It is idempotent.
 func (l *life) leave() {
 	fdstore.RemoveFiles()
-	if l.snapshot().GaveUp != "" {
+	if s := l.snapshot(); s.GaveUp != "" || s.Left != "" {
 		l.publish() // no hook runs any more
 		l.state.Keep()
 	}

@@ -38,7 +38,7 @@ func (s Status) fit() ([]byte, error) {
 
 // shorten cuts the longest text by a quarter. It reports whether there was a text to cut.
 func (s *Status) shorten() bool {
-	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp}
+	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp, &s.Left}
 	if s.LastExit != nil {
 		e := *s.LastExit // the life still uses the uncut value
 		s.LastExit = &e

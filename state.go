@@ -16,8 +16,8 @@ import (
 
 // Status is the state that a daemon publishes in its state file. The state file is beside the PID
 // file, with .state instead of .pid at the end of its name. It exists as long as the daemon lives.
-// It stays after a crash, and after a life that ends with GaveUp set. It does not prove that the
-// daemon lives; the lock on the PID file does.
+// It stays after a crash, and after a life that ends with GaveUp or Left set. It does not prove
+// that the daemon lives; the lock on the PID file does.
 //
 // The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
 // bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
@@ -47,6 +47,8 @@ type Status struct {
 	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in a row
 	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
 	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
+	Left         string    `json:"left,omitempty"`          // why its worker still runs
+	WorkerID     string    `json:"worker_id,omitempty"`     // no other process has it
 	workerDown   bool      // the worker was ready and is not ready now
 
 	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.

@@ -131,6 +131,7 @@ func fullStatus() Status {
 		Supervised: true, Worker: 4130, Restarts: 3,
 		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
+		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
 	}
 }
@@ -155,6 +156,7 @@ const fullRecord = `{
 		"at": "2026-02-03T04:05:06.000000678Z", "pid": 4129, "code": -1, "signal": "SIGSEGV", "error": "panic: on purpose", "why": "no sign of life for 10s"
 	},
 	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
+	"left": "the worker (pid 4130) still runs after KILL", "worker_id": "1f0c/42/7",
 	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "log_file": "/var/log/echod.log"
 }`
 

@@ -13,6 +13,7 @@ import (
 
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -242,4 +243,14 @@ func (p *plan) findProgram() (path string, err error) {
 // has failed.
 func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
+}
+
+// checkEndable returns an error if a supervisor in this process could not signal a worker that has
+// these credentials.
+func (c *credentials) checkEndable(user string) error {
+	if !c.differs() || privilege.MaySignal(c.UID) {
+		return nil
+	}
+	return fmt.Errorf("lifecycle: User(%q): this process lacks CAP_KILL, so it could not end its worker as user %d: "+
+		"add the capability KILL, or run as that user from the start: %w", user, c.UID, os.ErrPermission)
 }

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/startup"
@@ -105,6 +105,9 @@ func (s *supervisorLife) start(ctx context.Context) error {
 	if err := listenedTooEarly(); err != nil {
 		return err
 	}
+	if err := s.life.credentials.checkEndable(s.of.user); err != nil {
+		return ofWorker(err)
+	}
 	w := supervise.New(s.spec())
 	s.worker.Store(w)
 	return ofWorker(fromWorker(w.Start(ctx)))
@@ -120,7 +123,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
-		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker,
+		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker, PreviousID: s.life.previousID,
 		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeError,
 		Text: program{life: &life{plan: of}}.text,
 	}
@@ -187,12 +190,15 @@ func (s *supervisorLife) happened(e supervise.Event) {
 		switch e := e.(type) {
 		case supervise.Started:
 			st.Worker, st.Restarts = e.PID, e.Restarts
+			st.WorkerID = proc.Identity(e.PID)
 			st.NextRestart, st.Attempt, st.AttemptLimit = time.Time{}, 0, 0
 		case supervise.Exited:
 			exit := Exit(e.Exit)
-			st.Worker, st.LastExit, st.workerDown = 0, &exit, true
+			st.Worker, st.WorkerID, st.Left, st.LastExit, st.workerDown = 0, "", "", &exit, true
 			st.Doing, st.Text = "", ""
 			st.NextRestart, st.Attempt, st.AttemptLimit = e.Next, e.Attempt, e.Limit
+		case supervise.Stuck:
+			st.Left, st.workerDown = e.Why, true
 		case supervise.GaveUp:
 			st.GaveUp = e.Why
 		case supervise.Said:
@@ -213,8 +219,12 @@ func (s *supervisorLife) happened(e supervise.Event) {
 
 // kill ends the worker and all processes that it started, at once.
 func (s *supervisorLife) kill() {
-	if w := s.worker.Load(); w != nil {
-		w.Kill()
+	w := s.worker.Load()
+	if w == nil {
+		return
+	}
+	if err := w.Kill(); err != nil {
+		s.life.log.Error("processes of the worker may still run", "err", err)
 	}
 }
 
@@ -249,20 +259,6 @@ func reloadOfWorker(err error) error {
 		return ofWorker(stopsInstead())
 	}
 	return err
-}
-
-// verdictOf returns the verdict that a worker gave. A verdict that cannot be read means a failure.
-func verdictOf(r *supervise.Reload) *Verdict {
-	v := &Verdict{At: time.Now(), Error: r.Error}
-	if r.Verdict == nil {
-		return v
-	}
-	given := new(Verdict)
-	if err := json.Unmarshal(r.Verdict, given); err != nil {
-		v.Error = cmp.Or(v.Error, "a verdict that cannot be read: "+err.Error())
-		return v
-	}
-	return given
 }
 
 // attachToSupervisor makes l stop when its supervisor is gone.

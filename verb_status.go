@@ -95,7 +95,7 @@ func (p program) look() report {
 // lookBack fills in what is known of a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
-	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.GaveUp != "") {
+	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.GaveUp != "" || s.Left != "") {
 		r.Status = &s
 	}
 	if !gone.Stale {
@@ -180,6 +180,9 @@ func (r report) details(p program) (lines []string) {
 	}
 	if v := s.LastReopen; v != nil && v.Error != "" {
 		lines = append(lines, fmt.Sprintf("the log could not be reopened %s ago: %s", console.FormatAge(time.Since(v.At)), console.SanitizeInline(p.text(v.Err()))))
+	}
+	if s.Left != "" {
+		lines = append(lines, console.SanitizeInline(s.Left))
 	}
 	if s.GaveUp != "" {
 		lines = append(lines, console.SanitizeInline(s.GaveUp))

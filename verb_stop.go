@@ -11,6 +11,7 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/proc"
 )
 
 func (p program) stopVerb(given flags) (exitCode int) {
@@ -42,14 +43,18 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 			// The daemon could not remove the file, so it emptied the file.
 			p.life.plan.releaseStale()
 		}
+		if s, err := lastState(p.life.plan.pidFile); err == nil && s.PID == daemon.PID && s.Left != "" {
+			p.say("stopped (pid %d, %s), but %s", daemon.PID, console.FormatElapsed(time.Since(begun)), console.SanitizeInline(s.Left))
+			return 1
+		}
 		p.report("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		return 0
 	case !errors.Is(err, ErrStopTimeout):
 		return p.fail(verb, err)
 	}
-	what, where, worker := "", "", 0
+	what, where, worker, workerID := "", "", 0, ""
 	if s, err := daemon.Status(); err == nil {
-		worker = s.Worker
+		worker, workerID = s.Worker, s.WorkerID
 		what = strings.TrimPrefix(console.SanitizeInline(s.Doing)+" ", " ")
 		if s.LogFile != "" {
 			where = ", stack in " + console.SanitizeInline(s.LogFile)
@@ -68,6 +73,10 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	if worker != 0 {
 		// The worker ends by itself. Until then it holds what the next worker needs.
 		supervise.AwaitExit(limited, worker)
+		if workerID != "" && proc.Identity(worker) == workerID {
+			p.say("killed (pid %d), but its worker (pid %d) still runs", daemon.PID, worker)
+			return 1
+		}
 	}
 	p.life.plan.releaseStale()
 	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)

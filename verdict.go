@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/lifecycle/internal/supervise"
 )
 
 // Verdict is the result of a reload, or of reopening the log.
@@ -165,4 +167,18 @@ func (f *failure) cause() error {
 		wraps = append(wraps, &PanicError{Value: f.Error, Stack: []byte(f.Stack)})
 	}
 	return &textError{f.Error, wraps}
+}
+
+// verdictOf returns the verdict that a worker gave. A verdict that cannot be read means a failure.
+func verdictOf(r *supervise.Reload) *Verdict {
+	v := &Verdict{At: time.Now(), Error: r.Error}
+	if r.Verdict == nil {
+		return v
+	}
+	given := new(Verdict)
+	if err := json.Unmarshal(r.Verdict, given); err != nil {
+		v.Error = cmp.Or(v.Error, "a verdict that cannot be read: "+err.Error())
+		return v
+	}
+	return given
 }

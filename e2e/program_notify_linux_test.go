@@ -28,6 +28,7 @@ import (
 //	TERM, HUP      waits for that signal, which it ignores otherwise
 //	await:PATH     waits for that file
 //	exit:N         ends
+//	become:UID     becomes that user
 //	if:PATH        does the step after the next one only if that file exists
 var notifier = proctest.Register("notifier", func(steps []string) int {
 	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
@@ -65,6 +66,12 @@ var notifier = proctest.Register("notifier", func(steps []string) int {
 			var code int
 			fmt.Sscan(arg, &code)
 			return code
+		case "become":
+			var uid int
+			fmt.Sscan(arg, &uid)
+			if err := syscall.Setuid(uid); err != nil {
+				fmt.Println(err)
+			}
 		case "if":
 			if err != nil {
 				steps = steps[1:]

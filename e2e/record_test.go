@@ -24,6 +24,7 @@ func fullStatus() lifecycle.Status {
 		Supervised: true, Worker: 4130, Restarts: 3,
 		LastExit:    &lifecycle.Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
+		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
 	}
 }

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -26,12 +27,21 @@ func (e *TimeoutError) Error() string {
 	return "its main did not call Run in " + console.FormatLimit(e.Timeout)
 }
 
-// UnkillableError reports that a process still exists after KILL: it is in an uninterruptible wait.
-type UnkillableError struct{ PID int }
+// UnkillableError reports that a process still runs after a failed start: KILL was refused, or the
+// process is in an uninterruptible wait.
+type UnkillableError struct {
+	PID int
+	Err error // of KILL; nil: it was sent
+}
 
 func (e *UnkillableError) Error() string {
+	if e.Err != nil && !errors.Is(e.Err, os.ErrProcessDone) {
+		return fmt.Sprintf("the start failed, and pid %d still runs: %v", e.PID, e.Err)
+	}
 	return fmt.Sprintf("the start failed, and pid %d still runs after KILL", e.PID)
 }
+
+func (e *UnkillableError) Unwrap() error { return e.Err }
 
 // KilledError reports that KILL ended a failed start, so the start may not be undone completely.
 type KilledError struct{ Err error }

@@ -49,6 +49,7 @@ type launch struct {
 	process *os.Process
 	exited  chan *os.ProcessState // receives how the daemon ended; nil if unknown
 	killed  bool                  // the daemon itself was killed, not only stage 1
+	killErr error                 // why it could not be killed
 }
 
 func newLaunch(spec Spec, peer *detach.Peer) *launch {
@@ -172,8 +173,9 @@ func (l *launch) longestStop() time.Duration { return l.Limits.Stop + StopMargin
 // kill kills the daemon and stage 1.
 func (l *launch) kill() {
 	l.peer.Kill()
-	if l.process != nil && l.process.Kill() == nil {
-		l.killed = true
+	if l.process != nil {
+		l.killErr = l.process.Kill()
+		l.killed = l.killed || l.killErr == nil
 	}
 	l.enter(killing, StopMargin)
 }
@@ -241,7 +243,7 @@ func (l *launch) awaitStage1() {
 func (l *launch) ended() error {
 	state, lives := l.awaitExit()
 	if lives {
-		return &UnkillableError{l.pid}
+		return &UnkillableError{l.pid, l.killErr}
 	}
 	cause := l.cause
 	if cause == nil && l.failure != nil {

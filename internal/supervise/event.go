@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Event is an event of the worker: [Started], [Said], [Exited] or [GaveUp].
+// Event is an event of the worker: [Started], [Said], [Exited], [Stuck] or [GaveUp].
 type Event interface{ event() }
 
 // Started reports that a worker has executed its program.
@@ -32,12 +32,16 @@ type Exited struct {
 	Attempt, Limit int
 }
 
+// Stuck reports why a worker that should end still runs. No other worker starts until it has ended.
+type Stuck struct{ Why string }
+
 // GaveUp reports why no further worker is started.
 type GaveUp struct{ Why string }
 
 func (Started) event() {}
 func (Said) event()    {}
 func (Exited) event()  {}
+func (Stuck) event()   {}
 func (GaveUp) event()  {}
 
 // emit queues an event. s.mu is held.

@@ -141,12 +141,15 @@ func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 	return status, ok
 }
 
-// whyNotReady returns why the first worker is not ready. Nothing is left of the worker.
+// whyNotReady returns why the first worker is not ready. Nothing is left of the worker, unless it
+// cannot be ended.
 func (s *Supervisor) whyNotReady(p *process, left int) error {
 	s.mu.Lock()
-	failure, failed, why, exit := p.failure, p.failed, p.why, p.exit
+	failure, failed, why, exit, endErr := p.failure, p.failed, p.why, p.exit, p.endError()
 	s.mu.Unlock()
 	switch {
+	case endErr != nil:
+		return endErr
 	case failure != nil:
 		return s.spec.Decode(failure)
 	case failed != "":
@@ -169,13 +172,15 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 // processes of the service.
 func (p *process) result(e end) error {
 	p.of.mu.Lock()
-	again, failure, killed := p.told, p.failure, p.wasKilled
+	again, failure, killed, endErr := p.told, p.failure, p.wasKilled, p.endError()
 	status, _ := waitStatus(p.exit)
 	p.told = true
 	p.of.mu.Unlock()
 	switch {
 	case again:
 		return nil
+	case endErr != nil:
+		return endErr
 	case failure != nil:
 		return p.of.spec.Decode(failure)
 	case !killed && status.Signaled() && (status.Signal() == syscall.SIGTERM || status.Signal() == p.of.spec.Policy.StopSignal):

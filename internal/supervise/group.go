@@ -33,7 +33,7 @@ func (s *Supervisor) endPrevious(ctx context.Context) {
 			_ = group.Each(func(p cgroup.Process) {
 				if !told[p.PID] {
 					told[p.PID] = true
-					_ = p.Signal(syscall.SIGTERM)
+					_ = p.Signal(syscall.SIGTERM) // if it is refused, so is Kill below, which reports it
 				}
 			})
 		}

@@ -87,8 +87,11 @@ func (s *Supervisor) isWorker(pid int) bool {
 // received handles one message.
 func (s *Supervisor) received(m sdnotify.Message) {
 	request := newStoreRequest(m)
-	s.mu.Lock()
 	p := s.last.Load()
+	if _, isReady := m.Value("READY"); isReady && p != nil && m.PID == p.PID && !isClosed(p.ready) {
+		p.checkSignals()
+	}
+	s.mu.Lock()
 	if p == nil || m.PID != p.PID || p.state == gone {
 		request.close = m.Files
 	} else {

@@ -3,6 +3,7 @@ package supervise
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,8 +58,8 @@ func (s *Supervisor) endOrphans() (left int) {
 	return left
 }
 
-// endOrphansBy is endOrphans, but does not kill a process before until. The error names the
-// processes that it has killed.
+// endOrphansBy is endOrphans, but does not kill a process before until. The error is an
+// *OrphansError.
 func (s *Supervisor) endOrphansBy(until time.Time) (left int, err error) {
 	s.orphans.mu.Lock()
 	defer s.orphans.mu.Unlock()
@@ -111,6 +112,7 @@ func (o *orphans) end(of *process, until time.Time) (left int, err error) {
 	err = cmp.Or(o.kill(deadline), groupErr) // a worker of root may have left its group
 	if pids, names := o.living(); len(pids) > 0 {
 		o.log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
+		return o.left, &OrphansError{PIDs: pids, Names: names, Err: cmp.Or(err, errors.New("they still run after KILL"))}
 	}
 	if len(pids) == 0 { // the last one ended meanwhile
 		return o.left, nil
@@ -149,10 +151,11 @@ func (o *orphans) mine(pid int) bool {
 }
 
 // OrphansError reports that processes did not stop in time after the worker had ended, and were
-// killed.
+// killed, or could not be killed.
 type OrphansError struct {
 	PIDs  []int
 	Names []string
+	Err   error // why they could not be killed; nil: they were
 }
 
 func (e *OrphansError) Error() string {
@@ -160,8 +163,13 @@ func (e *OrphansError) Error() string {
 	for i, pid := range e.PIDs {
 		all[i] = fmt.Sprintf("%s (pid %d)", e.Names[i], pid)
 	}
+	if e.Err != nil {
+		return fmt.Sprintf("the worker left processes that cannot be ended: %s: %v", strings.Join(all, ", "), e.Err)
+	}
 	return "the worker left processes that were killed: " + strings.Join(all, ", ")
 }
+
+func (e *OrphansError) Unwrap() error { return e.Err }
 
 // terminate sends TERM to each orphan. It reports whether all ended in time.
 func (o *orphans) terminate(deadline time.Time) (all bool) {
@@ -193,6 +201,7 @@ func (o *orphans) tell() (none bool) {
 		if o.left++; o.left <= maxNamed {
 			pids, names = append(pids, pid), append(names, proc.Name(pid))
 		}
+		// If a signal is refused, so is KILL, which reports that.
 		_ = signal(syscall.SIGTERM)
 		_ = signal(ossignal.Continue)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/cgroup"
-	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // state is the state of a worker between its start and its end.
@@ -26,7 +25,7 @@ const (
 	terminating              // was sent TERM, or StopSignal
 	aborting                 // was sent ABRT and writes its trace
 	killing                  // was sent KILL
-	gone                     // has ended, or does not end even by KILL
+	gone                     // has ended, or cannot be ended; see EndError
 	states
 )
 
@@ -42,6 +41,7 @@ const (
 	deadlineExpired              // of the state
 	watchdogExpired              // no sign of life, or WATCHDOG=trigger
 	notExecuted                  // its program cannot be executed
+	notPermitted                 // this process may not signal it
 	exited                       // it has ended
 	events
 )
@@ -54,13 +54,16 @@ var transitions = [states][events]state{
 		executed: starting, saidReady: ready, saidStopping: stopping, stopRequested: killing,
 		deadlineExpired: killing, watchdogExpired: aborting, notExecuted: killing, exited: gone,
 	},
-	starting:    {saidReady: ready, saidStopping: stopping, stopRequested: terminating, deadlineExpired: terminating, watchdogExpired: aborting, exited: gone},
+	starting: {
+		saidReady: ready, saidStopping: stopping, stopRequested: terminating,
+		deadlineExpired: terminating, watchdogExpired: aborting, notPermitted: killing, exited: gone,
+	},
 	ready:       {saidReloading: reloading, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},
 	reloading:   {saidReady: ready, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},
 	stopping:    {stopRequested: terminating, deadlineExpired: killing, exited: gone},
-	terminating: {deadlineExpired: killing, exited: gone},
-	aborting:    {deadlineExpired: killing, exited: gone},
-	killing:     {deadlineExpired: gone, exited: gone},
+	terminating: {deadlineExpired: killing, notPermitted: killing, exited: gone},
+	aborting:    {deadlineExpired: killing, notPermitted: killing, exited: gone},
+	killing:     {deadlineExpired: gone, notPermitted: gone, exited: gone},
 	gone:        {},
 }
 
@@ -85,6 +88,7 @@ type process struct {
 	group *cgroup.Group // of the worker; nil: the group of this process
 	ready chan struct{} // closed when the worker is ready for the first time
 	gone  chan struct{} // closed in the state gone
+	ended chan struct{} // closed when it has ended
 	since func() string // returns what was written to the log since its start
 
 	inTime context.Context // ends when the start must give up waiting for execve
@@ -95,6 +99,7 @@ type process struct {
 	why       error            // why the supervisor ends it, except for a stop
 	exit      *os.ProcessState // nil: not ended, or unknown
 	wasKilled bool             // it was sent KILL
+	refusal   error            // why it could not be signalled
 	told      bool             // result has returned its result
 
 	usesNotify bool  // it has sent a message
@@ -160,7 +165,7 @@ func (p *process) killed(from state, e event) {
 	case from != staged:
 		p.wasKilled = true
 		p.why = cmp.Or(p.why, errors.New("it did not stop in time"))
-		p.send(syscall.SIGKILL)
+		p.of.mu.After(p.kill)
 	case e == deadlineExpired:
 		p.why = &NotReadyError{Timeout: p.of.spec.StartTimeout}
 		p.of.mu.After(func() { p.giveUp(p.why) })
@@ -177,9 +182,12 @@ func (p *process) over(e event) {
 	}
 	p.of.pending.fail(p)
 	p.of.mu.After(p.Close)
-	if e == deadlineExpired {
+	if !isClosed(p.ended) {
+		why := p.endError()
+		p.of.emit(Stuck{Why: why.Error()})
 		p.of.mu.After(func() {
-			p.of.spec.Log.Error("the worker does not end even after KILL", "worker", p.PID)
+			p.of.spec.Log.Error("cannot end the worker", "worker", p.PID, "why", why)
+			p.of.deliver()
 		})
 	}
 	close(p.gone)
@@ -204,6 +212,7 @@ func isClosed(c <-chan struct{}) bool {
 
 // settle makes a program ready that has lived for Settle and does not use sd_notify.
 func (p *process) settle() {
+	p.checkSignals()
 	p.of.mu.Lock()
 	if !p.usesNotify && p.state == starting {
 		p.reportedReady()
@@ -236,6 +245,7 @@ func (p *process) confirm() {
 	}()
 	for ctx.Err() == nil {
 		final, err := p.of.spec.Ready(ctx)
+		p.checkSignals()
 		p.of.mu.Lock()
 		switch {
 		case err == nil && p.handle(saidReady):
@@ -268,18 +278,11 @@ func (p *process) becameReady() {
 	p.timer.Stop()
 	p.resetWatchdog()
 	if p.staleLog {
+		// Another program may not handle it, and then keeps the old log.
 		p.of.mu.After(func() { _ = p.pass(p.of.spec.Policy.ReopenSignal) })
 	}
 	close(p.ready)
 	go debug.FreeOSMemory() // frees the memory of the start: the supervisor may be idle for months
-}
-
-// send sends a signal, and CONT after it for a suspended worker. Supervisor.mu is held.
-func (p *process) send(sig os.Signal) {
-	p.of.mu.After(func() {
-		_ = p.Signal(sig)
-		_ = p.Signal(ossignal.Continue)
-	})
 }
 
 // awaitExit waits for the end of the worker.
@@ -290,5 +293,6 @@ func (p *process) awaitExit() {
 	defer p.of.mu.Unlock()
 	p.exit = exit
 	p.why = cmp.Or(p.why, err)
+	close(p.ended)
 	p.handle(exited)
 }

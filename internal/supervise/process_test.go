@@ -39,7 +39,7 @@ func newProcess(t *testing.T) (*Supervisor, *process, *[]Event) {
 	})
 	p := &process{
 		child: new(noChild), PID: math.MaxInt32, of: s, state: starting,
-		ready: make(chan struct{}), gone: make(chan struct{}), timer: time.NewTimer(time.Hour),
+		ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}), timer: time.NewTimer(time.Hour),
 	}
 	t.Cleanup(func() { p.timer.Stop() })
 	s.last.Store(p)

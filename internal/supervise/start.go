@@ -2,6 +2,8 @@ package supervise
 
 import (
 	"context"
+	"fmt"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/sys/sdnotify"
@@ -32,7 +34,7 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{of: s, ready: make(chan struct{}), gone: make(chan struct{}), since: s.spec.Tail()}
+	p := &process{of: s, ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}), since: s.spec.Tail()}
 	p.inTime, p.giveUp = context.WithCancelCause(ctx)
 	s.forking.Lock() // its first messages wait until it is known
 	defer s.forking.Unlock()
@@ -66,7 +68,7 @@ func (s *Supervisor) awaitFork() {
 }
 
 // awaitExecuted waits until the program is executed. If it returns an error, the process was killed
-// and is gone.
+// and is gone, unless it cannot be ended.
 func (p *process) awaitExecuted() error {
 	s := p.of
 	err := p.Executed(p.inTime)
@@ -79,9 +81,18 @@ func (p *process) awaitExecuted() error {
 		p.handle(notExecuted)
 	}
 	s.mu.Unlock()
-	if err != nil {
-		<-p.gone
-		_ = p.group.Remove()
+	if err == nil {
+		p.checkSignals()
+		return nil
+	}
+	// Executed has killed it, unless that was refused.
+	if killErr := p.signal(syscall.SIGKILL); killErr != nil {
+		p.refused(killErr)
+	}
+	<-p.gone
+	_ = p.group.Remove()
+	if left := p.runsStill(); left != nil {
+		err = fmt.Errorf("%w; %w", err, left)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package supervise
 import (
 	"cmp"
 	"context"
+	"errors"
 	"syscall"
 	"time"
 )
@@ -24,32 +25,41 @@ func (s *Supervisor) Stop() error {
 	p.handle(stopRequested)
 	s.mu.Unlock()
 	<-p.gone
-	if s.spec.Program == nil {
-		s.endOrphans()
-		return p.result(p.end())
+	var until time.Time
+	if s.spec.Program != nil {
+		until = begun.Add(s.spec.StopTimeout)
 	}
-	_, killed := s.endOrphansBy(begun.Add(s.spec.StopTimeout))
-	return cmp.Or(p.result(p.end()), killed)
+	_, orphansErr := s.endOrphansBy(until)
+	// The orphans of an own worker may be killed.
+	if left := new(OrphansError); s.spec.Program == nil && errors.As(orphansErr, &left) && left.Err == nil {
+		orphansErr = nil
+	}
+	return cmp.Or(p.result(p.end()), orphansErr)
 }
 
-// Kill kills the worker and all processes that it started. It blocks only for a moment.
-func (s *Supervisor) Kill() {
+// Kill kills the worker and all processes that it started. It blocks only for a moment. It returns
+// an error if processes may still run.
+func (s *Supervisor) Kill() error {
 	p := s.last.Load()
-	if p != nil {
-		// This kills all but the processes that have left the group.
-		_ = p.group.Kill(time.Now().Add(forceQuitMargin))
+	o := orphans{of: p, keeps: s.spec.Policy.KeepOrphans, log: s.spec.Log}
+	if p == nil {
+		return o.kill(time.Now().Add(forceQuitMargin))
 	}
-	if p != nil && p.Signal(syscall.SIGKILL) == nil {
+	// This kills all but the processes that have left the group. KILL for each process follows, and
+	// its error says more.
+	_ = p.group.Kill(time.Now().Add(forceQuitMargin))
+	err := p.signal(syscall.SIGKILL)
+	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), forceQuitMargin)
 		defer cancel()
 		// Until then, its children are not children of this process.
 		AwaitExit(ctx, p.PID)
+	} else if !isClosed(p.ended) {
+		err = &EndError{PID: p.PID, Err: err, Runs: true}
 	}
-	o := orphans{of: p, keeps: s.spec.Policy.KeepOrphans, log: s.spec.Log}
-	_ = o.kill(time.Now().Add(forceQuitMargin))
-	if p != nil {
-		_ = p.group.Remove()
-	}
+	err = errors.Join(err, o.kill(time.Now().Add(forceQuitMargin)))
+	_ = p.group.Remove() // the next start removes a group that is not empty
+	return err
 }
 
 // forceQuitMargin is how long Kill waits for the worker, and then for its children.

@@ -26,6 +26,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/cgroup"
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -47,10 +48,11 @@ type Spec struct {
 	ReloadTimeout time.Duration // for a log that the worker reopens
 	Watchdog      time.Duration // longest time without a sign of life; 0: not watched
 
-	Listen   func() (*sdnotify.Server, error)
-	Stored   []fdstore.Entry // descriptors for every worker
-	Previous int             // PID of the worker of a killed supervisor; 0: none
-	Daemon   string          // name shared only by this daemon and its successors; "": none
+	Listen     func() (*sdnotify.Server, error)
+	Stored     []fdstore.Entry // descriptors for every worker
+	Previous   int             // PID of the worker of an earlier supervisor; 0: none
+	PreviousID string          // identity of that worker; "": unknown
+	Daemon     string          // name shared only by this daemon and its successors; "": none
 
 	// Ready reports with a nil error that another program, which has reported READY=1 or has lived
 	// for Settle, is ready. final means that the program cannot become ready. nil: it is ready then.
@@ -107,6 +109,10 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	}
 	s.awaitPrevious(ctx)
 	s.endPrevious(ctx)
+	if s.previousRuns() {
+		s.Close()
+		return fmt.Errorf("the worker of an earlier supervisor (pid %d) still runs: end it first", s.spec.Previous)
+	}
 	p, err := s.startWorker(ctx)
 	if err == nil {
 		select {
@@ -154,12 +160,17 @@ func (s *Supervisor) open() error {
 // awaitPrevious waits for the worker of a killed supervisor. That worker ends by itself and may
 // still hold resources that the new one needs.
 func (s *Supervisor) awaitPrevious(ctx context.Context) {
-	if s.spec.Previous == 0 || s.spec.Previous == os.Getpid() {
+	if s.spec.Previous == 0 || s.spec.Previous == os.Getpid() || s.spec.PreviousID != "" && !s.previousRuns() {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, LostWorker+WorkerMargin)
 	defer cancel()
 	AwaitExit(limited, s.spec.Previous)
+}
+
+// previousRuns reports whether the worker of an earlier supervisor runs. Two never run at a time.
+func (s *Supervisor) previousRuns() bool {
+	return s.spec.PreviousID != "" && proc.Identity(s.spec.Previous) == s.spec.PreviousID
 }
 
 // Run keeps the worker alive until ctx ends, the worker has ended cleanly, or the policy gives up.
@@ -174,6 +185,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return p.result(e)
 		}
 		left := s.endOrphans()
+		if !isClosed(p.ended) && p.awaitEnded(ctx) {
+			e = p.end()
+			s.endOrphans()
+		}
 		if ctx.Err() != nil {
 			return p.result(e)
 		}
@@ -199,8 +214,8 @@ func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
 		switch {
 		case err == nil:
 			return p, nil
-		case errors.Is(err, ErrStopping), ctx.Err() != nil:
-			return nil, nil
+		case errors.Is(err, ErrStopping), !s.last.Load().awaitEnded(ctx), ctx.Err() != nil:
+			return nil, s.last.Load().runsStill()
 		}
 		e = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: s.spec.Text(err)}}
 	}

@@ -159,12 +159,17 @@ func (g *group) killFrozen(deadline time.Time) error {
 		time.Sleep(pause)
 	}
 	for pause := shortPause; ; pause = min(2*pause, longPause) {
-		err := g.each(func(p Process) { _ = p.signal(syscall.SIGKILL) }, deadline)
+		var refusal error
+		err := g.each(func(p Process) {
+			if err := p.signal(syscall.SIGKILL); !errors.Is(err, unix.ESRCH) {
+				refusal = cmp.Or(refusal, err)
+			}
+		}, deadline)
 		switch {
 		case !g.populated():
 			return nil
 		case time.Now().After(deadline):
-			return cmp.Or(err, errLeft)
+			return cmp.Or(err, refusal, errLeft)
 		}
 		time.Sleep(pause)
 	}

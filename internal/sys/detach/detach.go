@@ -112,6 +112,6 @@ func (p *Peer) Stage1() *os.ProcessState {
 // Kill ends stage 1 if it is still running. Then no detached process is started.
 func (p *Peer) Kill() {
 	if p.stage1 != nil {
-		_ = p.stage1.Kill()
+		_ = p.stage1.Kill() // it has not changed its user, so an error means that it has ended
 	}
 }

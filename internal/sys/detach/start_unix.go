@@ -69,7 +69,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	// that does not read its environment, without knowing the process. Such a process must not keep
 	// the descriptors, because the lock is one of them.
 	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
-		child.Kill()
+		_ = child.Kill() // as in Peer.Kill
 		<-peer.stage1Over
 		ours.Close()
 		return nil, err
@@ -119,7 +119,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	}
 	end := func(r result) {
 		if r.child != nil {
-			_ = r.child.Kill()
+			_ = r.child.Kill() // as in Peer.Kill
 			_, _ = r.child.Wait()
 		}
 	}

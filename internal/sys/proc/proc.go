@@ -1,11 +1,16 @@
-// Package proc reads /proc for children of this process. A child keeps its PID until this process
-// has waited for it. This package sends no signals: a PID alone does not identify a process safely.
+// Package proc reads /proc for children of this process, and for a child of an earlier one. A child
+// keeps its PID until its parent has waited for it. This package sends no signals: a PID alone does
+// not identify a process safely.
 package proc
 
 import "os"
 
 // Name returns the name of the command (proc_pid_comm(5)), or "" if it is unknown.
 func Name(pid int) string { return name(pid) }
+
+// Identity returns a text that no other process of this machine has: the boot and the start of the
+// process. It returns "" if that is unknown, or if the process has ended.
+func Identity(pid int) string { return identity(pid) }
 
 // GroupOf returns the process group of a process, or 0 if it is unknown.
 func GroupOf(pid int) int { return groupOf(pid) }

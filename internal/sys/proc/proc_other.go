@@ -8,4 +8,6 @@ func name(int) string { return "" }
 
 func dispositionOf(int, os.Signal) Disposition { return Default }
 
+func identity(int) string { return "" }
+
 func groupOf(int) int { return 0 }

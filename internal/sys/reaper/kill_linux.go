@@ -68,7 +68,7 @@ func stopAll(deadline time.Time) (running int, hash uint64) {
 		if s.stopped() {
 			return
 		}
-		_ = o.signal(unix.SIGSTOP)
+		_ = o.signal(unix.SIGSTOP) // if it is refused, so is KILL, which killFrozen reports
 		running++
 		hash += maphash.Comparable(seed, [2]any{o.PID, s.began})
 	}

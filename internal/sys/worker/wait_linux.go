@@ -65,7 +65,8 @@ func (r *running) over() (over <-chan struct{}, unpin func()) {
 const maxStageError = 64 << 10
 
 // executed waits for a stage. If ctx ends, it stops reading, because the stage may be suspended
-// (SIGSTOP). KILL ends a suspended stage too.
+// (SIGSTOP). KILL ends a suspended stage too. If KILL is refused, because the stage has changed its
+// user, the caller learns that from its own signal.
 func (p *Process) executed(ctx context.Context) error {
 	if !p.foreign {
 		return nil

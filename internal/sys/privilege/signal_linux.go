@@ -1,0 +1,12 @@
+package privilege
+
+import "golang.org/x/sys/unix"
+
+// mayKill reports whether this process has CAP_KILL. If the kernel does not tell, it has.
+func mayKill() bool {
+	var data [2]unix.CapUserData
+	if err := unix.Capget(capabilityHeader(), &data[0]); err != nil {
+		return true
+	}
+	return data[0].Effective&(1<<unix.CAP_KILL) != 0
+}

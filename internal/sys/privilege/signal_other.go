@@ -1,0 +1,7 @@
+//go:build !linux
+
+package privilege
+
+import "os"
+
+func mayKill() bool { return os.Geteuid() == 0 }
