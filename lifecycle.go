@@ -268,8 +268,8 @@ func (p *plan) completePIDFile() {
 	switch {
 	case err != nil:
 		p.refuse("PIDFile(%q): %v", p.pidFile, err)
-	case hasControl(path):
-		p.refuse("PIDFile(%q): %q contains a control character", p.pidFile, path)
+	case strings.Contains(path, "\x00"):
+		p.refuse("PIDFile(%q): a path cannot contain a NUL byte", p.pidFile)
 	}
 	p.pidFile = path
 }

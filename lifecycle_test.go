@@ -130,7 +130,7 @@ func TestWrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 		"StopDelay(-1s): must not be negative": {StopDelay(-time.Second)},
 		"StopDelay(20s): must be shorter than StopTimeout (20s)":                   {StopDelay(20 * time.Second)},
 		`Name("a/b"): must be a valid file name`:                                   {Name("a/b")},
-		`PIDFile("/run/a\nb"): "/run/a\nb" contains a control character`:           {PIDFile("/run/a\nb")},
+		`PIDFile("/run/a\x00b"): a path cannot contain a NUL byte`:                 {PIDFile("/run/a\x00b")},
 		"PIDFileMode(0666): must let the owner":                                    {PIDFileMode(0o666)},
 		"BaseContext(nil)":                                                         {BaseContext(nobody)},
 		"OnSignal(terminated): lifecycle handles this signal itself (TERM and INT": {OnSignal(syscall.SIGTERM, never)},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/logfile"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/journal"
 	"example.com/lifecycle/internal/sys/monotonic"
@@ -127,8 +128,8 @@ func (p *plan) logPath(option, path string) string {
 		return ""
 	case err != nil:
 		p.refuse("%s(%q): %v", option, path, err)
-	case hasControl(abs):
-		p.refuse("%s(%q): %q contains a control character", option, path, abs)
+	case strings.Contains(abs, "\x00"):
+		p.refuse("%s(%q): a path cannot contain a NUL byte", option, path)
 	case strings.HasPrefix(abs, "/dev/std") || strings.HasPrefix(abs, "/dev/fd/") || strings.HasPrefix(abs, "/proc/self/fd/"):
 		p.refuse("%s(%q): a detached process has no stdout except its log; run it in the foreground to see the output on the terminal", option, path)
 	}
@@ -173,7 +174,7 @@ func warnOfModes(log *slog.Logger, logs *logfile.Pair) {
 }
 
 func logFileError(path string, err error) error {
-	return fmt.Errorf("lifecycle: log file %s: %w%s", path, safefile.Cause(path, err), hint(path, err))
+	return fmt.Errorf("lifecycle: log file %s: %w%s", bytetext.Escape(path), safefile.Cause(path, err), hint(path, err))
 }
 
 // reopen handles USR1.

@@ -42,7 +42,7 @@ func modeOf(p *plan) (mode, error) {
 	switch {
 	case p.embedded:
 		return mode{kind: modeEmbedded}, nil
-	case note != nil && p.policy != nil && safefile.SameEntry(p.pidFile, note.PIDFile):
+	case note != nil && p.policy != nil && safefile.SameEntry(p.pidFile, string(note.PIDFile)):
 		m.kind, m.first = modeWorker, note.First
 	case note != nil && p.policy != nil && p.noPIDFile != nil:
 		return m, p.noPIDFile
@@ -86,7 +86,7 @@ func InDaemon() bool {
 
 // workerNote is what a supervisor passes to its worker.
 type workerNote struct {
-	PIDFile  string `json:"pid_file"` // of the supervisor
+	PIDFile  []byte `json:"pid_file"` // of the supervisor
 	Detached bool   `json:"detached"`
 	First    bool   `json:"first"` // a failure of this worker fails the start
 }

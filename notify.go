@@ -15,6 +15,7 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/readyfd"
 	"example.com/lifecycle/internal/sys/sdnotify"
@@ -115,7 +116,9 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 // 4096 bytes, and READY=1 with it.
 const maxLine = 1024
 
-func managerLine(name, text string) string { return sdnotify.Line(name, cutTo(maxLine, text)) }
+func managerLine(name, text string) string {
+	return sdnotify.Line(name, cutTo(maxLine, bytetext.Valid(text)))
+}
 
 // statusText describes the current activity in one line.
 func statusText(now Status) string {

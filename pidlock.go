@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/statedir"
 )
@@ -40,13 +41,13 @@ type AlreadyRunningError struct {
 func (e *AlreadyRunningError) Error() string {
 	switch {
 	case e.PID == 0:
-		return fmt.Sprintf("lifecycle: already running (pid unknown), PID file %s", e.PIDFile)
+		return fmt.Sprintf("lifecycle: already running (pid unknown), PID file %s", bytetext.Escape(e.PIDFile))
 	case e.here:
 		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
 	case e.lost:
 		return fmt.Sprintf("lifecycle: already running (pid %d), but its PID file %s was deleted or replaced: end that process first", e.PID, e.PIDFile)
 	}
-	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, e.PIDFile)
+	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, bytetext.Escape(e.PIDFile))
 }
 
 func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
@@ -140,9 +141,9 @@ func (p *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(p.pidFil
 func pidFileError(path string, err error) error {
 	cause := safefile.Cause(path, err)
 	if errors.Is(err, safefile.ErrUnsafe) {
-		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, path, cause)
+		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, bytetext.Escape(path), cause)
 	}
-	return fmt.Errorf("lifecycle: PID file %s: %w%s", path, cause, hint(path, err))
+	return fmt.Errorf("lifecycle: PID file %s: %w%s", bytetext.Escape(path), cause, hint(path, err))
 }
 
 // hint returns what a person can do about an error of the file at path, or "" if that is not known.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/ossignal"
 	"example.com/lifecycle/internal/sys/pin"
 )
@@ -133,9 +134,9 @@ type NotRunningError struct {
 
 func (e *NotRunningError) Error() string {
 	if e.Stale {
-		return fmt.Sprintf("lifecycle: not running: pid %d died and left %s", e.PID, e.PIDFile)
+		return fmt.Sprintf("lifecycle: not running: pid %d died and left %s", e.PID, bytetext.Escape(e.PIDFile))
 	}
-	return fmt.Sprintf("lifecycle: not running (nobody holds %s)", e.PIDFile)
+	return fmt.Sprintf("lifecycle: not running (nobody holds %s)", bytetext.Escape(e.PIDFile))
 }
 
 func (e *NotRunningError) Unwrap() error { return ErrNotRunning }

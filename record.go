@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // recordFormat is the version of the record in the state file.
@@ -26,14 +27,36 @@ func (s Status) encode() ([]byte, error) {
 // fit returns the Status as JSON. It cuts texts until the JSON fits into a record.
 func (s Status) fit() ([]byte, error) {
 	s.Format = recordFormat
-	text, err := json.Marshal(s)
+	text, err := json.Marshal(s.asText())
 	for err == nil && len(text) > statefile.MaxObject && s.shorten() {
-		text, err = json.Marshal(s)
+		text, err = json.Marshal(s.asText())
 	}
 	if err == nil && len(text) > statefile.MaxObject {
 		err = errors.New("does not fit")
 	}
 	return text, err
+}
+
+// asText returns a copy of s whose strings are UTF-8, as JSON demands. Paths and names can have any
+// bytes. fromText reverses it for them. In other texts, bytes that are not UTF-8 become \xHH.
+func (s Status) asText() Status {
+	s.Name, s.LogFile = bytetext.Escape(s.Name), bytetext.Escape(s.LogFile)
+	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp} {
+		*text = bytetext.Valid(*text)
+	}
+	if s.LastExit != nil {
+		e := *s.LastExit
+		e.Error, e.Why = bytetext.Valid(e.Error), bytetext.Valid(e.Why)
+		s.LastExit = &e
+	}
+	s.LastReload, s.LastReopen = s.LastReload.asText(), s.LastReopen.asText()
+	return s
+}
+
+func (s *Status) fromText() {
+	s.Name, s.LogFile = bytetext.Unescape(s.Name), bytetext.Unescape(s.LogFile)
+	s.LastReload.fromText()
+	s.LastReopen.fromText()
 }
 
 // shorten cuts the longest text by a quarter. It reports whether there was a text to cut.
@@ -102,5 +125,6 @@ func decodeStatus(object []byte) (s Status, err error) {
 	if err := json.Unmarshal(object, &s); err != nil {
 		return Status{}, err
 	}
+	s.fromText()
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
@@ -21,7 +22,9 @@ import (
 //
 // The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
 // bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
-// field that does not apply is left out. New fields may appear without a new Format.
+// field that does not apply is left out. New fields may appear without a new Format. In a path or a
+// name, a backslash is written as \\ and each byte that is not part of a printable character as
+// \xHH; printf %b of a shell reverses that. [Process.Status] returns the bytes.
 type Status struct {
 	Format  int    `json:"format"`            // version of this record: 1
 	Name    string `json:"name"`              // name of the program, see [Name]
@@ -189,7 +192,7 @@ func stateFileError(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("lifecycle: state file %s: %w", path, safefile.Cause(path, err))
+	return fmt.Errorf("lifecycle: state file %s: %w", bytetext.Escape(path), safefile.Cause(path, err))
 }
 
 // Phase is a stage of a life:

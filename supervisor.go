@@ -117,7 +117,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
 		Args: startup.Args(), Daemon: safefile.ResolveDir(of.pidFile), Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
-		Note: func(first bool) any { return workerNote{of.pidFile, InDaemon(), first} },
+		Note: func(first bool) any { return workerNote{[]byte(of.pidFile), InDaemon(), first} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,
 		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),

@@ -9,6 +9,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -28,7 +29,7 @@ func (p program) startDetached(oknodo bool) (exitCode int) {
 		log := ""
 		paths, _ := plan.logPaths() // the start has used them
 		if path := cmp.Or(paths.stdout, paths.stderr); path != "" {
-			log = ", log " + path
+			log = ", log " + bytetext.Escape(path)
 		}
 		p.report("ready (pid %d, %s)%s", started.pid, console.FormatElapsed(started.took), log)
 		return 0

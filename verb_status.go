@@ -10,6 +10,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // report is the answer of the verb status. As JSON, it is the Status preceded by the state of the
@@ -35,6 +36,11 @@ func (p program) statusVerb(given flags) (exitCode int) {
 		p.say("%s", r.line)
 	case p.quiet:
 	case given["json"]:
+		r.PIDFile, r.Error = bytetext.Escape(r.PIDFile), bytetext.Valid(r.Error)
+		if r.Status != nil {
+			s := r.asText()
+			r.Status = &s
+		}
 		text, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
 			return p.fail("status", err)
@@ -100,11 +106,11 @@ func (r *report) lookBack(gone *NotRunningError) {
 	}
 	if !gone.Stale {
 		r.State, r.code = "not running", 3
-		r.line = fmt.Sprintf("not running (nobody holds %s)", gone.PIDFile)
+		r.line = fmt.Sprintf("not running (nobody holds %s)", bytetext.Escape(gone.PIDFile))
 		return
 	}
 	r.State, r.code = "dead", 1
-	r.line = fmt.Sprintf("dead: pid %d left %s", gone.PID, gone.PIDFile)
+	r.line = fmt.Sprintf("dead: pid %d left %s", gone.PID, bytetext.Escape(gone.PIDFile))
 	if r.Status != nil && s.PID == gone.PID {
 		r.line += fmt.Sprintf(", was %s %s ago", s.Phase, console.FormatAge(time.Since(s.Since)))
 		if s.Doing != "" {

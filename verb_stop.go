@@ -10,6 +10,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/proc"
 )
@@ -57,7 +58,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		worker, workerID = s.Worker, s.WorkerID
 		what = strings.TrimPrefix(console.SanitizeInline(s.Doing)+" ", " ")
 		if s.LogFile != "" {
-			where = ", stack in " + console.SanitizeInline(s.LogFile)
+			where = ", stack in " + bytetext.Escape(s.LogFile)
 		}
 	}
 	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/cmdline"
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/terminal"
 )
 
@@ -230,7 +231,7 @@ func (p program) fail(verb string, err error) (exitCode int) {
 // sayNotRunning prints that no daemon runs. If the last daemon lost its PID file, it may run on
 // where no verb finds it, so sayNotRunning prints its PID.
 func (p program) sayNotRunning() {
-	p.say("not running (nobody holds %s)", p.life.plan.pidFile)
+	p.say("not running (nobody holds %s)", bytetext.Escape(p.life.plan.pidFile))
 	if s, err := lastState(p.life.plan.pidFile); err == nil && s.PIDFileLost {
 		fmt.Fprintf(p.stderr, "  %s\n", lostText(s))
 	}

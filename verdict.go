@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // Verdict is the result of a reload, or of reopening the log.
@@ -24,6 +25,30 @@ type Verdict struct {
 	Applied   []string      `json:"applied,omitempty"`   // components with the new configuration
 	Ended     bool          `json:"ended,omitempty"`     // the worker ended instead of a reload
 	Note      string        `json:"note,omitempty"`      // if the program does not report the result
+}
+
+// asText returns a copy of v whose strings are UTF-8; see [Status.asText].
+func (v *Verdict) asText() *Verdict {
+	if v == nil {
+		return nil
+	}
+	text := *v
+	text.Component, text.Hook, text.Error = bytetext.Escape(v.Component), bytetext.Escape(v.Hook), bytetext.Valid(v.Error)
+	text.Applied = nil
+	for _, component := range v.Applied {
+		text.Applied = append(text.Applied, bytetext.Escape(component))
+	}
+	return &text
+}
+
+func (v *Verdict) fromText() {
+	if v == nil {
+		return
+	}
+	v.Component, v.Hook = bytetext.Unescape(v.Component), bytetext.Unescape(v.Hook)
+	for i, component := range v.Applied {
+		v.Applied[i] = bytetext.Unescape(component)
+	}
 }
 
 // newVerdict returns the verdict of an action with its begin, its duration and its error.
@@ -66,6 +91,20 @@ type failure struct {
 	Is       []string `json:"is,omitempty"` // texts of the errors in crossing that the error wraps
 	Panicked bool     `json:"panicked,omitempty"`
 	Stack    string   `json:"stack,omitempty"` // of the panic
+}
+
+// MarshalJSON returns the failure with its strings as text.
+func (f failure) MarshalJSON() ([]byte, error) {
+	type plain failure
+	f.Verdict, f.Stack = *f.Verdict.asText(), bytetext.Valid(f.Stack)
+	return json.Marshal(plain(f))
+}
+
+func (f *failure) UnmarshalJSON(text []byte) error {
+	type plain failure
+	err := json.Unmarshal(text, (*plain)(f))
+	f.Verdict.fromText()
+	return err
 }
 
 // crossing lists the errors that errors.Is also finds in the other process. Other errors, such as
@@ -180,5 +219,6 @@ func verdictOf(r *supervise.Reload) *Verdict {
 		v.Error = cmp.Or(v.Error, "a verdict that cannot be read: "+err.Error())
 		return v
 	}
+	given.fromText()
 	return given
 }

@@ -113,19 +113,15 @@ func TestAnyPathThatTheSystemTakesWorks(t *testing.T) {
 }
 
 // Row B17.
-func TestAPathThatIsTooLongOrCannotBePrintedIsRefused(t *testing.T) {
+func TestAPathThatIsTooLongOrHasANULIsRefused(t *testing.T) {
 	t.Parallel()
 	long := filepath.Join(t.TempDir(), strings.Repeat("n", 256)+".pid")
 	requireRefused(t, 1, "file name too long\n", long)
 	requireNothingLeft(t, long)
 	requireRefused(t, 1, "start failed: PID file /path/path", "/"+strings.Repeat("path/", 1000)+"daemon.pid")
 
-	for _, path := range []string{"/run/a\nb.pid", "/run/\x1b[2J.pid", "/run/a\x00.pid", "/run/\x7f.pid", "a\tb"} {
-		err := lifecycle.Run(nil, lifecycle.PIDFile(path))
-		abs, absErr := filepath.Abs(path)
-		require.NoError(t, absErr)
-		require.EqualError(t, err, fmt.Sprintf("lifecycle: wrong option: PIDFile(%q): %q contains a control character", path, abs))
-	}
+	const path = "/run/a\x00.pid"
+	require.EqualError(t, lifecycle.Run(nil, lifecycle.PIDFile(path)), fmt.Sprintf("lifecycle: wrong option: PIDFile(%q): a path cannot contain a NUL byte", path))
 }
 
 // wanderer is a daemon with a relative path that changes its working directory.

@@ -7,13 +7,16 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf16"
+
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // QuoteMark stands before each line that the program quotes from another source.
 const QuoteMark = "  | "
 
 // SanitizeLine replaces characters that a terminal would execute: control and format characters
-// become U+FFFD. White space other than a tab becomes a space.
+// become U+FFFD. White space other than a tab becomes a space. Bytes that are not UTF-8, as in a
+// path, become \xHH.
 func SanitizeLine(line string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -25,7 +28,7 @@ func SanitizeLine(line string) string {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, line)
+	}, bytetext.Valid(line))
 }
 
 // SanitizeInline makes one line from text that the program puts into a line of its own. It trims

@@ -41,7 +41,7 @@ func Inherited() *Launcher {
 	}
 	h, lock, _ := readHandoff(given)
 	l := newLauncher(given.Launcher, messages)
-	l.PIDFile, l.Lock, l.noLog = h.PIDFile, lock, h.NoLog
+	l.PIDFile, l.Lock, l.noLog = string(h.PIDFile), lock, h.NoLog
 	if l.noLog {
 		_ = l.peer.RedirectCrashOutput()
 	}

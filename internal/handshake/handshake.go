@@ -45,14 +45,14 @@ type Limits struct {
 // handoff is the note that the launcher passes to the daemon together with descriptors. The first
 // descriptor is the lock of the PID file, if there is one. The others follow.
 type handoff struct {
-	PIDFile string `json:"pid_file"`
+	PIDFile []byte `json:"pid_file"`
 	NoLog   bool   `json:"no_log"` // the stderr of the daemon goes nowhere
 }
 
 func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.File) {
 	_ = json.Unmarshal(given.Note, &h) // the same program wrote it
 	others = given.Files
-	if h.PIDFile != "" && len(others) > 0 {
+	if len(h.PIDFile) > 0 && len(others) > 0 {
 		lock, others = others[0], others[1:]
 	}
 	return h, lock, others

@@ -41,7 +41,7 @@ func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	inTime, cancel := context.WithDeadlineCause(ctx, spec.Began.Add(spec.StartTimeout), notLiving)
 	defer cancel()
 	peer, err := detach.Start(detach.Spec{
-		Args: spec.Args, Dir: spec.Dir, Note: handoff{PIDFile: spec.PIDFile, NoLog: spec.Stderr == nil},
+		Args: spec.Args, Dir: spec.Dir, Note: handoff{PIDFile: []byte(spec.PIDFile), NoLog: spec.Stderr == nil},
 		Stdout: spec.Stdout, Stderr: spec.Stderr, Files: spec.Files,
 	}, inTime.Done())
 	if err != nil {

@@ -156,7 +156,7 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	require.NoError(t, err)
 	var got note
 	require.NoError(t, json.Unmarshal(bytes.Trim(buf[:n], "\n\x00"), &got))
-	require.Equal(t, note{Note: json.RawMessage(`{"x":1}`), Stderr: true, Names: []string{file.Name(), file.Name()}}, got)
+	require.Equal(t, note{Note: json.RawMessage(`{"x":1}`), Stderr: true, Names: [][]byte{[]byte(file.Name()), []byte(file.Name())}}, got)
 	messages, err := unix.ParseSocketControlMessage(control[:controlled])
 	require.NoError(t, err)
 	fds, err := unix.ParseUnixRights(&messages[0])

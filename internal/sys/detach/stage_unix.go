@@ -17,6 +17,7 @@ import (
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/ctlsock"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/procattr"
@@ -49,13 +50,13 @@ func init() {
 	case "1":
 		err := startDetached(socket)
 		if err != nil {
-			report(Stage1{Error: err.Error()})
+			report(Stage1{Error: bytetext.Valid(err.Error())})
 			os.Exit(1)
 		}
 		os.Exit(0)
 	case "2":
 		if err := inherit(); err != nil {
-			report(Stage1{Error: err.Error()})
+			report(Stage1{Error: bytetext.Valid(err.Error())})
 			os.Exit(1)
 		}
 	}
@@ -179,7 +180,7 @@ func inherit() error {
 	}
 	go inherited.watch()
 	for i, fd := range fds {
-		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), n.Names[i]))
+		inherited.Files = append(inherited.Files, os.NewFile(uintptr(fd), string(n.Names[i])))
 	}
 	execve.NameProcess(filepath.Base(startup.Args()[0]))
 	return nil

@@ -21,7 +21,7 @@ import (
 type note struct {
 	Note           json.RawMessage
 	Stdout, Stderr bool     // set if the next descriptor is for it
-	Names          []string // of the remaining descriptors
+	Names          [][]byte // of the remaining descriptors; not always UTF-8
 }
 
 // Stage1 is the report of stage 1.
@@ -146,7 +146,7 @@ func give(conn *os.File, o Spec) error {
 		}
 	}
 	for _, f := range o.Files {
-		n.Names = append(n.Names, f.Name())
+		n.Names = append(n.Names, []byte(f.Name()))
 	}
 	line, err := ctlsock.Encode(n)
 	if err == nil && len(line) > maxNote {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // Advice returns what a person can do about err, the error of an operation on the file at path. It
@@ -26,10 +28,10 @@ func Advice(path string, err error) string {
 	switch {
 	case errors.Is(err, ErrUnsafe):
 	case op == "open" && errors.Is(err, fs.ErrNotExist) && missing(dir):
-		return fmt.Sprintf("the directory %s must exist", dir)
+		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(dir))
 	case op == "open" && denied && missing(path), op == "remove" && denied, op == "mkdir" && denied, op == "bind" && denied:
 		if writable(dir) != nil {
-			return fmt.Sprintf("user %d must be able to write the directory %s", user, dir)
+			return fmt.Sprintf("user %d must be able to write the directory %s", user, bytetext.Escape(dir))
 		}
 	case op == "open" && denied:
 		return fmt.Sprintf("as user %d", user)

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 const maxLinks = 40 // as in path_resolution(7)
@@ -68,7 +70,7 @@ func (t Trusted) Guard(path string) error {
 			return &fs.PathError{Op: "open", Path: next, Err: syscall.ELOOP}
 		}
 		if !t.owner(Owner(info)) {
-			return refuse(path, "the symbolic link %s in the path belongs to user %d", next, Owner(info))
+			return refuse(path, "the symbolic link %s in the path belongs to user %d", bytetext.Escape(next), Owner(info))
 		}
 		target, err := os.Readlink(next)
 		if err != nil {
@@ -92,9 +94,9 @@ func (t Trusted) guardDir(path, dir string, info fs.FileInfo) error {
 	}
 	switch {
 	case !t.owner(Owner(info)):
-		return refuse(path, "the directory %s in the path belongs to user %d", dir, Owner(info))
+		return refuse(path, "the directory %s in the path belongs to user %d", bytetext.Escape(dir), Owner(info))
 	case writable != 0 && info.Mode()&fs.ModeSticky == 0:
-		return refuse(path, "other users can write the directory %s in the path (mode %04o)", dir, info.Mode().Perm())
+		return refuse(path, "other users can write the directory %s in the path (mode %04o)", bytetext.Escape(dir), info.Mode().Perm())
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"example.com/lifecycle/internal/sys/bytetext"
 )
 
 // Socket is connected to the manager once, so it also works after chroot(2).
@@ -40,12 +42,13 @@ func (s *Socket) SendFiles(files []*os.File, lines ...string) error {
 // Close closes the socket.
 func (s *Socket) Close() error { return s.file.Close() }
 
-// Line returns NAME=VALUE in one line. It replaces control characters in the value with spaces.
+// Line returns NAME=VALUE in one line of UTF-8, which systemd demands. It replaces control
+// characters in the value with spaces, and escapes bytes that are not UTF-8 as \xHH.
 func Line(name, value string) string {
 	return name + "=" + strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(value, "?"))
+	}, bytetext.Valid(value))
 }

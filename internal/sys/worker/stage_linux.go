@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -118,7 +119,7 @@ type stageError struct {
 }
 
 func newStageError(err error) *stageError {
-	e := &stageError{Text: err.Error()}
+	e := &stageError{Text: bytetext.Valid(err.Error())}
 	errors.As(err, &e.Errno)
 	return e
 }
