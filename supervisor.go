@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -36,7 +35,7 @@ type supervisorLife struct {
 // superviseIn makes l the life of a supervisor.
 func superviseIn(l *life) {
 	s := &supervisorLife{life: l, of: l.plan}
-	s.dir, _ = startup.Dir()
+	s.dir = startup.Dir()
 	l.plan = s.plan()
 	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
 	// at 4 MiB (runtime/debug).
@@ -279,10 +278,7 @@ func (s *supervisorLife) programDir() string {
 	if s.of.chroot == "" {
 		return cmp.Or(s.of.workDir, s.dir)
 	}
-	if seen := s.life.pathsFrom(s.of.chroot).workDir; seen != "" {
-		return filepath.Dir(seen)
-	}
-	return ""
+	return s.life.pathsFrom(s.of.chroot).workDir
 }
 
 // become returns the credentials that the program gets, or nil if they do not change.

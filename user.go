@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/safefile"
+	"example.com/lifecycle/internal/sys/startup"
 	"example.com/lifecycle/internal/sys/userdb"
 )
 
@@ -45,11 +46,13 @@ func User(name string) Option {
 // working directory becomes WorkDir if that is inside, else the new root. Chroot confines the life
 // only together with [User]: root can leave the directory. The start fails if an OnStart has left a
 // directory open, since that allows leaving the new root. A relative path is relative to the
-// working directory at the start.
+// working directory of the process at its start.
 //
 // No file outside can be opened any more. A log file outside is not reopened. A PID file outside is
-// emptied at the end and not removed. Paths inside stay as they are: LogFile("/srv/jail/log/x.log")
-// with Chroot("/srv/jail"). By default, the root directory does not change.
+// emptied at the end and not removed, and a socket file outside stays. Paths inside stay as they
+// are: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). A relative path that is used later,
+// as in socket.Listen, needs the directory of the start to be inside. By default, the root
+// directory does not change.
 func Chroot(path string) Option {
 	return option(func(c *plan) {
 		c.chroot = path
@@ -173,7 +176,11 @@ func (l *life) credentialsText() string {
 
 // paths contains the files of a life as seen from its root directory. A path is "" if it is
 // outside.
-type paths struct{ pidFile, state, log, errorLog, workDir string }
+type paths struct {
+	pidFile, state, log, errorLog string
+	workDir, startDir             string
+	sockets                       func() // replaces the paths of the sockets
+}
 
 func (l *life) pathsFrom(root string) paths {
 	if root == "" {
@@ -184,7 +191,9 @@ func (l *life) pathsFrom(root string) paths {
 		state:    safefile.Inside(root, statePath(l.plan.pidFile)),
 		log:      safefile.Inside(root, l.logs.stdout),
 		errorLog: safefile.Inside(root, l.logs.stderr),
-		workDir:  safefile.Inside(root, filepath.Join(l.plan.workDir, "x")),
+		workDir:  safefile.InsideDir(root, l.plan.workDir),
+		startDir: safefile.InsideDir(root, startup.Dir()),
+		sockets:  fdstore.ChangeRoot(func(path string) string { return safefile.Inside(root, path) }),
 	}
 }
 
@@ -192,6 +201,8 @@ func (l *life) pathsFrom(root string) paths {
 func (l *life) take(seen paths) {
 	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
+	startup.SetDir(seen.startDir)
+	seen.sockets()
 	for path, now := range map[*string]string{&l.logs.stdout: seen.log, &l.logs.stderr: seen.errorLog} {
 		if *path != "" && now == "" {
 			l.outsideRoot = append(l.outsideRoot, *path)
@@ -200,7 +211,7 @@ func (l *life) take(seen paths) {
 		}
 	}
 	if l.plan.workDir != "" && seen.workDir != "" {
-		if err := os.Chdir(filepath.Dir(seen.workDir)); err != nil {
+		if err := os.Chdir(seen.workDir); err != nil {
 			l.log.Warn("cannot change to WorkDir inside the root directory, so the working directory is /", "err", err)
 		}
 	}

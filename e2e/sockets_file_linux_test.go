@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 //
 //	forgetter [key=value …] [verb]
 //
-// The keys are pidfile, log, workdir and supervise as those of the program daemon. daemonpid is the
+// The keys are pidfile, log, workdir, chroot and supervise as those of the program daemon. daemonpid is the
 // PID file in the daemon, but not in a worker, if it has another name there. chdir is a directory to
 // which main changes. at is the path of the socket. when is when it listens: early, start or body;
 // none means start. The keys fail, hang and wrong make OnStart fail, make OnStop hang, and give an
@@ -82,6 +83,9 @@ var forgetter = proctest.Register("forgetter", func(args []string) int {
 	if has("workdir") {
 		opts = append(opts, lifecycle.WorkDir(does["workdir"]))
 	}
+	if has("chroot") {
+		opts = append(opts, lifecycle.Chroot(does["chroot"]))
+	}
 	if has("supervise") {
 		opts = append(opts, lifecycle.Supervise(parsePolicy(does["supervise"])))
 	}
@@ -96,7 +100,9 @@ var forgetter = proctest.Register("forgetter", func(args []string) int {
 		return nil
 	}
 	if len(verb) == 0 {
-		return lifecycle.ExitCode(lifecycle.Run(body, opts...))
+		err := lifecycle.Run(body, opts...)
+		fmt.Fprintln(os.Stderr, "Run returned:", err)
+		return lifecycle.ExitCode(err)
 	}
 	return lifecycle.Main(verb, body, opts...)
 })
@@ -198,6 +204,32 @@ func TestARelativeSocketPathIsAbsoluteInAnError(t *testing.T) {
 	require.Equal(t, 1, got.Code)
 	require.Contains(t, got.Stderr, "listen unix "+dir+"/s: bind: address already in use: another process listens there")
 	require.FileExists(t, filepath.Join(dir, "s"))
+}
+
+// Row L11.
+func TestASocketInsideTheNewRootDirectoryIsFoundThere(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "root")
+	root := jail(t)
+	dir := filepath.Join(root, "run")
+	for _, how := range []string{"", "when=body", "supervise=min:-1ns"} {
+		b := inBackground(t)
+		call := func(args ...string) proctest.Result {
+			cmd := proctest.Command(forgetter, b.args(append(append(strings.Fields(how), "at=s", "chroot="+root), args...)...)...)
+			cmd.Dir = dir
+			return proctest.CallCommand(t, cmd)
+		}
+		b.readied(call("start"))
+		proctest.Eventually(t, func() bool { return isFile(filepath.Join(dir, "s")) }, "the socket, %s", how)
+		require.Equal(t, 0, call("stop").Code)
+		require.Empty(t, files(t, dir), how)
+	}
+
+	outside := proctest.Command(forgetter, "pidfile=", "when=body", "at=s", "chroot="+root)
+	outside.Dir = shortDir(t)
+	got := proctest.CallCommand(t, outside)
+	require.NotEqual(t, 0, got.Code)
+	require.Contains(t, got.Stderr, "listen unix s: the working directory of the start is unknown, or outside of the root directory")
 }
 
 // systemd resolves /var/run in ListenStream=, for example.

@@ -87,8 +87,7 @@ const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 // only reach what their own user may change.
 func (r request) guard() error {
 	if r.noPath != nil {
-		cause := fmt.Errorf("the directory of the start is unknown: %w", r.noPath)
-		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: cause}
+		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: r.noPath}
 	}
 	if r.path == "" {
 		return nil

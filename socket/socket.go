@@ -40,8 +40,9 @@ import (
 // blocks while it looks up a name, and for at most one second while a manager closes its copy of a
 // socket that was closed before.
 //
-// A relative path of a socket file is relative to the working directory of the process at its start,
-// like a relative path in an option of package lifecycle. Addr and errors show the absolute path.
+// A relative path of a socket file is relative to the working directory of the process at its
+// start, like a relative path in an option of package lifecycle. Addr and errors show the absolute
+// path.
 // The path of an inherited socket may name the same directory differently: /var/run/x is /run/x.
 //
 // Close while the life is ready makes the manager remove its copy, and removes the socket file that

@@ -107,6 +107,29 @@ func (t *table) leftFiles() []socketFile {
 	return slices.DeleteFunc(files, func(f socketFile) bool { return f.info == nil })
 }
 
+// ChangeRoot prepares for another root directory. inside returns a path as seen from there, or "" if
+// it is outside. apply replaces the paths of the socket files, once the root directory has changed.
+func ChangeRoot(inside func(path string) string) (apply func()) {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	claimed, seen := slices.Clone(process.claimed), map[*Descriptor]string{}
+	for _, d := range claimed {
+		seen[d] = inside(d.use.Path)
+	}
+	return func() {
+		for _, d := range claimed {
+			process.mu.Lock()
+			d.use.Path = seen[d]
+			process.mu.Unlock()
+			d.mu.Lock()
+			if d.file.path = seen[d]; seen[d] == "" {
+				d.file = socketFile{}
+			}
+			d.mu.Unlock()
+		}
+	}
+}
+
 // removeFile removes the socket file, unless the manager keeps the socket. The socket stays open.
 func (d *Descriptor) removeFile() {
 	d.mu.Lock()

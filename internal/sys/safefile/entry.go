@@ -33,6 +33,17 @@ func ResolveDir(path string) string {
 	return filepath.Join(dir, filepath.Base(path))
 }
 
+// InsideDir is [Inside] for the path of a directory.
+func InsideDir(root, dir string) string {
+	if dir == "" {
+		return ""
+	}
+	if path := Inside(root, filepath.Join(dir, "x")); path != "" {
+		return filepath.Dir(path)
+	}
+	return ""
+}
+
 // Inside returns the path as seen from another root directory, or "" if the path is outside.
 func Inside(root, path string) string {
 	if path == "" {

@@ -6,10 +6,12 @@
 package startup
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // These are the standard files of the process. Their descriptors are 0, 1 and 2, even if the
@@ -21,9 +23,16 @@ var (
 )
 
 var (
-	args           = readArgs()
-	workDir, noDir = os.Getwd()
+	args    = readArgs()
+	workDir atomic.Pointer[string] // "": unknown, or outside of the root directory
 )
+
+func init() {
+	dir, _ := os.Getwd()
+	SetDir(dir)
+}
+
+var errNoDir = errors.New("the working directory of the start is unknown, or outside of the root directory")
 
 // Args returns the arguments of the process, with the name of the program first. The caller may
 // change the result.
@@ -54,29 +63,35 @@ func choose(now, kernel []string) []string {
 	return kernel
 }
 
-// Dir returns the working directory in which the process was started.
-func Dir() (string, error) { return workDir, noDir }
+// Dir returns the working directory in which the process was started, or "" if it is unknown.
+func Dir() string { return *workDir.Load() }
+
+// SetDir sets the result of [Dir] in a process that has changed its root directory: it is the
+// directory as seen from there, or "" if it is outside.
+func SetDir(dir string) { workDir.Store(&dir) }
 
 // Abs returns path as an absolute path. A relative path is relative to [Dir].
 func Abs(path string) (string, error) {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path), nil
 	}
-	if noDir != nil {
-		return "", noDir
+	dir := Dir()
+	if dir == "" {
+		return "", errNoDir
 	}
-	return filepath.Join(workDir, path), nil
+	return filepath.Join(dir, path), nil
 }
 
 // ChildDir returns the working directory for a process that starts where this one was started. It
 // returns "" if this is the current directory, or if the directory no longer exists.
 func ChildDir() string {
-	there, err := os.Stat(workDir)
-	if noDir != nil || err != nil || !there.IsDir() {
+	dir := Dir()
+	there, err := os.Stat(dir)
+	if err != nil || !there.IsDir() {
 		return ""
 	}
 	if here, err := os.Stat("."); err == nil && os.SameFile(here, there) {
 		return ""
 	}
-	return workDir
+	return dir
 }
