@@ -3,7 +3,6 @@
 package docs
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -34,7 +33,7 @@ func driveEchod(t *testing.T, program string) {
 	}
 
 	t.Run("its own tests", func(t *testing.T) {
-		exampleGo(t, "test", "./_example/echod")
+		exampleGo(t, "test", "-vet=off", "./_example/echod")
 	})
 
 	t.Run("answers the request in hand over TERM", func(t *testing.T) {
@@ -189,91 +188,5 @@ func driveEchod(t *testing.T, program string) {
 			assert.Equal(t, 2, p.wait(), "%q", args)
 			assert.NotEmpty(t, p.out.String(), "%q", args)
 		}
-	})
-}
-
-func driveTour(t *testing.T, program string) {
-	// start puts the tour into a process group, so that its processes can be found, and its temporary
-	// files into tmp.
-	start := func(t *testing.T, env ...string) (tour *exampleProcess, tmp string) {
-		tmp = t.TempDir()
-		tour = prepareExample(t, ".", program)
-		tour.cmd.Env = append(append(tour.cmd.Env, "TMPDIR="+tmp), env...)
-		tour.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		return tour, tmp
-	}
-	// What the tour detaches is in no group of its, but runs from its directory.
-	assertNothingLeft := func(t *testing.T, tour *exampleProcess, tmp string) {
-		assertEmptyDir(t, tmp)
-		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process is left")
-		programs, err := filepath.Glob("/proc/[0-9]*/exe")
-		require.NoError(t, err)
-		for _, program := range programs {
-			path, _ := os.Readlink(program)
-			assert.False(t, strings.HasPrefix(path, tmp), "%s is left: %s", program, path)
-		}
-	}
-
-	t.Run("all answers are right", func(t *testing.T) {
-		tour, tmp := start(t)
-		tour.start()
-		assert.Equal(t, 0, tour.wait(), tour.out)
-		assert.Contains(t, tour.out.String(), "Every answer was right.")
-		assertShown(t, "echod", tour.out.String())
-		assertNothingLeft(t, tour, tmp)
-	})
-
-	t.Run("interrupted", func(t *testing.T) {
-		tour, tmp := start(t)
-		tour.start()
-		tour.waitFor("echod: ready")
-		require.NoError(t, tour.cmd.Process.Signal(os.Interrupt))
-		assert.Equal(t, 1, tour.wait(), tour.out)
-		assertNothingLeft(t, tour, tmp)
-	})
-
-	t.Run("interrupted while it builds", func(t *testing.T) {
-		tour, tmp := start(t, "GOCACHE="+t.TempDir())
-		tour.start()
-		tour.waitFor("go build")
-		require.Eventually(t, func() bool {
-			builds, err := filepath.Glob(filepath.Join(tmp, "*", "go-build*"))
-			return err == nil && len(builds) > 0
-		}, examplePatience, time.Millisecond)
-		require.NoError(t, tour.cmd.Process.Signal(os.Interrupt))
-		assert.Equal(t, 1, tour.wait(), tour.out)
-		assertNothingLeft(t, tour, tmp)
-	})
-
-	t.Run("nobody reads it any more", func(t *testing.T) { // tour | head -5
-		tour, tmp := start(t)
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		defer r.Close()
-		tour.cmd.Stdout = w
-		tour.start()
-		require.NoError(t, w.Close())
-		for lines := bufio.NewScanner(r); ; { // up to a point where echod runs
-			require.True(t, lines.Scan(), "%v", tour.out)
-			if strings.Contains(lines.Text(), "echod: ready") {
-				break
-			}
-		}
-		require.NoError(t, r.Close())
-		assert.Equal(t, 1, tour.wait(), tour.out)
-		assertNothingLeft(t, tour, tmp)
-	})
-
-	t.Run("wrong answers", func(t *testing.T) {
-		bin := t.TempDir() // with a go that builds an echod which does nothing
-		require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(`#!/bin/sh
-printf '#!/bin/sh\n' >"$3"
-chmod +x "$3"
-`), 0o700))
-		tour, tmp := start(t, "PATH="+bin+":"+os.Getenv("PATH"))
-		tour.start()
-		assert.Equal(t, 1, tour.wait(), tour.out)
-		assert.Regexp(t, `(?s)\ntour: \d+ wrong\n.*echod start: exit code 0 and "", want 1 and "echod: start failed: `, tour.out.String())
-		assertNothingLeft(t, tour, tmp)
 	})
 }

@@ -32,30 +32,30 @@ var exampleDrivers = map[string]func(t *testing.T, program string){
 const examplePatience = 60 * time.Second
 
 // TestExamples replaces `go vet`, `go build` and `go test` with ./_example/..., which match nothing
-// and exit with 0.
+// and exit with 0. One command builds all programs, because each command loads all packages anew.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	entries, err := os.ReadDir("_example")
 	require.NoError(t, err)
-	found := map[string]bool{}
+	var folders []string
 	for _, entry := range entries {
 		name := entry.Name()
 		// The folder deploy contains no program; package conformance runs its files.
 		if !entry.IsDir() && filepath.Ext(name) != ".go" || name == "deploy" {
 			continue
 		}
-		found[name] = true
+		assert.Contains(t, exampleDrivers, name, "_example/%s has no driver in exampleDrivers", name)
+		folders = append(folders, "./_example/"+name)
+	}
+	exampleGo(t, "vet", folders...)
+	programs := t.TempDir()
+	exampleGo(t, "build", append([]string{"-o", programs + "/"}, folders...)...)
+	for name, drive := range exampleDrivers {
+		require.Contains(t, folders, "./_example/"+name, "_example/%s is gone, its driver is not", name)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			drive, known := exampleDrivers[name]
-			require.True(t, known, "_example/%s has no driver in exampleDrivers", name)
-			exampleGo(t, "vet", "./_example/"+name)
-			program := filepath.Join(t.TempDir(), name)
-			exampleGo(t, "build", "-o", program, "./_example/"+name)
-			drive(t, program)
+			drive(t, filepath.Join(programs, name))
 		})
-	}
-	for name := range exampleDrivers {
-		assert.True(t, found[name], "_example/%s is gone, its driver is not", name)
 	}
 }
 
