@@ -13,8 +13,8 @@ build: ## build the library
 test: ## run the tests
 	go test ./...
 
-race: ## run the tests under the race detector
-	go test -race ./...
+race: ## run the tests in the length of CI under the race detector
+	LIFECYCLE_LONG=ci go test -race -timeout 12m ./...
 
 lint: ## gofumpt, go vet, staticcheck and go mod tidy, as in CI
 	bash .ci/run gofumpt vet staticcheck tidy
@@ -41,7 +41,7 @@ bench: ## run the benchmarks (three minutes) and write the tables of bench/READM
 	go test -v -run '^$$' -bench . . ./bench | go run ./bench/table bench/README.md
 
 stress: ## run the tests twenty times under the race detector
-	go test -race -count=20 -timeout 60m ./...
+	LIFECYCLE_LONG=ci go test -race -count=20 -timeout 4h ./...
 
 churn: ## stress the PID file lock, and log a million lines over a hundred rotations
 	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e

@@ -105,9 +105,9 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 		rounds int
 		how    string
 	}{
-		{"run", proctest.Rounds(100, 250, 250), "clean"},
-		{"lock", proctest.Rounds(300, 1000, 1000), "clean"},
-		{"crash", proctest.Rounds(100, 300, 300), "crash"},
+		{"run", proctest.Rounds(40, 250, 250), "clean"},
+		{"lock", proctest.Rounds(100, 1000, 1000), "clean"},
+		{"crash", proctest.Rounds(40, 300, 300), "crash"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			pidfile := proctest.PIDPath(t)
@@ -150,7 +150,7 @@ func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
 	pids := map[string]bool{"": true}
 	var all []*proctest.Process
 	for range 3 {
-		p := proctest.Start(t, churner, pidfile, witness, fmt.Sprint(proctest.Rounds(300, 1500, 1500)), "crash")
+		p := proctest.Start(t, churner, pidfile, witness, fmt.Sprint(proctest.Rounds(150, 1500, 1500)), "crash")
 		pids[fmt.Sprintf("%d\n", p.PID())] = true
 		all = append(all, p)
 	}

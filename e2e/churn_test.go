@@ -93,7 +93,7 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 // Row A2.
 func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 	const processes = 8
-	turns := proctest.Rounds(800, 3000, 3000)
+	turns := proctest.Rounds(300, 3000, 3000)
 	deadline := time.Now()
 	if proctest.Long() {
 		deadline = deadline.Add(5 * time.Minute)

@@ -209,7 +209,7 @@ func TestEnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "linux")
 	pidfile := verbPlace(t)
-	code, says := callEnsure(t, "rounds:20", pidfile, "stoptimeout=5s")
+	code, says := callEnsure(t, fmt.Sprintf("rounds:%d", proctest.Rounds(5, 20, 20)), pidfile, "stoptimeout=5s")
 	require.Equal(t, 0, code, says)
 	require.Equal(t, "nothing is left\n", says)
 	requireVerbLeftNothing(t, pidfile)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -18,8 +19,10 @@ import (
 // Rows G8, G9.
 func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
 	t.Parallel()
-	for hook, others := range hooksOfAStart {
-		for fault, how := range faultyEnds {
+	for i, hook := range slices.Sorted(maps.Keys(hooksOfAStart)) {
+		others := hooksOfAStart[hook]
+		for _, fault := range someEnds(i) {
+			how := faultyEnds[fault]
 			t.Run(hook+" "+fault, func(t *testing.T) {
 				t.Parallel()
 				b := inBackground(t)
@@ -55,10 +58,12 @@ func (b *background) requireDead() {
 // Rows G8, G9.
 func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 	t.Parallel()
-	for hook, verb := range map[string]string{
+	verbs := map[string]string{
 		"check": "reload", "reload": "reload", "stop": "stop", "exit": "stop", "usr2": "", "every": "",
-	} {
-		for fault := range faultyEnds {
+	}
+	for i, hook := range slices.Sorted(maps.Keys(verbs)) {
+		verb := verbs[hook]
+		for _, fault := range someEnds(i) {
 			t.Run(hook+" "+fault, func(t *testing.T) {
 				t.Parallel()
 				b := inBackground(t)

@@ -7,10 +7,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/detach"
 )
 
@@ -73,6 +75,16 @@ func eachOwnDescriptor(suffix string, do func(fd int)) {
 
 // faultyEnds maps the misdeeds that end the process to how it ends.
 var faultyEnds = map[string]string{"exit:37": "exit 37", "fatal": "exit 1", "crash": "exit 2"}
+
+// someEnds returns the faulty ends that a test tries with the hook with that number: all in CI, one
+// in "go test".
+func someEnds(hook int) (faults []string) {
+	all := slices.Sorted(maps.Keys(faultyEnds))
+	for n := range proctest.Rounds(1, len(all), len(all)) {
+		faults = append(faults, all[(hook+n)%len(all)])
+	}
+	return faults
+}
 
 // hooksOfAStart are the hooks of the program daemon that a start calls, with the arguments that
 // make its end come before ready.

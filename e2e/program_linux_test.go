@@ -251,9 +251,9 @@ func TestManyCrashesLeaveNothing(t *testing.T) {
 		require.NoError(t, os.Remove(gate))
 		worker = b.worker(worker)
 	}
-	crash(proctest.Rounds(60, 300, 300)) // until the heap has reached its final size
+	crash(proctest.Rounds(40, 300, 300)) // until the heap has reached its final size
 	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
-	crash(proctest.Rounds(120, 1000, 1000))
+	crash(proctest.Rounds(50, 1000, 1000))
 	require.Equal(t, before, descriptorsOf(t, parent))
 	more := 2 << 10
 	if underRace() {

@@ -76,15 +76,11 @@ func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 func TestNeverReadyWithADaemonThatDied(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	rounds := 30
-	if testing.Short() {
-		rounds = 10
-	}
-	for range rounds {
+	for range proctest.Rounds(5, 30, 30) {
 		got := b.call("run=error", "start")
 		// On a slow machine, its body may have lived long enough to be ready.
 		if got.Code == 0 {
-			require.Contains(t, b.said(), "msg=ready")
+			b.awaitSaid("msg=ready")
 			proctest.Eventually(t, func() bool { return b.call("status").Code == 3 }, "its end")
 			continue
 		}

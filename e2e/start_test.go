@@ -95,17 +95,18 @@ func (b *background) requireNothingLeft() {
 	require.Empty(b.t, b.processes(), "processes are left")
 }
 
-// processes returns the processes that have our PID file in their arguments, on systems with /proc.
-// A zombie has no arguments.
-func (b *background) processes() (pids []int) {
-	b.t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(b.t, err)
-	for _, path := range all {
-		text, _ := os.ReadFile(path)
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && strings.Contains(string(text), "pidfile="+b.pidfile+"\x00") {
-			pids = append(pids, pid)
-		}
+// processes returns the processes that have our PID file in their arguments.
+func (b *background) processes() (pids []int) { return processesOf(b.pidfile) }
+
+// processesOf returns the processes that have this PID file in their arguments. On a system without
+// /proc, it returns the holder.
+func processesOf(pidfile string) (pids []int) {
+	if _, err := os.Stat("/proc/self/cmdline"); err == nil {
+		return proctest.Running("pidfile=" + pidfile)
+	}
+	if p, err := lifecycle.Find(pidfile); err == nil {
+		defer p.Close()
+		pids = append(pids, p.PID)
 	}
 	return pids
 }

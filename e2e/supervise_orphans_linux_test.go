@@ -27,7 +27,7 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 	proctest.Touch(t, gate)
 	b.readied(b.guard(forking(gate), "supervise=min:-1ns,limit:-1,settle:20ms", "start"))
 	worker := b.worker(0)
-	for range 3 {
+	for range proctest.Rounds(1, 3, 3) {
 		b.awaitSaid("they fork")
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 		b.told("it to be noticed", func(s lifecycle.Status) bool { return s.Worker != worker })

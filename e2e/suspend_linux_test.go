@@ -65,7 +65,7 @@ func TestASuspendedDaemonIsStopped(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	endAll(t, pidfile)
 	require.Equal(t, 0, callVerb(t, pidfile, "start").Code)
-	pid := processesOf(t, pidfile)[0]
+	pid := processesOf(pidfile)[0]
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
 	proctest.Eventually(t, func() bool { return strings.HasPrefix(statusField(t, pid, "State"), "T") }, "the daemon to stand still")
 	requireRunning(t, pidfile, pid)

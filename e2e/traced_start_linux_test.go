@@ -96,27 +96,10 @@ func (p *sweptStart) letGo() (counts []int) {
 // processes returns the processes of the program daemon with that PID file.
 func (p *sweptStart) processes() []int {
 	var pids []int
-	for _, pid := range processesOf(p.t, p.pidfile) {
+	for _, pid := range processesOf(p.pidfile) {
 		if pid != p.PID() {
 			pids = append(pids, pid)
 		}
-	}
-	return pids
-}
-
-// processesOf returns the processes that have the PID file in their arguments.
-func processesOf(t *testing.T, pidfile string) (pids []int) {
-	t.Helper()
-	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, path := range found {
-		text, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(text), "pidfile="+pidfile+"\x00") {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		require.NoError(t, err)
-		pids = append(pids, pid)
 	}
 	return pids
 }
@@ -125,7 +108,7 @@ func processesOf(t *testing.T, pidfile string) (pids []int) {
 func endAll(t *testing.T, pidfile string) {
 	t.Helper()
 	t.Cleanup(func() {
-		for _, pid := range processesOf(t, pidfile) {
+		for _, pid := range processesOf(pidfile) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})

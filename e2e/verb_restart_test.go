@@ -110,7 +110,7 @@ func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
 		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		proctest.Eventually(t, func() bool { return callVerb(t, pidfile, "status").Code == 1 }, "the end of pid %d", pid)
 		require.Equal(t, proctest.Result{Stderr: notRunning(pidfile)}, callVerb(t, pidfile, "try-restart"))
-		require.Empty(t, verbProcesses(t, pidfile))
+		require.Empty(t, processesOf(pidfile))
 		got := callVerb(t, pidfile, "restart")
 		require.Equal(t, 0, got.Code)
 		requireVerbRuns(t, pidfile, verbSays(t, verbReady, got.Stderr))

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 )
 
@@ -40,43 +38,18 @@ func verbPlace(t *testing.T) (pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
 	t.Cleanup(func() {
-		for _, pid := range verbProcesses(t, pidfile) {
+		for _, pid := range processesOf(pidfile) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	})
 	return pidfile
 }
 
-// verbProcesses returns the processes that have this PID file in their arguments. If arguments
-// cannot be read, it returns the holder.
-func verbProcesses(t *testing.T, pidfile string) (pids []int) {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if _, seen := os.Stat("/proc/self/cmdline"); err != nil || seen != nil {
-		if p, err := lifecycle.Find(pidfile); err == nil {
-			defer p.Close()
-			pids = append(pids, p.PID)
-		}
-		return pids
-	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		args, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline")) // empty: a zombie
-		if slices.ContainsFunc(bytes.Split(args, []byte{0}), func(arg []byte) bool { return string(arg) == "pidfile="+pidfile }) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 // requireVerbLeftNothing requires that no process with this PID file is left, and no file beside
 // it.
 func requireVerbLeftNothing(t *testing.T, pidfile string) {
 	t.Helper()
-	require.Empty(t, verbProcesses(t, pidfile))
+	require.Empty(t, processesOf(pidfile))
 	requireNothingLeft(t, pidfile)
 }
 
@@ -117,7 +90,7 @@ func requireVerbRuns(t *testing.T, pidfile string, pid int) {
 // file, once the stage that started it has ended.
 func requireVerbAlone(t *testing.T, pidfile string, pid int) {
 	t.Helper()
-	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, verbProcesses(t, pidfile)) }, "pid %d to be the only one", pid)
+	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, processesOf(pidfile)) }, "pid %d to be the only one", pid)
 }
 
 func TestStartReturnsWhenTheDaemonIsReady(t *testing.T) {

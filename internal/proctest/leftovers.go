@@ -44,14 +44,12 @@ func nothingLeft(temp string, opened int) bool {
 }
 
 func leftovers(temp string, opened int) (left []string) {
-	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, path := range environs {
-		text, _ := os.ReadFile(path) // empty for a zombie
-		if pid := filepath.Base(filepath.Dir(path)); strings.Contains(string(text), temp) && pid != fmt.Sprint(os.Getpid()) {
-			args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-			left = append(left, "process "+pid+": "+strings.ReplaceAll(string(args), "\x00", " "))
+	eachProcess("environ", func(pid int, environ string) {
+		if strings.Contains(environ, temp) && pid != os.Getpid() {
+			args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			left = append(left, fmt.Sprintf("process %d: %s", pid, strings.ReplaceAll(string(args), "\x00", " ")))
 		}
-	}
+	})
 	if n := descriptors(); n > opened {
 		left = append(left, fmt.Sprintf("%d descriptors, and there were %d", n, opened))
 	}

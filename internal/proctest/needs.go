@@ -1,11 +1,13 @@
 package proctest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,14 +42,24 @@ func Needs(t *testing.T, things ...string) {
 	}
 }
 
+// commandErrors maps commands to functions that return the error of that command.
+var commandErrors sync.Map
+
 // NeedsCommand is [Needs] for a command that a container may forbid even to root. It runs the
-// command with "true" as the last argument.
+// command once in a run, with "true" as the last argument.
 func NeedsCommand(t *testing.T, command ...string) {
 	t.Helper()
 	Needs(t, command[0])
-	out, err := exec.Command(command[0], append(command[1:], "true")...).CombinedOutput()
+	try, _ := commandErrors.LoadOrStore(strings.Join(command, "\x00"), sync.OnceValue(func() error {
+		out, err := exec.Command(command[0], append(command[1:], "true")...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%v: %w: %s", command, err, out)
+		}
+		return nil
+	}))
+	err := try.(func() error)()
 	if err != nil && !slices.Contains(required(), command[0]) {
-		t.Skipf("this test needs the right to %v: %v: %s", command, err, out)
+		t.Skipf("this test needs the right to do this: %v", err)
 	}
-	require.NoError(t, err, "%v: %s", command, out)
+	require.NoError(t, err)
 }

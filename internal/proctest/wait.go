@@ -13,13 +13,17 @@ import (
 // be long enough for a busy machine.
 const Patience = 60 * time.Second
 
-// Eventually waits until condition returns true. format and args describe the condition.
+// Eventually waits until condition returns true. format and args describe the condition. The longer
+// it waits, the less often it calls condition, so that a test that waits costs little.
 func Eventually(t *testing.T, condition func() bool, format string, args ...any) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	began := time.Now()
+	for !condition() {
+		waited := time.Since(began)
+		if waited > Patience {
 			t.Fatalf("waited in vain for "+format, args...)
 		}
+		time.Sleep(min(max(waited/8, time.Millisecond), 20*time.Millisecond))
 	}
 }
 
@@ -37,6 +41,18 @@ func Rounds(short, ci, long int) int {
 		return ci
 	}
 	return long
+}
+
+// Few returns all elements in CI and in the long form. In "go test", it returns n of them, spread
+// evenly.
+func Few[T any](n int, all []T) (few []T) {
+	if n = Rounds(n, len(all), len(all)); n >= len(all) {
+		return all
+	}
+	for i := range n {
+		few = append(few, all[(len(all)-1)*(i+1)/(n+1)])
+	}
+	return few
 }
 
 // Seeds returns the first and the last seed for the random walks of a test. The first is 1. The

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 func init() {
@@ -110,7 +112,7 @@ func ownChild() error {
 	errs := make(chan error, 1)
 	go func() {
 		defer close(errs)
-		for range 100 {
+		for range proctest.Rounds(10, 100, 100) {
 			if err := exec.Command("sh", "-c", "(trap '' TERM; sleep 60) & (exit 0) & sh -c 'exit 0'").Run(); err != nil {
 				errs <- err
 				return

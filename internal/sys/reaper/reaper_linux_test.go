@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/detach"
 )
 
@@ -104,7 +105,8 @@ func TestAnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
 	asBoth(t, "exit codes")
 }
 
-// exitCodes starts a thousand children while other goroutines reap. Each child leaves an orphan.
+// exitCodes starts children, in CI a thousand, while other goroutines reap. Each child leaves an
+// orphan.
 func exitCodes() error {
 	stop := make(chan struct{})
 	var reapers, starters sync.WaitGroup
@@ -123,7 +125,7 @@ func exitCodes() error {
 	errs := make(chan error, 1000)
 	for start := range 4 {
 		starters.Go(func() {
-			for i := range 250 {
+			for i := range proctest.Rounds(25, 250, 250) {
 				code := (start + i) % 256
 				err := exec.Command("sh", "-c", "(exit 77) & exit "+strconv.Itoa(code)).Run()
 				if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == code || err == nil && code == 0 {
