@@ -165,7 +165,7 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 		return nil, err
 	}
 	defer logs.Close()
-	warnOfModes(p.logger, logs)
+	warnOfModes(p.logger, logs, p.logFileMode)
 	pid, err := handshake.Start(ctx, handshake.Spec{
 		Args: s.daemonArgs(), Dir: startup.ChildDir(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
 		Began: began, StartTimeout: p.startTimeout, Limits: p.limits(),

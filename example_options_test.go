@@ -249,7 +249,7 @@ func ExampleLogFile() {
 		lifecycle.Name("echod"),
 		lifecycle.LogFile("/var/log/echod/echod.log"),    // logrotate calls echod reopen
 		lifecycle.ErrorLogFile("/var/log/echod/err.log"), // only stderr
-		lifecycle.WorkDir("/var/lib/echod"),
+		lifecycle.LogFileMode(0o600),
 		lifecycle.Umask(0o027)))
 }
 

@@ -261,3 +261,28 @@ func ExamplePhase() {
 	// stopping
 	// exited <nil>
 }
+
+// A program with a log of its own reopens it when logrotate asks for it.
+func ExampleOnReopen() {
+	access := &accessLog{path: "/var/log/echod/access.log"}
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.Name("echod"),
+		lifecycle.OnStart(access.reopen),
+		lifecycle.OnReopen(access.reopen)))
+}
+
+type accessLog struct {
+	path string
+	file atomic.Pointer[os.File]
+}
+
+func (l *accessLog) reopen(context.Context) error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	if old := l.file.Swap(f); old != nil {
+		return old.Close()
+	}
+	return nil
+}

@@ -233,7 +233,7 @@ func (p *plan) complete() {
 	if p.ownLogger = p.logger != nil; !p.ownLogger {
 		p.logger = slog.Default()
 	}
-	if p.stopDelay >= p.stopTimeout {
+	if p.stopTimeout > 0 && p.stopDelay >= p.stopTimeout {
 		p.refuse("StopDelay(%v): must be shorter than StopTimeout (%v), which includes it", p.stopDelay, p.stopTimeout)
 	}
 	for i := range p.hooks {

@@ -49,6 +49,26 @@ func ErrorLogFile(path string) Option {
 	})
 }
 
+// LogFileMode sets the mode of a new log file. By default, it is 0640.
+func LogFileMode(mode fs.FileMode) Option {
+	return option(func(c *plan) {
+		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o002 != 0 {
+			c.refuse("LogFileMode(%#o): the owner must be able to read and write the file, and other users must not be able to write it", mode)
+		}
+		c.logFileMode = mode
+		c.processOnly("LogFileMode", true)
+	})
+}
+
+// OnReopen sets a function that reopens the logs that the program itself has opened. It is called
+// after the log of [LogFile] was reopened: on USR1, for the verb reopen, and, in a detached
+// process, before each reload. It never runs concurrently with a hook. Its context ends when
+// ReloadTimeout expires or a stop is requested. An error is logged, and the verb reopen reports it.
+// By default, there is none.
+func OnReopen(f func(ctx context.Context) error) Option {
+	return option(func(c *plan) { c.onReopen = f })
+}
+
 // DefaultLogFile returns the default path of the log file for a program with that name:
 // /var/log/NAME.log for root, and a file in the directory of [DefaultPIDFile] for other users. On
 // Windows it returns "". If the user database does not answer, it returns "" as well, and a life
@@ -82,12 +102,15 @@ func (p *plan) completeLog() {
 
 // logPaths contains the log files of a process in the background. If stderr is "", it goes where
 // stdout goes. If stdout is "", it is /dev/null.
-type logPaths struct{ stdout, stderr string }
+type logPaths struct {
+	stdout, stderr string
+	mode           fs.FileMode // of new files
+}
 
 // logPaths returns the log files with the default filled in. The default may query the user
 // database, which can run a program, so only a process with a log calls it.
 func (p *plan) logPaths() (paths logPaths, err error) {
-	paths = logPaths{p.logFile, p.errorLogFile}
+	paths = logPaths{p.logFile, p.errorLogFile, p.logFileMode}
 	switch {
 	case p.embedded:
 	case p.logFileSet:
@@ -110,7 +133,7 @@ func (l *life) findPaths() (err error) {
 
 // open opens the logs. New files belong to owner, unless it is nil.
 func (l logPaths) open(owner *credentials) (*logfile.Pair, error) {
-	logs, err := logfile.OpenPair(l.stdout, l.stderr, owner.identity())
+	logs, err := logfile.OpenPair(l.stdout, l.stderr, l.mode, owner.identity())
 	var at *logfile.Error
 	if errors.As(err, &at) {
 		return nil, logFileError(at.Path, at.Err)
@@ -166,10 +189,10 @@ func (p *plan) checkPaths(owner *credentials) error {
 }
 
 // warnOfModes logs why new logs do not have their mode.
-func warnOfModes(log *slog.Logger, logs *logfile.Pair) {
+func warnOfModes(log *slog.Logger, logs *logfile.Pair, wanted fs.FileMode) {
 	for _, err := range logs.ModeErrs {
 		log.Warn("cannot set the mode of the log, so other users may read it", "log", err.Path,
-			"mode", err.Mode, "wanted", fs.FileMode(logfile.Mode), "err", safefile.Cause(err.Path, err.Err))
+			"mode", err.Mode, "wanted", wanted, "err", safefile.Cause(err.Path, err.Err))
 	}
 }
 
@@ -181,9 +204,11 @@ func logFileError(path string, err error) error {
 func (l *life) reopen() {
 	switch err := l.reopenLog(); {
 	case err != nil: // reopenLog has logged it
+	case l.plan.onReopen != nil:
+		l.log.Info("log reopened")
 	case !l.mode.background:
 		l.log.Info("nothing to reopen: a program in the foreground logs to its stderr")
-	case l.logs == logPaths{}:
+	case l.snapshot().LogFile == "":
 		l.log.Info("nothing to reopen: there is no log file")
 	default:
 		l.log.Info("log reopened")
@@ -195,15 +220,18 @@ func (l *life) reopen() {
 func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
 	err := l.redirect()
-	if l.plan.onReopen != nil {
-		err = errors.Join(err, l.plan.onReopen())
-	}
-	verdict := newVerdict(began, time.Since(begun), err)
+	i := l.interruptible(context.DeadlineExceeded)
+	defer i.cancel()
+	hookErr := i.do(l.plan.name, "OnReopen", l.plan.onReopen)
+	verdict := newVerdict(began, time.Since(begun), cmp.Or(err, hookErr))
 	l.update(func(s *Status) { s.LastReopen = verdict })
 	if err != nil {
 		l.log.Error("cannot reopen the log, so the daemon keeps writing to the old one", "err", trimPrefix(err))
 	}
-	return err
+	if hookErr != nil {
+		l.log.Error("cannot reopen the logs of the program", "err", trimPrefix(hookErr))
+	}
+	return cmp.Or(err, hookErr)
 }
 
 // redirect opens the log files and replaces descriptors 1 and 2. It does nothing in the foreground.
@@ -216,7 +244,7 @@ func (l *life) redirect() error {
 		return err
 	}
 	defer opened.Close()
-	warnOfModes(l.log, opened)
+	warnOfModes(l.log, opened, l.plan.logFileMode)
 	var errs []error
 	if opened.Stdout != nil {
 		errs = append(errs, detach.Redirect(opened.Stdout, 1))

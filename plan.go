@@ -58,6 +58,7 @@ type placement struct {
 	args                  []string // of the detached process; nil: those of this process
 	logFile, errorLogFile string   // as given; see logPaths
 	logFileSet            bool
+	logFileMode           fs.FileMode
 	workDir               string
 	umask                 int // -1: unchanged
 	user, chroot          string
@@ -84,8 +85,8 @@ type components struct {
 	watchdog    watchdog
 	cleanErrors []error
 
-	onReopen    func() error // called after the log was reopened; may be nil
-	onForceQuit func()       // called before the process ends at once; may be nil
+	onReopen    func(context.Context) error // called after the log was reopened; may be nil
+	onForceQuit func()                      // called before the process ends at once; may be nil
 }
 
 // supervision holds the options of a supervisor.
@@ -116,7 +117,7 @@ type watchdog struct {
 func defaultPlan(fn func(context.Context) error) *plan {
 	return &plan{
 		identity:   identity{name: programName(), base: context.Background(), env: osEnv{}},
-		placement:  placement{pidFileMode: 0o644, umask: -1},
+		placement:  placement{pidFileMode: 0o644, logFileMode: 0o640, umask: -1},
 		timeouts:   timeouts{startTimeout: 60 * time.Second, stopTimeout: 20 * time.Second, reloadTimeout: 30 * time.Second},
 		components: components{fn: fn, loose: -1},
 	}

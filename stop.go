@@ -16,12 +16,12 @@ var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 // every OnStop, the return of the bodies, and every OnExit. A hook or body that exceeds it is
 // abandoned. Hooks and bodies whose turn comes later share a grace period of another quarter of
 // StopTimeout, at most 5 s. Each of them gets at most half of the remaining grace period. A failed
-// start has the same time to roll back. By default, it is 20 s, so that a stop with its grace
-// period fits into the 30 s of Kubernetes.
+// start has the same time to roll back. 0 means no limit. By default, it is 20 s, so that a stop
+// with its grace period fits into the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
-		if d <= 0 {
-			c.refuse("StopTimeout(%v): must be positive", d)
+		if d < 0 {
+			c.refuse("StopTimeout(%v): must not be negative", d)
 		}
 		c.stopTimeout = d
 	})
@@ -170,11 +170,18 @@ func (l *life) budget() budget {
 
 // wholeStop returns how long a stop takes at most, including the grace period.
 func (p *plan) wholeStop() time.Duration {
-	if p.longest != nil {
+	switch {
+	case p.longest != nil:
 		return p.longest.Stop
+	case p.stopTimeout == 0:
+		return unlimited
 	}
 	return p.stopTimeout + grace(p.stopTimeout)
 }
+
+// unlimited is the duration of a stop without a limit, for other processes. It is longer than any
+// stop.
+const unlimited = 1000 * time.Hour
 
 // next returns the deadline of the next hook. In the grace period the hook gets half of the time
 // that is left, so a hook that hangs leaves time for the hooks after it.

@@ -216,3 +216,18 @@ func TestAHookThatUsedUpStopTimeoutHasFailedWhateverItReturns(t *testing.T) {
 		require.ErrorIs(t, v.stopped(), ErrStopTimeout)
 	})
 }
+
+func TestAStopWithoutALimitWaitsForEveryHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		month := 30 * 24 * time.Hour
+		v := live(t, serve, StopTimeout(0), StopDelay(time.Minute), OnStop(func(ctx context.Context) error {
+			_, limited := ctx.Deadline()
+			require.True(t, !limited || ctx.Err() == nil)
+			time.Sleep(month)
+			return ctx.Err()
+		}))
+		begun := time.Now()
+		require.NoError(t, v.stopped())
+		require.GreaterOrEqual(t, time.Since(begun), month)
+	})
+}

@@ -196,7 +196,7 @@ func (p *plan) completeSupervise() {
 func (p *plan) completeProgram() {
 	for option, given := range map[string]bool{
 		"a function to run": p.fn != nil, "hooks other than OnCheck": slices.ContainsFunc(p.hooks, hasMoreThanCheck),
-		"Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
+		"OnReopen": p.onReopen != nil, "Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
 	} {
 		if given {
 			p.refuse("Program(%q): cannot be combined with %s, because the worker runs no code of this program", p.program[0], option)

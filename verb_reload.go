@@ -77,7 +77,7 @@ func (p program) reopenVerb(flags) (exitCode int) {
 	switch {
 	case err != nil:
 		return p.fail("reopen", err)
-	case log == "":
+	case log == "" && p.life.plan.onReopen == nil:
 		p.report("nothing to reopen: pid %d has no log file of its own", daemon.PID)
 	default:
 		p.report("log reopened (pid %d)", daemon.PID)

@@ -53,6 +53,7 @@ var withoutExample = map[string]string{
 	"Status":              "Process_Status",
 	"Chroot":              "User",
 	"ErrorLogFile":        "LogFile",
+	"LogFileMode":         "LogFile",
 	"Umask":               "LogFile",
 	"WorkDir":             "LogFile",
 	"Life":                "From",

@@ -77,6 +77,12 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 	if n, _ := fmt.Sscanf(does["mode"], "%o", &mode); n == 1 {
 		opts = append(opts, lifecycle.PIDFileMode(mode))
 	}
+	if n, _ := fmt.Sscanf(does["logmode"], "%o", &mode); n == 1 {
+		opts = append(opts, lifecycle.LogFileMode(mode))
+	}
+	if what, ok := does["reopen"]; ok {
+		opts = append(opts, lifecycle.OnReopen(behave("OnReopen", what)))
+	}
 	fn := behave("fn", cmp.Or(does["run"], "wait"))
 	if policy, ok := does["supervise"]; ok {
 		opts = append(opts, lifecycle.Supervise(parsePolicy(policy)))

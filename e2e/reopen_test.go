@@ -7,10 +7,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 func TestUSR1ReopensTheLog(t *testing.T) {
@@ -111,4 +113,71 @@ func TestAReopenThatCannotHaveOneOfTwoLogsKeepsBoth(t *testing.T) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 	awaitLog(t, log+".1", "OnSignal done\n")
 	awaitLog(t, errors+".1", "cannot reopen the log")
+}
+
+func TestOnReopenFollowsTheLogOfTheDaemon(t *testing.T) {
+	t.Parallel()
+	for _, supervised := range []string{"", "supervise="} {
+		log := logPlace(t)
+		_, pidfile := verbStart(t, strings.Fields("log="+log+" reopen= "+supervised)...)
+		require.NoError(t, os.Rename(log, log+".1"))
+		got := callVerb(t, pidfile, "reopen")
+		require.Equal(t, 0, got.Code, got.Stderr)
+		require.Contains(t, logText(t, log), "OnReopen done\n")
+		require.NotContains(t, logText(t, log+".1"), "OnReopen")
+		require.Equal(t, 0, callVerb(t, pidfile, "reload").Code)
+		require.GreaterOrEqual(t, strings.Count(logText(t, log), "OnReopen done\n"), 2)
+	}
+}
+
+func TestAnOnReopenThatFailsIsReported(t *testing.T) {
+	t.Parallel()
+	log := logPlace(t)
+	_, pidfile := verbStart(t, "log="+log, "reopen=error")
+	got := callVerb(t, pidfile, "reopen")
+	require.Equal(t, 1, got.Code)
+	require.Contains(t, got.Stderr, "daemon: reopen: OnReopen failed on purpose")
+	require.Contains(t, logText(t, log), `level=ERROR msg="cannot reopen the logs of the program"`)
+}
+
+func TestInTheForegroundOnReopenRunsWithoutALog(t *testing.T) {
+	t.Parallel()
+	p, pidfile := startDaemon(t, "reopen=")
+	got := callVerb(t, pidfile, "reopen", "reopen=")
+	require.Equal(t, 0, got.Code)
+	require.Equal(t, fmt.Sprintf("daemon: log reopened (pid %d)\n", p.PID()), got.Stderr)
+	require.Equal(t, 1, p.Out.Count("OnReopen done"))
+}
+
+func TestANewLogHasTheModeOfLogFileMode(t *testing.T) {
+	t.Parallel()
+	log := logPlace(t)
+	_, pidfile := verbStart(t, "log="+log, "logmode=600")
+	requireMode := func() {
+		t.Helper()
+		info, err := os.Stat(log)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode())
+	}
+	requireMode()
+	require.NoError(t, os.Remove(log))
+	require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
+	requireMode()
+}
+
+func TestTheStopOfADaemonWithoutALimitHasNoEnd(t *testing.T) {
+	t.Parallel()
+	for _, supervised := range []string{"", "supervise="} {
+		gate := filepath.Join(t.TempDir(), "gate")
+		log := logPlace(t)
+		pid, pidfile := verbStart(t, strings.Fields("stoptimeout=0s log="+log+" stop=until:"+gate+" "+supervised)...)
+		require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+		awaitLog(t, log, "OnStop\n")
+		s, err := readStatus(proctest.StatePath(pidfile))
+		require.NoError(t, err)
+		require.Greater(t, s.StopBy, monotonic.Now()+100*time.Hour)
+		proctest.Touch(t, gate)
+		proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+		require.NotContains(t, logText(t, log), "level=ERROR")
+	}
 }

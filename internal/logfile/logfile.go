@@ -12,25 +12,22 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Mode is the mode of a log that [Open] creates, independent of the umask.
-const Mode = 0o640
-
 // Log is an open log.
 type Log struct {
 	*os.File
 	Created bool  // Open has created the file
-	ModeErr error // why a created file does not have the mode [Mode]; nil if it has
+	ModeErr error // why a created file does not have its mode; nil if it has
 }
 
-// Open opens the log at path for appending. It creates a missing file, and gives it to owner if
-// owner is not nil and this process runs as root. A file system that does not let Open set the mode
-// is no reason to have no log.
-func Open(path string, owner *privilege.Identity) (*Log, error) {
+// Open opens the log at path for appending. It creates a missing file with that mode, independent
+// of the umask, and gives it to owner if owner is not nil and this process runs as root. A file
+// system that does not let Open set the mode is no reason to have no log.
+func Open(path string, mode fs.FileMode, owner *privilege.Identity) (*Log, error) {
 	as, err := trust(path, owner)
 	if err != nil {
 		return nil, err
 	}
-	f, created, err := safefile.AppendAs(path, Mode, as)
+	f, created, err := safefile.AppendAs(path, mode, as)
 	if as != nil && errors.Is(err, fs.ErrPermission) {
 		err = notOfOwner(path, as.UID)
 	}
@@ -39,7 +36,7 @@ func Open(path string, owner *privilege.Identity) (*Log, error) {
 	}
 	log := &Log{File: f, Created: created}
 	if created {
-		log.ModeErr = safefile.SetMode(f, Mode)
+		log.ModeErr = safefile.SetMode(f, mode)
 		err = giveTo(owner, f)
 	} else {
 		err = checkOpened(f)

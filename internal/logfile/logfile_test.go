@@ -19,6 +19,8 @@ import (
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
 // contains.
+const mode = 0o640
+
 func TestMain(m *testing.M) {
 	syscall.Umask(0o077)
 	if os.Geteuid() != 0 {
@@ -57,7 +59,7 @@ func mustWrite(t *testing.T, f *os.File, text string) {
 func TestALogIsAppendedToAndHasItsModeWhateverTheUmask(t *testing.T) {
 	path := logPath(t)
 	for _, want := range []bool{true, false} {
-		f, err := Open(path, nil)
+		f, err := Open(path, mode, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, f.Created)
 		mustWrite(t, f.File, "line\n")
@@ -66,7 +68,7 @@ func TestALogIsAppendedToAndHasItsModeWhateverTheUmask(t *testing.T) {
 	requireContent(t, path, "line\nline\n")
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	require.Equal(t, fs.FileMode(Mode), info.Mode())
+	require.Equal(t, fs.FileMode(mode), info.Mode())
 }
 
 func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
@@ -80,7 +82,7 @@ func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
 	} {
 		path := logPath(t)
 		require.NoError(t, put(path))
-		_, err := Open(path, nil)
+		_, err := Open(path, mode, nil)
 		require.ErrorIs(t, err, safefile.ErrUnsafe)
 		require.ErrorContains(t, err, what)
 	}
@@ -88,7 +90,7 @@ func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
 
 func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 	path := logPath(t)
-	f, err := Open(path, nil)
+	f, err := Open(path, mode, nil)
 	require.NoError(t, err)
 	require.True(t, f.Created)
 	defer f.Close()
@@ -105,7 +107,7 @@ func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
 	path := logPath(t)
 	missing := filepath.Join(filepath.Dir(path), "missing", "error.log")
-	_, err := OpenPair(path, missing, nil)
+	_, err := OpenPair(path, missing, mode, nil)
 	var at *Error
 	require.ErrorAs(t, err, &at)
 	require.Equal(t, missing, at.Path)
@@ -113,7 +115,7 @@ func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
 	require.NoFileExists(t, path, "this call had made it")
 
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	_, err = OpenPair(path, missing, nil)
+	_, err = OpenPair(path, missing, mode, nil)
 	require.Error(t, err)
 	require.FileExists(t, path, "it was there before")
 }
@@ -122,7 +124,7 @@ func TestTheTailIsWhatStderrGotSinceItWasOpened(t *testing.T) {
 	path := logPath(t)
 	require.NoError(t, os.WriteFile(path, []byte("before\n"), 0o600))
 	for _, separate := range []string{"", path + ".error"} {
-		p, err := OpenPair(path, separate, nil)
+		p, err := OpenPair(path, separate, mode, nil)
 		require.NoError(t, err)
 		require.Equal(t, separate == "", p.Stdout == p.Stderr)
 		mustWrite(t, p.Stderr, "since\n")
@@ -130,14 +132,14 @@ func TestTheTailIsWhatStderrGotSinceItWasOpened(t *testing.T) {
 		p.Close()
 		require.Equal(t, "since\n", p.Tail(), "the files may be closed")
 	}
-	none, err := OpenPair("", "", nil)
+	none, err := OpenPair("", "", mode, nil)
 	require.NoError(t, err)
 	require.Empty(t, none.Tail())
 	none.Close()
 }
 
 func TestOfALongTailTheEndIsRead(t *testing.T) {
-	p, err := OpenPair(logPath(t), "", nil)
+	p, err := OpenPair(logPath(t), "", mode, nil)
 	require.NoError(t, err)
 	defer p.Close()
 	mustWrite(t, p.Stderr, strings.Repeat("x", 3*maxTail)+"the end")
@@ -147,7 +149,7 @@ func TestOfALongTailTheEndIsRead(t *testing.T) {
 
 func TestAnotherFileHasNoTail(t *testing.T) {
 	path := logPath(t)
-	p, err := OpenPair(path, "", nil)
+	p, err := OpenPair(path, "", mode, nil)
 	require.NoError(t, err)
 	defer p.Close()
 	require.NoError(t, os.Rename(path, path+".1"))
@@ -167,7 +169,7 @@ func needsRoot(t *testing.T) *privilege.Identity {
 
 func TestRootGivesANewLogToItsOwner(t *testing.T) {
 	owner, path := needsRoot(t), logPath(t)
-	f, err := Open(path, owner)
+	f, err := Open(path, mode, owner)
 	require.NoError(t, err)
 	defer f.Close()
 	require.True(t, f.Created)
@@ -182,7 +184,7 @@ func TestRootLogsInTheDirectoryOfTheOwnerAndOfNoOtherUser(t *testing.T) {
 	require.NoError(t, CheckPath(path, owner))
 	for _, other := range []*privilege.Identity{nil, {UID: user + 1, GID: user + 1}} {
 		require.ErrorIs(t, CheckPath(path, other), safefile.ErrUnsafe)
-		_, err := Open(path, other)
+		_, err := Open(path, mode, other)
 		require.ErrorIs(t, err, safefile.ErrUnsafe)
 		require.ErrorContains(t, err, logAsRoot)
 	}
@@ -196,7 +198,7 @@ func TestAFileThatAnotherUserHasPutIntoAStickyDirectoryIsNoLog(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o777|fs.ModeSticky))
 	require.NoError(t, os.WriteFile(path, nil, 0o644))
 	require.NoError(t, os.Chown(path, user, user))
-	_, err := Open(path, nil)
+	_, err := Open(path, mode, nil)
 	require.ErrorIs(t, err, safefile.ErrUnsafe)
 	require.ErrorContains(t, err, "it belongs to user 12345")
 }

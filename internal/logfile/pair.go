@@ -14,7 +14,7 @@ import (
 // /dev/null.
 type Pair struct {
 	Stdout, Stderr *os.File
-	ModeErrs       []ModeError // of new logs that do not have the mode [Mode]
+	ModeErrs       []ModeError // of new logs that do not have their mode
 
 	path   string // of Stderr
 	owner  *privilege.Identity
@@ -30,7 +30,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// ModeError reports that the log at Path has that mode and not [Mode].
+// ModeError reports that the log at Path has that mode and not the wanted one.
 type ModeError struct {
 	Path string
 	Mode fs.FileMode
@@ -38,13 +38,14 @@ type ModeError struct {
 }
 
 // OpenPair opens the log of stdout, and the log of stderr if stderr is not "". If stderr is "", it
-// is logged with stdout. If both are "", no log is opened. Errors are of type [*Error]. If the log
-// of stderr cannot be opened, OpenPair removes a log of stdout that it has created.
-func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
+// is logged with stdout. If both are "", no log is opened. Each new log has that mode. Errors are
+// of type [*Error]. If the log of stderr cannot be opened, OpenPair removes a log of stdout that it
+// has created.
+func OpenPair(stdout, stderr string, mode fs.FileMode, owner *privilege.Identity) (*Pair, error) {
 	p := &Pair{path: stdout, owner: owner}
 	created := false
 	if stdout != "" {
-		log, err := Open(stdout, owner)
+		log, err := Open(stdout, mode, owner)
 		if err != nil {
 			return nil, &Error{stdout, err}
 		}
@@ -54,7 +55,7 @@ func OpenPair(stdout, stderr string, owner *privilege.Identity) (*Pair, error) {
 	}
 	if stderr != "" {
 		p.path = stderr
-		log, err := Open(stderr, owner)
+		log, err := Open(stderr, mode, owner)
 		if err != nil {
 			if created {
 				if removeErr := safefile.Remove(p.Stdout, stdout); removeErr != nil {
