@@ -65,7 +65,7 @@ func timeText(d time.Duration) string {
 
 // The test reads the record as the page describes it for other languages.
 func TestDocsTellHowToReadARecord(t *testing.T) {
-	record, err := Status{Name: "echod", PID: 4127, Text: strings.Repeat("text ", 2000)}.encode()
+	record, err := Status{Name: "echod", PID: 4127, Text: strings.Repeat("text ", 2000)}.encode(nil)
 	require.NoError(t, err)
 	require.Len(t, record, 4096)
 	require.Regexp(t, `,"sum":"[0-9a-f]{16}"}\n$`, string(record))

@@ -83,7 +83,7 @@ func (m *manager) update(now Status, turn int) {
 	}
 	m.seq, m.phase = turn, now.Phase
 	if m.isParent {
-		if text, err := now.fit(); err == nil {
+		if text, err := now.fit(nil); err == nil {
 			lines = append(lines, "X_LIFECYCLE_STATE="+string(text))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"example.com/lifecycle/internal/statefile"
@@ -15,21 +16,45 @@ import (
 // recordFormat is the version of the record in the state file.
 const recordFormat = 1
 
-// encode returns the record of a Status.
-func (s Status) encode() ([]byte, error) {
-	object, err := s.fit()
+// fileRecord is a Status as it is in the state file.
+type fileRecord struct {
+	Status
+	Boottime *statefile.Times `json:"boottime,omitempty"` // of the times; nil: unknown
+}
+
+// times returns all times of a Status by their names in the record. So the reader of a record knows
+// how long ago something was even if the time of day was set since.
+func (s *Status) times() map[string]*time.Time {
+	times := map[string]*time.Time{"since": &s.Since, "started": &s.Started, "ready": &s.Ready, "next_restart": &s.NextRestart}
+	if s.LastExit != nil {
+		times["last_exit"] = &s.LastExit.At
+	}
+	if s.LastReload != nil {
+		times["last_reload"] = &s.LastReload.At
+	}
+	if s.LastReopen != nil {
+		times["last_reopen"] = &s.LastReopen.At
+	}
+	return times
+}
+
+// encode returns the record of a Status for the state file f, which may be nil.
+func (s Status) encode(f *statefile.File) ([]byte, error) {
+	object, err := s.fit(f)
 	if err != nil {
 		return nil, err
 	}
 	return statefile.Seal(object)
 }
 
-// fit returns the Status as JSON. It cuts texts until the JSON fits into a record.
-func (s Status) fit() ([]byte, error) {
+// fit returns the Status as JSON, with the times that f has converted. It cuts texts until the JSON
+// fits into a record.
+func (s Status) fit(f *statefile.File) ([]byte, error) {
 	s.Format = recordFormat
-	text, err := json.Marshal(s.asText())
+	boottime := f.Times(s.times())
+	text, err := json.Marshal(fileRecord{s.asText(), boottime})
 	for err == nil && len(text) > statefile.MaxObject && s.shorten() {
-		text, err = json.Marshal(s.asText())
+		text, err = json.Marshal(fileRecord{s.asText(), boottime})
 	}
 	if err == nil && len(text) > statefile.MaxObject {
 		err = errors.New("does not fit")
@@ -41,7 +66,7 @@ func (s Status) fit() ([]byte, error) {
 // bytes. fromText reverses it for them. In other texts, bytes that are not UTF-8 become \xHH.
 func (s Status) asText() Status {
 	s.Name, s.LogFile = bytetext.Escape(s.Name), bytetext.Escape(s.LogFile)
-	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp} {
+	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp, &s.Left} {
 		*text = bytetext.Valid(*text)
 	}
 	if s.LastExit != nil {
@@ -122,9 +147,11 @@ func decodeStatus(object []byte) (s Status, err error) {
 	if version.Format != recordFormat {
 		return s, fmt.Errorf("the record has format %d, but this program reads format %d", version.Format, recordFormat)
 	}
-	if err := json.Unmarshal(object, &s); err != nil {
+	var r fileRecord
+	if err := json.Unmarshal(object, &r); err != nil {
 		return Status{}, err
 	}
-	s.fromText()
-	return s, nil
+	r.Boottime.Correct(r.times())
+	r.fromText()
+	return r.Status, nil
 }

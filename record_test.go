@@ -17,7 +17,7 @@ import (
 
 func mustEncode(t testing.TB, s Status) (record []byte) {
 	t.Helper()
-	record, err := s.encode()
+	record, err := s.encode(nil)
 	require.NoError(t, err)
 	require.Len(t, record, 4096)
 	require.True(t, bytes.HasSuffix(record, []byte("}\n")), "the file ends with a newline")

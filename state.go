@@ -96,7 +96,7 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
 	}
-	record, err := now.encode()
+	record, err := now.encode(f)
 	// Without a record, empty the file: the old record is no longer true.
 	if writeErr := f.Write(seq, record); err == nil {
 		err = writeErr

@@ -203,3 +203,23 @@ func TestTheFileIsOneJSONObjectWithTheFieldsThatAreDocumented(t *testing.T) {
 	fine := fields(Status{LastReload: &Verdict{}})["last_reload"].(map[string]any)
 	require.ElementsMatch(t, slices.Collect(maps.Keys(fine)), []string{"at", "began_monotonic_ns", "took_ns"})
 }
+
+// Row H10.
+func TestEveryTimeOfARecordIsAlsoOnAClockThatNobodySets(t *testing.T) {
+	s := fullStatus()
+	var count func(v reflect.Value) int
+	count = func(v reflect.Value) (n int) {
+		switch {
+		case v.Type() == reflect.TypeFor[time.Time]():
+			return 1
+		case v.Kind() == reflect.Pointer:
+			return count(v.Elem())
+		case v.Kind() == reflect.Struct:
+			for i := range v.NumField() {
+				n += count(v.Field(i))
+			}
+		}
+		return n
+	}
+	require.Len(t, s.times(), count(reflect.ValueOf(s)))
+}

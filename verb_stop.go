@@ -34,6 +34,7 @@ func (p program) stopVerb(given flags) (exitCode int) {
 // removes the PID file of a killed daemon, if it may.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	begun := time.Now()
+	held, _ := inspectPIDFile(p.life.plan.pidFile) // a state file counts only if it has this owner
 	ctx, overdue := context.WithCancelCause(context.Background())
 	defer overdue(nil)
 	go p.watchStop(ctx, daemon, overdue)
@@ -44,7 +45,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 			// The daemon could not remove the file, so it emptied the file.
 			p.life.plan.releaseStale()
 		}
-		if s, err := lastState(p.life.plan.pidFile); err == nil && s.PID == daemon.PID && s.Left != "" {
+		s, err := readStateOnce(statePath(p.life.plan.pidFile), held.Owner)
+		if err == nil && s.PID == daemon.PID && s.Left != "" {
 			p.say("stopped (pid %d, %s), but %s", daemon.PID, console.FormatElapsed(time.Since(begun)), console.SanitizeInline(s.Left))
 			return 1
 		}

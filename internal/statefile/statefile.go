@@ -20,6 +20,7 @@ type File struct {
 	seq     int // of the record in the file
 	closed  bool
 	failing bool // the last write failed
+	stamps  stamps
 }
 
 // Create makes the state file. It replaces the file of a process that has died, and does not write

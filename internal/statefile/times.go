@@ -1,0 +1,69 @@
+package statefile
+
+import (
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/sys/monotonic"
+)
+
+// Times are the times of a record on a clock that nobody sets. A machine without a battery starts
+// in 1970 or at the time of its last shutdown, and its time of day is set when it has a network.
+type Times struct {
+	Clock string                   `json:"clock"` // see monotonic.Clock
+	At    map[string]time.Duration `json:"at_ns"` // on monotonic.Boottime, by name
+}
+
+// stamps remembers the times that were converted. Later, the result would lack the time for which
+// the machine was suspended in between.
+type stamps struct {
+	mu    sync.Mutex
+	known map[time.Time]time.Duration
+}
+
+// Times converts the times that are not zero. It returns nil if the system has no such clock, or if
+// f is nil.
+func (f *File) Times(times map[string]*time.Time) *Times {
+	clock := monotonic.Clock()
+	if f == nil || clock == "" {
+		return nil
+	}
+	f.stamps.mu.Lock()
+	defer f.stamps.mu.Unlock()
+	known, at := map[time.Time]time.Duration{}, map[string]time.Duration{}
+	for name, t := range times {
+		if t.IsZero() {
+			continue
+		}
+		stamp, found := f.stamps.known[*t]
+		if !found {
+			stamp = monotonic.Boottime() - time.Since(*t)
+		}
+		known[*t], at[name] = stamp, stamp
+	}
+	f.stamps.known = known
+	return &Times{Clock: clock, At: at}
+}
+
+// setMargin is the least difference that shows that the time of day was set. Smaller ones may come
+// from adjustments of its rate.
+const setMargin = time.Second
+
+// Correct replaces the times of a record that the time of day has not shown correctly, because it
+// was set since. It does nothing if the record comes from another boot or time namespace.
+func (t *Times) Correct(times map[string]*time.Time) {
+	if t == nil || t.Clock == "" || t.Clock != monotonic.Clock() {
+		return
+	}
+	now, boottime := time.Now(), monotonic.Boottime()
+	for name, at := range times {
+		stamp, found := t.At[name]
+		if !found || at.IsZero() {
+			continue
+		}
+		is := now.Add(stamp - boottime)
+		if is.Sub(*at).Abs() > setMargin {
+			*at = is.Round(0)
+		}
+	}
+}
