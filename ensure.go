@@ -13,7 +13,8 @@ import (
 // starts one, detached. If another caller is already starting it, Ensure waits for that start. Any
 // number of callers may race, in any number of processes: one daemon starts, and if the caller that
 // starts it dies, the next caller takes over. [Args] sets the arguments of the daemon. With these
-// arguments, the main of the daemon must call Run or Main with the same PID file.
+// arguments, the main of the daemon must call Run or Main with the same PID file. In a process that
+// was started as this daemon and has not called Run, Ensure returns an error at once.
 //
 // Ensure blocks until the daemon is ready. It returns the error of its own start if that fails. If
 // ctx ends first, Ensure undoes its own start, but not a start by another caller, and returns the

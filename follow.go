@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,17 +34,58 @@ func (p *Process) Status() (Status, error) {
 
 // WaitReady blocks until the daemon is ready. It returns nil at once if the daemon is ready or
 // reloading. It returns an error if the daemon stops, is gone ([ErrNotRunning]) or cannot report
-// its state. If ctx ends first, the error wraps the cause of ctx.
+// its state. If ctx ends first, the error wraps the cause of ctx. In the daemon itself, WaitReady
+// returns an error at once before Run and in a hook, because it would wait for itself there.
 func (p *Process) WaitReady(ctx context.Context) error {
 	return p.follow(ctx, "it to be ready", func(s Status) (enough bool, err error) {
 		switch s.Phase {
 		case Ready, Reloading:
 			return true, nil
 		case Starting:
-			return false, nil
+			err := p.waitsForItself(ctx)
+			return err != nil, err
 		}
 		return true, fmt.Errorf("lifecycle: pid %d %w", p.PID, errStops)
 	})
+}
+
+// errBeforeRun reports that a process that was started as the daemon waits for the daemon. Nothing
+// ends that wait but the StartTimeout of its launcher.
+var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
+	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
+
+// waitsForItself returns an error if the daemon cannot do what the caller waits for: the caller is
+// part of the daemon and has not called Run, or runs in a hook.
+func (p *Process) waitsForItself(ctx context.Context) error {
+	if !p.isOurs() {
+		return nil
+	}
+	switch l := running.Load(); {
+	case l == nil:
+		return errBeforeRun
+	case l.hookThatRuns(ctx) != "" || insideHook():
+		return fmt.Errorf("lifecycle: this process is part of the daemon (pid %d), which would wait for itself "+
+			"in a hook: wait in fn, or set PIDFile and Args of another daemon", p.PID)
+	}
+	return nil
+}
+
+// isOurs reports whether this process is the daemon, or the worker of the daemon.
+func (p *Process) isOurs() bool {
+	return p.PID == os.Getpid() || supervisorNote() != nil && p.PID == os.Getppid()
+}
+
+// insideHook reports whether the caller runs in the goroutine of a hook.
+func insideHook() bool {
+	callers := make([]uintptr, 256)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
+	for more := true; more; {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); strings.Contains(frame.Function, ".(*life).do.func") {
+			return true
+		}
+	}
+	return false
 }
 
 // errStops reports that a daemon is stopping and will not be ready.
@@ -61,6 +105,9 @@ func (p *Process) Reload(ctx context.Context) error {
 func (p *Process) reload(ctx context.Context) (note string, err error) {
 	if s, err := p.Status(); err == nil && s.Phase == Stopping {
 		return "", stopsInstead()
+	}
+	if err := p.waitsForItself(ctx); err != nil {
+		return "", err
 	}
 	asked := monotonic.Now()
 	if err := p.Signal(syscall.SIGHUP); err != nil {
@@ -94,6 +141,9 @@ func (p *Process) Reopen(ctx context.Context) error {
 func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	if ossignal.User1 == nil {
 		return "", fmt.Errorf("lifecycle: reopen: %w", errors.ErrUnsupported)
+	}
+	if err := p.waitsForItself(ctx); err != nil {
+		return "", err
 	}
 	asked := monotonic.Now()
 	if err := p.Signal(ossignal.User1); err != nil {

@@ -128,6 +128,7 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -191,6 +192,9 @@ func runHere(l *life) error {
 	}
 	if m.mayHaveLauncher() {
 		l.launcher = handshake.Inherited()
+		if l.plan.detach && l.launcher == nil && detach.Inherited() != nil {
+			return errSecondRun
+		}
 	}
 	err = l.run()
 	if l.launcher != nil {
@@ -198,6 +202,11 @@ func runHere(l *life) error {
 	}
 	return err
 }
+
+// errSecondRun is returned for a second life of a process that was started for one life. No
+// launcher waits for the result of the second one.
+var errSecondRun = errors.New("lifecycle: Detach: this process is the daemon of an earlier call of Run, so it " +
+	"cannot be the next one too: set Args so that the main of each daemon calls Run once")
 
 // abandon returns err. It first removes the files of sockets that the program has bound for a life
 // that does not begin in this process.

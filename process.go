@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/ossignal"
@@ -47,6 +48,10 @@ func (p *Process) Wait(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
 	}
+	return p.awaitGone(ctx)
+}
+
+func (p *Process) awaitGone(ctx context.Context) error {
 	if err := p.pin.Wait(ctx); err != nil {
 		return fmt.Errorf("lifecycle: waiting for pid %d to end: %w", p.PID, err)
 	}
@@ -84,9 +89,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.end(ctx, syscall.SIGTERM, ossignal.Continue)
 }
 
-// checkOther returns an error if p is this process, which would wait for its own end.
+// checkOther returns an error if this process would wait for its own end.
 func (p *Process) checkOther() error {
-	if p.PID == os.Getpid() {
+	if p.isOurs() {
 		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
 	}
 	return nil
@@ -109,7 +114,7 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 			return err
 		}
 	}
-	return p.Wait(ctx)
+	return p.awaitGone(ctx)
 }
 
 // awaitEnd waits for a process that no longer holds the PID file and therefore may not be
@@ -117,7 +122,7 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 func (p *Process) awaitEnd(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	err := p.Wait(soon)
+	err := p.awaitGone(soon)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("lifecycle: pid %d released %s but still runs; no signal was sent", p.PID, p.pidFile)
 	}
@@ -175,6 +180,8 @@ func Find(pidFile string) (*Process, error) {
 			return nil, err
 		case !h.Held:
 			return nil, &NotRunningError{PIDFile: path, Stale: h.Number != 0, PID: h.Number}
+		case !h.Known && handshake.KeepsLock(path):
+			return nil, errBeforeRun
 		case !h.Known && !last:
 			continue
 		case h.PID == 0:

@@ -215,7 +215,7 @@ func (l *life) attach() error {
 		return nil
 	}
 	if !safefile.SameEntry(l.plan.pidFile, l.launcher.PIDFile) {
-		return fmt.Errorf("lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file",
+		return fmt.Errorf("lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file, or set Args so that the main of the daemon calls Run for it",
 			l.launcher.PIDFile, l.plan.pidFile)
 	}
 	return l.launcher.Attach(l.plan.limits(), l.launcherGone)

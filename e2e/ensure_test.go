@@ -199,7 +199,7 @@ func TestEnsureOfADaemonWithAnotherPIDFileSaysThatTheyMustBeTheSame(t *testing.T
 	pidfile := verbPlace(t)
 	code, says := callEnsure(t, "elsewhere", pidfile)
 	require.Equal(t, 1, code)
-	require.Equal(t, fmt.Sprintf("error: lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file\n",
+	require.Equal(t, fmt.Sprintf("error: lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file, or set Args so that the main of the daemon calls Run for it\n",
 		pidfile, pidfile+".other"), says)
 	requireVerbLeftNothing(t, pidfile)
 }

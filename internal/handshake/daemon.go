@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Launcher is the daemon's view of the launcher that started it.
@@ -46,6 +47,21 @@ func Inherited() *Launcher {
 		_ = l.peer.RedirectCrashOutput()
 	}
 	return l
+}
+
+// KeepsLock reports whether this process has inherited the lock of the PID file at path from its
+// launcher and still has it.
+func KeepsLock(path string) bool {
+	given := detach.Inherited()
+	if given == nil {
+		return false
+	}
+	_, lock, _ := readHandoff(given)
+	if lock == nil {
+		return false
+	}
+	same, err := safefile.Same(lock, path)
+	return err == nil && same
 }
 
 func newLauncher(peer *detach.Peer, messages <-chan json.RawMessage) *Launcher {
