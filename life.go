@@ -105,7 +105,7 @@ func (l *life) run() (err error) {
 		}
 		defer running.CompareAndSwap(l, nil)
 		defer l.notifySignals()()
-		l.keepFromChildren()
+		keepFromChildren(l.mode, l.log)
 		if log := l.plan.journalLogger(); log != nil {
 			l.log = log
 		}

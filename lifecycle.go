@@ -181,6 +181,11 @@ func runHere(l *life) error {
 		return abandon(l.plan, err)
 	}
 	l.mode = m
+	if m.isProcess() {
+		if err := startup.FillStandard(); err != nil {
+			l.log.Warn("the program has closed its stdin, stdout or stderr, and another file may take its place", "err", err)
+		}
+	}
 	switch m.kind {
 	case modeLauncher:
 		_, err := launch{plan: l.plan, oneShot: true}.run(l.plan.base)

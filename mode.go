@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
@@ -109,12 +110,12 @@ const firstOther = 3
 // the life starts inherits what the caller left open. They stay open in this process, which may
 // have been given them on purpose. A detached process has none of them, and a worker has marked
 // them.
-func (l *life) keepFromChildren() {
-	if l.mode.background || l.mode.kind == modeWorker {
+func keepFromChildren(m mode, log *slog.Logger) {
+	if m.background || m.kind == modeWorker {
 		return
 	}
 	if err := execve.CloseOnExec(firstOther); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		l.log.Warn("programs that the daemon starts inherit descriptors of its caller", "err", err)
+		log.Warn("programs that the daemon starts inherit descriptors of its caller", "err", err)
 	}
 }
 

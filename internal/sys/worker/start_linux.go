@@ -124,7 +124,7 @@ func (o *Spec) orders() (told stageOrders, err error) {
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
-	attributes := &os.ProcAttr{Files: []*os.File{startup.Stdin, startup.Stdout, startup.Stderr}, Sys: &syscall.SysProcAttr{}}
+	attributes := &os.ProcAttr{Files: slices.Clone(startup.Descriptors()), Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
 	if o.Cgroup != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,9 @@ import (
 // changer changes the globals of its process before it calls Main, as programs do. Its PID file and
 // its log have relative paths, and it changes to a directory by a relative path.
 //
-//	changer serve [supervise] verb
+// With close, it closes the standard files instead of assigning others.
+//
+//	changer serve [supervise] [close] verb
 var changer = proctest.Register("changer", func(args []string) int {
 	began, err := os.Getwd()
 	if err != nil || len(args) == 0 || args[0] != "serve" {
@@ -31,7 +34,7 @@ var changer = proctest.Register("changer", func(args []string) int {
 	os.Args[0] = "renamed"
 	flag.CommandLine = flag.NewFlagSet("changer", flag.ContinueOnError)
 	verb := args[len(args)-1]
-	elsewhere, err := os.Create("elsewhere-" + verb)
+	elsewhere, err := os.OpenFile("elsewhere-"+verb, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err == nil {
 		err = errors.Join(os.Chdir("below"), os.Setenv("ADDED", "yes"), os.Unsetenv("REMOVED"))
 	}
@@ -39,18 +42,25 @@ var changer = proctest.Register("changer", func(args []string) int {
 		fmt.Println(err)
 		return 65
 	}
-	stdout := os.Stdout
+	report := os.Stdout
+	if slices.Contains(args, "close") {
+		err = errors.Join(os.Stdin.Close(), os.Stdout.Close(), os.Stderr.Close())
+		report = elsewhere
+	}
 	os.Stdin, os.Stdout, os.Stderr = nil, elsewhere, elsewhere
 	opts := []lifecycle.Option{
 		lifecycle.PIDFile("changer.pid"), lifecycle.LogFile("changer.log"),
 		lifecycle.OnStart(func(context.Context) error {
 			added := os.Getenv("ADDED")
 			_, removed := os.LookupEnv("REMOVED")
-			_, err := fmt.Fprintln(stdout, "main began in", began, "added", added, "removed", !removed)
-			return err
+			_, printErr := fmt.Fprintln(report, "main began in", began, "added", added, "removed", !removed)
+			for fd := range 3 {
+				fmt.Fprintln(report, "descriptor", fd, ownDescriptor(fd))
+			}
+			return errors.Join(err, printErr)
 		}),
 	}
-	if args[1] == "supervise" {
+	if slices.Contains(args, "supervise") {
 		opts = append(opts, lifecycle.Supervise(lifecycle.RestartPolicy{}))
 	}
 	return lifecycle.Main([]string{verb}, nil, opts...)
@@ -82,6 +92,30 @@ func TestADaemonIsStartedWithWhatItsLauncherWasStartedWith(t *testing.T) {
 		require.Equal(t, 0, call("stop"))
 		require.Empty(t, files(t, filepath.Join(dir, "below")))
 		require.NoFileExists(t, filepath.Join(dir, "changer.pid"))
+	}
+}
+
+// The standard files of a program are its own, but no file of the daemon takes the number of one
+// that it has closed.
+func TestNoFileOfADaemonTakesTheNumberOfAClosedStandardFile(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"close", "supervise close"} {
+		dir := t.TempDir()
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "below"), 0o755))
+		call := func(verb string) int {
+			cmd := proctest.Command(changer, strings.Fields("serve "+how+" "+verb)...)
+			cmd.Dir = dir
+			return proctest.CallCommand(t, cmd).Code
+		}
+		require.Equal(t, 0, call("start"), "%s", files(t, dir))
+		h := mustLook(t, filepath.Join(dir, "changer.pid"))
+		t.Cleanup(func() { _ = syscall.Kill(h.PID, syscall.SIGKILL) })
+		said, err := os.ReadFile(filepath.Join(dir, "elsewhere-start"))
+		require.NoError(t, err)
+		for fd := range 3 {
+			require.Contains(t, string(said), fmt.Sprintf("descriptor %d /dev/null\n", fd), how)
+		}
+		require.Equal(t, 0, call("stop"))
 	}
 }
 

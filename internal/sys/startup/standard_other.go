@@ -1,0 +1,5 @@
+//go:build !unix
+
+package startup
+
+func fillStandard() error { return nil }

@@ -1,0 +1,32 @@
+//go:build unix
+
+package startup
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func fillStandard() error {
+	for fd := range 3 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+			continue
+		}
+		// The lowest free descriptor is fd, unless another goroutine opens a file now.
+		got, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+		}
+		if got == fd {
+			_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		} else {
+			unix.Close(got)
+		}
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
+	return nil
+}
