@@ -67,3 +67,11 @@ func (p *Process) settled(ctx context.Context) error {
 	}
 	return &NotRunningError{PIDFile: p.pidFile}
 }
+
+// find returns the daemon that holds the PID file of the plan.
+func (p *plan) find() (*Process, error) {
+	if p.noPIDFile != nil {
+		return nil, p.noPIDFile
+	}
+	return Find(p.pidFile)
+}

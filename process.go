@@ -197,14 +197,6 @@ func Find(pidFile string) (*Process, error) {
 	}
 }
 
-// find returns the daemon that holds the PID file of the plan.
-func (p *plan) find() (*Process, error) {
-	if p.noPIDFile != nil {
-		return nil, p.noPIDFile
-	}
-	return Find(p.pidFile)
-}
-
 const (
 	// patienceForPID is how long Find waits for a holder that has not written its PID yet.
 	patienceForPID = 2 * time.Second
