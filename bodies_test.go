@@ -283,13 +283,12 @@ func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
 	}
 }
 
-// Two components may have the same name.
 func TestABodyThatWasAskedInTheGraceIsReportedWithTheTimeThatItHad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		hang := func(context.Context) error { <-release; return nil }
-		v := live(t, nil, With(Hooks{Name: "a", Run: hang}), With(Hooks{Name: "a", Run: hang}))
-		require.EqualError(t, v.stopped(), "lifecycle: Run of a: did not return in 2.5s\nlifecycle: Run of a: did not return in 20s")
+		v := live(t, nil, With(Hooks{Name: "a", Run: hang}), With(Hooks{Name: "b", Run: hang}))
+		require.EqualError(t, v.stopped(), "lifecycle: Run of a: did not return in 2.5s\nlifecycle: Run of b: did not return in 20s")
 		close(release)
 	})
 }

@@ -34,8 +34,9 @@ import (
 // packages that are initialised before this one also run a third time, in a process between the
 // two. The detached process has the environment that the launcher has now. It starts in the
 // directory in which the launcher was started, whatever os.Chdir did since, so its main finds files
-// by the same relative paths. Run changes the directory to "/", or to WorkDir. By default, Run
-// stays in the foreground; the verb start and Ensure detach without this option.
+// by the same relative paths. Run changes the directory to "/", or to WorkDir. [Main] ignores this
+// option, since its verb decides. By default, Run stays in the foreground; the verb start and
+// Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true
@@ -198,6 +199,9 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 		// The kernel would end the daemon together with this process (pid_namespaces(7)).
 		return nil, errors.New("lifecycle: cannot detach from process 1: the kernel would end the daemon " +
 			"together with process 1; run it in the foreground")
+	}
+	if err := p.checkShared(); err != nil {
+		return nil, err
 	}
 	if _, err := os.Executable(); err != nil {
 		return nil, fmt.Errorf("lifecycle: cannot find the executable of this process (is /proc mounted?): %w", err)

@@ -24,6 +24,9 @@ func Embedded() Option {
 // completeEmbedded removes the options that need a process.
 func (p *plan) completeEmbedded() {
 	p.pidFile = ""
+	if p.program != nil {
+		p.refuse("Program(%q) and Embedded: an embedded life starts no process; leave out one of the two", p.program[0])
+	}
 	if len(p.processOptions) > 0 && len(p.wrong) == 0 {
 		p.logger.Info("an embedded life ignores options that need a process", "options", strings.Join(p.processOptions, ", "))
 	}

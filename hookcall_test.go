@@ -44,7 +44,7 @@ func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
 	for _, hook := range []string{"OnStart", "OnReload", "OnStop", "OnExit", "Run", "fn", "Every", "OnSignal"} {
 		t.Run(hook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, fn, opts := Hooks{Name: "a"}, serve, []Option(nil)
+				h, fn, opts := Hooks{Name: "a", OnCheck: started}, serve, []Option(nil)
 				switch hook {
 				case "OnStart":
 					h.OnStart = goexit

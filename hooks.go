@@ -51,8 +51,23 @@ type Hooks struct {
 	OnExit func(ctx context.Context) error
 }
 
+// withoutCheck returns the names of the hooks that are given, other than OnCheck.
+func (h Hooks) withoutCheck() (names []string) {
+	for name, f := range map[string]func(context.Context) error{
+		"OnStart": h.OnStart, "Run": h.Run, "OnReload": h.OnReload, "OnStop": h.OnStop, "OnExit": h.OnExit,
+	} {
+		if f != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func hasMoreThanCheck(h Hooks) bool { return len(h.withoutCheck()) > 0 }
+
 // With adds a component. Each call adds another one. Components start in the order given and stop
-// in reverse order. By default, there is no component.
+// in reverse order. A component without a hook is an error, and so are two with the same name. By
+// default, there is no component.
 func With(h Hooks) Option {
 	return option(func(c *plan) { c.hooks = append(c.hooks, h) })
 }
@@ -107,6 +122,34 @@ func looseHook(name string, f func(context.Context) error, field func(*Hooks) *f
 		}
 		*at = f
 	})
+}
+
+// completeHooks names the components, and refuses those that do nothing or have the same name.
+func (p *plan) completeHooks() {
+	for i := range p.hooks {
+		h := &p.hooks[i]
+		if i != p.loose && h.OnCheck == nil && !hasMoreThanCheck(*h) {
+			p.refuse("With(Hooks{Name: %q}): has no hook; leave it out, or give it one", h.Name)
+		}
+		switch {
+		case i == p.loose:
+			h.Name = p.name
+		case h.Name == "":
+			h.Name = fmt.Sprintf("component %d", i+1)
+		}
+		for j := range i {
+			if p.hooks[j].Name != h.Name {
+				continue
+			}
+			if i == p.loose || j == p.loose {
+				p.refuse("With(Hooks{Name: %q}) and the options OnStart, OnReload, OnStop, OnExit or OnCheck: they form a component of that name too; "+
+					"put all hooks into one With, or give it another name", h.Name)
+			} else {
+				p.refuse("With(Hooks{Name: %q}) is given twice: give each component a name of its own", h.Name)
+			}
+			break
+		}
+	}
 }
 
 // HookError names the hook that failed and its component. It wraps the error that the hook

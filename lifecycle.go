@@ -122,13 +122,13 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -233,8 +233,8 @@ func newPlan(fn func(context.Context) error, opts []Option) (*plan, error) {
 		o.apply(p)
 	}
 	p.complete()
-	if len(p.wrong) > 0 {
-		return p, errors.New("lifecycle: wrong option: " + strings.Join(p.wrong, "; "))
+	if err := p.wrongError(); err != nil {
+		return p, err
 	}
 	return p, nil
 }
@@ -250,14 +250,7 @@ func (p *plan) complete() {
 	if p.stopTimeout > 0 && p.stopDelay >= p.stopTimeout {
 		p.refuse("StopDelay(%v): must be shorter than StopTimeout (%v), which includes it", p.stopDelay, p.stopTimeout)
 	}
-	for i := range p.hooks {
-		switch {
-		case i == p.loose:
-			p.hooks[i].Name = p.name
-		case p.hooks[i].Name == "":
-			p.hooks[i].Name = fmt.Sprintf("component %d", i+1)
-		}
-	}
+	p.completeHooks()
 	if p.embedded {
 		p.completeEmbedded()
 		return
@@ -268,6 +261,7 @@ func (p *plan) complete() {
 	p.completeWorkDir()
 	p.completeChroot()
 	p.completeSupervise()
+	p.refuseShared(safefile.SamePath)
 }
 
 func (p *plan) completePIDFile() {

@@ -28,7 +28,7 @@ func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 		}
 		a, b := traced(&trace, "a"), traced(&trace, "b")
 		a.Run, b.Run = nil, nil
-		v := live(t, fn, With(a), With(b), With(Hooks{Name: "empty"}))
+		v := live(t, fn, With(a), With(b), With(Hooks{Name: "check only", OnCheck: started}))
 		require.Equal(t, Ready, v.phaseNow())
 		v.send(syscall.SIGHUP)
 		require.Equal(t, Ready, v.phaseNow())

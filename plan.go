@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"unicode"
 
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -135,6 +137,47 @@ func (p *plan) processOnly(option string, on bool) {
 	if on {
 		p.processOptions = append(p.processOptions, option)
 	}
+}
+
+// refuseShared refuses a log that is the PID file or the state file, as same reports. The daemon
+// writes both and removes them at its end.
+func (p *plan) refuseShared(same func(path, other string) bool) {
+	if p.pidFile == "" {
+		return
+	}
+	state := statePath(p.pidFile)
+	for _, log := range [][2]string{{"LogFile", p.logFile}, {"ErrorLogFile", p.errorLogFile}} {
+		option, path := log[0], log[1]
+		switch {
+		case path == "":
+		case same(path, p.pidFile):
+			p.refuse("%s(%q) and PIDFile(%q): the log would be the PID file; give it another path", option, path, p.pidFile)
+		case same(path, state):
+			p.refuse("%s(%q) and PIDFile(%q): the log would be the state file, which is beside the PID file; give it another path", option, path, p.pidFile)
+		}
+	}
+	if log := p.name + ".log"; p.logFileSet || filepath.Base(p.pidFile) != log && filepath.Base(state) != log {
+		return // the default log is another file, and finding it may be slow
+	}
+	if path, _ := defaultLogFile(p.name); path != "" && (same(path, p.pidFile) || same(path, state)) {
+		p.refuse("PIDFile(%q): is the default log file or has it as its state file; give it another path, or set LogFile", p.pidFile)
+	}
+}
+
+// checkShared is refuseShared for files that have several names. It looks at the disk, so only a
+// start calls it.
+func (p *plan) checkShared() error {
+	found := plan{identity: p.identity, placement: p.placement}
+	found.refuseShared(safefile.SameFile)
+	return found.wrongError()
+}
+
+// wrongError returns an error if an option is wrong.
+func (p *plan) wrongError() error {
+	if len(p.wrong) == 0 {
+		return nil
+	}
+	return errors.New("lifecycle: wrong option: " + strings.Join(p.wrong, "; "))
 }
 
 // never is the deadline of a call without a limit.

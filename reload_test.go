@@ -39,7 +39,7 @@ func TestAFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
 				var trace proctest.Lines
 				c := traced(&trace, "c")
 				c.OnReload = bad
-				v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b"}), With(c), With(traced(&trace, "d")))
+				v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b", OnCheck: started}), With(c), With(traced(&trace, "d")))
 				v.send(syscall.SIGHUP)
 				require.Equal(t, Ready, v.phaseNow())
 				require.Equal(t, 1, trace.Count("OnReload a"))

@@ -194,13 +194,27 @@ func (p *plan) completeSupervise() {
 }
 
 func (p *plan) completeProgram() {
+	var useless []string
 	for option, given := range map[string]bool{
-		"a function to run": p.fn != nil, "hooks other than OnCheck": slices.ContainsFunc(p.hooks, hasMoreThanCheck),
-		"OnReopen": p.onReopen != nil, "Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil,
+		"a function to run": p.fn != nil, "Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil, "CleanErrors": len(p.cleanErrors) > 0,
+		"OnReopen": p.onReopen != nil,
 	} {
 		if given {
-			p.refuse("Program(%q): cannot be combined with %s, because the worker runs no code of this program", p.program[0], option)
+			useless = append(useless, option)
 		}
+	}
+	for _, h := range p.hooks {
+		for _, hook := range h.withoutCheck() {
+			useless = append(useless, hook+" of "+h.Name)
+		}
+	}
+	slices.Sort(useless)
+	for _, option := range useless {
+		p.refuse("Program(%q): cannot be combined with %s, because the worker runs no code of this program", p.program[0], option)
+	}
+	if p.stopDelay > 0 {
+		p.refuse("Program(%q) and StopDelay(%v): the program gets its stop signal at once, because it cannot be told to stop later; leave out StopDelay",
+			p.program[0], p.stopDelay)
 	}
 	if strings.ContainsRune(p.program[0], filepath.Separator) {
 		path, err := startup.Abs(p.program[0])
@@ -209,10 +223,6 @@ func (p *plan) completeProgram() {
 		}
 		p.program[0] = path
 	}
-}
-
-func hasMoreThanCheck(h Hooks) bool {
-	return h.OnStart != nil || h.Run != nil || h.OnReload != nil || h.OnStop != nil || h.OnExit != nil
 }
 
 // findProgram returns the path of the supervised program, or "" if that is this program.

@@ -55,7 +55,7 @@ import (
 // Without a verb, with an unknown verb or flag, or with an extra argument, Main prints the usage to
 // stderr and returns 2. In a detached process, Main runs the life, whatever the verb is.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
-	l, err := newLife(fn, opts)
+	l, err := newLife(fn, append(slices.Clone(opts), notDetached))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", programName(), trimPrefix(err))
 		return 1
@@ -69,6 +69,9 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 	}
 	return program{life: l, stdout: os.Stdout, stderr: os.Stderr}.main(args)
 }
+
+// notDetached undoes [Detach]: the verb decides whether the life is in the background.
+var notDetached = option(func(p *plan) { p.detach = false })
 
 // program is a program that was started with a verb.
 type program struct {
