@@ -66,7 +66,7 @@ func TestAControlGroupThatIsNotDelegatedStaysAsItIs(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, false)
 	b := inBackground(t)
-	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker := b.worker(0)
 	b.left(2)
 	require.Equal(t, proctest.CgroupOf(t, b.status().PID), proctest.CgroupOf(t, worker))
@@ -95,7 +95,7 @@ func TestWhatIsInTheGroupOfAWorkerEndsWithItWhoeverItsParentIs(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)
-	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker := b.worker(0)
 	group := b.requireOwnGroup(dir, worker)
 	left := b.left(2)
@@ -119,7 +119,7 @@ func TestAWorkerOfRootThatLeavesItsGroupIsEndedAllTheSame(t *testing.T) {
 	other := proctest.Cgroup(t, false)
 	b := inBackground(t)
 	leaver := fmt.Sprintf(`(echo 0 >%s/cgroup.procs; %s) & wait; exec sleep 60`, other, leaves)
-	b.readied(b.guardIn(dir, leaver, "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guardIn(dir, leaver, "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker := b.worker(0)
 	left := b.left(2)
 	require.Equal(t, filepath.Base(other), filepath.Base(proctest.CgroupOf(t, left[0])))
@@ -168,7 +168,7 @@ func TestAWorkerOfRootThatSpoilsItsGroupIsStartedAgain(t *testing.T) {
 			b := inBackground(t)
 			names := fmt.Sprintf("G=$(echo %s/lifecycle-*); F=%s/once\n", dir, t.TempDir())
 			script := names + script + "\necho done; exec sleep 60"
-			b.readied(b.guardIn(dir, script, "supervise=min:-1ns,settle:20ms", "start"))
+			b.readied(b.guardIn(dir, script, "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 			worker := b.worker(0)
 			proctest.Eventually(t, func() bool {
 				if what != "frozen" {
@@ -201,7 +201,7 @@ func TestAForkBombThatAWorkerHasLeftIsEndedWithItsGroup(t *testing.T) {
 for i in $(seq 60); do setsid sleep 60 & done; wait`
 	script := "prlimit --nproc=500 setsid sh -c '" + bomb + "' >/dev/null 2>&1 & exec sleep 60"
 	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(gate)), 0o755))
-	b.readied(b.guardIn(dir, script, "user=12347:12347", "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guardIn(dir, script, "user=12347:12347", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker := b.worker(0)
 	group := b.requireOwnGroup(dir, worker)
 	members := func() int {
@@ -221,7 +221,7 @@ func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)
-	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guardIn(dir, leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker, parent := b.worker(0), b.status().PID
 	group := b.requireOwnGroup(dir, worker)
 	left := b.left(2)

@@ -80,6 +80,9 @@ func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	b.stop()
 }
 
+// killsSoon makes a supervisor kill soon what the worker has left and what ignores TERM.
+const killsSoon = "stoptimeout=1s"
+
 // leaves is the script of a worker that leaves two children in sessions of their own. One ignores
 // TERM, the other does not.
 const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; while :; do sleep 0.02; done' & setsid sh -c 'echo meek $$; exec sleep 60' &"
@@ -102,7 +105,7 @@ func (b *background) left(n int) (pids []int) {
 func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
+	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))
 	worker := b.worker(0)
 	first := b.left(2)
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))

@@ -49,7 +49,7 @@ func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)
 			proctest.Command(hider) // marks it as used
-			args := append(b.args("supervise=min:-1ns,limit:-1,settle:1h", "start"), "--")
+			args := append(b.args("supervise=min:-1ns,limit:-1,settle:1h", killsSoon, "start"), "--")
 			b.readied(proctest.Call(t, guard, append(args, "env", proctest.Variable+"="+hider, proctest.Binary(), how)...))
 			b.awaitSaid("<nil>\n")
 			worker := b.worker(0)
