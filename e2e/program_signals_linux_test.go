@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -165,4 +166,32 @@ func pidIn(t *testing.T, path string) (pid int) {
 		return strings.HasSuffix(string(text), "\n")
 	}, "a PID in %s", path)
 	return pid
+}
+
+// A program that reads from the terminal in the background would be suspended.
+func TestAProgramOnATerminalHasNoStdin(t *testing.T) {
+	t.Parallel()
+	master, tty := pty(t)
+	script := "read line; echo read $?; trap 'exit 0' TERM; while :; do sleep 0.01; done"
+	cmd := inTerminal(proctest.Command(guard, "pidfile="+proctest.PIDPath(t), "run", "--", "sh", "-c", script), tty)
+	cmd.Stdout, cmd.Stderr = tty, tty
+	p := proctest.Launch(t, cmd)
+	screen := &proctest.Lines{}
+	go io.Copy(screen, master)
+	proctest.Eventually(t, func() bool { return screen.Count("read 1\r\n") == 1 }, "the program to read: %s", screen)
+	_, err := master.Write([]byte{'C' & 0x1f})
+	require.NoError(t, err)
+	require.Equal(t, 0, p.Wait(), "%s", screen)
+}
+
+func TestAWorkerThatIsSuspendedIsReported(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.readied(b.guard("exec sleep 60", "start"))
+	worker := b.worker(0)
+	require.NoError(t, syscall.Kill(worker, syscall.SIGTTIN))
+	b.awaitSaid("WARN the worker was suspended by a signal")
+	require.NoError(t, syscall.Kill(worker, syscall.SIGCONT))
+	b.awaitSaid("INFO the worker was continued")
+	b.stop()
 }

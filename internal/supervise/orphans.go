@@ -24,8 +24,9 @@ import (
 // behind, even detached ones (PR_SET_CHILD_SUBREAPER(2const)).
 
 // reapOrphans reaps orphans that end by themselves, so that none stays a zombie. It uses at most a
-// fifth of a processor, even if many end.
-func reapOrphans() (stopReaping func()) {
+// fifth of a processor, even if many end. It calls changed after children have ended, stopped or
+// continued.
+func reapOrphans(changed func()) (stopReaping func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, ossignal.Child)
 	over := make(chan struct{})
@@ -33,6 +34,7 @@ func reapOrphans() (stopReaping func()) {
 		for {
 			begun := time.Now()
 			reaper.Reap()
+			changed()
 			pause := max(reapPause, 4*time.Since(begun))
 			select {
 			case <-ended:
@@ -46,6 +48,23 @@ func reapOrphans() (stopReaping func()) {
 		signal.Stop(ended)
 		close(over)
 	})
+}
+
+// reportSuspension logs once that the worker was suspended: it does nothing then, and the
+// supervisor would not know why.
+func (s *Supervisor) reportSuspension() {
+	p := s.last.Load()
+	if p == nil || p.hasEnded() {
+		return
+	}
+	if stopped := proc.IsStopped(p.PID); stopped != p.suspended {
+		p.suspended = stopped
+		if stopped {
+			s.spec.Log.Warn("the worker was suspended by a signal, such as SIGTTIN for reading from a terminal; continue it with SIGCONT", "worker", p.PID)
+		} else {
+			s.spec.Log.Info("the worker was continued", "worker", p.PID)
+		}
+	}
 }
 
 // reapPause is the shortest time between two calls of Reap.

@@ -102,6 +102,8 @@ type process struct {
 	refusal   error            // why it could not be signalled
 	told      bool             // result has returned its result
 
+	suspended bool // the log says so; of the goroutine that reaps
+
 	usesNotify bool  // it has sent a message
 	confirming bool  // Spec.Ready is being called
 	notReady   error // the last result of Spec.Ready

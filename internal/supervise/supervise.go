@@ -145,7 +145,7 @@ func (s *Supervisor) open() error {
 		s.spec.Log.Debug("cannot create control groups for the workers", "why", err)
 	}
 	releaseOrphans := detach.AdoptOrphans()
-	stopReaping := reapOrphans()
+	stopReaping := reapOrphans(s.reportSuspension)
 	s.idle = sync.OnceFunc(func() {
 		server.Close()
 		stopReaping()

@@ -12,6 +12,9 @@ func Name(pid int) string { return name(pid) }
 // process. It returns "" if that is unknown, or if the process has ended.
 func Identity(pid int) string { return identity(pid) }
 
+// IsStopped reports whether the process is suspended by a signal (signal(7)).
+func IsStopped(pid int) bool { return isStopped(pid) }
+
 // GroupOf returns the process group of a process, or 0 if it is unknown.
 func GroupOf(pid int) int { return groupOf(pid) }
 

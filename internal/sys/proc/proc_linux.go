@@ -60,3 +60,8 @@ func groupOf(pid int) int {
 	}
 	return group
 }
+
+func isStopped(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return err == nil && strings.Contains(string(status), "\nState:\tT ")
+}

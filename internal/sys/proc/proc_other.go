@@ -11,3 +11,5 @@ func dispositionOf(int, os.Signal) Disposition { return Default }
 func identity(int) string { return "" }
 
 func groupOf(int) int { return 0 }
+
+func isStopped(int) bool { return false }

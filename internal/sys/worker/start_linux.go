@@ -15,7 +15,6 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/privilege"
-	"example.com/lifecycle/internal/sys/startup"
 )
 
 // running is a process and our end of its control socket.
@@ -124,7 +123,11 @@ func (o *Spec) orders() (told stageOrders, err error) {
 const firstSocket = 3 // SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
-	attributes := &os.ProcAttr{Files: slices.Clone(startup.Descriptors()), Sys: &syscall.SysProcAttr{}}
+	files, err := standardFiles()
+	if err != nil {
+		return nil, err
+	}
+	attributes := &os.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
 	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
 	if o.Cgroup != nil {

@@ -3,9 +3,14 @@ package worker
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/startup"
+	"example.com/lifecycle/internal/sys/terminal"
 )
 
 // mayHaveTerminal reports whether the session of this process may have a controlling terminal. If
@@ -18,6 +23,22 @@ func mayHaveTerminal() bool {
 	}
 	return err != unix.ENXIO
 }
+
+// standardFiles returns the first three descriptors of a worker. A worker is a background process
+// group of the terminal, so reading from the terminal would suspend it (SIGTTIN, setpgid(2)): its
+// stdin is /dev/null then.
+func standardFiles() ([]*os.File, error) {
+	files := slices.Clone(startup.Descriptors())
+	if files[0] == nil || !terminal.Is(files[0]) {
+		return files, nil
+	}
+	null, err := devNull()
+	files[0] = null
+	return files, err
+}
+
+// devNull is /dev/null. It stays open, because each worker needs it.
+var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 
 // leaveTerminals takes all terminals from this process. Its session has none already, so the
 // process cannot type into one (TIOCSTI, ioctl_tty(2)). With a readable descriptor it could still
