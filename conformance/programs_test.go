@@ -1,0 +1,275 @@
+//go:build linux
+
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// guarded is a real daemon under _example/guard, on this machine.
+type guarded struct {
+	t       *testing.T
+	dir     string
+	name    string
+	port    int
+	flags   []string
+	program []string
+}
+
+// needProgram returns a daemon of Debian and its path, or skips the test.
+func needProgram(t *testing.T, command string) (g *guarded, path string) {
+	t.Helper()
+	if os.Getenv("LIFECYCLE_CONFORMANCE") == "" {
+		t.Skip(`this test runs a daemon of Debian: "make conformance" installs it and runs the test`)
+	}
+	path, err := exec.LookPath(command)
+	if installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + command); err != nil && len(installed) > 0 {
+		path, err = installed[0], nil
+	}
+	if err != nil {
+		t.Skipf("this test needs %s, which is not here", command)
+	}
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755)) // for a daemon that changes its user
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	require.NoError(t, listener.Close())
+	g = &guarded{t: t, dir: dir, name: filepath.Base(command), port: port}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(g.path("log"))
+			t.Logf("the log:\n%s", log)
+		}
+		g.call("stop")
+	})
+	return g, path
+}
+
+func (g *guarded) path(name string) string { return filepath.Join(g.dir, name) }
+
+func (g *guarded) write(name, format string, args ...any) {
+	g.t.Helper()
+	require.NoError(g.t, os.WriteFile(g.path(name), fmt.Appendf(nil, format, args...), 0o644))
+}
+
+// call runs a verb of guard, and returns what it prints.
+func (g *guarded) call(verb string) (out string, exitCode int) {
+	g.t.Helper()
+	dir, err := programs()
+	require.NoError(g.t, err)
+	args := append([]string{"-name", g.name, "-pidfile", g.path("pid"), "-log", g.path("log")}, g.flags...)
+	cmd := exec.Command(filepath.Join(dir, "guard"), append(append(args, verb, "--"), g.program...)...)
+	cmd.Dir = g.dir
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	_ = cmd.Run()
+	return text.String(), cmd.ProcessState.ExitCode()
+}
+
+func (g *guarded) succeeds(verb string) (out string) {
+	g.t.Helper()
+	out, code := g.call(verb)
+	require.Equal(g.t, 0, code, "%s: %s", verb, out)
+	return out
+}
+
+// worker returns the PID of the daemon itself.
+func (g *guarded) worker() (pid int) {
+	g.t.Helper()
+	out, _ := g.call("status")
+	_, rest, _ := strings.Cut(out, ", worker ")
+	digits, _, _ := strings.Cut(rest, ")")
+	pid, _ = strconv.Atoi(digits)
+	return pid
+}
+
+// crash kills the daemon and waits until the next one answers.
+func (g *guarded) crash(answers func() bool) {
+	g.t.Helper()
+	first := g.worker()
+	require.NotZero(g.t, first)
+	require.NoError(g.t, syscall.Kill(first, syscall.SIGKILL))
+	eventually(g.t, func() bool { next := g.worker(); return next != 0 && next != first && answers() }, "the next one")
+}
+
+// connects is the -ready of a daemon on its port.
+func (g *guarded) connects() string {
+	return fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", g.port)
+}
+
+func (g *guarded) get(path string) string {
+	g.t.Helper()
+	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path))
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(g.t, err)
+	return string(body)
+}
+
+func (g *guarded) nginx(body string) {
+	g.t.Helper()
+	g.write("nginx.conf", `daemon off; worker_processes 2; pid %[1]s/nginx.pid; error_log stderr;
+events {}
+http { access_log %[1]s/access.log; root %[1]s; server { listen 127.0.0.1:%[2]d; location / { return 200 %[3]s; } location /big { limit_rate 400k; } } }
+`, g.dir, g.port, body)
+}
+
+func TestAGuardKeepsNginx(t *testing.T) {
+	t.Parallel()
+	g, nginx := needProgram(t, "nginx")
+	g.nginx("one")
+	g.write("big", "%s", strings.Repeat("x", 600<<10))
+	conf := []string{nginx, "-c", g.path("nginx.conf")}
+	g.program = conf
+	g.flags = []string{
+		"-check", strings.Join(append(conf, "-t", "-q"), " "), "-ready", g.connects(), "-stop-signal", "QUIT", "-reopen-signal", "USR1",
+	}
+	g.succeeds("start")
+	require.Equal(t, "one", g.get("/"))
+
+	// A second one cannot have its port.
+	other := *g
+	other.dir = t.TempDir()
+	other.flags = []string{"-notify"}
+	begun, code := other.call("start")
+	require.Equal(t, 1, code)
+	require.Contains(t, begun, "Address already in use")
+
+	g.nginx("two")
+	require.Equal(t, "nginx: SIGHUP sent; nginx does not report the result\n", g.succeeds("reload"))
+	eventually(t, func() bool { return g.get("/") == "two" }, "the new configuration")
+	g.nginx("three; }") // a slip
+	for verb, want := range map[string]int{"check": 6, "reload": 1, "restart": 6} {
+		out, code := g.call(verb)
+		require.Equal(t, want, code, "%s: %s", verb, out)
+		require.Contains(t, out, "nginx.conf", verb)
+	}
+	require.Equal(t, "two", g.get("/"))
+
+	require.NoError(t, os.Rename(g.path("access.log"), g.path("access.log.1")))
+	g.nginx("four")
+	g.succeeds("reopen")
+	eventually(t, func() bool { _, err := os.Stat(g.path("access.log")); return err == nil }, "a new log")
+	g.crash(func() bool { return g.get("/") == "four" })
+
+	body := make(chan string)
+	go func() { body <- g.get("/big") }()
+	eventually(t, func() bool {
+		out, _ := exec.Command("ss", "-tn", fmt.Sprintf("sport = :%d", g.port)).Output()
+		return bytes.Contains(out, []byte("ESTAB"))
+	}, "a download in hand")
+	g.succeeds("stop")
+	require.Len(t, <-body, 600<<10)
+}
+
+func TestAGuardKeepsRedis(t *testing.T) {
+	t.Parallel()
+	g, redis := needProgram(t, "redis-server")
+	cli := func(args ...string) string {
+		out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(g.port)}, args...)...).CombinedOutput()
+		return strings.TrimSpace(string(out))
+	}
+	g.program = []string{redis, "--port", strconv.Itoa(g.port), "--dir", g.dir, "--appendonly", "yes"}
+	g.flags = []string{"-ready", fmt.Sprintf("test $(redis-cli -p %d ping) = PONG", g.port)}
+	g.succeeds("start")
+	require.Equal(t, "OK", cli("set", "key", "value"))
+	out, code := g.call("reload")
+	require.Equal(t, 1, code)
+	require.Equal(t, "redis-server: reload rejected, old configuration kept: redis-server ignores SIGHUP\n", out)
+	g.succeeds("reopen")
+	g.crash(func() bool { return cli("get", "key") == "value" })
+	g.succeeds("restart")
+	require.Equal(t, "value", cli("get", "key"))
+	g.succeeds("stop")
+}
+
+func TestAGuardKeepsPostgres(t *testing.T) {
+	t.Parallel()
+	g, postgres := needProgram(t, "postgres")
+	if _, err := exec.Command("id", "-u", "postgres").Output(); err != nil || os.Getuid() != 0 {
+		t.Skip("this test needs root and the user postgres")
+	}
+	path, err := filepath.EvalSymlinks(postgres)
+	require.NoError(t, err)
+	bin := filepath.Dir(path)
+	data := g.path("data")
+	require.NoError(t, exec.Command("install", "-d", "-o", "postgres", "-m", "700", data).Run())
+	out, err := exec.Command("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", filepath.Join(bin, "initdb"), "-D", data, "-N", "-A", "trust").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	g.program = []string{path, "-D", data, "-p", strconv.Itoa(g.port), "-h", "127.0.0.1", "-k", ""}
+	isReady := fmt.Sprintf("%s/pg_isready -q -h 127.0.0.1 -p %d", bin, g.port)
+	g.flags = []string{"-user", "postgres", "-stop-signal", "INT", "-ready", isReady}
+	g.succeeds("start")
+	require.Equal(t, "postgres: SIGHUP sent; postgres does not report the result\n", g.succeeds("reload"))
+	g.succeeds("reopen")
+	g.crash(func() bool { return exec.Command("sh", "-c", isReady).Run() == nil })
+	g.succeeds("restart")
+	require.NoError(t, exec.Command("sh", "-c", isReady).Run())
+	g.succeeds("stop")
+	text, err := os.ReadFile(g.path("log"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "database system is shut down")
+	require.NotContains(t, string(text), "killed")
+}
+
+func TestAGuardKeepsMemcached(t *testing.T) {
+	t.Parallel()
+	g, memcached := needProgram(t, "memcached")
+	g.program = []string{memcached, "-l", "127.0.0.1", "-p", strconv.Itoa(g.port), "-u", "nobody"}
+	g.flags = []string{"-ready", g.connects()}
+	answers := func() bool { return exec.Command("bash", "-c", g.connects()).Run() == nil }
+	g.succeeds("start")
+	worker := g.worker()
+	g.call("reload")
+	g.succeeds("reopen")
+	require.Equal(t, worker, g.worker(), "it lives on")
+	g.crash(answers)
+	g.succeeds("stop")
+	require.False(t, answers())
+}
+
+func TestAGuardKeepsHAProxy(t *testing.T) {
+	t.Parallel()
+	g, haproxy := needProgram(t, "haproxy")
+	configure := func(body string) {
+		g.write("haproxy.cfg", "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\n"+
+			"frontend f\n bind 127.0.0.1:%d\n http-request return status 200 content-type text/plain string %s\n", g.port, body)
+	}
+	configure("one")
+	g.program = []string{haproxy, "-W", "-db", "-f", g.path("haproxy.cfg")}
+	g.flags = []string{
+		"-check", haproxy + " -c -q -f " + g.path("haproxy.cfg"), "-ready", g.connects(), "-stop-signal", "USR1", "-reload-signal", "USR2",
+	}
+	g.succeeds("start")
+	worker := g.worker()
+	configure("two")
+	require.Equal(t, "haproxy: SIGUSR2 sent; haproxy does not report the result\n", g.succeeds("reload"))
+	eventually(t, func() bool { return g.get("/") == "two" }, "the new configuration")
+	g.succeeds("reopen")
+	require.Equal(t, worker, g.worker())
+	configure("three\n nonsense")
+	out, code := g.call("reload")
+	require.Equal(t, 1, code, out)
+	configure("four")
+	g.crash(func() bool { return g.get("/") == "four" })
+	g.succeeds("stop")
+}
