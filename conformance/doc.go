@@ -4,6 +4,7 @@
 // tests.
 //
 // The managers run in containers (systemd-nspawn), so nothing on this machine changes, except that
-// CI installs the daemons of Debian. In one of the containers, a real systemd is process 1. "make conformance" makes the images, once, and runs the tests.
-// Without the images or without root, the tests skip with a reason.
+// CI installs the daemons of Debian. In one of the containers, a real systemd is process 1. "make
+// conformance" makes the images, once, and runs the tests. Without the images or without root, the
+// tests skip with a reason.
 package conformance
