@@ -105,12 +105,12 @@ func (l *life) run() (err error) {
 		}
 		defer running.CompareAndSwap(l, nil)
 		defer l.notifySignals()()
-		keepFromChildren(l.mode, l.log)
 		if log := l.plan.journalLogger(); log != nil {
 			l.log = log
 		}
 		l.findManager()
 		l.readyFD = takeReadyFD(l.log)
+		keepFromChildren(l.mode, l.log) // after READY_FD was taken, which must be inherited
 		defer l.readyFD.Close()
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())

@@ -23,8 +23,9 @@ func SameEntry(a, b string) bool {
 	return err == nil && os.SameFile(inA, inB)
 }
 
-// ResolveDir returns path with the symbolic links of its directory resolved, so that paths for which
-// [SameEntry] is true have the same text. It returns path unchanged if the directory does not exist.
+// ResolveDir returns path with the symbolic links of its directory resolved, so that paths for
+// which [SameEntry] is true have the same text. It returns path unchanged if the directory does not
+// exist.
 func ResolveDir(path string) string {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if path == "" || err != nil {
