@@ -97,7 +97,11 @@ func startDetached(socket string) error {
 	// Not os.StartProcess: it forks once more to test whether it can wait with a pidfd, but stage 1
 	// does not wait.
 	path := execve.ThisProgram()
-	pid, err := syscall.ForkExec(path, startup.Args(), &syscall.ProcAttr{
+	args, err := execve.SelfArgs(startup.Args())
+	if err != nil {
+		return fmt.Errorf("stage 1: %w", err)
+	}
+	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
 		Env:   append(os.Environ(), markVariable+"=2:"+socket),
 		Files: []uintptr{stdin, stdout, stderr},
 	})

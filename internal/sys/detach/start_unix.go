@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/sevlyar/go-daemon"
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/ctlsock"
+	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/rawconn"
 )
@@ -92,6 +95,10 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	if err != nil {
 		return nil, err
 	}
+	selfArgs, err := execve.SelfArgs(args)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", args[0], err)
+	}
 	forGoDaemon, err := dup(socket) // go-daemon closes the descriptor that it gets
 	if err != nil {
 		return nil, err
@@ -104,9 +111,13 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	}
 	done := make(chan result, 1)
 	go func() {
-		context := daemon.Context{Args: args, WorkDir: dir, Env: append(os.Environ(), markVariable+"=1:"+mark)}
+		context := &daemon.Context{Args: selfArgs, WorkDir: dir, Env: append(os.Environ(), markVariable+"=1:"+mark)}
+		start := context.Reborn
+		if !hasPath() {
+			start = func() (*os.Process, error) { return startUnnamed(context, forGoDaemon) }
+		}
 		context.SetLogFile(forGoDaemon)
-		child, err := context.Reborn()
+		child, err := start()
 		done <- result{child, err}
 	}()
 	select {
@@ -130,6 +141,31 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 		go func() { end(<-done) }()
 	}
 	return nil, errCancelled
+}
+
+// hasPath reports whether this program still has a path. It has none if its file was deleted, or is
+// in memory (memfd_create(2)).
+func hasPath() bool {
+	path, err := os.Executable()
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// startUnnamed is Reborn for a program without a path: go-daemon executes only paths. Stage 1 needs
+// no environment from its stdin.
+func startUnnamed(context *daemon.Context, socket *os.File) (*os.Process, error) {
+	defer socket.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	return os.StartProcess(execve.ThisProgram(), context.Args, &os.ProcAttr{
+		Dir: context.WorkDir, Env: append(context.Env, daemon.MARK_NAME+"="+daemon.MARK_VALUE),
+		Files: []*os.File{null, socket, socket, null}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
 }
 
 // give sends the note and the descriptors. It does not wait until the detached process reads them.

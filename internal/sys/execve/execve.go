@@ -27,6 +27,11 @@ func DefaultRuntimeSignals() { defaultRuntimeSignals() }
 // since the start.
 func ThisProgram() string { return thisProgram() }
 
+// SelfArgs returns the arguments for executing ThisProgram or ProcessExecutable again, so that the
+// program gets args. They differ from args if a loader executes this program (ld.so(8)): then these
+// paths are those of the loader.
+func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
+
 // NameProcess sets the name of a process that was started as ProcessExecutable. Without it, the
 // name would be "exe" (proc_pid_comm(5)).
 func NameProcess(name string) { nameProcess(name) }

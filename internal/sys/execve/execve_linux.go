@@ -22,7 +22,8 @@ func emptySignalMask() {
 }
 
 func nameProcess(name string) {
-	if comm, err := os.ReadFile("/proc/self/comm"); err == nil && string(comm) == "exe\n" {
+	before, _ := loader()
+	if comm, err := os.ReadFile("/proc/self/comm"); err == nil && (string(comm) == "exe\n" || len(before) > 0) {
 		_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
 	}
 }

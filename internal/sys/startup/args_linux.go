@@ -8,7 +8,7 @@ import (
 
 // commandLine reads the arguments from proc_pid_cmdline(5). It does not use package os, whose first
 // file makes the Go runtime open three descriptors of its own.
-func commandLine(now []string) []string {
+func commandLine(now []string) (given, interpreter []string) {
 	text := readFile("/proc/self/cmdline")
 	if len(text) == 0 || text[len(text)-1] != 0 {
 		return choose(now, nil)

@@ -2,4 +2,4 @@
 
 package startup
 
-func commandLine(now []string) []string { return choose(now, nil) }
+func commandLine(now []string) (given, interpreter []string) { return choose(now, nil) }

@@ -23,8 +23,8 @@ var (
 )
 
 var (
-	args    = readArgs()
-	workDir atomic.Pointer[string] // "": unknown, or outside of the root directory
+	args, interpreter = readArgs()
+	workDir           atomic.Pointer[string] // "": unknown, or outside of the root directory
 )
 
 func init() {
@@ -40,28 +40,45 @@ func Args() []string { return slices.Clone(args) }
 
 // readArgs returns copies of the arguments: a program that changes its title (setproctitle(3))
 // writes into the memory that os.Args refers to.
-func readArgs() []string {
-	given := commandLine(os.Args)
+func readArgs() (given, before []string) {
+	given, before = commandLine(os.Args)
 	if len(given) == 0 { // execve(2) permits that before Linux 5.18
 		given = []string{""}
 	}
 	for i, arg := range given {
 		given[i] = strings.Clone(arg)
 	}
-	return given
+	return given, before
 }
 
 // choose returns the arguments that the process was started with. now are those in os.Args, and
 // kernel those that the kernel reports. They differ if the program has changed os.Args, and if an
 // interpreter executes the program, such as ld.so(8) or Rosetta: then the kernel reports the
-// arguments of the interpreter, and os.Args is the end of them.
-func choose(now, kernel []string) []string {
+// arguments of the interpreter, and os.Args is the end of them. The interpreter has the arguments
+// before that end.
+func choose(now, kernel []string) (chosen, interpreter []string) {
 	before := len(kernel) - len(now)
-	if len(kernel) == 0 || len(now) > 0 && before >= 0 && slices.Equal(kernel[before:], now) {
-		return slices.Clone(now)
+	switch {
+	case len(kernel) == 0:
+		return slices.Clone(now), nil
+	case len(now) == 0 || before < 0:
+		return kernel, nil
+	case slices.Equal(kernel[before:], now), named(now, kernel, before):
+		return slices.Clone(now), kernel[:before:before]
 	}
-	return kernel
+	return kernel, nil
 }
+
+// named reports whether the loader gives the program another name (ld.so(8), --argv0). Then
+// kernel[before] is the path of the program.
+func named(now, kernel []string, before int) bool {
+	at := slices.Index(kernel, "--argv0")
+	return at > 0 && at+1 < before && kernel[at+1] == now[0] && slices.Equal(kernel[before+1:], now[1:])
+}
+
+// Interpreter returns the arguments of the interpreter that executes the program, up to the path of
+// the program. It is empty if the kernel executes the program itself.
+func Interpreter() []string { return slices.Clone(interpreter) }
 
 // Dir returns the working directory in which the process was started, or "" if it is unknown.
 func Dir() string { return *workDir.Load() }

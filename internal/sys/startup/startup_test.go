@@ -9,18 +9,21 @@ import (
 )
 
 func TestTheArgumentsAreThoseOfTheProcess(t *testing.T) {
-	for what, tt := range map[string]struct{ now, kernel, want []string }{
-		"unchanged":                {[]string{"p", "a"}, []string{"p", "a"}, []string{"p", "a"}},
-		"an empty one":             {[]string{"p", ""}, []string{"p", ""}, []string{"p", ""}},
-		"one cut out":              {[]string{"p", "b"}, []string{"p", "a", "b"}, []string{"p", "a", "b"}},
-		"one added":                {[]string{"p", "a", "b"}, []string{"p", "a"}, []string{"p", "a"}},
-		"another name":             {[]string{"q", "a"}, []string{"p", "a"}, []string{"p", "a"}},
-		"all cut out":              {nil, []string{"p", "a"}, []string{"p", "a"}},
-		"executed by a loader":     {[]string{"./p", "a"}, []string{"/lib/ld.so", "./p", "a"}, []string{"./p", "a"}},
-		"the kernel says nothing":  {[]string{"p", "a"}, nil, []string{"p", "a"}},
-		"executed without any one": {nil, nil, nil},
+	for what, tt := range map[string]struct{ now, kernel, want, interpreter []string }{
+		"unchanged":                {[]string{"p", "a"}, []string{"p", "a"}, []string{"p", "a"}, nil},
+		"an empty one":             {[]string{"p", ""}, []string{"p", ""}, []string{"p", ""}, nil},
+		"one cut out":              {[]string{"p", "b"}, []string{"p", "a", "b"}, []string{"p", "a", "b"}, nil},
+		"one added":                {[]string{"p", "a", "b"}, []string{"p", "a"}, []string{"p", "a"}, nil},
+		"another name":             {[]string{"q", "a"}, []string{"p", "a"}, []string{"p", "a"}, nil},
+		"all cut out":              {nil, []string{"p", "a"}, []string{"p", "a"}, nil},
+		"executed by a loader":     {[]string{"./p", "a"}, []string{"/lib/ld.so", "./p", "a"}, []string{"./p", "a"}, []string{"/lib/ld.so"}},
+		"and by another name":      {[]string{"q", "a"}, []string{"ld.so", "--argv0", "q", "./p", "a"}, []string{"q", "a"}, []string{"ld.so", "--argv0", "q"}},
+		"the kernel says nothing":  {[]string{"p", "a"}, nil, []string{"p", "a"}, nil},
+		"executed without any one": {nil, nil, nil, nil},
 	} {
-		require.Equal(t, tt.want, choose(tt.now, tt.kernel), what)
+		chosen, interpreter := choose(tt.now, tt.kernel)
+		require.Equal(t, tt.want, chosen, what)
+		require.ElementsMatch(t, tt.interpreter, interpreter, what)
 	}
 	require.Equal(t, os.Args, Args())
 }

@@ -53,7 +53,10 @@ func begin(fd int, mark string) error {
 	// Go has read the ignored signals at its start, and the program may have done so too. So
 	// execute it again.
 	if execve.DefaultSignals() {
-		err := syscall.Exec(execve.ProcessExecutable, startup.Args(), append(os.Environ(), markVariable+"="+mark))
+		args, err := execve.SelfArgs(startup.Args())
+		if err == nil {
+			err = syscall.Exec(execve.ProcessExecutable, args, append(os.Environ(), markVariable+"="+mark))
+		}
 		return &os.PathError{Op: "exec", Path: execve.ProcessExecutable, Err: err}
 	}
 	if err := execve.CloseOnExec(firstSocket); err != nil {

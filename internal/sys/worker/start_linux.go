@@ -213,6 +213,10 @@ var forks = sync.OnceValue(func() chan<- func() {
 })
 
 func fork(args []string, attributes *os.ProcAttr) (process *os.Process, err error) {
+	args, err = execve.SelfArgs(args)
+	if err != nil {
+		return nil, err
+	}
 	done := make(chan struct{})
 	forks() <- func() {
 		defer close(done)

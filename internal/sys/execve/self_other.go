@@ -1,0 +1,5 @@
+//go:build !linux
+
+package execve
+
+func selfArgs(args []string) ([]string, error) { return args, nil }
