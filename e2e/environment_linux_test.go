@@ -47,7 +47,7 @@ func TestRelativePathsAreThoseOfTheDirectoryOfTheStart(t *testing.T) {
 	require.Contains(t, b.said(), "OnStart")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(b.pidfile); return errors.Is(err, lifecycle.ErrNotRunning) }, "the end of it")
-	proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 }
 
 // go-daemon writes the environment to a pipe, which holds 64 KiB.

@@ -124,9 +124,9 @@ func TestWhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
 	require.NoError(t, err)
 	defer found.Close()
 	require.NoError(t, found.Kill(t.Context()))
-	require.False(t, isOver(heir.Pid))
+	require.False(t, proctest.IsOver(heir.Pid))
 	b.start()
-	require.False(t, isOver(heir.Pid))
+	require.False(t, proctest.IsOver(heir.Pid))
 	require.NoError(t, heir.Kill())
 }
 
@@ -233,7 +233,7 @@ func TestACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
 			said, found := strings.CutPrefix(got.Stdout, "0 [")
 			require.True(t, found, "%q", got.Stdout)
 			pid := b.readied(proctest.Result{Stderr: strings.Replace(said, "]\n", "\n", 1)})
-			require.False(t, isOver(pid))
+			require.False(t, proctest.IsOver(pid))
 		})
 	}
 }

@@ -249,7 +249,7 @@ func TestADaemonStartsADaemon(t *testing.T) {
 	require.Equal(t, pid, found.PID)
 	require.NoError(t, found.Stop(t.Context()))
 	outer.requireNothingLeft()
-	require.False(t, isOver(w.PID), "the inner one lives on")
+	require.False(t, proctest.IsOver(w.PID), "the inner one lives on")
 	inner.requireOnlyItsOwn(w.PID)
 	require.Equal(t, 0, inner.call("stop").Code)
 	inner.requireNothingLeft()

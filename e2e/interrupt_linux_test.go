@@ -26,11 +26,11 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 				code := launcher.Wait()
 				if sig == syscall.SIGKILL {
 					require.Equal(t, -1, code)
-					proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+					proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 				} else {
 					require.Equal(t, 1, code, "%s", launcher.Out)
 					require.Contains(t, launcher.Out.String(), "daemon: start failed: stopped by signal: "+sig.String()+"\n")
-					require.True(t, isOver(pid), "it has waited for the end")
+					require.True(t, proctest.IsOver(pid), "it has waited for the end")
 				}
 				b.requireNothingLeft()
 				b.start()
@@ -51,7 +51,7 @@ func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 		launcher.ForceQuit()
 		require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
 		require.Equal(t, "daemon: start failed: stopped by signal: "+sig.String()+"; killed\n", launcher.Out.String())
-		require.True(t, isOver(pid))
+		require.True(t, proctest.IsOver(pid))
 		b.requireNothingLeft()
 	}
 }
@@ -129,7 +129,7 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 			b.requireNothingLeft()
 			continue
 		}
-		require.False(t, isOver(pid))
+		require.False(t, proctest.IsOver(pid))
 		require.Equal(t, 0, b.call("status", "--ready").Code, "it was said to be ready")
 		b.stop()
 	}

@@ -83,7 +83,7 @@ func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 		switch how {
 		case "KILL":
 			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-			proctest.Eventually(t, func() bool { return isOver(pid) && isFree(t, b.pidfile) }, "the end of all threads of pid %d", pid)
+			proctest.Eventually(t, func() bool { return proctest.IsOver(pid) && isFree(t, b.pidfile) }, "the end of all threads of pid %d", pid)
 			status := b.call("status")
 			require.Equal(t, 1, status.Code)
 			require.Contains(t, status.Stdout, fmt.Sprintf("daemon: dead: pid %d left ", pid))

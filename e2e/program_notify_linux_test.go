@@ -165,7 +165,7 @@ func TestALogThatIsReopenedWhileAProgramStartsDoesNotEndIt(t *testing.T) {
 	require.Equal(t, worker, b.worker(0))
 	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
 	b.awaitSaid("does not handle SIGUSR2")
-	require.True(t, lives(worker))
+	require.False(t, proctest.IsOver(worker))
 	b.stop()
 }
 

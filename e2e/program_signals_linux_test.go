@@ -137,14 +137,14 @@ func TestOrphansThatHaveLeftTheProcessGroupCanBeKept(t *testing.T) {
 	worker := b.worker(0)
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
-	require.False(t, lives(ended))
-	require.True(t, lives(kept))
+	require.True(t, proctest.IsOver(ended))
+	require.False(t, proctest.IsOver(kept))
 	second := pidIn(t, session)
 	t.Cleanup(func() { _ = syscall.Kill(second, syscall.SIGKILL) })
 	b.call("stop")
-	require.True(t, lives(kept))
-	require.True(t, lives(second))
-	require.False(t, lives(pidIn(t, child)))
+	require.False(t, proctest.IsOver(kept))
+	require.False(t, proctest.IsOver(second))
+	require.True(t, proctest.IsOver(pidIn(t, child)))
 }
 
 func TestOptionsOfAProgramNeedAProgram(t *testing.T) {

@@ -177,7 +177,7 @@ func TestTheStopOfADaemonWithoutALimitHasNoEnd(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, s.StopBy, monotonic.Now()+100*time.Hour)
 		proctest.Touch(t, gate)
-		proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+		proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 		require.NotContains(t, logText(t, log), "level=ERROR")
 	}
 }

@@ -278,12 +278,6 @@ func (w whereabouts) requireNothingOfTheHandshake(t *testing.T) {
 	}
 }
 
-// isOver reports whether the process is gone or a zombie.
-func isOver(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || bytes.Contains(text, []byte(") Z "))
-}
-
 // shifted runs a launcher that replaces its own file by this shell script before it starts.
 func (b *background) shifted(script string, limit time.Duration, env ...string) proctest.Result {
 	b.t.Helper()

@@ -106,7 +106,7 @@ func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	b = inBackground(t)
 	parent := b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns", "start")...))
 	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGTERM))
-	proctest.Eventually(t, func() bool { return !lives(parent) }, "the supervisor to end")
+	proctest.Eventually(t, func() bool { return proctest.IsOver(parent) }, "the supervisor to end")
 	require.NoFileExists(t, path)
 }
 
@@ -125,7 +125,7 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 	parent := b.readied(proctest.Call(t, pathserver, args...))
 	worker := b.worker(0)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-	proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && !lives(worker) }, "both to end")
+	proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && proctest.IsOver(worker) }, "both to end")
 	require.NoFileExists(t, path)
 	b.readied(proctest.Call(t, pathserver, args...))
 	b.stop()

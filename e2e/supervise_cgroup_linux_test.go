@@ -105,7 +105,7 @@ func TestWhatIsInTheGroupOfAWorkerEndsWithItWhoeverItsParentIs(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.requireOwnGroup(dir, b.worker(worker))
 	for _, pid := range left {
-		require.False(t, lives(pid), "pid %d", pid)
+		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 	require.Equal(t, 9, heeds.Wait(), "it gets TERM first")
 	require.Equal(t, -1, ignores.Wait())
@@ -126,7 +126,7 @@ func TestAWorkerOfRootThatLeavesItsGroupIsEndedAllTheSame(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
 	for _, pid := range left {
-		require.False(t, lives(pid), "pid %d", pid)
+		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 	b.stop()
 	require.Empty(t, proctest.Cgroups(t, dir))
@@ -226,9 +226,9 @@ func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing
 	group := b.requireOwnGroup(dir, worker)
 	left := b.left(2)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-	proctest.Eventually(t, func() bool { return !lives(worker) && !lives(parent) }, "their end")
+	proctest.Eventually(t, func() bool { return proctest.IsOver(worker) && proctest.IsOver(parent) }, "their end")
 	for _, pid := range left {
-		require.True(t, lives(pid), "pid %d", pid)
+		require.False(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 	require.DirExists(t, group)
 	other := inBackground(t)
@@ -238,7 +238,7 @@ func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing
 
 	b.readied(b.guardIn(dir, "exec sleep 60", "start"))
 	for _, pid := range left {
-		require.False(t, lives(pid), "pid %d", pid)
+		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 	require.NoDirExists(t, group)
 	b.requireOwnGroup(dir, b.worker(0))
@@ -255,7 +255,7 @@ func TestAnEmptyGroupOfAKilledSupervisorIsRemovedByTheNextStartOfAnother(t *test
 	worker, parent := b.worker(0), b.status().PID
 	group := b.requireOwnGroup(dir, worker)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-	proctest.Eventually(t, func() bool { return !lives(worker) && !lives(parent) }, "their end")
+	proctest.Eventually(t, func() bool { return proctest.IsOver(worker) && proctest.IsOver(parent) }, "their end")
 	other := inBackground(t)
 	other.readied(other.guardIn(dir, "exec sleep 60", "start"))
 	require.NoDirExists(t, group)

@@ -36,7 +36,7 @@ func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
 	p.Await("OnStop")
 	p.ForceQuit()
 	require.Equal(t, 1, p.Wait())
-	proctest.Eventually(t, func() bool { return !lives(worker) }, "the worker to be gone")
+	proctest.Eventually(t, func() bool { return proctest.IsOver(worker) }, "the worker to be gone")
 	require.NoFileExists(t, pidfile)
 }
 
@@ -111,13 +111,13 @@ func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
 	for _, pid := range first {
-		require.False(t, lives(pid), "pid %d", pid)
+		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 	require.Contains(t, b.said(), "ending a process that the worker left behind")
 	all := b.left(4)
 	b.stop()
 	for _, pid := range all {
-		require.False(t, lives(pid), "pid %d", pid)
+		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
 }
 

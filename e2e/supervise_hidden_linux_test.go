@@ -56,10 +56,10 @@ func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 			var hidden int
 			_, err := fmt.Sscanf(b.said()[strings.Index(b.said(), "hides "):], "hides %d", &hidden)
 			require.NoError(t, err)
-			require.True(t, lives(hidden))
+			require.False(t, proctest.IsOver(hidden))
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 			b.worker(worker)
-			require.False(t, lives(hidden), "pid %d", hidden)
+			require.True(t, proctest.IsOver(hidden), "pid %d", hidden)
 			b.stop()
 			b.requireNothingLeft()
 		})

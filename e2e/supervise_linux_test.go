@@ -179,12 +179,6 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b.stop()
 }
 
-// lives reports whether the process exists and is not a zombie.
-func lives(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.HasPrefix(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " Z")
-}
-
 func init() {
 	misdeeds["orphans"] = func() {
 		for range 5 {

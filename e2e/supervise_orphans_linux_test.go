@@ -51,6 +51,6 @@ func TestASecondInterruptEndsWhatTheWorkerHasStarted(t *testing.T) {
 	for _, said := range regexp.MustCompile(`left (\d+)\n`).FindAllStringSubmatch(p.Out.String(), -1) {
 		pid, err := strconv.Atoi(said[1])
 		require.NoError(t, err)
-		proctest.Eventually(t, func() bool { return !lives(pid) }, "the end of pid %d", pid)
+		proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 	}
 }

@@ -44,7 +44,7 @@ func (h stageHunter) catch() (stage int) {
 			}
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
-		return !lives(h.parent)
+		return proctest.IsOver(h.parent)
 	}, "a stage to be stopped")
 	return stage
 }
@@ -72,7 +72,7 @@ func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) 
 	stage := stageHunter{b, parent}.catch()
 	s := b.told("another worker", func(s lifecycle.Status) bool { return s.Worker != 0 && s.Worker != stage && s.Phase == lifecycle.Ready })
 	require.Equal(t, "not ready after 500ms", s.LastExit.Error)
-	require.False(t, lives(stage))
+	require.True(t, proctest.IsOver(stage))
 	require.Zero(t, b.call("status", "--ready").Code)
 	b.stop()
 }
@@ -84,14 +84,14 @@ func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
 	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=1h", "start"))
 	stage := stageHunter{b, parent}.catch()
 	b.stop()
-	require.False(t, lives(stage))
+	require.True(t, proctest.IsOver(stage))
 
 	p := proctest.Start(t, guard, append(b.args(atOnce, "starttimeout=1h", "run"), "--", "sleep", "60")...)
 	b.worker(0)
 	stage = stageHunter{b, p.PID()}.catch()
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait(), "%s", p.Out)
-	require.False(t, lives(stage))
+	require.True(t, proctest.IsOver(stage))
 }
 
 // catchFirst starts supervisors until it has stopped the first stage of one of them.
@@ -113,12 +113,12 @@ func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	p, stage := b.catchFirst("starttimeout=1s")
 	require.Equal(t, 1, p.Wait(), "%s", p.Out)
 	require.Equal(t, 1, p.Out.Count("guard: start failed: not ready after 1s"), "%s", p.Out)
-	require.False(t, lives(stage))
+	require.True(t, proctest.IsOver(stage))
 
 	p, stage = b.catchFirst("starttimeout=1h")
 	p.Signal(syscall.SIGTERM)
 	p.Wait()
-	require.False(t, lives(stage))
+	require.True(t, proctest.IsOver(stage))
 }
 
 func TestAWorkerThatIsStoppedAllTheTimeIsEndedByKILL(t *testing.T) {

@@ -50,7 +50,7 @@ func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
 	launcher, pid, gate := b.startHeld("starttimeout=2s")
 	resume := launcher.Suspend()
 	proctest.Touch(t, gate)
-	proctest.Eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 	require.Contains(t, b.said(), "OnExit done\n", "it has undone what it had begun")
 	resume()
 	require.Equal(t, 1, launcher.Wait())
@@ -100,7 +100,7 @@ func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 				if verb == "reload" {
 					b.awaitSaid("msg=reloaded")
 				} else {
-					proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) && isOver(pid) }, "the end of pid %d", pid)
+					proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) && proctest.IsOver(pid) }, "the end of pid %d", pid)
 				}
 				suspended = append(suspended, p)
 			}

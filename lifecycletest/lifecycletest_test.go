@@ -1,14 +1,12 @@
 package lifecycletest_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/lifecycletest"
 )
 
@@ -30,66 +29,6 @@ func nothing(context.Context) error { return nil }
 func fails(context.Context) error { return errBoom }
 
 func waits(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-
-// judged is a test under test, which may fail.
-type judged struct {
-	testing.TB // the test that it is a part of
-
-	failures []string
-	fatal    bool
-	cleanups []func()
-	output   lines
-}
-
-// judge runs test as go test would, with its cleanups.
-func judge(t *testing.T, test func(tb testing.TB)) *judged {
-	t.Helper()
-	j := &judged{TB: t}
-	run := func(f func()) {
-		done := make(chan struct{})
-		go func() { // FailNow ends its goroutine
-			defer close(done)
-			f()
-		}()
-		<-done
-	}
-	run(func() { test(j) })
-	for i := len(j.cleanups) - 1; i >= 0; i-- {
-		run(j.cleanups[i])
-	}
-	return j
-}
-
-func (j *judged) Helper() {}
-
-func (j *judged) Cleanup(f func()) { j.cleanups = append(j.cleanups, f) }
-
-func (j *judged) Output() io.Writer { return &j.output }
-
-func (j *judged) Errorf(format string, args ...any) {
-	j.failures = append(j.failures, fmt.Sprintf(format, args...))
-}
-
-func (j *judged) Fatalf(format string, args ...any) {
-	j.Errorf(format, args...)
-	j.fatal = true
-	runtime.Goexit()
-}
-
-// passes requires that the test has passed.
-func (j *judged) passes(t *testing.T) {
-	t.Helper()
-	require.Empty(t, j.failures)
-}
-
-// failsOnce requires that the test has failed for this one reason, and checks whether it failed at
-// once.
-func (j *judged) failsOnce(t *testing.T, fatal bool, text string) {
-	t.Helper()
-	require.Len(t, j.failures, 1)
-	require.Contains(t, j.failures[0], text)
-	require.Equal(t, fatal, j.fatal, "at once")
-}
 
 func TestTheExamplePasses(t *testing.T) { testGreeter(t) }
 
@@ -227,7 +166,7 @@ func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		var calls lines
+		var calls proctest.Lines
 		say := func(what string) func(context.Context) error {
 			return func(context.Context) error { fmt.Fprintln(&calls, what); time.Sleep(time.Second); return nil }
 		}
@@ -235,7 +174,7 @@ func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
 			lifecycle.OnSignal(syscall.SIGWINCH, nil), lifecycle.Logger(slog.New(slog.NewTextHandler(&calls, nil))))
 		happened := func(sig os.Signal) string {
 			time.Sleep(time.Minute)
-			calls.reset()
+			calls.Reset()
 			life.Signal(sig)
 			synctest.Wait()
 			return calls.String()
@@ -280,102 +219,6 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 	require.ErrorIs(t, life.Reload(), lifecycle.ErrReload, "for it has ended")
 }
 
-func TestTickCallsWhatEveryWasGivenByTheNameOfItsInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var calls lines
-		say := func(what string, err error) func(context.Context) error {
-			return func(context.Context) error { fmt.Fprint(&calls, what, " "); return err }
-		}
-		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing),
-			lifecycle.Every(time.Minute, say("a", nil)),
-			lifecycle.Every(90*time.Second, say("b", errBoom)),
-			lifecycle.Every(60*time.Second, say("c", nil)),
-			lifecycle.Every(24*time.Hour, func(context.Context) error { panic("oh") }))
-		ticks := func(name string) (called string, err error) {
-			calls.reset()
-			err = life.Tick(name)
-			return calls.String(), err
-		}
-		for _, name := range []string{"1m", "1m0s", "60s"} {
-			called, err := ticks(name)
-			require.NoError(t, err)
-			require.Equal(t, "a c ", called, "both of them, in the order given")
-		}
-		called, err := ticks("1m30s")
-		require.Equal(t, "b ", called)
-		require.ErrorIs(t, err, errBoom)
-
-		_, err = ticks("24h")
-		var p *lifecycle.PanicError
-		require.ErrorAs(t, err, &p)
-		require.Equal(t, "oh", p.Value)
-		require.Contains(t, string(p.Stack), "TestTickCalls")
-
-		called, err = ticks("")
-		require.Equal(t, "a b c ", called, "all of them")
-		require.ErrorIs(t, err, errBoom)
-		require.ErrorAs(t, err, &p)
-		require.Equal(t, lifecycle.Ready, life.Phase(), "what goes wrong in them does no harm")
-	})
-}
-
-func TestATickThatNoneHasFailsTheTest(t *testing.T) {
-	for name, opts := range map[string][]lifecycle.Option{
-		"1h": {lifecycle.Every(time.Minute, nothing)}, "minute": {lifecycle.Every(time.Minute, nothing)}, "": nil,
-	} {
-		judge(t, func(tb testing.TB) {
-			life := lifecycletest.Start(tb, nil, append(opts, lifecycle.OnStart(nothing))...)
-			assert.NoError(t, life.Tick(name))
-		}).failsOnce(t, false, fmt.Sprintf("lifecycletest: there is no Every function with the interval %q", name))
-	}
-}
-
-// s     60         65          70                  80
-// own    [ the ticker's call ]
-// Tick             asked       [ its own call ]    returns
-func TestATickWaitsForACallThatRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var inside, most, calls atomic.Int32
-		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, func(context.Context) error {
-			calls.Add(1)
-			most.Store(max(most.Load(), inside.Add(1)))
-			time.Sleep(10 * time.Second)
-			inside.Add(-1)
-			return nil
-		}))
-		begun := time.Now()
-		time.Sleep(65 * time.Second)
-		require.EqualValues(t, 1, calls.Load(), "in a bubble the interval itself works, too")
-		require.NoError(t, life.Tick("1m"))
-		require.Equal(t, 80*time.Second, time.Since(begun))
-		require.EqualValues(t, 2, calls.Load())
-
-		var all sync.WaitGroup
-		for range 3 {
-			all.Go(func() { assert.NoError(t, life.Tick("")) })
-		}
-		all.Wait()
-		require.Equal(t, 110*time.Second, time.Since(begun))
-		require.EqualValues(t, 1, most.Load(), "never beside itself")
-	})
-}
-
-func TestATickDoesNotWaitForALifeThatStops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, nothing))
-		require.NoError(t, life.Stop())
-		require.ErrorContains(t, life.Tick("1m"), "the life is stopping")
-	})
-	synctest.Test(t, func(t *testing.T) {
-		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, waits))
-		tick := make(chan error)
-		go func() { tick <- life.Tick("1m") }()
-		synctest.Wait()
-		require.NoError(t, life.Stop())
-		require.ErrorIs(t, <-tick, context.Canceled, "what the function returned")
-	})
-}
-
 func TestTheLogIsInTheOutputOfTheTestUnlessThereIsALogger(t *testing.T) {
 	life := func(opts ...lifecycle.Option) func(tb testing.TB) {
 		return func(tb testing.TB) { lifecycletest.Start(tb, nil, append(opts, lifecycle.OnStart(nothing))...) }
@@ -385,7 +228,7 @@ func TestTheLogIsInTheOutputOfTheTestUnlessThereIsALogger(t *testing.T) {
 	require.Contains(t, j.output.String(), "msg=ready")
 	require.Contains(t, j.output.String(), "msg=stopped")
 
-	var own lines
+	var own proctest.Lines
 	j = judge(t, life(lifecycle.Logger(slog.New(slog.NewTextHandler(&own, nil)))))
 	j.passes(t)
 	require.Contains(t, own.String(), "msg=ready")
@@ -424,28 +267,4 @@ func TestInABubbleAnHourTakesNoTime(t *testing.T) {
 		require.Equal(t, time.Hour, time.Since(begun))
 	})
 	require.Less(t, time.Since(begun), time.Hour)
-}
-
-// lines collects what any goroutine writes.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *lines) reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf.Reset()
 }

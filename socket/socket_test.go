@@ -10,9 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 func TestListenBindsWhereNothingWasGiven(t *testing.T) {
@@ -106,16 +107,13 @@ func leaveDead(t *testing.T, path string) {
 // has copies of all descriptors until it executes its program.
 func awaitRefusal(t *testing.T, network, address string) {
 	t.Helper()
-	for deadline := time.Now().Add(25 * time.Second); ; time.Sleep(time.Millisecond) {
+	proctest.Eventually(t, func() bool {
 		c, err := net.Dial(network, address)
 		if err == nil {
 			c.Close()
 		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "somebody listens at %s for ever", address)
-	}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, "nobody to listen at %s", address)
 }
 
 // shortDir returns a directory whose path is short enough for the address of a socket (unix(7)).

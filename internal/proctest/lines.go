@@ -20,6 +20,13 @@ func (l *Lines) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
+// Reset forgets what was written.
+func (l *Lines) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
+}
+
 // String returns all that was written.
 func (l *Lines) String() string {
 	l.mu.Lock()

@@ -1,6 +1,7 @@
 package proctest
 
 import (
+	"bytes"
 	"os"
 	"slices"
 	"strconv"
@@ -35,4 +36,11 @@ func eachProcess(file string, do func(pid int, text string)) {
 			do(pid, string(text))
 		}
 	}
+}
+
+// IsOver reports whether a process has ended, on systems with /proc. It may still be a zombie.
+func IsOver(pid int) bool {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	state := strings.TrimLeft(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
+	return state == "" || state[0] == 'Z' || state[0] == 'X'
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/activation"
 	"example.com/lifecycle/internal/sys/privilege"
 )
@@ -80,9 +81,9 @@ func TestAForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
 	s := startSupervisor(t, shell(`trap "" TERM HUP INT; echo waits; while :; do sleep 1; done`))
 	pid := s.pid()
 	s.line("waits")
-	require.False(t, isOver(pid))
+	require.False(t, proctest.IsOver(pid))
 	s.kill()
-	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 }
 
 // Row D10.
@@ -95,7 +96,7 @@ func TestAForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T)
 	pid := s.pid()
 	s.line("waits")
 	s.kill()
-	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 }
 
 func TestAForeignProgramOutlivesTheThreadThatAskedForIt(t *testing.T) {
@@ -103,7 +104,7 @@ func TestAForeignProgramOutlivesTheThreadThatAskedForIt(t *testing.T) {
 	o := shell("exec sleep 30")
 	o.Thread = "ends"
 	s := startSupervisor(t, o)
-	require.False(t, isOver(s.pid()))
+	require.False(t, proctest.IsOver(s.pid()))
 	s.say("term")
 	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"), "and not killed")
 }
@@ -114,7 +115,7 @@ func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 	hold, release := fifo(t)
 	s := startSupervisor(t, shell("echo executed"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
 	var stage string
-	eventually(t, func() bool {
+	proctest.Eventually(t, func() bool {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.cmd.Process.Pid))
 		if stage = strings.TrimSpace(string(text)); stage == "" {
 			others, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.cmd.Process.Pid))
@@ -129,7 +130,7 @@ func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 	require.NoError(t, err)
 	s.kill()
 	release()
-	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
+	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 	require.Empty(t, s.all("executed"))
 }
 

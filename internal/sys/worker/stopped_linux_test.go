@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
@@ -156,7 +157,7 @@ func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) 
 	_, err = fmt.Sscan(rest, &kib)
 	require.NoError(t, err)
 	require.Less(t, kib, 100<<10)
-	require.False(t, isOver(pid))
+	require.False(t, proctest.IsOver(pid))
 }
 
 // flood writes to the control socket until that is no more possible, and never a newline.

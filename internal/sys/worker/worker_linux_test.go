@@ -180,52 +180,6 @@ func TestInAnOwnWorkerNoSignalIsBlockedOrIgnored(t *testing.T) {
 	require.Equal(t, `"look"`, got.Note)
 }
 
-// Row D10.
-func TestAWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
-	t.Parallel()
-	for what, lose := range map[string]func(*supervisor){
-		"killed": (*supervisor).kill,
-		"closed": func(s *supervisor) { s.say("close") },
-	} {
-		s := startSupervisor(t, own("wait"))
-		pid := s.pid()
-		s.line("waits")
-		require.False(t, isOver(pid))
-		lose(s)
-		require.Equal(t, "true", s.line("lost"), what)
-		eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
-	}
-}
-
-// Row D10.
-func TestAWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
-	t.Parallel()
-	s := startSupervisor(t, own("take nothing"))
-	pid := s.pid()
-	s.line("waits")
-	s.kill()
-	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
-
-	s = startSupervisor(t, own("take nothing"))
-	s.line("waits")
-	s.say("close")
-	require.Equal(t, "exit status 1 <nil> os: process already finished", s.line("ended:"))
-}
-
-// Row D10.
-func TestAWorkerWhoseSupervisorWasGoneAtItsBeginningDoesNotBegin(t *testing.T) {
-	t.Parallel()
-	hold, release := fifo(t)
-	s := startSupervisor(t, own("wait"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
-	pid := s.pid()
-	s.kill()
-	release()
-	eventually(t, func() bool { return isOver(pid) }, "the end of pid %d", pid)
-	for line := range s.lines {
-		require.Fail(t, "it has said", line)
-	}
-}
-
 func TestTheWordsOfACrashAreHeard(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("crash"), func(cmd *exec.Cmd) { cmd.Stderr = nil })

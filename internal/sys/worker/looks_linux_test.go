@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func report(what string, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%s %s\n", what, text)
+}
+
+// looks are what a worker sees of itself.
+type looks struct {
+	Note, Args, Comm, Dir string
+	PID, Parent, Group    int
+	Env                   []string
+	Open                  map[int]string // from descriptor 3 on, without those of the Go runtime
+	Inherited             []int          // by a program that it executes, from descriptor 3 on
+	Ignored, Blocked      string
+}
+
+func look(in *Handoff) (l looks) {
+	comm, _ := os.ReadFile("/proc/self/comm")
+	dir, _ := os.Getwd()
+	group, _ := syscall.Getpgid(0)
+	l = looks{
+		Note: string(in.Note), Args: strings.Join(os.Args, " "), Comm: strings.TrimSpace(string(comm)), Dir: dir,
+		PID: os.Getpid(), Parent: os.Getppid(), Group: group, Env: told(os.Environ()), Open: map[int]string{},
+	}
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, entry := range entries {
+		fd, _ := strconv.Atoi(entry.Name())
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || fd < firstSocket {
+			continue
+		}
+		if path, _ := os.Readlink("/proc/self/fd/" + entry.Name()); !strings.HasPrefix(path, "anon_inode:") {
+			l.Open[fd] = path
+		}
+		if flags&unix.FD_CLOEXEC == 0 {
+			l.Inherited = append(l.Inherited, fd)
+		}
+	}
+	l.Ignored, l.Blocked = signals()
+	return l
+}
+
+// told returns the variables of an environment that a service manager sets for the worker, and
+// variables that could be mistaken for them.
+func told(env []string) (told []string) {
+	for _, variable := range env {
+		name := nameOf(variable)
+		for _, prefix := range []string{"NOTIFY_", "FDSTORE", "WATCHDOG_", "LISTEN_", "_LIFECYCLE", "=", "TWICE", "HOME", "USER"} {
+			if strings.HasPrefix(name+"=", prefix) {
+				told = append(told, variable)
+			}
+		}
+	}
+	slices.Sort(told)
+	return told
+}
+
+// signals are those that this process ignores, and that its first thread has blocked.
+func signals() (ignored, blocked string) {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		switch name {
+		case "SigIgn":
+			ignored = value
+		case "SigBlk":
+			blocked = value
+		}
+	}
+	return ignored, blocked
+}
+
+// work is the worker. It does what its note requests.
+func work(in *Handoff) {
+	var note string
+	_ = json.Unmarshal(in.Note, &note)
+	switch note {
+	case "look":
+		report("look", look(in))
+		os.Exit(3)
+	case "wait":
+		lost := in.Take()
+		fmt.Println("waits")
+		<-lost
+		fmt.Println("lost", in.Take() == lost)
+	case "flood":
+		fmt.Println("flooded:", flood())
+		<-in.Take()
+	case "take nothing":
+		fmt.Println("waits")
+		select {}
+	case "crash":
+		if err := in.RedirectCrashOutput(); err != nil {
+			fmt.Println(err)
+		}
+		panic("crashes on purpose")
+	case "children":
+		out, err := exec.Command("sh", "-c", "ls /proc/self/fd | tr '\n' ' '; env | grep -E '^(_LIFECYCLE|LISTEN_PID)'").CombinedOutput()
+		fmt.Printf("children: %q %v\n", out, err)
+	case "nothing":
+	default:
+		fmt.Println("a note of", len(note))
+	}
+}
