@@ -180,6 +180,8 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 				given.File.Close()
 			}
 		}
+	} else if removeErr := logs.RemoveEmpty(); removeErr != nil {
+		p.logger.Warn("cannot remove the empty log of the failed start", "err", removeErr)
 	}
 	if err != nil {
 		return nil, startError(err)

@@ -118,15 +118,3 @@ func TestNoFileOfADaemonTakesTheNumberOfAClosedStandardFile(t *testing.T) {
 		require.Equal(t, 0, call("stop"))
 	}
 }
-
-// files returns the names and the contents of the files in a directory.
-func files(t *testing.T, dir string) (all []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, e := range entries {
-		text, _ := os.ReadFile(filepath.Join(dir, e.Name()))
-		all = append(all, e.Name()+": "+string(text))
-	}
-	return all
-}

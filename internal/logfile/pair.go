@@ -19,6 +19,8 @@ type Pair struct {
 	path   string // of Stderr
 	owner  *privilege.Identity
 	opened fs.FileInfo // of Stderr, with its size when it was opened
+
+	created map[string]*os.File // new logs by their path
 }
 
 // Error is an error of the log at Path.
@@ -42,31 +44,27 @@ type ModeError struct {
 // of type [*Error]. If the log of stderr cannot be opened, OpenPair removes a log of stdout that it
 // has created.
 func OpenPair(stdout, stderr string, mode fs.FileMode, owner *privilege.Identity) (*Pair, error) {
-	p := &Pair{path: stdout, owner: owner}
-	created := false
+	p := &Pair{path: stdout, owner: owner, created: map[string]*os.File{}}
 	if stdout != "" {
 		log, err := Open(stdout, mode, owner)
 		if err != nil {
 			return nil, &Error{stdout, err}
 		}
-		created = log.Created
 		p.Stdout, p.Stderr = log.File, log.File
-		p.addModeErr(stdout, log)
+		p.add(stdout, log)
 	}
 	if stderr != "" {
 		p.path = stderr
 		log, err := Open(stderr, mode, owner)
 		if err != nil {
-			if created {
-				if removeErr := safefile.Remove(p.Stdout, stdout); removeErr != nil {
-					err = errors.Join(err, removeErr)
-				}
+			if removeErr := p.RemoveEmpty(); removeErr != nil {
+				err = errors.Join(err, removeErr)
 			}
 			p.Close()
 			return nil, &Error{stderr, err}
 		}
 		p.Stderr = log.File
-		p.addModeErr(stderr, log)
+		p.add(stderr, log)
 	}
 	if p.Stderr != nil {
 		var err error
@@ -78,7 +76,10 @@ func OpenPair(stdout, stderr string, mode fs.FileMode, owner *privilege.Identity
 	return p, nil
 }
 
-func (p *Pair) addModeErr(path string, log *Log) {
+func (p *Pair) add(path string, log *Log) {
+	if log.Created {
+		p.created[path] = log.File
+	}
 	if log.ModeErr == nil {
 		return
 	}
@@ -87,6 +88,18 @@ func (p *Pair) addModeErr(path string, log *Log) {
 		e.Mode = info.Mode()
 	}
 	p.ModeErrs = append(p.ModeErrs, e)
+}
+
+// RemoveEmpty removes the logs that OpenPair has created and into which no process has written. It is
+// for a start that has failed. It must be called before Close.
+func (p *Pair) RemoveEmpty() error {
+	var errs []error
+	for path, f := range p.created {
+		if info, err := f.Stat(); err == nil && info.Size() == 0 {
+			errs = append(errs, safefile.Remove(f, path))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Close closes the files.
