@@ -69,8 +69,8 @@ func PIDFile(path string) Option {
 // PIDFileMode sets the exact permissions of the PID file, independent of the umask. A file that
 // exists and belongs to another user keeps its permissions. Any user who can read the file of a
 // crashed daemon can lock it and so prevent the next start: use 0600 where other users are hostile.
-// The mode cannot let other users write. The state file gets the same permissions. By default,
-// 0644.
+// The mode cannot let other users write. The state file gets the same permissions. On a file system
+// that keeps no modes, the start fails if the file would permit more. By default, 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {

@@ -118,6 +118,9 @@ func TestAWriteThatFailsFailsTheStart(t *testing.T) {
 				pidfile := proctest.PIDPath(t)
 				if before != "nothing" {
 					require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o600))
+					if strings.HasPrefix(fault, "fchmod") { // a mode that permits less is no failure
+						require.NoError(t, os.Chmod(pidfile, 0o664))
+					}
 				} else if strings.HasPrefix(fault, "fchmod") {
 					continue // a new file has its mode
 				}
@@ -165,4 +168,17 @@ func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 			requireStarts(t, pidfile)
 		})
 	}
+}
+
+func TestAModeThatCannotBeSetAndPermitsLessIsNoFailure(t *testing.T) {
+	needsStrace(t)
+	t.Parallel()
+	pidfile := proctest.PIDPath(t)
+	require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o600))
+	cmd, requireFault := faulty(t, "fchmod:error=EPERM", pidfile, "run")
+	p := proctest.Launch(t, cmd)
+	p.Await("msg=ready")
+	requireFault()
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
+	require.Equal(t, 0, p.Wait())
 }

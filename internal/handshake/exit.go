@@ -50,21 +50,17 @@ func (e *KilledError) Error() string { return e.Err.Error() + "; killed" }
 
 func (e *KilledError) Unwrap() error { return e.Err }
 
-// ExitError reports that a process ended during its start and did not report why.
-type ExitError struct {
-	How   string   // result of ExitText; "" if unknown
-	Lines []string // last lines of its output
-}
-
-func (e *ExitError) Error() string {
+// Died returns the error of a start whose process ended and did not report why. lines are the last
+// lines of its output. A nil state is unknown.
+func Died(state *os.ProcessState, lines []string) error {
 	text := "died before it was ready"
-	if e.How != "" {
-		text += " (" + e.How + ")"
+	if how := ExitText(state); how != "" {
+		text += " (" + how + ")"
 	}
-	if len(e.Lines) > 0 {
-		text += "; its last words:\n  | " + strings.Join(e.Lines, "\n  | ")
+	if len(lines) > 0 {
+		text += "; its last words:\n  | " + strings.Join(lines, "\n  | ")
 	}
-	return text
+	return errors.New(text)
 }
 
 // ExitText returns a text such as "exit 1" or "signal SIGSEGV". It returns "" for a nil state.

@@ -30,8 +30,8 @@ type Spec struct {
 
 // Start starts the daemon and blocks until it is ready, or until nothing of it is left. It returns
 // the PID of a ready daemon. If ctx ends, Start undoes the start and returns the cause of ctx. Its
-// other errors are the result of Decode for a failure that the daemon reports, *ExitError,
-// *TimeoutError, *UnkillableError, or the reason why the process could not be started. If the
+// other errors are the result of Decode for a failure that the daemon reports, the result of
+// [Died], *TimeoutError, *UnkillableError, or the reason why the process could not be started. If the
 // daemon had to be killed, a *KilledError wraps the error.
 func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	if spec.OneShot {

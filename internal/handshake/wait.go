@@ -262,7 +262,7 @@ func (l *launch) ended() error {
 	if strings.TrimSpace(output) == "" {
 		output = l.Tail()
 	}
-	return &ExitError{How: ExitText(state), Lines: LastLines(output)}
+	return Died(state, LastLines(output))
 }
 
 // awaitExit waits for the end of the daemon, which has closed the socket. It kills a daemon that

@@ -164,8 +164,8 @@ func TestDataThatAnotherProgramWroteIntoAHeldFileIsNotRemoved(t *testing.T) {
 	const data = "key = value, and more\n"
 	require.NoError(t, os.WriteFile(path, []byte(data), 0o644))
 	removeErr, emptyErr := lock.Release()
-	require.Equal(t, errOverwritten, removeErr)
-	require.Equal(t, errOverwritten, emptyErr)
+	require.ErrorContains(t, removeErr, "another program wrote its data into it")
+	require.Equal(t, removeErr, emptyErr)
 	requireContent(t, path, data)
 	requireData(t, path)
 }

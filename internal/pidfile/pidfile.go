@@ -128,12 +128,11 @@ func (l *Lock) Release() (removeErr, emptyErr error) {
 	held.remove(l)
 	if errors.Is(l.checkData(), errData) {
 		l.file.File.Close()
-		return errOverwritten, errOverwritten
+		err := errors.New("another program wrote its data into it, so it was left untouched")
+		return err, err
 	}
 	return l.file.Remove()
 }
-
-var errOverwritten = errors.New("another program wrote its data into it, so it was left untouched")
 
 // checkData returns errData if another program has written its data into the file.
 func (l *Lock) checkData() error {

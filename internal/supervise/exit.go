@@ -99,8 +99,8 @@ func (e *GaveUpError) ExitCode() int {
 	return 1
 }
 
-// errForksAway reports that a program exited with 0 but left processes behind.
-var errForksAway = errors.New("it left processes behind: a supervised program must stay in the foreground")
+// forksAway is why a program that exited with 0 is no worker.
+const forksAway = "it left processes behind: a supervised program must stay in the foreground"
 
 // end returns how the worker ended.
 func (p *process) end() end {
@@ -157,12 +157,13 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	case why != nil:
 		return why
 	}
-	died := &handshake.ExitError{How: handshake.ExitText(exit), Lines: handshake.LastLines(p.Output())}
-	if len(died.Lines) == 0 {
-		died.Lines = handshake.LastLines(p.since())
+	lines := handshake.LastLines(p.Output())
+	if len(lines) == 0 {
+		lines = handshake.LastLines(p.since())
 	}
+	died := handshake.Died(exit, lines)
 	if left > 0 && s.spec.Program != nil {
-		return fmt.Errorf("%w\n  | (%s: %w)", died, filepath.Base(s.spec.Args[0]), errForksAway)
+		return fmt.Errorf("%w\n  | (%s: %s)", died, filepath.Base(s.spec.Args[0]), forksAway)
 	}
 	return died
 }

@@ -193,7 +193,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return p.result(e)
 		}
 		if left > 0 && e.Code == 0 && s.spec.Program != nil {
-			e.Code, e.Error = 1, errForksAway.Error()
+			e.Code, e.Error = 1, forksAway
 		}
 		var err error
 		if p, err = s.restartLoop(ctx, e); p == nil {

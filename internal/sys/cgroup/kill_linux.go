@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var (
-	errLate   = errors.New("no time was left to look at all processes of the control group")
-	errLeft   = errors.New("processes are left in the control group")
-	errInside = errors.New("this process was moved into the control group")
+// Texts of errors.
+const (
+	noTimeLeft    = "no time was left to look at all processes of the control group"
+	processesLeft = "processes are left in the control group"
 )
 
 // processes returns the PIDs in a group, with 0 for each process outside of this PID namespace.
@@ -52,7 +52,7 @@ func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level i
 	}
 	for _, pid := range pids {
 		if time.Now().After(until) {
-			return errLate
+			return errors.New(noTimeLeft)
 		}
 		if pid == 0 || pid == os.Getpid() {
 			continue
@@ -62,7 +62,7 @@ func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level i
 		}
 	}
 	if level == maxDepth {
-		return errLate
+		return errors.New(noTimeLeft)
 	}
 	for _, name := range below(root) {
 		inner, err := root.OpenRoot(name)
@@ -123,7 +123,7 @@ func (p Process) signal(sig os.Signal) error {
 
 func (g *group) kill(deadline time.Time) error {
 	if g.has("self") {
-		return errInside
+		return errors.New("this process was moved into the control group")
 	}
 	// Linux before 5.14 has no such file. A threaded group cannot be killed in this way.
 	if err := g.write("cgroup.kill", "1"); err != nil {
@@ -135,7 +135,7 @@ func (g *group) kill(deadline time.Time) error {
 func (g *group) awaitEmpty(deadline time.Time) error {
 	for pause := shortPause; g.populated(); pause = min(2*pause, longPause) {
 		if time.Now().After(deadline) {
-			return errLeft
+			return errors.New(processesLeft)
 		}
 		time.Sleep(pause)
 	}
@@ -169,7 +169,7 @@ func (g *group) killFrozen(deadline time.Time) error {
 		case !g.populated():
 			return nil
 		case time.Now().After(deadline):
-			return cmp.Or(err, refusal, errLeft)
+			return cmp.Or(err, refusal, errors.New(processesLeft))
 		}
 		time.Sleep(pause)
 	}

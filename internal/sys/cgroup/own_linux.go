@@ -17,14 +17,8 @@ type tree struct {
 	path string   // as in /proc/PID/cgroup
 }
 
-var (
-	errNone      = errors.New("no control group of version 2 is available")
-	errNotOurs   = errors.New("the control group was not delegated to this process")
-	errLimited   = errors.New("the control group has a limit that a program in a subgroup does not see")
-	errNoDomain  = errors.New("the control group is the root group of the machine, or contains threads of other processes")
-	errOthers    = errors.New("the control group contains processes outside this PID namespace")
-	errElsewhere = errors.New("the mounted control group is not the group of this process")
-)
+// noGroup is the text of an error: the system has no control groups that this package can use.
+const noGroup = "no control group of version 2 is available"
 
 func own() (*Tree, error) {
 	path, err := pathOf("self")
@@ -37,7 +31,7 @@ func own() (*Tree, error) {
 	}
 	dir, isTop := directory(string(mounts), path)
 	if dir == "" {
-		return nil, errNone
+		return nil, errors.New(noGroup)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -62,7 +56,7 @@ func pathOf(pid string) (path string, err error) {
 			return path, nil
 		}
 	}
-	return "", errNone
+	return "", errors.New(noGroup)
 }
 
 // directory returns the directory at which a group is mounted, according to mountinfo
@@ -105,28 +99,28 @@ func (t *tree) mayDivide(isProcess1 bool) error {
 		return os.NewSyscallError("fstatfs", err)
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return errNone
+		return errors.New(noGroup)
 	}
 	// The root of all groups has no cgroup.type. The root of a cgroup namespace has one.
 	kind, err := t.root.ReadFile("cgroup.type")
 	if err != nil || strings.TrimSpace(string(kind)) != "domain" {
-		return errNoDomain
+		return errors.New("the control group is the root group of the machine, or contains threads of other processes")
 	}
 	pids, err := processes(t.root)
 	switch {
 	case err != nil:
 		return err
 	case !slices.Contains(pids, os.Getpid()):
-		return errElsewhere
+		return errors.New("the mounted control group is not the group of this process")
 	case isDelegated(int(dir.Fd())):
 	case !isProcess1:
-		return errNotOurs
+		return errors.New("the control group was not delegated to this process")
 	case slices.Contains(pids, 0): // 0 stands for a process outside of this PID namespace
-		return errOthers
+		return errors.New("the control group contains processes outside this PID namespace")
 	}
 	for _, file := range []string{"cpu.max", "memory.max", "memory.high"} {
 		if text, err := t.root.ReadFile(file); err == nil && isLimit(string(text)) {
-			return fmt.Errorf("%w: %s", errLimited, file)
+			return fmt.Errorf("the control group has a limit that a program in a subgroup does not see: %s", file)
 		}
 	}
 	return nil

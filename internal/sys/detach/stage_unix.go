@@ -69,8 +69,8 @@ func report(message any) {
 	}
 }
 
-// errNoLauncher reports that no launcher waits for this start any more.
-var errNoLauncher = errors.New("the launcher has ended")
+// launcherEnded is the text of an error: no launcher waits for this start any more.
+const launcherEnded = "the launcher has ended"
 
 // startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
 // not a session leader, because stage 1 is. The detached process does not inherit the signals,
@@ -81,7 +81,7 @@ func startDetached(socket string) error {
 	}
 	os.Unsetenv(daemon.MARK_NAME)
 	if ctlsock.IsGone(stdout) {
-		return errNoLauncher
+		return errors.New(launcherEnded)
 	}
 	if err := execve.CloseOnExec(firstOther); err != nil {
 		return fmt.Errorf("stage 1: cannot close descriptors: %w", err)
@@ -151,7 +151,7 @@ func inherit() error {
 	}
 	conn := ctlsock.Conn(fd)
 	if ctlsock.IsGone(stdout) {
-		return errNoLauncher
+		return errors.New(launcherEnded)
 	}
 	take := func(given bool, target int) error {
 		if !given {
@@ -180,7 +180,7 @@ func inherit() error {
 	}
 	inherited = &Handoff{Note: n.Note, Launcher: NewPeer(conn), messages: make(chan json.RawMessage, 1)}
 	if err := inherited.Launcher.Send(Stage1{PID: os.Getpid()}); err != nil {
-		return errNoLauncher
+		return errors.New(launcherEnded)
 	}
 	go inherited.watch()
 	for i, fd := range fds {
@@ -204,7 +204,7 @@ func receive() (text []byte, fds []int, err error) {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}
 	if n == 0 {
-		return nil, nil, errNoLauncher
+		return nil, nil, errors.New(launcherEnded)
 	}
 	if flags&unix.MSG_CTRUNC != 0 {
 		// unix(7): beyond RLIMIT_NOFILE, "the excess file descriptors are automatically closed"

@@ -40,8 +40,6 @@ const (
 	maxFiles = 253
 )
 
-var errNoteTooLong = fmt.Errorf("the message to the detached process is longer than %d bytes", maxNote)
-
 func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	ours, theirs, err := ctlsock.Pair()
 	if err != nil {
@@ -51,7 +49,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	// Stage 1 could not distinguish its launcher from the user who called the program.
 	if privilege.IsFileCapable() {
 		ours.Close()
-		return nil, fmt.Errorf("cannot detach: %w", privilege.ErrFileCapable)
+		return nil, errors.New("cannot detach: " + privilege.WhyNotFileCapable)
 	}
 	if !ctlsock.MadeByUs(int(theirs.Fd())) { // stage 1 would not accept it
 		ours.Close()
@@ -80,15 +78,13 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	return peer, nil
 }
 
-// errCancelled reports that the start was cancelled before stage 1 had begun.
-var errCancelled = errors.New("the program does not reach its init functions")
-
 // reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
 // is larger than the pipe, go-daemon blocks until stage 1 reads it.
 func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
+	cancelled := errors.New("the program does not reach its init functions") // stage 1 has not begun
 	select {
 	case <-cancel:
-		return nil, errCancelled
+		return nil, cancelled
 	default:
 	}
 	mark, err := ctlsock.Mark(socket)
@@ -140,7 +136,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	case <-time.After(time.Second):
 		go func() { end(<-done) }()
 	}
-	return nil, errCancelled
+	return nil, cancelled
 }
 
 // hasPath reports whether this program still has a path. It has none if its file was deleted, or is
@@ -185,11 +181,12 @@ func give(conn *os.File, o Spec) error {
 		n.Names = append(n.Names, []byte(f.Name()))
 	}
 	line, err := ctlsock.Encode(n)
-	if err == nil && len(line) > maxNote {
-		err = errNoteTooLong
-	}
 	if err != nil {
 		return err
+	}
+	tooLong := fmt.Errorf("the message to the detached process is longer than %d bytes", maxNote)
+	if len(line) > maxNote {
+		return tooLong
 	}
 	var rights []byte
 	if len(fds) > 0 {
@@ -204,7 +201,7 @@ func give(conn *os.File, o Spec) error {
 		return os.NewSyscallError("sendmsg", err)
 	}
 	if sent < len(line) {
-		return errNoteTooLong
+		return tooLong
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func borrow(id Identity, was rights) error {
 	now, err := lookAtRights()
 	taken := Identity{UID: now.uid, GID: now.gid, Groups: now.groups}
 	if err == nil && !taken.equal(id) {
-		err = fmt.Errorf("%w: a thread has %v instead of %v", ErrNotDropped, taken, id)
+		err = fmt.Errorf(notDropped+"a thread has %v instead of %v", taken, id)
 	}
 	return err
 }

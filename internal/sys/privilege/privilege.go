@@ -1,11 +1,9 @@
 // Package privilege permanently gives up root and the root directory of a process.
 package privilege
 
-import "errors"
-
-// ErrNotDropped reports that some privileges were not given up, or that the process can regain
-// them. The process must end.
-var ErrNotDropped = errors.New("privileges were kept")
+// notDropped begins the text of an error: some privileges were not given up, or the process can
+// regain them.
+const notDropped = "privileges were kept: "
 
 // Identity describes the user that a process becomes.
 type Identity struct {

@@ -34,7 +34,7 @@ func drop(dir string, to *Identity) error {
 		return err
 	}
 	if err := all.check(*to); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotDropped, err)
+		return fmt.Errorf(notDropped+"%w", err)
 	}
 	return tryToReturn(*to)
 }
@@ -89,10 +89,10 @@ func notPermitted(call string, err error, capability capability) error {
 // tryToReturn returns an error if the process can become root again.
 func tryToReturn(from Identity) error {
 	if from.UID != 0 && syscall.Setuid(0) == nil {
-		return fmt.Errorf("%w: user %d could become root again", ErrNotDropped, from.UID)
+		return fmt.Errorf(notDropped+"user %d could become root again", from.UID)
 	}
 	if from.UID != 0 && from.GID != 0 && syscall.Setgid(0) == nil {
-		return fmt.Errorf("%w: user %d could enter group 0 again", ErrNotDropped, from.UID)
+		return fmt.Errorf(notDropped+"user %d could enter group 0 again", from.UID)
 	}
 	return nil
 }

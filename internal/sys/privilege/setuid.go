@@ -1,7 +1,5 @@
 package privilege
 
-import "errors"
-
 // IsSetuid reports whether this process was executed with rights that its caller does not have. Its
 // file is setuid or setgid, or has capabilities(7), or a security module set AT_SECURE
 // (getauxval(3)). The environment of such a process is not trustworthy (secure_getenv(3)). The
@@ -14,11 +12,11 @@ func IsSetuid() bool { return executed.isSetuid }
 // shows which of the two made it.
 func IsFileCapable() bool { return executed.isSetuid && !executed.asOther }
 
-// ErrFileCapable reports why a process for which IsFileCapable is true does not execute itself
+// WhyNotFileCapable is the reason why a process for which IsFileCapable is true does not execute itself
 // again.
-var ErrFileCapable = errors.New("the program file has capabilities(7), " +
+const WhyNotFileCapable = "the program file has capabilities(7), " +
 	"so its caller could pose as its launcher or supervisor: remove them (setcap -r) " +
-	"and let a service manager grant them (AmbientCapabilities=), or run in the foreground without Supervise")
+	"and let a service manager grant them (AmbientCapabilities=), or run in the foreground without Supervise"
 
 // executed describes how the kernel started this process.
 var executed = lookAtStart()

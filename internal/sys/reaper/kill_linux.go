@@ -23,8 +23,6 @@ const (
 	settled = 5
 )
 
-var errLeft = errors.New("processes are left")
-
 func kill(deadline time.Time) (err error) {
 	if !hasChildren() {
 		return nil
@@ -90,14 +88,15 @@ func killFrozen(deadline time.Time) error {
 	if soon := time.Now().Add(lastLook); soon.After(deadline) {
 		deadline = soon
 	}
+	alive := errors.New("processes are left")
 	var left, why error
 	l := &look{deep: true, until: deadline, child: func(o Orphan) {
-		left = errLeft
+		left = alive
 		if err := o.signal(unix.SIGKILL); err != nil && err != unix.ESRCH {
 			left = os.NewSyscallError("pidfd_send_signal", err)
 		}
 	}}
-	confirm := &look{child: func(Orphan) { left = errLeft }, until: deadline}
+	confirm := &look{child: func(Orphan) { left = alive }, until: deadline}
 	for pause := lookAgain; ; pause = min(2*pause, 10*time.Millisecond) {
 		left = nil
 		err := l.pinned(l.once)

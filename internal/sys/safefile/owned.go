@@ -27,7 +27,7 @@ func (o *Owned) CheckOpen() error { return Still(o.File, o.opened) }
 
 // CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
 func (o *Owned) CheckRemovable() error {
-	why := errOutsideRoot
+	why := errors.New(outsideRoot)
 	if o.Path != "" {
 		why = Removable(o.Path)
 	}
@@ -35,7 +35,8 @@ func (o *Owned) CheckRemovable() error {
 	return why
 }
 
-var errOutsideRoot = errors.New("it is outside the root directory")
+// outsideRoot is the text of an error: the file has no path any more.
+const outsideRoot = "it is outside the root directory"
 
 // Remove removes the path, unless it now names another file, and closes the open file. It empties
 // the open file in any case: a process that opened it earlier must not read outdated content.
@@ -47,7 +48,7 @@ func (o *Owned) Remove() (removeErr, emptyErr error) {
 		return err, err
 	}
 	defer o.File.Close()
-	removeErr = errOutsideRoot
+	removeErr = errors.New(outsideRoot)
 	if o.Path != "" {
 		removeErr = Remove(o.File, o.Path)
 	}

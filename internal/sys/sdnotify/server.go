@@ -185,13 +185,11 @@ func (s *Server) Close() error {
 	case err := <-closed:
 		return err
 	case <-time.After(closeLimit):
-		return errCloses
+		return errors.New("the notify socket did not close within a second: the kernel closes it later")
 	}
 }
 
 const closeLimit = time.Second
-
-var errCloses = errors.New("the notify socket did not close within a second: the kernel closes it later")
 
 // pace limits the cost of messages once there are more than a burst of them in a second: to half of
 // a CPU, and to some hundredths of one if untrusted processes send. A sender that sends more waits.

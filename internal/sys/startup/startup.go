@@ -32,8 +32,6 @@ func init() {
 	SetDir(dir)
 }
 
-var errNoDir = errors.New("the working directory of the start is unknown, or outside of the root directory")
-
 // Args returns the arguments of the process, with the name of the program first. The caller may
 // change the result.
 func Args() []string { return slices.Clone(args) }
@@ -94,7 +92,7 @@ func Abs(path string) (string, error) {
 	}
 	dir := Dir()
 	if dir == "" {
-		return "", errNoDir
+		return "", errors.New("the working directory of the start is unknown, or outside of the root directory")
 	}
 	return filepath.Join(dir, path), nil
 }

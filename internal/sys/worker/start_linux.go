@@ -48,7 +48,7 @@ func start(o Spec) (*Process, error) {
 		return nil, errors.New("cannot start a program without a name")
 	}
 	if privilege.IsFileCapable() { // no process would accept this one as its supervisor
-		return nil, fmt.Errorf("cannot supervise: %w", privilege.ErrFileCapable)
+		return nil, errors.New("cannot supervise: " + privilege.WhyNotFileCapable)
 	}
 	p, err := o.start()
 	if err != nil {

@@ -16,8 +16,6 @@ import (
 // it may never wait.
 const tracedMargin = time.Second
 
-var errTraced = errors.New("another process traces it and withholds its exit status")
-
 func (r *running) wait() (*os.ProcessState, error) {
 	type ended struct {
 		state *os.ProcessState
@@ -36,7 +34,7 @@ func (r *running) wait() (*os.ProcessState, error) {
 		select {
 		case e = <-waited:
 		case <-time.After(tracedMargin):
-			e.err = errTraced
+			e.err = errors.New("another process traces it and withholds its exit status")
 		}
 	}
 	unpin()
