@@ -141,7 +141,11 @@ func (p *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(p.pidFil
 func pidFileError(path string, err error) error {
 	cause := safefile.Cause(path, err)
 	if errors.Is(err, safefile.ErrUnsafe) {
-		return fmt.Errorf("%w %s: %w", ErrUnsafePIDFile, bytetext.Escape(path), cause)
+		remedy := ""
+		if advice := safefile.Advice(path, err); advice != "" {
+			remedy = fmt.Sprintf(" (%s, or set the option PIDFile to another path)", advice)
+		}
+		return fmt.Errorf("%w %s: %w%s", ErrUnsafePIDFile, bytetext.Escape(path), cause, remedy)
 	}
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", bytetext.Escape(path), cause, hint(path, err))
 }
@@ -156,7 +160,7 @@ func hint(path string, err error) string {
 		}
 		advice += "; set the options PIDFile and LogFile to other places"
 	}
-	if advice == "" {
+	if advice == "" || errors.Is(err, safefile.ErrUnsafe) {
 		return ""
 	}
 	return " (" + strings.TrimPrefix(advice, "; ") + ")"
@@ -233,6 +237,7 @@ func (l *life) enterPIDFile() error {
 		return err
 	}
 	logUnmarked(l.log, lock)
+	statedir.Hold(filepath.Dir(l.plan.pidFile))
 	if l.mode.kind == modeSupervisor {
 		if left, err := lastState(l.plan.pidFile); err == nil {
 			l.previousWorker, l.previousID = left.Worker, left.WorkerID
@@ -263,6 +268,7 @@ func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 // leave removes the files of the life, the PID file last: until then no other start binds the
 // sockets. It is idempotent.
 func (l *life) leave() {
+	defer statedir.Release()
 	fdstore.RemoveFiles()
 	if s := l.snapshot(); s.GaveUp != "" || s.Left != "" {
 		l.publish() // no hook runs any more

@@ -52,12 +52,12 @@ func TestADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	dir := filepath.Dir(pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777))
-	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: other users can write the directory %s in the path (mode 0777)\n", pidfile, dir), pidfile)
+	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: other users can write the directory %s in the path (mode 0777) (chmod +t %[2]s, or set the option PIDFile to another path)\n", pidfile, dir), pidfile)
 	requireNothingLeft(t, pidfile)
 	require.NoError(t, os.Chmod(dir, 0o775))
 	requireStarts(t, pidfile) // the group is root's
 	require.NoError(t, os.Chown(dir, 0, service))
-	requireRefused(t, 1, "other users can write the directory "+dir+" in the path (mode 0775)\n", pidfile)
+	requireRefused(t, 1, "other users can write the directory "+dir+" in the path (mode 0775) (chmod +t "+dir+", or set", pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
 	requireStarts(t, pidfile) // as in /tmp
 }

@@ -17,6 +17,7 @@ func Advice(path string, err error) string {
 	op := ""
 	var at *fs.PathError
 	var short *opError
+	var unsafe *unsafeError
 	switch {
 	case errors.As(err, &at):
 		op, path = at.Op, at.Path
@@ -26,6 +27,8 @@ func Advice(path string, err error) string {
 	denied, user := errors.Is(err, fs.ErrPermission), os.Geteuid()
 	dir := filepath.Dir(path)
 	switch {
+	case errors.As(err, &unsafe):
+		return unsafe.advice
 	case errors.Is(err, ErrUnsafe):
 	case op == "open" && errors.Is(err, fs.ErrNotExist) && missing(dir):
 		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(dir))

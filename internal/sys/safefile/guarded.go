@@ -96,7 +96,8 @@ func (t Trusted) guardDir(path, dir string, info fs.FileInfo) error {
 	case !t.owner(Owner(info)):
 		return refuse(path, "the directory %s in the path belongs to user %d", bytetext.Escape(dir), Owner(info))
 	case writable != 0 && info.Mode()&fs.ModeSticky == 0:
-		return refuse(path, "other users can write the directory %s in the path (mode %04o)", bytetext.Escape(dir), info.Mode().Perm())
+		why := fmt.Sprintf("other users can write the directory %s in the path (mode %04o)", bytetext.Escape(dir), info.Mode().Perm())
+		return &fs.PathError{Op: "open", Path: path, Err: &unsafeError{why, "chmod +t " + bytetext.Escape(dir)}}
 	}
 	return nil
 }

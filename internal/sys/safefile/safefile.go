@@ -93,7 +93,7 @@ func check(path string, info fs.FileInfo) error {
 
 // Unsafe returns an error that wraps [ErrUnsafe] and gives the reason.
 func Unsafe(format string, args ...any) error {
-	return &unsafeError{fmt.Sprintf(format, args...)}
+	return &unsafeError{why: fmt.Sprintf(format, args...)}
 }
 
 // refuse returns the error for a file at path that is not used.
@@ -101,7 +101,9 @@ func refuse(path, format string, args ...any) error {
 	return &fs.PathError{Op: "open", Path: path, Err: Unsafe(format, args...)}
 }
 
-type unsafeError struct{ why string }
+type unsafeError struct {
+	why, advice string
+}
 
 func (e *unsafeError) Error() string { return e.why }
 func (e *unsafeError) Unwrap() error { return ErrUnsafe }
