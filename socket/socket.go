@@ -49,7 +49,7 @@ import (
 // Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
 // socket. The last worker of a supervised daemon removes the file at its end. If the program does
 // not close the socket, Run removes the file at the end of the life and of a failed start, unless
-// the manager keeps the socket.
+// the manager keeps the socket. An embedded life removes no file.
 //
 // As root, Listen makes a socket file only if no other user controls its path; for the rules see
 // ErrUnsafePIDFile in package lifecycle. The last directory may belong to another user if all other

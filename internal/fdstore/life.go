@@ -48,8 +48,8 @@ func Begin(l Life) {
 
 // End ends the life. It removes the files of the sockets that the program has bound and not closed,
 // unless the manager keeps the socket. The stage of the life still counts for a later Close. If no
-// process follows to which the manager would pass the sockets that it keeps, End removes their files
-// too. isLast reports whether that is so. End calls it only if there are such files.
+// process follows to which the manager would pass the sockets that it keeps, End removes their
+// files too. isLast reports whether that is so. End calls it only if there are such files.
 func End(isLast func() bool) {
 	RemoveFiles()
 	if files := process.leftFiles(); len(files) > 0 && isLast() {
@@ -73,8 +73,8 @@ func Abandon() {
 	}
 }
 
-// RemoveFiles removes the files of the sockets that the program has bound and not closed, unless the
-// manager keeps the socket. The sockets stay open.
+// RemoveFiles removes the files of the sockets that the program has bound and not closed, unless
+// the manager keeps the socket. The sockets stay open.
 func RemoveFiles() {
 	process.mu.Lock()
 	claimed := slices.Clone(process.claimed)

@@ -90,8 +90,8 @@ func (p *Pair) add(path string, log *Log) {
 	p.ModeErrs = append(p.ModeErrs, e)
 }
 
-// RemoveEmpty removes the logs that OpenPair has created and into which no process has written. It is
-// for a start that has failed. It must be called before Close.
+// RemoveEmpty removes the logs that OpenPair has created and into which no process has written. It
+// is for a start that has failed. It must be called before Close.
 func (p *Pair) RemoveEmpty() error {
 	var errs []error
 	for path, f := range p.created {
