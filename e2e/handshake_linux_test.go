@@ -172,7 +172,7 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 		{"a frozen daemon", "at=OnStart do=freeze starttimeout=1s", 1, "it neither became ready nor ended in ", "", true},
 		{
 			"a wrong option", "do=wrong_option", 1, "died before it was ready (exit 1)",
-			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must be positive; StopDelay(0s): must be shorter than StopTimeout (-1ns), which includes it\n", false,
+			"; its last words:\n  | scout: wrong option: StopTimeout(-1ns): must not be negative\n", false,
 		},
 		{"another PID file", "do=other_PID_file", 1, "the launcher uses the PID file ", "", true},
 	} {
