@@ -107,8 +107,9 @@ func (t *table) leftFiles() []socketFile {
 	return slices.DeleteFunc(files, func(f socketFile) bool { return f.info == nil })
 }
 
-// ChangeRoot prepares for another root directory. inside returns a path as seen from there, or "" if
-// it is outside. apply replaces the paths of the socket files, once the root directory has changed.
+// ChangeRoot prepares for another root directory. inside returns a path as seen from there, or ""
+// if it is outside. apply replaces the paths of the socket files, once the root directory has
+// changed.
 func ChangeRoot(inside func(path string) string) (apply func()) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
