@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,6 +15,8 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/sys/keeper"
+	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/readyfd"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -93,6 +96,20 @@ func (s launch) daemonArgs() []string {
 	return append(startup.Args()[:1], args...)
 }
 
+// keepOrigin keeps the arguments and the directory of a detached daemon for a restart, until
+// release is called.
+func (l *life) keepOrigin() (release func()) {
+	if !l.mode.background || !l.mode.locks() || l.plan.pidFile == "" {
+		return func() {}
+	}
+	kept, err := origin.Keep(origin.Origin{PIDFile: l.plan.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
+	if err != nil {
+		l.log.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
+		return func() {}
+	}
+	return func() { kept.Close() }
+}
+
 // readyProcess describes a detached process that is ready.
 type readyProcess struct {
 	pid  int
@@ -103,6 +120,7 @@ type readyProcess struct {
 type launch struct {
 	plan  *plan
 	args  []string                      // of the daemon, without its name; nil: from the plan
+	dir   string                        // in which the daemon starts; "": as this process
 	onPID func(pid int) (finish func()) // called when the daemon was started; may be nil
 
 	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this
@@ -110,6 +128,16 @@ type launch struct {
 	// ends this process. A caller that lives on cannot do so: it would adopt all other orphans too,
 	// and its signals are its own.
 	oneShot bool
+}
+
+// keeper returns the service manager that has started this launcher. If this process lives on, the
+// manager keeps this process and not the daemon.
+func (s launch) keeper() keeper.Manager {
+	if !s.oneShot {
+		return keeper.Manager{}
+	}
+	m, _ := keeper.Systemd()
+	return m
 }
 
 // run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so
@@ -168,8 +196,9 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 	defer logs.Close()
 	warnOfModes(p.logger, logs, p.logFileMode)
 	pid, err := handshake.Start(ctx, handshake.Spec{
-		Args: s.daemonArgs(), Dir: startup.ChildDir(), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
+		Args: s.daemonArgs(), Dir: cmp.Or(s.dir, startup.ChildDir()), PIDFile: p.pidFile, Stdout: logs.Stdout, Stderr: logs.Stderr, Files: files,
 		Began: began, StartTimeout: p.startTimeout, Limits: p.limits(),
+		Keeper:  s.keeper(),
 		OneShot: s.oneShot, Insist: insisted, OnPID: s.onPID, Tail: logs.Tail, Decode: decodeError,
 	})
 	var lives *handshake.UnkillableError

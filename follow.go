@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
@@ -161,6 +163,67 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 		return false, nil
 	})
 	return log, err
+}
+
+// keeper returns the state of the daemon with what keeps it. It returns an error if that is not
+// known.
+func (p *Process) keeper() (s Status, err error) {
+	err = p.follow(context.Background(), "its state", func(now Status) (enough bool, err error) {
+		s = now
+		return true, nil
+	})
+	switch {
+	case s.KeptBy == "" && s.LogFile != "": // by an earlier version; only a detached daemon has a log
+		s.KeptBy = keptDetached
+	case err == nil && s.KeptBy == "":
+		err = errors.New("its state file does not tell")
+	}
+	if err != nil && !errors.Is(err, ErrNotRunning) {
+		if _, originErr := p.origin(); originErr == nil { // only a detached daemon keeps it
+			s.PID, s.KeptBy, err = p.PID, keptDetached, nil
+		}
+	}
+	return s, err
+}
+
+// origin returns what the daemon was started with.
+func (p *Process) origin() (origin.Origin, error) {
+	o, err := origin.Of(p.PID, p.pidFile)
+	if _, endErr := p.verifyAlive(); endErr != nil {
+		return o, p.gone(endErr)
+	}
+	return o, err
+}
+
+// restartWorker makes a supervisor replace its worker, and returns the state before and after. The
+// request is a lock on the state file, and USR1 makes the supervisor look for it.
+func (p *Process) restartWorker(ctx context.Context) (before, after Status, err error) {
+	if before, err = p.Status(); err != nil {
+		return before, after, err
+	}
+	path := statePath(p.pidFile)
+	request, err := statefile.Request(path)
+	if err != nil {
+		return before, after, stateFileError(path, err)
+	}
+	_, err = p.reopen(ctx)
+	request.Close()
+	if err != nil {
+		return before, after, err
+	}
+	err = p.follow(ctx, "its new worker to be ready", func(s Status) (enough bool, err error) {
+		after = s
+		failed := s.LastExit != nil && s.LastExit.PID != before.Worker &&
+			(before.LastExit == nil || !s.LastExit.At.Equal(before.LastExit.At))
+		switch {
+		case s.Phase == Stopping:
+			return true, fmt.Errorf("lifecycle: pid %d %w", p.PID, errStops)
+		case failed:
+			return true, fmt.Errorf("lifecycle: the new worker ended: %s; the supervisor goes on", s.LastExit.text())
+		}
+		return s.Restarts > before.Restarts && s.Worker != 0 && s.Phase == Ready, nil
+	})
+	return before, after, err
 }
 
 const (

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -105,13 +106,12 @@ func (l *life) run() (err error) {
 		}
 		defer running.CompareAndSwap(l, nil)
 		defer l.notifySignals()()
-		if log := l.plan.journalLogger(); log != nil {
-			l.log = log
-		}
+		l.log = cmp.Or(l.plan.journalLogger(), l.log)
 		l.findManager()
-		l.readyFD = takeReadyFD(l.log)
+		l.findKeeper()
 		keepFromChildren(l.mode, l.log) // after READY_FD was taken, which must be inherited
 		defer l.readyFD.Close()
+		defer l.keepOrigin()()
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()

@@ -57,7 +57,15 @@ type Status struct {
 	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
-	LogFile     string        `json:"log_file,omitempty"`      // of stderr, if detached
+
+	// KeptBy is what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
+	// caller of the process), "manager" (the service manager in Manager) or "process 1" (what keeps
+	// the container). Unit is how the manager calls the daemon.
+	KeptBy  string `json:"kept_by,omitempty"`
+	Manager string `json:"manager,omitempty"` // such as "systemd", "systemd --user" or "runsv"
+	Unit    string `json:"unit,omitempty"`
+
+	LogFile string `json:"log_file,omitempty"` // of stderr, if detached
 }
 
 // enter changes the phase from one to another. It reports false if the phase is not from.

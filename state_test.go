@@ -133,6 +133,7 @@ func fullStatus() Status {
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
+		KeptBy: "manager", Manager: "systemd", Unit: "echod.service",
 	}
 }
 
@@ -157,7 +158,7 @@ const fullRecord = `{
 	},
 	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
 	"left": "the worker (pid 4130) still runs after KILL", "worker_id": "1f0c/42/7",
-	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "log_file": "/var/log/echod.log"
+	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "kept_by": "manager", "manager": "systemd", "unit": "echod.service", "log_file": "/var/log/echod.log"
 }`
 
 func TestARecordComesBackAsItWas(t *testing.T) {

@@ -63,7 +63,7 @@ func (s *supervisorLife) plan() *plan {
 				OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
 			}),
 			signals:     s.forwarded(),
-			onReopen:    func(ctx context.Context) error { return ofWorker(s.worker.Load().Reopen(ctx)) },
+			onReopen:    s.reopen,
 			onForceQuit: s.kill,
 		},
 	}

@@ -2,29 +2,39 @@ package lifecycle
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/bytetext"
+	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
 func (p program) startVerb(given flags) (exitCode int) {
-	return p.startDetached(given["oknodo"])
+	return p.startDetached(nil, "", given["oknodo"])
 }
 
-// startDetached starts the daemon in the background and prints the result.
-func (p program) startDetached(oknodo bool) (exitCode int) {
+// startDetached starts the daemon in the background and prints the result. If args is nil, the
+// arguments are those of the option Args or of this call. If dir is "", the directory is where
+// this call was made.
+func (p program) startDetached(args []string, dir string, oknodo bool) (exitCode int) {
 	plan := p.life.plan
-	args := plan.args
+	if args == nil {
+		args = plan.args
+	}
 	if args == nil {
 		args = p.startArgs()
 	}
-	started, err := launch{plan: plan, oneShot: true, args: args, onPID: p.showStartProgress}.run(plan.base)
+	started, err := launch{plan: plan, oneShot: true, args: args, dir: dir, onPID: p.showStartProgress}.run(plan.base)
 	if err == nil {
 		log := ""
 		paths, _ := plan.logPaths() // the start has used them
@@ -64,48 +74,25 @@ func (p program) sayFailedStart(err error) {
 	}
 }
 
-// startArgs returns the arguments of this process with start in place of its verb, so ps shows what
+// startArgs returns the arguments of this process with run in place of its verb, so ps shows what
 // runs and not the verb that started it.
 func (p program) startArgs() []string {
-	given := startup.Args()[1:]
-	if at := len(given) - len(p.verb); at >= 0 && slices.Equal(given[at:], p.verb) {
-		return append(slices.Clone(given[:at]), "start")
-	}
-	return given
+	args, _ := origin.WithVerb(startup.Args()[1:], p.verb, "run")
+	return args
 }
 
 func (p program) restartVerb(flags) (exitCode int) {
 	daemon, err := p.life.plan.find()
-	if err != nil && !errors.Is(err, ErrNotRunning) {
+	switch {
+	case errors.Is(err, ErrNotRunning) && p.namesNothing():
+		p.say("restart: nothing to start: no daemon runs, and this call names no program")
+		return 1
+	case errors.Is(err, ErrNotRunning):
+		return p.replace("restart", nil, origin.Origin{})
+	case err != nil:
 		return p.fail("restart", err)
 	}
-	return p.restart(daemon)
-}
-
-// restart replaces daemon with a new process, or starts one if daemon is nil. It closes daemon.
-func (p program) restart(daemon *Process) (exitCode int) {
-	if daemon != nil {
-		defer daemon.Close()
-	}
-	credentials, err := p.life.plan.preflight(true)
-	if err != nil {
-		p.sayFailedStart(err)
-		return ExitCode(err)
-	}
-	if daemon != nil { // stop the daemon only if the start can succeed
-		if err := p.life.plan.checkPaths(credentials); err != nil {
-			return p.fail("restart", err)
-		}
-	}
-	if code := p.check(); code != 0 {
-		return code
-	}
-	if daemon != nil {
-		if code := p.stopDaemon("restart", daemon); code != 0 {
-			return code
-		}
-	}
-	return p.startDetached(false)
+	return p.restart("restart", daemon)
 }
 
 func (p program) tryRestartVerb(flags) (exitCode int) {
@@ -119,7 +106,140 @@ func (p program) tryRestartVerb(flags) (exitCode int) {
 	if err != nil {
 		return p.fail("try-restart", err)
 	}
-	return p.restart(daemon)
+	return p.restart("try-restart", daemon)
+}
+
+// restart replaces daemon with a new process. It first makes sure that a verb can start the daemon
+// again. It closes daemon.
+func (p program) restart(verb string, daemon *Process) (exitCode int) {
+	defer daemon.Close()
+	s, err := daemon.keeper()
+	switch {
+	case errors.Is(err, ErrNotRunning): // it has just ended
+	case err != nil:
+		p.say("%s refused: it is not known what keeps pid %d (%s): use the verbs stop and start", verb, daemon.PID, console.SanitizeInline(p.text(err)))
+		return 3
+	case s.KeptBy == keptProcess1 && s.Supervised:
+		return p.restartWorker(verb, daemon)
+	case s.KeptBy != keptDetached:
+		p.say("%s refused: %s", verb, s.restartText())
+		return 3
+	}
+	like, err := p.likeRunning(daemon)
+	if err != nil {
+		return p.fail(verb, err)
+	}
+	return p.replace(verb, daemon, like)
+}
+
+// replace stops daemon, if it is not nil, and starts a new process like that; the zero Origin means
+// like this call. It stops the daemon only if the start can succeed.
+func (p program) replace(verb string, daemon *Process, like origin.Origin) (exitCode int) {
+	credentials, err := p.life.plan.preflight(true)
+	if err != nil {
+		p.sayFailedStart(err)
+		return ExitCode(err)
+	}
+	if daemon != nil {
+		if err := p.life.plan.checkPaths(credentials); err != nil {
+			return p.fail(verb, err)
+		}
+	}
+	if code := p.check(); code != 0 {
+		return code
+	}
+	if daemon != nil {
+		if code := p.stopDaemon(verb, daemon); code != 0 {
+			return code
+		}
+	}
+	return p.startDetached(like.Args, like.Dir, false)
+}
+
+// namesNothing reports whether this call names nothing to run: no function, no component and no
+// program. Then it can only name a daemon that runs.
+func (p program) namesNothing() bool {
+	c := p.life.plan
+	return c.policy != nil && c.program == nil && c.fn == nil && !slices.ContainsFunc(c.hooks, hasMoreThanCheck)
+}
+
+// likeRunning makes this call a start of what daemon runs, unless the call has flags of its own.
+// The options of this process come from its arguments. So if the daemon was started with others,
+// likeRunning executes this program again, with these arguments and in that directory. If they
+// contain no verb that can be replaced, it returns them, for the start. It returns the zero Origin
+// if this call is already as it should be. It changes nothing of the daemon.
+func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
+	none, call := origin.Origin{}, startup.Args()[1:]
+	words, _ := origin.WithVerb(call, p.verb)
+	if origin.HasFlag(words) && !p.namesNothing() {
+		return none, nil
+	}
+	ran, err := daemon.origin()
+	unknown := errors.Is(err, origin.ErrNone) || errors.Is(err, errors.ErrUnsupported)
+	switch {
+	case errors.Is(err, ErrNotRunning):
+		return none, nil
+	case unknown && p.namesNothing():
+		return none, fmt.Errorf("lifecycle: it is not known which program pid %d runs: name it in this call too", daemon.PID)
+	case unknown, err != nil && origin.Runs(daemon.PID, p.startArgs()):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("lifecycle: cannot read what pid %d was started with: repeat its flags in this call: %w", daemon.PID, err)
+	case !origin.Contains(ran.Args, words) && p.namesNothing():
+		return none, fmt.Errorf("lifecycle: pid %d was not started with %s: name its program in this call too", daemon.PID, strings.Join(words, " "))
+	case !origin.Contains(ran.Args, words):
+		return none, nil
+	}
+	here := startup.Dir()
+	ran.Dir = cmp.Or(ran.Dir, here)
+	for _, verb := range []string{"run", "start"} {
+		again, found := origin.WithVerb(ran.Args, []string{verb}, p.verb...)
+		switch {
+		case found && sameDir(here, ran.Dir) && slices.Equal(again, call):
+			return none, nil
+		case found:
+			return none, executeAgain(daemon, ran.Dir, append(startup.Args()[:1], again...))
+		}
+	}
+	return ran, nil
+}
+
+// executeAgain executes this program again in that directory. It returns only an error.
+func executeAgain(daemon *Process, dir string, args []string) error {
+	if err := os.Chdir(dir); err != nil {
+		return fmt.Errorf("lifecycle: cannot enter the directory in which pid %d was started: %w; use the verbs stop and start", daemon.PID, err)
+	}
+	return fmt.Errorf("lifecycle: cannot execute this program again: %w", execve.Replace(args))
+}
+
+func sameDir(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err := os.Stat(a)
+	second, otherErr := os.Stat(b)
+	return err == nil && otherErr == nil && os.SameFile(first, second)
+}
+
+// restartWorker restarts the worker of a supervisor that is process 1 and must live on.
+func (p program) restartWorker(verb string, daemon *Process) (exitCode int) {
+	if code := p.check(); code != 0 {
+		return code
+	}
+	begun := time.Now()
+	limit := p.life.plan.wholeStop() + p.life.plan.limits().Start + 2*supervise.WorkerMargin + 2*supervise.OrphansMargin + handshake.StopMargin
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var before, after Status
+	err := p.withProgress("restart its worker", daemon, func() (err error) {
+		before, after, err = daemon.restartWorker(ctx)
+		return err
+	})
+	if err != nil {
+		return p.fail(verb, err)
+	}
+	p.report("restarted (pid %d, worker %d → %d, %s)", daemon.PID, before.Worker, after.Worker, console.FormatElapsed(time.Since(begun)))
+	return 0
 }
 
 // showStartProgress shows the progress of the start of that process until stop is called.

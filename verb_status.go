@@ -174,6 +174,9 @@ func (r report) details(p program) (lines []string) {
 	if s == nil {
 		return nil
 	}
+	if text := s.keeperText(); text != "" && r.State == "running" {
+		lines = append(lines, text)
+	}
 	if s.Text != "" && r.State == "running" {
 		lines = append(lines, console.SanitizeInline(s.Text))
 	}

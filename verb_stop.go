@@ -33,7 +33,10 @@ func (p program) stopVerb(given flags) (exitCode int) {
 // stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
 // removes the PID file of a killed daemon, if it may.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
-	begun := time.Now()
+	begun, again := time.Now(), ""
+	if s, err := daemon.Status(); err == nil && verb == "stop" {
+		again = s.againText()
+	}
 	held, _ := inspectPIDFile(p.life.plan.pidFile) // a state file counts only if it has this owner
 	ctx, overdue := context.WithCancelCause(context.Background())
 	defer overdue(nil)
@@ -47,10 +50,10 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		}
 		s, err := readStateOnce(statePath(p.life.plan.pidFile), held.Owner)
 		if err == nil && s.PID == daemon.PID && s.Left != "" {
-			p.say("stopped (pid %d, %s), but %s", daemon.PID, console.FormatElapsed(time.Since(begun)), console.SanitizeInline(s.Left))
+			p.say("stopped (pid %d, %s), but %s%s", daemon.PID, console.FormatElapsed(time.Since(begun)), console.SanitizeInline(s.Left), again)
 			return 1
 		}
-		p.report("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
+		p.report("stopped (pid %d, %s)%s", daemon.PID, console.FormatElapsed(time.Since(begun)), again)
 		return 0
 	case !errors.Is(err, ErrStopTimeout):
 		return p.fail(verb, err)
@@ -82,7 +85,7 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 		}
 	}
 	p.life.plan.releaseStale()
-	p.say("killed (pid %d): %sstill running after %s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where)
+	p.say("killed (pid %d): %sstill running after %s%s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where, again)
 	return 0
 }
 

@@ -38,7 +38,10 @@ import (
 //	          rejected or there is no verdict, 3 if the program has nothing to reload, 7 and 4 as
 //	          stop
 //	restart   runs every OnCheck in this process, stops the running daemon, if any, and starts a new
-//	          one; exit codes of start, or 6 if a check fails: then the old daemon runs on
+//	          one, with the arguments and in the directory of the running one unless this call has
+//	          flags of its own; exit codes of start, or 6 if a check fails: then the old daemon runs
+//	          on; 3 if the running daemon is in the foreground, or a service manager keeps it; the
+//	          worker of a supervisor that is process 1 is restarted in its place
 //	reopen    sends USR1 and waits until the log is reopened; 0, even if there is no log file, 1 if
 //	          reopening failed, 7 and 4 as stop
 //	check     runs every OnCheck in this process; 0, 6 if a check fails

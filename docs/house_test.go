@@ -16,7 +16,8 @@ const modulePath = "example.com/lifecycle"
 
 // systemLayer lists the packages for system mechanisms. They may import each other.
 var systemLayer = []string{
-	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "monotonic", "ossignal", "pin",
+	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "monotonic", "origin",
+	"ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
 	"secureenv", "startup", "statedir", "terminal", "userdb", "worker",
 }

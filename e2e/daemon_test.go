@@ -112,6 +112,7 @@ var misdeeds = map[string]func(){}
 //	hang        never returns
 //	wait        returns the context's error when it ends
 //	until:PATH  returns nil when that file exists, whatever the context
+//	unless:PATH returns an error if that file exists
 //	exit:N      ends the process
 //	cat:PATH    prints the lines of a file
 //	children    prints what a program that it starts inherits
@@ -143,6 +144,11 @@ func behave(name, what string) func(context.Context) error {
 				}
 				time.Sleep(time.Millisecond)
 			}
+		case "unless":
+			if _, err := os.Stat(arg); err == nil {
+				return errors.New(name + " failed on purpose")
+			}
+			return nil
 		case "exit":
 			var code int
 			fmt.Sscan(arg, &code)

@@ -70,7 +70,9 @@ var exitCases = []exitCase{
 	{"restart", "no daemon was running, and the new one is ready", 0, nil, false, nil},
 	{"restart", "the old daemon has ended and the start failed; the code is that of start", 1, alive, false, []string{"start=error"}},
 	{"restart", "an `OnCheck` failed; the old daemon still runs", 6, alive, false, []string{"check=error"}},
+	{"restart", restartsElsewhere, 3, alive, false, nil},
 	{"try-restart", "no daemon is running", 0, nil, false, nil},
+	{"try-restart", restartsElsewhere, 3, alive, false, nil},
 	{"reload", "the new configuration is live", 0, alive, false, nil},
 	{"reload", "the reload was rejected", 1, []string{"run=wait", "reload=error"}, false, nil},
 	{"reload", "no verdict within `ReloadTimeout`", 1, []string{"run=wait", "reload=hang"}, false, []string{"reloadtimeout=50ms"}},
@@ -92,6 +94,8 @@ var exitCases = []exitCase{
 	{"", "no verb", 2, nil, false, nil},
 	{"strat", "an unknown verb, or too many arguments", 2, nil, false, nil},
 }
+
+const restartsElsewhere = "refused: the daemon runs in the foreground, or a service manager keeps it"
 
 // The table is generated from the cases, and each case is tried.
 func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
@@ -115,7 +119,10 @@ func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
 			if c.when == cannotBeTold {
 				require.NoError(t, os.Mkdir(pidfile, 0o755))
 			}
-			if c.running != nil {
+			if c.running != nil && strings.HasSuffix(c.verb, "restart") && c.when != restartsElsewhere {
+				got := proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, append(c.running, "start")...)...)
+				require.Equal(t, 0, got.Code, got.Stderr)
+			} else if c.running != nil {
 				p := proctest.Start(t, daemon, append([]string{"pidfile=" + pidfile}, c.running...)...)
 				p.Await("msg=ready")
 				if c.killed {

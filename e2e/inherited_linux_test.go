@@ -36,7 +36,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 		}
 		kind, _, _ := strings.Cut(target, ":[")
 		switch {
-		case kind == "socket", target == pidfile, target == proctest.StatePath(pidfile):
+		case kind == "socket", target == pidfile, target == proctest.StatePath(pidfile), target == originFile:
 		// These are epoll, eventfd and pidfd, and the files that GOMAXPROCS is read from.
 		case strings.HasPrefix(target, "anon_inode:"), strings.HasPrefix(target, "/sys/fs/cgroup"):
 			continue
@@ -49,7 +49,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 	if log == os.DevNull {
 		sockets = 2 // one more, to report a crash
 	}
-	require.Equal(t, map[string]int{"socket": sockets, pidfile: 1, proctest.StatePath(pidfile): 1}, seen)
+	require.Equal(t, map[string]int{"socket": sockets, pidfile: 1, proctest.StatePath(pidfile): 1, originFile: 1}, seen)
 }
 
 // Rows E7, E9.
@@ -105,7 +105,7 @@ func TestADaemonHasNothingOfWhoStartedIt(t *testing.T) {
 			name := filepath.Base(proctest.Binary())
 			require.Equal(t, name[:min(len(name), 15)]+"\n", w.Comm)
 			require.Equal(t, "scout", w.Args[0])
-			require.Equal(t, "start", w.Args[len(w.Args)-1])
+			require.Equal(t, "run", w.Args[len(w.Args)-1])
 			b.requireOnlyItsOwn(w.PID)
 			if !quiet {
 				require.Contains(t, b.said(), "a word to /dev/stdout\n")

@@ -36,7 +36,7 @@ func requireReady(t *testing.T, pid int, got proctest.Result) {
 	t.Helper()
 	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
 	require.Empty(t, got.Stderr)
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n$`, pid), got.Stdout)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n(  runs (in the foreground|as process 1 of its container)\n)?$`, pid), got.Stdout)
 }
 
 // requireStarts starts a daemon on that PID file and stops it.

@@ -137,10 +137,12 @@ func TestALongStartIsShownOnATerminalAndLeavesNothingThere(t *testing.T) {
 func TestALongRestartIsShownAsAStopAndAStart(t *testing.T) {
 	t.Parallel()
 	gate, again := gatePath(t), gatePath(t)
-	p, path := startDaemon(t, "stop=until:"+gate)
+	b := inBackground(t)
+	path := b.pidfile
+	pid := b.readied(b.call("stop=until:"+gate, "start"))
 	s := newScreen(t, 100)
-	restart := s.verb(nil, "pidfile="+path, "start=until:"+again, "restart")
-	s.awaitText(fmt.Sprintf("(pid %d) to stop: OnStop of daemon, 1 s", p.PID()))
+	restart := s.verb(nil, b.args("start=until:"+again, "restart")...)
+	s.awaitText(fmt.Sprintf("(pid %d) to stop: OnStop of daemon, 1 s", pid))
 	proctest.Touch(t, gate)
 	s.awaitText(" to start: OnStart of daemon, 1 s")
 	proctest.Touch(t, again)

@@ -265,7 +265,7 @@ func (b *background) requireOnlyItsOwn(pid int) {
 	b.t.Helper()
 	// The launcher is notified before the socket is closed.
 	proctest.Eventually(b.t, func() bool {
-		return slices.Equal([]string{b.pidfile, proctest.StatePath(b.pidfile)}, afterReady(b.t, pid))
+		return slices.Equal([]string{originFile, b.pidfile, proctest.StatePath(b.pidfile)}, afterReady(b.t, pid))
 	},
 		"pid %d to have no descriptors but its own", pid)
 }

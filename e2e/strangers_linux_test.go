@@ -29,13 +29,25 @@ func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(
 	require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
 	for _, verb := range []string{"restart", "try-restart"} {
 		got := callVerb(t, pidfile, verb)
-		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: restart: unsafe PID file %s: the directory %s in the path belongs to user %d\n", pidfile, dir, nobody), Code: 1}, got,
-			"root could not start it, so it is not stopped either")
+		require.Equal(t, 3, got.Code, got.Stderr)
 	}
 	requireRunning(t, pidfile, p.PID())
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 	require.Equal(t, 0, p.Wait())
 	requireNothingLeft(t, pidfile)
+
+	cmd := proctest.Command(daemon, "pidfile="+pidfile, "start")
+	cmd.Path, cmd.Dir = everybodysBinary(t), dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	got := proctest.CallCommand(t, cmd)
+	require.Equal(t, 0, got.Code, got.Stderr)
+	pid := mustFind(t, pidfile).PID
+	for _, verb := range []string{"restart", "try-restart"} {
+		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: %s: unsafe PID file %s: the directory %s in the path belongs to user %d\n", verb, pidfile, dir, nobody), Code: 1},
+			callVerb(t, pidfile, verb), "root could not start it, so it is not stopped either")
+	}
+	requireRunning(t, pidfile, pid)
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 }
 
 // locker is an unprivileged user that locks every file that it can read. Its name contains

@@ -65,21 +65,9 @@ func TestRestartPutsANewProcessInThePlaceOfTheOld(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestRestartTakesOneOutOfTheForeground(t *testing.T) {
-	t.Parallel()
-	pidfile := verbPlace(t)
-	p := proctest.Start(t, daemon, "pidfile="+pidfile)
-	p.Await("msg=ready")
-	got := callVerb(t, pidfile, "restart")
-	require.Equal(t, 0, got.Code)
-	require.Equal(t, p.PID(), verbSays(t, verbStopped, got.Stderr))
-	require.Equal(t, 0, p.Wait())
-	requireVerbRuns(t, pidfile, verbSays(t, verbReady, got.Stderr))
-}
-
 func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 	t.Parallel()
-	p, pidfile := startDaemon(t)
+	pid, pidfile := verbStart(t)
 	requireUntouched := proctest.Untouched(t, pidfile)
 	for what, says := range map[string]string{"error": "OnCheck failed on purpose", "panic": "panic: OnCheck panics on purpose"} {
 		for _, verb := range []string{"restart", "try-restart"} {
@@ -90,7 +78,8 @@ func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 		}
 	}
 	requireUntouched()
-	requireLives(t, p)
+	requireVerbRuns(t, pidfile, pid)
+	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 }
 
 // Row C15.

@@ -100,7 +100,7 @@ func TestPsShowsWhatRunsAndNotWhichVerbStartedIt(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(string(out))
 	}
-	want := "daemon pidfile=" + pidfile + " start"
+	want := "daemon pidfile=" + pidfile + " run"
 	require.Equal(t, want, show(pid))
 	for _, verb := range []string{"restart", "try-restart"} {
 		got := callVerb(t, pidfile, verb)

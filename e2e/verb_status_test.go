@@ -17,7 +17,7 @@ func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
 	status := func(lines string) {
 		t.Helper()
 		got := proctest.Call(t, speaker, pidfile, file, "status")
-		require.Regexp(t, fmt.Sprintf(`^speaker: ready \(pid %d, version 1\.2\) for \d+[sm]\n%s$`, p.PID(), lines), got.Stdout)
+		require.Regexp(t, fmt.Sprintf(`^speaker: ready \(pid %d, version 1\.2\) for \d+[sm]\n  runs in the foreground\n%s$`, p.PID(), lines), got.Stdout)
 		require.Empty(t, got.Stderr)
 		require.Equal(t, 0, got.Code)
 	}

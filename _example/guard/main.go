@@ -2,6 +2,7 @@
 //
 //	guard -name flaky start -- python3 flaky.py
 //	guard -name flaky status
+//	guard -name flaky restart
 //	guard -name flaky stop
 //
 // It notices the end of the program at once. It does not search the process list for a name every
@@ -52,7 +53,7 @@ func main() {
 		if *name == "" {
 			*name = filepath.Base(argv[0])
 		}
-	} else if len(args) > 0 && slices.Contains([]string{"start", "run", "restart", "try-restart"}, args[0]) {
+	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") { // restart knows what ran
 		fail("%s: no program given; put it after --, for example: guard -name flaky %[1]s -- python3 flaky.py", args[0])
 	}
 	if *name == "" {

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/keeper"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Launcher is the daemon's view of the launcher that started it.
 type Launcher struct {
-	PIDFile string   // the PID file that the launcher locked; "": none
-	Lock    *os.File // lock of that PID file; nil: the launcher did not hand it over
+	PIDFile string         // the PID file that the launcher locked; "": none
+	Lock    *os.File       // lock of that PID file; nil: the launcher did not hand it over
+	Keeper  keeper.Manager // that has started the launcher; zero: none
 
 	noLog    bool
 	limits   Limits
@@ -42,7 +44,7 @@ func Inherited() *Launcher {
 	}
 	h, lock, _ := readHandoff(given)
 	l := newLauncher(given.Launcher, messages)
-	l.PIDFile, l.Lock, l.noLog = string(h.PIDFile), lock, h.NoLog
+	l.PIDFile, l.Lock, l.Keeper, l.noLog = string(h.PIDFile), lock, h.Keeper, h.NoLog
 	if l.noLog {
 		_ = l.peer.RedirectCrashOutput()
 	}

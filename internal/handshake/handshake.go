@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/keeper"
 )
 
 // message is one line, in either direction.
@@ -47,6 +48,8 @@ type Limits struct {
 type handoff struct {
 	PIDFile []byte `json:"pid_file"`
 	NoLog   bool   `json:"no_log"` // the stderr of the daemon goes nowhere
+	// Keeper is the service manager that has started the launcher, and so keeps the daemon.
+	Keeper keeper.Manager `json:"keeper"`
 }
 
 func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.File) {

@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/keeper"
 )
 
 // Spec describes the daemon to start and how long to wait for it.
 type Spec struct {
-	Args           []string   // with the name of the program first
-	Dir            string     // working directory; "": the current one
-	PIDFile        string     // its lock is the first of Files; "": none
-	Stdout, Stderr *os.File   // nil: /dev/null
-	Files          []*os.File // the daemon gets copies
+	Args           []string       // with the name of the program first
+	Dir            string         // working directory; "": the current one
+	PIDFile        string         // its lock is the first of Files; "": none
+	Stdout, Stderr *os.File       // nil: /dev/null
+	Files          []*os.File     // the daemon gets copies
+	Keeper         keeper.Manager // that keeps the daemon; zero: none
 
 	Began        time.Time     // when the start began
 	StartTimeout time.Duration // from Began until the daemon must call Run
@@ -41,7 +43,7 @@ func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	inTime, cancel := context.WithDeadlineCause(ctx, spec.Began.Add(spec.StartTimeout), notLiving)
 	defer cancel()
 	peer, err := detach.Start(detach.Spec{
-		Args: spec.Args, Dir: spec.Dir, Note: handoff{PIDFile: []byte(spec.PIDFile), NoLog: spec.Stderr == nil},
+		Args: spec.Args, Dir: spec.Dir, Note: handoff{PIDFile: []byte(spec.PIDFile), NoLog: spec.Stderr == nil, Keeper: spec.Keeper},
 		Stdout: spec.Stdout, Stderr: spec.Stderr, Files: spec.Files,
 	}, inTime.Done())
 	if err != nil {

@@ -113,6 +113,7 @@ func (p *process) end() end {
 		e.readyFor = e.at.Sub(p.readyAt)
 	}
 	exit, failure := p.exit, p.failure
+	e.asked = p.again
 	p.of.mu.Unlock()
 	switch status, ok := waitStatus(exit); {
 	case exit == nil:

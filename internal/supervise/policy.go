@@ -63,12 +63,15 @@ type end struct {
 	Exit
 	at       time.Time
 	readyFor time.Duration // 0: it never was ready
+	asked    bool          // Restart has ended it
 }
 
 // next returns the delay before the next start. If there is no next start, why is the reason, or ""
 // after a clean exit.
 func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	switch {
+	case e.asked:
+		return 0, true, ""
 	case e.Code == 0 && e.Why == "" && !b.policy.Always:
 		return 0, false, ""
 	case b.policy.isPermanent(e.Code):

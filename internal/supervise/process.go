@@ -101,6 +101,7 @@ type process struct {
 	wasKilled bool             // it was sent KILL
 	refusal   error            // why it could not be signalled
 	told      bool             // result has returned its result
+	again     bool             // Restart ends it
 
 	suspended bool // the log says so; of the goroutine that reaps
 

@@ -91,6 +91,7 @@ type Supervisor struct {
 	executed int // number of workers that have executed their program
 	store    store
 	pending  *pendingReply // reply that Reload or Reopen waits for; nil: none
+	atOnce   chan struct{} // receives a value when the next worker must not wait
 
 	delivering sync.Mutex
 	events     []Event // not delivered yet; mu guards it
@@ -98,7 +99,7 @@ type Supervisor struct {
 
 // New returns a supervisor that does nothing yet.
 func New(spec Spec) *Supervisor {
-	return &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}}
+	return &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}, atOnce: make(chan struct{}, 1)}
 }
 
 // Start starts the first worker and blocks until it is ready. If it returns an error, nothing of
@@ -192,7 +193,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return p.result(e)
 		}
-		if left > 0 && e.Code == 0 && s.spec.Program != nil {
+		if left > 0 && e.Code == 0 && !e.asked && s.spec.Program != nil {
 			e.Code, e.Error = 1, forksAway
 		}
 		var err error
@@ -207,7 +208,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
 	for {
 		delay, again, err := s.workerExited(e)
-		if !again || !pause(ctx, delay) {
+		if !again || !s.pauseRestart(ctx, delay) {
 			return nil, err
 		}
 		p, err := s.startWorker(ctx)
@@ -231,7 +232,11 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	}
 	s.emit(exited)
 	s.mu.Unlock()
-	s.spec.Log.Warn("the worker has ended", "how", e.Text(), "worker", e.PID)
+	level := slog.LevelWarn
+	if e.asked {
+		level = slog.LevelInfo
+	}
+	s.spec.Log.Log(context.Background(), level, "the worker has ended", "how", e.Text(), "worker", e.PID)
 	s.deliver()
 	switch {
 	case again:

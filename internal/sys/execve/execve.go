@@ -32,6 +32,10 @@ func ThisProgram() string { return thisProgram() }
 // paths are those of the loader.
 func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
 
+// Replace executes this program anew in this process, with these arguments. It returns only an
+// error.
+func Replace(args []string) error { return replace(args) }
+
 // NameProcess sets the name of a process that was started as ProcessExecutable. Without it, the
 // name would be "exe" (proc_pid_comm(5)).
 func NameProcess(name string) { nameProcess(name) }

@@ -17,6 +17,8 @@ func defaultSignals() (any bool) { return false }
 
 func defaultRuntimeSignals() {}
 
+func replace([]string) error { return errors.ErrUnsupported }
+
 func thisProgram() string {
 	path, _ := os.Executable()
 	return path

@@ -5,6 +5,7 @@ package execve
 import (
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,17 @@ func closeListedOnExec(dir string, from int) error {
 // ignorable are the signals that Go leaves ignored if they were ignored at the start. Go catches
 // all others.
 var ignorable = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT}
+
+func replace(args []string) error {
+	args, err := selfArgs(args)
+	if err != nil {
+		return err
+	}
+	path := thisProgram()
+	// syscall.Exec restores the limit of descriptors that the Go runtime has raised.
+	err = syscall.Exec(path, args, os.Environ()) // #nosec G204 -- itself
+	return &os.PathError{Op: "execve", Path: path, Err: err}
+}
 
 func thisProgram() string {
 	path, err := os.Executable()

@@ -12,7 +12,9 @@
 //   - the owner lock, a POSIX lock on byte (1<<62)+1, of the process that calls [LockOwnership].
 //     F_GETLK returns its PID, as the kernel numbers it in the PID namespace of the caller.
 //
-// Both are write locks, so a descriptor that is open for reading cannot forge them. Both are only
+// On the state file of a daemon, a third record lock is a request to the daemon: see [LockRequest].
+//
+// All are write locks, so a descriptor that is open for reading cannot forge them. Both are only
 // information: if they are not available, the flock alone still works. A process loses its POSIX
 // locks on a file when it closes any descriptor of the file, so the process that calls
 // [LockOwnership] must not open the file a second time.
@@ -51,6 +53,15 @@ func LockPresence(f *os.File) error { return wrap("presence lock", f, lockPresen
 // LockOwnership takes the owner lock on f for this process. f must be open for writing. It never
 // blocks; see [LockPresence].
 func LockOwnership(f *os.File) error { return wrap("owner lock", f, lockOwnership(f)) }
+
+// LockRequest takes the request lock on f, which must be open for writing: an open file description
+// lock on byte (1<<62)+2. It never blocks. If another process has taken it, it returns an error
+// that wraps [ErrHeld]. Only a process that may write the file can take it. It ends when f is
+// closed, so no request outlives the process that made it.
+func LockRequest(f *os.File) error { return wrap("request lock", f, lockRequest(f)) }
+
+// HasRequest reports whether another process holds the request lock on f.
+func HasRequest(f *os.File) bool { return hasRequest(f) }
 
 // Inspect returns the locks on f, which may be open only for reading. It never blocks. If it finds
 // no mark, it takes a shared flock for a moment. So a caller that finds the file locked but not

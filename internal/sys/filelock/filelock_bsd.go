@@ -12,6 +12,10 @@ func lockPresence(*os.File) error { return errors.ErrUnsupported }
 
 func lockOwnership(*os.File) error { return errors.ErrUnsupported }
 
+func lockRequest(*os.File) error { return errors.ErrUnsupported }
+
+func hasRequest(*os.File) bool { return false }
+
 func inspect(f *os.File, ifFree func()) (State, error) {
 	held, err := probe(f, ifFree)
 	return State{Held: held, NoMarks: true}, err

@@ -16,11 +16,19 @@ import (
 const (
 	presenceByte = 1 << 62
 	ownerByte    = 1<<62 + 1
+	requestByte  = 1<<62 + 2
 )
 
 func lockPresence(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, presenceByte) }
 
 func lockOwnership(f *os.File) error { return setRecord(f, unix.F_SETLK, ownerByte) }
+
+func lockRequest(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, requestByte) }
+
+func hasRequest(f *os.File) bool {
+	_, held, err := getRecord(f, unix.F_OFD_GETLK, requestByte)
+	return held && err == nil
+}
 
 func inspect(f *os.File, ifFree func()) (State, error) {
 	_, present, err := getRecord(f, unix.F_OFD_GETLK, presenceByte)

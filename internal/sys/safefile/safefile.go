@@ -29,6 +29,9 @@ func Append(path string, mode fs.FileMode) (f *os.File, created bool, err error)
 // Open opens path for reading.
 func Open(path string) (*os.File, error) { return placeAt(path).openRegular(os.O_RDONLY) }
 
+// OpenWrite opens path for reading and writing. It creates nothing.
+func OpenWrite(path string) (*os.File, error) { return placeAt(path).openRegular(os.O_RDWR) }
+
 // Same reports whether path still names the open file f.
 func Same(f *os.File, path string) (bool, error) {
 	opened, err := f.Stat()

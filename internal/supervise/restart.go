@@ -1,0 +1,52 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errRestart is why Restart ends a worker.
+var errRestart = errors.New("a restart was requested")
+
+// Restart ends the worker and starts the next one at once, whatever the policy is. If no worker
+// runs because the supervisor waits before the next start, Restart ends that wait. It does not
+// block: the events report the end and the start.
+func (s *Supervisor) Restart() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.last.Load()
+	switch {
+	case s.stops:
+		return ErrStopping
+	case p == nil || p.state == staged: // it is a new one
+	case p.state == gone:
+		select {
+		case s.atOnce <- struct{}{}:
+		default:
+		}
+	default:
+		p.again, p.why = true, errRestart
+		if !p.stops() {
+			p.handle(stopRequested)
+		}
+	}
+	return nil
+}
+
+// pauseRestart waits before the next start until d has passed or Restart is called. It returns
+// false if ctx has ended.
+func (s *Supervisor) pauseRestart(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.atOnce:
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.atOnce: // it must not shorten a later wait
+	default:
+	}
+	return ctx.Err() == nil
+}

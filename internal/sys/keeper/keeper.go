@@ -1,0 +1,120 @@
+// Package keeper finds out which service manager keeps this process: it has started the process,
+// and may start it again when it has ended.
+package keeper
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/lifecycle/internal/sys/proc"
+	"example.com/lifecycle/internal/sys/secureenv"
+	"example.com/lifecycle/internal/sys/startup"
+	"example.com/lifecycle/internal/sys/terminal"
+)
+
+// Manager is a service manager.
+type Manager struct {
+	Name string // "systemd", "systemd --user", "supervisord", or the command of the parent process
+	Unit string // how the manager calls the service; "": unknown
+}
+
+// managers are the commands of programs that keep the programs that they start.
+var managers = []string{
+	"runsv", "s6-supervise", "supervise", "supervise-daemo", "supervisord", "dinit", "perpd", "finit", "launchd",
+	"monit", "circusd", "nosh",
+}
+
+// Of returns the manager that keeps this process, which runs in the foreground. told reports
+// whether the environment names a manager that waits for readiness or for signs of life. Of returns
+// false if none is known.
+func Of(told bool) (m Manager, kept bool) {
+	if m, kept = Systemd(); kept {
+		return m, true
+	}
+	if secureenv.Get("SUPERVISOR_ENABLED") != "" {
+		return Manager{Name: "supervisord", Unit: supervisorName()}, true
+	}
+	parent := parentName()
+	if told || slices.Contains(managers, parent) {
+		return Manager{Name: parent}, true
+	}
+	return m, false
+}
+
+// Systemd returns systemd if it keeps this process: it has started this process, or a script that
+// has. The variables alone prove nothing, because all that a service starts inherits them. So the
+// PID of the process that systemd has started is compared (systemd.exec(5), SYSTEMD_EXEC_PID).
+func Systemd() (m Manager, kept bool) {
+	if secureenv.Get("INVOCATION_ID") == "" {
+		return m, false
+	}
+	parent := os.Getppid()
+	switch started := secureenv.Get("SYSTEMD_EXEC_PID"); started {
+	case strconv.Itoa(os.Getpid()):
+		kept = true
+	case strconv.Itoa(parent): // a script, but not a shell that a person uses
+		kept = !terminal.Is(startup.Stdin)
+	case "": // before systemd 248
+		kept = parentName() == "systemd"
+	}
+	if !kept {
+		return m, false
+	}
+	m.Name = "systemd"
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return m, true
+	}
+	unit, user := unitOf(string(groups))
+	if user {
+		m.Name = "systemd --user"
+	}
+	m.Unit = unit
+	return m, true
+}
+
+// unitOf returns the unit in a cgroup file (proc_pid_cgroup(5), cgroups(7)): the last service in
+// the path. A service may have groups of its own below. user reports whether the manager of a user
+// keeps it. Without a service in the path the unit is "".
+func unitOf(groups string) (unit string, user bool) {
+	for line := range strings.Lines(groups) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) < 3 || fields[1] != "" && fields[1] != "name=systemd" {
+			continue
+		}
+		for dir := range strings.SplitSeq(fields[2], "/") {
+			// systemd puts "_" before a name that the kernel could use itself.
+			name := strings.TrimPrefix(dir, "_")
+			switch {
+			case strings.HasPrefix(name, "user@") && strings.HasSuffix(name, ".service"):
+				user = true
+			case strings.HasSuffix(name, ".service"):
+				unit = name
+			}
+		}
+		if unit != "" {
+			return unit, user
+		}
+	}
+	return "", user
+}
+
+// supervisorName returns the name for supervisorctl: group:process, or the process alone if its
+// group has no other name.
+func supervisorName() string {
+	group, process := secureenv.Get("SUPERVISOR_GROUP_NAME"), secureenv.Get("SUPERVISOR_PROCESS_NAME")
+	if group == "" || group == process {
+		return process
+	}
+	return group + ":" + process
+}
+
+// parentName returns the command of the parent process, or "" if it is unknown.
+func parentName() string {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return "" // a PID means another process there
+	}
+	return proc.Name(os.Getppid())
+}
