@@ -199,14 +199,14 @@ func TestEnsureAndAFailedStartKeepTheBytesOfAPath(t *testing.T) {
 // systemd drops a message that is not UTF-8, and READY=1 with it.
 func TestAStatusThatIsNotUTF8ReachesTheServiceManager(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "caf\xe9")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "caf\xe9")
+	m := proctest.ManagerAt(t, address)
 	dir, program := strangePlace(t, "caf\xe9")
 	cmd := proctest.Command(byteful, dir, "plain", "", "run")
 	cmd.Path, cmd.Args[0] = program, program
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
 	p := proctest.Launch(t, cmd)
-	m.await("STATUS=serving " + strings.ReplaceAll(filepath.Join(dir, "s"), "\xe9", `\xe9`))
+	m.Await("STATUS=serving " + strings.ReplaceAll(filepath.Join(dir, "s"), "\xe9", `\xe9`))
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 }

@@ -132,7 +132,7 @@ func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 			return errors.Is(err, os.ErrNotExist)
 		}
 	}
-	for fault, done := range map[string]func(t *testing.T, pid int) bool{
+	faults := map[string]func(t *testing.T, pid int) bool{
 		"chdir": func(t *testing.T, pid int) bool {
 			dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
 			require.NoError(t, err)
@@ -142,8 +142,12 @@ func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 		"closestdio":  closed(2),
 		"closestdout": closed(1),
 		"closestderr": closed(2),
-	} {
-		for _, hook := range []string{"start", "usr2"} {
+	}
+	for i, fault := range slices.Sorted(maps.Keys(faults)) {
+		done := faults[fault]
+		hooks := []string{"start", "usr2"}
+		for n := range proctest.Rounds(1, 2, 2) {
+			hook := hooks[(i+n)%2]
 			t.Run(hook+" "+fault, func(t *testing.T) {
 				t.Parallel()
 				b := inBackground(t)

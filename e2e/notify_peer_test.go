@@ -20,10 +20,10 @@ import (
 func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "sh")
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	p := managed(t, address, "start=children", "run")
-	m.await("READY=1")
+	m.Await("READY=1")
 	require.Contains(t, p.Out.String(), proctest.Variable+"="+daemon, "its environment")
 	require.NotContains(t, p.Out.String(), "NOTIFY_SOCKET")
 	require.NotContains(t, p.Out.String(), "WATCHDOG")
@@ -32,7 +32,7 @@ func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 // Row K1.
 func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 	t.Parallel()
-	dir := shortDir(t)
+	dir := proctest.ShortDir(t)
 	proctest.Touch(t, filepath.Join(dir, "file"))
 	l, err := net.Listen("unix", filepath.Join(dir, "stream"))
 	require.NoError(t, err)
@@ -55,13 +55,13 @@ func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 // Row K1.
 func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	fill(t, address)
 	p := managed(t, address, "run")
 	p.Await("msg=ready")
 	require.Equal(t, 1, p.Out.Count(`msg="cannot notify the service manager"`))
-	require.NoError(t, m.conn.Close())
+	require.NoError(t, m.Conn.Close())
 	p.Signal(syscall.SIGHUP)
 	p.Await("msg=reloaded")
 	p.Signal(syscall.SIGTERM)
@@ -89,12 +89,12 @@ func fill(t *testing.T, address string) {
 func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	cmd := proctest.Command(daemon, b.args("start")...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
 	pid := b.readied(proctest.CallCommand(t, cmd))
-	all := m.messages()
+	all := m.Messages()
 	require.Equal(t, fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=ready", pid), all[len(all)-1])
 	b.stop()
 }

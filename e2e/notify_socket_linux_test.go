@@ -121,7 +121,7 @@ func addressOf(t *testing.T, pid int) string {
 func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(proctest.ShortDir(t), "s")
 	before := b.hoards("bind:" + path)
 	require.FileExists(t, path)
 	require.NoError(t, os.Remove(path)) // otherwise the next worker cannot bind

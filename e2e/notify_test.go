@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,71 +8,22 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/proctest"
 )
 
-// managerSocket is a service manager that keeps every message, byte for byte.
-type managerSocket struct {
-	t    *testing.T
-	conn *net.UnixConn
-}
-
-func managerAt(t *testing.T, address string) *managerSocket {
-	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return &managerSocket{t, conn}
-}
-
-// messages returns the messages that have arrived, with times made constant and limits in hours.
-func (m *managerSocket) messages() (all []string) {
-	m.t.Helper()
-	buf := make([]byte, 64<<10)
-	for {
-		require.NoError(m.t, m.conn.SetReadDeadline(time.Now().Add(time.Millisecond)))
-		n, err := m.conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return all
-		}
-		require.NoError(m.t, err)
-		all = append(all, regexp.MustCompile(`MONOTONIC_USEC=\d+`).ReplaceAllString(string(buf[:n]), "MONOTONIC_USEC=N"))
-	}
-}
-
-// await waits for a message with that line. It returns all messages so far.
-func (m *managerSocket) await(line string) (all []string) {
-	m.t.Helper()
-	proctest.Eventually(m.t, func() bool {
-		all = append(all, m.messages()...)
-		return strings.Contains("\n"+strings.Join(all, "\n")+"\n", "\n"+line+"\n")
-	}, "%s", line)
-	return all
-}
-
-// shortDir returns a directory whose path is short enough for a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "n")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // Rows K2, K3, K4.
 func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 	t.Parallel()
-	for where, address := range map[string]string{"path": filepath.Join(shortDir(t), "s"), "abstract": "@lifecycle" + filepath.Base(shortDir(t))} {
+	for where, address := range map[string]string{"path": filepath.Join(proctest.ShortDir(t), "s"), "abstract": "@lifecycle" + filepath.Base(proctest.ShortDir(t))} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
 			if where == "abstract" {
 				proctest.Needs(t, "linux")
 			}
-			m := managerAt(t, address)
+			m := proctest.ManagerAt(t, address)
 			cmd := proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "starttimeout=4s", "reloadtimeout=8s", "stoptimeout=40s", "run")
 			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
 			p := proctest.Launch(t, cmd)
@@ -82,19 +31,19 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 				"EXTEND_TIMEOUT_USEC=5000000\nSTATUS=starting",
 				"STATUS=starting: OnStart of daemon",
 				"READY=1\nSTATUS=ready",
-			}, m.await("READY=1"))
+			}, m.Await("READY=1"))
 			p.Signal(syscall.SIGHUP)
 			require.Equal(t, []string{
 				"RELOADING=1\nMONOTONIC_USEC=N\nEXTEND_TIMEOUT_USEC=10000000\nSTATUS=reloading",
 				"STATUS=reloading: OnCheck of daemon",
 				"STATUS=reloading: OnReload of daemon",
 				"READY=1\nSTATUS=ready",
-			}, m.await("READY=1"))
+			}, m.Await("READY=1"))
 			p.Signal(syscall.SIGTERM)
 			require.Equal(t, 0, p.Wait())
 			// The first message may arrive together with the second, because the hook does not wait
 			// for it. fn may also have returned already.
-			all := regexp.MustCompile(`STATUS=stopping(: Run of daemon)?\n`).ReplaceAllString(strings.Join(m.messages(), "\n")+"\n", "")
+			all := regexp.MustCompile(`STATUS=stopping(: Run of daemon)?\n`).ReplaceAllString(strings.Join(m.Messages(), "\n")+"\n", "")
 			require.Equal(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=45000000\n"+
 				"STATUS=stopping: OnStop of daemon\nSTATUS=stopping: OnExit of daemon\n", all)
 		})
@@ -106,8 +55,8 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 // Rows K2, K3, K4, K6.
 func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	config := filepath.Join(t.TempDir(), "config")
 	proctest.Touch(t, config)
 	cmd := proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "reload=cat:"+config, "run")
@@ -117,8 +66,8 @@ func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 		"EXTEND_TIMEOUT_USEC=65000000\nSTATUS=starting",
 		"STATUS=starting: OnStart of daemon",
 		"READY=1\nSTATUS=ready",
-	}, withoutSigns(m.await("READY=1")))
-	require.Empty(t, withoutSigns(m.await("WATCHDOG=1")))
+	}, withoutSigns(m.Await("READY=1")))
+	require.Empty(t, withoutSigns(m.Await("WATCHDOG=1")))
 
 	reloading := []string{
 		"RELOADING=1\nMONOTONIC_USEC=N\nEXTEND_TIMEOUT_USEC=35000000\nSTATUS=reloading",
@@ -126,30 +75,30 @@ func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 		"STATUS=reloading: OnReload of daemon",
 	}
 	p.Signal(syscall.SIGHUP)
-	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.await("READY=1")))
+	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.Await("READY=1")))
 	require.NoError(t, os.Remove(config))
 	p.Signal(syscall.SIGHUP)
 	why := "OnReload of daemon: open " + config + ": no such file or directory"
-	require.Equal(t, append(reloading, "READY=1\nX_LIFECYCLE_ERROR="+why+"\nSTATUS=ready, last reload rejected: "+why), withoutSigns(m.await("READY=1")))
+	require.Equal(t, append(reloading, "READY=1\nX_LIFECYCLE_ERROR="+why+"\nSTATUS=ready, last reload rejected: "+why), withoutSigns(m.Await("READY=1")))
 	proctest.Touch(t, config)
 	p.Signal(syscall.SIGHUP)
-	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.await("READY=1")))
+	require.Equal(t, append(reloading, "READY=1\nSTATUS=ready"), withoutSigns(m.Await("READY=1")))
 
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 	require.Equal(t, []string{
 		"STOPPING=1\nEXTEND_TIMEOUT_USEC=25000000", "STATUS=stopping: OnStop of daemon", "STATUS=stopping: OnExit of daemon",
-	}, stopOf(m.messages()))
+	}, stopOf(m.Messages()))
 }
 
 // A failed start ends with the reason. Before that, the roll-back is an ordinary stop.
 // Row K2.
 func TestEveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	require.Equal(t, 1, managed(t, address, "start=cat:/no/such/file", "run").Wait())
-	all := m.messages()
+	all := m.Messages()
 	require.Equal(t, []string{"EXTEND_TIMEOUT_USEC=65000000\nSTATUS=starting", "STATUS=starting: OnStart of daemon"}, all[:2])
 	why := "OnStart of daemon: open /no/such/file: no such file or directory"
 	require.Equal(t, []string{
@@ -189,15 +138,15 @@ func managed(t *testing.T, address string, args ...string) *proctest.Process {
 
 func TestAServiceManagerIsToldWhyAStartHasFailed(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	require.Equal(t, 1, managed(t, address, "start=error", "run").Wait())
-	all := m.messages()
+	all := m.Messages()
 	require.Equal(t, "STATUS=OnStart of daemon: OnStart failed on purpose\nX_LIFECYCLE_ERROR=OnStart of daemon: OnStart failed on purpose\nX_LIFECYCLE_EXIT=1", all[len(all)-1])
 	require.NotContains(t, strings.Join(all, "\n"), "READY=1")
 
 	require.Equal(t, 1, managed(t, address, "workdir=/no/such/place", "run").Wait())
-	all = m.messages()
+	all = m.Messages()
 	require.Equal(t, "STATUS=working directory: chdir /no/such/place: no such file or directory\n"+
 		"X_LIFECYCLE_ERROR=working directory: chdir /no/such/place: no such file or directory\nX_LIFECYCLE_EXIT=1\nERRNO=2", all[len(all)-1])
 }
@@ -205,12 +154,12 @@ func TestAServiceManagerIsToldWhyAStartHasFailed(t *testing.T) {
 // Row K3.
 func TestARefusedReloadEndsWithReady(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	p := managed(t, address, "check=error", "run")
-	m.await("READY=1")
+	m.Await("READY=1")
 	p.Signal(syscall.SIGHUP)
-	all := m.await("READY=1")
+	all := m.Await("READY=1")
 	require.Contains(t, all[0], "RELOADING=1\nMONOTONIC_USEC=N\n")
 	require.Equal(t, "READY=1\nX_LIFECYCLE_ERROR=OnCheck of daemon: OnCheck failed on purpose\nSTATUS=ready, last reload rejected: OnCheck of daemon: OnCheck failed on purpose", all[len(all)-1])
 }

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,7 +56,8 @@ func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 			traps[name] = trap.set
 		}
 	}
-	for name, set := range traps {
+	for _, name := range proctest.Few(3, slices.Sorted(maps.Keys(traps))) {
+		set := traps[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := logPlace(t)

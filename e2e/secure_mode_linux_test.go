@@ -57,7 +57,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			k, path := newKeeper(t), privilegedCopy(t, tt.give)
-			dir := shortDir(t)
+			dir := proctest.ShortDir(t)
 			require.NoError(t, os.Chown(dir, service, service))
 			require.NoError(t, os.Chmod(dir, 0o755))
 			if tt.program == becomingRoot {
@@ -82,7 +82,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	k, path, dir := newKeeper(t), privilegedCopy(t, setuidRoot), shortDir(t)
+	k, path, dir := newKeeper(t), privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
 	pidfile, log := filepath.Join(dir, "x.pid"), filepath.Join(dir, "x.log")
 	args := append(at("tcp,127.0.0.1:0"), "pidfile="+pidfile, "log="+log)
 	got := proctest.CallCommand(t, managedByStranger(proctest.Command(becomingRoot, append(args, "start")...), path, k.server.Address))
@@ -101,7 +101,7 @@ func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testi
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, mayChroot)
-	dir := shortDir(t)
+	dir := proctest.ShortDir(t)
 	require.NoError(t, os.Chown(dir, service, service))
 	pidfile := filepath.Join(dir, "x.pid")
 	for _, args := range [][]string{{"start"}, {"supervise=foreground", "run"}} {
@@ -159,7 +159,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, setuidRoot)
-	dir := shortDir(t)
+	dir := proctest.ShortDir(t)
 	p := proctest.Launch(t, byStranger(proctest.Command(daemon, "pidfile="+filepath.Join(dir, "x.pid"), "supervise=foreground", "run"), path))
 	p.Await("msg=ready")
 	p.Signal(syscall.SIGTERM)
@@ -171,7 +171,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
+	path, dir := privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	fifo := filepath.Join(dir, "zone")
 	require.NoError(t, unix.Mkfifo(fifo, 0o644))
@@ -188,7 +188,7 @@ func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	path, dir := privilegedCopy(t, setuidRoot), shortDir(t)
+	path, dir := privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "lifecycle-evil"), []byte("#!/bin/sh\n"), 0o755))
 	cmd := byStranger(proctest.Command(lookingFor, "lifecycle-evil"), path)

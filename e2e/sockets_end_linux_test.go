@@ -68,7 +68,7 @@ func fileAt(t *testing.T, path string) os.FileInfo {
 func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *testing.T) {
 	t.Parallel()
 	for what, args := range map[string][]string{"closed": {"close="}, "not closed": nil, "a datagram socket": {"close="}} {
-		b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+		b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 		if what == "a datagram socket" {
 			path += ".d"
 		}
@@ -92,7 +92,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 // Another worker follows a worker that ends by itself, if the policy says so.
 func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	t.Parallel()
-	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=always,min:-1ns,limit:-1", "start")...))
 	worker, bound := b.worker(0), fileAt(t, path)
 	require.NoError(t, syscall.Kill(worker, syscall.SIGTERM))
@@ -112,7 +112,7 @@ func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 
 func TestAStartThatFailsLeavesNoSocketFile(t *testing.T) {
 	t.Parallel()
-	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	got := proctest.Call(t, pathserver, b.args("at="+path, "fail="+os.DevNull, "supervise=min:-1ns", "start")...)
 	require.Contains(t, got.Stderr, "told to fail")
 	require.NoFileExists(t, path)
@@ -120,7 +120,7 @@ func TestAStartThatFailsLeavesNoSocketFile(t *testing.T) {
 
 func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 	t.Parallel()
-	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	args := b.args("at="+path, "supervise=min:-1ns", "start")
 	parent := b.readied(proctest.Call(t, pathserver, args...))
 	worker := b.worker(0)
@@ -136,7 +136,7 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 // Row L18.
 func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) {
 	t.Parallel()
-	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns,limit:-1", "start")...))
 	worker := b.worker(0)
 	require.NoError(t, os.Remove(path))
@@ -152,7 +152,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 // No client can reach a socket without its file, so the next worker binds another one.
 func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 	t.Parallel()
-	b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "supervise=min:-1ns,limit:-1", "start")...))
 	worker := b.worker(0)
 	require.NoError(t, os.Remove(path))
@@ -170,7 +170,7 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 	t.Parallel()
 	proctest.Needs(t, "root")
 	for _, owner := range []int{12345, 0} {
-		b, dir := inBackground(t), shortDir(t)
+		b, dir := inBackground(t), proctest.ShortDir(t)
 		require.NoError(t, os.Chmod(dir, 0o755))
 		require.NoError(t, os.Chown(dir, owner, owner))
 		require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
@@ -259,7 +259,7 @@ var exchanger = proctest.Register("exchanger", func(args []string) int {
 // Row L18.
 func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 	t.Parallel()
-	b, dir, other := inBackground(t), filepath.Join(shortDir(t), "d"), shortDir(t)
+	b, dir, other := inBackground(t), filepath.Join(proctest.ShortDir(t), "d"), proctest.ShortDir(t)
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	for _, name := range []string{"stream", "datagram"} {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(other, name), Net: "unix"})

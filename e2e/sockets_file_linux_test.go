@@ -114,7 +114,7 @@ func TestASocketThatTheProgramNeverClosesLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"", "when=body", "supervise=min:-1ns"} {
 		for _, name := range []string{"s", "s.d"} {
-			b, path := inBackground(t), filepath.Join(shortDir(t), name)
+			b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), name)
 			call := func(args ...string) proctest.Result {
 				return proctest.Call(t, forgetter, b.args(append([]string{"at=" + path}, append(strings.Fields(how), args...)...)...)...)
 			}
@@ -140,7 +140,7 @@ func TestASocketThatIsOpenedInTheWrongProcessLeavesNoFile(t *testing.T) {
 		"a launcher": {"start"}, "another verb": {"status"}, "a wrong option": {"wrong="}, "a verb with a wrong option": {"wrong=", "run"},
 		"a supervisor": {"supervise=foreground", "run"}, "a failed life": {"fail="},
 	} {
-		b, path := inBackground(t), filepath.Join(shortDir(t), "s")
+		b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 		got := proctest.Call(t, forgetter, b.args(append([]string{"when=early", "at=" + path}, args...)...)...)
 		require.NotEqual(t, 0, got.Code, what)
 		require.NoFileExists(t, path, what)
@@ -150,7 +150,7 @@ func TestASocketThatIsOpenedInTheWrongProcessLeavesNoFile(t *testing.T) {
 // The second TERM ends the process at once.
 func TestAProcessThatQuitsAtOnceLeavesNoSocketFile(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(proctest.ShortDir(t), "s")
 	p := proctest.Start(t, forgetter, "pidfile="+proctest.PIDPath(t), "hang=", "at="+path)
 	p.Await("INFO ready")
 	require.FileExists(t, path)
@@ -164,7 +164,7 @@ func TestARelativeSocketPathMeansTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"workdir=/ run", "when=early chdir=/ run", "when=body start", "start", "chdir=/ start", "chdir=/ supervise=min:-1ns,limit:-1 start"} {
 		for _, name := range []string{"s", "./s.d"} {
-			b, dir := inBackground(t), shortDir(t)
+			b, dir := inBackground(t), proctest.ShortDir(t)
 			call := func(args ...string) *proctest.Process {
 				cmd := proctest.Command(forgetter, b.args(append([]string{"at=" + name}, args...)...)...)
 				cmd.Dir = dir
@@ -194,7 +194,7 @@ func TestARelativeSocketPathMeansTheDirectoryOfTheStart(t *testing.T) {
 // The error shows the path that was bound.
 func TestARelativeSocketPathIsAbsoluteInAnError(t *testing.T) {
 	t.Parallel()
-	b, dir := inBackground(t), shortDir(t)
+	b, dir := inBackground(t), proctest.ShortDir(t)
 	stranger, err := net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
 	defer stranger.Close()
@@ -226,7 +226,7 @@ func TestASocketInsideTheNewRootDirectoryIsFoundThere(t *testing.T) {
 	}
 
 	outside := proctest.Command(forgetter, "pidfile=", "when=body", "at=s", "chroot="+root)
-	outside.Dir = shortDir(t)
+	outside.Dir = proctest.ShortDir(t)
 	got := proctest.CallCommand(t, outside)
 	require.NotEqual(t, 0, got.Code)
 	require.Contains(t, got.Stderr, "listen unix s: the working directory of the start is unknown, or outside of the root directory")
@@ -237,7 +237,7 @@ func TestASocketInsideTheNewRootDirectoryIsFoundThere(t *testing.T) {
 func TestASocketOfAUnitIsTakenUnderAnotherNameOfItsDirectory(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"unix", "unixgram"} {
-		dir := shortDir(t)
+		dir := proctest.ShortDir(t)
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "run"), 0o755))
 		require.NoError(t, os.Symlink("run", filepath.Join(dir, "link")))
 		name := map[string]string{"unix": "s", "unixgram": "s.d"}[network]
@@ -264,7 +264,7 @@ func TestOnePIDFileUnderTwoNamesIsOne(t *testing.T) {
 	one, other := filepath.Join(real, "x.pid"), filepath.Join(dir, "link", "x.pid")
 	for _, supervised := range []string{"", "supervise=min:-1ns,limit:-1"} {
 		for _, named := range [][2]string{{one, other}, {other, one}} {
-			at := filepath.Join(shortDir(t), "s")
+			at := filepath.Join(proctest.ShortDir(t), "s")
 			call := func(pidfile string, args ...string) proctest.Result {
 				return proctest.Call(t, forgetter, append(append(strings.Fields(supervised), "pidfile="+pidfile, "at="+at), args...)...)
 			}

@@ -20,7 +20,7 @@ import (
 
 func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
 	k.awaitReady(p)
@@ -38,7 +38,7 @@ func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 // A manager may close its copy late. Until then, the address cannot be bound.
 func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	probe, err := net.Listen("tcp", "127.0.0.1:0") // a free port
 	require.NoError(t, err)
 	at := "tcp," + probe.Addr().String()
@@ -66,7 +66,7 @@ func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 
 func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "twice=", "pidfile="+filepath.Join(dir, "x.pid"))
 	k.awaitReady(p)
@@ -79,7 +79,7 @@ func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
 
 func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "early=", "pidfile=" + filepath.Join(dir, "x.pid")}
 	p := k.serve(args...)
 	k.awaitReady(p)
@@ -94,7 +94,7 @@ func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
 
 func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
 	k.awaitReady(p)
 	p.Signal(syscall.SIGKILL)
@@ -108,7 +108,7 @@ func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 // If the name differs, the socket is found by its address.
 func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
 	k.awaitReady(p)
 	where := listensAt(t, p, "tcp,127.0.0.1:0")
@@ -140,12 +140,12 @@ func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
 // A socket that no manager keeps ends with its life, including its file.
 func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
 	t.Parallel()
-	dir := shortDir(t)
-	m := managerAt(t, filepath.Join(dir, "manager"))
+	dir := proctest.ShortDir(t)
+	m := proctest.ManagerAt(t, filepath.Join(dir, "manager"))
 	cmd := proctest.Command(serving, "at=unix,"+dir+"/s", "pidfile="+filepath.Join(dir, "x.pid"))
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "manager"))
 	p := proctest.Launch(t, cmd)
-	require.NotContains(t, strings.Join(m.await("READY=1"), "\n"), "FD")
+	require.NotContains(t, strings.Join(m.Await("READY=1"), "\n"), "FD")
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 	require.NoFileExists(t, dir+"/s")
@@ -155,7 +155,7 @@ func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
 // are lost.
 func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	args := []string{"at=tcp,127.0.0.1:0", "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
 	p := k.serve(args...)

@@ -166,7 +166,7 @@ func (k *keeper) serve(args ...string) *proctest.Process {
 
 func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	args := append(at("tcp,127.0.0.1:0", "tcp,127.0.0.1:0", "unix,"+path, "unix,@"+filepath.Base(dir), "udp,127.0.0.1:0"), "pidfile="+filepath.Join(dir, "x.pid"))
 	keys := []string{"tcp:127.0.0.1:0", "2:tcp:127.0.0.1:0", "unix:" + path, "unix:@" + filepath.Base(dir), "udp:127.0.0.1:0"}
@@ -203,7 +203,7 @@ func onlyLines(text, begin string) (found string) {
 
 func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	for range 2 {
 		p := k.serve("at=unix,"+path, "at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
@@ -224,7 +224,7 @@ func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 
 func TestAFailedStartLeavesSocketsToTheNextProcess(t *testing.T) {
 	t.Parallel()
-	k, dir := newKeeper(t), shortDir(t)
+	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "pidfile=" + filepath.Join(dir, "x.pid")}
 	require.Equal(t, 1, k.serve(append(args, "start=error")...).Wait())
 	k.has(1)

@@ -216,7 +216,7 @@ func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.
 func TestADetachedDaemonListens(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(proctest.ShortDir(t), "s")
 	pid := b.readied(proctest.Call(t, serving, b.args("at=unix,"+path, "start")...))
 	require.Equal(t, pid, whoServes(t, "unix", path))
 	b.stop()
@@ -225,7 +225,7 @@ func TestADetachedDaemonListens(t *testing.T) {
 
 func TestAReloadMayCloseASocketAndListenThereAgain(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(proctest.ShortDir(t), "s")
 	p := proctest.Start(t, serving, "pidfile="+proctest.PIDPath(t), "at=unix,"+path, "at=tcp,127.0.0.1:0")
 	p.Await("msg=ready")
 	require.Equal(t, p.PID(), whoServes(t, "unix", path))

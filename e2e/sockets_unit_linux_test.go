@@ -56,7 +56,7 @@ func inode(t *testing.T, f *os.File) string {
 // Row E5.
 func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	t.Parallel()
-	dir := shortDir(t)
+	dir := proctest.ShortDir(t)
 	var given []activation.Socket
 	var asked []string
 	for i, at := range []string{

@@ -81,11 +81,15 @@ func (b *background) awaitSaid(text string) {
 	proctest.Eventually(b.t, func() bool { return strings.Contains(b.said(), text) }, "%q in the log", text)
 }
 
-// stop stops the daemon cleanly and requires that nothing is left.
+// stop stops the daemon cleanly and requires that nothing is left. A verb would cost a process.
 func (b *background) stop() {
 	b.t.Helper()
-	got := b.call("stop")
-	require.Equal(b.t, 0, got.Code, "%s", got.Stderr)
+	found, err := lifecycle.Find(b.pidfile)
+	require.NoError(b.t, err)
+	defer found.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
+	defer cancel()
+	require.NoError(b.t, found.Stop(ctx))
 	b.requireNothingLeft()
 }
 

@@ -34,10 +34,11 @@ func stopDetached(t *testing.T, pidfile string) {
 	})
 }
 
+// In CI, there are 100.
 // Row A1.
-func TestOfAHundredDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
+func TestOfManyDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
 	proctest.Needs(t, "linux") // elsewhere a launcher's lock names no daemon
-	const starts = 100
+	starts := proctest.Rounds(40, 100, 100)
 	pidfile := proctest.PIDPath(t)
 	stopDetached(t, pidfile)
 	var all sync.WaitGroup

@@ -137,7 +137,7 @@ func TestASecondInterruptEndsAllThatIsInTheGroupOfTheWorker(t *testing.T) {
 	dir := proctest.Cgroup(t, true)
 	pidfile := proctest.PIDPath(t)
 	cmd := proctest.Command(guard, "pidfile="+pidfile, "supervise=foreground,settle:20ms", "run", "--",
-		"sh", "-c", `trap "" TERM; echo starts; while :; do sleep 0.02; done`)
+		"sh", "-c", `trap "" TERM; echo starts; exec sleep 60`)
 	p := proctest.Launch(t, proctest.InCgroup(t, cmd, dir))
 	p.Await("INFO ready")
 	ignores := noChild(t, "trap '' TERM;")

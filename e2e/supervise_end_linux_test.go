@@ -85,7 +85,7 @@ const killsSoon = "stoptimeout=1s"
 
 // leaves is the script of a worker that leaves two children in sessions of their own. One ignores
 // TERM, the other does not.
-const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; while :; do sleep 0.02; done' & setsid sh -c 'echo meek $$; exec sleep 60' &"
+const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; exec sleep 60' & setsid sh -c 'echo meek $$; exec sleep 60' &"
 
 // left waits for the processes that such a worker has left, and returns their PIDs.
 func (b *background) left(n int) (pids []int) {

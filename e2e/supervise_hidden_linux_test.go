@@ -26,7 +26,7 @@ var hider = proctest.Register("hider", func(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
-	hidden := exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+	hidden := exec.Command("sh", "-c", "trap '' TERM; exec sleep 60")
 	hidden.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if args[0] == "sibling" {
 		hidden.SysProcAttr.Cloneflags = unix.CLONE_PARENT

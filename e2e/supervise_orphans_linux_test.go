@@ -42,7 +42,7 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 func TestASecondInterruptEndsWhatTheWorkerHasStarted(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, guard, "pidfile="+proctest.PIDPath(t), "supervise=foreground,settle:20ms", "run", "--", "sh", "-c",
-		`trap "" TERM; for i in 1 2 3; do setsid sh -c 'trap "" TERM; echo left $$; while :; do sleep 0.02; done' & done; wait; wait`)
+		`trap "" TERM; for i in 1 2 3; do setsid sh -c 'trap "" TERM; echo left $$; exec sleep 60' & done; wait; wait`)
 	p.Await("left ", 3)
 	p.Await("INFO ready")
 	p.Signal(syscall.SIGTERM)

@@ -146,7 +146,7 @@ func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 func TestAProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	const stubborn = "trap '' TERM HUP INT; while :; do sleep 0.02; done"
+	const stubborn = "trap '' TERM HUP INT; exec sleep 60"
 	parent := b.readied(b.guard(stubborn, "start"))
 	worker := b.worker(0)
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))

@@ -194,7 +194,7 @@ var listener = proctest.Register("listener", func(args []string) int {
 func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	dir := shortDir(t)
+	dir := proctest.ShortDir(t)
 	socket, port := filepath.Join(dir, "socket"), filepath.Join(dir, "port")
 	b.readied(proctest.Call(t, listener, b.args("socket="+socket, "port="+port, "start")...))
 	address, err := os.ReadFile(port)

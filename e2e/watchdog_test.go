@@ -58,16 +58,16 @@ func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 	for what, line := range map[string]string{"fails": `msg="Watchdog of`, "hangs": "check was late"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			address := filepath.Join(shortDir(t), "s")
-			m := managerAt(t, address)
+			address := filepath.Join(proctest.ShortDir(t), "s")
+			m := proctest.ManagerAt(t, address)
 			p := watchedAt(t, address, "1000000", "", what)
-			all := m.await("WATCHDOG=1")
+			all := m.Await("WATCHDOG=1")
 			if what == "fails" {
 				p.Await("not well", 3)
 			} else {
 				p.Await(line, 3)
 			}
-			all = append(all, m.messages()...)
+			all = append(all, m.Messages()...)
 			require.Equal(t, 3, strings.Count(strings.Join(all, "\n"), "WATCHDOG=1"), "%q", all)
 		})
 	}
@@ -75,8 +75,8 @@ func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 
 func TestACheckThatDoesNotReturnIsLoggedWithItsStackBeforeTheManagerActs(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	proctest.ManagerAt(t, address)
 	p := watchedAt(t, address, "50000", "", "is stuck")
 	p.Await("Watchdog of ")
 	require.Regexp(t, `Watchdog of \S+ does not return, so the manager is about to end this process stack="\S+e2e\.\S+ \S+/watchdog_test\.go:\d+"\n`, p.Out.String())
@@ -85,11 +85,11 @@ func TestACheckThatDoesNotReturnIsLoggedWithItsStackBeforeTheManagerActs(t *test
 // Row K6.
 func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(shortDir(t), "s")
-	m := managerAt(t, address)
+	address := filepath.Join(proctest.ShortDir(t), "s")
+	m := proctest.ManagerAt(t, address)
 	p := watchedAt(t, address, "2000", "", "nothing")
 	for range 3 {
-		m.await("WATCHDOG=1")
+		m.Await("WATCHDOG=1")
 	}
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
@@ -99,13 +99,13 @@ func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
 func TestAWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range [][2]string{{"1000", "1"}, {"0", ""}, {"-1", ""}, {"x", ""}, {"", ""}, {"99999999999999999999", ""}, {"1000", "x"}} {
-		address := filepath.Join(shortDir(t), "s")
-		m := managerAt(t, address)
+		address := filepath.Join(proctest.ShortDir(t), "s")
+		m := proctest.ManagerAt(t, address)
 		p := watchedAt(t, address, tt[0], tt[1], "is well")
-		m.await("READY=1")
+		m.Await("READY=1")
 		p.Signal(syscall.SIGTERM)
 		require.Equal(t, 0, p.Wait())
-		require.NotContains(t, strings.Join(m.messages(), "\n"), "WATCHDOG=1")
+		require.NotContains(t, strings.Join(m.Messages(), "\n"), "WATCHDOG=1")
 		require.Zero(t, p.Out.Count("check"))
 	}
 }

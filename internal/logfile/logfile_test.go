@@ -13,29 +13,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains.
 const mode = 0o640
 
+// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
+// contains.
 func TestMain(m *testing.M) {
 	syscall.Umask(0o077)
-	if os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	dir, err := os.MkdirTemp("/tmp", "logfile-test-")
-	if err == nil {
-		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
-	}
-	if err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	proctest.Main(m, false)
 }
 
 func logPath(t *testing.T) string {

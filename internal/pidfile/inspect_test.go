@@ -1,7 +1,6 @@
 package pidfile
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,27 +12,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/filelock"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
 // contains.
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	dir, err := os.MkdirTemp("/tmp", "pidfile-test-")
-	if err == nil {
-		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
-	}
-	if err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { proctest.Main(m, false) }
 
 // pidFileWith creates a PID file with this content. No process holds it.
 func pidFileWith(t *testing.T, text string) (path string) {

@@ -83,9 +83,9 @@ func Main(m *testing.M, inDaemon bool) {
 
 func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
-	// The tests wait for processes most of the time. The command line is parsed later and takes
-	// precedence.
-	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	// The tests wait for processes most of the time: with fewer at the same time, the processors are
+	// idle. The command line is parsed later and takes precedence.
+	_ = flag.Set("test.parallel", strconv.Itoa(6*runtime.GOMAXPROCS(0)))
 	DefaultSignals()
 	temp := ownTemp()
 	opened := descriptors()

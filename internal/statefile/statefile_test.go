@@ -15,26 +15,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
 // contains.
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	dir, err := os.MkdirTemp("/tmp", "statefile-test-")
-	if err == nil {
-		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
-	}
-	if err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { proctest.Main(m, false) }
 
 // newFile creates a state file.
 func newFile(t *testing.T) (f *File, path string) {
