@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Status returns the state that the daemon publishes. It tries for 100 ms to read the state file.
@@ -56,6 +57,10 @@ func (p *Process) WaitReady(ctx context.Context) error {
 var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
 	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
 
+// errWaitsForItself reports that a hook waits for what the daemon does after that hook.
+var errWaitsForItself = errors.New("this process is part of that daemon, which would wait for itself in a hook: " +
+	"wait in fn, or set PIDFile and Args of another daemon")
+
 // waitsForItself returns an error if the daemon cannot do what the caller waits for: the caller is
 // part of the daemon and has not called Run, or runs in a hook.
 func (p *Process) waitsForItself(ctx context.Context) error {
@@ -66,8 +71,15 @@ func (p *Process) waitsForItself(ctx context.Context) error {
 	case l == nil:
 		return errBeforeRun
 	case l.hookThatRuns(ctx) != "" || insideHook():
-		return fmt.Errorf("lifecycle: this process is part of the daemon (pid %d), which would wait for itself "+
-			"in a hook: wait in fn, or set PIDFile and Args of another daemon", p.PID)
+		return fmt.Errorf("lifecycle: pid %d: %w", p.PID, errWaitsForItself)
+	}
+	return nil
+}
+
+// checkOther returns an error if this process would wait for its own end.
+func (p *Process) checkOther() error {
+	if p.isOurs() {
+		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
 	}
 	return nil
 }
@@ -244,12 +256,12 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	for looks := 1; ; looks++ {
 		// Both are computed before the read, so that follow never gives up without a read after the
 		// end of the time.
-		over, silent := ctx.Err(), time.Since(heard) > patienceForSilence
+		over, silence := ctx.Err(), time.Since(heard)
 		s, err := p.Status()
 		switch {
 		case errors.Is(err, ErrNotRunning):
 			return &waitError{what: what, pid: p.PID, cause: err}
-		case err != nil && silent:
+		case err != nil && (silence > patienceForSilence || silence > statefile.RetryTime && safefile.OutcomeOf(err).IsFinal()):
 			return &waitError{what: what, pid: p.PID, cause: err}
 		case err == nil:
 			if ok, err := enough(s); ok {

@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/ossignal"
 	"example.com/lifecycle/internal/sys/pin"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Close releases the resources of p. It has no effect on the daemon.
@@ -87,14 +88,6 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 	// A suspended process handles TERM only after CONT.
 	return p.end(ctx, syscall.SIGTERM, ossignal.Continue)
-}
-
-// checkOther returns an error if this process would wait for its own end.
-func (p *Process) checkOther() error {
-	if p.isOurs() {
-		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
-	}
-	return nil
 }
 
 // Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
@@ -182,7 +175,7 @@ func Find(pidFile string) (*Process, error) {
 			return nil, &NotRunningError{PIDFile: path, Stale: h.Number != 0, PID: h.Number}
 		case !h.Known && handshake.KeepsLock(path):
 			return nil, errBeforeRun
-		case !h.Known && !last:
+		case !h.Known && !h.Other && !last:
 			continue
 		case h.PID == 0:
 			return nil, fmt.Errorf("lifecycle: PID file %s: %w", path, h.Unidentified(path))
@@ -260,8 +253,12 @@ func (p *Process) verifyGuess() error {
 	// visible.
 	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
 		info, err := os.Lstat(p.pidFile)
-		if err != nil {
+		switch {
+		case err == nil:
+		case safefile.OutcomeOf(err) == safefile.Absent:
 			return nil // the daemon removes the file just now
+		default:
+			return pidFileError(p.pidFile, err)
 		}
 		has, err := p.pin.HasOpen(info)
 		if errors.Is(err, os.ErrProcessDone) {

@@ -135,7 +135,7 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 		late := context.Cause(ctx) == error(limit)
 		var p *PanicError
 		switch {
-		case errors.As(err, &p), abandoned(err):
+		case errors.As(err, &p), abandoned(err), errors.Is(err, errWaitsForItself):
 			return err
 		case l.stopCtx.Err() != nil, err == nil && !late:
 			return nil

@@ -44,7 +44,7 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 		why  string
 		took time.Duration
 	}{
-		"no file":           {nil, 0, "lstat: no such file or directory", statefile.RetryTime},
+		"no file":           {nil, 0, "open: no such file or directory", statefile.RetryTime},
 		"empty":             {[]byte{}, 0o644, "the record is damaged", statefile.RetryTime},
 		"torn":              {append(bytes.Clone(good[:statefile.Size-2]), "x\n"...), 0o644, "the record is damaged", statefile.RetryTime},
 		"of another format": {sealed(`{"format":2`), 0o644, "the record has format 2, but this program reads format 1", statefile.RetryTime},

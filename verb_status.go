@@ -11,6 +11,7 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/sys/bytetext"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // report is the answer of the verb status. As JSON, it is the Status preceded by the state of the
@@ -93,6 +94,9 @@ func (p program) look() report {
 		r.line = fmt.Sprintf("running (pid %d); cannot read its state: %s", daemon.PID, console.SanitizeInline(r.Error))
 	default:
 		r.State, r.Error, r.code = "unknown", p.text(err), 4
+		if safefile.OutcomeOf(err) == safefile.Denied {
+			r.Error += ": ask as root or as the user of the daemon"
+		}
 		r.line = "unknown: " + console.SanitizeInline(r.Error)
 	}
 	return r

@@ -204,8 +204,12 @@ func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Credential: &syscall.Credential{NoSetGroups: true},
 		}
 		got := proctest.CallCommand(t, cmd)
-		if verb == "status" {
+		switch verb {
+		case "status":
 			requireReady(t, p.PID(), got)
+			continue
+		case "start", "run":
+			require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d)\n", p.PID()), Code: 1}, got)
 			continue
 		}
 		if strings.Contains(verb, "restart") { // it is in the foreground

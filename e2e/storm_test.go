@@ -167,7 +167,7 @@ func storm(t *testing.T, rounds int) {
 
 	line := regexp.MustCompile(`^daemon: (starting|ready|stopping) \(pid (\d+)\) for \d+s(, \w+ of daemon running)?\n$`)
 	// On a busy machine, the daemon may not run for the time for which status tries to read its state.
-	const halfWritten = `.*/daemon\.state: (the record is damaged|the record belongs to pid \d+, not to pid \d+|lstat: no such file or directory)`
+	const halfWritten = `.*/daemon\.state: (the record is damaged|the record belongs to pid \d+, not to pid \d+|open: no such file or directory)`
 	unread := regexp.MustCompile(`^daemon: (running) \(pid (\d+)\); cannot read its state: ` + halfWritten + `\n$`)
 	seen := map[string]int{}
 	for _, a := range answersOf(t, watch.Out.String()) {

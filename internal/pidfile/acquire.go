@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/sys/filelock"
@@ -72,7 +73,9 @@ func acquire(path string, mode fs.FileMode, own bool) (*Lock, error) {
 		case isHeld && holder.Daemon && (holder.Known || lastOfStart):
 			return nil, &HeldError{PID: holder.PID}
 		case isHeld && !holder.Daemon && last && (holder.Held || try >= minTriesUnknown):
-			return nil, otherHolder(path)
+			return nil, holder.Unidentified(path)
+		case safefile.OutcomeOf(err) == safefile.Denied:
+			return nil, deniedBy(path, err)
 		case !isHeld && (last || !moved):
 			return nil, err
 		}
@@ -137,14 +140,41 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 		if seen, _ := filelock.Inspect(f); created && !seen.Present {
 			_ = safefile.Remove(f, path)
 		}
-		return nil, h, fmt.Errorf("%w: %s", err, needsFlock)
+		return nil, h, lockError(err)
 	}
 	// The holder may have removed the file between open and lock. Then our lock protects nothing.
 	// See flopen(3) of FreeBSD.
 	if same, err := safefile.Same(f, path); err != nil || !same {
 		return nil, h, errors.Join(err, errMoved)
 	}
+	if pid, held := filelock.OtherRecord(f); held {
+		return nil, h, &OtherHolderError{PID: pid, Name: programOf(pid)}
+	}
 	return f, h, checkContent(f)
+}
+
+// lockError returns err, the error of a lock, and what to do if the file system has no locks.
+func lockError(err error) error {
+	at := new(fs.PathError)
+	for _, errno := range []syscall.Errno{syscall.ENOLCK, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.EINVAL} {
+		if errors.Is(err, errno) && errors.As(err, &at) {
+			return &fs.PathError{Op: at.Op, Path: at.Path, Err: fmt.Errorf("%w: %s", at.Err, needsFlock)}
+		}
+	}
+	return err
+}
+
+// deniedBy returns the error for a file that this user may not write. The user may still see that a
+// process holds it, which is the better reason.
+func deniedBy(path string, err error) error {
+	switch h, lookErr := Inspect(path); {
+	case lookErr != nil || !h.Held:
+		return err
+	case h.Daemon:
+		return &HeldError{PID: h.PID}
+	default:
+		return h.Unidentified(path)
+	}
 }
 
 // discard removes a file that tryAcquire has created and may not use. It does so under the lock.

@@ -2,7 +2,6 @@ package pidfile
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 
 	"example.com/lifecycle/internal/sys/filelock"
@@ -19,6 +18,10 @@ type Holder struct {
 	Number int  // in the file; 0 if its content is no PID
 	Owner  int  // of the file, a user ID
 
+	Other    bool // the holder is certainly another program
+	otherPID int  // of that program; 0 if unknown
+	unmarked bool // the system shows no marks, so the holder may be a daemon
+
 	Guessed bool // PID is the number in the file; the kernel does not confirm it
 }
 
@@ -34,8 +37,10 @@ func (h Holder) Unidentified(path string) error {
 	switch {
 	case h.Daemon && h.Known:
 		return ErrOtherNamespace
-	case h.Daemon || h.Number == 0:
+	case h.Daemon || h.unmarked:
 		return ErrNoPID
+	case h.Other:
+		return &OtherHolderError{PID: h.otherPID, Name: programOf(h.otherPID)}
 	}
 	return otherHolder(path)
 }
@@ -53,10 +58,11 @@ func Inspect(path string) (Holder, error) {
 		return h, nil
 	}
 	f, err := safefile.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
+	case safefile.OutcomeOf(err) == safefile.Absent:
 		return Holder{}, nil
-	}
-	if err != nil {
+	default:
 		return Holder{}, err
 	}
 	defer f.Close()
@@ -89,15 +95,21 @@ func readHolder(f *os.File) (h Holder, err error) {
 	if err == nil && state.Held {
 		look()
 	}
-	if err = errors.Join(err, readErr); err != nil {
-		return h, err
+	if err != nil {
+		return h, lockError(err)
+	}
+	if readErr != nil {
+		return h, readErr
 	}
 	if !isPIDFile(text) && !state.Present {
 		return h, errData
 	}
 	h = Holder{Held: state.Held, Number: parsePID(text), Owner: safefile.Owner(info)}
+	h.unmarked = state.NoMarks
 	switch {
 	case !state.Held:
+	case state.Other:
+		h.Other, h.otherPID = true, state.PID
 	case state.Owned:
 		h.Daemon, h.Known, h.PID = true, true, state.PID
 	case state.Present || state.NoMarks:

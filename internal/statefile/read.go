@@ -1,9 +1,7 @@
 package statefile
 
 import (
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -48,8 +46,7 @@ func Read(path string, owner int) (object []byte, err error) {
 func Retry(read func() (again bool, err error)) error {
 	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
 		again, err := read()
-		final := errors.Is(err, safefile.ErrUnsafe) || errors.Is(err, fs.ErrPermission)
-		if err == nil || !again || final || time.Now().After(deadline) {
+		if err == nil || !again || safefile.OutcomeOf(err).IsFinal() || time.Now().After(deadline) {
 			return err
 		}
 	}

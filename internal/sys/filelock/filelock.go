@@ -34,10 +34,11 @@ var ErrHeld = errors.New("locked by another process")
 
 // State describes the locks that [Inspect] found on a file.
 type State struct {
-	Held    bool // the flock, the presence lock or the owner lock is held
+	Held    bool // the flock, a mark, or a record lock of another program is held
 	Present bool // the presence lock or the owner lock is held: the holder uses this package
 	Owned   bool // the owner lock is held
 	PID     int  // of the process with the owner lock; 0 if it is in another PID namespace
+	Other   bool // another program holds a record lock on the file, and PID is its process
 	NoMarks bool // this system shows no presence and no owner lock, so their absence means nothing
 }
 
@@ -74,6 +75,10 @@ func InspectWith(f *os.File, ifFree func()) (State, error) {
 	s, err := inspect(f, ifFree)
 	return s, wrap("flock", f, err)
 }
+
+// OtherRecord reports whether another program holds a record lock for writing on the content of f
+// (fcntl_locking(2), lockf(3)), as many daemons do with their PID file. pid is 0 if unknown.
+func OtherRecord(f *os.File) (pid int, held bool) { return otherRecord(f) }
 
 // LockOwner returns a process that took a flock on that file, or 0 if the system does not report
 // it. That process may have passed the lock to another process and ended.

@@ -21,4 +21,6 @@ func inspect(f *os.File, ifFree func()) (State, error) {
 	return State{Held: held, NoMarks: true}, err
 }
 
+func otherRecord(*os.File) (pid int, held bool) { return 0, false }
+
 func lockOwner(fs.FileInfo) (pid int) { return 0 }

@@ -26,18 +26,22 @@ func lockOwnership(f *os.File) error { return setRecord(f, unix.F_SETLK, ownerBy
 func lockRequest(f *os.File) error { return setRecord(f, unix.F_OFD_SETLK, requestByte) }
 
 func hasRequest(f *os.File) bool {
-	_, held, err := getRecord(f, unix.F_OFD_GETLK, requestByte)
+	_, held, err := getMark(f, unix.F_OFD_GETLK, requestByte)
 	return held && err == nil
 }
 
 func inspect(f *os.File, ifFree func()) (State, error) {
-	_, present, err := getRecord(f, unix.F_OFD_GETLK, presenceByte)
-	pid, owned, ownerErr := getRecord(f, unix.F_GETLK, ownerByte)
+	_, present, err := getMark(f, unix.F_OFD_GETLK, presenceByte)
+	pid, owned, ownerErr := getMark(f, unix.F_GETLK, ownerByte)
 	s := State{
 		Present: present || owned, Owned: owned, PID: pid,
 		NoMarks: err != nil || ownerErr != nil,
 	}
 	if s.Present {
+		s.Held = true
+		return s, nil
+	}
+	if s.PID, s.Other = otherRecord(f); s.Other {
 		s.Held = true
 		return s, nil
 	}
@@ -55,15 +59,43 @@ func setRecord(f *os.File, cmd int, at int64) error {
 	return err
 }
 
-// getRecord reports whether another process has a write lock on that byte. It asks for a read lock,
-// with which only a write lock conflicts. It ignores read locks, because any reader can take one.
-func getRecord(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
-	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
-	err = rawconn.Control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
-	if err != nil || record.Type == unix.F_UNLCK {
+// getMark reports whether another process has a mark on that byte: a write lock on this byte alone.
+// A lock on more of the file is not ours. A file server is an exception: there, the flock itself
+// may be a record lock on the whole file.
+func getMark(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
+	record, err := getRecord(f, cmd, at, 1)
+	if err != nil || record.Type == unix.F_UNLCK || !isRemote(f) && (record.Start != at || record.Len != 1) {
 		return 0, false, err
 	}
 	return max(0, int(record.Pid)), true, nil
+}
+
+func otherRecord(f *os.File) (pid int, held bool) {
+	record, err := getRecord(f, unix.F_GETLK, 0, presenceByte)
+	if err != nil || record.Type == unix.F_UNLCK || isRemote(f) {
+		return 0, false
+	}
+	return max(0, int(record.Pid)), true
+}
+
+// getRecord returns a write lock of another process on those bytes. It asks for a read lock, with
+// which only a write lock conflicts. It ignores read locks, because any reader can take one.
+func getRecord(f *os.File, cmd int, at, length int64) (unix.Flock_t, error) {
+	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: length}
+	err := rawconn.Control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
+	return record, err
+}
+
+// isRemote reports whether the file is on a file server. NFS and SMB implement flock(2) by record
+// locks (flock(2), "NFS details").
+func isRemote(f *os.File) bool {
+	var st unix.Statfs_t
+	err := rawconn.Control(f, func(fd int) error { return unix.Fstatfs(fd, &st) })
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
+		return err == nil
+	}
+	return false
 }
 
 // lockOwner reads proc_locks(5): "1: FLOCK ADVISORY WRITE 4127 08:01:1234 0 EOF". On some file

@@ -20,4 +20,6 @@ func hasRequest(*os.File) bool { return false }
 
 func inspect(*os.File, func()) (State, error) { return State{}, errors.ErrUnsupported }
 
+func otherRecord(*os.File) (pid int, held bool) { return 0, false }
+
 func lockOwner(fs.FileInfo) (pid int) { return 0 }

@@ -32,6 +32,8 @@ func Advice(path string, err error) string {
 	case errors.Is(err, ErrUnsafe):
 	case op == "open" && errors.Is(err, fs.ErrNotExist) && missing(dir):
 		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(dir))
+	case op == "lstat" && errors.Is(err, fs.ErrNotExist): // Guard has looked at each directory
+		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(path))
 	case op == "open" && denied && missing(path), op == "remove" && denied, op == "mkdir" && denied, op == "bind" && denied:
 		if writable(dir) != nil {
 			return fmt.Sprintf("user %d must be able to write the directory %s", user, bytetext.Escape(dir))

@@ -93,6 +93,10 @@ func (p place) openOnce(flag int) (*os.File, error) {
 func (p place) look() (fs.FileInfo, error) {
 	info, err := p.lstat()
 	if err != nil {
+		var at *fs.PathError
+		if errors.As(err, &at) {
+			err = &fs.PathError{Op: "open", Path: at.Path, Err: at.Err} // it is a part of the open
+		}
 		return nil, err
 	}
 	return info, check(p.path, info)

@@ -45,8 +45,12 @@ func GuardRead(path string) (owner int, err error) {
 		return -1, nil
 	}
 	info, err := os.Lstat(path)
-	if err != nil {
-		return -1, nil // a missing file has no owner; opening it reports any other error
+	switch {
+	case err == nil:
+	case OutcomeOf(err) == Absent:
+		return -1, nil // a missing file has no owner
+	default:
+		return -1, Guarded(path) // the reason, as GuardWrite gives it; or else opening reports it
 	}
 	owner = Owner(info)
 	return owner, Guarded(path, owner)
