@@ -206,7 +206,7 @@ func TestTheFileIsOneJSONObjectWithTheFieldsThatAreDocumented(t *testing.T) {
 }
 
 // Row H10.
-func TestEveryTimeOfARecordIsAlsoOnAClockThatNobodySets(t *testing.T) {
+func TestEveryTimeOfARecordIsAlsoOnAClockThatCannotBeSet(t *testing.T) {
 	s := fullStatus()
 	var count func(v reflect.Value) int
 	count = func(v reflect.Value) (n int) {

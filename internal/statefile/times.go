@@ -7,7 +7,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-// Times are the times of a record on a clock that nobody sets. A machine without a battery starts
+// Times are the times of a record on a clock that cannot be set. A machine without a battery starts
 // in 1970 or at the time of its last shutdown, and its time of day is set when it has a network.
 type Times struct {
 	Clock string                   `json:"clock"` // see monotonic.Clock

@@ -20,9 +20,9 @@ func selfArgs(args []string) ([]string, error) {
 	return append(before[:len(before):len(before)], args[1:]...), nil
 }
 
-// loader returns the arguments with which the loader ld.so(8) executes this program, the path of the
-// program last. It returns none if the kernel executes the program itself. If a loader was executed,
-// /proc/self/exe is the loader, and the kernel has mapped the program from another file.
+// loader returns the arguments with which the loader ld.so(8) executes this program, with the path
+// of the program last. It returns none if the kernel executes the program itself. If a loader was
+// executed, /proc/self/exe is the loader, and the program was mapped from another file.
 var loader = sync.OnceValues(func() ([]string, error) {
 	before := startup.Interpreter()
 	if len(before) == 0 {
