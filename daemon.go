@@ -16,7 +16,6 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/sys/keeper"
-	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/readyfd"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -94,20 +93,6 @@ func (s launch) daemonArgs() []string {
 		return startup.Args()
 	}
 	return append(startup.Args()[:1], args...)
-}
-
-// keepOrigin keeps the arguments and the directory of a detached daemon for a restart, until
-// release is called.
-func (l *life) keepOrigin() (release func()) {
-	if !l.mode.background || !l.mode.locks() || l.plan.pidFile == "" {
-		return func() {}
-	}
-	kept, err := origin.Keep(origin.Origin{PIDFile: l.plan.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
-	if err != nil {
-		l.log.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
-		return func() {}
-	}
-	return func() { kept.Close() }
 }
 
 // readyProcess describes a detached process that is ready.

@@ -7,14 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 
-	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/execve"
-	"example.com/lifecycle/internal/sys/keeper"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/terminal"
 	"example.com/lifecycle/internal/sys/worker"
@@ -86,108 +83,6 @@ func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLaunche
 func InDaemon() bool {
 	note := supervisorNote()
 	return detach.Inherited() != nil || note != nil && note.Detached
-}
-
-// The values of Status.KeptBy.
-const (
-	keptDetached   = "detached"
-	keptForeground = "foreground"
-	keptManager    = "manager"
-	keptProcess1   = "process 1"
-)
-
-// findKeeper finds out what may start this daemon again. It also takes the descriptor of readiness,
-// which shows that a manager waits. It must run after findManager.
-func (l *life) findKeeper() {
-	l.readyFD = takeReadyFD(l.log)
-	s := &l.status
-	var m keeper.Manager
-	kept := false
-	switch {
-	case l.mode.background && l.launcher != nil:
-		m = l.launcher.Keeper
-		kept = m != keeper.Manager{}
-	case !l.mode.background:
-		m, kept = keeper.Of(l.manager != nil || l.readyFD != nil)
-	}
-	switch {
-	case os.Getpid() == 1:
-		s.KeptBy = keptProcess1
-	case kept:
-		s.KeptBy, s.Manager, s.Unit = keptManager, m.Name, m.Unit
-	case l.mode.background:
-		s.KeptBy = keptDetached
-	default:
-		s.KeptBy = keptForeground
-	}
-}
-
-// keeperText returns what keeps the daemon, for people, or "" if only a verb does.
-func (s Status) keeperText() string {
-	switch s.KeptBy {
-	case keptForeground:
-		return "runs in the foreground"
-	case keptProcess1:
-		return "runs as process 1 of its container"
-	case keptManager:
-		text := "kept by " + s.managerName()
-		if s.Unit != "" {
-			text += ", unit " + console.SanitizeInline(s.Unit)
-		}
-		return text
-	}
-	return ""
-}
-
-// restartText returns why no verb restarts the daemon, and what does.
-func (s Status) restartText() string {
-	switch s.KeptBy {
-	case keptProcess1:
-		return fmt.Sprintf("pid %d is process 1 of its container, which ends with it: restart the container", s.PID)
-	case keptManager:
-		command := s.managerCommand("restart")
-		if command == "" {
-			return fmt.Sprintf("%s keeps pid %d: restart the service there", s.managerName(), s.PID)
-		}
-		return fmt.Sprintf("%s keeps pid %d: use %s", s.managerName(), s.PID, command)
-	}
-	return fmt.Sprintf("pid %d runs in the foreground, and only the process that started it can start it again: restart it there", s.PID)
-}
-
-// againText completes the line of a stop if a service manager may start the daemon again. It
-// returns "" in a process that the manager has started itself, such as ExecStop=.
-func (s Status) againText() string {
-	if s.KeptBy != keptManager {
-		return ""
-	}
-	if _, own := keeper.Systemd(); own {
-		return ""
-	}
-	text := "; " + s.managerName() + " may start it again"
-	if command := s.managerCommand("stop"); command != "" {
-		text += ", use " + command
-	}
-	return text
-}
-
-func (s Status) managerName() string {
-	if s.Manager == "" {
-		return "a service manager"
-	}
-	return console.SanitizeInline(s.Manager)
-}
-
-// managerCommand returns the command by which the manager does that verb, or "" if it is not known.
-func (s Status) managerCommand(verb string) string {
-	command := map[string]string{"systemd": "systemctl", "systemd --user": "systemctl --user", "supervisord": "supervisorctl"}[s.Manager]
-	if command == "" || s.Unit == "" {
-		return ""
-	}
-	unit := console.SanitizeInline(s.Unit)
-	if strings.ContainsAny(unit, "\\ $&;()*?<>|\"") {
-		unit = "'" + unit + "'"
-	}
-	return "`" + command + " " + verb + " " + unit + "`"
 }
 
 // workerNote is what a supervisor passes to its worker.

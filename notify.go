@@ -16,6 +16,7 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sys/bytetext"
+	"example.com/lifecycle/internal/sys/keeper"
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/readyfd"
 	"example.com/lifecycle/internal/sys/sdnotify"
@@ -253,4 +254,30 @@ func listenedTooEarly() error {
 	}
 	return fmt.Errorf("lifecycle: %s(%s, %s) at %s was called before Run in a program that detaches or "+
 		"supervises itself: call it in OnStart", u.Call, u.Network, u.Address, u.Where)
+}
+
+// findKeeper finds out what may start this daemon again. It also takes the descriptor of readiness,
+// which shows that a manager waits. It must run after findManager.
+func (l *life) findKeeper() {
+	l.readyFD = takeReadyFD(l.log)
+	s := &l.status
+	var m keeper.Manager
+	kept := false
+	switch {
+	case l.mode.background && l.launcher != nil:
+		m = l.launcher.Keeper
+		kept = m != keeper.Manager{}
+	case !l.mode.background:
+		m, kept = keeper.Of(l.manager != nil || l.readyFD != nil)
+	}
+	switch {
+	case os.Getpid() == 1:
+		s.KeptBy = keptProcess1
+	case kept:
+		s.KeptBy, s.Manager, s.Unit = keptManager, m.Name, m.Unit
+	case l.mode.background:
+		s.KeptBy = keptDetached
+	default:
+		s.KeptBy = keptForeground
+	}
 }

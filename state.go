@@ -273,3 +273,11 @@ func (l *life) trackHook(label string) (done func()) {
 		l.status.Doing = "" // the next update publishes this
 	}
 }
+
+// The values of Status.KeptBy.
+const (
+	keptDetached   = "detached"
+	keptForeground = "foreground"
+	keptManager    = "manager"
+	keptProcess1   = "process 1"
+)

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -264,13 +263,4 @@ func (c *credentials) checkEndable(user string) error {
 	}
 	return fmt.Errorf("lifecycle: User(%q): this process lacks CAP_KILL, so it could not end its worker as user %d: "+
 		"add the capability KILL, or run as that user from the start: %w", user, c.UID, os.ErrPermission)
-}
-
-// reopen handles USR1. If a verb requests it meanwhile, USR1 restarts the worker instead.
-func (s *supervisorLife) reopen(ctx context.Context) error {
-	w := s.worker.Load()
-	if s.life.state.HasRequest() {
-		return ofWorker(fromWorker(w.Restart()))
-	}
-	return ofWorker(w.Reopen(ctx))
 }

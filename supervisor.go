@@ -62,8 +62,13 @@ func (s *supervisorLife) plan() *plan {
 				OnStop:   func(context.Context) error { return ofWorker(fromWorker(s.worker.Load().Stop())) },
 				OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
 			}),
-			signals:     s.forwarded(),
-			onReopen:    s.reopen,
+			signals: s.forwarded(),
+			onReopen: func(ctx context.Context) error {
+				if s.life.state.HasRequest() { // of the verb restart
+					return ofWorker(fromWorker(s.worker.Load().Restart()))
+				}
+				return ofWorker(s.worker.Load().Reopen(ctx))
+			},
 			onForceQuit: s.kill,
 		},
 	}

@@ -244,3 +244,20 @@ func (p program) sayStatus(r report) {
 	line = name + console.Colourize(p.stdout, r.colour(), state) + line[len(state):]
 	_, _ = io.WriteString(p.stdout, line+"\n")
 }
+
+// keeperText returns what keeps the daemon, for people, or "" if only a verb does.
+func (s Status) keeperText() string {
+	switch s.KeptBy {
+	case keptForeground:
+		return "runs in the foreground"
+	case keptProcess1:
+		return "runs as process 1 of its container"
+	case keptManager:
+		text := "kept by " + s.managerName()
+		if s.Unit != "" {
+			text += ", unit " + console.SanitizeInline(s.Unit)
+		}
+		return text
+	}
+	return ""
+}

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/bytetext"
+	"example.com/lifecycle/internal/sys/keeper"
 	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/proc"
 )
@@ -114,4 +116,55 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 		case <-time.After(left):
 		}
 	}
+}
+
+// restartText returns why no verb restarts the daemon, and what does.
+func (s Status) restartText() string {
+	switch s.KeptBy {
+	case keptProcess1:
+		return fmt.Sprintf("pid %d is process 1 of its container, which ends with it: restart the container", s.PID)
+	case keptManager:
+		command := s.managerCommand("restart")
+		if command == "" {
+			return fmt.Sprintf("%s keeps pid %d: restart the service there", s.managerName(), s.PID)
+		}
+		return fmt.Sprintf("%s keeps pid %d: use %s", s.managerName(), s.PID, command)
+	}
+	return fmt.Sprintf("pid %d runs in the foreground, and only the process that started it can start it again: restart it there", s.PID)
+}
+
+// againText completes the line of a stop if a service manager may start the daemon again. It
+// returns "" in a process that the manager has started itself, such as ExecStop=.
+func (s Status) againText() string {
+	if s.KeptBy != keptManager {
+		return ""
+	}
+	if _, own := keeper.Systemd(); own {
+		return ""
+	}
+	text := "; " + s.managerName() + " may start it again"
+	if command := s.managerCommand("stop"); command != "" {
+		text += ", use " + command
+	}
+	return text
+}
+
+func (s Status) managerName() string {
+	if s.Manager == "" {
+		return "a service manager"
+	}
+	return console.SanitizeInline(s.Manager)
+}
+
+// managerCommand returns the command by which the manager does that verb, or "" if it is not known.
+func (s Status) managerCommand(verb string) string {
+	command := map[string]string{"systemd": "systemctl", "systemd --user": "systemctl --user", "supervisord": "supervisorctl"}[s.Manager]
+	if command == "" || s.Unit == "" {
+		return ""
+	}
+	unit := console.SanitizeInline(s.Unit)
+	if strings.ContainsAny(unit, "\\ $&;()*?<>|\"") {
+		unit = "'" + unit + "'"
+	}
+	return "`" + command + " " + verb + " " + unit + "`"
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"example.com/lifecycle/internal/sys/detach"
+	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -74,4 +75,18 @@ func (l *life) applyWorkDir() error {
 		return fmt.Errorf("lifecycle: working directory: %w", err)
 	}
 	return nil
+}
+
+// keepOrigin keeps the arguments and the directory of a detached daemon for a restart, until
+// release is called.
+func (l *life) keepOrigin() (release func()) {
+	if !l.mode.background || !l.mode.locks() || l.plan.pidFile == "" {
+		return func() {}
+	}
+	kept, err := origin.Keep(origin.Origin{PIDFile: l.plan.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
+	if err != nil {
+		l.log.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
+		return func() {}
+	}
+	return func() { kept.Close() }
 }
