@@ -208,10 +208,6 @@ func TestALogThatIsThePIDFileByAnotherNameIsRefusedBeforeAnythingIsTouched(t *te
 			require.NoError(t, errors.Join(os.WriteFile(pidfile, nil, 0o644), os.Link(pidfile, dir+"/x.log")))
 			return dir + "/x.log"
 		},
-		"a link to the file": func(t *testing.T, dir, pidfile string) string {
-			require.NoError(t, errors.Join(os.WriteFile(pidfile, nil, 0o644), os.Symlink(pidfile, dir+"/x.log")))
-			return dir + "/x.log"
-		},
 		"a hard link to a state file that was left": func(t *testing.T, dir, pidfile string) string {
 			require.NoError(t, errors.Join(os.WriteFile(dir+"/x.state", nil, 0o644), os.Link(dir+"/x.state", dir+"/x.log")))
 			return dir + "/x.log"

@@ -78,7 +78,7 @@ func TestAStartThatFailsReturnsTheCodeThatItsErrorCarries(t *testing.T) {
 	}
 	require.Equal(t, proctest.Result{Stderr: "coded: start failed: db: no disk\n", Code: 42}, call("start"))
 	require.Equal(t, proctest.Result{Stderr: "coded: start failed: db: no disk\n", Code: 42}, call("start", "--oknodo"))
-	require.Equal(t, proctest.Result{Stderr: "coded: check passed\ncoded: start failed: db: no disk\n", Code: 42}, call("restart"))
+	require.Equal(t, proctest.Result{Stderr: "coded: start failed: db: no disk\n", Code: 42}, call("restart"))
 	requireVerbLeftNothing(t, pidfile)
 
 	require.NoError(t, os.Remove(down))
@@ -86,7 +86,7 @@ func TestAStartThatFailsReturnsTheCodeThatItsErrorCarries(t *testing.T) {
 	proctest.Touch(t, down)
 	got := call("restart")
 	require.Equal(t, 42, got.Code)
-	require.Regexp(t, `^coded: check passed\ncoded: stopped \(pid \d+, .*\)\ncoded: start failed: db: no disk\n$`, got.Stderr)
+	require.Regexp(t, `^coded: stopped \(pid \d+, .*\)\ncoded: start failed: db: no disk\n$`, got.Stderr)
 	requireVerbLeftNothing(t, pidfile)
 }
 

@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -13,16 +14,18 @@ func SamePath(path, other string) bool {
 		return false
 	}
 	dir, otherDir := filepath.Dir(path), filepath.Dir(other)
-	return dir == otherDir || SameFile(dir, otherDir)
+	return dir == otherDir || sameBy(os.Stat, dir, otherDir)
 }
 
-// SameFile reports whether both paths lead to the same existing file, by links or by another name
-// of it.
-func SameFile(path, other string) bool {
-	info, err := os.Stat(path)
+// SameFile reports whether both paths are names of one existing file. It follows no link at the end
+// of a path, since no file of a daemon may be a link.
+func SameFile(path, other string) bool { return sameBy(os.Lstat, path, other) }
+
+func sameBy(look func(path string) (fs.FileInfo, error), path, other string) bool {
+	info, err := look(path)
 	if err != nil {
 		return false
 	}
-	otherInfo, err := os.Stat(other)
+	otherInfo, err := look(other)
 	return err == nil && os.SameFile(info, otherInfo)
 }
