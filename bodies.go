@@ -60,11 +60,16 @@ func (l *life) watchBody(b *body, result <-chan error, returned func()) {
 	go func() {
 		b.err = <-result
 		b.before = l.stopCtx.Err() == nil
-		l.logPanic(b.hook+" of "+b.component, b.err)
+		returned() // before a log that may be slow
+		if l.bodyFailed(b) {
+			l.logFailure(b.component, b.hook, b.err)
+		}
 		close(b.done)
-		returned()
 	}()
 }
+
+// bodyFailed reports whether the error of a body that has returned is a failure.
+func (l *life) bodyFailed(b *body) bool { return b.err != nil && (b.before || !l.clean(b.err)) }
 
 // bodyReturned ends the life. When the last body has returned, it also ends StopDelay, because no
 // body serves requests any more.
@@ -106,12 +111,12 @@ func (l *life) startRepeating(p periodic, hook string) {
 	done := make(chan error)
 	go func() {
 		defer close(done)
-		l.repeat(p, hook+" of "+l.plan.name)
+		l.repeat(p, hook)
 	}()
 	l.watchBody(&body{component: l.plan.name, hook: hook, ctx: l.ctx}, done, func() {})
 }
 
-func (l *life) repeat(p periodic, label string) {
+func (l *life) repeat(p periodic, hook string) {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
@@ -124,12 +129,10 @@ func (l *life) repeat(p periodic, label string) {
 		}
 		err := context.Cause(l.stopCtx)
 		if err == nil { // else select chose between the tick and the stop
-			err = <-spawn(l.ctx, label, p.f)
+			err = <-spawn(l.ctx, hook+" of "+l.plan.name, p.f)
 		}
-		switch {
-		case l.stopCtx.Err() != nil && l.clean(err), err == nil:
-		case !l.logPanic(label, err):
-			l.log.Error(label+" failed", "err", trimPrefix(err))
+		if err != nil && (l.stopCtx.Err() == nil || !l.clean(err)) {
+			l.logFailure(l.plan.name, hook, err)
 		}
 		if result != nil {
 			result <- err

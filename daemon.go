@@ -127,7 +127,7 @@ func (s launch) keeper() keeper.Manager {
 
 // run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so
 // no other start can slip in, and a refused start changes nothing.
-func (s launch) run(parent context.Context) (*readyProcess, error) {
+func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	p, began := s.plan, time.Now()
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
@@ -155,7 +155,8 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 		}
 		logUnmarked(p.logger, lock)
 		defer func() {
-			removeErr, emptyErr := lock.ReleaseStale(p.removeStaleState)
+			interrupted := ctx.Err() != nil
+			removeErr, emptyErr := lock.ReleaseStale(func() { p.endFailedStart(began, err, interrupted) })
 			warnLeftover(p.logger, "PID file", removeErr, emptyErr)
 		}()
 		files = append(files, lock.File())
@@ -198,7 +199,11 @@ func (s launch) run(parent context.Context) (*readyProcess, error) {
 		p.logger.Warn("cannot remove the empty log of the failed start", "err", removeErr)
 	}
 	if err != nil {
-		return nil, startError(err)
+		err = startError(err)
+		if log := cmp.Or(paths.stderr, paths.stdout); log != "" {
+			err = &launchError{err, log}
+		}
+		return nil, err
 	}
 	tellReadyFD(p.logger, ready)
 	return &readyProcess{pid: pid, took: time.Since(began)}, nil

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
+	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // Ensure returns the running, ready daemon that the options describe. If none is running, Ensure
@@ -74,4 +79,96 @@ func (p *plan) find() (*Process, error) {
 		return nil, p.noPIDFile
 	}
 	return Find(p.pidFile)
+}
+
+// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see [Process.Wait]. If the
+// daemon reports that it is already stopping, Stop sends no second TERM, which would cut the stop
+// short. Stop returns nil if the daemon ended cleanly, or was already gone. If its end failed, Stop
+// returns an error that describes the failure: it wraps a [*HookError] if a hook failed. A process
+// that no longer holds the PID file is not signalled, and Stop returns an error if that process
+// still runs 2 s later. Inside the daemon itself, Stop returns an error at once, because it would
+// wait for its own end; use [Life.Stop] there.
+func (p *Process) Stop(ctx context.Context) error {
+	if err := p.checkOther(); err != nil {
+		return err
+	}
+	end := p.followEnd()
+	defer end.close()
+	// A suspended process handles TERM only after CONT.
+	signals := []os.Signal{syscall.SIGTERM, ossignal.Continue}
+	if end.stops {
+		signals = signals[1:]
+	}
+	if err := p.end(ctx, signals...); err != nil {
+		return err
+	}
+	return end.result()
+}
+
+// ending follows the state file of one daemon to its end. It stays with that file when the next
+// daemon replaces it.
+type ending struct {
+	of    *Process
+	file  *statefile.Reader // nil: the state is unknown
+	pid   int               // of the daemon in its own PID namespace
+	stops bool              // the daemon is already stopping
+}
+
+func (p *Process) followEnd() ending {
+	f, s, err := openState(p.pidFile, p.verifyAlive)
+	return ending{p, f, s.PID, err == nil && s.Phase >= Stopping}
+}
+
+func (e ending) close() {
+	if e.file != nil {
+		e.file.Close()
+	}
+}
+
+// result returns an [*endError] if the daemon, which is gone, is known to have failed at its end. A
+// daemon that ended by itself has removed its PID file, or emptied it.
+func (e ending) result() error {
+	var s Status
+	var err error
+	if e.file != nil {
+		s, err = readStatus(e.file)
+	} else if s, err = lastState(e.of.pidFile); s.PID != e.of.PID {
+		return nil
+	}
+	if err == nil && s.Failed != nil {
+		return &endError{pid: e.of.PID, cause: s.Failed.Err(), also: s.Failed.Also}
+	}
+	if h, err := inspectPIDFile(e.of.pidFile); err == nil && !h.Held && h.Number != 0 && h.Number == e.pid {
+		return &endError{pid: e.of.PID, died: true, doing: s.Doing}
+	}
+	return nil
+}
+
+// endError reports that a daemon is gone, and that its end failed.
+type endError struct {
+	pid   int
+	cause error
+	also  []string
+	died  bool   // it died during its stop, and cause is nil
+	doing string // the hook during which it died, or ""
+}
+
+func (e *endError) Error() string {
+	return fmt.Sprintf("lifecycle: pid %d stopped, but %s", e.pid, e.what())
+}
+
+func (e *endError) Unwrap() error { return e.cause }
+
+// ExitCode returns 1. The verb that stopped the daemon does not exit with the code of the daemon.
+func (e *endError) ExitCode() int { return 1 }
+
+// what describes the failure, such as: OnStop of cache failed: cannot flush.
+func (e *endError) what() string {
+	switch {
+	case !e.died:
+		return strings.Join(append([]string{failedText(e.cause)}, e.also...), "; ")
+	case e.doing != "":
+		return "it died before its stop was over, in " + e.doing
+	}
+	return "it died before its stop was over"
 }

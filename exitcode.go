@@ -1,10 +1,15 @@
 package lifecycle
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
+
+	"example.com/lifecycle/internal/stacktrace"
 )
 
 // ErrNotRunning reports that no process holds the PID file. The error that wraps it is a
@@ -90,6 +95,51 @@ func (e *lifeErrors) Error() string {
 
 func (e *lifeErrors) Unwrap() []error { return e.errs }
 
+// logFailure logs one failure of the life, in one record of level ERROR. component and hook belong
+// to err if it is not a [*HookError]. A failure that a worker has logged is not repeated.
+func (l *life) logFailure(component, hook string, err error) {
+	if reported := l.reported.Load(); reported != nil && errors.Is(err, *reported) {
+		return
+	}
+	if l.mode.kind == modeSupervisor {
+		hook = "" // the body of a supervisor is no concern of a reader
+	}
+	if h, ok := err.(*HookError); ok {
+		component, hook, err = h.Component, h.Hook, h.Err
+	}
+	label := hook + " of " + component
+	attrs := []any{"err", trimPrefix(err)}
+	if hook != "" {
+		attrs = append(attrs, "component", component, "hook", hook)
+	}
+	var p *PanicError
+	var late *timeoutError
+	switch {
+	case errors.As(err, &p):
+		l.log.Error("panic in "+label, append(attrs, "stack", stacktrace.Line(p.Stack))...)
+	case errors.As(err, &late) && late.stack != nil:
+		l.log.Error(label+" was abandoned: it did not return in time", append(attrs, "stack", stacktrace.Line(late.stack))...)
+	case hook != "":
+		l.log.Error(label+" failed", attrs...)
+	case l.wasReady():
+		l.log.Error("failed", attrs...)
+	default:
+		l.log.Error("start failed", attrs...)
+	}
+}
+
+// recordFailure writes the failure with which the life ends to the state file, which then stays.
+func (l *life) recordFailure(result error) {
+	if result == nil && l.launcher != nil && !isClosed(l.readyCh) && errors.Is(context.Cause(l.stopCtx), ErrBodyReturned) {
+		result = l.whyNotReady(nil) // for the launcher, the start has failed
+		l.logFailure("", "", result)
+	}
+	if result != nil {
+		failed := newFailure(result)
+		l.update(func(s *Status) { s.Failed = failed })
+	}
+}
+
 // joinErrors is errors.Join, except that it returns a single error unchanged.
 func joinErrors(errs ...error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
@@ -100,4 +150,58 @@ func joinErrors(errs ...error) error {
 		return errs[0]
 	}
 	return &lifeErrors{errs}
+}
+
+// Failure describes how a life failed: why it did not start, or what failed when it ended.
+type Failure struct {
+	At        time.Time `json:"at"`
+	Code      int       `json:"code,omitempty"`      // exit code of the daemon; 0: unknown
+	Component string    `json:"component,omitempty"` // that failed
+	Hook      string    `json:"hook,omitempty"`      // that failed
+	Error     string    `json:"error"`
+	TimedOut  bool      `json:"timed_out,omitempty"` // the hook exceeded its time
+	Panicked  bool      `json:"panicked,omitempty"`  // the log contains the stack
+	Also      []string  `json:"also,omitempty"`      // the other failures of the same end
+}
+
+// newFailure returns the description of err, with which a life ended.
+func newFailure(err error) *Failure {
+	f := encodeError(err)
+	d := &Failure{
+		At: time.Now(), Code: f.Code, Component: f.Component, Hook: f.Hook, Error: f.Error,
+		TimedOut: f.TimedOut || slices.Contains(f.Is, ErrStopTimeout.Error()), Panicked: f.Panicked,
+	}
+	if several, ok := withoutCode(err).(*lifeErrors); ok {
+		for _, err := range several.errs[1:] {
+			d.Also = append(d.Also, failedText(err))
+		}
+	}
+	return d
+}
+
+// Err returns an error with the text of the failure: a [*HookError] if a hook failed. It wraps a
+// [*PanicError], [ErrStartTimeout] or [ErrStopTimeout] if that is what failed.
+func (d *Failure) Err() error {
+	f := failure{Verdict: Verdict{Component: d.Component, Hook: d.Hook, Error: d.Error, TimedOut: d.TimedOut}, Code: d.Code, Panicked: d.Panicked}
+	if d.TimedOut {
+		is := ErrStopTimeout
+		if d.Hook == "OnStart" || d.Hook == "ReadyWhen" {
+			is = ErrStartTimeout
+		}
+		f.Is = []string{is.Error()}
+	}
+	return f.err()
+}
+
+// failedText returns a failure as a clause, such as: OnStop of cache failed: cannot flush.
+func failedText(err error) string {
+	var h *HookError
+	var late *timeoutError
+	switch {
+	case errors.As(err, &late) && errors.As(err, &h):
+		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
+	case errors.As(err, &h):
+		return fmt.Sprintf("%s of %s failed: %v", h.Hook, h.Component, h.Err)
+	}
+	return "it failed: " + trimPrefix(err)
 }

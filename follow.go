@@ -117,7 +117,7 @@ func (p *Process) Reload(ctx context.Context) error {
 
 // reload also returns a note if the daemon cannot know the result of the reload.
 func (p *Process) reload(ctx context.Context) (note string, err error) {
-	if s, err := p.Status(); err == nil && s.Phase == Stopping {
+	if s, err := p.Status(); err == nil && s.Phase >= Stopping {
 		return "", stopsInstead()
 	}
 	if err := p.waitsForItself(ctx); err != nil {
@@ -133,7 +133,7 @@ func (p *Process) reload(ctx context.Context) (note string, err error) {
 		case v != nil && v.Began >= asked:
 			note = v.Note
 			return true, v.reloadErr()
-		case s.Phase == Stopping:
+		case s.Phase >= Stopping:
 			return true, stopsInstead()
 		}
 		return false, nil
@@ -169,7 +169,7 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 		switch {
 		case v != nil && v.Began >= asked:
 			return true, v.Err()
-		case s.Phase == Stopping:
+		case s.Phase >= Stopping:
 			return true, fmt.Errorf("lifecycle: pid %d is stopping and does not reopen its log", p.PID)
 		}
 		return false, nil

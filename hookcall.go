@@ -65,7 +65,8 @@ type call struct {
 }
 
 // do calls the hook in its own goroutine. It waits until the hook has returned, or until its
-// patience is over. In that case it abandons the hook and logs the stack. A nil hook does nothing.
+// patience is over. In that case it abandons the hook. The caller logs the error. A nil hook does
+// nothing.
 func (l *life) do(c call) error {
 	if c.f == nil {
 		return nil
@@ -88,7 +89,7 @@ func (l *life) do(c call) error {
 		}
 		var returned bool
 		if late.result, returned = l.lastChance(done, c, patience); !returned {
-			return l.abandon(c.component, c.hook, late)
+			return abandonHook(c.component, c.hook, late)
 		}
 		if err = late.result; err != nil && late.is == c.tooLong.is {
 			err = &late
@@ -100,7 +101,6 @@ func (l *life) do(c call) error {
 	if told, ok := err.(workerError); ok {
 		return told.error
 	}
-	l.logPanic(label, err)
 	return &HookError{c.component, c.hook, err}
 }
 
@@ -129,22 +129,10 @@ func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (re
 	}
 }
 
-// abandon logs that a hook or body does not return, with its stack, and returns the error.
-func (l *life) abandon(component, hook string, late timeoutError) error {
-	label := hook + " of " + component
-	late.stack = stackOf(label)
-	l.log.Error(label+" was abandoned: it did not return in time", "after", console.FormatLimit(late.limit), "stack", stacktrace.Line(late.stack))
+// abandonHook returns the error of a hook or body that does not return, with its stack.
+func abandonHook(component, hook string, late timeoutError) error {
+	late.stack = stackOf(hook + " of " + component)
 	return &HookError{component, hook, &late}
-}
-
-// logPanic reports whether err is a panic, and logs its stack.
-func (l *life) logPanic(label string, err error) bool {
-	var p *PanicError
-	if !errors.As(err, &p) {
-		return false
-	}
-	l.log.Error("panic in "+label, "panic", fmt.Sprint(p.Value), "stack", stacktrace.Line(p.Stack))
-	return true
 }
 
 // labelKey is the profiler label of the goroutine of every hook and body. Goroutines that the hook

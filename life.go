@@ -15,6 +15,7 @@ import (
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/logrole"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/monotonic"
@@ -60,6 +61,7 @@ type life struct {
 	readyCh         chan struct{} // closed when the life is ready
 
 	loggedStopping bool
+	reported       atomic.Pointer[error] // an error that the log contains already; nil: none
 
 	mu              sync.Mutex
 	status          Status        // holds the phase
@@ -93,9 +95,19 @@ func lifeOf(p *plan) *life {
 	return l
 }
 
-// run executes the life. It installs the handlers before it writes the PID, so that a TERM sent as
-// soon as the PID is readable reaches them.
-func (l *life) run() (err error) {
+// run executes the life.
+func (l *life) run() error {
+	err := l.live()
+	refused := errors.Is(err, ErrAlreadyRunning)                // there is no life that could fail
+	if err != nil && !refused && l.snapshot().Phase != Exited { // stop has logged any other failure
+		l.logFailure("", "", err)
+	}
+	return err
+}
+
+// live installs the handlers before it writes the PID, so that a TERM sent as soon as the PID is
+// readable reaches them.
+func (l *life) live() (err error) {
 	l.began = time.Now()
 	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
 	noPaths := l.findPaths()
@@ -107,6 +119,9 @@ func (l *life) run() (err error) {
 		defer running.CompareAndSwap(l, nil)
 		defer l.notifySignals()()
 		l.log = cmp.Or(l.plan.journalLogger(), l.log)
+		if role := l.mode.role(); role != "" {
+			l.log = logrole.With(l.log, role)
+		}
 		l.findManager()
 		l.findKeeper()
 		keepFromChildren(l.mode, l.log) // after READY_FD was taken, which must be inherited
@@ -127,6 +142,7 @@ func (l *life) run() (err error) {
 	if l.mode.locks() && l.plan.pidFile != "" {
 		defer l.leave()
 		if err := l.enterPIDFile(); err != nil {
+			l.recordFailure(err)
 			return err
 		}
 	}
@@ -212,30 +228,6 @@ func (l *life) beginStop(why error) {
 	l.cancel(why)
 }
 
-// forceQuitAfter is how long after the first stop signal another one ends the process at once. An
-// earlier one may be the same request, sent twice.
-const forceQuitAfter = time.Second
-
-// quit ends the process at once. It never releases l.mu, so nothing else happens to this life.
-func (l *life) quit() {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if l.plan.onForceQuit != nil {
-			l.plan.onForceQuit()
-		}
-		fdstore.RemoveFiles()
-		l.removeState()
-		_, _ = l.lock.Release()
-		l.log.Warn("another stop signal: quitting at once")
-	}()
-	select { // a disk that hangs may be the reason for the second signal
-	case <-done:
-	case <-time.After(200 * time.Millisecond):
-	}
-	l.plan.env.exit(1)
-}
-
 // serve does the jobs of signals until a stop is requested.
 func (l *life) serve() {
 	if !l.confirmReady() || !l.enter(Starting, Ready) {
@@ -248,7 +240,9 @@ func (l *life) serve() {
 	if l.mode.isProcess() {
 		fdstore.CloseUnclaimed(l.log)
 	}
-	l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))
+	if l.mode.kind != modeWorker { // the supervisor logs it
+		l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))
+	}
 	l.startPeriodic()
 	for {
 		for j, ok := l.next(); ok; j, ok = l.next() {

@@ -204,6 +204,7 @@ func logFileError(path string, err error) error {
 func (l *life) reopen() {
 	switch err := l.reopenLog(); {
 	case err != nil: // reopenLog has logged it
+	case l.mode.kind == modeWorker: // the supervisor logs it
 	case l.plan.onReopen != nil:
 		l.log.Info("log reopened")
 	case !l.mode.background:
@@ -225,7 +226,7 @@ func (l *life) reopenLog() error {
 	hookErr := i.do(l.plan.name, "OnReopen", l.plan.onReopen)
 	verdict := newVerdict(began, time.Since(begun), cmp.Or(err, hookErr))
 	l.update(func(s *Status) { s.LastReopen = verdict })
-	if err != nil {
+	if err != nil && l.mode.kind != modeWorker { // the supervisor logs it
 		l.log.Error("cannot reopen the log, so the daemon keeps writing to the old one", "err", trimPrefix(err))
 	}
 	if hookErr != nil {

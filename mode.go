@@ -78,6 +78,17 @@ func (m mode) locks() bool { return m.isProcess() && m.kind != modeWorker }
 // mayHaveLauncher reports whether a launcher may wait for this process.
 func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLauncher }
 
+// role names this process in a log that it shares with another one, or returns "".
+func (m mode) role() string {
+	switch m.kind {
+	case modeSupervisor:
+		return "supervisor"
+	case modeWorker:
+		return "worker"
+	}
+	return ""
+}
+
 // InDaemon reports whether this process is detached, or is the worker of a detached supervisor. It
 // returns false in the launcher and in every other process.
 func InDaemon() bool {

@@ -134,9 +134,6 @@ func (p *plan) releaseStale() {
 	pidfile.RemoveStale(p.pidFile, p.pidFileMode, patienceForDeath, p.removeStaleState)
 }
 
-// removeStaleState removes the state file of a daemon that has died.
-func (p *plan) removeStaleState() { _ = statefile.RemoveStale(statePath(p.pidFile)) }
-
 // pidFileError returns err as an error about the PID file at path.
 func pidFileError(path string, err error) error {
 	cause := safefile.Cause(path, err)
@@ -266,11 +263,11 @@ func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 }
 
 // leave removes the files of the life, the PID file last: until then no other start binds the
-// sockets. It is idempotent.
+// sockets. The state file of a failed life stays. It is idempotent.
 func (l *life) leave() {
 	defer statedir.Release()
 	fdstore.RemoveFiles()
-	if s := l.snapshot(); s.GaveUp != "" || s.Left != "" {
+	if s := l.snapshot(); s.Failed != nil || s.Left != "" {
 		l.publish() // no hook runs any more
 		l.state.Keep()
 	}

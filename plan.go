@@ -89,6 +89,7 @@ type components struct {
 
 	onReopen    func(context.Context) error // called after the log was reopened; may be nil
 	onForceQuit func()                      // called before the process ends at once; may be nil
+	workerLogs  bool                        // of a supervisor: its worker logs what happens in it
 }
 
 // supervision holds the options of a supervisor.

@@ -73,23 +73,6 @@ func (p *Process) awaitGone(ctx context.Context) error {
 	}
 }
 
-// Stop asks the daemon to stop, with TERM, and blocks until it is gone; see [Process.Wait]. If the
-// daemon reports that it is already stopping, Stop sends no second TERM, which would cut the stop
-// short. Stop returns nil if the daemon was already gone. A process that no longer holds the PID
-// file is not signalled, and Stop returns an error if that process still runs 2 s later. Inside the
-// daemon itself, Stop returns an error at once, because it would wait for its own end; use
-// [Life.Stop] there.
-func (p *Process) Stop(ctx context.Context) error {
-	if err := p.checkOther(); err != nil {
-		return err
-	}
-	if s, err := p.Status(); err == nil && s.Phase == Stopping {
-		return p.end(ctx, ossignal.Continue)
-	}
-	// A suspended process handles TERM only after CONT.
-	return p.end(ctx, syscall.SIGTERM, ossignal.Continue)
-}
-
 // Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
 // stop cleanly.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"example.com/lifecycle/internal/handshake"
+	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/bytetext"
 )
@@ -34,6 +36,9 @@ func (s *Status) times() map[string]*time.Time {
 	}
 	if s.LastReopen != nil {
 		times["last_reopen"] = &s.LastReopen.At
+	}
+	if s.Failed != nil {
+		times["failed"] = &s.Failed.At
 	}
 	return times
 }
@@ -74,6 +79,14 @@ func (s Status) asText() Status {
 		e.Error, e.Why = bytetext.Valid(e.Error), bytetext.Valid(e.Why)
 		s.LastExit = &e
 	}
+	if s.Failed != nil {
+		f := *s.Failed
+		f.Component, f.Hook, f.Error, f.Also = bytetext.Valid(f.Component), bytetext.Valid(f.Hook), bytetext.Valid(f.Error), slices.Clone(f.Also)
+		for i := range f.Also {
+			f.Also[i] = bytetext.Valid(f.Also[i])
+		}
+		s.Failed = &f
+	}
 	s.LastReload, s.LastReopen = s.LastReload.asText(), s.LastReopen.asText()
 	return s
 }
@@ -91,6 +104,19 @@ func (s *Status) shorten() bool {
 		e := *s.LastExit // the life still uses the uncut value
 		s.LastExit = &e
 		texts = append(texts, &e.Error, &e.Why)
+	}
+	if s.Failed != nil {
+		f := *s.Failed // as above
+		f.Also = slices.Clone(f.Also)
+		s.Failed = &f
+		if len(f.Also) > 20 {
+			f.Also = append(f.Also[:19:19], fmt.Sprintf("… and %d more", len(f.Also)-19))
+			return true
+		}
+		texts = append(texts, &f.Component, &f.Hook, &f.Error)
+		for i := range f.Also {
+			texts = append(texts, &f.Also[i])
+		}
 	}
 	for _, verdict := range []**Verdict{&s.LastReload, &s.LastReopen} {
 		if *verdict == nil {
@@ -154,4 +180,86 @@ func decodeStatus(object []byte) (s Status, err error) {
 	r.Boottime.Correct(r.times())
 	r.fromText()
 	return r.Status, nil
+}
+
+// releaseKilled is releaseStale for a daemon that a verb has killed. It leaves a record of that
+// end. last is the last known status of the daemon.
+func (p *plan) releaseKilled(last Status, why string) {
+	pidfile.RemoveStale(p.pidFile, p.pidFileMode, patienceForDeath, func() {
+		last.Name, last.Failed = p.name, newFailure(errors.New("killed: "+why))
+		last.Failed.Code = 0
+		p.leaveRecord(last)
+	})
+}
+
+// removeStaleState removes the state file of a daemon that has died, unless it contains a failure.
+// The caller holds the lock.
+func (p *plan) removeStaleState() {
+	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil {
+		_ = statefile.RemoveStale(statePath(p.pidFile))
+	}
+}
+
+// leaveRecord leaves a state file with the failure of a daemon that could not do so itself. The
+// caller holds the lock, and has printed the failure: the record is lost if it cannot be written.
+func (p *plan) leaveRecord(s Status) {
+	f, err := statefile.Create(statePath(p.pidFile), p.pidFileMode)
+	if err != nil {
+		return
+	}
+	if record, err := s.external().encode(f); err == nil {
+		_ = f.Write(1, record)
+	}
+	f.Keep()
+}
+
+// launchError is the error of a failed start of a daemon that has a log.
+type launchError struct {
+	error
+	log string
+}
+
+func (e *launchError) Error() string {
+	text, between := e.error.Error(), " "
+	if strings.Contains(text, "\n") {
+		between = "\n"
+	}
+	return text + between + "(log " + e.log + ")"
+}
+
+func (e *launchError) Unwrap() error { return e.error }
+
+// endFailedStart removes the state file of a failed start, or leaves the record of its failure.
+func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
+	if err != nil && !interrupted {
+		p.recordFailedStart(began, err)
+	}
+	p.removeStaleState()
+}
+
+// recordFailedStart leaves a state file that contains why the start failed, unless the daemon has
+// left one. The caller holds the lock, and no process of the daemon is left.
+func (p *plan) recordFailedStart(began time.Time, err error) {
+	if s, readErr := lastState(p.pidFile); readErr == nil && s.Failed != nil && s.Failed.At.After(began) {
+		return
+	}
+	var launched *launchError
+	log := ""
+	if errors.As(err, &launched) {
+		err, log = launched.error, launched.log
+	}
+	f := newFailure(err)
+	f.Code = 0 // the exit code of the daemon is unknown
+	f.Error = handshake.Summary(f.Error)
+	p.leaveRecord(Status{Name: p.name, Version: p.version, Started: began, LogFile: log, Failed: f})
+}
+
+// readStateOnce reads a state file, which must belong to that owner.
+func readStateOnce(path string, owner int) (Status, error) {
+	f, err := statefile.Open(path, owner)
+	if err != nil {
+		return Status{}, err
+	}
+	defer f.Close()
+	return readStatus(f)
 }

@@ -76,6 +76,7 @@ func (l *life) reload() {
 	took := verdict.Took.Round(time.Microsecond)
 	var failed *reloadError
 	switch {
+	case l.workerLogged(err):
 	case unknown != "":
 		l.log.Info("reload requested", "result", verdict.Note)
 	case err == nil:
@@ -87,6 +88,12 @@ func (l *life) reload() {
 	default:
 		l.log.Error("reload rejected, old configuration kept", "took", took, "err", trimPrefix(err))
 	}
+}
+
+// workerLogged reports whether the worker of this supervisor has logged the verdict of its reload.
+func (l *life) workerLogged(verdict error) bool {
+	reported := l.reported.Load()
+	return l.plan.workerLogs && (verdict == nil || reported != nil && errors.Is(verdict, *reported))
 }
 
 func (l *life) tryReload() error {
@@ -146,7 +153,12 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 	case i.ctx.Err() != nil:
 		return &HookError{component, hook, fmt.Errorf("not called: the hooks before it took longer than %s", console.FormatLimit(i.limit.limit))}
 	}
-	return i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
+	err := i.life.do(call{component, hook, f, i.ctx, i.patience, i.limit})
+	var p *PanicError
+	if errors.As(err, &p) || abandoned(err) {
+		i.life.logFailure(component, hook, err) // with its stack
+	}
+	return err
 }
 
 func (i interruptible) patience() time.Duration {

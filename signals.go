@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
@@ -170,4 +171,28 @@ func (l *life) terminal() (hungUp func() bool) {
 		return func() bool { return false }
 	}
 	return l.plan.env.terminal()
+}
+
+// forceQuitAfter is how long after the first stop signal another one ends the process at once. An
+// earlier one may be the same request, sent twice.
+const forceQuitAfter = time.Second
+
+// quit ends the process at once. It never releases l.mu, so nothing else happens to this life.
+func (l *life) quit() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if l.plan.onForceQuit != nil {
+			l.plan.onForceQuit()
+		}
+		fdstore.RemoveFiles()
+		l.removeState()
+		_, _ = l.lock.Release()
+		l.log.Warn("another stop signal: quitting at once")
+	}()
+	select { // a disk that hangs may be the reason for the second signal
+	case <-done:
+	case <-time.After(200 * time.Millisecond):
+	}
+	l.plan.env.exit(1)
 }

@@ -17,8 +17,8 @@ import (
 
 // Status is the state that a daemon publishes in its state file. The state file is beside the PID
 // file, with .state instead of .pid at the end of its name. It exists as long as the daemon lives.
-// It stays after a crash, and after a life that ends with GaveUp or Left set. It does not prove
-// that the daemon lives; the lock on the PID file does.
+// It stays after a crash, and after a failed start or end, with Failed or Left set, until the next
+// start. It does not prove that the daemon lives; the lock on the PID file does.
 //
 // The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
 // bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
@@ -31,7 +31,7 @@ type Status struct {
 	Version string `json:"version,omitempty"` // version of the program, see [Version]
 	PID     int    `json:"pid"`               // of the daemon, in its own PID namespace
 
-	Phase   Phase     `json:"phase"`           // "starting", "ready", "reloading" or "stopping"
+	Phase   Phase     `json:"phase"`           // "exited" only if Failed is set
 	Since   time.Time `json:"since"`           // start of the phase; for ready, equal to Ready
 	Started time.Time `json:"started"`         // when the life began
 	Ready   time.Time `json:"ready,omitzero"`  // when it became ready
@@ -53,6 +53,8 @@ type Status struct {
 	Left         string    `json:"left,omitempty"`          // why its worker still runs
 	WorkerID     string    `json:"worker_id,omitempty"`     // no other process has it
 	workerDown   bool      // the worker was ready and is not ready now
+
+	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil
 
 	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
@@ -83,9 +85,12 @@ func (s *Status) enter(from, to Phase) bool {
 	return true
 }
 
-// external returns the status as published. A supervisor whose worker is not ready is not ready
-// either, although its own life is.
+// external returns the status as published. A life that has recorded its failure is over. A
+// supervisor whose worker is not ready is not ready either, although its own life is.
 func (s Status) external() Status {
+	if s.Failed != nil {
+		s.Phase, s.Since, s.Doing = Exited, s.Failed.At, ""
+	}
 	if s.workerDown && (s.Phase == Ready || s.Phase == Reloading) {
 		s.Phase = Starting
 		if s.LastExit != nil {
@@ -127,8 +132,18 @@ func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
 }
 
 // readState reads the state file of a PID file. inspect returns the holder of the PID file.
-// readState tries again for a moment if the record is half written or belongs to an earlier daemon.
-func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status, err error) {
+func readState(pidFile string, inspect func() (pidfile.Holder, error)) (Status, error) {
+	f, s, err := openState(pidFile, inspect)
+	if err == nil {
+		err = f.Close()
+	}
+	return s, err
+}
+
+// openState opens the state file of the holder of a PID file, and reads it. The file must belong to
+// the owner of the PID file, so that no other user can forge it. openState tries again for a moment
+// if the record is half written or belongs to an earlier daemon.
+func openState(pidFile string, inspect func() (pidfile.Holder, error)) (f *statefile.Reader, s Status, err error) {
 	path := statePath(pidFile)
 	var inspectErr error
 	err = statefile.Retry(func() (again bool, err error) {
@@ -136,22 +151,26 @@ func readState(pidFile string, inspect func() (pidfile.Holder, error)) (s Status
 		if h, inspectErr = inspect(); inspectErr != nil {
 			return false, inspectErr
 		}
-		s, err = readStateOnce(path, h.Owner)
+		if f, err = statefile.Open(path, h.Owner); err != nil {
+			return true, err
+		}
+		s, err = readStatus(f)
 		if err == nil && s.PID != h.Number {
 			s, err = Status{}, fmt.Errorf("the record belongs to pid %d, not to pid %d", s.PID, h.Number)
+		}
+		if err != nil {
+			f.Close()
 		}
 		return true, err
 	})
 	if inspectErr != nil {
-		return Status{}, inspectErr
+		return nil, Status{}, inspectErr
 	}
-	return s, stateFileError(path, err)
+	return f, s, stateFileError(path, err)
 }
 
-// readStateOnce reads a state file. The file must belong to the owner of the PID file, so that no
-// other user can forge it.
-func readStateOnce(path string, owner int) (Status, error) {
-	object, err := statefile.Read(path, owner)
+func readStatus(f *statefile.Reader) (Status, error) {
+	object, err := f.Read()
 	if err != nil {
 		return Status{}, err
 	}

@@ -132,6 +132,10 @@ func fullStatus() Status {
 		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
+		Failed: &Failure{
+			At: at(8), Code: 9, Component: "cache", Hook: "OnStop", Error: "cannot flush",
+			TimedOut: true, Panicked: true, Also: []string{"OnExit of db failed: cannot close"},
+		},
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
 		KeptBy: "manager", Manager: "systemd", Unit: "echod.service",
 	}
@@ -158,6 +162,10 @@ const fullRecord = `{
 	},
 	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
 	"left": "the worker (pid 4130) still runs after KILL", "worker_id": "1f0c/42/7",
+	"failed": {
+		"at": "2026-02-03T04:05:08.000000678Z", "code": 9, "component": "cache", "hook": "OnStop", "error": "cannot flush",
+		"timed_out": true, "panicked": true, "also": ["OnExit of db failed: cannot close"]
+	},
 	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "kept_by": "manager", "manager": "systemd", "unit": "echod.service", "log_file": "/var/log/echod.log"
 }`
 

@@ -63,6 +63,9 @@ func (l *life) stop(failure error) error {
 	if l.stopCtx.Err() != nil && l.clean(failure) {
 		failure = nil
 	}
+	if failure != nil {
+		l.logFailure("", "", failure)
+	}
 	l.on(stopRequest, failure, nil)
 	l.publish()
 	l.logStopping()
@@ -81,17 +84,30 @@ func (l *life) stop(failure error) error {
 	for _, c := range slices.Backward(l.started) {
 		hooks = append(hooks, l.stopHook(b, c.Name, "OnExit", c.OnExit))
 	}
-	hooks = slices.DeleteFunc(hooks, l.clean)
 
 	l.checkPIDFile()
-	l.leave()
-	l.enter(Stopping, Exited)
-	l.log.Info("stopped", "took", time.Since(l.stopRequestedAt).Round(time.Microsecond))
 	var bodies []error
 	for _, body := range l.bodies {
 		bodies = append(bodies, body.failure)
 	}
-	return joinErrors(append(append(bodies, failure), hooks...)...)
+	result := joinErrors(append(append(bodies, failure), hooks...)...)
+	l.recordFailure(result)
+	l.leave()
+	l.enter(Stopping, Exited)
+	switch {
+	case l.mode.kind != modeWorker: // the supervisor logs the end of its worker
+		l.log.Info("stopped", "took", time.Since(l.stopRequestedAt).Round(time.Microsecond))
+	case l.stopsForSupervisor() && !worker.Inherited().IsFinal(0):
+		l.log.Info("stopped by a signal", "reason", trimPrefix(context.Cause(l.stopCtx)))
+	}
+	return result
+}
+
+// stopsForSupervisor reports whether a signal stops this worker. It is usually the signal of the
+// supervisor, which logs the stop.
+func (l *life) stopsForSupervisor() bool {
+	var signal *StopSignalError
+	return l.mode.kind == modeWorker && errors.As(context.Cause(l.stopCtx), &signal)
 }
 
 // logStopping logs the stop and its reason once. It is called when run reaches the stop, or earlier
@@ -102,7 +118,9 @@ func (l *life) logStopping() {
 	}
 	l.loggedStopping = true
 	reason := context.Cause(l.stopCtx)
-	l.log.Info("stopping", "reason", trimPrefix(reason))
+	if !l.stopsForSupervisor() {
+		l.log.Info("stopping", "reason", trimPrefix(reason))
+	}
 	if l.onStopping != nil {
 		l.onStopping(reason)
 	}
@@ -116,7 +134,12 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	}
 	ctx, cancel := context.WithDeadlineCause(l.values, end, limit)
 	defer cancel()
-	return l.do(call{component, hook, f, ctx, b.moment, limit})
+	err := l.do(call{component, hook, f, ctx, b.moment, limit})
+	if l.clean(err) {
+		return nil
+	}
+	l.logFailure("", "", err)
+	return err
 }
 
 // awaitBodies waits until every body with that context has returned. The context has ended at the
@@ -147,11 +170,12 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 		}
 		select {
 		case <-body.done:
-			if body.before || !l.clean(body.err) {
+			if l.bodyFailed(body) { // it is in the log
 				body.failure = body.err
 			}
 		default:
-			body.failure = l.abandon(body.component, body.hook, late)
+			body.failure = abandonHook(body.component, body.hook, late)
+			l.logFailure("", "", body.failure)
 		}
 	}
 }
@@ -190,7 +214,7 @@ func (b budget) next() time.Time {
 	if now.Before(b.end) {
 		return b.end
 	}
-	return now.Add(b.last.Sub(now) / 2)
+	return now.Add(max(0, b.last.Sub(now)/2))
 }
 
 // moment returns how long a hook may take to return after its context has ended, so that a hook

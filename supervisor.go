@@ -3,8 +3,8 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -55,11 +55,11 @@ func (s *supervisorLife) plan() *plan {
 			longest:       &handshake.Limits{Start: s.startLimit() + stop, Stop: stop},
 		},
 		components: components{
-			fn: func(ctx context.Context) error { return fromWorker(s.worker.Load().Run(ctx)) },
+			fn: func(ctx context.Context) error { return s.result(s.worker.Load().Run(ctx)) },
 			hooks: append(s.checks(), Hooks{
 				Name: of.name, OnStart: s.start,
-				OnReload: func(ctx context.Context) error { return reloadOfWorker(s.worker.Load().Reload(ctx)) },
-				OnStop:   func(context.Context) error { return ofWorker(fromWorker(s.worker.Load().Stop())) },
+				OnReload: func(ctx context.Context) error { return s.verdict(s.worker.Load().Reload(ctx)) },
+				OnStop:   func(context.Context) error { return ofWorker(s.result(s.worker.Load().Stop())) },
 				OnExit:   func(context.Context) error { s.worker.Load().Close(); return nil },
 			}),
 			signals: s.forwarded(),
@@ -70,6 +70,7 @@ func (s *supervisorLife) plan() *plan {
 				return ofWorker(s.worker.Load().Reopen(ctx))
 			},
 			onForceQuit: s.kill,
+			workerLogs:  of.program == nil,
 		},
 	}
 }
@@ -114,7 +115,7 @@ func (s *supervisorLife) start(ctx context.Context) error {
 	}
 	w := supervise.New(s.spec())
 	s.worker.Store(w)
-	return ofWorker(fromWorker(w.Start(ctx)))
+	return ofWorker(s.result(w.Start(ctx)))
 }
 
 func (s *supervisorLife) spec() supervise.Spec {
@@ -128,8 +129,9 @@ func (s *supervisorLife) spec() supervise.Spec {
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
 		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker, PreviousID: s.life.previousID,
-		Log: s.life.log, On: s.happened, Tail: s.tail, Decode: decodeError,
-		Text: program{life: &life{plan: of}}.text,
+		Log: s.life.log, On: s.happened, Tail: s.tail,
+		Decode: func(text json.RawMessage) error { return &loggedError{decodeError(text)} },
+		Text:   func(err error) string { return errorText(of.name, err) },
 	}
 	if of.program != nil {
 		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.become(), of.startTimeout
@@ -232,39 +234,6 @@ func (s *supervisorLife) kill() {
 	}
 }
 
-// fromWorker converts an error of package supervise to an error of this package.
-func fromWorker(err error) error {
-	var late *supervise.NotReadyError
-	var killed *supervise.KilledError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &late):
-		return notReady(late.Timeout, late.Last)
-	case errors.As(err, &killed):
-		return fmt.Errorf("%w: %w", ErrStopTimeout, err)
-	}
-	return addPrefix(err)
-}
-
-// reloadOfWorker is fromWorker for a reload. The verdict of the worker becomes the verdict of the
-// supervisor.
-func reloadOfWorker(err error) error {
-	var refused *supervise.ReloadError
-	var silent *supervise.SilentError
-	switch {
-	case errors.As(err, &refused):
-		return ofWorker(verdictOf(&refused.Reload).reloadErr())
-	case errors.As(err, &silent):
-		return ofWorker(unknownResult(silent.Error()))
-	case errors.Is(err, supervise.ErrEnded):
-		return ofWorker(&reloadError{cause: err, ended: true})
-	case errors.Is(err, supervise.ErrStopping):
-		return ofWorker(stopsInstead())
-	}
-	return err
-}
-
 // attachToSupervisor makes l stop when its supervisor is gone.
 func attachToSupervisor(l *life) {
 	in := worker.Inherited()
@@ -295,4 +264,36 @@ func (s *supervisorLife) become() *worker.Credentials {
 	return &worker.Credentials{
 		Identity: c.identity(), Root: s.of.chroot, Env: c.environment(), Unset: c.foreignVariables(),
 	}
+}
+
+// loggedError is the error with which a worker of this library ended. The worker has logged it.
+type loggedError struct{ error }
+
+func (e *loggedError) Unwrap() error { return e.error }
+
+// result converts an error of package supervise to an error of this package, and remembers it if
+// the log contains it.
+func (s *supervisorLife) result(err error) error {
+	var logged *loggedError
+	var gaveUp *supervise.GaveUpError
+	switch {
+	case errors.As(err, &logged):
+		err = logged.error
+	case errors.As(err, &gaveUp): // package supervise logs it
+		err = fromWorker(err)
+	default:
+		return fromWorker(err)
+	}
+	s.life.reported.Store(&err)
+	return err
+}
+
+// verdict is reloadOfWorker, and remembers a verdict of the worker, which has logged it.
+func (s *supervisorLife) verdict(err error) error {
+	refused := errors.As(err, new(*supervise.ReloadError))
+	err = reloadOfWorker(err)
+	if verdict, ok := err.(workerError); ok && refused {
+		s.life.reported.Store(&verdict.error)
+	}
+	return err
 }

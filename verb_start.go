@@ -55,9 +55,17 @@ func (p program) startDetached(args []string, dir string, oknodo bool) (exitCode
 	return ExitCode(err)
 }
 
-// sayFailedStart prints why the start failed, and below that the stack of a panic.
+// sayFailedStart prints why the start failed, and below that the stack of a panic and the path of
+// the log.
 func (p program) sayFailedStart(err error) {
 	var killed *handshake.KilledError
+	var launched *launchError
+	if errors.As(err, &launched) {
+		err = launched.error
+		if !errors.As(err, new(*StopSignalError)) { // a start that was interrupted needs no explanation
+			defer func() { fmt.Fprintf(p.stderr, "  log: %s\n", console.SanitizeInline(launched.log)) }()
+		}
+	}
 	switch {
 	case errors.As(err, &killed):
 		p.say("start failed: %s; killed", p.text(killed.Err))
@@ -149,7 +157,7 @@ func (p program) replace(verb string, daemon *Process, like origin.Origin) (exit
 		return code
 	}
 	if daemon != nil {
-		if code := p.stopDaemon(verb, daemon); code != 0 {
+		if code, gone := p.stopDaemon(verb, daemon); !gone {
 			return code
 		}
 	}

@@ -105,12 +105,15 @@ func (p program) look() report {
 // lookBack fills in what is known of a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
-	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.GaveUp != "" || s.Left != "") {
+	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.Failed != nil || s.Left != "") {
 		r.Status = &s
 	}
 	if !gone.Stale {
 		r.State, r.code = "not running", 3
 		r.line = fmt.Sprintf("not running (nobody holds %s)", bytetext.Escape(gone.PIDFile))
+		if r.Status != nil && s.Failed != nil {
+			r.line = "not running; " + s.failedText()
+		}
 		return
 	}
 	r.State, r.code = "dead", 1
@@ -197,13 +200,32 @@ func (r report) details(p program) (lines []string) {
 	if s.Left != "" {
 		lines = append(lines, console.SanitizeInline(s.Left))
 	}
-	if s.GaveUp != "" {
+	if s.GaveUp != "" && s.Failed == nil {
 		lines = append(lines, console.SanitizeInline(s.GaveUp))
 	}
 	if s.PIDFileLost {
 		lines = append(lines, lostText(*s))
 	}
+	if s.LogFile != "" {
+		lines = append(lines, "log: "+console.SanitizeInline(s.LogFile))
+	}
 	return lines
+}
+
+// failedText describes the failure of a life, such as: failed 2m ago: the port is taken (exit 1).
+func (s Status) failedText() string {
+	d := s.Failed
+	err := d.Err()
+	what := errorText(s.Name, err)
+	if (d.Hook == "OnStop" || d.Hook == "OnExit") && !d.TimedOut {
+		what = trimPrefix(err)
+	}
+	what = strings.Join(append([]string{what}, d.Also...), "; ")
+	text := fmt.Sprintf("failed %s ago: %s", console.FormatAge(time.Since(d.At)), console.SanitizeInline(what))
+	if d.Code != 0 {
+		text += fmt.Sprintf(" (exit %d)", d.Code)
+	}
+	return text
 }
 
 // notReady returns what the daemon that refuses a start is doing, unless it is ready.
@@ -216,7 +238,7 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	case err != nil:
 	case s.Phase == Starting:
 		return ", not ready yet"
-	case s.Phase == Stopping:
+	case s.Phase >= Stopping:
 		return ", stopping"
 	}
 	return ""
@@ -230,7 +252,7 @@ func (r report) colour() console.Colour {
 		return console.Green
 	case r.State == "running":
 		return console.Yellow
-	case r.State == "not running" && (r.Status == nil || r.GaveUp == ""):
+	case r.State == "not running" && (r.Status == nil || r.Failed == nil):
 		return ""
 	}
 	return console.Red

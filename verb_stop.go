@@ -29,12 +29,14 @@ func (p program) stopVerb(given flags) (exitCode int) {
 		return p.fail("stop", err)
 	}
 	defer daemon.Close()
-	return p.stopDaemon("stop", daemon)
+	exitCode, _ = p.stopDaemon("stop", daemon)
+	return exitCode
 }
 
 // stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
-// removes the PID file of a killed daemon, if it may.
-func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
+// removes the PID file of a killed daemon, if it may. gone reports whether the daemon is gone: then
+// another exit code than 0 means that its end failed.
+func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bool) {
 	begun, again := time.Now(), ""
 	if s, err := daemon.Status(); err == nil && verb == "stop" {
 		again = s.againText()
@@ -44,24 +46,31 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	defer overdue(nil)
 	go p.watchStop(ctx, daemon, overdue)
 	err := p.withProgress("stop", daemon, func() error { return daemon.Stop(ctx) })
+	var failed *endError
 	switch {
-	case err == nil:
+	case err == nil || errors.As(err, &failed):
 		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 {
 			// The daemon could not remove the file, so it emptied the file.
 			p.life.plan.releaseStale()
 		}
+		stopped := fmt.Sprintf("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))
 		s, err := readStateOnce(statePath(p.life.plan.pidFile), held.Owner)
 		if err == nil && s.PID == daemon.PID && s.Left != "" {
-			p.say("stopped (pid %d, %s), but %s%s", daemon.PID, console.FormatElapsed(time.Since(begun)), console.SanitizeInline(s.Left), again)
-			return 1
+			p.say("%s, but %s%s", stopped, console.SanitizeInline(s.Left), again)
+			return 1, false
 		}
-		p.report("stopped (pid %d, %s)%s", daemon.PID, console.FormatElapsed(time.Since(begun)), again)
-		return 0
+		if failed != nil {
+			p.say("%s, but %s%s", stopped, console.SanitizeInline(failed.what()), again)
+			return 1, true
+		}
+		p.report("%s%s", stopped, again)
+		return 0, true
 	case !errors.Is(err, ErrStopTimeout):
-		return p.fail(verb, err)
+		return p.fail(verb, err), false
 	}
 	what, where, worker, workerID := "", "", 0, ""
-	if s, err := daemon.Status(); err == nil {
+	last, err := daemon.Status()
+	if s := last; err == nil {
 		worker, workerID = s.Worker, s.WorkerID
 		what = strings.TrimPrefix(console.SanitizeInline(s.Doing)+" ", " ")
 		if s.LogFile != "" {
@@ -74,21 +83,22 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int) {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
-		return 1
+		return 1, false
 	case err != nil:
-		return p.fail(verb, err)
+		return p.fail(verb, err), false
 	}
 	if worker != 0 {
 		// The worker ends by itself. Until then it holds what the next worker needs.
 		supervise.AwaitExit(limited, worker)
 		if workerID != "" && proc.Identity(worker) == workerID {
 			p.say("killed (pid %d), but its worker (pid %d) still runs", daemon.PID, worker)
-			return 1
+			return 1, false
 		}
 	}
-	p.life.plan.releaseStale()
-	p.say("killed (pid %d): %sstill running after %s%s%s", daemon.PID, what, console.FormatElapsed(time.Since(begun)), where, again)
-	return 0
+	what += "still running after " + console.FormatElapsed(time.Since(begun))
+	p.life.plan.releaseKilled(last, what)
+	p.say("killed (pid %d): %s%s%s", daemon.PID, what, where, again)
+	return 1, true
 }
 
 // watchStop calls overdue when the stop has exceeded the time that the daemon reports for it. If
@@ -98,7 +108,7 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 	deadline := begun + p.life.plan.wholeStop()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		s, err := daemon.Status()
-		known := err == nil && s.Phase == Stopping
+		known := err == nil && s.Phase >= Stopping
 		if known {
 			deadline = max(s.StopBy, begun)
 		}

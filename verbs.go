@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -32,8 +33,9 @@ import (
 //	          carries; see ExitCode
 //	run       lives in the foreground, like Run; 0, 1 or the code that the error carries
 //	stop      sends TERM and waits until the daemon is gone; sends KILL if it has not ended 2 s
-//	          after StopTimeout and its grace; 0, 7 if none is running (0 with --oknodo), 4 if stop
-//	          is not permitted, 1 for any other failure
+//	          after StopTimeout and its grace; 0, 1 if the daemon is gone but its end failed or it
+//	          had to be killed, 7 if none is running (0 with --oknodo), 4 if stop is not permitted,
+//	          1 for any other failure
 //	reload    sends HUP and waits for the verdict, at most ReloadTimeout; 0, 1 if the reload was
 //	          rejected or there is no verdict, 3 if the program has nothing to reload, 7 and 4 as
 //	          stop
@@ -171,12 +173,13 @@ func (p program) say(format string, args ...any) {
 func (p program) runVerb(flags) (exitCode int) {
 	p.life.onStopping = func(reason error) {
 		var by *StopSignalError
-		if errors.As(reason, &by) && by.Signal == syscall.SIGINT && terminal.Is(os.Stderr) {
+		if errors.As(reason, &by) && by.Signal == syscall.SIGINT && terminal.Is(os.Stderr) && p.life.mode.kind != modeWorker {
 			p.say("stopping; Ctrl-C again to quit at once")
 		}
 	}
 	err := runHere(p.life)
-	if p.life.mode.kind != modeWorker { // the supervisor reports the error of a worker
+	logged := p.life.log.Enabled(context.Background(), slog.LevelError) && !errors.Is(err, ErrAlreadyRunning)
+	if !logged || terminal.Is(os.Stderr) && p.life.mode.kind != modeWorker {
 		p.sayErrors(err)
 	}
 	return ExitCode(err)
@@ -207,19 +210,7 @@ func (p program) sayErrors(err error) {
 
 // text returns err for people: without the name of this package, and with the name of the component
 // if that is not the program's name.
-func (p program) text(err error) string {
-	var h *HookError
-	var late *timeoutError
-	switch {
-	case errors.As(err, &late) && errors.As(err, &h):
-		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
-	case errors.As(err, &h) && h.Component != p.life.plan.name:
-		return fmt.Sprintf("%s: %v", h.Component, h.Err)
-	case errors.As(err, &h):
-		err = h.Err
-	}
-	return trimPrefix(err)
-}
+func (p program) text(err error) string { return errorText(p.life.plan.name, err) }
 
 // fail prints why a verb failed and returns the LSB exit code for the error.
 func (p program) fail(verb string, err error) (exitCode int) {
@@ -262,7 +253,7 @@ func (p program) showProgress(what string, pid int, status func() (Status, error
 			s = Status{}
 		}
 		what := what
-		if s.Phase == Stopping && what == "start" { // the start failed or was interrupted
+		if s.Phase >= Stopping && what == "start" { // the start failed or was interrupted
 			what = "stop"
 		}
 		return progressText(p.life.plan.name, pid, what, s.Doing, elapsed, columns)

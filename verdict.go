@@ -208,6 +208,55 @@ func (f *failure) cause() error {
 	return &textError{f.Error, wraps}
 }
 
+// errorText returns err for people: without the name of this package, and with the name of the
+// component if that is not the name of the program.
+func errorText(name string, err error) string {
+	var h *HookError
+	var late *timeoutError
+	switch {
+	case errors.As(err, &late) && errors.As(err, &h):
+		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
+	case errors.As(err, &h) && h.Component != name:
+		return fmt.Sprintf("%s: %v", h.Component, h.Err)
+	case errors.As(err, &h):
+		err = h.Err
+	}
+	return trimPrefix(err)
+}
+
+// fromWorker converts an error of package supervise to an error of this package.
+func fromWorker(err error) error {
+	var late *supervise.NotReadyError
+	var killed *supervise.KilledError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &late):
+		return notReady(late.Timeout, late.Last)
+	case errors.As(err, &killed):
+		return fmt.Errorf("%w: %w", ErrStopTimeout, err)
+	}
+	return addPrefix(err)
+}
+
+// reloadOfWorker is fromWorker for a reload. The verdict of the worker becomes the verdict of the
+// supervisor.
+func reloadOfWorker(err error) error {
+	var refused *supervise.ReloadError
+	var silent *supervise.SilentError
+	switch {
+	case errors.As(err, &refused):
+		return ofWorker(verdictOf(&refused.Reload).reloadErr())
+	case errors.As(err, &silent):
+		return ofWorker(unknownResult(silent.Error()))
+	case errors.Is(err, supervise.ErrEnded):
+		return ofWorker(&reloadError{cause: err, ended: true})
+	case errors.Is(err, supervise.ErrStopping):
+		return ofWorker(stopsInstead())
+	}
+	return err
+}
+
 // verdictOf returns the verdict that a worker gave. A verdict that cannot be read means a failure.
 func verdictOf(r *supervise.Reload) *Verdict {
 	v := &Verdict{At: time.Now(), Error: r.Error}

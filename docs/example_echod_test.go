@@ -108,7 +108,7 @@ func driveEchod(t *testing.T, program string) {
 			want := "config: " + filepath.Join(dir, "echod.json") + want
 			p := echod(t, dir, "run")
 			assert.Equal(t, 1, p.wait())
-			assert.Contains(t, p.out.String(), "echod: start failed: "+want+"\n")
+			assert.Contains(t, strings.ReplaceAll(p.out.String(), `\"`, `"`), `level=ERROR msg="OnStart of config failed" err="`+strings.TrimPrefix(want, "config: ")+`"`)
 			assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
 
 			p = echod(t, dir, "check")
@@ -124,7 +124,7 @@ func driveEchod(t *testing.T, program string) {
 		dir := setup(t, fmt.Sprintf(`{"listen": %q}`, taken.Addr()))
 		p := echod(t, dir, "run")
 		assert.Equal(t, 1, p.wait())
-		assert.Contains(t, p.out.String(), fmt.Sprintf("echod: start failed: http: listen tcp %s: bind: %v\n",
+		assert.Contains(t, p.out.String(), fmt.Sprintf(`level=ERROR msg="OnStart of http failed" err="listen tcp %s: bind: %v" component=http hook=OnStart`,
 			taken.Addr(), syscall.EADDRINUSE))
 		assert.NoFileExists(t, filepath.Join(dir, "echod.pid"))
 	})

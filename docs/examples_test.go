@@ -160,7 +160,7 @@ func driveAgentctl(t *testing.T, program string) {
 		says(t, agentctl("get", "shape"), 1, "agentctl: unknown key shape\n")
 		status := agentctl("daemon", "status")
 		assert.Equal(t, 0, status.wait())
-		assert.Regexp(t, `^agentd: ready \(pid `+pid+`\) for \d+s\n$`, status.out.String())
+		assert.Regexp(t, `^agentd: ready \(pid `+pid+`\) for \d+s\n  log: /.*\n$`, status.out.String())
 		says(t, agentctl("daemon", "start"), 1, "agentd: already running (pid "+pid+")\n")
 
 		socket, err := os.Lstat(filepath.Join(dir, "agentd.sock"))
@@ -210,7 +210,7 @@ func driveAgentctl(t *testing.T, program string) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "agentd.sock", "in", "the", "way"), 0o755))
 		p := agentctl("get", "colour")
 		assert.Equal(t, 1, p.wait())
-		assert.Regexp(t, `^agentctl: cannot start the daemon: .*OnStart of socket: remove .*agentd.sock: directory not empty\n$`, p.out.String())
+		assert.Regexp(t, `^agentctl: cannot start the daemon: .*OnStart of socket: remove .*agentd.sock: directory not empty \(log /.*\)\n$`, p.out.String())
 		assert.NoFileExists(t, filepath.Join(dir, "agentd.pid"))
 	})
 

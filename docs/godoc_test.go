@@ -67,6 +67,8 @@ var withoutExample = map[string]string{
 	"Exit":                "Supervise",
 	"RestartPolicy":       "Supervise",
 	"Verdict_Err":         "Verdict",
+	"Failure":             "Verdict",
+	"Failure_Err":         "Verdict",
 }
 
 func TestEveryNameThatOneReachesForHasAnExample(t *testing.T) {

@@ -40,6 +40,7 @@ func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 		"## The state file":       reflect.TypeFor[lifecycle.Status](),
 		"A verdict is an object:": reflect.TypeFor[lifecycle.Verdict](),
 		"An exit is an object:":   reflect.TypeFor[lifecycle.Exit](),
+		"A failure is an object:": reflect.TypeFor[lifecycle.Failure](),
 	} {
 		var want []string
 		for _, field := range reflect.VisibleFields(of) {
@@ -65,6 +66,7 @@ func jsonText(t *testing.T, of reflect.Type) string {
 		reflect.TypeFor[time.Duration]():      "nanoseconds",
 		reflect.TypeFor[*lifecycle.Verdict](): "verdict",
 		reflect.TypeFor[*lifecycle.Exit]():    "exit",
+		reflect.TypeFor[*lifecycle.Failure](): "failure",
 		reflect.TypeFor[[]string]():           "list of texts",
 	}[of]
 	require.NotEmpty(t, text, "what a %v becomes", of)

@@ -128,7 +128,9 @@ func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 		if how == isSlow {
 			break
 		}
-		require.Equal(t, proctest.Result{Stderr: name + ": start failed: " + why + "\n", Code: 1}, s.call(false, defaulted, name, "run"))
+		refused := s.call(false, defaulted, name, "run")
+		require.Equal(t, 1, refused.Code)
+		require.Contains(t, strings.ReplaceAll(refused.Stderr, `\"`, `"`), ` ERROR start failed err="`+why+`"`)
 		require.Equal(t, proctest.Result{Stderr: name + ": stop: " + why + "\n", Code: 1}, s.call(false, defaulted, name, "stop", "--oknodo"))
 		require.Equal(t, proctest.Result{Stderr: name + ": restart: " + why + "\n", Code: 1}, s.call(false, defaulted, name, "restart"))
 		require.Equal(t, proctest.Result{Stdout: name + ": unknown: " + why + "\n", Code: 4}, s.call(false, defaulted, name, "status"))

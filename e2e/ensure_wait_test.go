@@ -119,11 +119,11 @@ func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 	e := held(func(b *background) *proctest.Process {
 		return ensureProgram(t, "once", b.pidfile, "log="+b.log, "start=hang", "stoptimeout=100ms")
 	})
-	require.Regexp(t, `^calls Ensure\nerror: lifecycle: OnStart of daemon: did not return in .*s\nhook: OnStart of daemon\nis: ErrStopTimeout\n$`, e.Out.String())
+	require.Regexp(t, `^calls Ensure\nerror: lifecycle: OnStart of daemon: did not return in .*s \(log /.*\)\nhook: OnStart of daemon\nis: ErrStopTimeout\n$`, e.Out.String())
 	verb := held(func(b *background) *proctest.Process {
 		return proctest.Start(t, daemon, b.args("start=hang", "stoptimeout=100ms", "start")...)
 	})
-	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n$`, verb.Out.String())
+	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n  log: /.*\n$`, verb.Out.String())
 }
 
 func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
@@ -135,7 +135,7 @@ func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
 		awaitLog(t, log, "OnStart\n")
 		proctest.Touch(t, gate)
 		require.Equal(t, 1, e.Wait())
-		require.Regexp(t, `(?m)^error: .*enough\n(.*\n)*is: enough$`, e.Out.String())
+		require.Regexp(t, `(?m)^error: .*enough \(log /.*\)\n(.*\n)*is: enough$`, e.Out.String())
 		require.Contains(t, logText(t, log), "OnStart done\n", "it was stopped and not killed")
 		requireVerbLeftNothing(t, pidfile)
 	})

@@ -56,7 +56,7 @@ func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.shifted("exec sleep 2", time.Second, "HUGE="+strings.Repeat("x", 100<<10))
-	require.Equal(t, proctest.Result{Stderr: "scout: start failed: its main did not call Run in 1s; stopped, nothing left\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "scout: start failed: its main did not call Run in 1s; stopped, nothing left\n", Code: 1}, withoutLog(got))
 }
 
 // Row E13.
@@ -77,7 +77,7 @@ func TestAnEnvironmentThatIsTooLargeFailsTheStartWithItsName(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := proctest.Call(t, bloated, b.args()...)
-	require.Equal(t, proctest.Result{Stderr: "scout: start failed: cannot start bloated: fork/exec " + proctest.Binary() + ": argument list too long\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "scout: start failed: cannot start bloated: fork/exec " + proctest.Binary() + ": argument list too long\n", Code: 1}, withoutLog(got))
 }
 
 var bloated = proctest.Register("bloated", func(args []string) int {

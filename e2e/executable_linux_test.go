@@ -59,7 +59,7 @@ func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 			b := inBackground(t)
 			got := b.shifted(tt.script, tt.limit)
 			require.Equal(t, 1, got.Code)
-			require.Regexp(t, "^scout: start failed: ("+tt.says+")\n$", got.Stderr)
+			require.Regexp(t, "^scout: start failed: ("+tt.says+")\n  log: "+b.log+"\n$", got.Stderr)
 			b.requireNothingLeft()
 		})
 	}
@@ -95,7 +95,7 @@ func TestAProgramThatCannotBeExecutedFailsTheStart(t *testing.T) {
 	cmd.Path = binary
 	got := proctest.CallCommand(t, cmd)
 	require.Equal(t, 4, got.Code, "%s", got.Stderr)
-	require.Equal(t, "scout: start failed: cannot start unexecutable: fork/exec "+binary+": permission denied\n", got.Stderr)
+	require.Equal(t, "scout: start failed: cannot start unexecutable: fork/exec "+binary+": permission denied\n", withoutLog(got).Stderr)
 	b.requireNothingLeft()
 }
 

@@ -62,7 +62,7 @@ var exitCases = []exitCase{
 	{"run", "a hook or body panicked", 70, nil, false, []string{"run=panic"}},
 	{"run", "the error carries a code, here 78", 78, nil, false, []string{exitCoded, "code 78"}},
 	{"stop", "the daemon has ended", 0, alive, false, nil},
-	{"stop", "the daemon had to be killed, and has ended", 0, []string{"run=wait", "stop=hang", "exit=hang", "stoptimeout=1ms"}, false, nil},
+	{"stop", "the daemon has ended, but its end failed, or it had to be killed", 1, []string{"run=wait", "stop=hang", "exit=hang", "stoptimeout=1ms"}, false, nil},
 	{"stop --oknodo", "no daemon is running", 0, nil, false, nil},
 	{"stop", "no daemon is running", 7, nil, false, nil},
 	{"stop", "the daemon has died and left its PID file", 7, alive, true, nil},

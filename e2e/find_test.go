@@ -149,8 +149,8 @@ func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 		"status": {Stdout: "daemon: unknown: PID file " + path + ": " + foreign, Code: 4},
 		"stop":   {Stderr: "daemon: stop: PID file " + path + ": " + foreign, Code: 1},
 		"reload": {Stderr: "daemon: reload: PID file " + path + ": " + foreign, Code: 1},
-		"run":    {Stderr: "daemon: start failed: PID file " + path + ": " + foreign, Code: 1},
 	}, path)
+	requireRefused(t, 1, "start failed: PID file "+path+": "+foreign, path)
 	requireUntouched()
 	requireLives(t, bystander)
 }

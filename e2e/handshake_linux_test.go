@@ -200,6 +200,8 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 				}
 				require.True(t, strings.HasPrefix(got.Stderr, want), "got  %q\nwant %q", got.Stderr, want)
 				stands := strings.Contains(tt.name, "frozen") || strings.Contains(tt.name, "hangs")
+				require.Equal(t, !quiet, strings.HasSuffix(got.Stderr, "\n  log: "+b.log+"\n"), got.Stderr)
+				got = withoutLog(got)
 				require.Equal(t, stands, strings.HasSuffix(got.Stderr, "; killed\n"), got.Stderr)
 				require.LessOrEqual(t, strings.Count(got.Stderr, "\n"), 21)
 				require.NotContains(t, got.Stderr, "long ago")

@@ -77,8 +77,9 @@ func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 					require.Equal(t, proctest.Result{Stderr: want, Code: 1}, b.call(verb))
 				case "stop":
 					got := b.call(verb)
-					require.Equal(t, 0, got.Code, "it is gone: %s", got.Stderr)
-					require.Contains(t, got.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid))
+					require.Equal(t, 1, got.Code, "it is gone: %s", got.Stderr)
+					where := map[string]string{"stop": "OnStop", "exit": "OnExit"}[hook]
+					require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .*\), but it died before its stop was over, in %s of daemon\n$`, pid, where), got.Stderr)
 				}
 				b.requireDead()
 			})
@@ -116,7 +117,10 @@ func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	b.start("reload=locked", "check=", "usr2=locked", "every=locked", "stop=locked", "exit=locked")
 	require.Equal(t, proctest.Result{Stderr: "daemon: reload rejected, old configuration kept: panic: runtime.Goexit was called\n", Code: 1}, b.call("reload"))
 	b.awaitSaid("panic in Every(10ms) of daemon")
-	b.stop()
+	stopped := b.call("stop")
+	require.Equal(t, 1, stopped.Code)
+	require.Contains(t, stopped.Stderr, "but OnStop of daemon failed: panic: runtime.Goexit was called; OnExit of daemon failed: panic: runtime.Goexit was called\n")
+	b.requireNothingLeft()
 	require.Contains(t, b.said(), "panic in OnStop of daemon")
 	require.Contains(t, b.said(), "panic in OnExit of daemon")
 }
@@ -272,7 +276,7 @@ func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 			}
 			requireRunning(t, b.pidfile, pid)
 			stopped := b.call(args("stop")...)
-			require.Equal(t, 0, stopped.Code)
+			require.Equal(t, strings.Count(want.stop, "killed"), stopped.Code)
 			require.Contains(t, stopped.Stderr, fmt.Sprintf(want.stop, pid))
 			b.requireNothingLeft()
 		})

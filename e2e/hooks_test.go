@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -81,13 +82,14 @@ func TestExitWithOneIsNoDifferent(t *testing.T) {
 func TestFailuresOfHooksReachTheShell(t *testing.T) {
 	t.Parallel()
 	for what, want := range map[string]proctest.Result{
-		"start=error":  {Stderr: "daemon: start failed: OnStart failed on purpose\n", Code: 1},
-		"start=panic":  {Stderr: "daemon: start failed: panic: OnStart panics on purpose\n", Code: 70},
-		"start=goexit": {Stderr: "daemon: start failed: panic: runtime.Goexit was called\n", Code: 70},
-		"start=hang":   {Stderr: "daemon: start failed: OnStart of daemon did not return in 20ms\n", Code: 1},
-		// It is reported as a failed start or as a failed body, whichever comes first.
-		"run=error": {Stderr: ": fn failed on purpose\n", Code: 1},
-		"stop=hang": {Stderr: "daemon: OnStop of daemon did not return in 200ms\n", Code: 1},
+		"start=error":  {Stderr: `msg="OnStart of daemon failed" err="OnStart failed on purpose" component=daemon hook=OnStart`, Code: 1},
+		"start=panic":  {Stderr: `msg="panic in OnStart of daemon" err="panic: OnStart panics on purpose" component=daemon hook=OnStart stack=`, Code: 70},
+		"start=goexit": {Stderr: `msg="panic in OnStart of daemon" err="panic: runtime.Goexit was called" component=daemon hook=OnStart stack=`, Code: 70},
+		"start=hang":   {Stderr: `msg="OnStart of daemon was abandoned: it did not return in time" err="did not return in 20ms" component=daemon hook=OnStart stack=`, Code: 1},
+		"run=error":    {Stderr: `msg="Run of daemon failed" err="fn failed on purpose" component=daemon hook=Run`, Code: 1},
+		"stop=error":   {Stderr: `msg="OnStop of daemon failed" err="OnStop failed on purpose" component=daemon hook=OnStop`, Code: 1},
+		"exit=error":   {Stderr: `msg="OnExit of daemon failed" err="OnExit failed on purpose" component=daemon hook=OnExit`, Code: 1},
+		"stop=hang":    {Stderr: `msg="OnStop of daemon was abandoned: it did not return in time" err="did not return in 200ms" component=daemon hook=OnStop stack=`, Code: 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -97,12 +99,14 @@ func TestFailuresOfHooksReachTheShell(t *testing.T) {
 				args = append(args, "starttimeout=20ms")
 			}
 			p := proctest.Start(t, daemon, args...)
-			if what == "stop=hang" {
+			if strings.HasPrefix(what, "stop") || strings.HasPrefix(what, "exit") {
 				p.Await("msg=ready")
 				p.Signal(syscall.SIGTERM)
 			}
 			require.Equal(t, want.Code, p.Wait(), "%s", p.Out)
-			require.Contains(t, p.Out.String(), want.Stderr)
+			require.Contains(t, p.Out.String(), "level=ERROR "+want.Stderr)
+			require.Equal(t, 1, p.Out.Count("level=ERROR"), "%s", p.Out)
+			require.NotRegexp(t, "(?m)^daemon: ", p.Out.String(), "no line without a time and a level")
 			require.NoFileExists(t, pidfile)
 		})
 	}

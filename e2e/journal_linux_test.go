@@ -83,7 +83,7 @@ func TestTheRecordsOfALifeHavePrioritiesAndNoTimesInTheJournal(t *testing.T) {
 	for _, how := range []string{"", "SetLogLoggerLevel"} {
 		text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, how), "pid=N took=T")
 		require.Contains(t, text, "\n<6>ready pid=N took=T\n")
-		require.Regexp(t, `\n<3>panic in OnStop of journaled panic="on purpose" stack="\S+e2e\.\S+ \S+_test\.go:\d+( <|")`, text)
+		require.Regexp(t, `\n<3>panic in OnStop of journaled err="panic: on purpose" component=journaled hook=OnStop stack="\S+e2e\.\S+ \S+_test\.go:\d+( <|")`, text)
 		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d WARN two\nlines n=1$`, text, "those of the program are as it left them")
 		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d plain\nlog$`, text)
 	}

@@ -42,6 +42,7 @@ func TestAFailedStartLeavesNoEmptyLogThatItHasMade(t *testing.T) {
 		}
 		got := proctest.Call(t, mortal, filepath.Join(dir, "x.pid"), out, errs, tt.words)
 		require.Equal(t, 1, got.Code, got.Stderr)
+		require.NoError(t, os.Remove(filepath.Join(dir, "x.state"))) // the record of the failure
 		require.Equal(t, tt.left, files(t, dir))
 	}
 }

@@ -217,7 +217,7 @@ func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 			continue
 		}
 		require.Equal(t, 4, got.Code, "%s: %s", verb, got.Stderr)
-		require.Regexp(t, "(operation not permitted|permission denied .as user 0.)\n$", got.Stderr, verb)
+		require.Regexp(t, "(operation not permitted|permission denied .as user 0.)\"?\n$", got.Stderr, verb)
 	}
 	requireUntouched()
 	requireLives(t, p)

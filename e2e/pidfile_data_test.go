@@ -28,12 +28,13 @@ func TestNoVerbTouchesAPIDFileThatIsSomebodysData(t *testing.T) {
 		}
 		want := map[string]proctest.Result{
 			"status": {Stdout: "daemon: unknown: unsafe PID file " + path + refusesData, Code: 4},
-			"start":  refusal("start failed"), "run": refusal("start failed"), "force-reload": refusal("reload"),
+			"start":  refusal("start failed"), "force-reload": refusal("reload"),
 		}
 		for _, verb := range []string{"stop", "restart", "try-restart", "reload", "reopen"} {
 			want[verb] = refusal(verb)
 		}
 		each(t, want, path)
+		requireRefused(t, 1, "start failed: unsafe PID file "+path+refusesData, path)
 		_, err := lifecycle.Find(path)
 		require.ErrorIs(t, err, lifecycle.ErrUnsafePIDFile)
 		require.NotErrorIs(t, err, lifecycle.ErrNotRunning)

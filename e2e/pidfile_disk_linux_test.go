@@ -21,13 +21,14 @@ func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 	dir := nobodys(t)
 	require.NoError(t, os.Chown(dir, 0, 0))
 	pidfile := filepath.Join(dir, "daemon.pid")
-	want := fmt.Sprintf("daemon: start failed: PID file %s: open: permission denied (user %d must be able to write the directory %s)\n",
-		pidfile, nobody, dir)
-	require.Equal(t, proctest.Result{Stderr: want, Code: 4}, proctest.Call(t, asNobody, "pidfile="+pidfile, "run"))
+	got := proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
+	require.Equal(t, 4, got.Code)
+	requireLogged(t, got.Stderr, fmt.Sprintf("start failed: PID file %s: open: permission denied (user %d must be able to write the directory %s)\n",
+		pidfile, nobody, dir))
 	requireNothingLeft(t, pidfile)
 
 	require.NoError(t, os.Chmod(dir, 0o700)) // the directory cannot even be entered
-	got := proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
+	got = proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
 	require.Equal(t, 4, got.Code)
 	require.Contains(t, got.Stderr, "permission denied")
 	require.Equal(t, 4, proctest.Call(t, asNobody, "pidfile="+pidfile, "status").Code)
@@ -88,6 +89,7 @@ func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 			free := fillUp(t, dir, c.fill)
 			requireUntouched := proctest.Untouched(t, pidfile)
 			requireRefused(t, 1, "daemon: start failed: PID file "+pidfile+": "+c.op+": no space left on device\n", pidfile)
+			_ = os.Remove(proctest.StatePath(pidfile)) // it contains the failure
 			requireUntouched()
 			free()
 			requireStarts(t, pidfile)
@@ -129,7 +131,7 @@ func TestAWriteThatFailsFailsTheStart(t *testing.T) {
 				requireFault()
 				require.Equal(t, code, got.Code)
 				require.Empty(t, got.Stdout)
-				require.Contains(t, got.Stderr, "daemon: start failed: PID file "+pidfile+": "+text)
+				requireLogged(t, got.Stderr, "start failed: PID file "+pidfile+": "+text)
 				requireNothingLeft(t, pidfile)
 				requireStarts(t, pidfile)
 			}
@@ -164,7 +166,11 @@ func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 			require.Equal(t, 1, p.Out.Count("cannot remove the PID file, so it was emptied"), "%s", p.Out)
 			require.Equal(t, 1, p.Out.Count(c.text))
 			proctest.RequireText(t, pidfile, "")
-			require.Equal(t, proctest.Result{Stdout: notRunning(pidfile), Code: 3}, callVerb(t, pidfile, "status"))
+			want := notRunning(pidfile)
+			if c.run == "error" {
+				want = "daemon: not running; failed 0s ago: fn failed on purpose (exit 1)\n"
+			}
+			require.Equal(t, proctest.Result{Stdout: want, Code: 3}, callVerb(t, pidfile, "status"))
 			requireStarts(t, pidfile)
 		})
 	}

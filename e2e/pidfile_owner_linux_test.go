@@ -83,7 +83,7 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 		got := proctest.Call(t, program, "pidfile="+pidfile, "run")
 		require.Equal(t, 1, got.Code)
 		require.Contains(t, got.Stderr, "unsafe PID file "+pidfile)
-		require.Contains(t, got.Stderr, "all users can write it (mode 0666)\n")
+		require.Contains(t, got.Stderr, "all users can write it (mode 0666)")
 	}
 	require.NoError(t, os.Remove(pidfile))
 	p := proctest.Start(t, asNobody, "pidfile="+pidfile)

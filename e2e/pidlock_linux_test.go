@@ -200,8 +200,8 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 				requireFault()
 				require.Equal(t, 1, got.Code)
 				require.Empty(t, got.Stdout)
-				require.Contains(t, got.Stderr, "daemon: start failed: PID file "+pidfile+": ")
-				require.Contains(t, got.Stderr, want)
+				requireLogged(t, got.Stderr, "start failed: PID file "+pidfile+": ")
+				requireLogged(t, got.Stderr, want)
 				requireUntouched()
 			}
 		})

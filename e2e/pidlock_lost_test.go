@@ -147,7 +147,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 	for verb, code := range map[string]int{"run": 1, "status": 4, "stop": 1, "reload": 1} {
 		got := callVerb(t, pidfile, verb)
 		require.Equal(t, code, got.Code, verb)
-		require.Contains(t, got.Stdout+got.Stderr, fmt.Sprintf(": unsafe PID file %s: %s\n", pidfile, why), verb)
+		require.Contains(t, got.Stdout+got.Stderr, fmt.Sprintf("unsafe PID file %s: %s", pidfile, why), verb)
 		require.Equal(t, 1, strings.Count(got.Stdout+got.Stderr, "\n"), "and that is all it says or does")
 	}
 	after, err := os.Lstat(pidfile)

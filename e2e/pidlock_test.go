@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,9 +22,29 @@ func requireRefused(t *testing.T, code int, text, pidfile string, args ...string
 	t.Helper()
 	got := callVerb(t, pidfile, append(args, "run")...)
 	require.Equal(t, code, got.Code, "%s%s", got.Stdout, got.Stderr)
-	require.Contains(t, got.Stderr, text)
+	requireLogged(t, got.Stderr, text)
 	require.NotContains(t, got.Stdout, "OnStart")
 }
+
+// requireLogged requires that stderr contains text. What follows "start failed: " in it must be in
+// the one ERROR record of a start in the foreground.
+func requireLogged(t *testing.T, stderr, text string) {
+	t.Helper()
+	text = strings.TrimSuffix(text, "\n")
+	if _, cause, failed := strings.Cut(text, "start failed: "); failed {
+		require.Equal(t, 1, strings.Count(stderr, "ERROR"), "%s", stderr)
+		text = `level=ERROR msg="start failed" err="` + cause
+	}
+	require.Contains(t, strings.ReplaceAll(stderr, `\"`, `"`), text)
+}
+
+// withoutLog removes the line with the path of the log from the output of a verb.
+func withoutLog(got proctest.Result) proctest.Result {
+	got.Stderr = logLine.ReplaceAllString(got.Stderr, "")
+	return got
+}
+
+var logLine = regexp.MustCompile(`(?m)^  log: /.*\n`)
 
 func requireRunning(t *testing.T, pidfile string, pid int) {
 	t.Helper()
@@ -36,7 +57,7 @@ func requireReady(t *testing.T, pid int, got proctest.Result) {
 	t.Helper()
 	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
 	require.Empty(t, got.Stderr)
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n(  runs (in the foreground|as process 1 of its container)\n)?$`, pid), got.Stdout)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d\) for \d+[sm]\n(  runs (in the foreground|as process 1 of its container)\n)?(  log: \S+\n)?$`, pid), got.Stdout)
 }
 
 // requireStarts starts a daemon on that PID file and stops it.

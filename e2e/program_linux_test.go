@@ -78,7 +78,7 @@ func TestAnyProgramIsKeptAlive(t *testing.T) {
 	require.Equal(t, parent, b.status().PID)
 	require.NoError(t, syscall.Kill(worker, syscall.SIGSEGV))
 	second := b.worker(worker)
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds, 1 restart \ds ago: signal SIGSEGV\n$`, parent, second), b.call("status").Stdout)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds, 1 restart \ds ago: signal SIGSEGV\n  log: /.*\n$`, parent, second), b.call("status").Stdout)
 	require.Equal(t, 2, strings.Count(b.said(), "it runs\n"))
 	require.Contains(t, b.said(), "signal SIGSEGV")
 	b.stop()
@@ -145,7 +145,7 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 		b.requireNothingLeft()
 	}
 	got := b.guard("echo its last words; exit 7", "supervise=settle:1h", "start")
-	require.Equal(t, proctest.Result{Stderr: "guard: start failed: died before it was ready (exit 7); its last words:\n  | its last words\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: died before it was ready (exit 7); its last words:\n  | its last words\n", Code: 1}, withoutLog(got))
 	b.requireNothingLeft()
 }
 
@@ -175,7 +175,8 @@ func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
 	b.readied(b.guard("trap 'echo asked' TERM; while :; do sleep 0.01; done", "stoptimeout=50ms", "start"))
 	worker := b.worker(0)
 	got := b.call("stop")
-	require.Equal(t, 0, got.Code, "%s", got.Stderr)
+	require.Equal(t, 1, got.Code, "%s", got.Stderr)
+	require.Contains(t, got.Stderr, fmt.Sprintf("but it failed: the stop took too long: the worker (pid %d) was killed", worker))
 	require.Contains(t, b.said(), "asked\n")
 	require.Contains(t, b.said(), fmt.Sprintf("the worker (pid %d) was killed", worker))
 	b.requireNothingLeft()
@@ -227,6 +228,6 @@ func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 	b.stop()
 
 	got = proctest.Call(t, guard, append(b.args("starttimeout=300ms", "supervise=settle:10s", "start"), "--", "python3", say, "/no/such/gate")...)
-	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 300ms; stopped, nothing left\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 300ms; stopped, nothing left\n", Code: 1}, withoutLog(got))
 	b.requireNothingLeft()
 }

@@ -28,6 +28,7 @@ func TestTheExitCodeOfTheRaceDetectorIsPermanentOnlyWithoutIt(t *testing.T) {
 		_, err := lifecycle.Find(b.pidfile)
 		return err != nil
 	}, "the supervisor to give up")
+	proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "its end")
 	require.Contains(t, b.call("status").Stdout, "gave up: exit 66 is permanent")
 	require.NoError(t, os.Remove(proctest.StatePath(b.pidfile)))
 }

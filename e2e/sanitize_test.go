@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -104,6 +105,6 @@ func TestAPathIsNoCommand(t *testing.T) {
 		got := proctest.Call(t, liar, pidfile, "", verb)
 		require.NotZero(t, got.Code)
 		require.Contains(t, got.Stdout+got.Stderr, "it is a directory")
-		requireOwnLines(t, got.Stdout+got.Stderr)
+		requireOwnLines(t, regexp.MustCompile(`^[\d/]+ [\d:]+ ERROR start failed `).ReplaceAllString(got.Stdout+got.Stderr, "liar: "))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -168,12 +169,13 @@ func TestADetachedProcessIsOneDaemonAndNotTheNextOneToo(t *testing.T) {
 	got := b.selfish("twice", "")
 	require.Equal(t, 1, got.Code, "%+v", got)
 	require.Contains(t, got.Stdout, "first Run: <nil>\n")
-	require.Contains(t, got.Stdout, fmt.Sprintf("second Run: lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file, or set Args so that the main of the daemon calls Run for it\n", other, b.pidfile))
+	require.Contains(t, got.Stdout, fmt.Sprintf("second Run: lifecycle: the launcher uses the PID file %q, but the daemon uses %q: pass both the same PID file, or set Args so that the main of the daemon calls Run for it (log %s)\n", other, b.pidfile, b.log))
 	p, err := lifecycle.Find(b.pidfile)
 	require.NoError(t, err)
 	require.NoError(t, p.Stop(context.Background()))
 	require.NoError(t, p.Close())
 	require.Contains(t, b.said(), "second Run: lifecycle: Detach: this process is the daemon of an earlier call of Run, so it cannot be the next one too: set Args so that the main of each daemon calls Run once\n")
 	require.NoFileExists(t, other)
+	require.NoError(t, os.Remove(other+".state")) // it contains the failure
 	requireNothingLeft(t, filepath.Clean(b.pidfile))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -100,11 +101,15 @@ func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
 	}
 }
 
-// requireNothingLeft requires that the PID file and all files beside it are gone.
+// requireNothingLeft requires that the PID file and all files beside it are gone, except the record
+// of a failure.
 func requireNothingLeft(t *testing.T, path string) {
 	t.Helper()
 	left, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
+	if s, err := readStatus(proctest.StatePath(path)); err == nil && s.Failed != nil {
+		left = slices.DeleteFunc(left, func(e os.DirEntry) bool { return e.Name() == filepath.Base(proctest.StatePath(path)) })
+	}
 	require.Empty(t, left)
 }
 

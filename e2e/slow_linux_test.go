@@ -97,7 +97,7 @@ func TestAStopOfADaemonWhoseLogHangsEndsInItsTime(t *testing.T) {
 	p.Signal(syscall.SIGUSR2)
 	p.Await("it is full now")
 	stopped := callVerb(t, pidfile, "stoptimeout=100ms", "stop")
-	require.Equal(t, 0, stopped.Code)
+	require.Equal(t, 1, stopped.Code)
 	require.Regexp(t, fmt.Sprintf(`^daemon: killed \(pid %d\): .*still running after 2\.\d s\n$`, p.PID()), stopped.Stderr)
 	require.Equal(t, -1, p.Wait())
 	requireStarts(t, pidfile)

@@ -27,11 +27,11 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 		rest string // a part of the other lines
 	}{
 		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
-		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | goroutine "},
-		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | goroutine "},
+		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | example.com/lifecycle/e2e.init."},
+		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | example.com/lifecycle/e2e.init."},
 		"a body that returns":       {[]string{"run=:", "ready=wait"}, 1, "fn returned before the daemon was ready; it must block until its context ends", ""},
 		"a body that fails":         {[]string{"run=error", "ready=wait"}, 1, "fn failed on purpose", ""},
-		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | goroutine "},
+		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | example.com/lifecycle/e2e.init."},
 		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},
 		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 300ms; stopped, nothing left` + late, ""},
 		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 300ms(, then returned: context canceled)?; stopped, nothing left` + late, ""},
@@ -51,7 +51,9 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 				require.Regexp(t, "^start failed: ("+tt.says+")$", said)
 				require.Equal(t, tt.code, got.Code)
 				require.Contains(t, rest, tt.rest)
+				rest = withoutLog(proctest.Result{Stderr: rest}).Stderr
 				require.Equal(t, tt.rest == "", rest == "", "%s", got.Stderr)
+				require.Equal(t, !quiet, strings.HasSuffix(got.Stderr, "\n  log: "+b.log+"\n"), "%s", got.Stderr)
 				require.Empty(t, got.Stdout)
 				b.requireNothingLeft()
 			})
@@ -67,7 +69,7 @@ func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	proctest.Touch(t, file)
 	got := b.call("workdir="+file, "start")
-	require.Equal(t, proctest.Result{Stderr: "daemon: start failed: working directory: chdir " + file + ": not a directory\n", Code: 1}, got)
+	require.Equal(t, proctest.Result{Stderr: "daemon: start failed: working directory: chdir " + file + ": not a directory\n", Code: 1}, withoutLog(got))
 	require.NotContains(t, b.said(), "OnStart")
 	b.requireNothingLeft()
 	b.start()
@@ -84,7 +86,7 @@ func TestNeverReadyWithADaemonThatDied(t *testing.T) {
 			proctest.Eventually(t, func() bool { return b.call("status").Code == 3 }, "its end")
 			continue
 		}
-		require.Equal(t, proctest.Result{Stderr: "daemon: start failed: fn failed on purpose\n", Code: 1}, got)
+		require.Equal(t, proctest.Result{Stderr: "daemon: start failed: fn failed on purpose\n", Code: 1}, withoutLog(got))
 		b.requireNothingLeft()
 	}
 	b.start()
@@ -107,10 +109,10 @@ func TestRunDetachedReturnsInTheLauncherWhenTheDaemonIsReady(t *testing.T) {
 func TestRunDetachedReturnsWhatTheStartCameTo(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
-	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: OnStart failed on purpose\n", Code: 1}, b.call("detach=", "start=error"))
+	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: OnStart failed on purpose (log " + b.log + ")\n", Code: 1}, b.call("detach=", "start=error"))
 	b.requireNothingLeft()
 	got := b.call("detach=", "start=panic")
-	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: panic: OnStart panics on purpose\n", Code: 70}, got)
+	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: panic: OnStart panics on purpose (log " + b.log + ")\n", Code: 70}, got)
 	b.requireNothingLeft()
 }
 

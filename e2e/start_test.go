@@ -93,6 +93,15 @@ func (b *background) stop() {
 	b.requireNothingLeft()
 }
 
+// stopKilling stops a daemon whose worker must be killed for that.
+func (b *background) stopKilling() {
+	b.t.Helper()
+	got := b.call("stop")
+	require.Equal(b.t, 1, got.Code, "%s", got.Stderr)
+	require.Regexp(b.t, `: stopped \(pid \d+, .*\), but (it failed: .*was killed after|it failed: the worker left processes that were killed|.* did not return in)`, got.Stderr)
+	b.requireNothingLeft()
+}
+
 func (b *background) requireNothingLeft() {
 	b.t.Helper()
 	requireNothingLeft(b.t, b.pidfile)

@@ -53,6 +53,9 @@ func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 			{"unlinkat(", proctest.StatePath(pidfile), ""},
 			{"unlinkat(", pidfile, ""},
 		} {
+			if reason == "a failed start" && next.call == "unlinkat(" && next.on != pidfile {
+				continue // it stays
+			}
 			at++
 			for at < len(calls) && !(strings.Contains(calls[at], next.call) && strings.Contains(calls[at], next.on)) {
 				at++

@@ -89,11 +89,11 @@ func TestWhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
 	want = "PID file " + pidfile + ": " + want
 	again := proctest.Start(t, daemon, "pidfile="+pidfile, "start", "--oknodo")
 	each(t, map[string]proctest.Result{
-		"run":    {Stderr: "daemon: start failed: " + want, Code: 1},
 		"start":  {Stderr: "daemon: start failed: " + want, Code: 1},
 		"stop":   {Stderr: "daemon: stop: " + want, Code: 1},
 		"status": {Stdout: "daemon: unknown: " + want, Code: 4},
 	}, pidfile)
+	requireRefused(t, 1, "start failed: "+want, pidfile)
 	require.Equal(t, 1, again.Wait(), "that he locks it does not mean that one is running")
 	requireUntouched()
 	attacker.Signal(syscall.SIGKILL)

@@ -73,7 +73,7 @@ func TestAControlGroupThatIsNotDelegatedStaysAsItIs(t *testing.T) {
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
 	require.Empty(t, proctest.Cgroups(t, dir))
-	b.stop()
+	b.stopKilling()
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
@@ -109,7 +109,7 @@ func TestWhatIsInTheGroupOfAWorkerEndsWithItWhoeverItsParentIs(t *testing.T) {
 	}
 	require.Equal(t, 9, heeds.Wait(), "it gets TERM first")
 	require.Equal(t, -1, ignores.Wait())
-	b.stop()
+	b.stopKilling()
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
@@ -128,7 +128,7 @@ func TestAWorkerOfRootThatLeavesItsGroupIsEndedAllTheSame(t *testing.T) {
 	for _, pid := range left {
 		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
-	b.stop()
+	b.stopKilling()
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
@@ -212,7 +212,7 @@ for i in $(seq 60); do setsid sleep 60 & done; wait`
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 	b.worker(worker)
 	require.NoDirExists(t, group)
-	b.stop()
+	b.stopKilling()
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 

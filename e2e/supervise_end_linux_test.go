@@ -47,7 +47,7 @@ func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
 	proctest.Touch(t, gate)
 	require.Equal(t, 78, p.Wait())
-	p.Await("daemon: gave up: exit 78 is permanent; last: exit 78")
+	p.Await(`why="gave up: exit 78 is permanent; last: exit 78`)
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
@@ -57,7 +57,7 @@ func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
 	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
 	proctest.Touch(t, gate)
 	require.Equal(t, 1, p.Wait(), "%s", p.Out)
-	p.Await("daemon: gave up: the worker ended 2 times in 60s; last: exit 7")
+	p.Await(`why="gave up: the worker ended 2 times in 60s; last: exit 7`)
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
@@ -77,7 +77,7 @@ func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	b.told("a restart", func(s lifecycle.Status) bool { return s.Restarts > 3 })
 	require.NoError(t, os.Remove(gate))
 	b.worker(worker)
-	b.stop()
+	b.stopKilling()
 }
 
 // killsSoon makes a supervisor kill soon what the worker has left and what ignores TERM.
@@ -115,7 +115,7 @@ func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	}
 	require.Contains(t, b.said(), "ending a process that the worker left behind")
 	all := b.left(4)
-	b.stop()
+	b.stopKilling()
 	for _, pid := range all {
 		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}

@@ -63,17 +63,17 @@ func TestAWorkerThatIsKilledIsStartedAgainUnderTheSamePID(t *testing.T) {
 		require.Equal(t, "SIGKILL", s.LastExit.Signal)
 		require.Equal(t, worker, s.LastExit.PID)
 	}
-	require.Regexp(t, `^daemon: ready \(pid \d+, worker \d+\) for \ds, 5 restarts, last \ds ago: signal SIGKILL\n$`, b.call("status").Stdout)
+	require.Regexp(t, `^daemon: ready \(pid \d+, worker \d+\) for \ds, 5 restarts, last \ds ago: signal SIGKILL\n  log: /.*\n$`, b.call("status").Stdout)
 	b.stop()
 }
 
 func TestAWorkerThatFailsItsFirstStartFailsTheStart(t *testing.T) {
 	t.Parallel()
 	for what, want := range map[string]string{
-		"start=error":     "^daemon: start failed: OnStart failed on purpose\n$",
-		"start=panic":     "(?s)^daemon: start failed: panic: OnStart panics on purpose\n  \\| goroutine .*",
-		"start=exit:3":    "^daemon: start failed: died before it was ready \\(exit 3\\); its last words:\n(  \\| .*\n)*  \\| OnStart\n$",
-		"run=error":       "^daemon: start failed: fn failed on purpose\n$",
+		"start=error":     "^daemon: start failed: OnStart failed on purpose\n  log: /.*\n$",
+		"start=panic":     "(?s)^daemon: start failed: panic: OnStart panics on purpose\n  \\| example.com/.*",
+		"start=exit:3":    "^daemon: start failed: died before it was ready \\(exit 3\\); its last words:\n(  \\| .*\n)*  \\| OnStart\n  log: /.*\n$",
+		"run=error":       "^daemon: start failed: fn failed on purpose\n  log: /.*\n$",
 		"supervise=min:x": "",
 	} {
 		if want == "" {
@@ -124,13 +124,12 @@ func TestAStopInABackOffWinsAtOnce(t *testing.T) {
 	require.Equal(t, lifecycle.Starting, s.Phase)
 	got := b.call("status")
 	require.Equal(t, 0, got.Code)
-	require.Regexp(t, fmt.Sprintf(`^daemon: restarting \(pid %d\), attempt 1 of 10 in (1h0m0s|\d+m\d+s); last: signal SIGKILL\n$`, parent), got.Stdout)
+	require.Regexp(t, fmt.Sprintf(`^daemon: restarting \(pid %d\), attempt 1 of 10 in (1h0m0s|\d+m\d+s); last: signal SIGKILL\n  log: /.*\n$`, parent), got.Stdout)
 	require.Equal(t, 150, b.call("status", "--ready").Code)
 	require.Equal(t, 1, b.call("reload").Code)
 	b.stop()
 
 	p, pidfile := startDaemon(t, "supervise=foreground,min:1h,max:1h", "run")
-	p.Await("msg=ready", 2)
 	b = &background{t: t, pidfile: pidfile}
 	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGKILL))
 	b.told("a back-off", func(s lifecycle.Status) bool { return !s.NextRestart.IsZero() })

@@ -35,7 +35,11 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 		worker = b.worker(worker)
 	}
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // a stop comes in the middle of it
-	b.stop()
+	stopped := b.call("stop")
+	if stopped.Code != 0 { // it came before the end of the worker was noticed
+		require.Contains(t, stopped.Stderr, "but it failed: the worker ended with signal SIGKILL\n")
+	}
+	b.requireNothingLeft()
 	require.NotContains(t, b.said(), "cannot end")
 }
 

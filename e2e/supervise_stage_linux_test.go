@@ -112,7 +112,7 @@ func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	b := inBackground(t)
 	p, stage := b.catchFirst("starttimeout=1s")
 	require.Equal(t, 1, p.Wait(), "%s", p.Out)
-	require.Equal(t, 1, p.Out.Count("guard: start failed: not ready after 1s"), "%s", p.Out)
+	require.Equal(t, 1, p.Out.Count(`start failed err="not ready after 1s"`), "%s", p.Out)
 	require.True(t, proctest.IsOver(stage))
 
 	p, stage = b.catchFirst("starttimeout=1h")

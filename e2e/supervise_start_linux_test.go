@@ -105,7 +105,7 @@ func TestAParentHoldsThePIDFileAndItsWorkerLives(t *testing.T) {
 	require.Equal(t, parent, ppid)
 	require.Equal(t, worker, pgrp)
 	require.Equal(t, 1, strings.Count(b.said(), "OnStart\n"), "no hook runs in the parent:\n%s", b.said())
-	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds\n$`, parent, worker), b.call("status").Stdout)
+	require.Regexp(t, fmt.Sprintf(`^daemon: ready \(pid %d, worker %d\) for \ds\n  log: /.*\n$`, parent, worker), b.call("status").Stdout)
 	b.stop()
 	for _, once := range []string{"OnStart\n", "fn\n", "fn done", "OnStop\n", "OnExit done"} {
 		require.Equal(t, 1, strings.Count(b.said(), once), "%s:\n%s", once, b.said())
@@ -153,5 +153,5 @@ func TestAProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
 	proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held && proctest.IsOver(worker) }, "the program to be killed")
 	b.readied(b.guard(stubborn, "stoptimeout=20ms", "start"))
 	require.NotEqual(t, worker, b.worker(0))
-	b.stop()
+	b.stopKilling()
 }

@@ -187,7 +187,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 			for _, verb := range []string{"start", "run", "restart"} {
 				got := b.callServant("user="+user, verb)
 				require.Equal(t, 1, got.Code, "%s", got.Stderr)
-				require.Contains(t, got.Stderr, says)
+				requireLogged(t, got.Stderr, says)
 			}
 		}
 	} else {

@@ -63,7 +63,7 @@ func startInVain(sh *shell) error {
 }
 `, taken.Addr()))
 	sh.echod("start", 1, fmt.Sprintf("echod: start failed: http: listen tcp %s: bind: address already in use\n", taken.Addr()))
-	sh.echod("status", 3, "echod: not running (nobody holds ")
+	sh.echod("status", 3, fmt.Sprintf("echod: not running; failed 0s ago: http: listen tcp %s: bind: address already in use (exit 1)\n", taken.Addr()))
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	sh.edit("echod.json", "1:"+port, "1:0")
 	return nil

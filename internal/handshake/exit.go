@@ -58,9 +58,21 @@ func Died(state *os.ProcessState, lines []string) error {
 		text += " (" + how + ")"
 	}
 	if len(lines) > 0 {
-		text += "; its last words:\n  | " + strings.Join(lines, "\n  | ")
+		text += lastWords + strings.Join(lines, "\n  | ")
 	}
 	return errors.New(text)
+}
+
+// lastWords is between the text of an error and the last lines of the output.
+const lastWords = "; its last words:\n  | "
+
+// Summary returns the text of an error of a start in one line, with the first of the last lines.
+func Summary(text string) string {
+	text, lines, _ := strings.Cut(text, lastWords)
+	if first, _, _ := strings.Cut(lines, "\n"); first != "" {
+		text += ": " + first
+	}
+	return text
 }
 
 // ExitText returns a text such as "exit 1" or "signal SIGSEGV". It returns "" for a nil state.

@@ -11,9 +11,12 @@ import (
 // RetryTime is how long [Retry] retries. Writing a record takes some microseconds.
 const RetryTime = 100 * time.Millisecond
 
-// Read returns the JSON object in the state file. The file must belong to the user owner, and root
-// must be able to trust the path.
-func Read(path string, owner int) (object []byte, err error) {
+// Reader reads one state file. It stays with that file, also when a later process has replaced it.
+type Reader struct{ f *os.File }
+
+// Open opens the state file for reading. The file must belong to the user owner, and root must be
+// able to trust the path.
+func Open(path string, owner int) (*Reader, error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err
 	}
@@ -21,7 +24,6 @@ func Read(path string, owner int) (object []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	info, err := f.Stat()
 	if err == nil {
 		err = safefile.CheckMode(info)
@@ -30,13 +32,32 @@ func Read(path string, owner int) (object []byte, err error) {
 		err = safefile.Unsafe("it belongs to user %d, and the PID file to user %d", safefile.Owner(info), owner)
 	}
 	if err != nil {
+		f.Close()
 		return nil, err
 	}
-	record, err := readRecord(f)
+	return &Reader{f}, nil
+}
+
+// Read returns the JSON object in the file.
+func (r *Reader) Read() (object []byte, err error) {
+	record, err := readRecord(r.f)
 	if err != nil {
 		return nil, err
 	}
 	return Unseal(record)
+}
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.f.Close() }
+
+// Read returns the JSON object in the state file; see [Open].
+func Read(path string, owner int) (object []byte, err error) {
+	r, err := Open(path, owner)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.Read()
 }
 
 // Retry calls read until it succeeds, for up to [RetryTime]. A record may be incomplete while it is

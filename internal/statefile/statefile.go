@@ -103,17 +103,23 @@ func (f *File) CheckRemovable() error {
 	return f.file.CheckRemovable()
 }
 
-// Keep closes the file and leaves it in place.
+// Keep closes the file and leaves it in place, with its last record. If that could not be written,
+// Keep removes the file.
 func (f *File) Keep() {
 	if f == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.closed {
-		f.closed = true
-		f.file.File.Close()
+	if f.closed {
+		return
 	}
+	f.closed = true
+	if f.failing {
+		_, _ = f.file.Remove()
+		return
+	}
+	f.file.File.Close()
 }
 
 // Remove removes the file and closes it; see [safefile.Owned.Remove]. It may be called again.

@@ -94,6 +94,7 @@ type process struct {
 	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc
 
+	successor bool // of another worker
 	state     state
 	readyAt   time.Time
 	why       error            // why the supervisor ends it, except for a stop
@@ -283,6 +284,9 @@ func (p *process) becameReady() {
 	if p.staleLog {
 		// Another program may not handle it, and then keeps the old log.
 		p.of.mu.After(func() { _ = p.pass(p.of.spec.Policy.ReopenSignal) })
+	}
+	if p.successor {
+		p.of.mu.After(func() { p.of.spec.Log.Info("the worker is ready", "worker", p.PID) })
 	}
 	close(p.ready)
 	go debug.FreeOSMemory() // frees the memory of the start: the supervisor may be idle for months

@@ -54,6 +54,7 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	p.child, p.PID = started, started.PID
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.successor = s.executed > 0
 	s.last.Store(p)
 	p.timer = time.AfterFunc(noTimeout, p.expired)
 	p.setDeadline(s.spec.StartLimit)
