@@ -76,14 +76,6 @@ func (p *Process) waitsForItself(ctx context.Context) error {
 	return nil
 }
 
-// checkOther returns an error if this process would wait for its own end.
-func (p *Process) checkOther() error {
-	if p.isOurs() {
-		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
-	}
-	return nil
-}
-
 // isOurs reports whether this process is the daemon, or the worker of the daemon.
 func (p *Process) isOurs() bool {
 	return p.PID == os.Getpid() || supervisorNote() != nil && p.PID == os.Getppid()

@@ -73,6 +73,14 @@ func (p *Process) awaitGone(ctx context.Context) error {
 	}
 }
 
+// checkOther returns an error if this process would wait for its own end.
+func (p *Process) checkOther() error {
+	if p.isOurs() {
+		return errors.New("lifecycle: a process cannot wait for its own end: use Life.Stop")
+	}
+	return nil
+}
+
 // Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
 // stop cleanly.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }

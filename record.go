@@ -263,3 +263,6 @@ func readStateOnce(path string, owner int) (Status, error) {
 	defer f.Close()
 	return readStatus(f)
 }
+
+// statePath returns the path of the state file for a PID file.
+func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
@@ -99,9 +98,6 @@ func (s Status) external() Status {
 	}
 	return s
 }
-
-// statePath returns the path of the state file for a PID file.
-func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
 // writeState writes the record of now, unless a later one was written already. It does not hold
 // l.mu, because a disk may hang.
