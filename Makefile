@@ -60,7 +60,7 @@ fuzz: ## run every fuzz target for a minute
 	for target in Worker Store Name Object; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/supervise || exit; done
 	for target in Message Value; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sys/sdnotify || exit; done
 	go test -run '^$$' -fuzz=FuzzStageError -fuzztime=60s ./internal/sys/worker
-	go test -run '^$$' -fuzz=FuzzStat -fuzztime=60s ./internal/sys/reaper
+	for package in proc reaper; do go test -run '^$$' -fuzz='FuzzStat$$' -fuzztime=60s ./internal/sys/$$package || exit; done
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sys/activation || exit; done

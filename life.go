@@ -39,10 +39,9 @@ type life struct {
 	logs        logPaths            // of a process in the background
 	outsideRoot []string            // logs that cannot be opened from inside the root directory
 
-	previousWorker int                // PID of the worker of an earlier supervisor, or 0
-	previousID     string             // identity of that worker
-	onStopping     func(reason error) // shows the stop to a person; nil: the log is enough
-	readyFD        *readyfd.Descriptor
+	marks      *workerMarks       // nil: this process supervises nothing
+	onStopping func(reason error) // shows the stop to a person; nil: the log is enough
+	readyFD    *readyfd.Descriptor
 
 	values      context.Context // parent of all contexts of the life; never ends
 	stopCtx     context.Context // ends with the stop request, with its cause

@@ -14,7 +14,6 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/pidfile"
-	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/statedir"
@@ -235,15 +234,9 @@ func (l *life) enterPIDFile() error {
 	}
 	logUnmarked(l.log, lock)
 	statedir.Hold(filepath.Dir(l.plan.pidFile))
-	if l.mode.kind == modeSupervisor {
-		if left, err := lastState(l.plan.pidFile); err == nil {
-			l.previousWorker, l.previousID = left.Worker, left.WorkerID
-		}
-	}
-	path := statePath(l.plan.pidFile)
-	state, err := statefile.Create(path, l.plan.pidFileMode)
+	state, err := l.createState()
 	if err != nil {
-		l.log.Warn("cannot create the state file, so status and reload report less", "err", trimPrefix(stateFileError(path, err)))
+		l.log.Warn("cannot create the state file, so status and reload report less", "err", trimPrefix(err))
 	}
 	l.mu.Lock() // quit may read both already
 	l.lock, l.state = lock, state
@@ -267,7 +260,7 @@ func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 func (l *life) leave() {
 	defer statedir.Release()
 	fdstore.RemoveFiles()
-	if s := l.snapshot(); s.Failed != nil || s.Left != "" {
+	if s := l.snapshot(); s.Failed != nil || s.Left != "" || s.carried {
 		l.publish() // no hook runs any more
 		l.state.Keep()
 	}

@@ -192,10 +192,10 @@ func (p *plan) releaseKilled(last Status, why string) {
 	})
 }
 
-// removeStaleState removes the state file of a daemon that has died, unless it contains a failure.
-// The caller holds the lock.
+// removeStaleState removes the state file of a daemon that has died, unless it contains a failure,
+// or the next start needs it to find what the worker has left. The caller holds the lock.
 func (p *plan) removeStaleState() {
-	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil {
+	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && !s.marked().Survives() {
 		_ = statefile.RemoveStale(statePath(p.pidFile))
 	}
 }
@@ -203,6 +203,9 @@ func (p *plan) removeStaleState() {
 // leaveRecord leaves a state file with the failure of a daemon that could not do so itself. The
 // caller holds the lock, and has printed the failure: the record is lost if it cannot be written.
 func (p *plan) leaveRecord(s Status) {
+	if last, err := lastState(p.pidFile); err == nil {
+		s.keepMarks(last.marked())
+	}
 	f, err := statefile.Create(statePath(p.pidFile), p.pidFileMode)
 	if err != nil {
 		return
@@ -266,3 +269,25 @@ func readStateOnce(path string, owner int) (Status, error) {
 
 // statePath returns the path of the state file for a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
+
+// createState creates the state file. If processes of an earlier worker run, the file never lacks
+// what identifies them.
+func (l *life) createState() (f *statefile.File, err error) {
+	path := statePath(l.plan.pidFile)
+	if l.marks != nil {
+		last, _ := lastState(l.plan.pidFile)
+		l.marks.previous = last.marked()
+	}
+	if l.marks == nil || !l.marks.previous.Survives() {
+		f, err = statefile.Create(path, l.plan.pidFileMode)
+		return f, stateFileError(path, err)
+	}
+	l.mu.Lock()
+	l.status.keepMarks(l.marks.previous)
+	l.mu.Unlock()
+	record, err := l.snapshot().encode(nil)
+	if err == nil {
+		f, err = statefile.Replace(path, l.plan.pidFileMode, record)
+	}
+	return f, stateFileError(path, err)
+}

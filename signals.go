@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -195,4 +196,41 @@ func (l *life) quit() {
 	case <-time.After(200 * time.Millisecond):
 	}
 	l.plan.env.exit(1)
+}
+
+// Phase is a stage of a life:
+//
+//	Starting → Ready ⇄ Reloading → Stopping → Exited
+type Phase int
+
+// The phases, in their order. A failed start goes from Starting to Stopping.
+const (
+	Starting  Phase = iota // the components and the bodies are being started
+	Ready                  // all components are started, and ReadyWhen has returned nil
+	Reloading              // OnCheck and OnReload run
+	Stopping               // a stop was requested, or the start failed
+	Exited                 // the life is over
+)
+
+var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
+
+// String returns the name of the phase in lower case.
+func (p Phase) String() string {
+	if p < 0 || int(p) >= len(phaseNames) {
+		return "unknown"
+	}
+	return phaseNames[p]
+}
+
+// MarshalText returns the result of String.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText accepts the texts that MarshalText returns. It returns an error for any other text.
+func (p *Phase) UnmarshalText(text []byte) error {
+	at := slices.Index(phaseNames[:], string(text))
+	if at < 0 {
+		return fmt.Errorf("lifecycle: unknown phase %q", text)
+	}
+	*p = Phase(at)
+	return nil
 }

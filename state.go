@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"example.com/lifecycle/internal/pidfile"
@@ -52,6 +51,12 @@ type Status struct {
 	Left         string    `json:"left,omitempty"`          // why its worker still runs
 	WorkerID     string    `json:"worker_id,omitempty"`     // no other process has it
 	workerDown   bool      // the worker was ready and is not ready now
+
+	// The next supervisor finds the processes of the worker by these, if this one is killed.
+	WorkerMark string `json:"worker_mark,omitempty"` // numbers that they inherit
+	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
+	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
+	carried     bool          // the mark belongs to the worker of an earlier supervisor
 
 	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil
 
@@ -104,6 +109,9 @@ func (s Status) external() Status {
 func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
+	}
+	if at, ok := l.marks.lastKnown(now.WorkerMark); ok {
+		now.WorkerKnown = at
 	}
 	record, err := now.encode(f)
 	// Without a record, empty the file: the old record is no longer true.
@@ -216,43 +224,6 @@ func stateFileError(path string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("lifecycle: state file %s: %w", bytetext.Escape(path), safefile.Cause(path, err))
-}
-
-// Phase is a stage of a life:
-//
-//	Starting → Ready ⇄ Reloading → Stopping → Exited
-type Phase int
-
-// The phases, in their order. A failed start goes from Starting to Stopping.
-const (
-	Starting  Phase = iota // the components and the bodies are being started
-	Ready                  // all components are started, and ReadyWhen has returned nil
-	Reloading              // OnCheck and OnReload run
-	Stopping               // a stop was requested, or the start failed
-	Exited                 // the life is over
-)
-
-var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
-
-// String returns the name of the phase in lower case.
-func (p Phase) String() string {
-	if p < 0 || int(p) >= len(phaseNames) {
-		return "unknown"
-	}
-	return phaseNames[p]
-}
-
-// MarshalText returns the result of String.
-func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText accepts the texts that MarshalText returns. It returns an error for any other text.
-func (p *Phase) UnmarshalText(text []byte) error {
-	at := slices.Index(phaseNames[:], string(text))
-	if at < 0 {
-		return fmt.Errorf("lifecycle: unknown phase %q", text)
-	}
-	*p = Phase(at)
-	return nil
 }
 
 // wasReady reports whether the life has been ready.

@@ -264,3 +264,30 @@ func (c *credentials) checkEndable(user string) error {
 	return fmt.Errorf("lifecycle: User(%q): this process lacks CAP_KILL, so it could not end its worker as user %d: "+
 		"add the capability KILL, or run as that user from the start: %w", user, c.UID, os.ErrPermission)
 }
+
+// workerMarks is what a supervisor knows of the processes of its workers.
+type workerMarks struct {
+	previous supervise.Marked                              // the worker of a killed supervisor
+	knownAt  func(mark string) (at time.Duration, ok bool) // see [supervise.Supervisor.KnownAt]
+}
+
+// lastKnown returns when the worker with that mark was last known. m may be nil.
+func (m *workerMarks) lastKnown(mark string) (at time.Duration, ok bool) {
+	if m == nil {
+		return 0, false
+	}
+	return m.knownAt(mark)
+}
+
+// keepMarks keeps what identifies the processes of an earlier worker, if they may still run.
+func (s *Status) keepMarks(previous supervise.Marked) {
+	s.WorkerMark, s.WorkerKnown, s.carried = "", 0, previous.Survives()
+	if s.carried {
+		s.WorkerMark, s.WorkerKnown = previous.Mark, previous.At
+	}
+}
+
+// marked returns what identifies the processes of the worker.
+func (s *Status) marked() supervise.Marked {
+	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, At: s.WorkerKnown}
+}

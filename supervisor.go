@@ -36,6 +36,7 @@ type supervisorLife struct {
 func superviseIn(l *life) {
 	s := &supervisorLife{life: l, of: l.plan}
 	s.dir = startup.Dir()
+	l.marks = &workerMarks{knownAt: func(mark string) (time.Duration, bool) { return s.worker.Load().KnownAt(mark) }}
 	l.plan = s.plan()
 	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
 	// at 4 MiB (runtime/debug).
@@ -52,7 +53,7 @@ func (s *supervisorLife) plan() *plan {
 		placement: of.placement,
 		timeouts: timeouts{
 			reloadTimeout: of.reloadTimeout + grace(of.reloadTimeout) + supervise.WorkerMargin,
-			longest:       &handshake.Limits{Start: s.startLimit() + stop, Stop: stop},
+			longest:       &handshake.Limits{Start: s.startLimit() + stop + supervise.EndLimit(of.wholeStop(), of.startTimeout), Stop: stop},
 		},
 		components: components{
 			fn: func(ctx context.Context) error { return s.result(s.worker.Load().Run(ctx)) },
@@ -128,7 +129,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),
 		StopTimeout: of.wholeStop(), ReloadTimeout: of.reloadTimeout,
 
-		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.previousWorker, PreviousID: s.life.previousID,
+		Listen: s.listenForWorker, Stored: fdstore.TakeUnclaimed(), Previous: s.life.marks.previous, OwnSession: s.life.mode.background,
 		Log: s.life.log, On: s.happened, Tail: s.tail,
 		Decode: func(text json.RawMessage) error { return &loggedError{decodeError(text)} },
 		Text:   func(err error) string { return errorText(of.name, err) },
@@ -163,19 +164,6 @@ func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	return server, nil
 }
 
-// workerDir returns the working directory of the next worker. It returns "" if the directory of the
-// start no longer exists.
-func (s *supervisorLife) workerDir() string {
-	dir := s.dir
-	if s.of.program != nil {
-		dir = s.programDir()
-	}
-	if info, err := os.Stat(dir); dir == s.dir && (err != nil || !info.IsDir()) {
-		return ""
-	}
-	return dir
-}
-
 // tail returns a function that returns what was written to the log since this call.
 func (s *supervisorLife) tail() (since func() string) {
 	none := func() string { return "" }
@@ -194,6 +182,10 @@ func (s *supervisorLife) tail() (since func() string) {
 func (s *supervisorLife) happened(e supervise.Event) {
 	s.life.update(func(st *Status) {
 		switch e := e.(type) {
+		case supervise.Alone:
+			st.WorkerMark, st.WorkerKnown, st.carried = "", 0, false
+		case supervise.Forked:
+			st.WorkerMark, st.WorkerKnown, st.carried = e.Mark, e.At, false
 		case supervise.Started:
 			st.Worker, st.Restarts = e.PID, e.Restarts
 			st.WorkerID = proc.Identity(e.PID)
@@ -201,6 +193,7 @@ func (s *supervisorLife) happened(e supervise.Event) {
 		case supervise.Exited:
 			exit := Exit(e.Exit)
 			st.Worker, st.WorkerID, st.Left, st.LastExit, st.workerDown = 0, "", "", &exit, true
+			st.WorkerMark, st.WorkerKnown = "", 0
 			st.Doing, st.Text = "", ""
 			st.NextRestart, st.Attempt, st.AttemptLimit = e.Next, e.Attempt, e.Limit
 		case supervise.Stuck:
@@ -232,27 +225,6 @@ func (s *supervisorLife) kill() {
 	if err := w.Kill(); err != nil {
 		s.life.log.Error("processes of the worker may still run", "err", err)
 	}
-}
-
-// attachToSupervisor makes l stop when its supervisor is gone.
-func attachToSupervisor(l *life) {
-	in := worker.Inherited()
-	_ = in.RedirectCrashOutput()
-	lost := in.Take()
-	go func() {
-		<-lost // this may happen after the life, while main still runs
-		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
-		l.on(stopRequest, errSupervisorLost, nil)
-	}()
-}
-
-// programDir returns the working directory of the program as seen from its root directory, or ""
-// for that root directory.
-func (s *supervisorLife) programDir() string {
-	if s.of.chroot == "" {
-		return cmp.Or(s.of.workDir, s.dir)
-	}
-	return s.life.pathsFrom(s.of.chroot).workDir
 }
 
 // become returns the credentials that the program gets, or nil if they do not change.
@@ -296,4 +268,26 @@ func (s *supervisorLife) verdict(err error) error {
 		s.life.reported.Store(&verdict.error)
 	}
 	return err
+}
+
+// workerDir returns the working directory of the next worker. It returns "" if the directory of the
+// start no longer exists.
+func (s *supervisorLife) workerDir() string {
+	dir := s.dir
+	if s.of.program != nil {
+		dir = s.programDir()
+	}
+	if info, err := os.Stat(dir); dir == s.dir && (err != nil || !info.IsDir()) {
+		return ""
+	}
+	return dir
+}
+
+// programDir returns the working directory of the program as seen from its root directory, or ""
+// for that root directory.
+func (s *supervisorLife) programDir() string {
+	if s.of.chroot == "" {
+		return cmp.Or(s.of.workDir, s.dir)
+	}
+	return s.life.pathsFrom(s.of.chroot).workDir
 }

@@ -25,6 +25,7 @@ func fullStatus() lifecycle.Status {
 		LastExit:    &lifecycle.Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
+		WorkerMark: "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", WorkerKnown: 6666,
 		StopBy: 5555, PIDFileLost: true, LogFile: "/var/log/echod.log",
 	}
 }

@@ -88,7 +88,7 @@ func TestAProgramThatCannotBeSignalledFailsTheStartAndNoOtherOneStarts(t *testin
 	require.Equal(t, left, leftWorker(t, got.Stdout))
 
 	got = b.guardNotifierWithoutKill([]string{"start"}, "say:READY=1")
-	require.Equal(t, "guard: start failed: the worker of an earlier supervisor (pid "+strconv.Itoa(left)+") still runs: end it first\n", withoutLog(got).Stderr)
+	require.Equal(t, "guard: start failed: cannot end processes of an earlier worker: "+named(t, left)+": operation not permitted: end them first\n", withoutLog(got).Stderr)
 	require.Equal(t, 1, got.Code)
 
 	endLeft(t, left)

@@ -6,6 +6,7 @@ package statefile
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"sync"
 
 	"example.com/lifecycle/internal/sys/filelock"
@@ -28,9 +29,43 @@ type File struct {
 //
 // Only the process that holds the lock of the PID file may call it.
 func Create(path string, mode fs.FileMode) (*File, error) {
+	_ = RemoveStale(path + unfinished) // a process that was killed in Replace has left it
 	if err := RemoveStale(path); err != nil {
 		return nil, err
 	}
+	return create(path, mode)
+}
+
+// Replace is Create for a file whose record must not be lost: even if this process is killed, the
+// path names a file with the old record, or one with this record.
+func Replace(path string, mode fs.FileMode, record []byte) (*File, error) {
+	if err := RemoveStale(path + unfinished); err != nil {
+		return nil, err
+	}
+	f, err := create(path+unfinished, mode)
+	if err != nil {
+		return nil, err
+	}
+	old, err := openStale(path)
+	if err == nil {
+		old.Close()
+		err = f.put(record)
+	}
+	if err == nil {
+		err = os.Rename(path+unfinished, path)
+	}
+	if err != nil {
+		_, _ = f.Remove()
+		return nil, err
+	}
+	f.SetPath(path)
+	return f, nil
+}
+
+// unfinished is the suffix of the file that Replace creates.
+const unfinished = ".new"
+
+func create(path string, mode fs.FileMode) (*File, error) {
 	f, created, err := safefile.Create(path, mode)
 	if err != nil {
 		return nil, err
@@ -153,7 +188,7 @@ func IsHeld(path string) bool {
 //
 // Only the process that holds the lock of the PID file may call it.
 func RemoveStale(path string) error {
-	f, err := safefile.Open(path)
+	f, err := openStale(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -161,15 +196,27 @@ func RemoveStale(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := safefile.CheckOwner(f); err != nil {
-		return err
-	}
-	record, err := readRecord(f)
-	if err != nil {
-		return err
-	}
-	if !resemblesRecord(record) {
-		return safefile.Unsafe("it is not the state file of a daemon")
-	}
 	return safefile.Remove(f, path)
+}
+
+// openStale opens the state file of a process that has died. It returns an error for any other
+// file.
+func openStale(path string) (*os.File, error) {
+	f, err := safefile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	err = safefile.CheckOwner(f)
+	var record []byte
+	if err == nil {
+		record, err = readRecord(f)
+	}
+	if err == nil && !resemblesRecord(record) {
+		err = safefile.Unsafe("it is not the state file of a daemon")
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

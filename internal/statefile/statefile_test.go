@@ -243,3 +243,48 @@ func requireNoWrongRecord(t *testing.T, path string) {
 	t.Logf("%s: %d reads beside %d writes: %d torn, which the checksum caught, and %d wrong", path, reads, <-stopped, torn, wrong)
 	require.Zero(t, wrong)
 }
+
+// A record that is replaced is never missing. A file of another program stays as it is.
+func TestARecordIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "d.state")
+	sealed := func(text string) []byte {
+		record, err := Seal([]byte(`{"format":1,"name":"` + text + `"}`))
+		require.NoError(t, err)
+		return record
+	}
+	require.NoError(t, os.WriteFile(path, sealed("old"), 0o600))
+	require.NoError(t, os.WriteFile(path+unfinished, sealed("of a killed process"), 0o600))
+	f, err := Replace(path, 0o640, sealed("new"))
+	require.NoError(t, err)
+	require.NoFileExists(t, path+unfinished)
+	object, err := Read(path, os.Geteuid())
+	require.NoError(t, err)
+	require.Contains(t, string(object), `"new"`)
+	require.NoError(t, f.Write(1, sealed("newer")))
+	object, err = Read(path, os.Geteuid())
+	require.NoError(t, err)
+	require.Contains(t, string(object), `"newer"`)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o640), info.Mode())
+	removeErr, emptyErr := f.Remove()
+	require.NoError(t, errors.Join(removeErr, emptyErr))
+	require.NoFileExists(t, path)
+
+	_, err = Replace(path, 0o600, sealed("new"))
+	require.ErrorIs(t, err, fs.ErrNotExist, "there is nothing to replace")
+	require.NoError(t, os.WriteFile(path, []byte("a letter"), 0o600))
+	_, err = Replace(path, 0o600, sealed("new"))
+	require.ErrorIs(t, err, safefile.ErrUnsafe)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "a letter", string(text))
+	require.NoFileExists(t, path+unfinished)
+
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path+unfinished, sealed("of a killed process"), 0o600))
+	_, err = Create(path, 0o600)
+	require.NoError(t, err)
+	require.NoFileExists(t, path+unfinished)
+}

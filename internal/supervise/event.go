@@ -5,8 +5,16 @@ import (
 	"time"
 )
 
-// Event is an event of the worker: [Started], [Said], [Exited], [Stuck] or [GaveUp].
+// Event is an event of the worker: [Alone], [Forked], [Started], [Said], [Exited], [Stuck] or
+// [GaveUp].
 type Event interface{ event() }
+
+// Alone reports that no process of a worker runs.
+type Alone struct{}
+
+// Forked reports that a worker was forked. It executes its program only after the event was
+// delivered, so that a killed supervisor does not leave an unknown worker.
+type Forked struct{ Marked }
 
 // Started reports that a worker has executed its program.
 type Started struct{ PID, Restarts int }
@@ -38,6 +46,8 @@ type Stuck struct{ Why string }
 // GaveUp reports why no further worker is started.
 type GaveUp struct{ Why string }
 
+func (Alone) event()   {}
+func (Forked) event()  {}
 func (Started) event() {}
 func (Said) event()    {}
 func (Exited) event()  {}

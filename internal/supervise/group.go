@@ -23,8 +23,8 @@ func (s *Supervisor) newGroup() *cgroup.Group {
 	return group
 }
 
-// endPrevious ends the processes in the groups of a killed supervisor, and removes these groups.
-func (s *Supervisor) endPrevious(ctx context.Context) {
+// endGroups ends the processes in the groups of a killed supervisor, and removes these groups.
+func (s *Supervisor) endGroups(ctx context.Context) {
 	end := time.Now().Add(OrphansMargin)
 	for _, group := range s.tree.Abandoned(s.spec.Daemon) {
 		s.spec.Log.Warn("ending processes that the worker of a killed supervisor left behind")

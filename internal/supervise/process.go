@@ -83,13 +83,14 @@ type child interface {
 // process is one worker from its start to its end. Supervisor.mu guards the fields that change.
 type process struct {
 	child
-	PID   int
-	of    *Supervisor
-	group *cgroup.Group // of the worker; nil: the group of this process
-	ready chan struct{} // closed when the worker is ready for the first time
-	gone  chan struct{} // closed in the state gone
-	ended chan struct{} // closed when it has ended
-	since func() string // returns what was written to the log since its start
+	PID    int
+	marked Marked // see forked
+	of     *Supervisor
+	group  *cgroup.Group // of the worker; nil: the group of this process
+	ready  chan struct{} // closed when the worker is ready for the first time
+	gone   chan struct{} // closed in the state gone
+	ended  chan struct{} // closed when it has ended
+	since  func() string // returns what was written to the log since its start
 
 	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc

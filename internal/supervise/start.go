@@ -2,10 +2,13 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -46,6 +49,7 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	}
 	p.group = s.newGroup()
 	order.Cgroup = p.group.Dir()
+	order.Forked = p.forked
 	started, err := worker.Start(order)
 	if err != nil {
 		_ = p.group.Remove()
@@ -60,6 +64,41 @@ func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	p.setDeadline(s.spec.StartLimit)
 	go p.awaitExit()
 	return p, nil
+}
+
+// forked reports a process that has not executed its program yet.
+func (p *process) forked(pid int) {
+	s := p.of
+	m := Marked{PID: pid, At: monotonic.Boottime()}
+	m.Mark = s.markOf(pid)
+	s.mu.Lock()
+	if !isClosed(p.ended) { // its end may have been reported already
+		p.marked = m
+		s.emit(Forked{m})
+	}
+	s.mu.Unlock()
+	s.deliver()
+}
+
+// KnownAt returns when the worker with that mark was last known not to have been waited for, which
+// may be now. Until then its PID was its own. It returns false if the worker is not the last one. s
+// may be nil.
+func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
+	if s == nil || s.last.Load() == nil {
+		return 0, false
+	}
+	p := s.last.Load()
+	now := monotonic.Boottime()
+	ended := errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.marked.Mark != mark {
+		return 0, false
+	}
+	if !ended {
+		p.marked.At = max(p.marked.At, now)
+	}
+	return p.marked.At, true
 }
 
 // awaitFork waits until a starting worker is known.

@@ -65,10 +65,17 @@ func (s *Supervisor) Kill() error {
 // forceQuitMargin is how long Kill waits for the worker, and then for its children.
 const forceQuitMargin = 75 * time.Millisecond
 
-// Close ends the processes that the last worker left and releases the resources of the supervisor.
+// Close ends the processes that the last worker left, reports that none runs, and releases the resources of the supervisor.
 // The worker must have ended.
 func (s *Supervisor) Close() {
-	s.endOrphans()
+	_, err := s.endOrphansBy(time.Time{})
+	var left *OrphansError
+	if p := s.last.Load(); p != nil && isClosed(p.ended) && (!errors.As(err, &left) || left.Err == nil) {
+		s.mu.Lock()
+		s.emit(Alone{})
+		s.mu.Unlock()
+		s.deliver()
+	}
 	if s.idle != nil {
 		s.idle()
 	}

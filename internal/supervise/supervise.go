@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,6 @@ import (
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/sys/cgroup"
 	"example.com/lifecycle/internal/sys/detach"
-	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -50,8 +48,8 @@ type Spec struct {
 
 	Listen     func() (*sdnotify.Server, error)
 	Stored     []fdstore.Entry // descriptors for every worker
-	Previous   int             // PID of the worker of an earlier supervisor; 0: none
-	PreviousID string          // identity of that worker; "": unknown
+	Previous   Marked          // the worker of a killed supervisor
+	OwnSession bool            // the session of this process contains only this daemon
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
 	// Ready reports with a nil error that another program, which has reported READY=1 or has lived
@@ -108,11 +106,9 @@ func (s *Supervisor) Start(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
 	}
-	s.awaitPrevious(ctx)
-	s.endPrevious(ctx)
-	if s.previousRuns() {
+	if err := s.endPrevious(ctx); err != nil {
 		s.Close()
-		return fmt.Errorf("the worker of an earlier supervisor (pid %d) still runs: end it first", s.spec.Previous)
+		return err
 	}
 	p, err := s.startWorker(ctx)
 	if err == nil {
@@ -156,22 +152,6 @@ func (s *Supervisor) open() error {
 	})
 	go server.Serve(s.isWorker, s.received)
 	return nil
-}
-
-// awaitPrevious waits for the worker of a killed supervisor. That worker ends by itself and may
-// still hold resources that the new one needs.
-func (s *Supervisor) awaitPrevious(ctx context.Context) {
-	if s.spec.Previous == 0 || s.spec.Previous == os.Getpid() || s.spec.PreviousID != "" && !s.previousRuns() {
-		return
-	}
-	limited, cancel := context.WithTimeout(ctx, LostWorker+WorkerMargin)
-	defer cancel()
-	AwaitExit(limited, s.spec.Previous)
-}
-
-// previousRuns reports whether the worker of an earlier supervisor runs. Two never run at a time.
-func (s *Supervisor) previousRuns() bool {
-	return s.spec.PreviousID != "" && proc.Identity(s.spec.Previous) == s.spec.PreviousID
 }
 
 // Run keeps the worker alive until ctx ends, the worker has ended cleanly, or the policy gives up.

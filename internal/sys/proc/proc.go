@@ -1,6 +1,6 @@
-// Package proc reads /proc for children of this process, and for a child of an earlier one. A child
-// keeps its PID until its parent has waited for it. This package sends no signals: a PID alone does
-// not identify a process safely.
+// Package proc reads /proc, for children of this process, and for the processes that an earlier one
+// has left. A child keeps its PID until its parent has waited for it. This package sends no
+// signals: a PID alone does not identify a process safely.
 package proc
 
 import "os"

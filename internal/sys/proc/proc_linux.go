@@ -1,14 +1,11 @@
 package proc
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"example.com/lifecycle/internal/sys/monotonic"
 )
 
 func name(pid int) string {
@@ -33,16 +30,11 @@ func dispositionOf(pid int, sig os.Signal) Disposition {
 	return Default
 }
 
-// identity uses the state (3) and the start in ticks (22) of proc_pid_stat(5). The name (2) may
-// contain any text.
 func identity(pid int) string {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	clock := monotonic.Clock()
-	if err != nil || len(fields) < 20 || fields[0] == "Z" || clock == "" {
-		return ""
+	if p, ok := of(pid); ok && !p.Ended {
+		return p.ID
 	}
-	return clock + "/" + fields[19]
+	return ""
 }
 
 // has reports whether the signal is in the mask with that name.

@@ -13,3 +13,9 @@ func identity(int) string { return "" }
 func groupOf(int) int { return 0 }
 
 func isStopped(int) bool { return false }
+
+func of(int) (p Process, ok bool) { return p, false }
+
+func list() []Process { return nil }
+
+func namespace() string { return "" }

@@ -85,6 +85,9 @@ func (o *Spec) start() (*Process, error) {
 	theirs.Close()
 	go func() {
 		defer close(p.told)
+		if o.Forked != nil {
+			o.Forked(p.PID)
+		}
 		_ = p.peer.Send(orders) // may block: the orders may not fit into the socket
 	}()
 	if !p.foreign {

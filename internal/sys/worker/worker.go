@@ -47,6 +47,10 @@ type Spec struct {
 	// permits it. nil means the group of this process.
 	Cgroup *os.File
 
+	// Forked is called with the PID before the process gets its orders, without which it neither
+	// executes a foreign program nor goes on as an own worker. nil: it is not called.
+	Forked func(pid int) `json:"-"`
+
 	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
 	// stderr can still be written. It is for a process that changes its user. Such a process must
 	// not type, read or change anything on the terminal of the user who started this process.

@@ -1,0 +1,108 @@
+package supervise
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/sys/proc"
+)
+
+// at returns a process that started that many seconds after the boot.
+func at(second, pid, parent, group, session int) proc.Process {
+	began := time.Duration(second) * time.Second
+	return proc.Process{PID: pid, Parent: parent, Group: group, Session: session, Began: began, ID: "boot/" + began.String()}
+}
+
+func TestAMarkComesBackAsItWas(t *testing.T) {
+	t.Parallel()
+	if proc.Namespace() == "" {
+		t.Skip("there is no /proc here")
+	}
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, cmd.Start())
+	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = cmd.Process.Kill() }()
+	pid := cmd.Process.Pid
+	self, _ := proc.Of(os.Getpid())
+	m, ok := parseMark(New(Spec{OwnSession: true}).markOf(pid))
+	require.True(t, ok)
+	require.Equal(t, mark{PID: pid, Session: self.Session, Namespace: proc.Namespace(), ID: proc.Identity(pid)}, m)
+	m, _ = parseMark(New(Spec{}).markOf(pid))
+	require.Zero(t, m.Session, "other processes may be in it")
+	for _, bad := range []string{"", "7", "x 0 ns id", "7 0 ns", "-1 0 ns id", "0 0 ns id", "1 0 ns id"} {
+		_, ok := parseMark(bad)
+		require.False(t, ok, bad)
+	}
+}
+
+// The worker 100 led the group 100 in the session 90, and was known until second 50.
+func TestWhatBelongsToAnEarlierWorker(t *testing.T) {
+	t.Parallel()
+	worker, child, late := at(10, 100, 1, 100, 90), at(20, 101, 100, 100, 90), at(60, 102, 1, 100, 90)
+	zombie := worker
+	zombie.Ended = true
+	escaped, grandchild := at(61, 103, 100, 103, 103), at(62, 104, 103, 103, 103)
+	job, stranger := at(30, 105, 1, 105, 90), at(70, 100, 1, 100, 100)
+	others := []proc.Process{at(1, 1, 0, 1, 1), at(15, 7, 1, 7, 7), at(80, 8, 7, 8, 7)}
+	for what, tt := range map[string]struct {
+		all                []proc.Process
+		session            int
+		groupOnly          bool
+		certain, uncertain []int
+	}{
+		"nothing is left":                        {},
+		"the worker, and what it has started":    {all: []proc.Process{worker, child, late, escaped, grandchild}, certain: []int{100, 101, 102, 103, 104}},
+		"only its group is asked for":            {all: []proc.Process{worker, child, escaped}, groupOnly: true, certain: []int{100, 101}},
+		"the worker is a zombie":                 {all: []proc.Process{zombie, late}, certain: []int{102}},
+		"one old member proves the group":        {all: []proc.Process{child, late}, certain: []int{101, 102}},
+		"only a later member":                    {all: []proc.Process{late}, uncertain: []int{102}},
+		"another process has the number":         {all: []proc.Process{stranger, at(71, 106, 100, 100, 100)}},
+		"another process, and a child elsewhere": {all: []proc.Process{stranger, at(71, 106, 100, 106, 100)}},
+		"it left the group, not the session":     {all: []proc.Process{job, at(63, 107, 1, 107, 90)}, session: 90, certain: []int{105, 107}},
+		"the session is not this daemon's":       {all: []proc.Process{job}},
+		"only a later member of the session":     {all: []proc.Process{at(63, 107, 1, 107, 90)}, session: 90, uncertain: []int{107}},
+		"the session only, for a group":          {all: []proc.Process{job}, session: 90, groupOnly: true},
+		"a parent that is younger":               {all: []proc.Process{child, at(5, 108, 101, 108, 7)}, certain: []int{101}},
+	} {
+		m := mark{PID: 100, Session: tt.session, Namespace: "ns", ID: worker.ID}
+		all := slices.Concat(tt.all, others)
+		f := m.find(all, "ns", ownedAt{50 * time.Second, 50 * time.Second}, look{groupOnly: tt.groupOnly})
+		require.Equal(t, tt.certain, pids(f.certain), what)
+		require.Equal(t, tt.uncertain, pids(f.uncertain), what)
+		require.Zero(t, m.find(all, "another", ownedAt{}, look{}), what)
+	}
+}
+
+func pids(all []proc.Process) (numbers []int) {
+	for _, p := range all {
+		numbers = append(numbers, p.PID)
+	}
+	return numbers
+}
+
+// The first look has found a member that proves the group. It has ended since.
+func TestAGroupThatWasProvenStaysSo(t *testing.T) {
+	t.Parallel()
+	m := mark{PID: 100, Namespace: "ns", ID: "ended"}
+	late := []proc.Process{at(60, 102, 1, 100, 90)}
+	require.Equal(t, late, m.find(late, "ns", ownedAt{group: 50 * time.Second}, look{}).uncertain)
+	require.Equal(t, late, m.find(late, "ns", ownedAt{group: 70 * time.Second}, look{}).certain)
+	require.Equal(t, late, m.find(late, "ns", ownedAt{}, look{known: func(proc.Process) bool { return true }}).certain)
+}
+
+// A start that a process of the earlier worker has called does not end its caller.
+func TestAStartDoesNotEndItsCaller(t *testing.T) {
+	t.Parallel()
+	self := at(70, os.Getpid(), 101, 100, 90)
+	m := mark{PID: 100, Namespace: "ns", ID: "ended"}
+	f := m.find([]proc.Process{at(20, 101, 1, 100, 90), self}, "ns", ownedAt{group: 50 * time.Second}, look{})
+	require.Empty(t, f.certain)
+	require.Equal(t, []int{101}, pids(f.uncertain))
+}

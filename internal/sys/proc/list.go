@@ -1,0 +1,30 @@
+package proc
+
+import "time"
+
+// Process is an extract of proc_pid_stat(5).
+type Process struct {
+	PID, Parent, Group, Session int
+
+	Name  string
+	ID    string        // as Identity returns it, but also of a zombie; "": unknown
+	Began time.Duration // CLOCK_BOOTTIME of its start; it may have started up to Tick later
+	Ended bool          // a zombie
+}
+
+// Tick is the resolution of Process.Began: the unit of clock_t in /proc (times(2)).
+const Tick = time.Second / 100
+
+// Of returns a process. It returns false if no process has the PID, or if that is unknown.
+func Of(pid int) (p Process, ok bool) { return of(pid) }
+
+// List returns all processes that this process can see, including itself. It reads them one after
+// the other, so a process that starts or ends meanwhile may be missing. It returns nil where there
+// is no /proc of the PID namespace of this process.
+func List() []Process { return list() }
+
+// Namespace returns a text that identifies the PID namespace of this process and its clocks, or ""
+// if that is unknown. A PID identifies a process only inside its namespace. The inode of a
+// namespace may be used again after its end, so the text contains the start of process 1, if this
+// process can see it.
+func Namespace() string { return namespace() }
