@@ -22,9 +22,9 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// byteful is a program whose files are in the directory of its first argument, that is named after
-// its executable, and that logs its arguments. Its second argument is "plain", "supervised", "fails"
-// or "ensures". The third one has no meaning, and the others are the verb.
+// byteful is a program that is named after its executable and logs its arguments. The first
+// argument is the directory of its files. Its second argument is "plain", "supervised", "fails" or
+// "ensures". The third argument has no meaning. The other arguments are the verb.
 var byteful = proctest.Register("byteful", func(args []string) int {
 	dir, how := args[0], args[1]
 	var listener net.Listener

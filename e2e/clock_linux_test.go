@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// A board without a battery starts in 1970, and sets its clock when it has a network. Go programs do
-// not read the clock in a way that can be faked here, so the state file gets the times of 1970.
+// A board without a battery starts in 1970 and sets its clock when it has a network. A test cannot
+// fake the clock of a Go program, so this test writes the times of 1970 into the state file.
 // Row J10.
 func TestAClockThatWasSetAfterTheStartShowsSecondsAndNoYears(t *testing.T) {
 	t.Parallel()

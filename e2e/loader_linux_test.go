@@ -44,7 +44,8 @@ func TestAProgramThatItsLoaderExecutesDetachesAndSupervises(t *testing.T) {
 		call := func(args ...string) proctest.Result {
 			cmd := proctest.Wrapped(before, daemon, b.args(args...)...)
 			cmd.Dir = filepath.Dir(proctest.Binary())
-			cmd.Args[len(before)] = "./" + filepath.Base(proctest.Binary()) // the daemon has another directory
+			// The daemon has another working directory.
+			cmd.Args[len(before)] = "./" + filepath.Base(proctest.Binary())
 			return proctest.CallCommand(t, cmd)
 		}
 		b.readied(call(atOnce, "start"))

@@ -23,11 +23,11 @@ import (
 //
 //	forgetter [key=value …] [verb]
 //
-// The keys are pidfile, log, workdir, chroot and supervise as those of the program daemon. daemonpid is the
-// PID file in the daemon, but not in a worker, if it has another name there. chdir is a directory to
-// which main changes. at is the path of the socket. when is when it listens: early, start or body;
-// none means start. The keys fail, hang and wrong make OnStart fail, make OnStop hang, and give an
-// option that is wrong. Without a verb, it calls Run.
+// The keys pidfile, log, workdir, chroot and supervise are the same as in the program daemon.
+// daemonpid is another path of the PID file, for the daemon only, not for a worker. main changes to
+// the directory chdir. at is the path of the socket. when is the time at which forgetter listens:
+// early, start or body; the default is start. The key fail makes OnStart fail, hang makes OnStop
+// hang, and wrong gives an invalid option. Without a verb, forgetter calls Run.
 var forgetter = proctest.Register("forgetter", func(args []string) int {
 	does := map[string]string{}
 	var verb []string

@@ -30,11 +30,11 @@ type Spec struct {
 	Decode  func(why json.RawMessage) error // returns the error that the daemon passed to Fail
 }
 
-// Start starts the daemon and blocks until it is ready, or until nothing of it is left. It returns
-// the PID of a ready daemon. If ctx ends, Start undoes the start and returns the cause of ctx. Its
-// other errors are the result of Decode for a failure that the daemon reports, the result of
-// [Died], *TimeoutError, *UnkillableError, or the reason why the process could not be started. If the
-// daemon had to be killed, a *KilledError wraps the error.
+// Start starts the daemon. It blocks until the daemon is ready, or until no process of it is left.
+// Start returns the PID of a ready daemon. If ctx ends, Start undoes the start and returns the
+// cause of ctx. Its other errors are the result of Decode for a failure that the daemon reports,
+// the result of [Died], *TimeoutError, *UnkillableError, or the reason why the process could not be
+// started. If Start had to kill the daemon, a *KilledError wraps the error.
 func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	if spec.OneShot {
 		defer detach.AdoptOrphans()()

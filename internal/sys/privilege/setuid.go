@@ -12,8 +12,8 @@ func IsSetuid() bool { return executed.isSetuid }
 // shows which of the two made it.
 func IsFileCapable() bool { return executed.isSetuid && !executed.asOther }
 
-// WhyNotFileCapable is the reason why a process for which IsFileCapable is true does not execute itself
-// again.
+// WhyNotFileCapable is the reason why a process does not execute itself again if IsFileCapable
+// returns true.
 const WhyNotFileCapable = "the program file has capabilities(7), " +
 	"so its caller could pose as its launcher or supervisor: remove them (setcap -r) " +
 	"and let a service manager grant them (AmbientCapabilities=), or run in the foreground without Supervise"
