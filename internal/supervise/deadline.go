@@ -38,7 +38,8 @@ func (p *process) setStopDeadline(d time.Duration) {
 }
 
 // extend moves the deadline to usec microseconds from now, but never to an earlier time
-// (sd_notify(3)). It cannot extend a stop beyond stopBy. Supervisor.mu is held.
+// (sd_notify(3)). During a stop, it does not move the deadline beyond stopBy. Supervisor.mu is
+// held.
 func (p *process) extend(usec string) {
 	n, err := strconv.ParseInt(usec, 10, 64)
 	if err != nil || n < 0 || n > noTimeout.Microseconds() || p.deadline.IsZero() || p.state >= killing {
@@ -57,7 +58,7 @@ func (p *process) extend(usec string) {
 func (p *process) expired() {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
-	// The state may have changed, or its deadline may have moved, just before.
+	// The state or its deadline may have changed since the timer fired.
 	if !p.deadline.IsZero() && !time.Now().Before(p.deadline) {
 		p.handle(deadlineExpired)
 	}

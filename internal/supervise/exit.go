@@ -25,7 +25,7 @@ type Exit struct {
 	Why    string    `json:"why,omitempty"`
 }
 
-// Text returns the exit for people, such as: exit 1 "db: connection refused".
+// Text describes the exit in a message, such as: exit 1 "db: connection refused".
 func (e Exit) Text() string {
 	text := fmt.Sprintf("exit %d", e.Code)
 	switch {
@@ -142,8 +142,8 @@ func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 	return status, ok
 }
 
-// whyNotReady returns why the first worker is not ready. Nothing is left of the worker, unless it
-// cannot be ended.
+// whyNotReady returns why the first worker is not ready. The worker has ended, or it cannot be
+// ended. left is the number of processes that the worker left behind.
 func (s *Supervisor) whyNotReady(p *process, left int) error {
 	s.mu.Lock()
 	failure, failed, why, exit, endErr := p.failure, p.failed, p.why, p.exit, p.endError()
@@ -169,9 +169,9 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	return died
 }
 
-// result returns the result of a stopped worker to its first caller, and nil to later callers. A
-// worker that TERM ended was stopped by the supervisor, or by a service manager that signals all
-// processes of the service.
+// result returns the result of a stopped worker to its first caller, and nil to later callers. An
+// end by TERM or StopSignal is a clean stop: the sender was the supervisor, or a service manager
+// that signals all processes of the service.
 func (p *process) result(e end) error {
 	p.of.mu.Lock()
 	again, failure, killed, endErr := p.told, p.failure, p.wasKilled, p.endError()

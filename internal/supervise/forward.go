@@ -36,8 +36,8 @@ func (s *Supervisor) Forward(sig os.Signal) error {
 	return p.pass(sig)
 }
 
-// pass sends the worker a signal, unless the worker is another program that ignores the signal or
-// that the signal would end.
+// pass sends a signal to the worker. It returns an error and sends nothing if the worker is another
+// program that does not handle the signal.
 func (p *process) pass(sig os.Signal) error {
 	handled := proc.Catches
 	if p.of.spec.Program != nil {
@@ -56,20 +56,20 @@ func (p *process) pass(sig os.Signal) error {
 	return p.Signal(sig)
 }
 
-// name returns the name of another program for people.
+// name returns the name of the supervised program, for messages.
 func (s *Supervisor) name() string { return filepath.Base(s.spec.Args[0]) }
 
-// pendingReply is the reply to a forwarded signal that Reload or Reopen waits for. If it is nil,
-// none is awaited. Supervisor.mu guards it.
+// pendingReply is the reply that Reload or Reopen waits for. A nil pendingReply means that neither
+// waits. Supervisor.mu guards it.
 type pendingReply struct {
 	worker *process
-	reload bool          // the signal asked for a reload, else to reopen the log
+	reload bool          // true: wait for a reload; false: for a reopened log
 	asked  time.Duration // CLOCK_MONOTONIC
 	begun  chan struct{} // closed when the worker begins to handle the signal
 	result chan error
 }
 
-// begin records that a reload begins. It may be another reload than the awaited one.
+// begin records that a reload begins. It may not be the reload that Reload waits for.
 func (r *pendingReply) begin(m sdnotify.Message) {
 	if r == nil || !r.reload || isClosed(r.begun) {
 		return
@@ -83,7 +83,7 @@ func (r *pendingReply) begin(m sdnotify.Message) {
 	close(r.begun)
 }
 
-// finish ends the wait for a reload, and reports whether a reload was awaited.
+// finish ends the wait of Reload, and reports whether Reload was waiting.
 func (r *pendingReply) finish(result error) bool {
 	if r == nil || !r.reload || !isClosed(r.begun) && !errors.Is(result, ErrStopping) {
 		return false
@@ -92,7 +92,7 @@ func (r *pendingReply) finish(result error) bool {
 	return true
 }
 
-// reopened ends the wait for a reopened log if last is the verdict on it.
+// reopened ends the wait of Reopen if last is the verdict on the request of Reopen.
 func (r *pendingReply) reopened(last json.RawMessage) {
 	var verdict struct {
 		Began time.Duration `json:"began_monotonic_ns"`
@@ -142,8 +142,8 @@ func (r *Reload) err() error {
 	return &ReloadError{*r}
 }
 
-// SilentError reports that a program got the signal for a reload, and that it neither ended nor
-// reported the reload within Settle.
+// SilentError reports that a program was sent the signal for a reload, and neither ended nor
+// reported a reload within Settle.
 type SilentError struct {
 	Program string
 	Signal  os.Signal
@@ -171,7 +171,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 		return err
 	}
 	defer s.endRequest(r)
-	// Another program may not report a reload. Then it does not report the end of one either.
+	// Another program may never report a reload. Reload then waits only for Settle.
 	if s.spec.Program != nil {
 		timer := time.NewTimer(s.spec.Policy.Settle)
 		defer timer.Stop()

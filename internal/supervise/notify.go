@@ -26,8 +26,8 @@ type report struct {
 	LastReopen json.RawMessage `json:"last_reopen"`
 }
 
-// Messages of a worker are limited before they are parsed. A state is not longer than a record. A
-// failure is not longer than its two texts can be in JSON. Neither is deep.
+// Messages of a worker are limited before they are parsed. maxReport fits a state, which is never
+// longer than a record. maxFailure fits the two texts of a failure in JSON. maxDepth fits both.
 const (
 	maxReport  = statefile.MaxObject
 	maxFailure = 48 << 10
@@ -35,7 +35,8 @@ const (
 	maxDepth   = 16
 )
 
-// object returns the JSON object in that field, or nil if the field has no small, flat object.
+// object returns the JSON object in that field. It returns nil if there is none, or if the object
+// is too long or nested too deeply.
 func object(m sdnotify.Message, name string, size int) json.RawMessage {
 	text, ok := m.Value(name)
 	if !ok || len(text) == 0 || text[0] != '{' || !isModest(text, size) || !json.Valid([]byte(text)) {
@@ -44,7 +45,7 @@ func object(m sdnotify.Message, name string, size int) json.RawMessage {
 	return json.RawMessage(text)
 }
 
-// isModest reports whether a JSON text is short and flat.
+// isModest reports whether a JSON text is at most size bytes long and at most maxDepth levels deep.
 func isModest(text string, size int) bool {
 	if len(text) > size {
 		return false
@@ -131,7 +132,7 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	case sign == "1" && p.watchdog != nil:
 		p.resetWatchdog()
 	case sign == "trigger":
-		// The worker itself asks to be ended like a worker that hangs (sd_notify(3)).
+		// The worker asks the supervisor to end it like a hanging worker (sd_notify(3)).
 		p.abort(errors.New("it sent WATCHDOG=trigger"))
 	}
 	if wasReloading && p.state == ready {

@@ -50,8 +50,8 @@ func reapOrphans(changed func()) (stopReaping func()) {
 	})
 }
 
-// reportSuspension logs once that the worker was suspended: it does nothing then, and the
-// supervisor would not know why.
+// reportSuspension logs once that the worker was suspended or continued. A suspended worker looks
+// like a hanging one, and the record shows the difference.
 func (s *Supervisor) reportSuspension() {
 	p := s.last.Load()
 	if p == nil || p.hasEnded() {
@@ -77,7 +77,7 @@ func (s *Supervisor) endOrphans() (left int) {
 	return left
 }
 
-// endOrphansBy is endOrphans, but does not kill a process before until. The error is an
+// endOrphansBy is like endOrphans, but kills no process before until. The error is an
 // *OrphansError.
 func (s *Supervisor) endOrphansBy(until time.Time) (left int, err error) {
 	s.orphans.mu.Lock()
@@ -86,7 +86,7 @@ func (s *Supervisor) endOrphansBy(until time.Time) (left int, err error) {
 	return s.orphans.end(s.last.Load(), until)
 }
 
-// orphans is the progress of endOrphans.
+// orphans holds the progress of endOrphans for one worker.
 type orphans struct {
 	mu   sync.Mutex
 	of   *process
@@ -174,7 +174,7 @@ func (o *orphans) mine(pid int) bool {
 type OrphansError struct {
 	PIDs  []int
 	Names []string
-	Err   error // why they could not be killed; nil: they were
+	Err   error // why they could not be killed; nil: they were killed
 }
 
 func (e *OrphansError) Error() string {
@@ -206,8 +206,8 @@ func (o *orphans) terminate(deadline time.Time) (all bool) {
 	}
 }
 
-// tell sends TERM to orphans, and to other processes in the control group, that have not got it
-// yet. It reports whether there are none.
+// tell sends TERM once to each orphan and to each other process in the control group. It reports
+// whether no such process exists.
 func (o *orphans) tell() (none bool) {
 	told, before := map[int]bool{}, o.left
 	var pids []int
@@ -220,7 +220,7 @@ func (o *orphans) tell() (none bool) {
 		if o.left++; o.left <= maxNamed {
 			pids, names = append(pids, pid), append(names, proc.Name(pid))
 		}
-		// If a signal is refused, so is KILL, which reports that.
+		// If this signal is refused, KILL is refused later too, and kill returns that error.
 		_ = signal(syscall.SIGTERM)
 		_ = signal(ossignal.Continue)
 	}

@@ -32,8 +32,9 @@ type Policy struct {
 }
 
 // DefaultPermanent returns the default of Permanent: EX_USAGE, EX_NOINPUT, EX_NOPERM and EX_CONFIG
-// (sysexits.h). Without EX_NOINPUT for a worker of this program if it has the race detector, which
-// exits with that code at the end of a program that had a race, however the program itself ended.
+// (sysexits.h). EX_NOINPUT (66) is missing for a worker of this program if the program is built
+// with the race detector. The race detector replaces the exit code of a program that had a race
+// with 66.
 func DefaultPermanent(ownWorker bool) []int {
 	return defaultPermanent(ownWorker && raceDetector)
 }
@@ -52,8 +53,8 @@ type backoff struct {
 	policy Policy
 	exits  []time.Time // within Window
 	series int         // exits since a worker was ready for Reset
-	// The greater of the two numbers of exits. Limit applies to both: a worker that takes long to
-	// fail ends too rarely to reach Limit within Window.
+	// attempt is the greater of len(exits) and series, and Limit applies to it. A worker that fails
+	// slowly never reaches Limit within Window.
 	attempt int
 	delay   time.Duration // before the last restart
 }
@@ -109,5 +110,5 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 // jitter returns a random duration between three quarters of d and d, so that workers that died of
 // the same cause do not restart at the same time.
 func jitter(d time.Duration) time.Duration {
-	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- it is no secret
+	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- not a secret
 }

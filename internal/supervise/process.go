@@ -98,14 +98,14 @@ type process struct {
 	successor bool // of another worker
 	state     state
 	readyAt   time.Time
-	why       error            // why the supervisor ends it, except for a stop
+	why       error            // why the supervisor ends it; nil: a stop, or it does not
 	exit      *os.ProcessState // nil: not ended, or unknown
 	wasKilled bool             // it was sent KILL
 	refusal   error            // why it could not be signalled
 	told      bool             // result has returned its result
 	again     bool             // Restart ends it
 
-	suspended bool // the log says so; of the goroutine that reaps
+	suspended bool // reportSuspension has logged it; only the reaping goroutine uses this
 
 	usesNotify bool  // it has sent a message
 	confirming bool  // Spec.Ready is being called
@@ -161,8 +161,8 @@ func (p *process) handle(e event) (changed bool) {
 	return true
 }
 
-// killed kills a worker that was in state from. A staged worker has nothing to lose and may be
-// suspended: Executed kills it. Supervisor.mu is held.
+// killed kills a worker that was in state from. It leaves a staged worker to Executed, which kills
+// it even if it is suspended. Supervisor.mu is held.
 func (p *process) killed(from state, e event) {
 	p.setDeadline(killMargin)
 	p.told = from == staged // it never became the worker
@@ -215,7 +215,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// settle makes a program ready that has lived for Settle and does not use sd_notify.
+// settle treats a program as ready if it has lived for Settle and does not use sd_notify.
 func (p *process) settle() {
 	p.checkSignals()
 	p.of.mu.Lock()
@@ -226,8 +226,8 @@ func (p *process) settle() {
 	p.of.deliver()
 }
 
-// reportedReady handles READY=1, or that the program has lived for Settle. If Spec.Ready decides,
-// the program is ready only when that returns nil. Supervisor.mu is held.
+// reportedReady is called when the program has sent READY=1 or has lived for Settle. If Spec.Ready
+// is set, the program is ready only when Spec.Ready returns nil. Supervisor.mu is held.
 func (p *process) reportedReady() {
 	switch {
 	case p.of.spec.Ready == nil, isClosed(p.ready):
@@ -272,8 +272,8 @@ func (p *process) confirm() {
 // askAgain is the delay before Spec.Ready is called again after an error.
 const askAgain = 50 * time.Millisecond
 
-// becameReady records that the worker is ready for the first time. It does nothing after a reload.
-// Supervisor.mu is held.
+// becameReady records that the worker is ready for the first time. It does nothing if the worker
+// was ready before. Supervisor.mu is held.
 func (p *process) becameReady() {
 	if !p.readyAt.IsZero() {
 		return
@@ -283,7 +283,7 @@ func (p *process) becameReady() {
 	p.timer.Stop()
 	p.resetWatchdog()
 	if p.staleLog {
-		// Another program may not handle it, and then keeps the old log.
+		// Another program that does not handle the signal keeps the old log.
 		p.of.mu.After(func() { _ = p.pass(p.of.spec.Policy.ReopenSignal) })
 	}
 	if p.successor {

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// noChild is a started process that records signals and receives none.
+// noChild stands for a started process. It records the signals that the supervisor sends.
 type noChild struct{ signals []os.Signal }
 
 func (*noChild) Executed(context.Context) error { return nil }
@@ -79,8 +79,8 @@ func TestAWorkerThatAsksForMoreTimeStopsInTheEnd(t *testing.T) {
 	require.Greater(t, time.Until(p.deadline), 5*once, "it has got more")
 }
 
-// FuzzWorker: whatever a worker sends, its supervisor takes it as ready only if it has reported
-// that.
+// FuzzWorker checks that a worker counts as ready only after it has reported that, whatever else it
+// sends.
 func FuzzWorker(f *testing.F) {
 	for _, said := range []string{
 		"READY=1\nSTATUS=serves",
@@ -114,7 +114,7 @@ func FuzzWorker(f *testing.F) {
 	})
 }
 
-// The supervisor reads READY=1 and the result of the exec in any order.
+// The supervisor may read READY=1 before or after the result of the exec.
 func TestAWorkerThatIsReadyBeforeItsExecIsKnownIsReady(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)

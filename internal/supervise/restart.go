@@ -19,7 +19,7 @@ func (s *Supervisor) Restart() error {
 	switch {
 	case s.stops:
 		return ErrStopping
-	case p == nil || p.state == staged: // it is a new one
+	case p == nil || p.state == staged: // the worker is a new one already
 	case p.state == gone:
 		select {
 		case s.atOnce <- struct{}{}:
@@ -35,7 +35,7 @@ func (s *Supervisor) Restart() error {
 }
 
 // pauseRestart waits before the next start until d has passed or Restart is called. It returns
-// false if ctx has ended.
+// false if ctx ends.
 func (s *Supervisor) pauseRestart(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

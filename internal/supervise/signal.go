@@ -12,9 +12,9 @@ import (
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
-// A worker may run as another user than its supervisor: the program changes its user, or its file
-// is setuid. Without CAP_KILL, the supervisor may not signal such a worker (kill(2)). A refused
-// signal was not sent, so the supervisor does not wait for its effect.
+// A worker may run as another user than its supervisor: it may change its user, or its file may be
+// setuid. Without CAP_KILL, the supervisor may not signal such a worker (kill(2)). A refused signal
+// was not sent, so the supervisor does not wait for its effect.
 
 // EndError reports that the supervisor may not signal a worker, or that KILL does not end it.
 type EndError struct {
@@ -46,7 +46,7 @@ func (p *process) send(sig os.Signal) {
 			p.refused(err)
 			return
 		}
-		_ = p.Signal(ossignal.Continue) // a worker that stays suspended is killed at its deadline
+		_ = p.Signal(ossignal.Continue) // if this fails, the worker is killed at its deadline
 	})
 }
 
@@ -71,16 +71,17 @@ func (p *process) refused(err error) {
 	p.handle(notPermitted)
 }
 
-// checkSignals asks the kernel whether this process may signal the worker, which may have changed
-// its user by now. A worker that could not be stopped does not become ready.
+// checkSignals asks the kernel whether this process may signal the worker, because the worker may
+// have changed its user. A worker that the supervisor could not stop must not become ready.
 func (p *process) checkSignals() {
 	if err := p.signal(syscall.Signal(0)); err != nil {
 		p.refused(err)
 	}
 }
 
-// kill ends a worker with KILL. If that is refused, two means are left. An own worker ends when its
-// control socket is closed. The kernel kills all processes of a control group, whatever their user.
+// kill ends a worker with KILL. If that is refused, kill tries two other ways. A worker of this
+// program ends when its control socket is closed. A control group kills all its processes, whatever
+// their user.
 func (p *process) kill() {
 	err := p.signal(syscall.SIGKILL)
 	if err == nil {
@@ -119,8 +120,8 @@ func (p *process) runsStill() error {
 	return p.endError()
 }
 
-// awaitEnded waits for the end of a worker that could not be ended: no other one starts beside it.
-// It returns false if ctx ends first.
+// awaitEnded waits for the end of a worker that could not be ended, so that no second worker runs
+// at the same time. It returns false if ctx ends first.
 func (p *process) awaitEnded(ctx context.Context) bool {
 	select {
 	case <-p.ended:

@@ -14,7 +14,7 @@ import (
 )
 
 // startWorker starts a worker and returns when the worker has executed its program. If ctx ends
-// before, or the supervisor stops, startWorker kills the process and returns the cause.
+// first, or the supervisor stops, startWorker kills the process and returns the cause.
 func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 	p, err := s.fork(ctx)
 	if err == nil {
@@ -30,8 +30,9 @@ func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// fork starts the process. A process for another program runs a stage of this program until execve.
-// Any process of the user that the stage becomes can suspend it, so fork does not wait for it.
+// fork starts the process. If the worker is another program, the process runs a stage of this
+// program until execve. fork does not wait for the stage: the stage changes its user, and any
+// process of that user can suspend it.
 func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	order, err := s.order()
 	if err != nil {
@@ -101,14 +102,14 @@ func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
 	return p.marked.At, true
 }
 
-// awaitFork waits until a starting worker is known.
+// awaitFork waits until fork has recorded a starting worker.
 func (s *Supervisor) awaitFork() {
 	s.forking.Lock()
 	defer s.forking.Unlock()
 }
 
-// awaitExecuted waits until the program is executed. If it returns an error, the process was killed
-// and is gone, unless it cannot be ended.
+// awaitExecuted waits until the program is executed. If it returns an error, it has killed the
+// process and waited for its end, unless the process cannot be ended.
 func (p *process) awaitExecuted() error {
 	s := p.of
 	err := p.Executed(p.inTime)
@@ -125,7 +126,7 @@ func (p *process) awaitExecuted() error {
 		p.checkSignals()
 		return nil
 	}
-	// Executed has killed it, unless that was refused.
+	// Executed has tried to kill it.
 	if killErr := p.signal(syscall.SIGKILL); killErr != nil {
 		p.refused(killErr)
 	}
@@ -137,7 +138,7 @@ func (p *process) awaitExecuted() error {
 	return err
 }
 
-// order returns the Spec of the next worker.
+// order returns the worker.Spec of the next worker.
 func (s *Supervisor) order() (o worker.Spec, err error) {
 	s.mu.Lock()
 	first := s.executed == 0

@@ -2,9 +2,9 @@ package supervise
 
 import "sync"
 
-// stateLock guards the state of the worker. Its holder only changes that state. An effect of a
-// change, such as a signal, a close or a log line, may take long or hang, which would delay a stop.
-// After postpones the effect until the lock is free.
+// stateLock guards the state of the worker. Under the lock, code only changes that state. Effects
+// of a change, such as a signal, a close or a log line, may take long or hang, and would then delay
+// a stop. After postpones them until the lock is free.
 type stateLock struct {
 	mu      sync.Mutex
 	effects []func()
@@ -12,7 +12,8 @@ type stateLock struct {
 
 func (l *stateLock) Lock() { l.mu.Lock() }
 
-// After makes Unlock call f when the lock is free, in the order of the calls. The lock is held.
+// After makes Unlock call f once the lock is free. Unlock calls several functions in the order of
+// the calls to After. The caller holds the lock.
 func (l *stateLock) After(f func()) { l.effects = append(l.effects, f) }
 
 // Unlock releases the lock and then runs the effects.

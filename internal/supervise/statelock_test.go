@@ -14,7 +14,7 @@ func TestWhatFollowsFromAChangeIsDoneInOrderAndWithoutTheLock(t *testing.T) {
 	l.Lock()
 	for i := range 3 {
 		l.After(func() {
-			l.Lock() // it is free, or the test hangs here
+			l.Lock() // hangs if the lock is not free
 			defer l.Unlock()
 			l.After(func() { done = append(done, i) })
 		})

@@ -9,7 +9,7 @@ import (
 )
 
 // Stop ends the worker permanently and blocks until it has ended. It returns the result of the
-// worker, unless Run has returned it.
+// worker, unless Run has already returned it.
 func (s *Supervisor) Stop() error {
 	s.mu.Lock()
 	s.stops = true
@@ -30,7 +30,7 @@ func (s *Supervisor) Stop() error {
 		until = begun.Add(s.spec.StopTimeout)
 	}
 	_, orphansErr := s.endOrphansBy(until)
-	// The orphans of an own worker may be killed.
+	// Orphans of a worker of this program may be killed: this is no error.
 	if left := new(OrphansError); s.spec.Program == nil && errors.As(orphansErr, &left) && left.Err == nil {
 		orphansErr = nil
 	}
@@ -45,20 +45,21 @@ func (s *Supervisor) Kill() error {
 	if p == nil {
 		return o.kill(time.Now().Add(forceQuitMargin))
 	}
-	// This kills all but the processes that have left the group. KILL for each process follows, and
-	// its error says more.
+	// This kills all processes that are still in the group. The signals below reach the others, and
+	// their errors are more precise.
 	_ = p.group.Kill(time.Now().Add(forceQuitMargin))
 	err := p.signal(syscall.SIGKILL)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), forceQuitMargin)
 		defer cancel()
-		// Until then, its children are not children of this process.
+		// The children of the worker become children of this process only when the worker has
+		// ended.
 		AwaitExit(ctx, p.PID)
 	} else if !isClosed(p.ended) {
 		err = &EndError{PID: p.PID, Err: err, Runs: true}
 	}
 	err = errors.Join(err, o.kill(time.Now().Add(forceQuitMargin)))
-	_ = p.group.Remove() // the next start removes a group that is not empty
+	_ = p.group.Remove() // the next start removes a group that is not empty now
 	return err
 }
 

@@ -41,7 +41,8 @@ func (s *store) fill(entries []fdstore.Entry) error {
 	return nil
 }
 
-// storeRequest is the request of a message to the store (sd_pid_notify_with_fds(3)).
+// storeRequest is a request to store or remove descriptors, from one message
+// (sd_pid_notify_with_fds(3)).
 type storeRequest struct {
 	add    []stored
 	remove string // name of the descriptors to remove; "": none
@@ -49,8 +50,8 @@ type storeRequest struct {
 	warn   string
 }
 
-// newStoreRequest reads the request of a message. It takes no lock, because it queries the kernel
-// about the descriptors.
+// newStoreRequest reads the request of a message. It runs without the lock, because it queries the
+// kernel about the descriptors.
 func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 	name, named := m.Value("FDNAME")
 	named = named && fdstore.ValidName(name)
@@ -135,9 +136,9 @@ func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	return entries
 }
 
-// closeStore closes the stored descriptors and waits for that at most WorkerMargin. It removes no
-// socket file: the process that bound the socket does so. The supervisor does not trust a path that
-// a worker names.
+// closeStore closes the stored descriptors. It waits at most WorkerMargin until they are closed. It
+// removes no socket file, because the supervisor does not trust a path that a worker names. The
+// process that bound the socket removes the file.
 func (s *Supervisor) closeStore() {
 	s.mu.Lock()
 	all := s.store.all

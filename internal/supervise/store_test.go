@@ -13,8 +13,9 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// FuzzStore: for any requests to store and to remove, the next worker can be started with the
-// stored descriptors, and every descriptor is either stored or reported for closing.
+// FuzzStore sends any requests to store and to remove. It checks that the next worker can be
+// started with the stored descriptors, and that every descriptor is either stored or reported for
+// closing.
 func FuzzStore(f *testing.F) {
 	f.Add("FDSTORE=1\nFDNAME=a\x00FDSTORE=1\nFDNAME=b\x00FDSTOREREMOVE=1\nFDNAME=a", uint8(1))
 	f.Add("FDSTORE=1\nFDNAME=a:b\x00FDSTORE=1\nFDNAME=\x00FDSTORE=1", uint8(3))
@@ -64,7 +65,7 @@ func FuzzStore(f *testing.F) {
 	})
 }
 
-// FuzzName: a name that a worker may give reaches the next one as it is.
+// FuzzName checks that the next worker gets each accepted name unchanged.
 func FuzzName(f *testing.F) {
 	f.Add("stored")
 	f.Add("a:b")
@@ -83,7 +84,7 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzObject: JSON that a worker may say can be parsed, and is short and flat.
+// FuzzObject checks that an accepted JSON object can be parsed, is short and is not nested deeply.
 func FuzzObject(f *testing.F) {
 	f.Add(`{"doing":"x","last_reload":{"applied":[]}}`)
 	f.Add(`{"x":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`)

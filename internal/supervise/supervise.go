@@ -40,7 +40,7 @@ type Spec struct {
 	NoTerminal bool                   // the worker changes its user
 
 	Policy        Policy
-	StartTimeout  time.Duration // for the text of an error
+	StartTimeout  time.Duration // only for the text of an error
 	StartLimit    time.Duration // from the start of the worker until it is ready
 	StopTimeout   time.Duration // of the worker, including its grace
 	ReloadTimeout time.Duration // for a log that the worker reopens
@@ -52,18 +52,19 @@ type Spec struct {
 	OwnSession bool            // the session of this process contains only this daemon
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
-	// Ready reports with a nil error that another program, which has reported READY=1 or has lived
-	// for Settle, is ready. final means that the program cannot become ready. nil: it is ready then.
+	// Ready checks another program that has sent READY=1 or has lived for Settle. A nil error means
+	// that the program is ready. final means that the program cannot become ready. If Ready is nil,
+	// the program is ready without this check.
 	Ready func(ctx context.Context) (final bool, err error)
 
 	Log    *slog.Logger
-	On     func(Event)                  // called for one event at a time
-	Tail   func() (since func() string) // since returns what the log got after Tail
-	Decode func(json.RawMessage) error  // returns the error with which a worker ends
-	Text   func(error) string           // returns an error as text for people
+	On     func(Event)                  // receives the events, one call at a time
+	Tail   func() (since func() string) // since returns what was written to the log after the call of Tail
+	Decode func(json.RawMessage) error  // returns the error in X_LIFECYCLE_FAILURE
+	Text   func(error) string           // returns the text of an error for the log
 }
 
-// Margins beyond the time that a worker takes by its own options.
+// These margins are added to the time limits that the options set for a worker.
 const (
 	WorkerMargin  = time.Second // to execute, to reach Run, and to end
 	OrphansMargin = time.Second // for orphans to end after TERM
@@ -95,13 +96,13 @@ type Supervisor struct {
 	events     []Event // not delivered yet; mu guards it
 }
 
-// New returns a supervisor that does nothing yet.
+// New returns a supervisor that has not been started.
 func New(spec Spec) *Supervisor {
 	return &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}, atOnce: make(chan struct{}, 1)}
 }
 
-// Start starts the first worker and blocks until it is ready. If it returns an error, nothing of
-// the worker is left.
+// Start starts the first worker and blocks until it is ready. If it returns an error, the worker
+// has ended, or the error reports that it cannot be ended.
 func (s *Supervisor) Start(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
@@ -183,8 +184,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// restartLoop starts the next worker after the exit e. It returns a nil process if no worker is
-// started any more.
+// restartLoop starts the next worker after the exit e. It returns a nil process if the policy or a
+// stop forbids another worker.
 func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
 	for {
 		delay, again, err := s.workerExited(e)
@@ -234,7 +235,7 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	return 0, false, gaveUp
 }
 
-// pause waits until d has passed or ctx ends. It returns false if ctx has ended.
+// pause waits until d has passed or ctx ends. It returns false if ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every worker ends: in every state its own end leads to gone, and so do deadlines when the
-// supervisor stops.
+// In every state, the exit of the worker leads to gone. During a stop, the deadlines lead to gone
+// too.
 func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
 	t.Parallel()
 	for s := staged; s < gone; s++ {
@@ -25,7 +25,7 @@ func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
 	}
 }
 
-// A worker never goes back: from ready on it can only reload, stop, and end.
+// A ready worker can only reload, stop and end. It never returns to an earlier state.
 func TestAWorkerThatStopsDoesNotBecomeReadyAgain(t *testing.T) {
 	t.Parallel()
 	for s := stopping; s < states; s++ {
