@@ -17,6 +17,7 @@ import (
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/sys/keeper"
 	"example.com/lifecycle/internal/sys/readyfd"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -280,4 +281,12 @@ func notifyLauncherSignals(parent context.Context) (ctx context.Context, insiste
 		close(done)
 		cancel(nil)
 	}
+}
+
+// checkShared is refuseShared for files that have several names. It looks at the disk, so only a
+// start calls it.
+func (p *plan) checkShared() error {
+	found := plan{identity: p.identity, placement: p.placement}
+	found.refuseShared(statePath(p.pidFile), p.defaultLog, safefile.SameFile)
+	return found.wrongError()
 }

@@ -57,10 +57,6 @@ func (p *Process) WaitReady(ctx context.Context) error {
 var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
 	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
 
-// errWaitsForItself reports that a hook waits for what the daemon does after that hook.
-var errWaitsForItself = errors.New("this process is part of that daemon, which would wait for itself in a hook: " +
-	"wait in fn, or set PIDFile and Args of another daemon")
-
 // waitsForItself returns an error if the daemon cannot do what the caller waits for: the caller is
 // part of the daemon and has not called Run, or runs in a hook.
 func (p *Process) waitsForItself(ctx context.Context) error {

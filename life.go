@@ -125,7 +125,7 @@ func (l *life) live() (err error) {
 		l.findKeeper()
 		keepFromChildren(l.mode, l.log) // after READY_FD was taken, which must be inherited
 		defer l.readyFD.Close()
-		defer l.keepOrigin()()
+		defer l.plan.keepOrigin(l.mode)()
 		defer func() { l.manager.end(err) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
@@ -134,7 +134,7 @@ func (l *life) live() (err error) {
 		}
 		var unknown error
 		l.credentials, unknown = l.plan.lookUpCredentials()
-		if err := errors.Join(l.attach(), unknown, l.applyWorkDir()); err != nil {
+		if err := errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background)); err != nil {
 			return err
 		}
 	}

@@ -121,6 +121,12 @@ func (p *plan) logPaths() (paths logPaths, err error) {
 	return paths, err
 }
 
+// defaultLog returns the default log, or "" if it is unknown.
+func (p *plan) defaultLog() string {
+	path, _ := defaultLogFile(p.name)
+	return path
+}
+
 // findPaths sets the logs of a life in the background. It returns an error if a default path is
 // unknown.
 func (l *life) findPaths() (err error) {

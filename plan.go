@@ -14,7 +14,6 @@ import (
 	"unicode"
 
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -142,11 +141,10 @@ func (p *plan) processOnly(option string, on bool) {
 
 // refuseShared refuses a log that is the PID file or the state file, as same reports. The daemon
 // writes both and removes them at its end.
-func (p *plan) refuseShared(same func(path, other string) bool) {
+func (p *plan) refuseShared(state string, defaultLog func() string, same func(path, other string) bool) {
 	if p.pidFile == "" {
 		return
 	}
-	state := statePath(p.pidFile)
 	for _, log := range [][2]string{{"LogFile", p.logFile}, {"ErrorLogFile", p.errorLogFile}} {
 		option, path := log[0], log[1]
 		switch {
@@ -160,17 +158,9 @@ func (p *plan) refuseShared(same func(path, other string) bool) {
 	if log := p.name + ".log"; p.logFileSet || filepath.Base(p.pidFile) != log && filepath.Base(state) != log {
 		return // the default log is another file, and finding it may be slow
 	}
-	if path, _ := defaultLogFile(p.name); path != "" && (same(path, p.pidFile) || same(path, state)) {
+	if path := defaultLog(); path != "" && (same(path, p.pidFile) || same(path, state)) {
 		p.refuse("PIDFile(%q): is the default log file or has it as its state file; give it another path, or set LogFile", p.pidFile)
 	}
-}
-
-// checkShared is refuseShared for files that have several names. It looks at the disk, so only a
-// start calls it.
-func (p *plan) checkShared() error {
-	found := plan{identity: p.identity, placement: p.placement}
-	found.refuseShared(safefile.SameFile)
-	return found.wrongError()
 }
 
 // wrongError returns an error if an option is wrong.

@@ -12,6 +12,7 @@ import (
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
@@ -290,4 +291,17 @@ func (l *life) createState() (f *statefile.File, err error) {
 		f, err = statefile.Replace(path, l.plan.pidFileMode, record)
 	}
 	return f, stateFileError(path, err)
+}
+
+// keepMarks keeps what identifies the processes of an earlier worker, if they may still run.
+func (s *Status) keepMarks(previous supervise.Marked) {
+	s.WorkerMark, s.WorkerKnown, s.carried = "", 0, previous.Survives()
+	if s.carried {
+		s.WorkerMark, s.WorkerKnown = previous.Mark, previous.At
+	}
+}
+
+// marked returns what identifies the processes of the worker.
+func (s *Status) marked() supervise.Marked {
+	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, At: s.WorkerKnown}
 }

@@ -125,6 +125,10 @@ func (l *life) setCancelStart(cancel context.CancelCauseFunc) {
 	}
 }
 
+// errWaitsForItself reports that a hook waits for what the daemon does after that hook.
+var errWaitsForItself = errors.New("this process is part of that daemon, which would wait for itself in a hook: " +
+	"wait in fn, or set PIDFile and Args of another daemon")
+
 // awaitReady calls ReadyWhen until it returns nil.
 func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	ctx, cancel := context.WithDeadlineCause(l.ctx, deadline, limit)

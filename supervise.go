@@ -13,7 +13,6 @@ import (
 
 	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
-	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -255,16 +254,6 @@ func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
-// checkEndable returns an error if a supervisor in this process could not signal a worker that has
-// these credentials.
-func (c *credentials) checkEndable(user string) error {
-	if !c.differs() || privilege.MaySignal(c.UID) {
-		return nil
-	}
-	return fmt.Errorf("lifecycle: User(%q): this process lacks CAP_KILL, so it could not end its worker as user %d: "+
-		"add the capability KILL, or run as that user from the start: %w", user, c.UID, os.ErrPermission)
-}
-
 // workerMarks is what a supervisor knows of the processes of its workers.
 type workerMarks struct {
 	previous supervise.Marked                              // the worker of a killed supervisor
@@ -277,17 +266,4 @@ func (m *workerMarks) lastKnown(mark string) (at time.Duration, ok bool) {
 		return 0, false
 	}
 	return m.knownAt(mark)
-}
-
-// keepMarks keeps what identifies the processes of an earlier worker, if they may still run.
-func (s *Status) keepMarks(previous supervise.Marked) {
-	s.WorkerMark, s.WorkerKnown, s.carried = "", 0, previous.Survives()
-	if s.carried {
-		s.WorkerMark, s.WorkerKnown = previous.Mark, previous.At
-	}
-}
-
-// marked returns what identifies the processes of the worker.
-func (s *Status) marked() supervise.Marked {
-	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, At: s.WorkerKnown}
 }

@@ -280,3 +280,13 @@ func (c *credentials) takeEnvironment(foreign []string) {
 		os.Setenv(name, value)
 	}
 }
+
+// checkEndable returns an error if a supervisor in this process could not signal a worker that has
+// these credentials.
+func (c *credentials) checkEndable(user string) error {
+	if !c.differs() || privilege.MaySignal(c.UID) {
+		return nil
+	}
+	return fmt.Errorf("lifecycle: User(%q): this process lacks CAP_KILL, so it could not end its worker as user %d: "+
+		"add the capability KILL, or run as that user from the start: %w", user, c.UID, os.ErrPermission)
+}

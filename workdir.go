@@ -55,9 +55,9 @@ func (p *plan) completeChroot() {
 }
 
 // applyWorkDir sets the umask and the working directory of the process.
-func (l *life) applyWorkDir() error {
-	dir, umask := l.plan.workDir, l.plan.umask
-	if l.mode.background {
+func (p *plan) applyWorkDir(background bool) error {
+	dir, umask := p.workDir, p.umask
+	if background {
 		if dir == "" {
 			dir = "/"
 		}
@@ -79,13 +79,13 @@ func (l *life) applyWorkDir() error {
 
 // keepOrigin keeps the arguments and the directory of a detached daemon for a restart, until
 // release is called.
-func (l *life) keepOrigin() (release func()) {
-	if !l.mode.background || !l.mode.locks() || l.plan.pidFile == "" {
+func (p *plan) keepOrigin(m mode) (release func()) {
+	if !m.background || !m.locks() || p.pidFile == "" {
 		return func() {}
 	}
-	kept, err := origin.Keep(origin.Origin{PIDFile: l.plan.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
+	kept, err := origin.Keep(origin.Origin{PIDFile: p.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
 	if err != nil {
-		l.log.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
+		p.logger.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
 		return func() {}
 	}
 	return func() { kept.Close() }

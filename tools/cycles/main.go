@@ -1,10 +1,10 @@
 // Command cycles prints which files of a package refer to each other in a cycle.
 //
-//	go run ./cycles DIR
+//	go run ./cycles DIR [LIMIT]
 //
 // It type-checks the package in DIR without its tests. It draws an edge from one file to another if
 // the first uses a name that the second declares. It prints each strongly connected set of more
-// than one file, the largest first.
+// than one file, the largest first. It fails if the largest has more files than LIMIT.
 package main
 
 import (
@@ -14,14 +14,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: cycles DIR")
+	if len(os.Args) < 2 || len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, "usage: cycles DIR [LIMIT]")
 		os.Exit(2)
 	}
 	uses, err := references(os.Args[1])
@@ -35,6 +36,13 @@ func main() {
 	for _, set := range sets {
 		if len(set) > 1 {
 			fmt.Printf("%3d  %s\n", len(set), strings.Join(set, " "))
+		}
+	}
+	if len(os.Args) == 3 {
+		limit, err := strconv.Atoi(os.Args[2])
+		if err != nil || len(sets[0]) > limit {
+			fmt.Fprintf(os.Stderr, "cycles: the largest circle must have at most %s files\n", os.Args[2])
+			os.Exit(1)
 		}
 	}
 }
