@@ -1,5 +1,5 @@
-// Package cmdline understands a command line that consists of a verb and its flags. A table defines
-// the verbs.
+// Package cmdline parses a command line that consists of a verb and its flags. A table defines the
+// verbs.
 package cmdline
 
 import (
@@ -36,7 +36,7 @@ const (
 func asksForHelp(arg string) bool { return arg == "--help" || arg == "-h" }
 
 // Parse returns the name of the verb in args and the names of the flags after it. The table must
-// contain [Help]. An error describes what is wrong with args to the person who typed them.
+// contain [Help]. An error is a message for the user who typed args.
 func (t Table) Parse(args []string) (verb string, given map[string]bool, err error) {
 	if len(args) == 0 {
 		return "", nil, fmt.Errorf("no verb given")
@@ -94,7 +94,7 @@ func (v Verb) refuse(arg string) error {
 }
 
 // Usage returns the usage of a program with that name: a line for each verb and each flag. A flag
-// that more than two verbs have has one line, at the end.
+// of more than two verbs has only one line, at the end.
 func (t Table) Usage(program string) string {
 	verbsOf := map[Flag]int{}
 	for _, v := range t {

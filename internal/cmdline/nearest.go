@@ -2,9 +2,9 @@ package cmdline
 
 import "strings"
 
-// Nearest returns the word that was probably meant by typed: the first of the words with the fewest
-// mistakes, or "" if none has few enough. One mistake is allowed, and one in three characters of a
-// longer word. Upper and lower case are the same.
+// Nearest returns the word that the user probably meant by typed: the first word with the fewest
+// mistakes, or "" if every word has too many. One mistake is allowed, or one for every three
+// characters of a longer word. Case does not matter.
 func Nearest(typed string, words []string) (near string) {
 	if len(typed) > 64 {
 		return ""

@@ -1,5 +1,5 @@
-// Package console makes the text for a terminal: sanitized strings, durations, colours and a
-// progress line. Text from another process must never act as a terminal command.
+// Package console makes the text that a terminal shows: sanitized strings, durations, colours and a
+// progress line. A terminal must never execute text from another process as a command.
 package console
 
 import (
@@ -31,8 +31,8 @@ func SanitizeLine(line string) string {
 	}, bytetext.Valid(line))
 }
 
-// SanitizeInline makes one line from text that the program puts into a line of its own. It trims
-// the text, replaces tabs by spaces, and sanitizes it as [SanitizeLine] does.
+// SanitizeInline makes one line from text that the program inserts into its own line. It trims the
+// text, replaces tabs by spaces, and sanitizes it as [SanitizeLine] does.
 func SanitizeInline(text string) string {
 	return strings.ReplaceAll(SanitizeLine(strings.TrimSpace(text)), "\t", " ")
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// FormatLimit formats a configured duration: 60s and not 1m0s.
+// FormatLimit formats a configured duration: 60s, not 1m0s.
 func FormatLimit(d time.Duration) string {
 	if d >= time.Second && d%time.Second == 0 {
 		return fmt.Sprintf("%ds", d/time.Second)

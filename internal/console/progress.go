@@ -90,8 +90,8 @@ func (p *progress) erase() string {
 	return "\r\x1b[K"
 }
 
-// columns returns how many columns may be used. It excludes the last one: some terminals wrap after
-// it.
+// columns returns how many columns may be used. It excludes the last column, because some terminals
+// wrap after it.
 func (p *progress) columns() int {
 	columns := terminal.Columns(p.tty)
 	if columns <= 0 {

@@ -1,5 +1,5 @@
-// Package engine lets package lifecycletest control a life. Some of the operations are not
-// available to a program.
+// Package engine lets package lifecycletest control a life. A program has no access to some of
+// these operations.
 package engine
 
 import (
@@ -10,7 +10,7 @@ import (
 // Key is the key under which the contexts of a life contain its [Engine].
 type Key struct{}
 
-// Engine is a life.
+// Engine controls a life.
 type Engine interface {
 	// Ready is closed when the life has become ready.
 	Ready() <-chan struct{}

@@ -12,7 +12,7 @@ type Use struct {
 	Call, Network, Address string                   // Listen or ListenPacket, and its arguments
 	Where                  string                   // file and line of the caller in the program
 	Path                   string                   // of the socket file; "" if there is none
-	File                   fs.FileInfo              // the socket file, if created by us
+	File                   fs.FileInfo              // the socket file, if this process has created it
 	Name                   func(n int) string       // returns the nth name of this use, from 1
 	Copy                   func() (*os.File, error) // returns a duplicate
 }
@@ -29,9 +29,9 @@ type Descriptor struct {
 	closed bool
 }
 
-// Claim returns the first inherited descriptor that has a name of this use and for which open
-// returns nil. It returns nil if there is none. open duplicates the descriptor and makes the object
-// that the program uses.
+// Claim calls open for each inherited descriptor with a name of this use, until open returns nil.
+// It returns that descriptor, or nil if there is none. open duplicates the descriptor and makes the
+// object that the program uses.
 func Claim(use Use, open func(*os.File) error) *Descriptor {
 	process.dropUnreachable(use)
 	d := process.claim(use, open)
@@ -105,8 +105,8 @@ func (t *table) has(name string) bool {
 		slices.ContainsFunc(t.claimed, func(d *Descriptor) bool { return d.name == name })
 }
 
-// store gives the manager a copy, unless the manager has one. It does not store inherited
-// descriptors: systemd keeps the sockets of a socket unit anyway.
+// store gives the manager a copy, unless the manager has one. It skips inherited descriptors,
+// because systemd keeps the sockets of a socket unit anyway.
 func (d *Descriptor) store(m *Manager) {
 	if m == nil || m.Room <= 0 || d.inherited {
 		return
@@ -152,9 +152,9 @@ func (t *table) unreserve() {
 	t.stored--
 }
 
-// Close reports that the program is about to close the descriptor. The stage of the life decides
-// what happens: the descriptor can be claimed again, or the socket file and the manager's copy are
-// removed, or both are left to the next process. Further calls do nothing.
+// Close is called before the program closes the descriptor. The stage of the life decides what
+// happens. The program can claim the descriptor again, or Close removes the socket file and the
+// manager's copy, or both stay for the next process. Further calls do nothing.
 func (d *Descriptor) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,7 +181,8 @@ func (d *Descriptor) Close() {
 	process.release(d, nil)
 }
 
-// release ends the use of a descriptor. If again is not nil, the program can claim that copy.
+// release ends the use of a descriptor. If again is not nil, it is a copy that the program can
+// claim.
 func (t *table) release(d *Descriptor, again *Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -3,7 +3,8 @@
 // also records which of them the manager keeps for the next process (sd_listen_fds(3), FDSTORE in
 // sd_notify(3)).
 //
-// A life passes, as values, the manager and what closing a descriptor means at present.
+// The life passes the manager and its own present stage to this package as values. The stage
+// determines what closing a descriptor means.
 package fdstore
 
 import (
@@ -26,12 +27,12 @@ var process table
 
 type table struct {
 	mu        sync.Mutex
-	inherited bool              // inherit was called
+	inherited bool              // inherit has run
 	handedOn  func() []*os.File // see InheritFrom
 	unclaimed []Entry
 	claimed   []*Descriptor // in the order in which they were claimed
 	everUsed  bool          // the program has claimed or opened one
-	usedEarly bool          // and it did so before the bodies ran
+	usedEarly bool          // everUsed was true before the bodies ran
 	stored    int           // how many descriptors the manager keeps
 	removed   time.Time     // when the manager was last asked to remove one
 	left      []socketFile  // files of closed sockets that the manager keeps
@@ -76,7 +77,7 @@ func isStored(e Entry) bool {
 }
 
 // Unclaimed returns the inherited descriptors that the program has not claimed. They stay
-// unclaimed: a launcher gives copies to the daemon.
+// unclaimed. A launcher passes copies to the daemon.
 func Unclaimed() []Entry {
 	process.mu.Lock()
 	defer process.mu.Unlock()
@@ -84,8 +85,8 @@ func Unclaimed() []Entry {
 	return slices.Clone(process.unclaimed)
 }
 
-// TakeUnclaimed returns the inherited descriptors that the program has not claimed. The caller owns
-// them from now on: a supervisor passes them to its worker.
+// TakeUnclaimed returns the inherited descriptors that the program has not claimed. The caller then
+// owns them. A supervisor passes them to its worker.
 func TakeUnclaimed() []Entry {
 	process.mu.Lock()
 	defer process.mu.Unlock()

@@ -30,8 +30,8 @@ func (s *store) manager(room int) *Manager {
 	}
 }
 
-// fresh resets the table of this process, with these inherited descriptors and a life in this
-// stage.
+// fresh resets the table of this process. The table then has these inherited descriptors and a life
+// in this stage.
 func fresh(t *testing.T, stage *Stage, m *Manager, inherited ...string) {
 	t.Helper()
 	process.mu.Lock()
@@ -166,7 +166,7 @@ func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
 	require.Nil(t, Claim(use("tcp::80"), opens))
 }
 
-// A worker that runs as another user may have bound the socket anywhere.
+// A worker that runs as another user can bind the socket at any path.
 func TestRootTakesNoPathFromASocketThatNobodyHasClaimed(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs a Unix: no process inherits a socket")

@@ -11,10 +11,9 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// A socket file is removed by the process that has bound the socket, or by a process that has
-// inherited the socket from it. The file is removed with the privileges of that process, and never
-// by a supervisor: another user has chosen the path, and could lead a privileged process to any
-// file.
+// Only the process that has bound a socket, or a process that has inherited the socket from it,
+// removes the socket file. A supervisor never does: the worker may run as another user, who chooses
+// the path and could make a privileged process remove any file.
 
 // socketFile is the file of a unix socket.
 type socketFile struct {
@@ -56,8 +55,8 @@ func fileOf(e Entry) socketFile {
 	return socketFile{path, activation.File(e.File, path)}
 }
 
-// dropUnreachable closes inherited sockets of this use whose file is gone and which an earlier
-// process has bound. No client can reach such a socket. The program then binds a new one.
+// dropUnreachable closes inherited sockets of this use that an earlier process has bound and whose
+// file is gone. No client can reach such a socket. The program then binds a new one.
 func (t *table) dropUnreachable(use Use) {
 	t.mu.Lock()
 	t.inherit()
@@ -80,7 +79,7 @@ func (t *table) dropUnreachable(use Use) {
 	}
 }
 
-// leave records a socket file that is left to the next process.
+// leave records a socket file that stays for the next process.
 func (t *table) leave(f socketFile) {
 	if f.info == nil {
 		return
@@ -107,9 +106,9 @@ func (t *table) leftFiles() []socketFile {
 	return slices.DeleteFunc(files, func(f socketFile) bool { return f.info == nil })
 }
 
-// ChangeRoot prepares for another root directory. inside returns a path as seen from there, or ""
-// if it is outside. apply replaces the paths of the socket files, once the root directory has
-// changed.
+// ChangeRoot prepares the paths of the socket files for another root directory. inside returns a
+// path as seen from that directory, or "" if it is outside. The caller calls apply after the root
+// directory has changed.
 func ChangeRoot(inside func(path string) string) (apply func()) {
 	process.mu.Lock()
 	defer process.mu.Unlock()

@@ -14,14 +14,14 @@ type Stage int
 
 const (
 	Starting Stage = iota // the program can claim it again
-	Running               // it is given up
-	Stopping              // it is left to the next process, if the manager keeps it
+	Running               // the socket file and the manager's copy are removed
+	Stopping              // it stays for the next process, if the manager keeps it
 )
 
-// Life holds what descriptors need to know of the life of this process.
+// Life describes the life of this process.
 type Life struct {
 	Stage   func() Stage // returns the present stage; any goroutine may call it
-	Manager *Manager     // nil if no manager keeps descriptors
+	Manager *Manager     // nil: no manager keeps descriptors
 }
 
 // Manager keeps descriptors for the next process.
@@ -47,9 +47,9 @@ func Begin(l Life) {
 }
 
 // End ends the life. It removes the files of the sockets that the program has bound and not closed,
-// unless the manager keeps the socket. The stage of the life still counts for a later Close. If no
-// process follows to which the manager would pass the sockets that it keeps, End removes their
-// files too. isLast reports whether that is so. End calls it only if there are such files.
+// unless the manager keeps the socket. isLast reports whether no process follows that would get the
+// kept sockets. If it returns true, End removes their files too. End calls isLast only if there are
+// such files. A later Close still uses the stage of the life.
 func End(isLast func() bool) {
 	RemoveFiles()
 	if files := process.leftFiles(); len(files) > 0 && isLast() {
@@ -62,8 +62,8 @@ func End(isLast func() bool) {
 	process.life.Manager, process.left, process.living = nil, nil, false
 }
 
-// Abandon removes the files of the sockets that the program has bound, if there is no life: a
-// process that is about to end has bound them too early. It does nothing during a life.
+// Abandon removes the files of the sockets that the program has bound before Run, in a process that
+// ends without a life. It does nothing during a life.
 func Abandon() {
 	process.mu.Lock()
 	living := process.living
@@ -114,9 +114,9 @@ func BodiesBegin() {
 	process.usedEarly = process.everUsed
 }
 
-// CloseUnclaimed closes the listening sockets that are still unclaimed when the life is ready: a
-// client that connects to one would wait for ever. If the program has claimed nothing yet, they
-// stay open: it may claim them later, or may know the descriptors by other means.
+// CloseUnclaimed closes the listening sockets that are still unclaimed when the life is ready,
+// because their clients would wait forever. If the program has not claimed any descriptor before
+// its bodies began, the sockets stay open: it may claim them later, or read LISTEN_FDS itself.
 func CloseUnclaimed(log *slog.Logger) {
 	t := &process
 	t.mu.Lock()

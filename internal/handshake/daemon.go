@@ -17,7 +17,7 @@ import (
 type Launcher struct {
 	PIDFile string         // the PID file that the launcher locked; "": none
 	Lock    *os.File       // lock of that PID file; nil: the launcher did not hand it over
-	Keeper  keeper.Manager // that has started the launcher; zero: none
+	Keeper  keeper.Manager // has started the launcher; zero: none
 
 	noLog    bool
 	limits   Limits
@@ -94,8 +94,8 @@ func (l *Launcher) Attach(limits Limits, lost func()) error {
 // suspended one.
 var ErrSilent = errors.New("the launcher does not answer")
 
-// ConfirmReady tells the launcher that the daemon is ready. It blocks until the launcher confirms
-// this, the launcher is gone, stop is closed or the time limit of the start has passed. It reports
+// ConfirmReady tells the launcher that the daemon is ready. It blocks until the launcher confirms,
+// the launcher is gone, stop is closed, or the time limit of the start has passed. It reports
 // whether the launcher confirmed.
 func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error) {
 	_ = l.peer.Send(message{Ready: true})
@@ -124,7 +124,7 @@ func (l *Launcher) Fail(why any) {
 	l.end(message{Failed: text})
 }
 
-// lose records that the launcher is gone and reports whether that undoes the start.
+// lose records that the launcher is gone and reports whether the daemon must undo the start.
 func (l *Launcher) lose() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

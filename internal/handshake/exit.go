@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
-// TimeoutError reports that a daemon did not call Run in time, or that it called Run and then
-// neither became ready nor ended in time.
+// TimeoutError reports that a daemon did not call Run in time, or that after the call it neither
+// became ready nor ended in time.
 type TimeoutError struct {
 	Timeout time.Duration
 	Living  bool // it called Run
@@ -63,10 +63,10 @@ func Died(state *os.ProcessState, lines []string) error {
 	return errors.New(text)
 }
 
-// lastWords is between the text of an error and the last lines of the output.
+// lastWords separates the text of an error from the last lines of the output.
 const lastWords = "; its last words:\n  | "
 
-// Summary returns the text of an error of a start in one line, with the first of the last lines.
+// Summary shortens the text of a failed start to one line. It keeps the first line of the output.
 func Summary(text string) string {
 	text, lines, _ := strings.Cut(text, lastWords)
 	if first, _, _ := strings.Cut(lines, "\n"); first != "" {
@@ -89,8 +89,8 @@ func ExitText(state *os.ProcessState) string {
 // maxLines is the greatest number of lines that LastLines returns.
 const maxLines = 20
 
-// LastLines returns the lines of text that show why a process ended, sanitised. They are the
-// beginning of a crash report of the Go runtime, or else the last lines.
+// LastLines returns the sanitized lines of text that show why a process ended: the beginning of a
+// crash report of the Go runtime, or else the last lines.
 func LastLines(text string) []string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {

@@ -15,8 +15,9 @@ import (
 	"example.com/lifecycle/internal/sys/detach"
 )
 
-// FuzzLauncher: for any input from the daemon, the launcher stops waiting when the daemon's end of
-// the socket is closed. The start is a success only after the message done.
+// FuzzLauncher sends the launcher any input from the daemon. It checks that the launcher stops
+// waiting when the daemon's end of the socket is closed, and that the start succeeds only after the
+// message done.
 func FuzzLauncher(f *testing.F) {
 	for _, said := range []string{
 		"",
@@ -65,8 +66,8 @@ func FuzzLauncher(f *testing.F) {
 	})
 }
 
-// FuzzDaemon: for any input from the launcher, only go confirms the start. The daemon sees the end
-// of the launcher when its messages end.
+// FuzzDaemon sends the daemon any input from the launcher. It checks that only go confirms the
+// start, and that the daemon detects the end of the launcher when the messages end.
 func FuzzDaemon(f *testing.F) {
 	for _, said := range []string{"", `{"go":true}`, `{"go":true}` + "\n" + `{"go":true}`, `{"go":1}`, "null\n[]\n{", `{"done":true,"pid":1}`} {
 		f.Add([]byte(said))

@@ -8,11 +8,11 @@
 //	daemon    done       the daemon has read go; only now has the start succeeded for both
 //	daemon    failed     instead of ready, when the daemon has undone everything
 //
-// Each side treats the end of the socket as the end of the other side. A daemon that reads the end
-// before it sends done stops, whatever ended the launcher.
+// When one side reads the end of the socket, it assumes that the other side has ended. A daemon
+// that reads the end before it sends done stops.
 //
-// This package knows no hooks and no error types of its callers. The reason of a failed start is
-// JSON that it passes on.
+// This package knows no hooks and no error types of its callers. It passes the reason of a failed
+// start on as JSON.
 package handshake
 
 import (
@@ -36,8 +36,8 @@ type message struct {
 	Failed json.RawMessage `json:"failed,omitempty"`
 }
 
-// Limits are the longest times that a daemon takes. They follow from the daemon's own options,
-// which may differ from those of its launcher.
+// Limits are the longest times that a daemon takes. The daemon's options set them, and those may
+// differ from the options of its launcher.
 type Limits struct {
 	Start time.Duration `json:"start_ns"`
 	Stop  time.Duration `json:"stop_ns"`
@@ -47,8 +47,8 @@ type Limits struct {
 // descriptor is the lock of the PID file, if there is one. The others follow.
 type handoff struct {
 	PIDFile []byte `json:"pid_file"`
-	NoLog   bool   `json:"no_log"` // the stderr of the daemon goes nowhere
-	// Keeper is the service manager that has started the launcher, and so keeps the daemon.
+	NoLog   bool   `json:"no_log"` // the stderr of the daemon is /dev/null
+	// Keeper is the service manager that has started the launcher.
 	Keeper keeper.Manager `json:"keeper"`
 }
 

@@ -17,14 +17,14 @@ type Spec struct {
 	PIDFile        string         // its lock is the first of Files; "": none
 	Stdout, Stderr *os.File       // nil: /dev/null
 	Files          []*os.File     // the daemon gets copies
-	Keeper         keeper.Manager // that keeps the daemon; zero: none
+	Keeper         keeper.Manager // has started the launcher; zero: none
 
 	Began        time.Time     // when the start began
 	StartTimeout time.Duration // from Began until the daemon must call Run
 	Limits       Limits        // of the daemon, until it sends its own
 
 	OneShot bool                            // only starts the daemon, so it may adopt orphans
-	Insist  <-chan struct{}                 // closed to kill instead of undoing the start
+	Insist  <-chan struct{}                 // closed to kill the daemon instead of undoing the start
 	OnPID   func(pid int) (finish func())   // called when the daemon was started; may be nil
 	Tail    func() string                   // returns what the daemon wrote to a log since Began
 	Decode  func(why json.RawMessage) error // returns the error that the daemon passed to Fail

@@ -24,21 +24,20 @@ const (
 )
 
 const (
-	// StopMargin is how long a launcher or a verb waits after the time at which a daemon should
-	// have stopped.
+	// StopMargin is how much longer a launcher or a verb waits than a daemon may take to stop.
 	StopMargin = 2 * time.Second
 	// readMargin allows for messages that arrived while the launcher itself did not run.
 	readMargin = 100 * time.Millisecond
 )
 
-// launch is a start that the launcher waits for.
+// launch is a start in progress, as the launcher sees it.
 type launch struct {
 	Spec
 
 	state    state
 	overdue  bool // the deadline of the state has expired once
 	deadline *time.Timer
-	cause    error           // why the start is undone; nil: it is not, or the daemon reports why
+	cause    error           // why the launcher undoes the start; nil: it does not
 	failure  json.RawMessage // the reason that the daemon reports
 
 	peer     *detach.Peer
@@ -56,8 +55,8 @@ func newLaunch(spec Spec, peer *detach.Peer) *launch {
 	return &launch{Spec: spec, peer: peer, messages: make(chan message)}
 }
 
-// wait returns the PID of the daemon when it is ready. It returns an error when nothing of the
-// daemon is left.
+// wait blocks until the daemon is ready and returns its PID. It returns an error when the daemon
+// has ended.
 func (l *launch) wait(ctx context.Context) (pid int, err error) {
 	over, finish := context.WithCancel(context.Background())
 	defer finish()
@@ -128,8 +127,8 @@ func (l *launch) received(m message) (ready bool) {
 	return false
 }
 
-// requestStop closes our side of the socket. The daemon treats that as a stop request. Before it
-// calls Run, it exits at once.
+// requestStop closes our side of the socket. The daemon then stops. A daemon that has not called
+// Run exits at once.
 func (l *launch) requestStop() {
 	_ = l.peer.CloseWrite()
 	if l.state >= starting {
@@ -208,7 +207,7 @@ func (l *launch) watch(pid int) {
 		return
 	}
 	pinned, err := pin.Open(pid)
-	if err != nil { // it has ended, and is not a child that must be reaped
+	if err != nil { // it has ended and need not be reaped
 		l.exited <- nil
 		return
 	}
@@ -224,10 +223,9 @@ func (l *launch) watch(pid int) {
 	}()
 }
 
-// awaitStage1 waits until stage 1 is gone, which has nothing left to do. If the launcher ended
-// first, the daemon could still be a child of stage 1. systemd looks for its main process at that
-// moment. It would find a process that is not its child, would not notice its end, and would stop
-// it with KILL.
+// awaitStage1 waits until stage 1 has ended. systemd looks for the main process of a service when
+// the launcher ends. While stage 1 lives, the daemon is a child of stage 1 and not of systemd.
+// systemd would then not notice the end of the daemon, and would stop it with KILL.
 func (l *launch) awaitStage1() {
 	for range 2 {
 		select {
@@ -239,7 +237,7 @@ func (l *launch) awaitStage1() {
 	}
 }
 
-// ended waits until the daemon is gone and returns why the socket was closed before a success.
+// ended waits until the daemon is gone and returns why the start failed.
 func (l *launch) ended() error {
 	state, lives := l.awaitExit()
 	if lives {
@@ -265,7 +263,7 @@ func (l *launch) ended() error {
 	return Died(state, LastLines(output))
 }
 
-// awaitExit waits for the end of the daemon, which has closed the socket. It kills a daemon that
+// awaitExit waits for the end of the daemon after the socket was closed. It kills a daemon that
 // does not end in time.
 func (l *launch) awaitExit() (state *os.ProcessState, lives bool) {
 	if l.exited == nil {

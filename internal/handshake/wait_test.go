@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A daemon that does nothing gets a stop request if it can receive one, and is killed then. No
-// state waits forever.
+// The launcher requests a stop from a daemon that does nothing, if the daemon can receive one, and
+// then kills it. No state waits forever.
 func TestEveryStateOfAStartEndsByItsDeadline(t *testing.T) {
 	t.Parallel()
 	for state, next := range map[state][]state{

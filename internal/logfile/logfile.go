@@ -1,5 +1,5 @@
-// Package logfile opens the log files of a daemon for appending. It refuses a file that another
-// user decides on.
+// Package logfile opens the log files of a daemon for appending. It refuses a path that another
+// user can redirect.
 package logfile
 
 import (
@@ -20,8 +20,8 @@ type Log struct {
 }
 
 // Open opens the log at path for appending. It creates a missing file with that mode, independent
-// of the umask, and gives it to owner if owner is not nil and this process runs as root. A file
-// system that does not let Open set the mode is no reason to have no log.
+// of the umask, and gives it to owner if owner is not nil and this process runs as root. If the
+// file system does not let Open set the mode, Open sets ModeErr and still returns the log.
 func Open(path string, mode fs.FileMode, owner *privilege.Identity) (*Log, error) {
 	as, err := trust(path, owner)
 	if err != nil {

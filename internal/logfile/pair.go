@@ -23,7 +23,7 @@ type Pair struct {
 	created map[string]*os.File // new logs by their path
 }
 
-// Error is an error of the log at Path.
+// Error is an error of the log file at Path.
 type Error struct {
 	Path string
 	Err  error
@@ -39,10 +39,10 @@ type ModeError struct {
 	Err  error
 }
 
-// OpenPair opens the log of stdout, and the log of stderr if stderr is not "". If stderr is "", it
-// is logged with stdout. If both are "", no log is opened. Each new log has that mode. Errors are
-// of type [*Error]. If the log of stderr cannot be opened, OpenPair removes a log of stdout that it
-// has created.
+// OpenPair opens the log of stdout, and the log of stderr if stderr is not "". If stderr is "",
+// both use the log of stdout. If both are "", OpenPair opens no log. Each new log gets that mode.
+// Errors are of type [*Error]. If the log of stderr cannot be opened, OpenPair removes a log of
+// stdout that it has created.
 func OpenPair(stdout, stderr string, mode fs.FileMode, owner *privilege.Identity) (*Pair, error) {
 	p := &Pair{path: stdout, owner: owner, created: map[string]*os.File{}}
 	if stdout != "" {
@@ -90,8 +90,8 @@ func (p *Pair) add(path string, log *Log) {
 	p.ModeErrs = append(p.ModeErrs, e)
 }
 
-// RemoveEmpty removes the logs that OpenPair has created and into which no process has written. It
-// is for a start that has failed. It must be called before Close.
+// RemoveEmpty removes the logs that OpenPair has created and that are still empty. A failed start
+// calls it before Close.
 func (p *Pair) RemoveEmpty() error {
 	var errs []error
 	for path, f := range p.created {

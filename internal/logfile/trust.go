@@ -13,26 +13,27 @@ import (
 )
 
 // A user who can replace a directory on the path of a log decides which file root creates or
-// appends to. That made the user of a web server root (CVE-2016-1247). So only root may change the
-// path. The last directory may belong to the user that the daemon runs as. Between two opens, that
-// user can only replace the log by another file of the same user: Open follows no link, refuses a
-// file with two names, and opens the file with the rights of that user.
+// appends to. In CVE-2016-1247, the user of a web server became root that way. So only root may be
+// able to change the path. The last directory may belong to the user that the daemon runs as. That
+// user can replace the log only by a file that belongs to the same user: Open follows no link,
+// refuses a file with two names, and opens the file with the rights of that user.
 
 const logAsRoot = "as root, put the log into a directory that only root can write " +
 	"(the file may belong to the user), or start as the user"
 
-// CheckPath returns an error if this process is root and another user than owner decides which file
-// the path names. Other processes than root can reach no file that their user cannot.
+// CheckPath returns an error if this process is root and a user other than owner can change which
+// file the path names. It returns nil in a process of another user, which can reach no more files
+// than that user can.
 func CheckPath(path string, owner *privilege.Identity) error {
 	_, err := trust(path, owner)
 	return err
 }
 
-// trust is [CheckPath], and returns the user with whose rights root opens the log: owner where the
-// directory is that user's, who decides what is in it and could put a link to another user's file
-// there for an instant. It returns nil if root uses its own rights, which is only if no other
-// user can write a directory on the path. Both come from one look: the owner of a directory could
-// change it between two.
+// trust does the checks of [CheckPath]. It returns the user with whose rights root opens the log.
+// That is owner if the directory belongs to owner, who could put a link to another user's file
+// there for an instant. It is nil, for the rights of root, only if no other user can write a
+// directory on the path. One function checks the path and selects the user, because the owner of a
+// directory could change it between two checks.
 func trust(path string, owner *privilege.Identity) (as *privilege.Identity, err error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -54,13 +55,13 @@ func trust(path string, owner *privilege.Identity) (as *privilege.Identity, err 
 	return nil, err
 }
 
-// belongsTo reports whether the directory belongs to that user and no other user can write it.
+// belongsTo reports whether the directory belongs to owner and no other user can write it.
 func belongsTo(dir string, owner *privilege.Identity) bool {
 	info, err := os.Lstat(dir)
 	return err == nil && info.IsDir() && safefile.Owner(info) == owner.UID && info.Mode()&0o022 == 0
 }
 
-// notOfOwner returns the reason why the owner of the directory may not open a log.
+// notOfOwner returns why user, the owner of the directory, cannot open the log at path.
 func notOfOwner(path string, user int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -71,8 +72,8 @@ func notOfOwner(path string, user int) error {
 		safefile.Owner(info), user)
 }
 
-// logGroup returns the group that can write /var/log on this system, such as syslog on Ubuntu. It
-// is trusted with logs, because otherwise the default directory could not be used.
+// logGroup returns the group that can write /var/log on this system, such as syslog on Ubuntu. Root
+// trusts that group, because otherwise it could not use the default directory of logs.
 func logGroup() []int {
 	info, err := os.Stat("/var/log")
 	if err != nil || safefile.Owner(info) != 0 || info.Mode()&0o020 == 0 {
@@ -81,10 +82,10 @@ func logGroup() []int {
 	return []int{safefile.Group(info)}
 }
 
-// checkOpened returns an error for a file that another user has put into a directory like /tmp and
-// could read. The kernel does the same if fs.protected_regular is 2 (proc_sys_fs(5)), which not
-// every system sets. In a directory of another user, root also refuses a file that belongs neither
-// to root nor to that user.
+// checkOpened returns an error for a file that another user has put into a directory like /tmp,
+// because that user could read the log. The kernel refuses such a file only if fs.protected_regular
+// is 2 (proc_sys_fs(5)). In a directory of another user, root also refuses a file that belongs
+// neither to root nor to that user.
 func checkOpened(f *os.File) error {
 	dir, err := os.Stat(filepath.Dir(f.Name()))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package logrole marks log records with the role of their process, so that a log that several
-// processes share shows whose each record is.
+// Package logrole marks log records with the role of their process. In a log that several processes
+// share, the role shows which process wrote a record.
 package logrole
 
 import (
@@ -12,7 +12,7 @@ func With(log *slog.Logger, role string) *slog.Logger {
 	return slog.New(handler{log.Handler(), slog.String("role", role)})
 }
 
-// handler adds the attribute as the last one of each record.
+// handler appends the attribute to each record.
 type handler struct {
 	slog.Handler
 	role slog.Attr

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// AcquireTime is how long [Acquire] retries while it cannot tell which process holds the file:
-	// an inspection locks the file for an instant, and another start holds it before it has written
-	// its PID.
+	// AcquireTime is how long [Acquire] retries while it does not know which process holds the
+	// file. That can be an inspection, which locks the file for an instant, or another start that
+	// has not yet written its PID.
 	AcquireTime = time.Second
-	// startTime is how long Acquire retries if a daemon holds the file and has not written its PID:
-	// a launcher holds the lock while the program of the daemon loads.
+	// startTime is how long Acquire retries while a daemon holds the file and has not written its
+	// PID. A launcher holds the lock while the program of the daemon loads.
 	startTime = 5 * time.Second
 
-	// A time limit alone is not enough: on a machine that stalls, it can expire after one try.
+	// A time limit alone is not enough, because on a stalled machine it can expire after one try.
 	minTries        = 100
 	minTriesUnknown = 1000
 )
 
 // HeldError is returned if a daemon of this library holds the file.
 type HeldError struct {
-	PID int // 0 if the daemon is in another PID namespace, or has not written its PID
+	PID int // 0: the daemon is in another PID namespace or has not written its PID
 }
 
 func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %d)", e.PID) }
@@ -36,10 +36,10 @@ func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %
 const needsFlock = "the file system must support flock(2): use a local one such as /run"
 
 var (
-	// errMoved is returned if the path names another file once the first one is locked.
+	// errMoved is returned if each time the file is locked, the path already names another file.
 	errMoved = errors.New("another process keeps replacing the file")
-	// errMarkTaken is returned if another process has a lock where our marks go. Read access to a
-	// stale file is enough for that. The new file that replaces it has no such lock.
+	// errMarkTaken is returned if another process holds a lock on the bytes of our marks. Any
+	// process that can read a stale file can do that. Acquire then replaces the file by a new one.
 	errMarkTaken = errors.New("another process holds the lock that marks the daemon")
 )
 
@@ -48,11 +48,12 @@ var (
 // [Lock.WritePID].
 //
 // It returns a [*HeldError] if a daemon holds the file, and an [*OtherHolderError] if another
-// program does. It leaves a file with other data than a PID untouched and returns an error.
+// program does. If the file contains other data than a PID, it returns an error and does not change
+// the file.
 func Acquire(path string, mode fs.FileMode) (*Lock, error) { return acquire(path, mode, true) }
 
-// AcquireForChild is [Acquire] for a launcher: the child inherits the lock and takes the owner
-// lock.
+// AcquireForChild is [Acquire] for a launcher. The child inherits the lock, and takes the owner
+// lock itself.
 func AcquireForChild(path string, mode fs.FileMode) (*Lock, error) {
 	return acquire(path, mode, false)
 }
@@ -83,9 +84,9 @@ func acquire(path string, mode fs.FileMode, own bool) (*Lock, error) {
 	}
 }
 
-// attempt opens, locks and initializes the file once. Inspections by this process wait meanwhile:
-// they cannot recognize the file as ours before the lock is registered. If the error wraps
-// filelock.ErrHeld, attempt returns the holder.
+// attempt opens, locks and initializes the file once. Inspections by this process wait until
+// attempt returns, because they recognize the file as ours only when the lock is registered. If the
+// error wraps filelock.ErrHeld, attempt returns the holder.
 func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Holder, error) {
 	held.mu.Lock()
 	defer held.mu.Unlock()
@@ -136,14 +137,15 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 		}
 		return nil, h, errors.Join(err, readErr)
 	case err != nil:
-		// On a file system without locks, no process holds the new file, so it is removed unlocked.
+		// On a file system without locks, no process can hold the new file, so remove it without a
+		// lock.
 		if seen, _ := filelock.Inspect(f); created && !seen.Present {
 			_ = safefile.Remove(f, path)
 		}
 		return nil, h, lockError(err)
 	}
-	// The holder may have removed the file between open and lock. Then our lock protects nothing.
-	// See flopen(3) of FreeBSD.
+	// The holder may have removed the file between our open and our lock. Our lock would then
+	// protect nothing. See flopen(3) of FreeBSD.
 	if same, err := safefile.Same(f, path); err != nil || !same {
 		return nil, h, errors.Join(err, errMoved)
 	}
@@ -153,7 +155,7 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 	return f, h, checkContent(f)
 }
 
-// lockError returns err, the error of a lock, and what to do if the file system has no locks.
+// lockError adds advice to an error of a lock if the file system has no locks.
 func lockError(err error) error {
 	at := new(fs.PathError)
 	for _, errno := range []syscall.Errno{syscall.ENOLCK, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.EINVAL} {
@@ -164,8 +166,8 @@ func lockError(err error) error {
 	return err
 }
 
-// deniedBy returns the error for a file that this user may not write. The user may still see that a
-// process holds it, which is the better reason.
+// deniedBy returns the error for a file that this user may not write. If the user can see that a
+// process holds the file, the error names that process instead.
 func deniedBy(path string, err error) error {
 	switch h, lookErr := Inspect(path); {
 	case lookErr != nil || !h.Held:
@@ -177,16 +179,16 @@ func deniedBy(path string, err error) error {
 	}
 }
 
-// discard removes a file that tryAcquire has created and may not use. It does so under the lock.
+// discard removes, under the lock, a file that tryAcquire has created and may not use.
 func discard(f *os.File, path string) {
 	if filelock.TryLock(f) == nil {
 		_ = safefile.Remove(f, path)
 	}
 }
 
-// initialize makes the locked file ours. It empties the file first, so that the number in a held
-// file is always the PID of its holder. It returns errMarkTaken if another process prevents the
-// marks.
+// initialize empties the locked file, sets its mode and takes the marks. It empties the file first,
+// so that the number in a held file is always the PID of its holder. It returns errMarkTaken if
+// another process holds a lock on the bytes of the marks.
 func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	f := l.file.File
 	if err := f.Truncate(0); err != nil {
@@ -199,7 +201,7 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	if err != nil {
 		return err
 	}
-	// These locks inform inspections. The flock is held without them.
+	// These locks only inform inspections. The flock is held even if they fail.
 	l.markErr = filelock.LockPresence(f)
 	if own {
 		l.markErr = errors.Join(l.markErr, filelock.LockOwnership(f))
@@ -211,8 +213,8 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 }
 
 // Inherit takes over a lock that a launcher has acquired with [AcquireForChild], and takes the
-// owner lock. It does not trust the launcher: the kernel grants the flock again to a process that
-// has it (flock(2)), and to another process only if it is free.
+// owner lock. It does not trust the launcher, and locks f again. The kernel grants the flock to a
+// process that already has it (flock(2)), and otherwise only if the lock is free.
 func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	if f == nil {
 		return nil, errors.New("the launcher did not pass it")
@@ -240,9 +242,9 @@ func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	return lock, nil
 }
 
-// RemoveStale removes the file of a process that was killed or may not remove the file. It does so
-// under the lock, with the checks of [Acquire]. It calls cleanup before it removes the file. It
-// retries until timeout, because a process holds its lock until it is dead.
+// RemoveStale removes the file of a process that was killed or may not remove the file. It locks
+// the file and makes the checks of [Acquire]. It calls cleanup before it removes the file. It
+// retries until timeout, because a dying process holds its lock until it is dead.
 func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup func()) {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Lstat(path); err != nil {

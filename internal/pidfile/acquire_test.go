@@ -88,7 +88,7 @@ func TestTheLockOfALauncherIsNotTheOwnOne(t *testing.T) {
 	_, _ = inherited.Release()
 }
 
-// A daemon does not trust its launcher.
+// A daemon does not trust the launcher that passes the lock.
 func TestWhatALauncherHandsOverIsTheLockOrRefused(t *testing.T) {
 	path := pidFileWith(t, "4242\n")
 	inherit := func(f *os.File) error {

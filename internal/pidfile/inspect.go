@@ -8,15 +8,15 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Holder is what [Inspect] finds out about a PID file. The locks decide. The number counts only
-// where the locks leave a question.
+// Holder is the result of [Inspect] for a PID file. It comes from the locks. The number in the file
+// counts only if the locks do not identify the holder.
 type Holder struct {
 	Held   bool
-	Daemon bool // the holder uses this package, as far as the locks show
+	Daemon bool // the locks show that the holder uses this package
 	Known  bool // the holder has identified itself
 	PID    int  // of the holder; 0 if unknown or in another PID namespace
-	Number int  // in the file; 0 if its content is no PID
-	Owner  int  // of the file, a user ID
+	Number int  // the number in the file; 0 if the content is no PID
+	Owner  int  // user ID of the owner of the file
 
 	Other    bool // the holder is certainly another program
 	otherPID int  // of that program; 0 if unknown
@@ -26,9 +26,9 @@ type Holder struct {
 }
 
 var (
-	// ErrNoPID is the cause if the holder has not written its PID.
+	// ErrNoPID is the result of [Holder.Unidentified] if the holder has not written its PID.
 	ErrNoPID = errors.New("held by a process that has not written its PID")
-	// ErrOtherNamespace is the cause if the holder is not in this PID namespace.
+	// ErrOtherNamespace is its result if the holder is not in this PID namespace.
 	ErrOtherNamespace = errors.New("held by a daemon in another PID namespace")
 )
 
@@ -45,8 +45,9 @@ func (h Holder) Unidentified(path string) error {
 	return otherHolder(path)
 }
 
-// Inspect returns the holder of the PID file at path. It changes nothing. A missing file has no
-// holder and is no error. A file with other data is an error, unless a daemon has marked it.
+// Inspect returns the holder of the PID file at path. It changes nothing. A missing file is no
+// error and has no holder. A file with other data than a PID is an error, unless a daemon has
+// marked it.
 func Inspect(path string) (Holder, error) {
 	held.mu.RLock()
 	defer held.mu.RUnlock()
@@ -88,9 +89,9 @@ func readHolder(f *os.File) (h Holder, err error) {
 	var text []byte
 	var readErr error
 	look := func() { text, readErr = read(f) }
-	// The number is read while the lock is inspected, and again if the file is held. The number
-	// from a free file must not be the PID of a daemon that started after the inspection. The
-	// number from a held file must not be the PID of a daemon that ended before it.
+	// The number is read during the inspection of the lock, and again if the file is held. So the
+	// number in a free file cannot come from a daemon that started after the inspection, and the
+	// number in a held file cannot come from a daemon that ended before it.
 	state, err := filelock.InspectWith(f, look)
 	if err == nil && state.Held {
 		look()

@@ -38,7 +38,7 @@ func openFile(t *testing.T, path string) *os.File {
 	return f
 }
 
-// lockedBy locks the file as a program without this package does.
+// lockedBy locks the file as a program does that does not use this package.
 func lockedBy(t *testing.T, path string) *os.File {
 	t.Helper()
 	f := openFile(t, path)
@@ -103,8 +103,7 @@ func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
 	requireContent(t, path, fmt.Sprintln(number))
 }
 
-// requireData requires that the file is recognized as data and stays as it is, whatever this
-// process tries.
+// requireData requires that Inspect and Acquire refuse the file as data and do not change it.
 func requireData(t *testing.T, path string) {
 	t.Helper()
 	before, err := os.ReadFile(path)
@@ -142,7 +141,7 @@ func TestOnlyNothingOrANumberIsTakenOver(t *testing.T) {
 	}
 }
 
-// A program saves its configuration at the path of its PID file, for example.
+// For example, a program saves its configuration at the path of its PID file.
 func TestDataThatAnotherProgramWroteIntoAHeldFileIsNotRemoved(t *testing.T) {
 	path := pidFileWith(t, "")
 	lock := mustAcquire(t, path)

@@ -14,13 +14,13 @@ const (
 	maxRead = 4096 // bytes; a power failure can leave a block of NUL bytes
 )
 
-// errData is returned for a file with other content than a PID file can have. It may contain data
-// of a user.
+// errData is returned for a file whose content no PID file can have. The file may contain a user's
+// data.
 var errData = safefile.Unsafe("it contains other data than a PID, so it was left untouched: correct the path, or remove the file")
 
 // isPIDFile reports whether text can be the content of a PID file of any program: nothing, or a
-// number and white space. After a power failure, a file can have the right length and contain only
-// NUL bytes.
+// number and white space. NUL bytes alone count too: after a power failure, a file can contain them
+// instead of its data.
 func isPIDFile(text []byte) bool {
 	if len(text) <= maxRead && len(bytes.Trim(text, "\x00")) == 0 {
 		return true
@@ -35,11 +35,11 @@ func isPIDFile(text []byte) bool {
 	return !bytes.ContainsFunc(number, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// read returns the content of an open PID file. It reads at most one byte more than a PID file can
-// have.
+// read returns the content of an open PID file. It stops one byte after the largest possible PID
+// file.
 func read(f *os.File) ([]byte, error) { return io.ReadAll(io.NewSectionReader(f, 0, maxRead+1)) }
 
-// checkContent returns [errData] if the file is no PID file.
+// checkContent returns [errData] if the content of the file cannot be that of a PID file.
 func checkContent(f *os.File) error {
 	text, err := read(f)
 	if err == nil && !isPIDFile(text) {
@@ -48,9 +48,9 @@ func checkContent(f *os.File) error {
 	return err
 }
 
-// parsePID returns the PID in a PID file, or 0. A PID has decimal digits, no leading zero, and at
-// most one newline behind them. It is at most maxPID. Any other content is no PID, not even in
-// part: "12abc" is not 12.
+// parsePID returns the PID in a PID file, or 0. A PID consists of decimal digits without a leading
+// zero. At most one newline follows them. It is at most maxPID. Any other content is not a PID at
+// all: "12abc" is not 12.
 func parsePID(text []byte) int {
 	digits := bytes.TrimSuffix(text, []byte("\n"))
 	if len(text) > maxSize || len(digits) == 0 || len(digits) > 10 || digits[0] == '0' {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noPIDs maps contents that are no PID to the number that a lenient reader would take.
+// noPIDs maps contents that are no PID to the number that a lenient parser would find in them.
 var noPIDs = map[string]string{
 	"":                              "nothing",
 	"\n":                            "nothing",

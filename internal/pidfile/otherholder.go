@@ -11,8 +11,8 @@ import (
 )
 
 // OtherHolderError is returned if a program that does not use this package holds the file. It names
-// the process if the system reports it: any user who can read the file can hold the lock, and an
-// administrator must end that process.
+// the process if the system reports it, because an administrator must end that process: any user
+// who can read the file can lock it.
 type OtherHolderError struct {
 	PID  int    // 0 if unknown
 	Name string // of the program; "" if unknown
@@ -40,7 +40,7 @@ func otherHolder(path string) *OtherHolderError {
 		return &OtherHolderError{}
 	}
 	defer p.Close()
-	// A process that no longer has the file open has passed the lock to another one.
+	// A process that no longer has the file open has passed the lock to another process.
 	if has, err := p.HasOpen(info); err == nil && !has {
 		return &OtherHolderError{}
 	}

@@ -1,10 +1,11 @@
 // Package pidfile locks a PID file for as long as a process lives, and reports to other processes
 // which process holds it.
 //
-// The lock decides. The number in the file is advice: a number alone does not tell whether that
-// process lives, or whether it wrote the file. Four rules follow:
+// The lock decides whether a daemon runs. The number in the file is only a hint: it shows neither
+// whether that process lives, nor whether that process wrote the file. Four rules follow:
 //
-//   - Only the holder of the lock writes or removes the file, and it removes before it unlocks.
+//   - Only the holder of the lock writes or removes the file. It removes the file before it
+//     releases the lock.
 //   - The holder never opens its own file again: closing it would drop the owner lock.
 //   - A file with other data than a PID is never written or removed.
 //   - Root uses no path that another user can change. No process uses a file that everybody can
@@ -22,7 +23,7 @@ import (
 )
 
 // Lock is a PID file that this process holds. All methods of a nil Lock do nothing. A Lock is safe
-// for concurrent use: a process that must end at once releases it from another goroutine.
+// for concurrent use, because a process that must end at once releases it from another goroutine.
 type Lock struct {
 	mu       sync.Mutex
 	file     safefile.Owned
@@ -37,8 +38,8 @@ func newLock(path string, f *os.File) *Lock { return &Lock{file: safefile.NewOwn
 // File returns the open file, for a child process that inherits the lock.
 func (l *Lock) File() *os.File { return l.file.File }
 
-// MarkErr returns why the lock is held without the presence lock or the owner lock. It returns nil
-// if both are held.
+// MarkErr returns why the process holds the flock without the presence lock or the owner lock. It
+// returns nil if it holds both.
 func (l *Lock) MarkErr() error { return l.markErr }
 
 // WritePID writes the PID of this process, so that other processes can find it. It writes the
@@ -54,8 +55,8 @@ func (l *Lock) WritePID() error {
 	return err
 }
 
-// HandOff closes the launcher's descriptor, once the daemon has inherited the lock. From then on
-// only the daemon holds it.
+// HandOff closes the launcher's descriptor after the daemon has inherited the lock. From then on
+// only the daemon holds the lock.
 func (l *Lock) HandOff() {
 	if l == nil {
 		return
@@ -80,8 +81,8 @@ func (l *Lock) SetPath(path string) {
 	l.file.Path = path
 }
 
-// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
-// [Lock.Release] does not report the cause again.
+// CheckRemovable returns nil if Release will be able to remove the file, or else the reason.
+// [Lock.Release] does not report that reason again.
 func (l *Lock) CheckRemovable() error {
 	if l == nil {
 		return nil
@@ -91,9 +92,10 @@ func (l *Lock) CheckRemovable() error {
 	return l.file.CheckRemovable()
 }
 
-// DetectLost returns true, once, if the path names another file, or if the program has closed the
-// descriptor and so given up the lock. It does not open the file, because closing a second
-// descriptor would drop the owner lock.
+// DetectLost reports whether this process has lost its PID file since the last call: the path names
+// another file, or the program has closed the descriptor, which releases the lock. It returns true
+// only once. It does not open the file, because closing a second descriptor would drop the owner
+// lock.
 func (l *Lock) DetectLost() bool {
 	if l == nil {
 		return false
@@ -111,10 +113,9 @@ func (l *Lock) DetectLost() bool {
 	return l.lost
 }
 
-// Release removes the file if it is still ours, and then unlocks it. If it unlocked first, the next
-// start would lock a file that is about to be removed. It leaves a file into which another program
-// has written its data. It may be called again.
-// [safefile.Owned.Remove] describes the results.
+// Release removes the file if it is still ours, and then unlocks it. In the opposite order, the
+// next start could lock a file that is about to be removed. Release keeps a file if another program
+// has written data into it. It may be called again. [safefile.Owned.Remove] describes the results.
 func (l *Lock) Release() (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil
@@ -142,8 +143,9 @@ func (l *Lock) checkData() error {
 	return checkContent(l.file.File)
 }
 
-// ReleaseStale is [Lock.Release] for a process that has never run, or has died. It first calls
-// cleanup, under the lock, if the path still names the file. It does nothing after [Lock.HandOff].
+// ReleaseStale is [Lock.Release] on behalf of a process that has never run or has died. If the path
+// still names the file, it first calls cleanup under the lock. It does nothing after
+// [Lock.HandOff].
 func (l *Lock) ReleaseStale(cleanup func()) (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil

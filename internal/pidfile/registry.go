@@ -7,8 +7,9 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// held holds the locks of this process. An inspection must not open their files: when a process
-// closes any descriptor of a file, it loses all its POSIX locks on that file (fcntl_locking(2)).
+// held contains the locks of this process. An inspection must not open their files, because a
+// process loses all its POSIX locks on a file when it closes any descriptor of the file
+// (fcntl_locking(2)).
 var held registry
 
 type registry struct {
@@ -23,7 +24,7 @@ func (r *registry) add(l *Lock) { r.locks.Store(l, nil) }
 
 func (r *registry) remove(l *Lock) { r.locks.Delete(l) }
 
-// holder returns the holder of the file at path, if it is this process.
+// holder returns the holder of the file at path if this process holds it.
 func (r *registry) holder(path string) (h Holder, ours bool) {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // Cgroup makes a control group of version 2 and returns its directory. delegated selects whether
-// the group is delegated. At the end of the test, it kills all processes in the group. It skips the
-// test if the machine has no such groups, and fails it if LIFECYCLE_REQUIRE names "cgroup2".
+// the group is delegated. The end of the test kills all processes in the group. If the machine has
+// no such groups, Cgroup skips the test, or fails it if LIFECYCLE_REQUIRE names "cgroup2".
 func Cgroup(t *testing.T, delegated bool) (dir string) {
 	t.Helper()
 	Needs(t, "root")

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// OwnName returns a name that no other test uses, in this run or another one: all daemons of a user
+// OwnName returns a name that no other test and no other run uses, because all daemons of a user
 // share the default paths.
 func OwnName(of string) string { return fmt.Sprintf("lifecycle-test-%s-%d", of, os.Getpid()) }
 

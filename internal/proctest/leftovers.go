@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// ownTemp makes the directory for the temporary files of this run. As root, it makes it in /tmp,
-// whatever TMPDIR contains, and every user may enter it: root refuses a PID file in most other
-// directories, and some tests change their user.
+// ownTemp makes the directory for the temporary files of this run. As root, it ignores TMPDIR and
+// makes it in /tmp, because root refuses a PID file in most other directories. Every user may enter
+// the directory, because some tests change their user.
 func ownTemp() (dir string) {
 	parent := ""
 	if os.Geteuid() == 0 {
@@ -27,9 +27,9 @@ func ownTemp() (dir string) {
 	return dir
 }
 
-// nothingLeft waits until the processes, descriptors and files of the tests are gone. It reports
-// whether they are. It recognizes processes by the temporary directory in their environment, on
-// systems with /proc.
+// nothingLeft waits until the processes, descriptors and files of the tests are gone, and reports
+// whether they are. On systems with /proc, it recognizes the processes by the temporary directory
+// in their environment.
 func nothingLeft(temp string, opened int) bool {
 	var left []string
 	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {

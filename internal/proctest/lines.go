@@ -27,7 +27,7 @@ func (l *Lines) Reset() {
 	l.buf.Reset()
 }
 
-// String returns all that was written.
+// String returns all text that was written.
 func (l *Lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

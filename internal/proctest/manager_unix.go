@@ -33,13 +33,13 @@ func ManagerAt(t *testing.T, address string) *Manager {
 
 var monotonicTime = regexp.MustCompile(`MONOTONIC_USEC=\d+`)
 
-// Messages returns the messages that have arrived, with constant times.
+// Messages returns the messages that have arrived. It replaces the times in them by constants.
 func (m *Manager) Messages() (all []string) {
 	m.t.Helper()
 	buf := make([]byte, 64<<10)
 	for {
 		n := 0
-		// Without a deadline: on a busy machine, it would be over before the first read.
+		// No deadline: on a busy machine, it could expire before the first read.
 		err := rawconn.Control(m.Conn, func(fd int) (err error) {
 			n, err = syscall.Read(fd, buf)
 			return err

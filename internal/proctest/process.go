@@ -36,7 +36,7 @@ func Launch(t *testing.T, cmd *exec.Cmd) *Process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.Out
 	}
-	cmd.WaitDelay = 5 * time.Second // for descriptors that children keep open
+	cmd.WaitDelay = 5 * time.Second // children may keep descriptors open
 	require.NoError(t, cmd.Start())
 	go func() {
 		cmd.Wait()
@@ -70,7 +70,7 @@ func RequireNoCrash(t *testing.T, out string) {
 // PID returns the process ID.
 func (p *Process) PID() int { return p.Cmd.Process.Pid }
 
-// Signal sends a signal. The process must not have been waited for.
+// Signal sends a signal. It must not be called after Wait.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.t.Helper()
 	require.NoError(p.t, p.Cmd.Process.Signal(sig))

@@ -36,8 +36,8 @@ import (
 // Variable is the environment variable that names the program that a test binary runs as.
 const Variable = "LIFECYCLE_TEST_PROGRAM"
 
-// lifetime is when a program ends by itself, even if its test does not end it. It is longer than
-// [Patience].
+// lifetime is how long a program may run. It then ends by itself, if its test has not ended it. It
+// is longer than [Patience].
 const lifetime = 90 * time.Second
 
 var (
@@ -61,14 +61,14 @@ func RunAs(name string, args []string) (exitCode int) { return programs[name](ar
 // Use records that a test uses a program without starting it by [Command].
 func Use(name string) { programsUsed.Store(name, true) }
 
-// Main is the TestMain of a package whose tests start programs. In a process that runs as a
-// program, it runs the program. Otherwise it runs the tests, and fails the run if they leave a
-// process, a descriptor or a file. A daemon that runs as no registered program exits, because it
-// would run the tests again.
+// Main is the TestMain of a package whose tests start programs. In a process that was started as a
+// program, it runs that program. Otherwise it runs the tests, and fails the run if they leave a
+// process, a descriptor or a file. A daemon that was not started as a registered program exits,
+// because it would run the tests again.
 func Main(m *testing.M, inDaemon bool) {
 	name := os.Getenv(Variable)
 	switch {
-	// The variable stays in the environment, for a program that detaches itself.
+	// The variable stays in the environment, because a program that detaches needs it again.
 	case name != "":
 		time.AfterFunc(lifetime, func() {
 			fmt.Fprintln(os.Stderr, "the test program", name, "ends: it is", lifetime, "old")
@@ -83,8 +83,8 @@ func Main(m *testing.M, inDaemon bool) {
 
 func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
-	// The tests wait for processes most of the time: with fewer at the same time, the processors are
-	// idle. The command line is parsed later and takes precedence.
+	// The tests mostly wait for processes, so run more of them at the same time than there are
+	// processors. The command line is parsed later and takes precedence.
 	_ = flag.Set("test.parallel", strconv.Itoa(6*runtime.GOMAXPROCS(0)))
 	DefaultSignals()
 	temp := ownTemp()
@@ -101,8 +101,8 @@ func runTests(m *testing.M) (exitCode int) {
 }
 
 // DefaultSignals gives the processes of the tests the default action for HUP and INT, even under
-// nohup or in the background of a script. A signal that is caught here has its default action again
-// after an exec.
+// nohup or in the background of a script. It catches both signals, because a caught signal has its
+// default action again after an exec.
 func DefaultSignals() {
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(sig) {
@@ -131,8 +131,8 @@ func allUsed() bool {
 	return all
 }
 
-// Assignment returns the environment assignment that makes the test binary run as the program. It
-// is for a test in which another process executes the binary.
+// Assignment returns the environment variable, as NAME=VALUE, that makes the test binary run as the
+// program. It is for a test in which another process executes the binary.
 func Assignment(program string) string {
 	Use(program)
 	return Variable + "=" + program
@@ -148,7 +148,7 @@ func Command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Wrapped returns [Command] under another command, such as strace, nohup or unshare.
+// Wrapped is [Command] under another command, such as strace, nohup or unshare.
 func Wrapped(wrapper []string, program string, args ...string) *exec.Cmd {
 	inner := Command(program, args...)
 	cmd := exec.Command(wrapper[0], slices.Concat(wrapper[1:], []string{inner.Path}, args)...)

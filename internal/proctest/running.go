@@ -9,8 +9,8 @@ import (
 )
 
 // Running returns the processes that have arg among their arguments, on systems with /proc. A
-// zombie has no arguments. A tracer has the arguments of its program, and ends after it: it does
-// not count.
+// zombie has no arguments. Running excludes a tracer, which has the arguments of its program and
+// ends after it.
 func Running(arg string) (pids []int) {
 	eachProcess("cmdline", func(pid int, text string) {
 		args := strings.Split(text, "\x00")
@@ -22,7 +22,7 @@ func Running(arg string) (pids []int) {
 }
 
 // eachProcess calls do with the content of this file of /proc for each process. It does not list
-// the directory of a process: that takes ten times as long.
+// the directory of a process, because that takes ten times as long.
 func eachProcess(file string, do func(pid int, text string)) {
 	proc, err := os.Open("/proc")
 	if err != nil {

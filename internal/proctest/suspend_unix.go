@@ -10,7 +10,7 @@ import (
 )
 
 // Suspend stops the process with STOP. On a system with /proc, it waits until the process is
-// stopped. resume continues the process.
+// stopped. resume sends CONT.
 func (p *Process) Suspend() (resume func()) {
 	p.t.Helper()
 	p.Signal(syscall.SIGSTOP)

@@ -17,7 +17,7 @@ func PIDFileWith(t *testing.T, text string) (path string) {
 	return path
 }
 
-// Untouched records a file and the content of its directory. requireUntouched requires that nothing
+// Untouched records a file and the content of its directory. requireUntouched requires that neither
 // has changed.
 func Untouched(t *testing.T, path string) (requireUntouched func()) {
 	t.Helper()

@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is when a test stops waiting. No result depends on how long something takes, so it can
-// be long enough for a busy machine.
+// Patience is how long a test waits before it fails. No result depends on how long something takes,
+// so Patience can be long enough for a busy machine.
 const Patience = 60 * time.Second
 
-// Eventually waits until condition returns true. format and args describe the condition. The longer
-// it waits, the less often it calls condition, so that a test that waits costs little.
+// Eventually waits until condition returns true. format and args describe the condition. It calls
+// condition less often the longer it waits, so that waiting costs little.
 func Eventually(t *testing.T, condition func() bool, format string, args ...any) {
 	t.Helper()
 	began := time.Now()

@@ -1,5 +1,5 @@
-// Package stacktrace returns the stack of one goroutine as people read it: one frame a line, its
-// function, its file and its line. Such a text contains no address, no argument and no frame of the
+// Package stacktrace returns the stack of one goroutine as readable text: one line per frame, with
+// function, file and line number. The text contains no addresses, no arguments and no frames of the
 // Go runtime.
 package stacktrace
 
@@ -16,7 +16,7 @@ const maxFrames = 100
 
 // OfPanic returns the stack of the function that panicked or called runtime.Goexit. A deferred
 // function of that goroutine must call it. The text ends above the function whose name ends with
-// bottom, and above the methods of its package that it calls.
+// bottom, and also omits the methods of its package that it calls.
 func OfPanic(bottom string) []byte {
 	pc := make([]uintptr, 2*maxFrames)
 	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
@@ -28,7 +28,7 @@ func OfPanic(bottom string) []byte {
 			text.trimCallers(strings.TrimSuffix(f.Function, bottom))
 			break
 		}
-		// The frames before it belong to the deferred function.
+		// The frames before this one belong to the deferred function.
 		panicking = panicking || f.Function == "runtime.gopanic" || f.Function == "runtime.Goexit"
 		if panicking {
 			text.add(f.Function, fmt.Sprintf("%s:%d", f.File, f.Line))
@@ -37,11 +37,11 @@ func OfPanic(bottom string) []byte {
 	return text.bytes()
 }
 
-// OfLabel returns the stacks of the goroutines that have this profiler label and that the function
-// whose name ends with bottom has called. Each text ends above that function. OfLabel returns
-// nothing if there is no such goroutine.
+// OfLabel returns the stacks of the goroutines that have this profiler label and whose stack
+// contains a function with a name that ends with bottom. Each text ends above that function.
+// OfLabel returns nil if there is no such goroutine.
 //
-// It uses the goroutine profile, because runtime.Stack of all goroutines would stop the world for
+// It uses the goroutine profile, because runtime.Stack for all goroutines would stop the world for
 // much longer.
 func OfLabel(key, value, bottom string) []byte {
 	var profile bytes.Buffer
@@ -85,7 +85,8 @@ func readRecord(record, bottom string) (stack []byte, found bool) {
 	return nil, false
 }
 
-// Line returns a stack as one line, for a log record, whose handler would escape each newline.
+// Line returns a stack as one line. It is for log records, because their handler would escape each
+// newline.
 func Line(stack []byte) string {
 	return strings.ReplaceAll(string(bytes.TrimSpace(stack)), "\n", " < ")
 }

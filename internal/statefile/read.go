@@ -11,11 +11,12 @@ import (
 // RetryTime is how long [Retry] retries. Writing a record takes some microseconds.
 const RetryTime = 100 * time.Millisecond
 
-// Reader reads one state file. It stays with that file, also when a later process has replaced it.
+// Reader reads one state file. It keeps reading that file even after another process has replaced
+// it.
 type Reader struct{ f *os.File }
 
-// Open opens the state file for reading. The file must belong to the user owner, and root must be
-// able to trust the path.
+// Open opens the state file for reading. The file must belong to the user owner. Root refuses a
+// path that another user can change.
 func Open(path string, owner int) (*Reader, error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err
@@ -60,10 +61,9 @@ func Read(path string, owner int) (object []byte, err error) {
 	return r.Read()
 }
 
-// Retry calls read until it succeeds, for up to [RetryTime]. A record may be incomplete while it is
+// Retry calls read until it succeeds, for up to [RetryTime]. A record is incomplete while it is
 // written, and a new process removes the old file before it creates its own. Retry returns at once
-// if retrying cannot help: if the file is unsafe, if it may not be read, or if read returns false
-// for again.
+// if the file is unsafe, if this user may not read it, or if read returns false for again.
 func Retry(read func() (again bool, err error)) error {
 	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
 		again, err := read()
@@ -73,7 +73,7 @@ func Retry(read func() (again bool, err error)) error {
 	}
 }
 
-// readRecord reads at most one byte more than a record. The extra byte shows that the file is no
+// readRecord reads at most one byte more than a record has. A file with that extra byte is not a
 // record.
 func readRecord(f *os.File) ([]byte, error) {
 	record := make([]byte, Size+1)

@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A record is the JSON object, padded with spaces, with the checksum as its last field. A read can
-// see an incomplete pwrite(2), on tmpfs and on ext4, and reading twice does not help. Hence the
-// checksum.
+// A record is the JSON object, padded with spaces, with the checksum as its last field. The
+// checksum is needed because on tmpfs and ext4 a read can see an incomplete pwrite(2), and reading
+// twice does not detect that.
 
 const (
 	// Size is the size of a record.
@@ -27,7 +27,7 @@ const (
 // recordPrefix is the beginning of each intact record.
 const recordPrefix = `{"format":`
 
-// sumTable is not a plain variable: its computation takes time that a launcher need not spend.
+// sumTable is computed at its first use, because a launcher does not need it.
 var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
 // ErrDamaged is returned for a record that was read during a write, or was never completed.
@@ -57,8 +57,8 @@ func Unseal(record []byte) (object []byte, err error) {
 	return slices.Concat(bytes.TrimRight(body, " "), []byte("}")), nil
 }
 
-// resemblesRecord reports whether the content of a file is a record or the remains of one. After a
-// power loss or on a full disk, less than a record remains, or zeros.
+// resemblesRecord reports whether the content of a file is a record or the rest of one. A power
+// loss or a full disk can leave a part of a record, or zeros.
 func resemblesRecord(content []byte) bool {
 	return len(content) <= Size &&
 		(bytes.HasPrefix(content, []byte(recordPrefix)) || len(bytes.Trim(content, "\x00")) == 0)

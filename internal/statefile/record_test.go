@@ -47,7 +47,7 @@ func TestEveryByteThatIsChangedIsFound(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// An incomplete record has the front of one record and the back of another.
+// A torn read returns the front of one record and the back of another.
 func TestEveryMixOfTwoRecordsIsFound(t *testing.T) {
 	one := mustSeal(t, "7")
 	for _, other := range [][]byte{mustSeal(t, strings.Repeat("x", 3000)), mustSeal(t, "8")} {

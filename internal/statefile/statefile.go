@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// File is the state file of this process. All methods of a nil File do nothing. It is safe for
-// concurrent use. Its mutex may be held for long, because a disk may hang.
+// File is the state file of this process. All methods of a nil File do nothing. A File is safe for
+// concurrent use. Its methods may block for long, because a disk may hang.
 type File struct {
 	mu      sync.Mutex
 	file    safefile.Owned
@@ -24,8 +24,8 @@ type File struct {
 	stamps  stamps
 }
 
-// Create makes the state file. It replaces the file of a process that has died, and does not write
-// to the old file: a process that has lost its path may still write to it.
+// Create makes the state file. It replaces the file of a process that has died. It does not reuse
+// the old file, because a process that has lost its path may still write to it.
 //
 // Only the process that holds the lock of the PID file may call it.
 func Create(path string, mode fs.FileMode) (*File, error) {
@@ -79,12 +79,13 @@ func create(path string, mode fs.FileMode) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	_ = filelock.LockPresence(f) // see IsHeld; some systems and file systems have no such lock
+	_ = filelock.LockPresence(f) // for IsHeld; some systems and file systems have no such lock
 	return &File{file: safefile.NewOwned(path, f)}, nil
 }
 
-// Write replaces the record, unless a record with this or a later number was written. An empty
-// record empties the file. Of several errors in a row, Write returns only the first.
+// Write replaces the record, unless the file already has a record with this or a later number. An
+// empty record empties the file. If several calls in a row fail, only the first one returns its
+// error.
 func (f *File) Write(seq int, record []byte) error {
 	if f == nil {
 		return nil
@@ -97,7 +98,7 @@ func (f *File) Write(seq int, record []byte) error {
 	f.seq = seq
 	err := f.file.CheckOpen()
 	if err == nil {
-		if err = f.put(record); err != nil { // the old record is outdated
+		if err = f.put(record); err != nil { // remove the outdated record
 			_ = f.file.File.Truncate(0)
 		}
 	}
@@ -127,8 +128,8 @@ func (f *File) SetPath(path string) {
 	f.file.Path = path
 }
 
-// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
-// [File.Remove] does not report the cause again.
+// CheckRemovable returns nil if Remove will be able to remove the file, or else the reason.
+// [File.Remove] does not report that reason again.
 func (f *File) CheckRemovable() error {
 	if f == nil {
 		return nil
@@ -138,8 +139,8 @@ func (f *File) CheckRemovable() error {
 	return f.file.CheckRemovable()
 }
 
-// Keep closes the file and leaves it in place, with its last record. If that could not be written,
-// Keep removes the file.
+// Keep closes the file and leaves it in place, with its last record. If the last record could not
+// be written, Keep removes the file.
 func (f *File) Keep() {
 	if f == nil {
 		return
@@ -171,8 +172,8 @@ func (f *File) Remove() (removeErr, emptyErr error) {
 	return f.file.Remove()
 }
 
-// IsHeld reports whether the process that created the state file lives and still uses it. So a
-// daemon that has lost its PID file can be seen. It returns false if that is unknown.
+// IsHeld reports whether the process that created the state file lives and still uses it. It
+// detects a daemon that has lost its PID file. It returns false if the system cannot tell.
 func IsHeld(path string) bool {
 	f, err := safefile.Open(path)
 	if err != nil {
@@ -183,8 +184,8 @@ func IsHeld(path string) bool {
 	return err == nil && locks.Present
 }
 
-// RemoveStale removes the state file of a process that has died. It leaves any other file and
-// returns an error: the file may contain a user's data.
+// RemoveStale removes the state file of a process that has died. If the file is not a state file,
+// RemoveStale returns an error and does not remove it, because it may contain a user's data.
 //
 // Only the process that holds the lock of the PID file may call it.
 func RemoveStale(path string) error {

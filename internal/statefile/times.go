@@ -14,8 +14,8 @@ type Times struct {
 	At    map[string]time.Duration `json:"at_ns"` // on monotonic.Boottime, by name
 }
 
-// stamps remembers the times that were converted. Later, the result would lack the time for which
-// the machine was suspended in between.
+// stamps caches the converted times. A later conversion of the same time would be wrong by the time
+// for which the machine was suspended in between.
 type stamps struct {
 	mu    sync.Mutex
 	known map[time.Time]time.Duration
@@ -45,12 +45,12 @@ func (f *File) Times(times map[string]*time.Time) *Times {
 	return &Times{Clock: clock, At: at}
 }
 
-// setMargin is the least difference that shows that the time of day was set. Smaller ones may come
-// from adjustments of its rate.
+// setMargin is the smallest difference that shows that the time of day was set. A smaller
+// difference may come from an adjustment of its rate.
 const setMargin = time.Second
 
-// Correct replaces the times of a record that the time of day has not shown correctly, because it
-// was set since. It does nothing if the record comes from another boot or time namespace.
+// Correct corrects the times of a record if the time of day was set after they were recorded. It
+// does nothing if the record comes from another boot or time namespace.
 func (t *Times) Correct(times map[string]*time.Time) {
 	if t == nil || t.Clock == "" || t.Clock != monotonic.Clock() {
 		return

@@ -19,7 +19,7 @@ func Read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// Columns finds the first table after the text whose first columns have these heads. It returns
+// Columns finds the first table after that text whose first columns have these headings. It returns
 // these columns of each row.
 func Columns(t *testing.T, path, after string, heads ...string) (rows []string) {
 	t.Helper()
