@@ -9,9 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
-	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/safefile"
@@ -165,15 +163,3 @@ func (osEnv) terminal() (hungUp func() bool) {
 }
 
 func (osEnv) exit(code int) { os.Exit(code) }
-
-// attachToSupervisor makes l stop when its supervisor is gone.
-func attachToSupervisor(l *life) {
-	in := worker.Inherited()
-	_ = in.RedirectCrashOutput()
-	lost := in.Take()
-	go func() {
-		<-lost // this may happen after the life, while main still runs
-		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
-		l.on(stopRequest, errSupervisorLost, nil)
-	}()
-}

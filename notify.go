@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/sys/bytetext"
@@ -118,7 +119,7 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 const maxLine = 1024
 
 func managerLine(name, text string) string {
-	return sdnotify.Line(name, cutTo(maxLine, bytetext.Valid(text)))
+	return sdnotify.Line(name, console.CutTo(maxLine, bytetext.Valid(text)))
 }
 
 // statusText describes the current activity in one line.
@@ -170,7 +171,7 @@ func (m *manager) end(err error) {
 		}
 		if m.isParent {
 			failed := encodeError(err)
-			failed.Error = cutTo(maxStack, failed.Error)
+			failed.Error = console.CutTo(maxStack, failed.Error)
 			if text, err := json.Marshal(failed); err == nil {
 				lines = append(lines, "X_LIFECYCLE_FAILURE="+string(text))
 			}

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
@@ -144,25 +144,8 @@ func (s *Status) shorten() bool {
 	if len(*longest) < 8 {
 		return false
 	}
-	*longest = cut(*longest, min(len(*longest)*3/4, statefile.Size))
+	*longest = console.Cut(*longest, min(len(*longest)*3/4, statefile.Size))
 	return true
-}
-
-// cutTo returns text, cut to at most size bytes.
-func cutTo(size int, text string) string {
-	if len(text) <= size {
-		return text
-	}
-	return cut(text, size)
-}
-
-// cut cuts text to at most size bytes, and marks the cut with an ellipsis.
-func cut(text string, size int) string {
-	const more = "…"
-	text = strings.TrimSuffix(text, more)
-	for size = min(size, len(text)) - len(more); size > 0 && !utf8.RuneStart(text[size]); size-- {
-	}
-	return text[:max(0, size)] + more
 }
 
 // decodeStatus returns the Status of a JSON object that [Status.encode] has made.

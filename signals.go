@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // event is something that can happen to a life.
@@ -233,4 +235,16 @@ func (p *Phase) UnmarshalText(text []byte) error {
 	}
 	*p = Phase(at)
 	return nil
+}
+
+// attachToSupervisor makes l stop when its supervisor is gone.
+func attachToSupervisor(l *life) {
+	in := worker.Inherited()
+	_ = in.RedirectCrashOutput()
+	lost := in.Take()
+	go func() {
+		<-lost // this may happen after the life, while main still runs
+		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
+		l.on(stopRequest, errSupervisorLost, nil)
+	}()
 }
