@@ -46,7 +46,7 @@ stress: ## run the tests twenty times under the race detector
 churn: ## stress the PID file lock, and log a million lines over a hundred rotations
 	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e
 
-sweep: ## kill at every system call of a start, a stop and the verbs, then run many of them
+sweep: ## kill at every system call of a start, a stop, a supervisor and the verbs, then run many
 	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v . ./e2e
 
 faults: ## fail every system call of a start, a stop and the verbs

@@ -136,6 +136,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 	}
 	if of.program != nil {
 		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.become(), of.startTimeout
+		spec.Refresh = time.Minute
 		if of.readyWhen != nil {
 			spec.Ready = s.programReady
 		}

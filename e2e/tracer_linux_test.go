@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,9 @@ const (
 	stages
 )
 
+// workerStage is the stage of what the daemon executes. It is not counted.
+const workerStage = stages
+
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 
 // tracer runs the program daemon. It kills a stage of it when that stage enters its Nth system
@@ -32,6 +36,9 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 //
 //	tracer STAGE N [key=value …] verb
 //	tracer STAGE CALL:ERRNO:N [key=value …] verb
+//
+// With the argument "guard" after N, it runs the program guard instead, whose stage daemon is the
+// supervisor.
 //
 // It lets everything else live. With N = 0 it does nothing. strace(1) can do that too, but counts
 // for each thread, and a launcher that is killed at its Nth call hides that stage 1 would be killed
@@ -48,7 +55,11 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 var tracer = proctest.Register("tracer", func(args []string) int {
 	victim, err := strconv.Atoi(args[0])
 	runtime.LockOSThread() // ptrace(2) works between threads
-	cmd := proctest.Command(daemon, args[2:]...)
+	program, args := daemon, args
+	if args[2] == guard {
+		program, args = guard, slices.Delete(args, 2, 3)
+	}
+	cmd := proctest.Command(program, args[2:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err = errors.Join(err, cmd.Start()); err != nil {
@@ -166,7 +177,7 @@ func (tr *trace) follow(launcher int) {
 			}
 		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 			t.inside = true // execve(2) has not returned
-			tr.stage[t.process] = min(tr.stage[t.process]+1, daemonStage)
+			tr.stage[t.process] = min(tr.stage[t.process]+1, workerStage)
 		case sig == unix.SIGTRAP:
 		default:
 			signal = int(sig)
@@ -209,6 +220,9 @@ func (tr *trace) enter(tid int, t *task) {
 		return
 	}
 	stage := tr.stage[t.process]
+	if stage == workerStage {
+		return
+	}
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.counts[stage]++

@@ -106,3 +106,31 @@ func TestAStartDoesNotEndItsCaller(t *testing.T) {
 	require.Empty(t, f.certain)
 	require.Equal(t, []int{101}, pids(f.uncertain))
 }
+
+// The supervisor may be killed at any time.
+func TestTheTimeAtWhichAWorkerWasKnownIsRecordedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	s, p, _ := newProcess(t)
+	p.marked = Marked{PID: p.PID, Mark: "its mark"}
+	known := make(chan time.Duration)
+	s.spec.Refresh = time.Millisecond
+	s.spec.On = func(e Event) {
+		require.Equal(t, Said{}, e)
+		at, ok := s.KnownAt("its mark")
+		require.True(t, ok)
+		known <- at
+	}
+	stop := s.refreshMark()
+	first := <-known
+	require.NotZero(t, first)
+	require.Greater(t, <-known, first)
+	stop()
+	go func() {
+		for range known { // one more may be on its way
+		}
+	}()
+	_, ok := s.KnownAt("another mark")
+	require.False(t, ok)
+	_, ok = (*Supervisor)(nil).KnownAt("its mark")
+	require.False(t, ok)
+}

@@ -82,8 +82,8 @@ func (p *process) forked(pid int) {
 }
 
 // KnownAt returns when the worker with that mark was last known not to have been waited for, which
-// may be now. Until then its PID was its own. It returns false if the worker is not the last one. s
-// may be nil.
+// may be now. Until then its PID was its own. It returns false if the worker is not the last one.
+// s may be nil.
 func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
 	if s == nil || s.last.Load() == nil {
 		return 0, false
@@ -100,6 +100,34 @@ func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
 		p.marked.At = max(p.marked.At, now)
 	}
 	return p.marked.At, true
+}
+
+// refreshMark emits an empty Said from time to time, until stop is called. A program may replace
+// all its children long after its start. Unless the record is younger than one of them, the next
+// supervisor cannot tell them from strangers.
+func (s *Supervisor) refreshMark() (stop func()) {
+	if s.spec.Refresh == 0 {
+		return func() {}
+	}
+	over := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(s.spec.Refresh)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-over:
+				return
+			case <-ticker.C:
+			}
+			s.mu.Lock()
+			if !isClosed(s.last.Load().ended) {
+				s.emit(Said{})
+			}
+			s.mu.Unlock()
+			s.deliver()
+		}
+	}()
+	return func() { close(over) }
 }
 
 // awaitFork waits until fork has recorded a starting worker.

@@ -50,6 +50,7 @@ type Spec struct {
 	Stored     []fdstore.Entry // descriptors for every worker
 	Previous   Marked          // the worker of a killed supervisor
 	OwnSession bool            // the session of this process contains only this daemon
+	Refresh    time.Duration   // how often an empty Said lets the receiver record KnownAt; 0: never
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
 	// Ready checks another program that has sent READY=1 or has lived for Settle. A nil error means
@@ -159,6 +160,7 @@ func (s *Supervisor) open() error {
 // After ctx has ended, the caller ends the worker with Stop. Run then returns the result of the
 // worker, unless Stop has already returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
+	defer s.refreshMark()()
 	p := s.last.Load()
 	for {
 		<-p.gone
