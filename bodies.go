@@ -21,11 +21,11 @@ var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 // body is a body that was called, or the loop of an Every. A stop waits for both.
 type body struct {
 	component, hook string
-	ctx             context.Context // of its component; fn and the Every functions share one
+	ctx             context.Context // of its component; fn and the Every functions share one context
 	done            chan struct{}
 	err             error // set when done is closed
-	before          bool  // it returned before a stop was requested
-	failure         error // its part of the result of Run, set by awaitBodies
+	before          bool  // the body returned before a stop was requested
+	failure         error // what Run returns of err, set by awaitBodies
 }
 
 // startBodies calls the Run of every component, and fn. When it returns, each of them has been
@@ -60,7 +60,7 @@ func (l *life) watchBody(b *body, result <-chan error, returned func()) {
 	go func() {
 		b.err = <-result
 		b.before = l.stopCtx.Err() == nil
-		returned() // before a log that may be slow
+		returned() // before the log record, because a log may be slow
 		if l.bodyFailed(b) {
 			l.logFailure(b.component, b.hook, b.err)
 		}
@@ -71,8 +71,8 @@ func (l *life) watchBody(b *body, result <-chan error, returned func()) {
 // bodyFailed reports whether the error of a body that has returned is a failure.
 func (l *life) bodyFailed(b *body) bool { return b.err != nil && (b.before || !l.clean(b.err)) }
 
-// bodyReturned ends the life. When the last body has returned, it also ends StopDelay, because no
-// body serves requests any more.
+// bodyReturned requests a stop. After the last body has returned, it also ends StopDelay, because
+// no body serves requests any more.
 func (l *life) bodyReturned() {
 	l.on(stopRequest, ErrBodyReturned, nil)
 	l.mu.Lock()
@@ -128,7 +128,7 @@ func (l *life) repeat(p periodic, hook string) {
 		case result = <-p.now:
 		}
 		err := context.Cause(l.stopCtx)
-		if err == nil { // else select chose between the tick and the stop
+		if err == nil { // a stop and a tick may come together, and select picks either
 			err = <-spawn(l.ctx, hook+" of "+l.plan.name, p.f)
 		}
 		if err != nil && (l.stopCtx.Err() == nil || !l.clean(err)) {

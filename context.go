@@ -24,10 +24,11 @@ func From(ctx context.Context) *Life {
 	return &Life{l, ctx}
 }
 
-// Grace returns the context for work in progress. It carries the values of the life. It outlives
-// the contexts of the bodies: it ends when StopTimeout is over or the life ends. Use it as the base
-// context of the requests of a server, so that the server can still answer requests that are in
-// progress when a stop is requested. Outside a life, Grace returns the context passed to From.
+// Grace returns the context for work in progress. It carries the values of the life. The context
+// outlives the contexts of the bodies: it ends when StopTimeout is over or the life ends. Use it as
+// the base context of the requests of a server, so that the server can still answer requests that
+// are in progress when a stop is requested. Outside a life, Grace returns the context passed to
+// From.
 func (l *Life) Grace() context.Context {
 	if l.of == nil {
 		return l.ctx
@@ -44,7 +45,7 @@ func (l *Life) Phase() Phase {
 }
 
 // Stop requests a stop and does not wait for it. The reason becomes the [context.Cause] of the
-// contexts of the bodies. It is no failure by itself: Run returns it only if a body returns it.
+// contexts of the bodies. The reason alone is no failure: Run returns it only if a body returns it.
 // Only the first stop request has an effect.
 func (l *Life) Stop(reason error) {
 	if l.of == nil {
@@ -58,9 +59,9 @@ func (l *Life) Stop(reason error) {
 
 // Reload asks the life to reload, as HUP does, and blocks until it has the verdict of a reload that
 // began after the call. It returns nil if that reload succeeded, and an error that wraps
-// [ErrReload] if it failed or the life stops instead. During the start, it waits until the life is
-// ready and has reloaded. If ctx ends first, Reload returns an error that wraps the cause of ctx.
-// Inside a hook, Reload returns an error at once, because a reload waits until the hook has
+// [ErrReload] if it failed or the life stops instead. During the start, Reload waits until the life
+// is ready and has reloaded. If ctx ends first, Reload returns an error that wraps the cause of
+// ctx. Inside a hook, Reload returns an error at once, because a reload waits until the hook has
 // returned.
 func (l *Life) Reload(ctx context.Context) error {
 	if l.of == nil {
@@ -139,8 +140,8 @@ type runningHook struct {
 	over  atomic.Bool // the hook has returned; its context may live on
 }
 
-// hookThatRuns returns the label of a hook of this life that still runs and that one of the
-// contexts belongs to.
+// hookThatRuns returns the label of the hook to which one of the contexts belongs. It returns "" if
+// that hook has returned or belongs to another life.
 func (l *life) hookThatRuns(contexts ...context.Context) (label string) {
 	for _, ctx := range contexts {
 		h, _ := ctx.Value(hookKey{}).(*runningHook)

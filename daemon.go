@@ -21,25 +21,25 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// Detach moves the life to the background. Run starts the program again as a new process, without
-// a terminal and in a session that it does not lead. Run returns nil when that process is ready.
-// The detached process also calls Run, which runs the life there. [InDaemon] reports whether this
+// Detach moves the life to the background. Run starts the program again as a new process, without a
+// terminal and in a session that it does not lead. Run returns nil when that process is ready. The
+// detached process calls Run too, and there Run runs the life. [InDaemon] reports whether this
 // process is the detached one.
 //
-// If the detached process does not become ready, nothing of it is left, and Run returns why: the
-// error of the hook that failed, with its text and exit code; the last output of a process that
-// died; or [ErrStartTimeout]. If the launcher is interrupted or killed before it knows the result,
-// the start is undone. A second TERM or INT more than a second after the first one kills the rest
-// of the detached process. Run returns an error in process 1 of a PID namespace, because every
-// process in the namespace ends with it.
+// If the detached process does not become ready, Run leaves nothing of it behind and returns the
+// reason: the error of the hook that failed, with its text and exit code; the last output of a
+// process that died; or [ErrStartTimeout]. If the launcher is interrupted or killed before it knows
+// the result, the start is undone. A second TERM or INT, more than a second after the first one,
+// kills a detached process that has not ended yet. Run returns an error in process 1 of a PID
+// namespace, because every process in the namespace ends with it.
 //
-// The program's main runs up to Run in the launcher, and again in the detached process. Inits of
-// packages that are initialised before this one also run a third time, in a process between the
-// two. The detached process has the environment that the launcher has now. It starts in the
-// directory in which the launcher was started, whatever os.Chdir did since, so its main finds files
-// by the same relative paths. Run changes the directory to "/", or to WorkDir. [Main] ignores this
-// option, since its verb decides. By default, Run stays in the foreground; the verb start and
-// Ensure detach without this option.
+// The program's main runs up to Run in the launcher, and again in the detached process. A
+// short-lived process between these two runs only init functions: those of the packages that are
+// initialised before this package. The detached process gets the current environment of the
+// launcher. It starts in the directory in which the launcher was started, whatever os.Chdir did
+// since, so its main finds files by the same relative paths. Run changes the directory to "/", or
+// to WorkDir. [Main] ignores this option, since its verb decides. By default, Run stays in the
+// foreground; the verb start and Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true
@@ -57,8 +57,8 @@ func Args(args ...string) Option {
 }
 
 // notUnderTest contains the options that are refused in a test binary, and why. Some would start
-// the test binary again, which would run its tests. The others would give up what the other tests
-// need.
+// the test binary again, which would run its tests. The others would change the user or the root
+// directory for all tests.
 var notUnderTest = map[string]string{
 	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
 	"User":      "not possible under go test, because it would change the user of all tests: use Embedded or package lifecycletest, or build the program",
@@ -80,8 +80,8 @@ const errUnderTest = "not possible under go test, because it would start the tes
 // commandLine is package state because a program may replace flag.CommandLine.
 var commandLine = flag.CommandLine
 
-// underTest reports whether this process runs tests. It returns false in a program that the test
-// binary runs as.
+// underTest reports whether this process runs tests. It returns false if the test binary runs as
+// another program.
 func underTest() bool { return commandLine.Lookup("test.v") != nil && commandLine.Parsed() }
 
 // daemonArgs returns the arguments of the daemon, with its name first.
@@ -111,8 +111,8 @@ type launch struct {
 
 	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this
 	// process during its start, so its exit code is known, and a signal undoes the start before it
-	// ends this process. A caller that lives on cannot do so: it would adopt all other orphans too,
-	// and its signals are its own.
+	// ends this process. A caller that lives on cannot do this: it would adopt all other orphans too,
+	// and it handles its signals itself.
 	oneShot bool
 }
 
@@ -162,7 +162,7 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 		}()
 		files = append(files, lock.File())
 	}
-	if s.oneShot { // the sockets of a process that lives on are its own
+	if s.oneShot { // a process that lives on keeps its sockets
 		for _, unclaimed := range fdstore.Unclaimed() {
 			files = append(files, unclaimed.File)
 		}
@@ -244,8 +244,8 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 }
 
 // notifyLauncherSignals catches the signals that would end the launcher. The first one cancels ctx,
-// so that the launcher undoes the start before it ends. insisted is closed if the caller does not
-// want to wait: it sends TERM or INT again, later than forceQuitAfter after the first time.
+// so that the launcher undoes the start before it ends. insisted is closed on another TERM or INT,
+// more than forceQuitAfter after the first one: then the caller does not want to wait.
 func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, stopSignals func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)

@@ -125,8 +125,8 @@ func (e ending) close() {
 	}
 }
 
-// result returns an [*endError] if the daemon, which is gone, is known to have failed at its end. A
-// daemon that ended by itself has removed its PID file, or emptied it.
+// result returns an [*endError] if the end of the daemon is known to have failed. The daemon is
+// gone. A daemon that ended by itself has removed its PID file, or emptied it.
 func (e ending) result() error {
 	var s Status
 	var err error

@@ -95,8 +95,9 @@ func (e *lifeErrors) Error() string {
 
 func (e *lifeErrors) Unwrap() []error { return e.errs }
 
-// logFailure logs one failure of the life, in one record of level ERROR. component and hook belong
-// to err if it is not a [*HookError]. A failure that a worker has logged is not repeated.
+// logFailure logs one failure of the life, in one record of level ERROR. A [*HookError] names its
+// component and its hook. For any other err, the arguments name them. A failure that a worker has
+// logged is not repeated.
 func (l *life) logFailure(component, hook string, err error) {
 	if reported := l.reported.Load(); reported != nil && errors.Is(err, *reported) {
 		return
@@ -128,7 +129,8 @@ func (l *life) logFailure(component, hook string, err error) {
 	}
 }
 
-// recordFailure writes the failure with which the life ends to the state file, which then stays.
+// recordFailure writes the failure of the life to the state file. The file then stays after the
+// life.
 func (l *life) recordFailure(result error) {
 	if result == nil && l.launcher != nil && !isClosed(l.readyCh) && errors.Is(context.Cause(l.stopCtx), ErrBodyReturned) {
 		result = l.whyNotReady(nil) // for the launcher, the start has failed
@@ -156,15 +158,15 @@ func joinErrors(errs ...error) error {
 type Failure struct {
 	At        time.Time `json:"at"`
 	Code      int       `json:"code,omitempty"`      // exit code of the daemon; 0: unknown
-	Component string    `json:"component,omitempty"` // that failed
-	Hook      string    `json:"hook,omitempty"`      // that failed
+	Component string    `json:"component,omitempty"` // failed component
+	Hook      string    `json:"hook,omitempty"`      // failed hook
 	Error     string    `json:"error"`
 	TimedOut  bool      `json:"timed_out,omitempty"` // the hook exceeded its time
 	Panicked  bool      `json:"panicked,omitempty"`  // the log contains the stack
 	Also      []string  `json:"also,omitempty"`      // the other failures of the same end
 }
 
-// newFailure returns the description of err, with which a life ended.
+// newFailure returns the description of err, the error of a life that has ended.
 func newFailure(err error) *Failure {
 	f := encodeError(err)
 	d := &Failure{
@@ -180,7 +182,8 @@ func newFailure(err error) *Failure {
 }
 
 // Err returns an error with the text of the failure: a [*HookError] if a hook failed. It wraps a
-// [*PanicError], [ErrStartTimeout] or [ErrStopTimeout] if that is what failed.
+// [*PanicError] after a panic, and [ErrStartTimeout] or [ErrStopTimeout] after a hook that exceeded
+// its time.
 func (d *Failure) Err() error {
 	f := failure{Verdict: Verdict{Component: d.Component, Hook: d.Hook, Error: d.Error, TimedOut: d.TimedOut}, Code: d.Code, Panicked: d.Panicked}
 	if d.TimedOut {

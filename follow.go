@@ -37,8 +37,8 @@ func (p *Process) Status() (Status, error) {
 
 // WaitReady blocks until the daemon is ready. It returns nil at once if the daemon is ready or
 // reloading. It returns an error if the daemon stops, is gone ([ErrNotRunning]) or cannot report
-// its state. If ctx ends first, the error wraps the cause of ctx. In the daemon itself, WaitReady
-// returns an error at once before Run and in a hook, because it would wait for itself there.
+// its state. If ctx ends first, the error wraps the cause of ctx. A daemon cannot wait for itself:
+// called in the daemon before Run or in a hook, WaitReady returns an error at once.
 func (p *Process) WaitReady(ctx context.Context) error {
 	return p.follow(ctx, "it to be ready", func(s Status) (enough bool, err error) {
 		switch s.Phase {
@@ -52,8 +52,8 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	})
 }
 
-// errBeforeRun reports that a process that was started as the daemon waits for the daemon. Nothing
-// ends that wait but the StartTimeout of its launcher.
+// errBeforeRun reports that a process that was started as the daemon waits for the daemon. Only the
+// StartTimeout of its launcher would end that wait.
 var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
 	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
 
@@ -165,28 +165,28 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	return log, err
 }
 
-// keeper returns the state of the daemon with what keeps it. It returns an error if that is not
-// known.
+// keeper returns the state of the daemon, with KeptBy set. It returns an error if it is unknown
+// what keeps the daemon running.
 func (p *Process) keeper() (s Status, err error) {
 	err = p.follow(context.Background(), "its state", func(now Status) (enough bool, err error) {
 		s = now
 		return true, nil
 	})
 	switch {
-	case s.KeptBy == "" && s.LogFile != "": // by an earlier version; only a detached daemon has a log
+	case s.KeptBy == "" && s.LogFile != "": // an earlier version; only a detached daemon has a log
 		s.KeptBy = keptDetached
 	case err == nil && s.KeptBy == "":
 		err = errors.New("its state file does not tell")
 	}
 	if err != nil && !errors.Is(err, ErrNotRunning) {
-		if _, originErr := p.origin(); originErr == nil { // only a detached daemon keeps it
+		if _, originErr := p.origin(); originErr == nil { // only a detached daemon keeps its origin
 			s.PID, s.KeptBy, err = p.PID, keptDetached, nil
 		}
 	}
 	return s, err
 }
 
-// origin returns what the daemon was started with.
+// origin returns the arguments and the directory with which the daemon was started.
 func (p *Process) origin() (origin.Origin, error) {
 	o, err := origin.Of(p.PID, p.pidFile)
 	if _, endErr := p.verifyAlive(); endErr != nil {
@@ -242,8 +242,8 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	heard, doing := time.Now(), ""
 	pause := time.Millisecond
 	for looks := 1; ; looks++ {
-		// Both are computed before the read, so that follow never gives up without a read after the
-		// end of the time.
+		// Both are computed before the read, so follow reads once more after the time is over, before it
+		// gives up.
 		over, silence := ctx.Err(), time.Since(heard)
 		s, err := p.Status()
 		switch {

@@ -104,8 +104,8 @@ func (l *life) do(c call) error {
 	return &HookError{c.component, c.hook, err}
 }
 
-// lastChance waits for a hook whose context has ended. It reports whether the hook returned, and
-// its result. A stop request during the wait can only shorten the wait.
+// lastChance waits for a hook whose context has ended. It returns the result of the hook, and
+// whether the hook returned. A stop request during the wait can only shorten the wait.
 func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result error, returned bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -154,7 +154,7 @@ func spawn(ctx context.Context, label string, f func(context.Context) error) <-c
 }
 
 // hookGoroutine is the frame at which the stack of a hook or body ends. Goroutines that the hook
-// started do not have it.
+// started do not have this frame.
 func hookGoroutine(ctx context.Context, f func(context.Context) error, done chan<- error) (err error) {
 	returned := false
 	defer func() {
@@ -177,8 +177,8 @@ func stackOf(label string) []byte {
 	return []byte("(no stack: the hook has not begun, has just returned, or changed its profiler labels)")
 }
 
-// workerError is the error of a hook of a supervisor that failed in the worker. do returns the
-// wrapped error without a HookError for the hook of the supervisor.
+// workerError is returned by a hook of a supervisor for a failure in the worker. do returns the
+// wrapped error and adds no HookError for the hook of the supervisor.
 type workerError struct{ error }
 
 func ofWorker(err error) error {

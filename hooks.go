@@ -10,9 +10,9 @@ import (
 // never run concurrently, except with a hook that was abandoned because it exceeded its time.
 //
 // A stop asks the components in reverse order, one at a time: the context of the component ends,
-// OnStop is called, and its Run is awaited. Only then the component before it is asked. So a
-// component may use the ones before it until its Run has returned. A component that passes work to
-// another one belongs behind it.
+// OnStop is called, and its Run is awaited. Only then does the stop ask the component before it. So
+// a component may use the ones before it until its Run has returned. If a component passes work to
+// another component, it belongs behind that component.
 //
 // OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while bodies may
 // still work, OnExit after every body has returned. So close in OnExit what a body uses. Each of
@@ -43,8 +43,9 @@ type Hooks struct {
 	// configuration. Its context ends when ReloadTimeout expires or a stop is requested.
 	OnReload func(ctx context.Context) error
 
-	// OnStop asks the component to stop soon, and may wait for it. The components behind this one
-	// have stopped by then. The context of OnStop ends when StopTimeout expires.
+	// OnStop asks the component to stop soon. It may wait until the component has stopped. The
+	// components behind this one have stopped by then. The context of OnStop ends when StopTimeout
+	// expires.
 	OnStop func(ctx context.Context) error
 
 	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.

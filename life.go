@@ -37,14 +37,14 @@ type life struct {
 	manager     *manager            // nil: no service manager waits for this process
 	credentials *credentials        // taken on after OnStart; nil: unchanged
 	logs        logPaths            // of a process in the background
-	outsideRoot []string            // logs that cannot be opened from inside the root directory
+	outsideRoot []string            // logs outside the new root directory: they cannot be reopened
 
 	marks      *workerMarks       // nil: this process supervises nothing
-	onStopping func(reason error) // shows the stop to a person; nil: the log is enough
+	onStopping func(reason error) // shows the stop on a terminal; nil: the log is enough
 	readyFD    *readyfd.Descriptor
 
 	values      context.Context // parent of all contexts of the life; never ends
-	stopCtx     context.Context // ends with the stop request, with its cause
+	stopCtx     context.Context // ends with the stop request, whose reason is its cause
 	requestStop context.CancelCauseFunc
 	ctx         context.Context // of fn and Every; ends StopDelay after stopCtx
 	cancel      context.CancelCauseFunc
@@ -97,7 +97,7 @@ func lifeOf(p *plan) *life {
 // run executes the life.
 func (l *life) run() error {
 	err := l.live()
-	refused := errors.Is(err, ErrAlreadyRunning)                // there is no life that could fail
+	refused := errors.Is(err, ErrAlreadyRunning)                // the life has not begun
 	if err != nil && !refused && l.snapshot().Phase != Exited { // stop has logged any other failure
 		l.logFailure("", "", err)
 	}
@@ -123,7 +123,7 @@ func (l *life) live() (err error) {
 		}
 		l.findManager()
 		l.findKeeper()
-		keepFromChildren(l.mode, l.log) // after READY_FD was taken, which must be inherited
+		keepFromChildren(l.mode, l.log) // READY_FD must be taken before
 		defer l.readyFD.Close()
 		defer l.plan.keepOrigin(l.mode)()
 		defer func() { l.manager.end(err) }()
@@ -216,7 +216,7 @@ func (l *life) beginStop(why error) {
 	}
 	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
 	if l.state != nil || l.manager != nil {
-		// A hook may still run for a while. The caller that asked for the stop must see that it was
+		// A hook may still run for a while. Until then, the state must show that the stop request was
 		// received.
 		go l.publish()
 	}
@@ -267,7 +267,7 @@ func (l *life) next() (j job, ok bool) {
 	return j, true
 }
 
-// enter changes the phase, unless a stop was requested meanwhile. The caller publishes it.
+// enter changes the phase, unless a stop was requested meanwhile. The caller publishes the phase.
 func (l *life) enter(from, to Phase) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -278,14 +278,14 @@ func (l *life) handle(j job) {
 	switch j.action {
 	case reload:
 		if l.enter(Ready, Reloading) {
-			l.publish() // in case no hook does
+			l.publish() // a reload without hooks publishes too
 			l.reload()
 		}
 	case reopen:
 		l.reopen()
 	case callHook:
 		l.callSignalHook(j.signal)
-		l.publish() // the hook no longer runs
+		l.publish() // shows that the hook no longer runs
 	}
 }
 

@@ -33,8 +33,8 @@
 //
 //  1. One instance. While a daemon runs, every other start with the same PID file fails with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
-//  2. Order. Components start in the order given and stop in reverse order. A component is asked
-//     to stop when the bodies of the components behind it have returned. Hooks never run
+//  2. Order. Components start in the order given and stop in reverse order. A component is asked to
+//     stop only after the bodies of the components behind it have returned. Hooks never run
 //     concurrently. OnStop asks a component to stop, and OnExit frees what it holds. Both run
 //     exactly once for every started component, whatever caused the stop, unless another stop
 //     signal ends the process at once.
@@ -88,17 +88,17 @@
 // systemd socket unit, or a manager that keeps sockets, passes to this process. They bind a new
 // socket if there is none. A manager with a descriptor store (FileDescriptorStoreMax=) keeps the
 // sockets that they bind, so a restart or a crash refuses no connection. A unix socket leaves no
-// dead file behind, and its path is never taken from a process that listens.
+// dead file behind. A process never takes the path of a socket at which another process listens.
 //
 // # Supervision
 //
 // With [Supervise], a small supervisor process starts the program as its worker and restarts the
 // worker after a crash. With [Program], the worker is any other program. The supervisor holds the
-// PID file, so the PID of the daemon does not change. It keeps the sockets that socket.Listen
-// opened. [RestartPolicy] defines how long it waits before a restart and when it gives up. The
-// supervisor talks to its worker as systemd talks to a service (sd_notify(3)), so the same program
-// runs under both. Under systemd it is not needed: systemd restarts the program itself. Supervision
-// works on Linux only.
+// PID file, so the PID of the daemon does not change. The supervisor also keeps the sockets that
+// socket.Listen opened. [RestartPolicy] defines how long the supervisor waits before a restart and
+// when it gives up. The supervisor talks to its worker as systemd talks to a service
+// (sd_notify(3)), so the same program runs under both. Under systemd, a supervisor is not needed:
+// systemd restarts the program itself. Supervision works on Linux only.
 //
 // # Platforms
 //
@@ -137,22 +137,22 @@ import (
 // installs the signal handlers, locks the PID file, calls each OnStart, and then calls fn and the
 // other bodies. When a stop is requested, Run ends the context of fn. Then it stops the components
 // in reverse order, one at a time: it ends the context of the component, calls OnStop, and waits
-// for its body. Then it waits for fn, which may need an OnStop to return. At last it calls each
-// OnExit in reverse order.
+// for its body. Then Run waits for fn, because fn may return only after an OnStop. Finally, Run
+// calls each OnExit in reverse order.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of
-// the BaseContext, or the error that failed the start. A nil fn waits for the end of its context
-// and returns nil. When fn returns earlier, with or without an error, the life ends.
+// the BaseContext, or the error of a failed start. A nil fn waits for the end of its context and
+// returns nil. When fn returns earlier, with or without an error, the life ends.
 //
-// Run returns the errors of the bodies, unwrapped, joined with the errors of the hooks, each a
-// [*HookError]. A nil error is no failure. After a stop is requested, an error that wraps
+// Run joins the errors of the bodies, unwrapped, with the errors of the hooks. Each error of a hook
+// is a [*HookError]. A nil error is no failure. After a stop is requested, an error that wraps
 // context.Canceled or one of [CleanErrors] is no failure either. If there is no failure, Run
 // returns nil.
 //
 // Run returns an [*AlreadyRunningError] if another daemon holds the PID file, or if another Run is
-// active in this process. It returns an error that names the option if an option is wrong. In both
-// cases it has started nothing.
+// active in this process. If an option is wrong, Run returns an error that names the option. In
+// both cases, Run has started nothing.
 //
 // A program usually passes the result to [ExitCode] and calls os.Exit. For one second after Run
 // returns, the signals that the life handles still have no effect, so a late signal cannot change

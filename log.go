@@ -24,15 +24,15 @@ import (
 	"example.com/lifecycle/internal/sys/statedir"
 )
 
-// LogFile sets the file for stdout and stderr of a detached process. The file is opened for
-// appending, and made with mode 0640 if it is missing. A file system that keeps no modes causes a
-// warning, not an error. It must be a regular file: a symbolic link at the end of the path is not
-// followed. For root, no other user may be able to write the directories of the path, except that
-// the last directory may belong to [User] and that the group of /var/log is trusted. USR1, the verb
-// reopen and every reload open the file again, for logrotate(8); if that fails, the old file stays
-// open. A relative path is relative to the working directory at the start. An empty path means
-// /dev/null. In the foreground nothing is redirected. By default, the path is DefaultLogFile of the
-// name.
+// LogFile sets the file for stdout and stderr of a detached process. Run opens the file for
+// appending, and creates it with mode 0640 if it is missing. If the file system keeps no modes, Run
+// logs a warning. The log must be a regular file: Run follows no symbolic link at the end of the
+// path. If root starts the daemon, no other user may have write access to a directory of the path.
+// There are two exceptions: the last directory may belong to [User], and the group of /var/log is
+// trusted. USR1, the verb reopen and every reload open the file again, for logrotate(8); if that
+// fails, the old file stays open. A relative path is relative to the working directory at the
+// start. An empty path means /dev/null. In the foreground nothing is redirected. By default, the
+// path is the result of DefaultLogFile for the name of the program.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true
@@ -194,7 +194,7 @@ func (p *plan) checkPaths(owner *credentials) error {
 	return nil
 }
 
-// warnOfModes logs why new logs do not have their mode.
+// warnOfModes logs why new log files do not have the mode wanted.
 func warnOfModes(log *slog.Logger, logs *logfile.Pair, wanted fs.FileMode) {
 	for _, err := range logs.ModeErrs {
 		log.Warn("cannot set the mode of the log, so other users may read it", "log", err.Path,
@@ -265,7 +265,8 @@ func (l *life) redirect() error {
 // StderrHandler returns a [slog.Handler] for stderr, for programs that run under systemd and
 // elsewhere. If stderr is the journal, as JOURNAL_STREAM indicates (systemd.exec(5)), each line
 // carries its priority and no timestamp (sd-daemon(3)). Elsewhere the handler is a
-// [slog.TextHandler]. It writes records of at least that level. A nil level means [slog.LevelInfo].
+// [slog.TextHandler]. The handler writes the records of this level and of higher levels. A nil
+// level means [slog.LevelInfo].
 //
 //	slog.SetDefault(slog.New(lifecycle.StderrHandler(nil)))
 func StderrHandler(level slog.Leveler) slog.Handler {

@@ -78,7 +78,7 @@ func (m mode) locks() bool { return m.isProcess() && m.kind != modeWorker }
 // mayHaveLauncher reports whether a launcher may wait for this process.
 func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLauncher }
 
-// role names this process in a log that it shares with another one, or returns "".
+// role returns the name of this process in a log that it shares with another process, or "".
 func (m mode) role() string {
 	switch m.kind {
 	case modeSupervisor:
@@ -118,9 +118,9 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 const firstOther = 3
 
 // keepFromChildren marks the descriptors of this process as close-on-exec, so that no program that
-// the life starts inherits what the caller left open. They stay open in this process, which may
-// have been given them on purpose. A detached process has none of them, and a worker has marked
-// them.
+// the life starts inherits what the caller left open. They stay open in this process, because the
+// caller may have passed them on purpose. A detached process has no such descriptors, and a worker
+// has already marked them.
 func keepFromChildren(m mode, log *slog.Logger) {
 	if m.background || m.kind == modeWorker {
 		return

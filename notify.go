@@ -44,8 +44,8 @@ type manager struct {
 	failed bool
 }
 
-// findManager takes the manager from the environment. If it cannot be reached, the life goes on
-// without.
+// findManager takes the manager from the environment. If the manager cannot be reached, the life
+// goes on without it.
 func (l *life) findManager() {
 	address, watches := secureenv.Take("NOTIFY_SOCKET"), takeWatchdog()
 	room, _ := strconv.Atoi(secureenv.Take("FDSTORE"))
@@ -69,7 +69,7 @@ func (m *manager) update(now Status, turn int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if turn <= m.seq || now.Phase == Exited { // end reports an exit
+	if turn <= m.seq || now.Phase == Exited { // the method end reports an exit
 		return
 	}
 	if now.workerDown && m.phase == Ready {
@@ -203,9 +203,9 @@ func (m *manager) send(lines []string) {
 // dinit sets it with "ready-notification = pipevar:READY_FD".
 const readyVariable = "READY_FD"
 
-// takeReadyFD takes the descriptor from the environment. It returns nil if there is none. What the
-// program starts inherits neither the descriptor nor the variable. A launcher writes to it when the
-// start has succeeded, so a detached process has none.
+// takeReadyFD takes the descriptor from the environment. It returns nil if there is none. Processes
+// that the program starts inherit neither the descriptor nor the variable. A launcher keeps the
+// descriptor and writes to it when the start has succeeded, so a detached process has none.
 func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	number := secureenv.Take(readyVariable)
 	if number == "" || InDaemon() {
@@ -218,7 +218,7 @@ func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	return fd
 }
 
-// tellReadyFD writes to the descriptor that the daemon is ready.
+// tellReadyFD reports on the descriptor that the daemon is ready.
 func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 	if err := fd.Tell(); err != nil {
 		log.Warn("cannot report readiness to the descriptor in "+readyVariable, "err", err)
@@ -227,7 +227,7 @@ func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 
 func init() { fdstore.InheritFrom(handshake.Given) }
 
-// descriptors returns what package fdstore needs of the life.
+// descriptors returns what package fdstore needs from the life.
 func (l *life) descriptors() fdstore.Life {
 	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.snapshot().Phase) }}
 	if m := l.manager; m != nil {
@@ -246,8 +246,8 @@ func stageOf(p Phase) fdstore.Stage {
 	return fdstore.Stopping
 }
 
-// listenedTooEarly returns an error if this process opened sockets although another process, which
-// it is about to start, needs them.
+// listenedTooEarly returns an error if this process has opened sockets. It is called before this
+// process starts the process that needs them.
 func listenedTooEarly() error {
 	u, ok := fdstore.FirstUse()
 	if !ok {

@@ -24,9 +24,10 @@ import (
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
 // ErrUnsafePIDFile reports that another user can change the PID file or what its path names, or
-// that the file contains other data than a PID. A user can change a file that is a symbolic link, a
-// hard link, a FIFO or another special file, that all users can write, that is in a directory which
-// other users can write, or that belongs to another user. Nothing was locked, written or signalled.
+// that the file contains data other than a PID. A file is unsafe if it is a symbolic link, a hard
+// link, a FIFO or another special file. It is also unsafe if all users can write to it, if other
+// users can write to its directory, or if it belongs to another user. Nothing was locked, written
+// or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].
@@ -56,8 +57,8 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 // not the number, prevents a second daemon. A start takes over a stale file in place. The file
 // should be on a local file system. A relative path is relative to the working directory at the
 // start. An empty path disables the PID file: then nothing prevents a second daemon, and the verbs
-// stop, reload and status cannot find the daemon. By default, the path is DefaultPIDFile of the
-// name.
+// stop, reload and status cannot find the daemon. By default, the path is the result of
+// DefaultPIDFile for the name of the program.
 func PIDFile(path string) Option {
 	return option(func(c *plan) {
 		c.pidFile, c.pidFileSet = path, true
@@ -69,7 +70,7 @@ func PIDFile(path string) Option {
 // exists and belongs to another user keeps its permissions. Any user who can read the file of a
 // crashed daemon can lock it and so prevent the next start: use 0600 where other users are hostile.
 // The mode cannot let other users write. The state file gets the same permissions. On a file system
-// that keeps no modes, the start fails if the file would permit more. By default, 0644.
+// that keeps no modes, the start fails if the file would permit more. By default, the mode is 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
@@ -146,11 +147,11 @@ func pidFileError(path string, err error) error {
 	return fmt.Errorf("lifecycle: PID file %s: %w%s", bytetext.Escape(path), cause, hint(path, err))
 }
 
-// hint returns what a person can do about an error of the file at path, or "" if that is not known.
+// hint returns advice for the user about an error of the file at path, or "" if there is none.
 func hint(path string, err error) string {
 	advice := safefile.Advice(path, err)
 	if failed := new(fs.PathError); errors.As(err, &failed) && failed.Op == "mkdir" {
-		// Only the directory of a default file is made: HOME/.local/state/NAME.
+		// makeDefaultDir makes directories only for a default file: HOME/.local/state/NAME.
 		if home := filepath.Join(filepath.Dir(path), "../../.."); failed.Path == home || isBelow(home, failed.Path) {
 			advice = fmt.Sprintf("user %d has no home directory", os.Geteuid())
 		}
@@ -172,9 +173,9 @@ func isBelow(path, dir string) bool { return strings.HasPrefix(path, filepath.Cl
 //   - Windows: ""
 //
 // The home directory comes from the password database and not from the environment, so cron, su and
-// a second login find the same file. If the database does not answer in 2 s, such as a directory
-// service that is down, DefaultPIDFile returns "". In this process, a life with an empty PIDFile
-// then does not start: Run, Ensure and the verbs return the reason.
+// a second login find the same file. If the database does not answer within 2 s, for example
+// because a directory service is down, DefaultPIDFile returns "". After that, a life with an empty
+// PIDFile does not start in this process: Run, Ensure and the verbs return the reason.
 func DefaultPIDFile(name string) string {
 	path, err := defaultPIDFile(name)
 	if err != nil {
@@ -184,11 +185,12 @@ func DefaultPIDFile(name string) string {
 }
 
 // noDefault is the reason why DefaultPIDFile or DefaultLogFile returned "". It is package state
-// because they return no error: the program may pass the "" to an option, which must not switch the
-// file off.
+// because these functions return no error: the program may pass the "" to an option, and this must
+// not switch the file off.
 var noDefault atomic.Pointer[error]
 
-// whyNoDefault returns the reason why path, the value of an option, is "", if that is a failure.
+// whyNoDefault returns an error if path, the value of an option, is "" and a default path could not
+// be found.
 func whyNoDefault(path string) error {
 	if why := noDefault.Load(); path == "" && why != nil {
 		return *why
@@ -261,7 +263,7 @@ func (l *life) leave() {
 	defer statedir.Release()
 	fdstore.RemoveFiles()
 	if s := l.snapshot(); s.Failed != nil || s.Left != "" || s.carried {
-		l.publish() // no hook runs any more
+		l.publish() // shows that no hook runs any more
 		l.state.Keep()
 	}
 	l.removeState()

@@ -88,7 +88,7 @@ type components struct {
 
 	onReopen    func(context.Context) error // called after the log was reopened; may be nil
 	onForceQuit func()                      // called before the process ends at once; may be nil
-	workerLogs  bool                        // of a supervisor: its worker logs what happens in it
+	workerLogs  bool                        // set for a supervisor: its worker logs its own hooks
 }
 
 // supervision holds the options of a supervisor.
@@ -216,8 +216,9 @@ func Version(v string) Option {
 // Logger sets the logger of the life. It gets the phases, the verdicts of reloads, hooks that
 // exceed their time, and panics. It must not block, because a life that stops waits for it.
 // [StderrHandler] gives the other records of the program the same form in the journal. By default,
-// it is slog.Default(), or, if stderr is the journal of systemd and the program has changed neither
-// slog.Default() nor package log, a logger that writes a priority and no timestamp.
+// it is slog.Default(), with one exception: if stderr is the journal of systemd, and the program
+// has changed neither slog.Default() nor package log, it is a logger that writes a priority and no
+// timestamp.
 func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }

@@ -93,7 +93,7 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 		switch err := p.Signal(sig); {
 		case errors.Is(err, ErrNotRunning) && i == 0:
 			return p.awaitEnd(ctx)
-		case errors.Is(err, ErrUnsafePIDFile) && i > 0: // it has ended, and left other data in the file
+		case errors.Is(err, ErrUnsafePIDFile) && i > 0: // its end left other data in the file
 		case err != nil && !errors.Is(err, ErrNotRunning):
 			return err
 		}
@@ -130,8 +130,8 @@ func (e *NotRunningError) Error() string {
 
 func (e *NotRunningError) Unwrap() error { return ErrNotRunning }
 
-// Process is a running daemon, seen from another process. It refers to that process only: if the
-// PID is given to another process later, the methods do not affect that one.
+// Process is a running daemon, seen from another process. It refers to one process only: if the
+// kernel later gives the PID to another process, the methods do not affect that process.
 type Process struct {
 	PID     int
 	pidFile string
@@ -184,7 +184,7 @@ func Find(pidFile string) (*Process, error) {
 const (
 	// patienceForPID is how long Find waits for a holder that has not written its PID yet.
 	patienceForPID = 2 * time.Second
-	// lookAgain is the delay before the next inspection if one did not identify the holder.
+	// lookAgain is the delay between two inspections if the first one did not identify the holder.
 	lookAgain = 2 * time.Millisecond
 )
 
@@ -197,7 +197,7 @@ func hold(pidFile string, h pidfile.Holder) (*Process, error) {
 		return nil, fmt.Errorf("lifecycle: %w", err)
 	}
 	p := &Process{PID: h.PID, pidFile: pidFile, pin: pinned}
-	if _, err = p.verifyAlive(); err != nil { // false for a zombie
+	if _, err = p.verifyAlive(); err != nil { // fails for a zombie
 		pinned.Close()
 		return nil, err
 	}
@@ -225,7 +225,7 @@ func (p *Process) verify() (pidfile.Holder, error) {
 }
 
 // verifyAlive is verify for a process that has not ended. A later daemon can have the same PID and
-// the same PID file, so it asks the process itself too.
+// the same PID file, so verifyAlive also asks the kernel whether the pinned process lives.
 func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	h, err := p.verify()
 	if err == nil {

@@ -25,8 +25,8 @@ type fileRecord struct {
 	Boottime *statefile.Times `json:"boottime,omitempty"` // of the times; nil: unknown
 }
 
-// times returns all times of a Status by their names in the record. So the reader of a record knows
-// how long ago something was even if the time of day was set since.
+// times returns all times of a Status by their names in the record. With them, a reader of the
+// record knows how long ago an event was, even if the clock was set since.
 func (s *Status) times() map[string]*time.Time {
 	times := map[string]*time.Time{"since": &s.Since, "started": &s.Started, "ready": &s.Ready, "next_restart": &s.NextRestart}
 	if s.LastExit != nil {
@@ -166,8 +166,8 @@ func decodeStatus(object []byte) (s Status, err error) {
 	return r.Status, nil
 }
 
-// releaseKilled is releaseStale for a daemon that a verb has killed. It leaves a record of that
-// end. last is the last known status of the daemon.
+// releaseKilled is releaseStale for a daemon that a verb has killed. It leaves a record of the
+// kill. last is the last known status of the daemon.
 func (p *plan) releaseKilled(last Status, why string) {
 	pidfile.RemoveStale(p.pidFile, p.pidFileMode, patienceForDeath, func() {
 		last.Name, last.Failed = p.name, newFailure(errors.New("killed: "+why))
@@ -177,15 +177,17 @@ func (p *plan) releaseKilled(last Status, why string) {
 }
 
 // removeStaleState removes the state file of a daemon that has died, unless it contains a failure,
-// or the next start needs it to find what the worker has left. The caller holds the lock.
+// or the next start needs it to find the processes that the worker has left. The caller holds the
+// lock.
 func (p *plan) removeStaleState() {
 	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && !s.marked().Survives() {
 		_ = statefile.RemoveStale(statePath(p.pidFile))
 	}
 }
 
-// leaveRecord leaves a state file with the failure of a daemon that could not do so itself. The
-// caller holds the lock, and has printed the failure: the record is lost if it cannot be written.
+// leaveRecord leaves a state file with the failure of a daemon that could not write the failure
+// itself. The caller holds the lock, and has printed the failure: the record is lost if it cannot
+// be written.
 func (p *plan) leaveRecord(s Status) {
 	if last, err := lastState(p.pidFile); err == nil {
 		s.keepMarks(last.marked())
@@ -224,8 +226,8 @@ func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
 	p.removeStaleState()
 }
 
-// recordFailedStart leaves a state file that contains why the start failed, unless the daemon has
-// left one. The caller holds the lock, and no process of the daemon is left.
+// recordFailedStart leaves a state file with the reason why the start failed, unless the daemon has
+// left such a file. The caller holds the lock, and no process of the daemon is left.
 func (p *plan) recordFailedStart(began time.Time, err error) {
 	if s, readErr := lastState(p.pidFile); readErr == nil && s.Failed != nil && s.Failed.At.After(began) {
 		return
@@ -254,8 +256,8 @@ func readStateOnce(path string, owner int) (Status, error) {
 // statePath returns the path of the state file for a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
-// createState creates the state file. If processes of an earlier worker run, the file never lacks
-// what identifies them.
+// createState creates the state file. If processes of an earlier worker still run, the file
+// identifies them at every moment.
 func (l *life) createState() (f *statefile.File, err error) {
 	path := statePath(l.plan.pidFile)
 	if l.marks != nil {

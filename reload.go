@@ -31,7 +31,7 @@ func ReloadTimeout(d time.Duration) Option {
 type reloadError struct {
 	cause   error
 	applied []string // the components that had already applied the new configuration
-	ended   bool     // the process that was to reload ended
+	ended   bool     // the process ended instead of reloading
 }
 
 func (e *reloadError) Error() string {
@@ -44,8 +44,8 @@ func (e *reloadError) Error() string {
 
 func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 
-// unknownResult is the result of a reload of a program that does not report one. The text says what
-// was done.
+// unknownResult is the result of a reload of a program that does not report one. The text describes
+// what was done.
 type unknownResult string
 
 func (r unknownResult) Error() string { return string(r) }

@@ -176,8 +176,8 @@ func (l *life) terminal() (hungUp func() bool) {
 	return l.plan.env.terminal()
 }
 
-// forceQuitAfter is how long after the first stop signal another one ends the process at once. An
-// earlier one may be the same request, sent twice.
+// forceQuitAfter is the least time between two stop signals for the second one to end the process
+// at once. A second signal that comes earlier may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
 // quit ends the process at once. It never releases l.mu, so nothing else happens to this life.

@@ -89,7 +89,7 @@ func (l *life) start() error {
 // component is a component that starts or has started.
 type component struct {
 	*Hooks
-	ctx    context.Context // of its body and of all that its OnStart started; ends at its stop
+	ctx    context.Context // of OnStart and of the body; ends at the stop of the component
 	cancel context.CancelCauseFunc
 }
 
@@ -146,7 +146,7 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 		}
 		var h *HookError
 		if errors.As(err, &h) && (last == nil || !late) {
-			last = h.Err // a call that the end of the time cut short explains nothing
+			last = h.Err // a call that was cut short explains nothing
 		}
 		l.sleep(min(askAgain, time.Until(deadline)))
 		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {

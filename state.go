@@ -14,9 +14,10 @@ import (
 )
 
 // Status is the state that a daemon publishes in its state file. The state file is beside the PID
-// file, with .state instead of .pid at the end of its name. It exists as long as the daemon lives.
-// It stays after a crash, and after a failed start or end, with Failed or Left set, until the next
-// start. It does not prove that the daemon lives; the lock on the PID file does.
+// file, with .state instead of .pid at the end of its name. The file exists as long as the daemon
+// lives. After a crash, it stays until the next start. After a failed start or end it stays too,
+// with Failed or Left set. So the file does not prove that the daemon lives; the lock on the PID
+// file does.
 //
 // The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
 // bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
@@ -48,12 +49,12 @@ type Status struct {
 	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in a row
 	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
 	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
-	Left         string    `json:"left,omitempty"`          // why its worker still runs
-	WorkerID     string    `json:"worker_id,omitempty"`     // no other process has it
+	Left         string    `json:"left,omitempty"`          // why the worker still runs
+	WorkerID     string    `json:"worker_id,omitempty"`     // unique to this worker
 	workerDown   bool      // the worker was ready and is not ready now
 
-	// The next supervisor finds the processes of the worker by these, if this one is killed.
-	WorkerMark string `json:"worker_mark,omitempty"` // numbers that they inherit
+	// If this supervisor is killed, the next one finds the processes of the worker by these fields.
+	WorkerMark string `json:"worker_mark,omitempty"` // numbers that these processes inherit
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
 	carried     bool          // the mark belongs to the worker of an earlier supervisor
@@ -66,12 +67,12 @@ type Status struct {
 
 	// KeptBy is what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
 	// caller of the process), "manager" (the service manager in Manager) or "process 1" (what keeps
-	// the container). Unit is how the manager calls the daemon.
+	// the container). Unit is the name that the manager uses for the daemon.
 	KeptBy  string `json:"kept_by,omitempty"`
 	Manager string `json:"manager,omitempty"` // such as "systemd", "systemd --user" or "runsv"
 	Unit    string `json:"unit,omitempty"`
 
-	LogFile string `json:"log_file,omitempty"` // of stderr, if detached
+	LogFile string `json:"log_file,omitempty"` // log of stderr, if detached
 }
 
 // enter changes the phase from one to another. It reports false if the phase is not from.
@@ -201,12 +202,12 @@ func lastState(pidFile string) (Status, error) {
 }
 
 // refuseBesideLost returns an error if a daemon runs that has lost the PID file: another program
-// deleted or replaced it. Such a daemon still holds its state file. A daemon that is just ending
-// may do so too, for a moment.
+// deleted or replaced it. Such a daemon still holds its state file. A daemon that is about to end
+// may also hold it for a moment.
 func (p *plan) refuseBesideLost() error {
 	for end := time.Now().Add(patienceForLost); statefile.IsHeld(statePath(p.pidFile)); time.Sleep(time.Millisecond) {
 		if h, err := inspectPIDFile(p.pidFile); err != nil || h.Held {
-			return nil // acquire reports it
+			return nil // acquireLock reports it
 		}
 		if time.Now().After(end) {
 			last, _ := lastState(p.pidFile)

@@ -142,8 +142,8 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	return err
 }
 
-// awaitBodies waits until every body with that context has returned. The context has ended at the
-// time asked.
+// awaitBodies waits until every body with that context has returned. The context ended at the time
+// asked.
 func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 	end := b.next()
 	limit := time.NewTimer(time.Until(end))
@@ -170,7 +170,7 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 		}
 		select {
 		case <-body.done:
-			if l.bodyFailed(body) { // it is in the log
+			if l.bodyFailed(body) { // the log contains it already
 				body.failure = body.err
 			}
 		default:
@@ -224,8 +224,8 @@ func (b budget) moment() time.Duration {
 }
 
 // finalPatience is how long a worker that received a TERM waits for the message that no other
-// worker follows. The supervisor sends that message before its own TERM. The wait is for a TERM
-// that another process sent to both.
+// worker follows. The supervisor sends that message before its own TERM, so the worker waits only
+// if another process sent a TERM to both.
 const finalPatience = 100 * time.Millisecond
 
 // isLast reports whether no later process inherits the sockets of this one. err is the result of

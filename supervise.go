@@ -33,18 +33,18 @@ type RestartPolicy struct {
 	// default is 10 s.
 	Reset time.Duration
 
-	// Limit is the number of exits after which the supervisor gives up: within Window, or in a row
-	// without a worker that was ready for Reset. A negative Limit means never. The defaults are 10
-	// and 1 min.
+	// Limit is the number of exits after which the supervisor gives up. It counts the exits within
+	// Window, and the exits in a row without a worker that was ready for Reset. A negative Limit means
+	// never. The defaults are 10 and 1 min.
 	Limit  int
 	Window time.Duration
 
-	// Permanent contains the exit codes after which a worker is not restarted. The default is 64,
-	// 66, 77 and 78 (sysexits), without 66 if this program was built with -race, whose detector
-	// exits with 66; an empty slice means none.
+	// Permanent contains the exit codes after which a worker is not restarted. The default is 64, 66,
+	// 77 and 78 (sysexits). If this program was built with -race, 66 is not among them, because the
+	// race detector exits with 66. An empty slice means none.
 	Permanent []int
 
-	// Foreground supervises under Run and the verb run too.
+	// Foreground enables supervision under Run and the verb run too.
 	Foreground bool
 
 	// Settle is how long a worker of [Program] must live to be ready, unless it uses sd_notify(3).
@@ -72,11 +72,11 @@ type RestartPolicy struct {
 
 // Supervise runs the life in a worker process under a small supervisor process. The supervisor
 // starts the program again as its worker and restarts the worker after a crash. The supervisor
-// holds the PID file, so the PID never changes. It runs no hook and no body: hooks, bodies, [User]
-// and [Chroot] apply to the worker. It forwards signals to the worker, except TERM and INT, which
-// stop both. StopTimeout limits the stop as usual; a worker that exceeds it is killed. In the
-// supervisor, Run returns the error that Run returned in the worker that was stopped, or an error
-// that reports why no worker is left.
+// holds the PID file, so the PID never changes. The supervisor runs no hook and no body: hooks,
+// bodies, [User] and [Chroot] apply to the worker. It forwards signals to the worker, except TERM
+// and INT, which stop both. StopTimeout limits the stop as usual; a worker that exceeds it is
+// killed. In the supervisor, Run returns the error that Run returned in the worker that was
+// stopped, or an error that reports why no worker is left.
 //
 // If the first worker fails, the start fails. Later, the policy applies: a worker that ended with
 // an error, crashed, or was found hanging by [Watchdog] is restarted, after a delay that doubles.
@@ -148,22 +148,23 @@ type Exit struct {
 func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 
 // Program supervises another program instead of running fn. It can be any program that stays in the
-// foreground, with or without this library. argv is its name, which is looked up in PATH, and its
-// arguments. Root does not run a program from PATH that other users can replace; then argv must
-// begin with the path of the program. The program is supervised under the verb run too. Without
-// [Supervise], the zero [RestartPolicy] applies.
+// foreground, with or without this library. argv contains the name of the program and its
+// arguments. The name is looked up in PATH. Root runs no program from PATH that other users can
+// replace: for such a program, argv must begin with its path. The program is supervised under the
+// verb run too. Without [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
 // has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
 // restart, [OnCheck] is called. Both run in this program, not in the worker. A reload sends
 // ReloadSignal to the worker. If the program then neither ends nor reports the reload (RELOADING=1,
-// then READY=1) within Settle, the result of the reload is unknown, and the verb reload says so.
-// The signals of [OnSignal] are forwarded. A signal that the program ignores, or that would end it,
-// is not sent, and for a reload that is an error. StopSignal asks the program to stop; the
-// processes that it leaves behind then have the rest of StopTimeout. The program is killed when the
-// supervisor is killed. Its output goes where the output of the supervisor goes, so logrotate(8)
-// needs copytruncate, unless the program reopens that file on ReopenSignal. It starts in the
-// working directory of the start, or in WorkDir. By default, fn runs.
+// then READY=1) within Settle, the result of the reload is unknown, and the verb reload reports
+// this. The signals of [OnSignal] are forwarded. The supervisor does not send a signal that the
+// program ignores or that would end the program. For a reload, this is an error. StopSignal asks
+// the program to stop. The processes that it leaves behind then have the rest of StopTimeout to
+// end. The program is killed when the supervisor is killed. Its output goes where the output of the
+// supervisor goes, so logrotate(8) needs copytruncate, unless the program reopens that file on
+// ReopenSignal. It starts in the working directory of the start, or in WorkDir. By default, fn
+// runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {

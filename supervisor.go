@@ -76,7 +76,8 @@ func (s *supervisorLife) plan() *plan {
 	}
 }
 
-// checks returns the components with an OnCheck that another program needs: it has none itself.
+// checks returns the components for another program. The supervisor calls their OnCheck, because
+// that program has none.
 func (s *supervisorLife) checks() []Hooks {
 	if s.of.program == nil {
 		return nil
@@ -95,7 +96,7 @@ func (s *supervisorLife) startLimit() time.Duration {
 	return s.of.startTimeout + grace(s.of.startTimeout) + supervise.WorkerMargin
 }
 
-// forwarded returns the hooks of OnSignal, replaced by hooks that forward the signal to the worker.
+// forwarded returns the entries of OnSignal. Their functions now forward the signal to the worker.
 func (s *supervisorLife) forwarded() []signalHook {
 	signals := slices.Clone(s.of.signals)
 	for i, h := range signals {
@@ -150,7 +151,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
-	case s.of.program == nil: // it connects at once and changes afterwards
+	case s.of.program == nil: // it connects before it changes its user or root
 	case s.of.chroot != "":
 		return sdnotify.Listen()
 	case s.life.credentials == nil && uid == 0:
@@ -261,7 +262,8 @@ func (s *supervisorLife) result(err error) error {
 	return err
 }
 
-// verdict is reloadOfWorker, and remembers a verdict of the worker, which has logged it.
+// verdict converts err like reloadOfWorker. It remembers a verdict of the worker, because the
+// worker has logged it.
 func (s *supervisorLife) verdict(err error) error {
 	refused := errors.As(err, new(*supervise.ReloadError))
 	err = reloadOfWorker(err)

@@ -20,13 +20,13 @@ import (
 // User sets the user that the life becomes, permanently, when every OnStart has succeeded. The name
 // is "user", "user:group", or numbers, as in "1000:1000". OnStart still runs with the privileges of
 // the start, for ports below 1024 and for keys. The bodies, all other hooks and the roll-back of a
-// start that fails later run as the user, with the groups of a login of that user. All threads
-// change (syscall.Setuid). The start fails if a thread did not change, or if the process could
-// become root again.
+// start that fails later run as the user, with the groups that the user has after a login. All
+// threads change (syscall.Setuid). The start fails if a thread did not change, or if the process
+// could become root again.
 //
 // HOME, USER, LOGNAME and SHELL get the values of the user if the user database knows the user. A
-// number that the database does not know needs a group. Variables of the session that started the
-// life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER, are removed; all others stay.
+// numeric user that the database does not know needs a group. Variables of the session that started
+// the life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER, are removed; all others stay.
 //
 // New log files belong to the user. The PID file still belongs to root: at the end it is removed,
 // or emptied if the user may not remove it. Only root can become another user. A process that
@@ -45,8 +45,8 @@ func User(name string) Option {
 // Chroot sets the root directory of the life when every OnStart has succeeded; see chroot(2). The
 // working directory becomes WorkDir if that is inside, else the new root. Chroot confines the life
 // only together with [User]: root can leave the directory. The start fails if an OnStart has left a
-// directory open, since that allows leaving the new root. A relative path is relative to the
-// working directory of the process at its start.
+// directory open, because the process could leave the new root through it. A relative path is
+// relative to the working directory of the process at its start.
 //
 // No file outside can be opened any more. A log file outside is not reopened. A PID file outside is
 // emptied at the end and not removed, and a socket file outside stays. Paths inside stay as they
@@ -66,9 +66,9 @@ type credentials struct {
 	Name, Home, Shell string // "" if not in the user database
 }
 
-// lookUpCredentials returns the credentials of the option User, nil without one. It returns an
-// error if this process cannot assume them or change its root directory. It runs before anything is
-// started.
+// lookUpCredentials returns the credentials of the option User, or nil without that option. It
+// returns an error if this process cannot assume them or change its root directory. It runs before
+// anything is started.
 func (p *plan) lookUpCredentials() (c *credentials, err error) {
 	if p.chroot != "" {
 		if info, err := os.Stat(p.chroot); err != nil {
@@ -218,7 +218,7 @@ func (l *life) take(seen paths) {
 }
 
 func (l *life) sayWhatIsLost() {
-	_ = l.state.CheckRemovable() // the PID file beside it is reported
+	_ = l.state.CheckRemovable() // only the PID file is logged: it is beside the state file
 	if why := l.lock.CheckRemovable(); why != nil {
 		l.log.Info("the daemon cannot remove the PID file at its end and will empty it instead", "pidfile", l.plan.pidFile, "why", why)
 	}

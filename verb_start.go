@@ -37,7 +37,7 @@ func (p program) startDetached(args []string, dir string, oknodo bool) (exitCode
 	started, err := launch{plan: plan, oneShot: true, args: args, dir: dir, onPID: p.showStartProgress}.run(plan.base)
 	if err == nil {
 		log := ""
-		paths, _ := plan.logPaths() // the start has used them
+		paths, _ := plan.logPaths() // no error: the start used them
 		if path := cmp.Or(paths.stdout, paths.stderr); path != "" {
 			log = ", log " + bytetext.Escape(path)
 		}
@@ -82,8 +82,8 @@ func (p program) sayFailedStart(err error) {
 	}
 }
 
-// startArgs returns the arguments of this process with run in place of its verb, so ps shows what
-// runs and not the verb that started it.
+// startArgs returns the arguments of this process with run in place of its verb, so ps shows the
+// verb run, and not the verb that started the daemon.
 func (p program) startArgs() []string {
 	args, _ := origin.WithVerb(startup.Args()[1:], p.verb, "run")
 	return args
@@ -140,8 +140,9 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 	return p.replace(verb, daemon, like)
 }
 
-// replace stops daemon, if it is not nil, and starts a new process like that; the zero Origin means
-// like this call. It stops the daemon only if the start can succeed.
+// replace stops daemon, unless it is nil, and starts a new process with the arguments and the
+// directory of like. For the zero Origin it uses those of this call. It stops the daemon only if
+// the start can succeed.
 func (p program) replace(verb string, daemon *Process, like origin.Origin) (exitCode int) {
 	credentials, err := p.life.plan.preflight(true)
 	if err != nil {
@@ -171,11 +172,11 @@ func (p program) namesNothing() bool {
 	return c.policy != nil && c.program == nil && c.fn == nil && !slices.ContainsFunc(c.hooks, hasMoreThanCheck)
 }
 
-// likeRunning makes this call a start of what daemon runs, unless the call has flags of its own.
-// The options of this process come from its arguments. So if the daemon was started with others,
-// likeRunning executes this program again, with these arguments and in that directory. If they
-// contain no verb that can be replaced, it returns them, for the start. It returns the zero Origin
-// if this call is already as it should be. It changes nothing of the daemon.
+// likeRunning makes this call use the arguments and the directory of daemon, unless the call has
+// flags of its own. The options of a process come from its arguments. So if the arguments of daemon
+// differ, likeRunning executes this program again, with those arguments and in that directory. If
+// those arguments contain no verb that can be replaced, likeRunning returns them for the start. If
+// this call needs no change, it returns the zero Origin. It does not affect the daemon.
 func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	none, call := origin.Origin{}, startup.Args()[1:]
 	words, _ := origin.WithVerb(call, p.verb)

@@ -19,7 +19,7 @@ import (
 type report struct {
 	State   string `json:"state"`           // "running", "dead", "not running" or "unknown"
 	Error   string `json:"error,omitempty"` // why State or Status is unknown
-	PIDFile string `json:"pid_file"`        // the path that was looked at
+	PIDFile string `json:"pid_file"`        // the path that was inspected
 	*Status        // last Status of a dead daemon; nil if unknown
 
 	line  string // for people
@@ -102,7 +102,7 @@ func (p program) look() report {
 	return r
 }
 
-// lookBack fills in what is known of a daemon that does not run, or that has lost its PID file.
+// lookBack fills in what is known about a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
 	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.Failed != nil || s.Left != "") {
@@ -228,7 +228,8 @@ func (s Status) failedText() string {
 	return text
 }
 
-// notReady returns what the daemon that refuses a start is doing, unless it is ready.
+// notReady returns what the running daemon does, for the message of a refused start. It returns ""
+// if the daemon is ready or its state is unknown.
 func (p program) notReady(running *AlreadyRunningError) string {
 	if running.here {
 		return ""
@@ -267,7 +268,7 @@ func (p program) sayStatus(r report) {
 	_, _ = io.WriteString(p.stdout, line+"\n")
 }
 
-// keeperText returns what keeps the daemon, for people, or "" if only a verb does.
+// keeperText returns what keeps the daemon running, for people, or "" for a detached daemon.
 func (s Status) keeperText() string {
 	switch s.KeptBy {
 	case keptForeground:

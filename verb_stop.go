@@ -34,8 +34,8 @@ func (p program) stopVerb(given flags) (exitCode int) {
 }
 
 // stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
-// removes the PID file of a killed daemon, if it may. gone reports whether the daemon is gone: then
-// another exit code than 0 means that its end failed.
+// removes the PID file of a killed daemon, if it may. gone reports whether the daemon is gone. If
+// it is, an exit code other than 0 means that its end failed.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bool) {
 	begun, again := time.Now(), ""
 	if s, err := daemon.Status(); err == nil && verb == "stop" {
@@ -166,7 +166,7 @@ func (s Status) managerName() string {
 	return console.SanitizeInline(s.Manager)
 }
 
-// managerCommand returns the command by which the manager does that verb, or "" if it is not known.
+// managerCommand returns the command of the manager for that verb, or "" if it is not known.
 func (s Status) managerCommand(verb string) string {
 	command := map[string]string{"systemd": "systemctl", "systemd --user": "systemctl --user", "supervisord": "supervisorctl"}[s.Manager]
 	if command == "" || s.Unit == "" {

@@ -55,10 +55,11 @@ import (
 //	help          prints the usage to stdout, as --help and -h do; 0
 //	version       prints the Version to stdout, as --version does; only with that option; 0
 //
-// Each verb that ends takes --quiet: it prints errors only, so that "start --oknodo --quiet" in a
-// crontab mails nothing if all is well. These are the exit codes of the LSB for init scripts.
-// Without a verb, with an unknown verb or flag, or with an extra argument, Main prints the usage to
-// stderr and returns 2. In a detached process, Main runs the life, whatever the verb is.
+// All of these verbs except run, help and version take --quiet. With it, a verb prints errors only,
+// so "start --oknodo --quiet" in a crontab mails nothing if all is well. These are the exit codes
+// of the LSB for init scripts. Without a verb, with an unknown verb or flag, or with an extra
+// argument, Main prints the usage to stderr and returns 2. In a detached process, Main runs the
+// life, whatever the verb is.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, append(slices.Clone(opts), notDetached))
 	if err != nil {
@@ -86,7 +87,7 @@ type program struct {
 	stdout, stderr io.Writer
 }
 
-// verb is a verb with what it does.
+// verb is a verb with its function.
 type verb struct {
 	cmdline.Verb
 	do func(p program, given flags) (exitCode int)
@@ -95,7 +96,7 @@ type verb struct {
 // flags contains the names of the flags that were given, without dashes.
 type flags map[string]bool
 
-// verbs is the one table of the verbs and their flags. The texts are those of the usage.
+// verbs is the only table of the verbs and their flags. The usage prints its texts.
 func verbs() []verb {
 	quiet := cmdline.Flag{Name: "quiet", Short: "print nothing but errors"}
 	row := func(name, short string, do func(program, flags) int, flags ...cmdline.Flag) verb {

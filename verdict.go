@@ -18,13 +18,13 @@ type Verdict struct {
 	At        time.Time     `json:"at"`                 // when the result was known
 	Began     time.Duration `json:"began_monotonic_ns"` // when it began, on CLOCK_MONOTONIC
 	Took      time.Duration `json:"took_ns"`
-	Component string        `json:"component,omitempty"` // that failed
-	Hook      string        `json:"hook,omitempty"`      // that failed
+	Component string        `json:"component,omitempty"` // failed component
+	Hook      string        `json:"hook,omitempty"`      // failed hook
 	Error     string        `json:"error,omitempty"`     // "" if nothing failed
 	TimedOut  bool          `json:"timed_out,omitempty"` // the hook exceeded its time
 	Applied   []string      `json:"applied,omitempty"`   // components with the new configuration
 	Ended     bool          `json:"ended,omitempty"`     // the worker ended instead of a reload
-	Note      string        `json:"note,omitempty"`      // if the program does not report the result
+	Note      string        `json:"note,omitempty"`      // set if the program reports no result
 }
 
 // asText returns a copy of v whose strings are UTF-8; see [Status.asText].
@@ -51,7 +51,7 @@ func (v *Verdict) fromText() {
 	}
 }
 
-// newVerdict returns the verdict of an action with its begin, its duration and its error.
+// newVerdict returns the verdict of an action from its start time, its duration and its error.
 func newVerdict(began, took time.Duration, err error) *Verdict {
 	v := new(Verdict)
 	if err != nil {
@@ -61,8 +61,8 @@ func newVerdict(began, took time.Duration, err error) *Verdict {
 	return v
 }
 
-// Err returns nil if nothing failed, else an error with the text of the failure: a [*HookError] if
-// a hook failed.
+// Err returns nil if nothing failed. Otherwise it returns an error with the text of the failure: a
+// [*HookError] if a hook failed.
 func (v *Verdict) Err() error {
 	if v.Error == "" {
 		return nil
@@ -257,7 +257,7 @@ func reloadOfWorker(err error) error {
 	return err
 }
 
-// verdictOf returns the verdict that a worker gave. A verdict that cannot be read means a failure.
+// verdictOf returns the verdict of a worker. A verdict that cannot be read counts as a failure.
 func verdictOf(r *supervise.Reload) *Verdict {
 	v := &Verdict{At: time.Now(), Error: r.Error}
 	if r.Verdict == nil {

@@ -11,11 +11,11 @@ import (
 )
 
 // Watchdog sets a health check for a service manager that watches this process. check runs
-// repeatedly, at intervals of at most every. If it returns nil in time, the life reports to the
-// manager that all is well. A manager that gets no such report for too long ends the process with
-// ABRT and starts it again. So check should test what can hang, for example by taking the lock that
-// every request takes. systemd watches a unit that has WatchdogSec=, and gets at least two reports
-// in that time (sd_watchdog_enabled(3)).
+// repeatedly. every is the longest interval between two calls. If check returns nil in time, the
+// life reports to the manager that all is well. A manager that gets no such report for too long
+// ends the process with ABRT and starts it again. So check should test what can hang, for example
+// by taking the lock that every request takes. systemd watches a unit that has WatchdogSec=, and
+// gets at least two reports in that time (sd_watchdog_enabled(3)).
 //
 // check runs while the life is Ready or Reloading, for the first time after one interval. It may
 // run concurrently with hooks but never with itself. Its context ends after that interval, and with
@@ -33,8 +33,9 @@ func Watchdog(every time.Duration, check func(ctx context.Context) error) Option
 	})
 }
 
-// takeWatchdog returns how long the manager waits for a report that all is well, or 0 if it does
-// not watch this process. It removes the variables that contain this.
+// takeWatchdog returns how long the manager waits for a report that all is well, or 0 if the
+// manager does not watch this process. It removes the variables of the watchdog from the
+// environment.
 func takeWatchdog() time.Duration {
 	pid, text := secureenv.Take("WATCHDOG_PID"), secureenv.Take("WATCHDOG_USEC")
 	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
@@ -75,8 +76,9 @@ func (l *life) signOfLife() (p periodic, wanted bool) {
 	return p, true
 }
 
-// logHang logs where the check of the watchdog hangs. It is called before the manager ends the
-// process: an interval of at most half of its time has passed before the check was called.
+// logHang logs where the check of the watchdog hangs. The manager has not ended the process yet: at
+// most half of its time passes before the check is called, and logHang is called after another 3/8
+// of that time.
 func (l *life) logHang() {
 	label := "Watchdog of " + l.plan.name
 	l.log.Warn(label+" does not return, so the manager is about to end this process", "stack", stacktrace.Line(stackOf(label)))
