@@ -139,8 +139,8 @@ func (p *plan) processOnly(option string, on bool) {
 	}
 }
 
-// refuseShared refuses a log that is the PID file or the state file, as same reports. The daemon
-// writes both and removes them at its end.
+// refuseShared refuses a log file that is also the PID file or the state file. The daemon writes to
+// those two files and removes them at its end. same reports whether two paths name one file.
 func (p *plan) refuseShared(state string, defaultLog func() string, same func(path, other string) bool) {
 	if p.pidFile == "" {
 		return

@@ -125,7 +125,8 @@ func (l *life) setCancelStart(cancel context.CancelCauseFunc) {
 	}
 }
 
-// errWaitsForItself reports that a hook waits for what the daemon does after that hook.
+// errWaitsForItself reports that a hook waits for something that the daemon does only after that
+// hook has returned.
 var errWaitsForItself = errors.New("this process is part of that daemon, which would wait for itself in a hook: " +
 	"wait in fn, or set PIDFile and Args of another daemon")
 

@@ -255,7 +255,7 @@ func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
-// workerMarks is what a supervisor knows of the processes of its workers.
+// workerMarks is what a supervisor knows about the processes of its workers.
 type workerMarks struct {
 	previous supervise.Marked                              // the worker of a killed supervisor
 	knownAt  func(mark string) (at time.Duration, ok bool) // see [supervise.Supervisor.KnownAt]

@@ -60,7 +60,7 @@ type Spec struct {
 
 	Log    *slog.Logger
 	On     func(Event)                  // receives the events, one call at a time
-	Tail   func() (since func() string) // since returns what was written to the log after the call of Tail
+	Tail   func() (since func() string) // since returns the text logged after the call of Tail
 	Decode func(json.RawMessage) error  // returns the error in X_LIFECYCLE_FAILURE
 	Text   func(error) string           // returns the text of an error for the log
 }
