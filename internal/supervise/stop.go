@@ -66,8 +66,8 @@ func (s *Supervisor) Kill() error {
 // forceQuitMargin is how long Kill waits for the worker, and then for its children.
 const forceQuitMargin = 75 * time.Millisecond
 
-// Close ends the processes that the last worker left, reports that none runs, and releases the
-// resources of the supervisor. The worker must have ended.
+// Close ends the processes that the last worker left behind. It then reports that none of them
+// runs, and releases the resources of the supervisor. The worker must have ended.
 func (s *Supervisor) Close() {
 	_, err := s.endOrphansBy(time.Time{})
 	var left *OrphansError
