@@ -2,9 +2,7 @@ package supervise
 
 import (
 	"os"
-	"os/exec"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,29 +15,6 @@ import (
 func at(second, pid, parent, group, session int) proc.Process {
 	began := time.Duration(second) * time.Second
 	return proc.Process{PID: pid, Parent: parent, Group: group, Session: session, Began: began, ID: "boot/" + began.String()}
-}
-
-func TestAMarkComesBackAsItWas(t *testing.T) {
-	t.Parallel()
-	if proc.Namespace() == "" {
-		t.Skip("there is no /proc here")
-	}
-	cmd := exec.Command("sleep", "60")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	require.NoError(t, cmd.Start())
-	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }()
-	pid := cmd.Process.Pid
-	self, _ := proc.Of(os.Getpid())
-	m, ok := parseMark(New(Spec{OwnSession: true}).markOf(pid))
-	require.True(t, ok)
-	require.Equal(t, mark{PID: pid, Session: self.Session, Namespace: proc.Namespace(), ID: proc.Identity(pid)}, m)
-	m, _ = parseMark(New(Spec{}).markOf(pid))
-	require.Zero(t, m.Session, "other processes may be in it")
-	for _, bad := range []string{"", "7", "x 0 ns id", "7 0 ns", "-1 0 ns id", "0 0 ns id", "1 0 ns id"} {
-		_, ok := parseMark(bad)
-		require.False(t, ok, bad)
-	}
 }
 
 // The worker 100 led the group 100 in the session 90, and was known until second 50.
