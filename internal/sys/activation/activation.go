@@ -1,10 +1,10 @@
 // Package activation takes the sockets that a service manager opened for this process
-// (sd_listen_fds(3)). They are the descriptors from 3 on. LISTEN_FDS is their number,
-// LISTEN_FDNAMES are their names, and LISTEN_PID is the process that they are for.
+// (sd_listen_fds(3)). They are the descriptors from 3 on. LISTEN_FDS contains their number,
+// LISTEN_FDNAMES their names, and LISTEN_PID the PID of the process that may use them.
 //
-// github.com/coreos/go-systemd/v22/activation is no alternative. It makes files of all descriptors,
-// sockets or not. It keeps the environment if that is for another process. It either drops the
-// names, or returns a map in which two sockets with one name have no order.
+// github.com/coreos/go-systemd/v22/activation is no alternative. It makes a file of each
+// descriptor, even if it is not a socket. It keeps variables that are for another process. It
+// either drops the names, or returns a map, in which two sockets with the same name have no order.
 package activation
 
 import (
@@ -24,10 +24,10 @@ type Socket struct {
 // first is the descriptor of the first socket (SD_LISTEN_FDS_START).
 const first = 3
 
-// Take returns the sockets that this process was passed, and removes them from the environment.
-// Child processes do not inherit them. A second call returns none. Other descriptors that this
-// process was passed, such as a FIFO or a file from the manager's store, are not inherited either;
-// otherwise Take does not change them.
+// Take returns the sockets that the manager passed to this process, and removes the variables from
+// the environment. Child processes do not inherit the sockets. A second call returns none. Other
+// passed descriptors, such as a FIFO or a file from the manager's store, stay open, but child
+// processes do not inherit them either.
 func Take() []Socket {
 	secureenv.Take("LISTEN_PIDFDID") // set since systemd 258
 	pid, fds := secureenv.Take("LISTEN_PID"), secureenv.Take("LISTEN_FDS")
@@ -37,8 +37,8 @@ func Take() []Socket {
 // maxFiles limits the number in LISTEN_FDS.
 const maxFiles = 1 << 16
 
-// parse returns the names of the descriptors from 3 on, or nil if they are not for the process
-// self.
+// parse returns the names of the descriptors from 3 on, or nil if they are not for the process with
+// PID self.
 func parse(pid, fds, names string, self int) []string {
 	n, err := strconv.Atoi(fds)
 	if pid != strconv.Itoa(self) || err != nil || n <= 0 || n > maxFiles {

@@ -11,8 +11,8 @@ import (
 	"example.com/lifecycle/internal/sys/rawconn"
 )
 
-// take stops at the first descriptor that is not open. If LISTEN_FDS is too large, the descriptors
-// of the Go runtime follow, which are not sockets.
+// take stops at the first descriptor that is not open. If LISTEN_FDS is too large, it reaches
+// descriptors of the Go runtime and skips them, because they are not sockets.
 func take(names []string) (all []Socket) {
 	for i, name := range names {
 		fd := first + i
@@ -66,7 +66,7 @@ func path(f *os.File) (name string) {
 	_ = rawconn.Control(f, func(fd int) error {
 		address, err := unix.Getsockname(fd)
 		at, ok := address.(*unix.SockaddrUnix)
-		if ok && !strings.HasPrefix(at.Name, "@") { // an abstract name, which has no file
+		if ok && !strings.HasPrefix(at.Name, "@") { // an abstract name has no file
 			name = at.Name
 		}
 		return err

@@ -33,7 +33,7 @@ func boundInode(f *os.File) (inode uint32, ok bool) {
 		return 0, false
 	}
 	defer unix.Close(fd)
-	// The kernel answers before sendto returns. The limit is for a kernel that does not.
+	// The kernel normally answers before sendto returns. The limit applies if it does not.
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000})
 	if unix.Sendto(fd, fileRequest(uint32(st.Ino)), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) != nil {
 		return 0, false

@@ -51,7 +51,7 @@ func bound(t *testing.T, network, path string) *os.File {
 	return f
 }
 
-// FuzzParseFile: for any answer of the kernel, no byte outside of the answer is read.
+// FuzzParseFile checks that parseFile reads no byte outside of the answer of the kernel.
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte{}, uint32(0))
 	f.Add(append(fileRequest(7), make([]byte, 64)...), uint32(7))

@@ -12,9 +12,9 @@ import (
 const maxName = 255
 
 // Name returns a name for FDNAME= that stands for any text. A name is ASCII without control
-// characters and without the colon, which separates names. Name encodes these, other bytes and the
-// percent sign as %XX, as in a URL. If the text is too long, the name consists of its beginning and
-// a hash.
+// characters and without the colon, which separates names. Name encodes every other byte, and the
+// percent sign, as %XX, as in a URL. If the text is too long, the name consists of its beginning
+// and a hash.
 func Name(key string) string {
 	name := escape(key)
 	if len(name) <= maxName {
@@ -36,7 +36,7 @@ func escape(key string) string {
 	return name.String()
 }
 
-// Key returns the text for which Name returned name. ok reports whether Name can have returned it.
+// Key returns the text for which Name returned name. ok reports whether Name can return that name.
 func Key(name string) (key string, ok bool) {
 	var text strings.Builder
 	for rest := name; rest != ""; {

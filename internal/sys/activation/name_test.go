@@ -37,7 +37,7 @@ func TestALongNameIsCutAndStillItsOwn(t *testing.T) {
 	require.LessOrEqual(t, len(Name(long)), maxName)
 }
 
-// FuzzName: systemd accepts every name, and no two texts have the same name.
+// FuzzName checks that systemd accepts every name, and that no two texts have the same name.
 func FuzzName(f *testing.F) {
 	for _, key := range []string{"", "tcp::8080", "unix:@a b%3A", strings.Repeat(":", 85), strings.Repeat(":", 86), "\x00\x7f\xff"} {
 		f.Add(key)
@@ -57,7 +57,7 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzParse: for any variables there is a name for each descriptor, and no name without our PID.
+// FuzzParse checks that parse returns a name for each descriptor, and no names without our PID.
 func FuzzParse(f *testing.F) {
 	f.Add("7", "2", "a:b", 7)
 	f.Add("7", "2", "a", 7)

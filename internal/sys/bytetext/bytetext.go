@@ -1,5 +1,5 @@
-// Package bytetext turns bytes of the system into text for people and for JSON. A path, an argument
-// or the name of a program can have any byte but NUL; text is UTF-8.
+// Package bytetext turns bytes of the system into text for messages and for JSON. A path, an
+// argument or the name of a program can have any byte but NUL, but text is UTF-8.
 //
 // The text is only for display. Code compares and opens the bytes.
 package bytetext
@@ -50,8 +50,8 @@ func escape(text string, special func(rune) bool) string {
 	return b.String() + text[done:]
 }
 
-// Unescape returns the path for which [Escape] returned the text. A text that is cut or was not
-// made by Escape keeps what cannot be reversed.
+// Unescape returns the path for which [Escape] returned the text. It keeps each part of the text
+// that Escape cannot have made.
 func Unescape(text string) string {
 	var b strings.Builder
 	for rest := text; rest != ""; {

@@ -8,12 +8,12 @@
 //   - systemd has done so, and reports it (Delegate=yes): the attribute trusted.delegate or
 //     user.delegate of the group is 1 (https://systemd.io/CGROUP_DELEGATION);
 //   - or this process is process 1 of a container with a cgroup namespace of its own, and no
-//     process outside of the container is in the group. Then no other process divides the group,
-//     and the container runtime mounts the groups read-only unless the container may use them.
+//     process outside of the container is in the group. Then no other process divides the group. A
+//     container runtime mounts the groups read-only if the container must not use them.
 //
 // This process does not divide a group with a CPU or memory limit. A program that adapts to such a
-// limit, as Go does for GOMAXPROCS, reads it only from its own group and would no longer find it.
-// No controller is enabled, and no process of another group is moved.
+// limit, as Go does for GOMAXPROCS, reads it only from its own group, and would not find it in a
+// new group. This package enables no controller, and moves no process of another group.
 package cgroup
 
 import (
@@ -30,8 +30,8 @@ type Tree struct{ tree }
 func Own() (*Tree, error) { return own() }
 
 // New makes an empty group. The group belongs to this process until it is removed, or this process
-// ends. owner names the purpose of the group, by which Abandoned finds it. "" excludes the group
-// from what Abandoned returns.
+// ends. owner names the purpose of the group: Abandoned finds the group by it. Abandoned does not
+// return a group with the owner "".
 func (t *Tree) New(owner string) (*Group, error) {
 	if t == nil {
 		return nil, os.ErrInvalid
@@ -59,8 +59,8 @@ func (t *Tree) Close() {
 // Group is empty.
 type Group struct{ group }
 
-// Dir returns the open directory of the group, or nil for a nil group. A process can be started in
-// the group with it (CLONE_INTO_CGROUP, clone(2)). Remove closes it.
+// Dir returns the open directory of the group, or nil for a nil group. With it, a process can be
+// started in the group (CLONE_INTO_CGROUP, clone(2)). Remove closes the directory.
 func (g *Group) Dir() *os.File {
 	if g == nil {
 		return nil
@@ -79,10 +79,9 @@ type Process struct {
 // Signal sends a signal to the process. It never signals another process with the same PID.
 func (p Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
-// Each calls do for each process of the group and of the groups that its processes have made in it.
-// It skips this process.
+// Each calls do for each process in the group and in its nested groups. It skips this process.
 //
-// If Each returns an error, it may have left processes out for now.
+// If Each returns an error, it may have missed processes. A later call can find them.
 func (g *Group) Each(do func(Process)) error {
 	if g == nil {
 		return nil
@@ -93,8 +92,8 @@ func (g *Group) Each(do func(Process)) error {
 // lookTime limits one pass over the processes of a group.
 const lookTime = 500 * time.Millisecond
 
-// Kill kills all processes of the group at once, even if they fork fast. It returns when none is
-// left, or at the deadline. It kills no process if this process has been moved into the group.
+// Kill kills all processes of the group at once, even if they fork fast. It returns when no process
+// is left, or at the deadline. It kills no process if this process is in the group.
 //
 // If Kill returns an error, processes may be left.
 func (g *Group) Kill(deadline time.Time) error {
@@ -107,9 +106,9 @@ func (g *Group) Kill(deadline time.Time) error {
 // Populated reports whether the group has a live process. Zombies do not count.
 func (g *Group) Populated() bool { return g != nil && g.populated() }
 
-// Remove removes the group and the groups that its processes have made in it, and releases it. It
-// returns an error if the group stays because a process is in it. The group is then abandoned, and
-// removed later.
+// Remove removes the group and its nested groups, and closes its directory. If a process is still
+// in the group, Remove returns an error. The group is then abandoned, and a later Abandoned removes
+// it.
 func (g *Group) Remove() error {
 	if g == nil {
 		return nil

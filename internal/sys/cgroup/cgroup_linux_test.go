@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { proctest.Main(m, false) }
 
-// inside runs one of the functions below in a process that a test starts in a control group.
+// inside runs one of the functions below in a control group. A test starts this program there.
 var inside = proctest.Register("inside", func(args []string) int {
 	if err := functions[args[0]](); err != nil {
 		fmt.Println(err)
@@ -73,7 +73,7 @@ func startIn(g *Group, script string) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-// leaver leaves processes that run in sessions of their own and ignore TERM.
+// leaver is a script that leaves processes in their own sessions, which ignore TERM.
 const leaver = `trap "" TERM
 for i in 1 2 3; do setsid sh -c '(sleep 60 & sleep 60) & sleep 60' >/dev/null 2>&1 & done
 echo; wait`
@@ -219,7 +219,7 @@ func abandonedGroups() error {
 	if found := tree.Abandoned(""); len(found) != 0 || count() != 0 {
 		return fmt.Errorf("%d groups are left, %v", count(), found)
 	}
-	// A group that another user could have made is left alone.
+	// Abandoned does not touch a group that another user could have made.
 	foreign := namePrefix("x") + "1-1"
 	if err := errors.Join(tree.root.Mkdir(foreign, 0o755), tree.root.Mkdir("other", 0o700)); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// group is a group and its directory. The directory is locked as long as the owner of the group
-// lives. Its mode keeps other users from locking it.
+// group is a control group and its directory. The process that made the group holds a lock on the
+// directory until it ends. The mode of the directory keeps other users from locking it.
 type group struct {
 	in   *tree
 	name string
@@ -82,7 +82,7 @@ func (g *group) lock() error {
 	if err := unix.Flock(int(g.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &fs.PathError{Op: "flock", Path: g.name, Err: err}
 	}
-	_, err = g.root.ReadFile("cgroup.events") // it may have been removed
+	_, err = g.root.ReadFile("cgroup.events") // the group may have been removed
 	return err
 }
 
@@ -133,7 +133,7 @@ func (g *group) remove() error {
 	return err
 }
 
-// removeBelow removes the groups inside a group. They are empty.
+// removeBelow removes the groups inside a group. They must be empty.
 func removeBelow(root *os.Root, level int) {
 	if level == maxDepth {
 		return
@@ -148,7 +148,7 @@ func removeBelow(root *os.Root, level int) {
 }
 
 // maxDepth and maxBelow limit the work for groups that a worker with root rights makes in its own
-// group. Groups beyond the limits are left as abandoned.
+// group. Groups beyond the limits stay as abandoned groups.
 const (
 	maxDepth = 32
 	maxBelow = 1000
@@ -170,7 +170,7 @@ func below(root *os.Root) (names []string) {
 	return names
 }
 
-// populated returns what cgroup.events reports. That includes nested groups.
+// populated reports whether the group or a nested group has a live process (cgroup.events).
 func (g *group) populated() bool {
 	text, err := g.root.ReadFile("cgroup.events")
 	return err == nil && strings.Contains(string(text), "populated 1")

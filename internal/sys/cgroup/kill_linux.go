@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Texts of errors.
 const (
 	noTimeLeft    = "no time was left to look at all processes of the control group"
 	processesLeft = "processes are left in the control group"
@@ -47,7 +46,7 @@ func (g *group) each(do func(Process), until time.Time) error {
 
 func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level int) error {
 	pids, err := processes(root)
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // it has only threads of the group above
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded group: its processes belong to the group above
 		return ifThere(err)
 	}
 	for _, pid := range pids {
@@ -98,8 +97,8 @@ func (g *group) with(pid int, do func(Process)) error {
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(fd)
-	// isOver is called last: if the process has not ended by then, g.has did not read the data of
-	// another process with this PID.
+	// Call isOver last: if the process has not ended by then, g.has cannot have read the data of
+	// another process with the same PID.
 	if p := (Process{pid, fd}); g.has(strconv.Itoa(pid)) && !p.isOver() {
 		do(p)
 	}

@@ -17,7 +17,7 @@ type tree struct {
 	path string   // as in /proc/PID/cgroup
 }
 
-// noGroup is the text of an error: the system has no control groups that this package can use.
+// noGroup is the text of the error if the system has no control groups that this package can use.
 const noGroup = "no control group of version 2 is available"
 
 func own() (*Tree, error) {
@@ -115,7 +115,7 @@ func (t *tree) mayDivide(isProcess1 bool) error {
 	case isDelegated(int(dir.Fd())):
 	case !isProcess1:
 		return errors.New("the control group was not delegated to this process")
-	case slices.Contains(pids, 0): // 0 stands for a process outside of this PID namespace
+	case slices.Contains(pids, 0): // PID 0 is a process outside of this PID namespace
 		return errors.New("the control group contains processes outside this PID namespace")
 	}
 	for _, file := range []string{"cpu.max", "memory.max", "memory.high"} {

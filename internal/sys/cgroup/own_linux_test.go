@@ -40,7 +40,7 @@ func refused() error {
 }
 
 // Process 1 of a container may divide the group at the root of its cgroup namespace, unless a
-// process from outside is in it, too.
+// process from outside of the container is in that group too.
 func TestProcess1OfAContainerMayDivideItsGroup(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")

@@ -1,5 +1,5 @@
-// Package ctlsock is the control socket between a process and a child that it has started. Messages
-// go both ways. When one process ends, the other one reads the end of the stream.
+// Package ctlsock implements the control socket between a process and its child. Both can send
+// messages. When one of them ends, the other one reads the end of the stream.
 package ctlsock
 
 import (
@@ -13,8 +13,7 @@ import (
 	"sync"
 )
 
-// Pair makes a socket with two ends. Both are close-on-exec. Closing ours ends a blocked read from
-// it.
+// Pair makes a socket with two ends. Both are close-on-exec. Closing ours ends a blocked read.
 func Pair() (ours, theirs *os.File, err error) { return pair() }
 
 // Conn makes a file from an inherited end. Closing the file ends a blocked read from it.
@@ -29,8 +28,8 @@ func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
 
 // MadeByUs reports whether the descriptor is an end of a pair that a process with our effective
 // user and group has made (unix(7), SO_PEERCRED). It returns false for a socket that is connected
-// to an address. Such a socket is not trusted: any client may be able to make the service at that
-// address send messages.
+// to an address. A socket that is connected to an address is not trusted, because any client may be
+// able to make the service at that address send messages.
 func MadeByUs(fd int) bool { return madeByUs(fd) }
 
 // IsGone reports whether the other end is gone. It does not block.
@@ -59,11 +58,12 @@ const MaxMessage = 4 << 20
 // Limit sets the maximum length of a received message, in bytes. Receive drops a longer message.
 func (p *Peer) Limit(bytes int) { p.max = bytes }
 
-// A message is a line of JSON after a NUL. Any other line is output of a process whose stderr is
-// the socket, such as a panic in an init function that ran before ours.
+// A message is a line of JSON after a NUL. Any other line is output: the stderr of the process may
+// be the socket, for example during a panic in an init function that runs before ours.
 const messageMark = 0
 
-// Encode returns the message as a separate line, even after an incomplete line.
+// Encode returns the message as a separate line. It stays separate even after an incomplete line of
+// output.
 func Encode(message any) ([]byte, error) {
 	text, err := json.Marshal(message)
 	if err != nil {
@@ -91,7 +91,7 @@ func (p *Peer) Send(message any) error {
 }
 
 // Receive blocks until there is a message. It returns io.EOF when every copy of the other end is
-// closed. The other end may be hostile: whatever it sends takes no more memory than one message and
+// closed. The other end may be hostile. Its data never takes more memory than one message and
 // maxOutput.
 func (p *Peer) Receive() (json.RawMessage, error) {
 	for {
@@ -106,9 +106,9 @@ const maxDrained = 4 << 20
 
 var errFlood = errors.New("the peer sends too much")
 
-// Drain keeps the output of a peer and drops its messages until the other end is gone. It closes
-// the socket for reading after maxDrained bytes, which is more than any crash writes. A flood then
-// ends with EPIPE.
+// Drain keeps the output of the peer and drops its messages until the other end is gone. After
+// maxDrained bytes, which is more than any crash report has, it closes the socket for reading. A
+// peer that floods the socket then gets EPIPE.
 func (p *Peer) Drain() {
 	p.left = maxDrained
 	for err := error(nil); err == nil; {
@@ -155,7 +155,7 @@ func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
 	}
 }
 
-// maxOutput is the maximum number of bytes of output that are kept of a peer.
+// maxOutput is the maximum number of bytes of output that are kept for one peer.
 const maxOutput = 64 << 10
 
 // keepOutput appends to the output, up to maxOutput.
@@ -175,15 +175,15 @@ func (p *Peer) Output() string {
 	return string(p.output)
 }
 
-// RedirectCrashOutput makes the Go runtime write a panic or a fatal error to the socket too, until
-// debug.SetCrashOutput is called again. The other end finds it in Output.
+// RedirectCrashOutput makes the Go runtime also write the report of a panic or fatal error to the
+// socket, until debug.SetCrashOutput is called again. The other end finds the report in Output.
 func (p *Peer) RedirectCrashOutput() error {
 	err := debug.SetCrashOutput(p.conn, debug.CrashOptions{})
 	return errors.Join(err, setNonblock(p.conn)) // SetCrashOutput has made all copies blocking
 }
 
-// CloseRead makes Receive return io.EOF after the data that was sent before, even if the other end
-// stays open.
+// CloseRead makes Receive return io.EOF after the data that has already been sent, even if the
+// other end stays open.
 func (p *Peer) CloseRead() error { return closeRead(p.conn) }
 
 // CloseWrite closes this end for sending. The other end reads EOF and can still send.

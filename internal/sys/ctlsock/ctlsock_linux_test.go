@@ -155,8 +155,8 @@ func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 	require.True(t, IsGone(int(theirs.Fd())))
 }
 
-// A service of root is the peer of every client that connects to it, and may send what the client
-// requests.
+// A service of root is the peer of each of its clients, and may send data that a client has
+// requested.
 // Row L9.
 func TestOnlyAPairIsMadeByUs(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ import (
 )
 
 func madeByUs(fd int) bool {
-	if privilege.IsFileCapable() { // any caller of such a program has the same user
+	if privilege.IsFileCapable() { // the caller has the same user as such a program
 		return false
 	}
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -17,10 +17,10 @@ func madeByUs(fd int) bool {
 		unnamed(unix.Getsockname(fd)) && unnamed(unix.Getpeername(fd))
 }
 
-// unnamed reports whether the address is the address of an end of a pair. A client of a service of
-// root has a socket with root as its peer, too. But then one of the two ends has a name.
+// unnamed reports whether the address can belong to an end of a pair. The peer of a client of a
+// service of root is root too, but one of these two ends has a name.
 func unnamed(address unix.Sockaddr, err error) bool {
 	a, ok := address.(*unix.SockaddrUnix)
-	// An unnamed address is read as "@" (unix(7), unnamed).
+	// Package unix returns "@" for an unnamed address (unix(7), unnamed).
 	return err == nil && ok && a.Name == "@"
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopting counts the callers, because being a subreaper is a property of the whole process.
+// adopting counts the callers, because subreaper is an attribute of the whole process.
 var adopting struct {
 	sync.Mutex
 	n   int
@@ -16,8 +16,8 @@ var adopting struct {
 }
 
 // AdoptOrphans makes orphaned descendants children of this process until undo is called
-// (PR_SET_CHILD_SUBREAPER(2const)). This process can then wait for them, and the kernel does not
-// reuse their PIDs before that. On systems other than Linux it does nothing.
+// (PR_SET_CHILD_SUBREAPER(2const)). This process can then wait for them. Until it does, the kernel
+// does not reuse their PIDs. On systems other than Linux it does nothing.
 func AdoptOrphans() (undo func()) {
 	adopting.Lock()
 	defer adopting.Unlock()

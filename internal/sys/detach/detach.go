@@ -1,14 +1,15 @@
 // Package detach starts a process in the background with the Context of go-daemon. It starts the
-// program again in a new session that the process does not lead, so the process can never gain a
+// program again in a new session. The process does not lead the session, so it can never gain a
 // terminal (daemon(7), steps 5 to 8).
 //
 //	launcher ── Reborn (setsid) ──► stage 1 ── fork, exec ──► the detached process
 //	    ▲                                                         │
 //	    └───────────────────── one socket, both ways ◄────────────┘
 //
-// Stage 1 runs in the init of this package, and so does the beginning of the detached process. So
-// packages that are initialised before this one are initialised three times. Only the socket is
-// inherited by number. All other descriptors are sent over the socket (unix(7), SCM_RIGHTS).
+// Stage 1 runs in the init function of this package, and so does the beginning of the detached
+// process. Packages that are initialised before this one are therefore initialised three times: in
+// the launcher, in stage 1 and in the detached process. Only the socket is inherited by number. All
+// other descriptors are sent over the socket (unix(7), SCM_RIGHTS).
 package detach
 
 import (
@@ -46,8 +47,8 @@ var inherited *Handoff
 func Inherited() *Handoff { return inherited }
 
 // Take returns the messages of the launcher to its first caller. The channel is closed when the
-// launcher is gone. If the launcher goes before Take is called, the process exits at once, since no
-// other process would end it.
+// launcher is gone. If the launcher ends before Take is called, this process exits at once, because
+// no other process would end it.
 func (i *Handoff) Take() (messages <-chan json.RawMessage, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -99,8 +100,8 @@ func NewPeer(conn *os.File) *Peer {
 	return &Peer{Peer: ctlsock.NewPeer(conn), stage1Over: over}
 }
 
-// Stage1Done returns a channel that is closed when stage 1 has ended. The detached process is an
-// orphan then.
+// Stage1Done returns a channel that is closed when stage 1 has ended. From then on the detached
+// process is an orphan.
 func (p *Peer) Stage1Done() <-chan struct{} { return p.stage1Over }
 
 // Stage1 returns how stage 1 ended. It blocks until stage 1 has ended.
@@ -112,6 +113,6 @@ func (p *Peer) Stage1() *os.ProcessState {
 // Kill ends stage 1 if it is still running. Then no detached process is started.
 func (p *Peer) Kill() {
 	if p.stage1 != nil {
-		_ = p.stage1.Kill() // it has not changed its user, so an error means that it has ended
+		_ = p.stage1.Kill() // stage 1 never changes its user, so an error means that it has ended
 	}
 }

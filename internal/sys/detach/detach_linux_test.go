@@ -20,10 +20,12 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
-// child is what a process that a test starts does instead of the tests; see TestMain.
+// child is the variable that selects what this binary does instead of running the tests; see
+// TestMain.
 const child = "DETACH_TEST_CHILD"
 
-// What is initialised before the inits of this package runs in stage 1 as well.
+// A variable that is initialised before the init functions of this package is initialised in stage
+// 1 as well.
 var _ = beforeInit()
 
 func beforeInit() error {
@@ -43,7 +45,7 @@ func beforeInit() error {
 func TestMain(m *testing.M) {
 	if os.Getenv(child) == "" {
 		if Inherited() != nil {
-			os.Exit(98) // or it would run the tests
+			os.Exit(98) // otherwise it would run the tests
 		}
 		os.Exit(m.Run())
 	}
@@ -63,8 +65,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// launchAgain is a launcher in a process of its own. It prints what it receives, then the last
-// output.
+// launchAgain is a launcher in its own process. It prints the messages that it receives, and then
+// the last output.
 func launchAgain() (exitCode int) {
 	peer, err := Start(Spec{Args: []string{"again", "and again"}, Note: "a note", Files: []*os.File{os.Stdin, os.Stdin}}, nil)
 	if err != nil {
@@ -80,7 +82,7 @@ func launchAgain() (exitCode int) {
 		case !bytes.Contains(text, []byte(`"pid"`)):
 			answered = true
 			fmt.Printf("%s\n", text)
-		case !told: // stage 1 reports it, and so does the daemon
+		case !told: // both stage 1 and the daemon report it
 			told = true
 			fmt.Println("stage 1")
 		}
@@ -100,8 +102,9 @@ func runChild(t *testing.T, what string) string {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "program")
-	// Another process copies it. A program that another test starts meanwhile would inherit the open
-	// file, and executing the copy would fail with ETXTBSY.
+	// Another process makes the copy. If this process did, a program that another test starts at
+	// the same time would inherit the file open for writing, and executing the copy would fail with
+	// ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), child+"="+what, "GORACE=atexit_sleep_ms=0")
@@ -111,7 +114,8 @@ func runChild(t *testing.T, what string) string {
 	return out.String()
 }
 
-// lines returns the lines of the text in their order. Lines of two processes come in any order.
+// lines returns the lines of the text in their order. Two processes may write their lines in any
+// order.
 func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
 
 const answer = `{"args":["again","and again"],"comm":"%s\n","files":2,"note":"a note"}`

@@ -26,11 +26,10 @@ import (
 )
 
 // markVariable marks a process as stage 1 or stage 2. Its value is "1:" or "2:" and the device and
-// inode of the socket that is the stdout of the process. A stray or forged variable does not come
-// with that socket, so it has no effect. Another user can forge both. That user could choose the
-// root directory of a setuid-root program, so a launcher of another user is not accepted. The
-// caller of a program with file capabilities is the same user, so such a program accepts no
-// launcher.
+// inode of the socket that is the stdout of the process. A stray or forged variable has no effect
+// without that socket. Another user can forge both, and could then choose the root directory of a
+// setuid-root program. So a launcher of another user is not accepted. The caller of a program with
+// file capabilities has the same user as the program, so such a program accepts no launcher.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -69,12 +68,12 @@ func report(message any) {
 	}
 }
 
-// launcherEnded is the text of an error: no launcher waits for this start any more.
+// launcherEnded is the text of the error if no launcher waits for this start any more.
 const launcherEnded = "the launcher has ended"
 
 // startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
-// not a session leader, because stage 1 is. The detached process does not inherit the signals,
-// descriptors, limits and priorities of the launcher's caller.
+// not a session leader, because stage 1 is. The detached process inherits no signal settings,
+// descriptors, limits or priorities from the caller of the launcher.
 func startDetached(socket string) error {
 	if err := finishReborn(); err != nil {
 		return fmt.Errorf("stage 1: %w", err)
@@ -94,8 +93,8 @@ func startDetached(socket string) error {
 	execve.EmptySignalMask()
 	execve.DefaultRuntimeSignals()
 	procattr.Reset()
-	// Not os.StartProcess: it forks once more to test whether it can wait with a pidfd, but stage 1
-	// does not wait.
+	// Do not use os.StartProcess. It forks once more to test whether it can wait with a pidfd, but
+	// stage 1 does not wait.
 	path := execve.ThisProgram()
 	args, err := execve.SelfArgs(startup.Args())
 	if err != nil {
@@ -108,7 +107,7 @@ func startDetached(socket string) error {
 	if err != nil {
 		return fmt.Errorf("stage 1: %w", &os.PathError{Op: "fork/exec", Path: path, Err: err})
 	}
-	report(Stage1{PID: pid}) // the detached process sends its PID too, when it gets that far
+	report(Stage1{PID: pid}) // the detached process sends its PID too, later
 	return nil
 }
 
@@ -116,7 +115,7 @@ func startDetached(socket string) error {
 // library does not need it, and the caller of a program with file capabilities could use it to
 // change the root directory.
 func finishReborn() error {
-	// The launcher may be blocked until all is read.
+	// The launcher may be blocked until this process has read everything.
 	if _, err := io.Copy(io.Discard, startup.Stdin); err != nil {
 		return err
 	}

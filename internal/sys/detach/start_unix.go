@@ -46,7 +46,7 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	// Stage 1 could not distinguish its launcher from the user who called the program.
+	// Stage 1 could not distinguish this launcher from the caller of the program.
 	if privilege.IsFileCapable() {
 		ours.Close()
 		return nil, errors.New("cannot detach: " + privilege.WhyNotFileCapable)
@@ -66,11 +66,11 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 		peer.stage1How, _ = child.Wait()
 		close(peer.stage1Over)
 	}()
-	// Send the descriptors only now, when stage 1 can be killed. reborn may give up on a stage 1
-	// that does not read its environment, without knowing the process. Such a process must not keep
-	// the descriptors, because the lock is one of them.
+	// Send the descriptors only now. If stage 1 does not read its environment, reborn gives up
+	// without knowing the process and cannot kill it. Such a process must not keep the descriptors,
+	// because one of them is the lock.
 	if err := give(ours, o); err != nil && !errors.Is(err, unix.EPIPE) {
-		_ = child.Kill() // as in Peer.Kill
+		_ = child.Kill() // see Peer.Kill
 		<-peer.stage1Over
 		ours.Close()
 		return nil, err
@@ -99,7 +99,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	if err != nil {
 		return nil, err
 	}
-	// With the mark of another process, Reborn would treat this process as its child.
+	// If this process had inherited the mark, Reborn would treat it as the child.
 	os.Unsetenv(daemon.MARK_NAME)
 	type result struct {
 		child *os.Process
@@ -121,7 +121,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 		if r.child == nil {
 			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
 		}
-		return r.child, nil // if it has died meanwhile, the socket ends
+		return r.child, nil // if it has died meanwhile, the socket is closed
 	case <-cancel:
 	}
 	end := func(r result) {
@@ -130,7 +130,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 			_, _ = r.child.Wait()
 		}
 	}
-	select { // kill it here, or in the background if go-daemon still blocks
+	select { // kill stage 1 here, or in the background if go-daemon still blocks
 	case r := <-done:
 		end(r)
 	case <-time.After(time.Second):

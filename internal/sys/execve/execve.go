@@ -11,29 +11,29 @@ func CloseOnExec(from int) error { return closeOnExec(from) }
 func EmptySignalMask() { emptySignalMask() }
 
 // IgnoredSignals returns the ignored signals among those that Go leaves ignored. On systems other
-// than Linux it returns all that may be ignored. Catching a signal costs two thread switches, so
-// callers catch no others.
+// than Linux it returns all signals that may be ignored. The caller catches only these, because
+// catching a signal costs two thread switches.
 func IgnoredSignals() []os.Signal { return ignoredSignals() }
 
-// DefaultSignals resets these signals to their default and reports whether there were any. It does
-// not change what the Go runtime knows of them, so it is only for use right before execve(2).
+// DefaultSignals resets the ignored signals to their default action and reports whether there were
+// any. The Go runtime does not notice the change, so call it only right before execve(2).
 func DefaultSignals() (any bool) { return defaultSignals() }
 
-// DefaultRuntimeSignals resets signals that the Go runtime leaves as they are because libc uses
-// them, if they are ignored. They cannot be caught.
+// DefaultRuntimeSignals resets ignored signals that the Go runtime never changes because libc uses
+// them. A Go program cannot catch them.
 func DefaultRuntimeSignals() { defaultRuntimeSignals() }
 
 // ThisProgram returns a path of this program that works even if its file was deleted or replaced
 // since the start.
 func ThisProgram() string { return thisProgram() }
 
-// SelfArgs returns the arguments for executing ThisProgram or ProcessExecutable again, so that the
-// program gets args. They differ from args if a loader executes this program (ld.so(8)): then these
-// paths are those of the loader.
+// SelfArgs returns the arguments with which ThisProgram or ProcessExecutable must be executed so
+// that the program gets args. They differ from args if a loader executes this program (ld.so(8)),
+// because these paths then name the loader.
 func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
 
-// Replace executes this program anew in this process, with these arguments. It returns only an
-// error.
+// Replace executes this program again in this process, with these arguments. It returns only if
+// that fails.
 func Replace(args []string) error { return replace(args) }
 
 // NameProcess sets the name of a process that was started as ProcessExecutable. Without it, the

@@ -11,7 +11,7 @@ import (
 func closeOnExec(from int) error {
 	err := unix.CloseRange(uint(from), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
-		// before Linux 5.11, or seccomp
+		// Linux before 5.11, or seccomp forbids it
 		return closeListedOnExec("/proc/self/fd", from)
 	}
 	return err

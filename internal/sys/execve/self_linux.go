@@ -34,7 +34,7 @@ var loader = sync.OnceValues(func() ([]string, error) {
 	}
 	program := mappedFile(reflect.ValueOf(mappedFile).Pointer())
 	if program == "" || program == exe {
-		return nil, nil // it is another kind of interpreter
+		return nil, nil // another kind of interpreter
 	}
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("its loader %s cannot execute the program again: %w", exe, errors.Unwrap(err))

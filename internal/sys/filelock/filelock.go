@@ -1,21 +1,21 @@
-// Package filelock locks a file with flock(2). It lets other processes see that the file is locked,
-// and by which process, without changing anything.
+// Package filelock locks a file with flock(2). Other processes can inspect whether the file is
+// locked, and by which process, without changing anything.
 //
 // Only the flock excludes other processes. It belongs to the open file description, so it lasts
-// until the last descriptor of that description is closed, in any process. But the flock cannot be
-// inspected. The only test is to try it, which can make a concurrent start fail. The kernel reports
-// the process that took the lock, but that process may have ended. So on Linux, this package also
-// takes two record locks far beyond the content of the file (fcntl_locking(2)):
+// until the last descriptor of that description is closed, in any process. But no process can
+// inspect a flock. The only test is to try to lock, which can make a concurrent start fail. The
+// kernel reports the process that took the lock, but that process may have ended. So on Linux, this
+// package also takes two record locks far beyond the content of the file (fcntl_locking(2)):
 //
-//   - the presence lock, an open file description lock on byte 1<<62. It goes with the flock,
-//     and F_OFD_GETLK shows it.
+//   - the presence lock, an open file description lock on byte 1<<62. It lasts as long as the
+//     flock, and F_OFD_GETLK shows it.
 //   - the owner lock, a POSIX lock on byte (1<<62)+1, of the process that calls [LockOwnership].
 //     F_GETLK returns its PID, as the kernel numbers it in the PID namespace of the caller.
 //
 // On the state file of a daemon, a third record lock is a request to the daemon: see [LockRequest].
 //
-// All are write locks, so a descriptor that is open for reading cannot forge them. Both are only
-// information: if they are not available, the flock alone still works. A process loses its POSIX
+// All are write locks, so a process that can only read the file cannot forge them. The presence and
+// owner locks are only information: without them, the flock still works. A process loses its POSIX
 // locks on a file when it closes any descriptor of the file, so the process that calls
 // [LockOwnership] must not open the file a second time.
 //
@@ -34,7 +34,7 @@ var ErrHeld = errors.New("locked by another process")
 
 // State describes the locks that [Inspect] found on a file.
 type State struct {
-	Held    bool // the flock, a mark, or a record lock of another program is held
+	Held    bool // the flock, one of our marks, or a record lock of another program is held
 	Present bool // the presence lock or the owner lock is held: the holder uses this package
 	Owned   bool // the owner lock is held
 	PID     int  // of the process with the owner lock; 0 if it is in another PID namespace
@@ -65,12 +65,12 @@ func LockRequest(f *os.File) error { return wrap("request lock", f, lockRequest(
 func HasRequest(f *os.File) bool { return hasRequest(f) }
 
 // Inspect returns the locks on f, which may be open only for reading. It never blocks. If it finds
-// no mark, it takes a shared flock for a moment. So a caller that finds the file locked but not
-// marked must try again before it believes that: the lock may belong to another inspection.
+// no mark, it takes a shared flock for a moment. So if the file is locked but has no mark, the
+// caller must try again: the lock may belong to another inspection.
 func Inspect(f *os.File) (State, error) { return InspectWith(f, func() {}) }
 
-// InspectWith is [Inspect], but calls ifFree if no process holds f. No process can lock f during
-// the call, so a later holder cannot have written what ifFree reads.
+// InspectWith is like [Inspect], but calls ifFree if no process holds f. No process can lock f
+// during that call, so ifFree never reads data of a later holder.
 func InspectWith(f *os.File, ifFree func()) (State, error) {
 	s, err := inspect(f, ifFree)
 	return s, wrap("flock", f, err)

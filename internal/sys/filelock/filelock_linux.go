@@ -60,8 +60,8 @@ func setRecord(f *os.File, cmd int, at int64) error {
 }
 
 // getMark reports whether another process has a mark on that byte: a write lock on this byte alone.
-// A lock on more of the file is not ours. A file server is an exception: there, the flock itself
-// may be a record lock on the whole file.
+// A lock on more bytes is not a mark. The exception is a file server, where the flock itself may be
+// a record lock on the whole file.
 func getMark(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	record, err := getRecord(f, cmd, at, 1)
 	if err != nil || record.Type == unix.F_UNLCK || !isRemote(f) && (record.Start != at || record.Len != 1) {
@@ -99,8 +99,8 @@ func isRemote(f *os.File) bool {
 }
 
 // lockOwner reads proc_locks(5): "1: FLOCK ADVISORY WRITE 4127 08:01:1234 0 EOF". On some file
-// systems, such as btrfs, the device differs from the result of stat(2). Then lockOwner finds no
-// process.
+// systems, such as btrfs, that device number differs from the one of stat(2). lockOwner then finds
+// no process.
 func lockOwner(info fs.FileInfo) (pid int) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	text, err := os.ReadFile("/proc/locks")

@@ -17,13 +17,13 @@ func init() {
 	programs["look"] = lookAtFile
 }
 
-// nameInherited sets the name of this process on descriptor 3.
+// nameInherited takes the owner lock on descriptor 3 for this process.
 func nameInherited([]string) (any, error) {
 	locked = os.NewFile(3, "inherited")
 	return nil, LockOwnership(locked)
 }
 
-// holdFile locks, marks and names a file.
+// holdFile takes the flock, the presence lock and the owner lock of a file.
 func holdFile(args []string) (any, error) {
 	_, err := lockFile(args)
 	for _, set := range []func(*os.File) error{LockPresence, LockOwnership} {
@@ -43,8 +43,8 @@ func lookAtFile(args []string) (any, error) {
 	return Inspect(f)
 }
 
-// requireSeen requires what another process sees. A process does not see its own name, and its open
-// and close of the file would drop the name.
+// requireSeen requires the state that another process sees. A process does not see its own owner
+// lock, and would drop it by opening and closing the file.
 func requireSeen(t *testing.T, want State, path string) {
 	t.Helper()
 	_, line, end := answer(t, "look", nil, path)
@@ -52,7 +52,7 @@ func requireSeen(t *testing.T, want State, path string) {
 	require.Equal(t, fmt.Sprintf("%+v\n", want), line)
 }
 
-// hold locks, marks and names a new file, in this process.
+// hold takes the three locks of a new file, in this process.
 func hold(t *testing.T) (path string, f *os.File) {
 	t.Helper()
 	path = lockPath(t)
@@ -76,7 +76,7 @@ func TestLookTellsWhoHoldsAFile(t *testing.T) {
 	}
 	requireLook(State{})
 	_, end := program(t, "lock", nil, path)
-	requireLook(State{Held: true}) // a bare flock is none of ours
+	requireLook(State{Held: true}) // a flock alone does not mark a daemon
 	end()
 	requireLook(State{})
 	pid, end := program(t, "hold", nil, path)
@@ -124,7 +124,8 @@ func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
 	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
-// squat sets read locks in place of mark and name. Every user who can read the file can do so.
+// squat takes read locks on the bytes of the presence and owner locks. Every user who can read the
+// file can do that.
 func squat(t *testing.T, reader *os.File) {
 	t.Helper()
 	for _, at := range []int64{presenceByte, ownerByte} {

@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// locked is the file that the program lock holds. The garbage collector would close a file without
-// a reference.
+// locked refers to the file that the program lock holds. Without a reference, the garbage collector
+// would close the file.
 var locked *os.File
 
 func lockFile(args []string) (_ any, err error) {
@@ -62,7 +62,7 @@ func program(t *testing.T, name string, inherited *os.File, args ...string) (pid
 	return pid, end
 }
 
-// answer is program for a program that prints a result.
+// answer starts a program as program does, and returns the result that it prints.
 func answer(t *testing.T, name string, inherited *os.File, args ...string) (pid int, line string, end func()) {
 	t.Helper()
 	self, err := os.Executable()
@@ -189,7 +189,7 @@ func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
 	state, err := InspectWith(looking, func() {
 		calls++
 		require.ErrorIs(t, TryLock(locking), ErrHeld)
-		requireHeld(t, false, open(t, path, os.O_RDONLY)) // another look is not in its way
+		requireHeld(t, false, open(t, path, os.O_RDONLY)) // another inspection does not disturb it
 	})
 	require.NoError(t, err)
 	require.False(t, state.Held)

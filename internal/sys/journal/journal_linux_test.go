@@ -65,7 +65,7 @@ func TestARecordIsOneWrite(t *testing.T) {
 	require.Equal(t, strings.Repeat("<6>a\n<6>b n=1\n|", 400), w.text.String())
 }
 
-type writes struct{ text strings.Builder } // the handler locks
+type writes struct{ text strings.Builder } // needs no lock: the handler has one
 
 func (w *writes) Write(b []byte) (int, error) {
 	w.text.Write(b)

@@ -1,5 +1,5 @@
-// Package keeper finds out which service manager keeps this process: it has started the process,
-// and may start it again when it has ended.
+// Package keeper finds out which service manager keeps this process running. That manager has
+// started the process, and may start it again after it has ended.
 package keeper
 
 import (
@@ -20,15 +20,15 @@ type Manager struct {
 	Unit string // how the manager calls the service; "": unknown
 }
 
-// managers are the commands of programs that keep the programs that they start.
+// managers lists the commands of service managers that are recognized as a parent process.
 var managers = []string{
 	"runsv", "s6-supervise", "supervise", "supervise-daemo", "supervisord", "dinit", "perpd", "finit", "launchd",
 	"monit", "circusd", "nosh",
 }
 
-// Of returns the manager that keeps this process, which runs in the foreground. told reports
-// whether the environment names a manager that waits for readiness or for signs of life. Of returns
-// false if none is known.
+// Of returns the manager that keeps this process running. The process must run in the foreground.
+// told reports whether the environment names a manager that waits for readiness or for signs of
+// life. Of returns false if no manager is known.
 func Of(told bool) (m Manager, kept bool) {
 	if m, kept = Systemd(); kept {
 		return m, true
@@ -43,9 +43,10 @@ func Of(told bool) (m Manager, kept bool) {
 	return m, false
 }
 
-// Systemd returns systemd if it keeps this process: it has started this process, or a script that
-// has. The variables alone prove nothing, because all that a service starts inherits them. So the
-// PID of the process that systemd has started is compared (systemd.exec(5), SYSTEMD_EXEC_PID).
+// Systemd returns systemd if systemd has started this process, or has started a script that is its
+// parent. The variables alone prove nothing, because every process that a service starts inherits
+// them. So Systemd also compares the PID of the process that systemd has started (systemd.exec(5),
+// SYSTEMD_EXEC_PID).
 func Systemd() (m Manager, kept bool) {
 	if secureenv.Get("INVOCATION_ID") == "" {
 		return m, false
@@ -54,7 +55,7 @@ func Systemd() (m Manager, kept bool) {
 	switch started := secureenv.Get("SYSTEMD_EXEC_PID"); started {
 	case strconv.Itoa(os.Getpid()):
 		kept = true
-	case strconv.Itoa(parent): // a script, but not a shell that a person uses
+	case strconv.Itoa(parent): // a script, but not an interactive shell
 		kept = !terminal.Is(startup.Stdin)
 	case "": // before systemd 248
 		kept = parentName() == "systemd"
@@ -76,8 +77,8 @@ func Systemd() (m Manager, kept bool) {
 }
 
 // unitOf returns the unit in a cgroup file (proc_pid_cgroup(5), cgroups(7)): the last service in
-// the path. A service may have groups of its own below. user reports whether the manager of a user
-// keeps it. Without a service in the path the unit is "".
+// the path, or "" if there is none. The path may continue with groups that the service has made.
+// user reports whether the unit belongs to the manager of a user.
 func unitOf(groups string) (unit string, user bool) {
 	for line := range strings.Lines(groups) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
@@ -85,7 +86,7 @@ func unitOf(groups string) (unit string, user bool) {
 			continue
 		}
 		for dir := range strings.SplitSeq(fields[2], "/") {
-			// systemd puts "_" before a name that the kernel could use itself.
+			// systemd puts "_" before a name that could clash with a file of the kernel.
 			name := strings.TrimPrefix(dir, "_")
 			switch {
 			case strings.HasPrefix(name, "user@") && strings.HasSuffix(name, ".service"):
@@ -101,8 +102,8 @@ func unitOf(groups string) (unit string, user bool) {
 	return "", user
 }
 
-// supervisorName returns the name for supervisorctl: group:process, or the process alone if its
-// group has no other name.
+// supervisorName returns the name for supervisorctl: group:process, or only the process if the
+// group has the same name.
 func supervisorName() string {
 	group, process := secureenv.Get("SUPERVISOR_GROUP_NAME"), secureenv.Get("SUPERVISOR_PROCESS_NAME")
 	if group == "" || group == process {

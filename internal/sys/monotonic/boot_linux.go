@@ -23,6 +23,6 @@ var clockID = sync.OnceValue(func() string {
 	if err != nil {
 		return ""
 	}
-	namespace, _ := os.Readlink("/proc/self/ns/time") // before Linux 5.6, there is none
+	namespace, _ := os.Readlink("/proc/self/ns/time") // missing before Linux 5.6
 	return strings.TrimSpace(string(boot)) + strings.NewReplacer("time:[", "/", "]", "").Replace(namespace)
 })

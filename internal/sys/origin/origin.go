@@ -1,13 +1,13 @@
-// Package origin keeps what a daemon was started with: its arguments and its directory. A restart
-// reads it from the running daemon.
+// Package origin keeps the arguments and the directory with which a daemon was started. A restart
+// reads them from the running daemon.
 //
-// The daemon keeps it in a sealed memfd (memfd_create(2)), so it takes no space in a file system
-// and ends with the daemon. Only the user of the daemon and root can read it, by /proc/PID/fd. Root
-// may start a program with these arguments, and the daemon may have become another user meanwhile.
-// That user cannot change them: no process can change a sealed memfd, and its owner is the user who
-// made it.
+// The daemon keeps them in a sealed memfd (memfd_create(2)), which needs no file system and ends
+// with the daemon. Only the user of the daemon and root can read the memfd, by /proc/PID/fd. Root
+// may start a program with these arguments even after the daemon has become another user. That user
+// cannot change them: no process can change a sealed memfd, and the owner of a memfd is the user
+// who made it.
 //
-// Only Linux has it. On other systems every function returns errors.ErrUnsupported.
+// Only Linux has memfds. On other systems every function returns errors.ErrUnsupported.
 package origin
 
 import (
@@ -15,29 +15,32 @@ import (
 	"os"
 )
 
-// Origin is what a daemon was started with.
+// Origin contains the arguments and the directory with which a daemon was started.
 type Origin struct {
 	PIDFile string
 	Dir     string   // working directory of the start; "": unknown
 	Args    []string // without the name of the program
 }
 
-// ErrNone reports that the process keeps no origin, such as a daemon of an earlier version.
+// ErrNone reports that the process keeps no origin. A daemon of an earlier version of this library
+// keeps none.
 var ErrNone = errors.New("the process keeps no arguments")
 
 // Keep keeps the origin of this process until the file is closed.
 func Keep(o Origin) (*os.File, error) { return keep(o) }
 
-// Of returns the origin of the process with that PID that holds that PID file. It returns [ErrNone]
-// if the process keeps none that this user may trust, and an error that wraps fs.ErrPermission if
-// this user may not read it. The caller must make sure that the process has not ended meanwhile.
+// Of returns the origin of the process with that PID, which holds that PID file. It returns
+// [ErrNone] if the process keeps no origin that this user may trust, and an error that wraps
+// fs.ErrPermission if this user may not read it. After the call, the caller must check that the
+// process has not ended.
 func Of(pid int, pidFile string) (Origin, error) { return of(pid, pidFile) }
 
 // Runs reports whether the process with that PID runs with these arguments (proc_pid_cmdline(5)). A
-// process can change what it shows, so this is no proof.
+// process can change the arguments that the kernel reports, so this is no proof.
 func Runs(pid int, args []string) bool { return runs(pid, args) }
 
-// wire is an Origin as JSON. JSON has no bytes that are not UTF-8, but base64 has.
+// wire is the JSON form of an Origin. The texts are byte slices, which JSON encodes as base64,
+// because they may not be UTF-8.
 type wire struct {
 	PIDFile, Dir []byte
 	Args         [][]byte

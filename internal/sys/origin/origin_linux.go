@@ -15,7 +15,7 @@ import (
 
 const (
 	name = "lifecycle-origin"
-	// target is what /proc/PID/fd shows for the memfd (memfd_create(2)).
+	// target is the link in /proc/PID/fd for the memfd (memfd_create(2)).
 	target = "/memfd:" + name + " (deleted)"
 	seals  = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	// maxSize is more than the kernel permits for the arguments of a program (execve(2)).
@@ -72,8 +72,8 @@ func runs(pid int, args []string) bool {
 	return slices.Equal(shown[1:], args)
 }
 
-// read reads a memfd of another process. The process may replace its descriptor at any time, so
-// read opens no file before it has looked at it: opening a device can have an effect.
+// read reads a memfd of another process. The process may replace its descriptor at any time, and
+// opening a device can have an effect, so read inspects the file before it opens it.
 func read(path string) (o Origin, err error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -78,7 +78,8 @@ func TestNobodyChangesTheOriginOfAProcess(t *testing.T) {
 	}
 }
 
-// A file that a process opens under that name is not opened a second time: it may be a device.
+// If a process has another file open under that name, this package does not open it: it may be a
+// device.
 func TestOnlyAMemfdIsRead(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

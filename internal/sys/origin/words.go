@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// WithVerb returns args with another verb in the place of verb, which may be several words. It
-// finds the verb as the first word, as the last one, or right before "--". It reports false if the
-// verb is at none of these places, or if it occurs twice: then it is not known which words are the
-// verb.
+// WithVerb returns args with verb replaced by other. A verb may have several words. WithVerb looks
+// for verb at the beginning, at the end, and right before "--". It returns false if verb is at none
+// of these places, or if it occurs twice, because it then cannot tell which words are the verb.
 func WithVerb(args, verb []string, other ...string) (replaced []string, found bool) {
 	at := place(args, verb)
 	if at < 0 {
@@ -32,8 +31,8 @@ func place(args, verb []string) (found int) {
 	return found
 }
 
-// HasFlag reports whether one of the words is a flag: it begins with a dash, or sets a name to a
-// value.
+// HasFlag reports whether one of the words is a flag: a word that begins with a dash, or that sets
+// a name to a value.
 func HasFlag(words []string) bool {
 	return slices.ContainsFunc(words, func(word string) bool {
 		return strings.HasPrefix(word, "-") || strings.Contains(word, "=")

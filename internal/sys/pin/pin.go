@@ -1,7 +1,6 @@
-// Package pin holds on to one process, so that a signal can never reach a later process with the
-// same PID.
+// Package pin pins one process, so that a signal can never reach a later process with the same PID.
 //
-// The strength of the hold depends on the system:
+// How exact a pin is depends on the system:
 //
 //	Linux            a pidfd: exact
 //	  without one    an open /proc/PID/stat, checked before each kill(2)
@@ -10,9 +9,9 @@
 //	  not permitted  kill(2) alone: OpenBSD and NetBSD report the end only to the owner of a process
 //	other systems    none: Open returns errors.ErrUnsupported
 //
-// A few instructions lie between a check and the kill(2) after it. The signal can reach the wrong
-// process only if, within them, the process ends, its parent reaps it, and the kernel reuses its
-// PID.
+// A few instructions lie between a check and the kill(2) after it. A signal can reach the wrong
+// process only if, during these instructions, the process ends, its parent reaps it, and the kernel
+// reuses its PID.
 package pin
 
 import (
@@ -29,7 +28,7 @@ import (
 // pollInterval is how often Wait polls if the system does not report the end.
 const pollInterval = 5 * time.Millisecond
 
-// Pin is a hold on one process. Its methods are safe for concurrent use.
+// Pin is a pinned process. Its methods are safe for concurrent use.
 type Pin struct {
 	pid    int
 	proc   process
@@ -40,24 +39,25 @@ type Pin struct {
 	err   error
 }
 
-// process is one way to hold on to a process.
+// process is one way to pin a process.
 type process interface {
 	signal(sig os.Signal) error
 	ended() (bool, error)
-	// await blocks until the process has ended. An error means that it cannot find out.
+	// await blocks until the process has ended. It returns an error if the system does not report
+	// the end.
 	await() error
 	close() error
 }
 
-// Open pins the process that has the PID now, which may be a zombie. If no process has it, or no
-// process can have that number, the error matches os.ErrProcessDone.
+// Open pins the process that has the PID now, which may be a zombie. If no process has that PID, or
+// no process can have that number, the error matches os.ErrProcessDone.
 func Open(pid int) (*Pin, error) {
 	return openBy(hold, pid)
 }
 
 func openBy(hold func(pid int) (process, error), pid int) (*Pin, error) {
-	// kill(2) sends to process groups for a pid <= 0. pid_t has 32 bits, so the kernel would treat
-	// 1<<32 + 1 as 1.
+	// With a pid <= 0, kill(2) signals a process group. pid_t has 32 bits, so the kernel would
+	// treat 1<<32 + 1 as 1.
 	if pid <= 0 || pid > math.MaxInt32 {
 		return nil, fmt.Errorf("open process %d: %w", pid, os.ErrProcessDone)
 	}
@@ -68,7 +68,8 @@ func openBy(hold func(pid int) (process, error), pid int) (*Pin, error) {
 	return &Pin{pid: pid, proc: proc, over: make(chan struct{})}, nil
 }
 
-// PID returns the PID of the process. After the end of the process, another process may have it.
+// PID returns the PID of the process. After the process has ended, another process may have the
+// same PID.
 func (p *Pin) PID() int {
 	return p.pid
 }
@@ -108,7 +109,7 @@ func (p *Pin) Wait(ctx context.Context) error {
 		}
 		return nil
 	case <-ctx.Done():
-		// Both may be true if this process was suspended.
+		// If this process was suspended, the pinned process may have ended as well.
 		if done, err := p.ended(); err == nil && done {
 			return nil
 		}
@@ -152,8 +153,8 @@ func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
 	return has, nil
 }
 
-// ask calls about, which queries the PID. If the process has not ended afterwards, the PID was
-// still its own.
+// ask calls about, which queries the system by PID. If the process has not ended afterwards, the
+// answer was about this process.
 func (p *Pin) ask(about func() error) error {
 	err := about()
 	switch done, endErr := p.ended(); {

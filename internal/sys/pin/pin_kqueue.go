@@ -16,7 +16,7 @@ import (
 // it also asks for writability, which a kqueue does not have.
 const awaitInterval = 100 * time.Millisecond
 
-// kqueue holds on to a process by an event that only the end of this process causes.
+// kqueue pins a process by an event that only the end of this process causes.
 type kqueue struct {
 	bare
 	file *os.File

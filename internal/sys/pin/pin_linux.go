@@ -22,9 +22,9 @@ func hold(pid int) (process, error) {
 	switch err {
 	case nil:
 		return newPidfd(fd), nil
-	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is a thread ID
+	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is the ID of a thread
 		return nil, os.ErrProcessDone
-	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // before Linux 5.3, or seccomp; EINVAL: or a thread
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // Linux before 5.3, or seccomp; EINVAL may also mean a thread
 		return holdByProc(pid)
 	}
 	return nil, os.NewSyscallError("pidfd_open", err)
@@ -37,14 +37,14 @@ func pidfdOpen(pid int) (int, error) {
 	}
 	// pidfd_open(2): "PIDFD_NONBLOCK (since Linux 5.10)"
 	if fd, err = unix.PidfdOpen(pid, 0); err == nil {
-		_ = unix.SetNonblock(fd, true) // await works without it
+		_ = unix.SetNonblock(fd, true) // await works without nonblocking mode
 	}
 	return fd, err
 }
 
-// usable reports whether signals can be sent through a pidfd. A seccomp filter may forbid that but
-// permit pidfd_open(2). The error looks the same if this process may not signal the other one, but
-// then kill(2) returns it too.
+// usable reports whether signals can be sent through a pidfd. A seccomp filter may forbid that
+// although it permits pidfd_open(2). The error is the same if this process may not signal the other
+// one, but then kill(2) fails too.
 func usable(fd, pid int) bool {
 	switch unix.PidfdSendSignal(fd, 0, nil, 0) {
 	case unix.ENOSYS:
@@ -55,7 +55,7 @@ func usable(fd, pid int) bool {
 	return true
 }
 
-// pidfd holds on to a process by a pidfd_open(2) descriptor, which the kernel ties to that process.
+// pidfd pins a process by a pidfd_open(2) descriptor, which refers only to that process.
 type pidfd struct {
 	file *os.File
 }

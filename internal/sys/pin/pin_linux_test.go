@@ -25,7 +25,7 @@ var ways = map[string]func(int) (process, error){
 	"proc":           holdByProc,
 }
 
-// holdBlocking opens a pidfd that Go's poller does not take.
+// holdBlocking opens a pidfd in blocking mode, which Go's poller does not accept.
 func holdBlocking(pid int) (process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -34,7 +34,7 @@ func holdBlocking(pid int) (process, error) {
 	return newPidfd(fd), nil
 }
 
-// holdBare holds a process without /proc.
+// holdBare pins a process without a pidfd and without /proc.
 func holdBare(pid int) (process, error) {
 	return bare(pid), orDone(unix.Kill(pid, 0))
 }
@@ -64,8 +64,8 @@ func endMainThread([]string) error {
 	return errno
 }
 
-// openFiltered makes seccomp return the error number in args for pidfd_open, opens its parent, and
-// prints what it holds.
+// openFiltered makes seccomp return the error number in args for pidfd_open, pins its parent, and
+// prints the way in which it is pinned.
 func openFiltered(args []string) error {
 	errno, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -178,7 +178,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 		first := mustOpen(t, open, c.Process.Pid)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		require.Equal(t, context.Canceled, first.Wait(ctx)) // Go's poller opens its own
+		require.Equal(t, context.Canceled, first.Wait(ctx)) // Go's poller opens descriptors
 		require.NoError(t, first.Close())
 		before := descriptors(t)
 
@@ -199,7 +199,8 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	})
 }
 
-// awaitDescriptors waits until want descriptors are open. Goroutines that end close theirs later.
+// awaitDescriptors waits until want descriptors are open. Goroutines that are ending close their
+// descriptors later.
 func awaitDescriptors(t testing.TB, want int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return descriptors(t) == want }, slow, time.Millisecond)

@@ -27,7 +27,7 @@ const (
 	slow       = 20 * time.Second // a test that waits this long fails
 )
 
-// programs are what the test binary is when it is run again.
+// programs are the programs that the test binary can run as when a test executes it again.
 var programs = map[string]func(args []string) error{
 	"signals": printSignals,
 	"parent":  printChild,
@@ -129,15 +129,15 @@ func (c *child) kill() {
 	}
 }
 
-// makeZombie ends the child, and does not wait for it.
+// makeZombie ends the child without waiting for it.
 func (c *child) makeZombie() {
 	c.t.Helper()
 	require.NoError(c.t, c.Process.Kill())
-	_, err := io.Copy(io.Discard, c.out) // its end of the pipe is closed before it is a zombie
+	_, err := io.Copy(io.Discard, c.out) // the kernel closes the pipe before the child becomes a zombie
 	require.NoError(c.t, err)
 }
 
-// eachWay runs test with every way this system has to hold on to a process.
+// eachWay runs test with every way in which this system can pin a process.
 func eachWay(t *testing.T, test func(t *testing.T, open func(pid int) (*Pin, error))) {
 	for name, hold := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestOpenOfNoProcessIsProcessDone(t *testing.T) {
 		c := startSignals(t)
 		c.kill()
 		none := []int{c.Process.Pid, 0, -1, -os.Getpid(), math.MinInt, math.MaxInt}
-		if cut := 1<<32 + int64(os.Getpid()); math.MaxInt > math.MaxInt32 { // a pid_t takes 32 bits of it
+		if cut := 1<<32 + int64(os.Getpid()); math.MaxInt > math.MaxInt32 { // pid_t has 32 bits
 			none = append(none, int(cut))
 		}
 		for _, pid := range none {

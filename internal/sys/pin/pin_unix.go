@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bare is a PID without a hold, for systems that offer none.
+// bare is an unpinned PID, for systems that cannot pin a process.
 type bare int
 
 func (b bare) signal(sig os.Signal) error {

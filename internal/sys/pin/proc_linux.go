@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// procStat holds on to a process by its open /proc/PID/stat. Once the process is gone, a read
-// returns ESRCH, even if another process has the PID.
+// procStat pins a process by its open /proc/PID/stat. After the process is gone, a read returns
+// ESRCH, even if another process has the PID.
 //
-// Comparing start times (field 22) is no alternative: they count in ticks of 10 ms. Keeping the
-// directory open instead of one file is none either: an open directory allows leaving a chroot.
+// Comparing start times (field 22) is no alternative, because they count in ticks of 10 ms. Keeping
+// the directory open is no alternative either, because an open directory allows leaving a chroot.
 type procStat struct {
 	bare
 	stat *os.File
@@ -37,7 +37,7 @@ func holdByProc(pid int) (process, error) {
 	switch {
 	case err == nil:
 		return procStat{bare(pid), stat}, nil
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission): // no /proc, or hidepid=
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission): // there is no /proc, or hidepid= hides the process
 		return bare(pid), nil
 	}
 	return nil, err
@@ -78,8 +78,8 @@ func zombie(stat []byte) (bool, error) {
 	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }
 
-// effectiveUID does not use the owner of /proc/PID: it is root "if the process's dumpable attribute
-// is set to a value other than 1" (proc(5)).
+// effectiveUID does not use the owner of /proc/PID, because that is root "if the process's dumpable
+// attribute is set to a value other than 1" (proc(5)).
 func effectiveUID(pid int) (int, error) {
 	if err := procIsOurs(); err != nil {
 		return -1, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)

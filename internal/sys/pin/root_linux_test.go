@@ -31,8 +31,8 @@ func needRoot(t *testing.T, why string) {
 	}
 }
 
-// changeEffectiveUser leaves the real user root. As a side effect, the owner of /proc/PID stays
-// root.
+// changeEffectiveUser changes only the effective user: the real user stays root. As a side effect,
+// the owner of /proc/PID stays root too.
 func changeEffectiveUser([]string) error {
 	if err := syscall.Setresuid(-1, someUser, -1); err != nil {
 		return err
@@ -42,7 +42,8 @@ func changeEffectiveUser([]string) error {
 	return err
 }
 
-// signalUnprivileged pins its parent, which is root's, each way, and signals it as another user.
+// signalUnprivileged pins its parent, a process of root, in each way, and signals it as another
+// user.
 func signalUnprivileged([]string) error {
 	if err := syscall.Setresuid(someUser, someUser, someUser); err != nil {
 		return err
@@ -120,7 +121,7 @@ func testReuse(t *testing.T) {
 		require.ErrorIs(t, err, os.ErrProcessDone)
 		require.NoError(t, p.Wait(patience(t)))
 
-		// Of two signals that wait, Linux delivers the lower one first, and USR1 is lower.
+		// Of two pending signals, Linux delivers the lower one first, and USR1 is lower.
 		require.NoError(t, young.Process.Signal(syscall.SIGUSR2))
 		require.Equal(t, "SIGUSR2", young.line())
 	})
@@ -134,8 +135,8 @@ func testReuse(t *testing.T) {
 	})
 }
 
-// startAs starts a program under a PID that is free. It tries again when a thread of the test took
-// it.
+// startAs starts a program with that PID, which must be free. It tries again if a thread of the
+// test has taken the PID.
 func startAs(t *testing.T, pid int) *child {
 	t.Helper()
 	for ctx := patience(t); ctx.Err() == nil; {

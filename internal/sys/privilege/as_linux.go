@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// borrowing is held while a thread has other rights. The change resets PR_SET_DUMPABLE, which
-// belongs to the whole process.
+// borrowing is held while a thread has other rights, because the change resets PR_SET_DUMPABLE,
+// which belongs to the whole process.
 var borrowing sync.Mutex
 
 func as(id Identity, do func() error) error {
@@ -32,7 +32,7 @@ func as(id Identity, do func() error) error {
 			err = do()
 		}
 		if returnErr := was.restore(); returnErr != nil {
-			err = errors.Join(err, returnErr) // the locked thread ends with its goroutine
+			err = errors.Join(err, returnErr) // the thread stays locked, so it ends with its goroutine
 		} else {
 			runtime.UnlockOSThread()
 		}
@@ -104,7 +104,7 @@ func (r rights) restore() error {
 	err := os.NewSyscallError("capset", unix.Capset(capabilityHeader(), &r.capabilities[0]))
 	err = errors.Join(err, unix.Setfsuid(r.uid), unix.Setfsgid(r.gid))
 	err = errors.Join(err, os.NewSyscallError("setgroups", unix.Setgroups(r.groups)))
-	// setfsuid(2) removes some capabilities and adds some.
+	// setfsuid(2) changes the capabilities, so restore them after it.
 	setErr := unix.Capset(capabilityHeader(), &r.capabilities[0])
 	err = errors.Join(err, os.NewSyscallError("capset", setErr))
 	if r.dumpable == 1 { // 2 cannot be set

@@ -14,7 +14,8 @@ var (
 	capChroot = capability{"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT}
 )
 
-// advice returns why a call that needs the capability got EPERM, or "" if that is not known.
+// advice returns why a call that needs the capability failed with EPERM, or "" if the reason is
+// unknown.
 func (c capability) advice() string {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

@@ -1,8 +1,8 @@
 // Package privilege permanently gives up root and the root directory of a process.
 package privilege
 
-// notDropped begins the text of an error: some privileges were not given up, or the process can
-// regain them.
+// notDropped begins the text of the error if some privileges were not given up, or if the process
+// can regain them.
 const notDropped = "privileges were kept: "
 
 // Identity describes the user that a process becomes.
@@ -13,10 +13,10 @@ type Identity struct {
 
 // Drop makes dir the root directory and the working directory of this process (chroot(2)), unless
 // dir is "". Then it changes the real, effective and saved groups, group and user of all threads
-// (credentials(7)), unless to is nil. It verifies every thread, if the system reports them, and it
-// verifies that the process cannot become root again.
+// (credentials(7)), unless to is nil. It verifies the IDs of every thread, if the system reports
+// them. It also verifies that the process cannot become root again.
 //
-// Drop returns an error and changes nothing if dir is set and a descriptor of a directory is open,
-// because a directory allows leaving the new root. After any other error, the change may be
+// If dir is set and a descriptor of a directory is open, Drop returns an error and changes nothing,
+// because an open directory allows leaving the new root. After any other error, the change may be
 // incomplete.
 func Drop(dir string, to *Identity) error { return drop(dir, to) }

@@ -52,7 +52,7 @@ func TestTheThreadsOfThisProcessAreAsTheyAre(t *testing.T) {
 		return all.check(id)
 	}
 	id := Identity{UID: os.Getuid(), GID: os.Getgid(), Groups: groups}
-	if id.UID != 0 { // root has capabilities and may do so
+	if id.UID != 0 { // root has the capability
 		require.NoError(t, check(id))
 	}
 	id.UID++

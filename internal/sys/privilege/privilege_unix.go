@@ -17,7 +17,7 @@ func drop(dir string, to *Identity) error {
 			return err
 		}
 	}
-	all := lookAtThreads() // not visible from another root directory
+	all := lookAtThreads() // /proc is not visible from another root directory
 	defer all.close()
 	if dir != "" {
 		if err := unix.Chroot(dir); err != nil {
@@ -61,8 +61,8 @@ func noDirectories() error {
 	return nil
 }
 
-// become uses package syscall, which changes all threads and not only the calling one. The user
-// comes last: only root may set the groups.
+// become uses package syscall, which changes all threads, not only the calling one. It changes the
+// user last, because only root may set the groups.
 func become(id Identity) error {
 	if err := syscall.Setgroups(id.Groups); err != nil {
 		return notPermitted("setgroups", err, capSetGID)

@@ -3,13 +3,12 @@ package privilege
 // IsSetuid reports whether this process was executed with rights that its caller does not have. Its
 // file is setuid or setgid, or has capabilities(7), or a security module set AT_SECURE
 // (getauxval(3)). The environment of such a process is not trustworthy (secure_getenv(3)). The
-// result is determined once, before main: setuid(2) changes the user IDs, but not the origin of the
-// environment. It is false if the caller is root and the process runs as root.
+// result is determined once, before main, because the environment stays untrustworthy after
+// setuid(2). It is false if both the caller and the process are root.
 func IsSetuid() bool { return executed.isSetuid }
 
-// IsFileCapable reports whether IsSetuid is true although user and group are those of the caller.
-// The caller can make everything that this process can make, such as a socket pair, and nothing
-// shows which of the two made it.
+// IsFileCapable reports whether IsSetuid is true although this process has the user and group of
+// its caller. Both can make a socket pair, and nothing shows which of the two has made it.
 func IsFileCapable() bool { return executed.isSetuid && !executed.asOther }
 
 // WhyNotFileCapable is the reason why a process does not execute itself again if IsFileCapable

@@ -20,17 +20,17 @@ const (
 
 type vector map[uintptr]uintptr
 
-// lookAtStart tries several ways, because the caller can keep the Go runtime from finding the
-// vector. ld.so removes LD_X from the environment of a setuid program and moves the rest, but Go
-// expects the vector right behind the environment. Go then reads /proc/self/auxv, which a program
-// with file capabilities may not read.
+// lookAtStart reads the auxiliary vector in several ways, because the caller can keep the Go
+// runtime from finding it. ld.so removes variables such as LD_X from the environment of a setuid
+// program and moves the rest, but Go expects the vector right behind the environment. Go then reads
+// /proc/self/auxv, which a program with file capabilities may not read.
 func lookAtStart() execution {
 	for _, find := range []func() vector{ofRuntime, ofKernel, ofProc} {
 		if v := find(); v.tells() {
 			return v.execution()
 		}
 	}
-	// Every kernel sets AT_SECURE, so the caller has hidden the vector.
+	// Every kernel provides AT_SECURE, so the caller has hidden the vector.
 	return execution{isSetuid: true, asOther: othersIDs()}
 }
 
@@ -47,8 +47,8 @@ func (v vector) tells() bool {
 
 func (v vector) execution() execution {
 	asOther := v[atUID] != v[atEUID] || v[atGID] != v[atEGID]
-	// A security module sets AT_SECURE for a service that root starts in another domain. Nothing
-	// protects root from root.
+	// A security module also sets AT_SECURE for a service that root starts in another domain. A
+	// service of root need not be protected from root.
 	byRoot := v[atUID] == 0 && !asOther
 	return execution{isSetuid: v[atSecure] != 0 && !byRoot, asOther: asOther}
 }
@@ -65,7 +65,7 @@ func ofRuntime() vector {
 	return v
 }
 
-// ofKernel asks the kernel for the vector, from Linux 6.4 on (PR_GET_AUXV(2const)).
+// ofKernel reads the vector from the kernel (PR_GET_AUXV(2const), Linux 6.4).
 func ofKernel() vector {
 	buf := make([]byte, 4096)
 	n, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_AUXV,

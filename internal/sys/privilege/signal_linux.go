@@ -2,7 +2,8 @@ package privilege
 
 import "golang.org/x/sys/unix"
 
-// mayKill reports whether this process has CAP_KILL. If the kernel does not tell, it has.
+// mayKill reports whether this process has CAP_KILL. It returns true if the kernel does not report
+// that.
 func mayKill() bool {
 	var data [2]unix.CapUserData
 	if err := unix.Capget(capabilityHeader(), &data[0]); err != nil {

@@ -15,7 +15,7 @@ import (
 const descriptors = "/proc/self/fd"
 
 // threads reads the status of the threads of this process from proc(5). It is nil if /proc is not
-// mounted; then it finds no differences.
+// mounted, and check then finds no difference.
 type threads struct{ dir *os.File }
 
 func lookAtThreads() *threads {
@@ -46,7 +46,7 @@ func (t *threads) check(want Identity) error {
 	}
 	for _, id := range ids {
 		status, err := t.status(id)
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) { // it has ended
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) { // the thread has ended
 			continue
 		}
 		if err == nil {
@@ -74,7 +74,7 @@ func (t *threads) status(id string) (string, error) {
 
 // compare returns an error that names a difference between the status and the identity.
 func (i Identity) compare(status string) error {
-	// The real, effective, saved and file system ID.
+	// These are the real, effective, saved and file system IDs.
 	four := func(id int) []int { return []int{id, id, id, id} }
 	for name, want := range map[string][]int{"Uid": four(i.UID), "Gid": four(i.GID), "Groups": i.Groups} {
 		var got []int

@@ -4,7 +4,7 @@ package privilege
 
 const descriptors = "/dev/fd"
 
-// threads is empty: on systems other than Linux, a process has one identity.
+// threads is empty, because on systems other than Linux all threads have the same identity.
 type threads struct{}
 
 func lookAtThreads() *threads { return nil }

@@ -22,9 +22,9 @@ func GroupOf(pid int) int { return groupOf(pid) }
 type Disposition int
 
 const (
-	Default Disposition = iota // most signals end the process; also if the disposition is unknown
+	Default Disposition = iota // most signals end the process; also returned if the disposition is unknown
 	Ignores
-	Catches // by a handler, or by waiting for the blocked signal (sigwait(3), signalfd(2))
+	Catches // it has a handler, or waits for the blocked signal (sigwait(3), signalfd(2))
 )
 
 // DispositionOf returns what a process does with a signal (proc_pid_status(5)).

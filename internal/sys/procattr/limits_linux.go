@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harmful are the limits that end a process or a write when the soft limit is reached. They cause
-// SIGXCPU or SIGXFSZ, or a Go program gets no memory or no further thread.
+// harmful lists the limits that harm a process at their soft limit: the process gets SIGXCPU or
+// SIGXFSZ, or a Go program gets no memory or no further thread.
 var harmful = map[int]string{
 	unix.RLIMIT_CPU:    "CPU",
 	unix.RLIMIT_FSIZE:  "FSIZE",
@@ -20,19 +20,19 @@ var harmful = map[int]string{
 const (
 	limits = 16 // RLIM_NLIMITS, getrlimit(2)
 
-	// fewFiles and manyFiles are the soft and the hard limit of descriptors that systemd sets for a
-	// service (systemd-system.conf(5), DefaultLimitNOFILE=). The limits of systemd itself do not
-	// serve: it raises its own to fs.nr_open, and some programs close every descriptor up to the
+	// fewFiles and manyFiles are the soft and hard limits of descriptors that systemd sets for a
+	// service (systemd-system.conf(5), DefaultLimitNOFILE=). The limits of process 1 are not used:
+	// systemd raises its own to fs.nr_open, and some programs close every descriptor up to the
 	// limit.
 	fewFiles, manyFiles = 1 << 10, 512 << 10
 )
 
-// resetLimits sets the limits. A privileged process gets the limits of process 1, as a service gets
-// them from start-stop-daemon(8) at boot. It keeps a limit of the caller that is higher, because an
-// init script raises a limit that way.
+// resetLimits resets the limits. A privileged process gets the limits of process 1, as a service
+// does that start-stop-daemon(8) starts at boot. It keeps higher limits of its caller, because an
+// init script may have raised them for the daemon.
 func resetLimits(privileged bool) {
 	for resource := range limits {
-		if resource == unix.RLIMIT_CORE { // the caller decides about core dumps
+		if resource == unix.RLIMIT_CORE { // keep the caller's choice about core dumps
 			continue
 		}
 		var now unix.Rlimit
@@ -49,10 +49,10 @@ func resetLimits(privileged bool) {
 		if want == now {
 			continue
 		}
-		// Not setrlimit(2): package syscall must know the new limit of descriptors, or it sets the
-		// old one in child processes.
+		// unix.Prlimit tells package syscall the new limit of descriptors. Otherwise package
+		// syscall would set the old limit in child processes.
 		if err := unix.Prlimit(0, resource, &want, nil); errors.Is(err, unix.EPERM) {
-			// root without CAP_SYS_RESOURCE
+			// This is root without CAP_SYS_RESOURCE.
 			_ = unix.Prlimit(0, resource, &unix.Rlimit{Cur: min(want.Cur, now.Max), Max: now.Max}, nil)
 		}
 	}
@@ -62,7 +62,7 @@ func resetLimits(privileged bool) {
 func raised(resource int, now, init unix.Rlimit) unix.Rlimit {
 	want := unix.Rlimit{Cur: max(now.Cur, init.Cur), Max: max(now.Max, init.Max)}
 	switch resource {
-	case unix.RLIMIT_NOFILE: // the caller's soft limit is lost: package os has raised it
+	case unix.RLIMIT_NOFILE: // package os has already raised the caller's soft limit
 		want.Max = max(now.Max, min(init.Max, manyFiles))
 		want.Cur = min(want.Max, manyFiles)
 	case unix.RLIMIT_STACK: // an unlimited stack changes the layout of mmap(2)
@@ -72,7 +72,7 @@ func raised(resource int, now, init unix.Rlimit) unix.Rlimit {
 }
 
 // limitOfInit returns a limit of process 1. The limit is unknown if process 1 belongs to another
-// user, such as outside of a user namespace.
+// user, for example to a user outside of this user namespace.
 func limitOfInit(resource int) (limit unix.Rlimit, known bool) {
 	err := unix.Prlimit(1, resource, nil, &limit)
 	return limit, err == nil

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reset raises the soft limits that end a process or damage its files. Hard limits stay, because
-// the limits of init are not visible.
+// reset raises the soft limits that end a process or damage its files. It does not change hard
+// limits, because the limits of init are not visible.
 func reset() {
 	for _, resource := range []int{unix.RLIMIT_CPU, unix.RLIMIT_FSIZE, unix.RLIMIT_DATA} {
 		var limit unix.Rlimit

@@ -16,11 +16,11 @@ const (
 
 // resetScheduling sets the attributes of the calling thread that its children inherit.
 func resetScheduling() {
-	// with nice 0
+	// The nice value becomes 0.
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
-	// unix.CPUSet has only 1024 bits. The kernel ignores CPUs that are not in the cpuset of the
-	// process.
+	// unix.CPUSet has only 1024 bits, so use a larger mask. The kernel ignores CPUs that are not in
+	// the cpuset of the process.
 	all := bytes.Repeat([]byte{0xff}, cpuMaskBytes)
 	raw(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(all)), uintptr(unsafe.Pointer(&all[0])))
 	raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, 0) // IOPRIO_CLASS_NONE
@@ -40,7 +40,7 @@ func resetProcess() {
 	_ = unix.Prctl(unix.PR_MCE_KILL, unix.PR_MCE_KILL_CLEAR, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0)
 	_ = unix.Prctl(unix.PR_SET_MEMORY_MERGE, 0, 0, 0, 0)
-	raw(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0) // a new, unnamed one
+	raw(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0) // a new, unnamed keyring
 }
 
 // raw makes one system call in the calling thread and ignores the result.

@@ -1,8 +1,8 @@
 // Package rawconn makes system calls on the descriptor of an open file.
 //
 // During such a call, the descriptor cannot be closed, and the file keeps its mode. os.File.Fd
-// would make the file blocking (up to Go 1.25), and with it each copy of it. One copy may be in a
-// net.Listener, and then its Accept could not be ended.
+// would make the file and all its copies blocking (up to Go 1.25). If a net.Listener had one of the
+// copies, Close could no longer end its Accept.
 package rawconn
 
 import "syscall"

@@ -1,5 +1,5 @@
-// Package readyfd reports on a descriptor that a service is ready, with the protocol of s6: it
-// writes a newline and closes the descriptor (https://skarnet.org/software/s6/notifywhenup.html).
+// Package readyfd reports readiness with the protocol of s6: the service writes a newline to a
+// descriptor and closes the descriptor (https://skarnet.org/software/s6/notifywhenup.html).
 package readyfd
 
 import (
@@ -10,10 +10,10 @@ import (
 // Descriptor is a descriptor that this process was started with. A nil Descriptor does nothing.
 type Descriptor struct{ fd int }
 
-// Take takes the descriptor with that number. Programs that are started from now on do not inherit
-// it. Take returns an error if the number is not 3 or greater, or if the descriptor is not an
-// inherited, writable pipe or socket. A descriptor that this process opened itself has FD_CLOEXEC
-// set, so Take can tell it from an inherited one.
+// Take takes the descriptor with that number. Programs that this process starts later do not
+// inherit it. Take returns an error if the number is not 3 or greater, or if the descriptor is not
+// an inherited, writable pipe or socket. A descriptor that this process opened itself has
+// FD_CLOEXEC set, so Take can distinguish it from an inherited one.
 func Take(number string) (*Descriptor, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {

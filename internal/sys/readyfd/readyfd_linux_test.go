@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A number that was left in the environment must not take a descriptor that the program has opened.
+// A stale number in the environment must not make Take use a descriptor that the program has
+// opened.
 func TestADescriptorThatThisProcessHasOpenedIsNotTaken(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

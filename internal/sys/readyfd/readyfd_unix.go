@@ -35,8 +35,8 @@ func take(fd int) (*Descriptor, error) {
 	return &Descriptor{fd}, nil
 }
 
-// tell checks whether the pipe has room instead of making it nonblocking: other processes may share
-// its mode.
+// tell checks whether the pipe has room. It does not make the pipe nonblocking, because other
+// processes may share its mode.
 func (d *Descriptor) tell() error {
 	for {
 		poll := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}
