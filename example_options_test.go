@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// A part of a program that is used by many is a function that returns an option.
+// A part that several programs share can be a function that returns an Option.
 func ExampleOption() {
 	cache := func(size int) lifecycle.Option {
 		return lifecycle.With(lifecycle.Hooks{
@@ -30,8 +30,7 @@ func ExampleOption() {
 	// <nil>
 }
 
-// Messages of the program begin with the name. Its files have the name too, if no option names
-// them.
+// Messages of the program begin with the name. Its default files have the name too.
 func ExampleName() {
 	err := lifecycle.Run(nil, lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog,
 		lifecycle.OnStart(func(context.Context) error { return errors.New("no disk") }))
@@ -39,7 +38,7 @@ func ExampleName() {
 	// Output: lifecycle: OnStart of echod: no disk
 }
 
-// The version of the program is shown by status.
+// The verb status shows the version of the program.
 func ExampleVersion() {
 	pidFile, stop := echodInBackground(lifecycle.Version("1.2"), lifecycle.OnStart(saying("started")))
 	defer stop()
@@ -56,7 +55,8 @@ func ExampleVersion() {
 	// 1.2 <nil>
 }
 
-// While the daemon lives, its PID file is locked and says who it is. Then it is gone.
+// While the daemon lives, its PID file is locked and contains its PID. At the end, the daemon
+// removes the file.
 func ExamplePIDFile() {
 	dir, err := os.MkdirTemp("", "example-")
 	if err != nil {
@@ -78,7 +78,7 @@ func ExamplePIDFile() {
 	// <nil> true
 }
 
-// The mode is what was asked for, whatever the umask.
+// The file has exactly this mode, whatever the umask is.
 func ExamplePIDFileMode() {
 	pidFile, stop := echodInBackground(lifecycle.PIDFileMode(0o600))
 	defer stop()
@@ -146,10 +146,10 @@ func ExampleReloadTimeout() {
 	// <nil>
 }
 
-// Whatever has a context of the life finds it, however deep it is called.
+// Any function that gets a context of the life can find the life.
 func ExampleFrom() {
 	step := func(ctx context.Context, text string) {
-		lifecycle.From(ctx).SetStatus(text) // which the verb status shows
+		lifecycle.From(ctx).SetStatus(text) // the verb status shows the text
 		fmt.Println(lifecycle.From(ctx).Phase(), text)
 	}
 	migrate := func(ctx context.Context) error { step(ctx, "migrating the database"); return nil }
@@ -162,7 +162,7 @@ func ExampleFrom() {
 	// <nil>
 }
 
-// A program that sees its file change reloads by itself, and learns the verdict.
+// A program that notices a change of its file can reload by itself. Reload returns the verdict.
 func ExampleLife_Reload() {
 	watch := func(ctx context.Context) error {
 		if err := lifecycle.From(ctx).Reload(ctx); err != nil {
@@ -215,8 +215,8 @@ func ExampleProcess() {
 	// Output: true
 }
 
-// Reopen opens a rotated log again, here after mv. A daemon in the foreground has nothing to
-// reopen, and logs that.
+// Reopen opens a rotated log again, here after mv. A daemon in the foreground has no log to reopen,
+// and logs this.
 func ExampleProcess_Reopen() {
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")))
 	defer stop()
@@ -243,7 +243,7 @@ func ExampleProcess_Wait() {
 	fmt.Println("gone:", process.Wait(context.Background()) == nil)
 }
 
-// What the daemon opens and writes is its own: log, directory, umask, user.
+// The daemon has its own log, working directory, umask and user.
 func ExampleLogFile() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.Name("echod"),
@@ -253,7 +253,7 @@ func ExampleLogFile() {
 		lifecycle.Umask(0o027)))
 }
 
-// Root only opens the port: every OnStart still has its privileges, and nothing behind it.
+// Only OnStart runs as root here, to open the port. Everything after it runs as the user.
 func ExampleUser() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.Name("echod"),

@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// Of this daemon there is not even a PID file.
+// This daemon does not even have a PID file.
 func ExampleFind() {
 	process, err := lifecycle.Find("/nowhere/echod.pid")
 	var gone *lifecycle.NotRunningError
@@ -59,7 +59,7 @@ func echodInBackground(opts ...lifecycle.Option) (pidFile string, stop func()) {
 	}
 }
 
-// The second to start learns who was first.
+// The error of a second start names the daemon that runs.
 func ExampleAlreadyRunningError() {
 	pidFile, stop := echodInBackground()
 	defer stop()
@@ -71,7 +71,7 @@ func ExampleAlreadyRunningError() {
 	// Output: true true
 }
 
-// Who needs the daemon waits until it is ready.
+// A program that needs the daemon waits until it is ready.
 func ExampleProcess_WaitReady() {
 	pidFile, stop := echodInBackground(lifecycle.ReadyWhen(saying("the cache is warm")))
 	defer stop()
@@ -90,7 +90,7 @@ func ExampleProcess_WaitReady() {
 	// <nil>
 }
 
-// The verdict comes back to who asked for the reload.
+// Reload returns the verdict to the process that requested the reload.
 func ExampleProcess_Reload() {
 	load := func(context.Context) error { return errors.New("no echod.json") }
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")), lifecycle.OnReload(load))
@@ -113,7 +113,7 @@ func ExampleProcess_Reload() {
 	// true
 }
 
-// What the daemon says that it is doing is what the verb status shows.
+// Status returns the state of the daemon. The verb status shows it.
 func ExampleProcess_Status() {
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")), lifecycle.Version("1.2"))
 	defer stop()
@@ -135,7 +135,7 @@ func ExampleProcess_Status() {
 	// echod 1.2 ready <nil>
 }
 
-// The line is for people, and the verb status shows it.
+// SetStatus sets a line for people. The verb status shows it.
 func ExampleLife_SetStatus() {
 	connect := func(ctx context.Context) error {
 		lifecycle.From(ctx).SetStatus("3 of 8 shards are back")
@@ -155,7 +155,7 @@ func ExampleLife_SetStatus() {
 	// Output: 3 of 8 shards are back <nil>
 }
 
-// Stop waits for as long as the context lets it.
+// Stop waits until the daemon is gone or the context ends.
 func ExampleProcess_Stop() {
 	process, err := lifecycle.Find("/run/echod.pid")
 	if errors.Is(err, lifecycle.ErrNotRunning) {
@@ -226,7 +226,7 @@ func ExampleWithExitCode() {
 	// 78
 }
 
-// The error of a hook says which it was. Where Run returns several, errors.As finds the first.
+// The error of a hook names the hook. If Run returns several errors, errors.As finds the first one.
 func ExampleHookError() {
 	flush := func(context.Context) error { return io.ErrShortWrite }
 	err := lifecycle.Run(saying("worked"), lifecycle.With(lifecycle.Hooks{Name: "db", OnExit: flush}),
@@ -244,7 +244,7 @@ func ExampleHookError() {
 	// error: short write
 }
 
-// A panic in a hook or body is an error like any other, so the hooks of the stop have their turn.
+// A panic in a hook or body is an error like any other, so the hooks of the stop still run.
 func ExamplePanicError() {
 	serve := func(context.Context) error { panic("index out of range") }
 	err := lifecycle.Run(serve, lifecycle.OnExit(saying("freed")), lifecycle.Embedded(), withoutLog)

@@ -15,7 +15,7 @@ import (
 )
 
 // OnSignal handles a signal that the life does not use itself. The function runs only while the
-// life is ready, and never beside a hook.
+// life is ready, and never concurrently with a hook.
 func ExampleOnSignal() {
 	report := func(ctx context.Context) error {
 		fmt.Println("3 connections")
@@ -37,7 +37,8 @@ func ExampleOnSignal() {
 	// <nil>
 }
 
-// The function is called again and again while the life is ready, and never beside itself.
+// The function is called again and again while the life is ready, and never concurrently with
+// itself.
 func ExampleEvery() {
 	left := 3
 	sweep := func(ctx context.Context) error {
@@ -87,8 +88,8 @@ func ExampleReadyWhen() {
 	// <nil>
 }
 
-// After a stop request the life is no longer ready but goes on serving, so that a load balancer can
-// remove it.
+// After a stop request the life is no longer ready but continues to serve, so a load balancer has
+// time to remove it.
 func ExampleStopDelay() {
 	serve := func(ctx context.Context) error {
 		life := lifecycle.From(ctx)
@@ -97,7 +98,7 @@ func ExampleStopDelay() {
 		}
 		life.Stop(nil)
 		fmt.Printf("%v, but not yet asked to return: %v\n", life.Phase(), ctx.Err() == nil)
-		return nil // all the same, and with the last body the delay ends
+		return nil // the last body has returned, so the delay ends
 	}
 	err := lifecycle.Run(serve, lifecycle.OnStart(saying("started")), lifecycle.StopDelay(15*time.Second),
 		lifecycle.Embedded(), withoutLog)
@@ -126,7 +127,7 @@ func ExampleBaseContext() {
 	// <nil>
 }
 
-// What a server returns because it was asked to stop is no failure.
+// The error that a server returns after a stop request is no failure.
 func ExampleCleanErrors() {
 	serve := func(ctx context.Context) error {
 		lifecycle.From(ctx).Stop(nil)
@@ -140,7 +141,8 @@ func ExampleCleanErrors() {
 	// <nil>
 }
 
-// A hook that does not return is given up and named, and the log has its stack.
+// A hook that does not return in time is abandoned. The error names the hook, and the log contains
+// its stack.
 func ExampleStopTimeout() {
 	hang := func(context.Context) error { select {} }
 	err := lifecycle.Run(saying("served"),
@@ -154,7 +156,8 @@ func ExampleStopTimeout() {
 	// true
 }
 
-// An OnStart that heeds its context is not given up and has its say, but the start is refused.
+// An OnStart that returns when its context ends is not abandoned. Its error is reported, and the
+// start has failed.
 func ExampleStartTimeout() {
 	connect := func(ctx context.Context) error {
 		<-ctx.Done()
@@ -196,7 +199,7 @@ func ExampleLogger() {
 	// <nil>
 }
 
-// The cause with which the context of a body ends says which signal it was.
+// The cause of the context of a body contains the signal.
 func ExampleStopSignalError() {
 	work := func(ctx context.Context) error {
 		self, _ := os.FindProcess(os.Getpid())
@@ -230,7 +233,7 @@ func ExampleEmbedded() {
 	// <nil>
 }
 
-// Whatever has a context of the life can ask for its stop.
+// Any function that gets a context of the life can request a stop.
 func ExampleLife_Stop() {
 	work := func(ctx context.Context) error {
 		lifecycle.From(ctx).Stop(errors.New("the licence has run out"))

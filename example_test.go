@@ -25,7 +25,7 @@ var endWhenReady = lifecycle.Every(time.Millisecond, func(ctx context.Context) e
 	return nil
 })
 
-// saying is a hook that says something.
+// saying returns a hook that prints the text.
 func saying(text string) func(context.Context) error {
 	return func(context.Context) error { fmt.Println(text); return nil }
 }
@@ -47,7 +47,7 @@ func Example() {
 		func(context.Context) error { return srv.Serve(listener) },
 		lifecycle.OnStart(func(context.Context) (err error) {
 			listener, err = net.Listen("tcp", "127.0.0.1:0")
-			return err // an address that cannot be had refuses the start
+			return err // an address in use fails the start
 		}),
 		lifecycle.OnStop(srv.Shutdown), // requests in flight are answered
 		lifecycle.CleanErrors(http.ErrServerClosed),
@@ -76,7 +76,7 @@ func ExampleRun() {
 	// Run returned <nil>
 }
 
-// Main tells people on stderr what came of a verb, and programs by the exit code.
+// Main reports the result of a verb: to people on stderr, and to programs by the exit code.
 func ExampleMain() {
 	echod := func(args ...string) {
 		bad := func(context.Context) error { return errors.New(`echod.json:7: unknown field "lisen"`) }
@@ -95,9 +95,9 @@ func ExampleMain() {
 	// [stop --oknodo] 0
 }
 
-// OnExit of b does not follow OnStop of b. First the OnStop of every component runs, each when the
-// Run of the components behind it has returned. When all bodies have returned, the OnExit of every
-// component runs. Both go in reverse order.
+// First, every OnStop runs in reverse order, each when the Run of the components behind it has
+// returned. When all bodies have returned, every OnExit runs, also in reverse order. So OnStop of a
+// runs before OnExit of b.
 func ExampleWith() {
 	component := func(name string) lifecycle.Option {
 		return lifecycle.With(lifecycle.Hooks{
@@ -119,7 +119,8 @@ func ExampleWith() {
 	// <nil>
 }
 
-// A component with a body of its own: OnStop asks that to return, OnExit frees what it used.
+// A component with a body of its own: OnStop asks the body to return, and OnExit frees the
+// resources of the body.
 func ExampleHooks() {
 	var jobs chan string
 	queue := lifecycle.Hooks{
@@ -169,7 +170,7 @@ func ExampleOnStart() {
 	// lifecycle: OnStart of echod: listen tcp :80: address already in use
 }
 
-// OnStop asks what OnStart began to come to its end.
+// OnStop ends the work that OnStart began.
 func ExampleOnStop() {
 	ticker := &time.Ticker{}
 	err := lifecycle.Run(nil,
@@ -243,11 +244,11 @@ func ExampleLife_Grace() {
 		mux.HandleFunc("/feed", func(w http.ResponseWriter, _ *http.Request) { work(ctx, w) })
 		server := &http.Server{
 			Handler:     &mux,
-			BaseContext: func(net.Listener) context.Context { return grace }, // of every r.Context()
+			BaseContext: func(net.Listener) context.Context { return grace }, // the parent of every r.Context()
 		}
 		go server.Serve(listener)
 		<-ctx.Done()
-		return server.Shutdown(grace) // when every request has been answered
+		return server.Shutdown(grace) // returns when all are answered
 	}
 	get := func(path string) <-chan string {
 		answer := make(chan string, 1)

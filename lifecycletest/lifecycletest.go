@@ -25,8 +25,8 @@ import (
 	"example.com/lifecycle/internal/engine"
 )
 
-// Life is an embedded life in a test. Its methods may be called from any goroutine, except that a
-// method that fails the test must be called from the goroutine of the test.
+// Life is an embedded life in a test. Its methods may be called from any goroutine. Only Signal and
+// Tick must be called from the goroutine of the test, because they may fail the test.
 type Life struct {
 	tb     testing.TB
 	inside *lifecycle.Life

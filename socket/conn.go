@@ -47,8 +47,8 @@ func (r request) socketAddress() string {
 	return r.path
 }
 
-// name returns the name that the manager knows the socket by: network and address. If several
-// sockets have the same name, as with ":0", the later ones have a number in front.
+// name returns the name of the socket in the manager: its network and address. If several sockets
+// have the same name, as with ":0", the later ones have a number in front.
 func (r request) name(n int) string {
 	key := r.network + ":" + r.address
 	if n > 1 {
@@ -163,8 +163,8 @@ func (s *socket) close() error {
 	return s.conn.Close()
 }
 
-// listener returns the result of Listen. It embeds the listener of package net, so that its other
-// methods, such as SyscallConn and SetDeadline, are there.
+// listener returns the result of Listen. It embeds the listener of package net, so its other
+// methods, such as SyscallConn and SetDeadline, are available.
 func (s *socket) listener() net.Listener {
 	switch l := s.conn.listener.(type) {
 	case *net.TCPListener:

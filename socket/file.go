@@ -49,7 +49,7 @@ func bind(r request) (socketConn, error) {
 	}
 }
 
-// advise adds to an error of a bind what a person can do about it, if that is known.
+// advise adds advice for the user to the error of a bind, if there is any.
 func (r request) advise(err error) error {
 	advice := ""
 	if errors.Is(err, fs.ErrPermission) {
@@ -83,8 +83,8 @@ func portOf(err error) int {
 const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // guard returns an error if the path is too long, or if this process is root and another user
-// controls the path. That user could make root remove a file elsewhere. Processes without root can
-// only reach what their own user may change.
+// controls the path. That user could make root remove a file elsewhere. A process without root can
+// only remove files that its own user may remove.
 func (r request) guard() error {
 	if r.noPath != nil {
 		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: r.noPath}

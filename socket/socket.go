@@ -24,10 +24,10 @@ import (
 // If the manager keeps sockets, as systemd does with FileDescriptorStoreMax= in the unit
 // (systemd.service(5)), Listen passes it the new socket, and the next process inherits it. A client
 // that connects during a restart waits and is not refused. The manager knows such a socket by the
-// network and address in the call, so ":0" keeps its port. A socket of a socket unit is known by
-// the address that it is bound to: ":8080" is port 8080 of all addresses, and Listen looks up names
-// of hosts and ports. FileDescriptorName= can name it instead, with %3A for each colon:
-// tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
+// network and address in the call, so ":0" keeps its port. Listen finds a socket of a socket unit
+// by the address to which it is bound: ":8080" is port 8080 of all addresses, and Listen looks up
+// names of hosts and ports. FileDescriptorName= of the socket unit can name the socket instead,
+// with %3A for each colon: tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
 //
 // Listen may be called at any time and from any goroutine. The best place is OnStart. When the life
 // is ready, it closes the inherited sockets that no call has claimed, and the log names them. They
@@ -45,11 +45,11 @@ import (
 // path.
 // The path of an inherited socket may name the same directory differently: /var/run/x is /run/x.
 //
-// Close while the life is ready makes the manager remove its copy, and removes the socket file that
-// Listen has made. Close during a stop leaves both to the next process, if the manager keeps the
-// socket. The last worker of a supervised daemon removes the file at its end. If the program does
-// not close the socket, Run removes the file at the end of the life and of a failed start, unless
-// the manager keeps the socket. An embedded life removes no file.
+// While the life is ready, Close makes the manager remove its copy, and removes the socket file
+// that Listen has made. During a stop, Close leaves both for the next process, if the manager keeps
+// the socket. The last worker of a supervised daemon removes the file at its end. If the program
+// does not close the socket, Run removes the file at the end of the life and of a failed start,
+// unless the manager keeps the socket. An embedded life removes no file.
 //
 // As root, Listen makes a socket file only if no other user controls its path; for the rules see
 // ErrUnsafePIDFile in package lifecycle. The last directory may belong to another user if all other
@@ -65,8 +65,8 @@ func Listen(network, address string) (net.Listener, error) {
 	return s.listener(), nil
 }
 
-// ListenPacket is to net.ListenPacket what [Listen] is to net.Listen. The connection has all
-// methods of a *net.UDPConn, *net.UnixConn or *net.IPConn.
+// ListenPacket is net.ListenPacket for a socket that outlives the process. Everything in [Listen]
+// applies to it. The connection has all methods of a *net.UDPConn, *net.UnixConn or *net.IPConn.
 func ListenPacket(network, address string) (net.PacketConn, error) {
 	s, err := listen(newRequest("ListenPacket", network, address))
 	if err != nil {

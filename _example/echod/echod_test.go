@@ -21,8 +21,8 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-// These tests run the whole program, as main assembles it, in the test process. It uses a real
-// address and real files, but no PID file, and it receives only the signals that its own test
+// These tests run the whole program, as main assembles it, in the test process. The program uses a
+// real address and real files, but no PID file. It receives only the signals that its own test
 // sends. So all tests run in parallel.
 
 const usual = `{"listen": "127.0.0.1:0", "greeting": "hello"}`

@@ -40,8 +40,8 @@ func (s *server) listen(ctx context.Context) error {
 		Handler:  s.handler(),
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 
-		// ctx ends when a stop is requested, and would end the requests in flight with it. The stop
-		// must drain them, so they use Grace.
+		// ctx ends when a stop is requested. Requests in flight must still be answered then, so they use
+		// the context of Grace.
 		BaseContext: func(net.Listener) context.Context { return lifecycle.From(ctx).Grace() },
 
 		// A request ends after 15 s, so that no slow client outlasts the 20 s of a stop.

@@ -39,7 +39,7 @@ func isPIDFile(text []byte) bool {
 // file.
 func read(f *os.File) ([]byte, error) { return io.ReadAll(io.NewSectionReader(f, 0, maxRead+1)) }
 
-// checkContent returns [errData] if the content of the file cannot be that of a PID file.
+// checkContent returns [errData] if the content of the file cannot be the content of a PID file.
 func checkContent(f *os.File) error {
 	text, err := read(f)
 	if err == nil && !isPIDFile(text) {
