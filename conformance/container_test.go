@@ -182,7 +182,7 @@ func TestAContainerThatCannotStartSaysSoWithItsExitCode(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, "-config", "/no/such/file", "run")
 	require.Equal(t, 1, c.wait())
-	require.Contains(t, c.out.String(), "echod: start failed: config: open /no/such/file: no such file or directory\n")
+	require.Contains(t, c.out.String(), `level=ERROR msg="OnStart of config failed" err="open /no/such/file: no such file or directory"`)
 }
 
 // Kubernetes removes a pod from its services and sends TERM at the same time.

@@ -110,7 +110,7 @@ func TestNoFileOfADaemonTakesTheNumberOfAClosedStandardFile(t *testing.T) {
 		require.Equal(t, 0, call("start"), "%s", files(t, dir))
 		h := mustLook(t, filepath.Join(dir, "changer.pid"))
 		t.Cleanup(func() { _ = syscall.Kill(h.PID, syscall.SIGKILL) })
-		said, err := os.ReadFile(filepath.Join(dir, "elsewhere-start"))
+		said, err := os.ReadFile(filepath.Join(dir, "elsewhere-run"))
 		require.NoError(t, err)
 		for fd := range 3 {
 			require.Contains(t, string(said), fmt.Sprintf("descriptor %d /dev/null\n", fd), how)

@@ -156,6 +156,10 @@ func TestAStateFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Process, resume func()) {
 	t.Helper()
 	cmd, awaitPause := faultyState(t, call+":signal=STOP:when=1", pidfile)
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	// With this umask, a new file needs fchmod.
+	cmd.Path, cmd.Args = sh, append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh"}, cmd.Args...)
 	p = proctest.Launch(t, cmd)
 	awaitPause()
 	return p, func() {
