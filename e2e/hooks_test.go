@@ -89,12 +89,12 @@ func TestFailuresOfHooksReachTheShell(t *testing.T) {
 		"run=error":    {Stderr: `msg="Run of daemon failed" err="fn failed on purpose" component=daemon hook=Run`, Code: 1},
 		"stop=error":   {Stderr: `msg="OnStop of daemon failed" err="OnStop failed on purpose" component=daemon hook=OnStop`, Code: 1},
 		"exit=error":   {Stderr: `msg="OnExit of daemon failed" err="OnExit failed on purpose" component=daemon hook=OnExit`, Code: 1},
-		"stop=hang":    {Stderr: `msg="OnStop of daemon was abandoned: it did not return in time" err="did not return in 200ms" component=daemon hook=OnStop stack=`, Code: 1},
+		"stop=hang":    {Stderr: `msg="OnStop of daemon was abandoned: it did not return in time" err="did not return in 2s" component=daemon hook=OnStop stack=`, Code: 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			pidfile := proctest.PIDPath(t)
-			args := []string{"pidfile=" + pidfile, what, "run", "stoptimeout=200ms"}
+			args := []string{"pidfile=" + pidfile, what, "run", "stoptimeout=2s"}
 			if what == "start=hang" {
 				args = append(args, "starttimeout=20ms")
 			}

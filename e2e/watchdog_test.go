@@ -37,7 +37,7 @@ var watched = proctest.Register("watched", func(args []string) int {
 	}
 	opts := []lifecycle.Option{lifecycle.PIDFile("")}
 	if args[0] != "nothing" {
-		opts = append(opts, lifecycle.Watchdog(time.Millisecond, check))
+		opts = append(opts, lifecycle.Watchdog(50*time.Millisecond, check))
 	}
 	return lifecycle.ExitCode(lifecycle.Run(nil, opts...))
 })
