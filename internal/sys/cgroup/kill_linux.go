@@ -46,7 +46,7 @@ func (g *group) each(do func(Process), until time.Time) error {
 
 func (g *group) eachOf(root *os.Root, do func(Process), until time.Time, level int) error {
 	pids, err := processes(root)
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded group: its processes belong to the group above
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded group
 		return ifThere(err)
 	}
 	for _, pid := range pids {

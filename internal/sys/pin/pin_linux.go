@@ -24,7 +24,7 @@ func hold(pid int) (process, error) {
 		return newPidfd(fd), nil
 	case unix.ESRCH, unix.ENOENT: // ENOENT: the number is the ID of a thread
 		return nil, os.ErrProcessDone
-	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // Linux before 5.3, or seccomp; EINVAL may also mean a thread
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL: // Linux before 5.3, seccomp, or a thread
 		return holdByProc(pid)
 	}
 	return nil, os.NewSyscallError("pidfd_open", err)

@@ -133,7 +133,7 @@ func (c *child) kill() {
 func (c *child) makeZombie() {
 	c.t.Helper()
 	require.NoError(c.t, c.Process.Kill())
-	_, err := io.Copy(io.Discard, c.out) // the kernel closes the pipe before the child becomes a zombie
+	_, err := io.Copy(io.Discard, c.out) // the pipe is closed before the child is a zombie
 	require.NoError(c.t, err)
 }
 

@@ -37,7 +37,7 @@ func holdByProc(pid int) (process, error) {
 	switch {
 	case err == nil:
 		return procStat{bare(pid), stat}, nil
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission): // there is no /proc, or hidepid= hides the process
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission): // no /proc, or hidepid=
 		return bare(pid), nil
 	}
 	return nil, err

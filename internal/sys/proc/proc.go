@@ -22,7 +22,7 @@ func GroupOf(pid int) int { return groupOf(pid) }
 type Disposition int
 
 const (
-	Default Disposition = iota // most signals end the process; also returned if the disposition is unknown
+	Default Disposition = iota // or unknown; most signals then end the process
 	Ignores
 	Catches // it has a handler, or waits for the blocked signal (sigwait(3), signalfd(2))
 )

@@ -30,7 +30,7 @@ func init() {
 	}
 }
 
-// asProcess1 runs the program as root in a PID namespace of its own.
+// asProcess1 runs the program as process 1 of a new PID namespace.
 func asProcess1(t *testing.T, name string) {
 	t.Helper()
 	line := append(slices.Clone(ownPIDs[1:]), "setpriv", "--reuid=1", "prlimit", "--nproc=1000", "true")
@@ -43,7 +43,8 @@ func asProcess1(t *testing.T, name string) {
 
 func TestAStrangerWithThePIDOfAnOrphanIsNotSignalled(t *testing.T) { asProcess1(t, "PID of an orphan") }
 
-// pidOfAnOrphan visits a listed PID whose orphan was reaped. Another process has that PID now.
+// pidOfAnOrphan lists an orphan and reaps it, so that another process gets its PID. Then it visits
+// the listed PID.
 func pidOfAnOrphan() error {
 	left, until, err := leave(1)
 	if err != nil {
@@ -53,7 +54,7 @@ func pidOfAnOrphan() error {
 	if err := eventually("its end", func() bool { return slices.Equal(Reap(), left) }); err != nil {
 		return err
 	}
-	// The stranger is a child of the shell.
+	// The stranger is a child of the shell, not of this process.
 	cmd := exec.Command("sh", "-c", fmt.Sprintf("echo %d >/proc/sys/kernel/ns_last_pid; sleep 60 & echo $!; wait", left[0]-1))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -72,7 +73,7 @@ func pidOfAnOrphan() error {
 		unmet(stranger, Orphan{PID: 1, fd: -1}, 1),
 		// The parent has the PID of the listed process.
 		unmet(stranger, Orphan{PID: cmd.Process.Pid, fd: gone()}, 1),
-		unmet(cmd.Process.Pid, Orphan{PID: cmd.Process.Pid, fd: -1}, 1), // not its own child
+		unmet(cmd.Process.Pid, Orphan{PID: cmd.Process.Pid, fd: -1}, 1), // a process is not its own child
 	)
 }
 
@@ -131,8 +132,8 @@ func ownChild() error {
 	}
 }
 
-// bombs are scripts that leave processes which keep forking and ignore TERM. They end when the file
-// named by $0 is gone. They have at most 200 processes.
+// bombs are scripts that leave processes. These ignore TERM and fork until the file named by $0 is
+// gone. There are at most 200 of them.
 var bombs = map[string]string{
 	"that forks and exits":             `f() { [ -e $0 ] && f & }; f`,
 	"that forks and stays":             `f() { while [ -e $0 ]; do g & done; }; g() { sleep 60; }; f &`,
@@ -254,7 +255,7 @@ func namespace() error {
 	if err := exec.Command("sh", "-c", script).Run(); err != nil {
 		return err
 	}
-	// These are process 1, two orphans, and the first process of the inner namespace with its two.
+	// These are process 1 with two orphans, and process 1 of the inner namespace with two orphans.
 	err := eventually("all of them", func() bool { all, _ := filepath.Glob("/proc/[0-9]*"); return len(all) == 6 })
 	if err := errors.Join(err, Kill(time.Now().Add(20*time.Second))); err != nil {
 		return err

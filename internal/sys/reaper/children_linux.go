@@ -8,8 +8,8 @@ import (
 )
 
 // children returns the PIDs of the children, including zombies. The kernel lists them one by one,
-// so a child that ends meanwhile can hide the next one (proc_tid_children(5)). So children lists
-// them until no new one appears. Some of them may be gone by then.
+// and a child that ends at that moment can hide the next one (proc_tid_children(5)). So children
+// repeats the listing until no new PID appears. Some of the processes may have ended by then.
 func children() (pids []int) {
 	for range 4 {
 		before := len(pids)
@@ -49,7 +49,8 @@ func procHasChildren() bool {
 	return err == nil
 }
 
-// scan is childrenOf for kernels without children files: it reads the parent of every process.
+// scan does the same as childrenOf on kernels without CONFIG_PROC_CHILDREN. It reads the parent of
+// every process.
 func scan(parent int) (pids []int) {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -69,7 +70,7 @@ func scan(parent int) (pids []int) {
 	return pids
 }
 
-// stat is an extract of proc_pid_stat(5).
+// stat contains some fields of proc_pid_stat(5).
 type stat struct {
 	state  byte
 	parent int

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// claims returns the PIDs for which this process holds a pidfd (proc_pid_fdinfo(5)). It ignores the
+// claims returns the PIDs for which this process has a pidfd (proc_pid_fdinfo(5)). It ignores the
 // descriptors in but.
 func claims(but ...int) (pids []int, err error) {
 	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
@@ -41,8 +41,7 @@ func claims(but ...int) (pids []int, err error) {
 
 var errNoProc = errors.New("/proc is not mounted, or of another PID namespace")
 
-// claimsAreMade reports whether package os holds pidfds at all. It tests that once, because the
-// answer is a property of the system.
+// claimsAreMade reports whether package os uses pidfds on this system.
 var claimsAreMade = sync.OnceValue(func() bool {
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzStat: for any name of a process, its state and its parent are those from the kernel.
+// FuzzStat checks that parseStat returns the state and the parent for any process name.
 func FuzzStat(f *testing.F) {
 	for _, name := range []string{"sh", "a b", ") R 1 1", "\x1b]0;x\a\n", "(((", ""} {
 		f.Add(name, 4711)

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hurry gives this process priority over others until undo is called: thousands of processes may
-// want to run, and the goroutine may move between threads. Threads and processes that are started
-// meanwhile inherit the priority, so no process may be started. Without permission for it, the
-// process continues with its own priority.
+// hurry gives all threads of this process priority over other processes until undo is called,
+// because thousands of processes may want to run. All threads need it, because the goroutine may
+// move between them. The caller must start no process in between: it would inherit the priority.
+// Without the permission, the priority does not change.
 func hurry() (undo func()) {
 	runtime.LockOSThread() // this thread gets the priority first
 	defer runtime.UnlockOSThread()
@@ -23,7 +23,7 @@ func hurry() (undo func()) {
 	}
 	eachThread(func(thread int) { _ = unix.SchedSetAttr(thread, first, 0) })
 	return func() {
-		for range 2 { // threads of the first round may have started others
+		for range 2 { // a thread may have started another one during the first round
 			eachThread(func(thread int) { _ = unix.SchedSetAttr(thread, before, 0) })
 		}
 	}

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// lookAgain is the pause between two passes over processes that may fork at any time.
+	// lookAgain is the pause between two passes over the processes.
 	lookAgain = 200 * time.Microsecond
 	// pinTime limits how long stopAll keeps children from being reaped.
 	pinTime = 50 * time.Millisecond
 	// lastLook is the minimum time that killFrozen has, even if the deadline has passed.
 	lastLook = 100 * time.Millisecond
-	// freeze ends when settled passes in a row find the same running processes as the pass before:
-	// these processes do not stop, and all others are suspended.
+	// settled is how many passes in a row must find the same running processes before freeze ends.
+	// These processes cannot be suspended, and all others are.
 	settled = 5
 )
 
@@ -37,8 +37,8 @@ func kill(deadline time.Time) (err error) {
 }
 
 // freeze suspends the orphans and their descendants. It ends when a pass finds no running process,
-// or finds the same ones repeatedly: a process in vfork(2) does not stop, and this process may lack
-// the permission to signal another one.
+// or when several passes find the same ones. A process in vfork(2) does not stop, and this process
+// may not be permitted to signal every process.
 func freeze(deadline time.Time) {
 	var last uint64
 	same := 0
@@ -58,15 +58,15 @@ func freeze(deadline time.Time) {
 
 var seed = maphash.MakeSeed()
 
-// stopAll suspends running processes and repeats that while new ones appear. It returns how many
-// the last pass has found, and a hash that identifies them.
+// stopAll suspends running processes and repeats that while new ones appear. It returns the number
+// of running processes that the last pass has found, and a hash of their PIDs.
 func stopAll(deadline time.Time) (running int, hash uint64) {
 	l := &look{deep: true, until: deadline}
 	l.parent = func(o Orphan, s stat) {
 		if s.stopped() {
 			return
 		}
-		_ = o.signal(unix.SIGSTOP) // if it is refused, so is KILL, which killFrozen reports
+		_ = o.signal(unix.SIGSTOP) // if it is refused, so is KILL: killFrozen reports that
 		running++
 		hash += maphash.Comparable(seed, [2]any{o.PID, s.began})
 	}
@@ -101,7 +101,7 @@ func killFrozen(deadline time.Time) error {
 		left = nil
 		err := l.pinned(l.once)
 		why = cmp.Or(left, why)
-		if err == nil && left == nil { // the list may have hidden an orphan
+		if err == nil && left == nil { // the list may have missed an orphan
 			err = confirm.pinned(confirm.once)
 		}
 		switch {

@@ -9,17 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDepth limits the descriptors of a pass over the descendants, which holds one for each level.
-// Deeper descendants are reached later, when their ancestors have been killed.
+// maxDepth limits the depth of a pass over the descendants, because the pass keeps one descriptor
+// open for each level. A later pass reaches deeper descendants, when their ancestors have been
+// killed.
 const maxDepth = 64
 
 // look is one pass over the orphans.
 type look struct {
 	claimed map[int]bool
 	deep    bool               // include the descendants of orphans
-	until   time.Time          // the pass ends then and leaves the rest out
-	parent  func(Orphan, stat) // called before the children of the process are visited; may be nil
-	child   func(Orphan)       // called after that; may be nil
+	until   time.Time          // the pass ends at that time, even if processes remain
+	parent  func(Orphan, stat) // called before the pass visits the children of the process; may be nil
+	child   func(Orphan)       // called after the pass has visited the children; may be nil
 	err     error
 }
 
@@ -46,7 +47,7 @@ func hasChildren() bool {
 	return err == nil && claimsAreMade()
 }
 
-// pinned calls do while no child is reaped. No child may be started meanwhile, so that no other
+// pinned calls do while no child is reaped and no other code can start a child, so that no new
 // claims arise.
 func (l *look) pinned(do func()) error {
 	pinning.Lock()
@@ -67,9 +68,9 @@ func (l *look) pinned(do func()) error {
 	return l.err
 }
 
-// lockForks keeps other code from starting a child until syscall.ForkLock.RUnlock is called.
-// Otherwise a new child could look like an orphan, because its claim is made only when fork(2)
-// returns. lockForks waits for a start in progress.
+// lockForks keeps other code from starting a child until the caller calls syscall.ForkLock.RUnlock.
+// Without it, a new child could look like an orphan, because its pidfd exists only when fork(2)
+// returns. lockForks waits until a start in progress is over.
 func lockForks(limit time.Duration) error {
 	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -84,7 +85,7 @@ const forkTime = 50 * time.Millisecond
 func (l *look) once() {
 	list := children
 	if l.deep {
-		list = func() []int { return childrenOf(os.Getpid()) } // for speed, only once
+		list = func() []int { return childrenOf(os.Getpid()) } // list only once, for speed
 	}
 	for _, pid := range list() {
 		if !l.claimed[pid] {
@@ -103,7 +104,7 @@ func (l *look) at(pid int, parent Orphan, level int) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
-	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone; the number may be a thread's
+	case unix.ESRCH, unix.ENOENT, unix.EINVAL: // it is gone, or the number is now the ID of a thread
 		return
 	default:
 		l.err = os.NewSyscallError("pidfd_open", err)
@@ -128,8 +129,8 @@ func (l *look) at(pid int, parent Orphan, level int) {
 	}
 }
 
-// livesBelow reports whether the pinned process is alive and a child of parent. It returns false
-// for another process that has received the PID since it was listed.
+// livesBelow reports whether the pinned process is alive and a child of parent. It returns false if
+// another process has received the PID since the listing.
 func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives bool) {
 	if level == 0 {
 		// waitid(2) returns ECHILD for "a process that is not a child of the calling process".
@@ -142,13 +143,13 @@ func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives b
 		return s, true
 	}
 	s, ok := statOf(o.PID)
-	// The last three checks show that both processes still exist. So the data that was read
-	// describes them, not other processes with the same PIDs.
+	// The last three checks show that both processes still exist, so the data describes them and
+	// not other processes with the same PIDs.
 	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
 }
 
-// isThere reports whether the process has not been waited for. Until then no other process has its
-// PID.
+// isThere reports whether the process still has its PID: no parent has waited for it, so no other
+// process can have the PID.
 func (o Orphan) isThere() bool { return o.signal(0) != unix.ESRCH }
 
 // isOver reports whether the process has ended, with all of its threads.

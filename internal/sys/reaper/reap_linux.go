@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinning separates two calls: the pidfd by which one call pins a child would be a claim to the
-// other call.
+// pinning is held during a call, because a second call would take the pidfds of the first one for
+// claims.
 var pinning sync.Mutex
 
-// batch is how many ended children are pinned at the same time. One reading of the claims serves
-// all of them.
+// batch is how many ended children are pinned at the same time. The claims are read once for each
+// batch.
 const batch = 64
 
 func reap() (reaped []int) {
@@ -25,7 +25,7 @@ func reap() (reaped []int) {
 		n := min(size, len(pids))
 		some, err := reapOf(pids[:n])
 		reaped = append(reaped, some...)
-		if err != nil && size > 1 { // there are too few descriptors
+		if err != nil && size > 1 { // too few descriptors are left
 			size /= 2
 			continue
 		}
@@ -34,8 +34,9 @@ func reap() (reaped []int) {
 	return reaped
 }
 
-// reapOf reaps the children that have ended and are orphans. It pins them before it reads the
-// claims, because other code could since have started a child that received the PID.
+// reapOf reaps those of the children that have ended and are orphans. It pins them before it reads
+// the claims. Otherwise other code could, in between, start a child that receives the PID of an
+// orphan.
 func reapOf(pids []int) (reaped []int, err error) {
 	pinning.Lock()
 	defer pinning.Unlock()
@@ -77,8 +78,8 @@ func reapOf(pids []int) (reaped []int, err error) {
 	return reaped, nil
 }
 
-// ended returns the PID of a child that has ended, or 0 if there is none. It does not reap the
-// child. If there is no such child at all, it returns ECHILD.
+// ended returns the PID of a child that has ended, or 0 if no child has ended. It does not reap the
+// child. If no child matches kind and id, it returns ECHILD.
 func ended(kind, id int) (pid int, err error) { return wait(kind, id, unix.WNOWAIT) }
 
 // wait calls waitid(2) for a child that has ended. It does not block.
@@ -89,8 +90,8 @@ func wait(kind, id, options int) (pid int, err error) {
 	return int(info.child.pid), err
 }
 
-// siginfo is siginfo_t of a child (sigaction(2)). The fields after the first three numbers are
-// aligned like a pointer.
+// siginfo is siginfo_t of a child (sigaction(2)). The fields after the first three numbers have the
+// alignment of a pointer.
 type siginfo struct {
 	_     [3]int32
 	child struct {

@@ -22,8 +22,8 @@ import (
 	"example.com/lifecycle/internal/sys/detach"
 )
 
-// child selects what a process of a test does instead of running the tests. Each such process has
-// children of its own.
+// child is the variable that selects what this binary does instead of running the tests. A separate
+// process has its own children.
 const child = "REAPER_TEST_CHILD"
 
 var programs = map[string]func() error{
@@ -105,8 +105,8 @@ func TestAnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
 	asBoth(t, "exit codes")
 }
 
-// exitCodes starts children, in CI a thousand, while other goroutines reap. Each child leaves an
-// orphan.
+// exitCodes starts children while other goroutines reap. In CI it starts a thousand. Each child
+// leaves an orphan.
 func exitCodes() error {
 	stop := make(chan struct{})
 	var reapers, starters sync.WaitGroup
@@ -178,8 +178,8 @@ func besideAZombie() error {
 	return nil
 }
 
-// leave leaves n orphans. It returns their PIDs once they are children of this process. They end
-// when until is closed.
+// leave makes n orphans, waits until they are children of this process, and returns their PIDs.
+// They end when until is closed.
 func leave(n int) (pids []int, until io.Closer, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
-// Advice returns what a person can do about err, the error of an operation on the file at path. It
-// returns "" if that is not known. The same errno has another reason for another operation, so
-// Advice depends on the operation that failed, and looks whether its usual reason applies.
+// Advice returns what a user can do about err, the error of an operation on the file at path. It
+// returns "" if it knows no advice. The same errno has different reasons in different operations.
+// So Advice considers which operation failed, and checks whether the usual reason applies.
 func Advice(path string, err error) string {
 	op := ""
 	var at *fs.PathError
@@ -32,7 +32,7 @@ func Advice(path string, err error) string {
 	case errors.Is(err, ErrUnsafe):
 	case op == "open" && errors.Is(err, fs.ErrNotExist) && missing(dir):
 		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(dir))
-	case op == "lstat" && errors.Is(err, fs.ErrNotExist): // Guard has looked at each directory
+	case op == "lstat" && errors.Is(err, fs.ErrNotExist): // Guard inspects each directory
 		return fmt.Sprintf("the directory %s must exist", bytetext.Escape(path))
 	case op == "open" && denied && missing(path), op == "remove" && denied, op == "mkdir" && denied, op == "bind" && denied:
 		if writable(dir) != nil {

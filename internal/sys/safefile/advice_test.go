@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The errno is the same in many rows, and the advice is not.
+// Many rows have the same errno and different advice.
 func TestAdviceDependsOnTheOperationThatFailed(t *testing.T) {
 	tr := newTree(t)
 	uid := os.Geteuid()
@@ -25,7 +25,7 @@ func TestAdviceDependsOnTheOperationThatFailed(t *testing.T) {
 		want string
 	}{
 		{failed("open", missing, syscall.ENOENT), ""},
-		{failed("open", missing, syscall.EPERM), ""}, // the directory can be written
+		{failed("open", missing, syscall.EPERM), ""}, // this user can write the directory
 		{failed("open", file, syscall.EACCES), fmt.Sprintf("as user %d", uid)},
 		{failed("open", file, syscall.EROFS), ""},
 		{failed("chmod", file, syscall.EPERM), "the file system does not let this process change modes"},
@@ -40,7 +40,7 @@ func TestAdviceDependsOnTheOperationThatFailed(t *testing.T) {
 		require.Equal(t, c.want, Advice(file, fmt.Errorf("wrapped: %w", c.err)), "%v", c.err)
 	}
 	require.Equal(t, "the directory "+tr.at("no")+" must exist", Advice(tr.at("no/file"), failed("lstat", tr.at("no"), syscall.ENOENT)))
-	chown := Cause(file, failed("chown", file, syscall.EPERM)) // without its path
+	chown := Cause(file, failed("chown", file, syscall.EPERM)) // Cause removes the path
 	if uid == 0 {
 		require.Equal(t, "root needs the capability CAP_CHOWN and a file system that keeps owners", Advice(file, chown))
 		return

@@ -6,8 +6,8 @@ import (
 )
 
 // SameEntry reports whether two paths name the same entry of the same directory. The directory can
-// have several names, such as /run and /var/run. The last element is compared as text: this module
-// follows no link there. The file itself need not exist.
+// have several names, such as /run and /var/run. The last element is compared as text, because this
+// module follows no link there. The file itself need not exist.
 func SameEntry(a, b string) bool {
 	if a == b {
 		return true
@@ -23,9 +23,8 @@ func SameEntry(a, b string) bool {
 	return err == nil && os.SameFile(inA, inB)
 }
 
-// ResolveDir returns path with the symbolic links of its directory resolved, so that paths for
-// which [SameEntry] is true have the same text. It returns path unchanged if the directory does not
-// exist.
+// ResolveDir resolves the symbolic links in the directory of path. Two paths for which [SameEntry]
+// returns true then have the same text. It returns path unchanged if the directory does not exist.
 func ResolveDir(path string) string {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if path == "" || err != nil {

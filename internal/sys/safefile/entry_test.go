@@ -29,7 +29,7 @@ func TestOneEntryHasManyNames(t *testing.T) {
 	require.Equal(t, at("missing/x"), ResolveDir(at("missing/x")))
 	require.Empty(t, ResolveDir(""))
 
-	// A link at the end is another entry.
+	// A link at the end of the path is a different entry.
 	require.NoError(t, os.WriteFile(at("real/x"), nil, 0o600))
 	require.NoError(t, os.Symlink("x", at("real/y")))
 	require.False(t, SameEntry(at("real/x"), at("real/y")))

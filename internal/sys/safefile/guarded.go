@@ -19,18 +19,20 @@ const maxLinks = 40 // as in path_resolution(7)
 // Trusted lists the users and groups, besides root, that may control what a path names.
 type Trusted struct{ Owners, Groups []int }
 
-// Guarded is [Trusted.Guard] with these owners.
+// Guarded calls [Trusted.Guard] with these owners.
 func Guarded(path string, owners ...int) error { return Trusted{Owners: owners}.Guard(path) }
 
-// Guard returns nil if only root and trusted users decide what the path names. Each directory on
-// the way must belong to one of them. Other users may write a directory only if it is sticky,
-// because then they cannot replace the files in it. Guard follows symbolic links on the way, which
-// must also belong to one of them. The file itself need not exist and is not checked.
+// Guard returns nil if only root and trusted users can change what the path names. Each directory
+// on the path must belong to one of them. Other users may write a directory only if it is sticky,
+// because then they cannot replace the files in it. Guard follows symbolic links in the path. They
+// must also belong to one of these users. Guard does not check the file itself, which need not
+// exist.
 //
 // Only trusted users can change what Guard has checked, so it does not matter that checking and
 // opening are two steps.
 func (t Trusted) Guard(path string) error {
-	// filepath.Dir would take "link/.." for the directory of the link. The kernel does not.
+	// filepath.Dir would treat "link/.." as the directory of the link. The kernel treats it as the
+	// parent of the target.
 	way, _ := filepath.Split(path)
 	if !filepath.IsAbs(path) {
 		workDir, err := os.Getwd()
@@ -115,15 +117,15 @@ func (t Trusted) owner(uid int) bool {
 	return uid == 0 || slices.Contains(t.Owners, uid) || unmapped(uid)
 }
 
-// group reports whether the members of the group are trusted. On macOS, /var/run is writable for
-// the group daemon (gid 1).
+// group reports whether the members of the group are trusted. On macOS, the group daemon (gid 1)
+// can write /var/run.
 func (t Trusted) group(gid int) bool {
 	return gid == 0 || slices.Contains(t.Groups, gid) || runtime.GOOS == "darwin" && gid == 1
 }
 
-// unmapped reports whether uid stands for an owner outside of this user namespace. Nothing can be
-// known about such an owner. The root directory has one under `unshare --map-root-user`
-// (user_namespaces(7), "Unmapped user and group IDs").
+// unmapped reports whether uid stands for an owner outside of this user namespace, who is unknown.
+// The root directory has such an owner under `unshare --map-root-user` (user_namespaces(7),
+// "Unmapped user and group IDs").
 func unmapped(uid int) bool {
 	if runtime.GOOS != "linux" {
 		return false

@@ -140,7 +140,7 @@ func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
 	}
 }
 
-// For the kernel, ".." after a link is the parent of the link's target.
+// For the kernel, ".." after a link means the parent of the target.
 func TestGuardedLooksWhereTheKernelGoes(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)

@@ -7,5 +7,5 @@ import (
 )
 
 // TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains. The tests rely on that.
+// contains.
 func TestMain(m *testing.M) { proctest.Main(m, false) }

@@ -7,8 +7,8 @@ import (
 
 // SetMode gives the open file f exactly that mode, independent of the umask. Some file systems do
 // not keep modes, such as vfat and many network and shared folders. There, SetMode returns nil if
-// the mode of the file permits the owner what it should and other users nothing more, except to
-// execute the file.
+// the file's own mode gives the owner the wanted rights and gives other users no additional right,
+// except to execute the file.
 func SetMode(f *os.File, mode fs.FileMode) error {
 	info, err := f.Stat()
 	if err != nil || info.Mode().Perm() == mode {

@@ -6,17 +6,18 @@ import (
 	"syscall"
 )
 
-// Outcome is what the error of a look at a file means for the question that the file answers.
+// Outcome classifies the error of an attempt to read a file of a daemon: it tells whether the file
+// is absent, or whether the question stays open.
 type Outcome int
 
 const (
-	Unknown Outcome = iota // no answer; a later look may have one
+	Unknown Outcome = iota // unknown; a later attempt may succeed
 	Absent                 // there is no file
-	Denied                 // no answer: this user may not look
-	Wrong                  // no answer: the path or the file must be corrected
+	Denied                 // unknown: this user may not read the file
+	Wrong                  // unknown: the path or the file must be corrected
 )
 
-// outcomes decides for all that look at the files of a daemon. Only ENOENT means that there is no
+// outcomes is used by all code that reads the files of a daemon. Only ENOENT means that there is no
 // file. Any other error leaves the question open.
 var outcomes = map[syscall.Errno]Outcome{
 	syscall.ENOENT:       Absent,
@@ -26,7 +27,7 @@ var outcomes = map[syscall.Errno]Outcome{
 	syscall.ELOOP:        Wrong,
 	syscall.ENAMETOOLONG: Wrong,
 	syscall.ENOTDIR:      Wrong,
-	syscall.EAGAIN:       Unknown, // a lease or a lock that another process has
+	syscall.EAGAIN:       Unknown, // another process has a lease or a lock
 	syscall.EINTR:        Unknown,
 	syscall.EIO:          Unknown,
 	syscall.EMFILE:       Unknown,
@@ -36,8 +37,8 @@ var outcomes = map[syscall.Errno]Outcome{
 	syscall.ESTALE:       Unknown, // the server has replaced the file
 }
 
-// OutcomeOf returns the outcome of a look that failed with err. It is Unknown for an error that it
-// does not know.
+// OutcomeOf returns the outcome for an attempt that failed with err. It returns Unknown for an
+// errno that is not in the table.
 func OutcomeOf(err error) Outcome {
 	var errno syscall.Errno
 	switch {
@@ -53,5 +54,5 @@ func OutcomeOf(err error) Outcome {
 	return Unknown
 }
 
-// IsFinal reports whether a later look fails too, until the path or the rights change.
+// IsFinal reports whether later attempts fail too, until the path or the rights change.
 func (o Outcome) IsFinal() bool { return o == Denied || o == Wrong }

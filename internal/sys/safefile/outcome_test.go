@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Any other errno than ENOENT leaves open whether there is a daemon.
+// After any errno other than ENOENT, it is unknown whether a daemon runs.
 func TestOnlyAMissingFileIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	for errno := syscall.Errno(1); errno < 134; errno++ {

@@ -18,14 +18,14 @@ type Owned struct {
 
 // NewOwned returns an Owned for the open file at path.
 func NewOwned(path string, f *os.File) Owned {
-	opened, _ := f.Stat() // the caller has checked the file, so this does not fail
+	opened, _ := f.Stat() // cannot fail: the caller has called Stat before
 	return Owned{Path: path, File: f, opened: opened}
 }
 
 // CheckOpen returns an error if the program has closed the descriptor.
 func (o *Owned) CheckOpen() error { return Still(o.File, o.opened) }
 
-// CheckRemovable returns why the file cannot be removed at the end. It returns nil if it can.
+// CheckRemovable returns nil if Remove will be able to remove the file, or else the reason.
 func (o *Owned) CheckRemovable() error {
 	why := errors.New(outsideRoot)
 	if o.Path != "" {
@@ -35,11 +35,11 @@ func (o *Owned) CheckRemovable() error {
 	return why
 }
 
-// outsideRoot is the text of an error: the file has no path any more.
+// outsideRoot is the text of the error if the file has no path in the new root directory.
 const outsideRoot = "it is outside the root directory"
 
-// Remove removes the path, unless it now names another file, and closes the open file. It empties
-// the open file in any case: a process that opened it earlier must not read outdated content.
+// Remove removes the path, unless it now names another file, and closes the open file. It always
+// empties the open file, because a process that opened it earlier must not read outdated content.
 //
 // If CheckRemovable has already reported that the file stays, and Remove has emptied it, removeErr
 // is nil.
@@ -71,7 +71,7 @@ func Cause(path string, err error) error {
 	return err
 }
 
-// opError is a fs.PathError without a path.
+// opError is an fs.PathError without a path.
 type opError struct {
 	op    string
 	cause error

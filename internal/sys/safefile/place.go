@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// place is how a file is opened.
+// place describes how to open a file.
 type place struct {
 	path  string
 	open  func(flag int, mode fs.FileMode) (*os.File, error)
@@ -36,7 +36,7 @@ const (
 var errExchanged = Unsafe("another process keeps replacing it")
 
 func (p place) create(flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
-	// A file can appear or vanish between the two ways to open it, so both are tried again.
+	// The file can appear or vanish between the two attempts to open it, so repeat both.
 	for range attempts {
 		f, err = p.open(flag|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
@@ -59,10 +59,10 @@ func (p place) openRegular(flag int) (f *os.File, err error) {
 	return nil, err
 }
 
-// openOnce inspects the path before it opens it, because opening a device can have effects, and
-// again after it. All three must be the same file with one name. The link count of the open file
-// alone proves nothing: a user who has linked another user's file can remove the link between the
-// open and the check.
+// openOnce inspects the path before the open, because opening a device can have effects, and once
+// more after it. Both inspections and the open file must show the same file, with one name. The
+// link count of the open file alone proves nothing, because a user who has linked another user's
+// file can remove the link between the open and the check.
 func (p place) openOnce(flag int) (*os.File, error) {
 	before, err := p.look()
 	if err != nil {
@@ -95,7 +95,7 @@ func (p place) look() (fs.FileInfo, error) {
 	if err != nil {
 		var at *fs.PathError
 		if errors.As(err, &at) {
-			err = &fs.PathError{Op: "open", Path: at.Path, Err: at.Err} // it is a part of the open
+			err = &fs.PathError{Op: "open", Path: at.Path, Err: at.Err} // part of the open
 		}
 		return nil, err
 	}

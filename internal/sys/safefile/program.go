@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// GuardedProgram returns nil if only root decides what is executed by that path. Each directory on
-// the way must pass [Guarded]. The file and each symbolic link that leads to it must belong to
-// root, and other users must not be able to write the file.
+// GuardedProgram returns nil if only root can change which program the path executes. Each
+// directory on the way must pass [Guarded]. The file and each symbolic link that leads to it must
+// belong to root, and other users must not be able to write the file.
 func GuardedProgram(path string) error {
 	t := Trusted{}
 	for range maxLinks {
@@ -32,7 +32,7 @@ func GuardedProgram(path string) error {
 		}
 		if !filepath.IsAbs(target) {
 			dir, _ := filepath.Split(path)
-			// filepath.Join would take "link/.." for the directory of the link.
+			// filepath.Join would treat "link/.." as the directory of the link.
 			target = dir + target
 		}
 		path = target

@@ -20,7 +20,7 @@ import (
 const exchangerVariable = "SAFEFILE_TEST_EXCHANGER"
 
 // The exchanger is a process that puts one file after another at a path until it is killed. It runs
-// as root: with fs.protected_hardlinks, only root can link the secret. Not every kernel sets that.
+// as root, because on a kernel with fs.protected_hardlinks only root can link the secret.
 func init() {
 	if dir := os.Getenv(exchangerVariable); dir != "" {
 		time.AfterFunc(30*time.Second, func() { os.Exit(1) })
@@ -74,7 +74,7 @@ func startExchanger(t *testing.T) (path string, secret os.FileInfo) {
 
 var theService = &privilege.Identity{UID: service, GID: service, Groups: []int{service}}
 
-// opens is how often a race is tried. Before the path was checked and the user's rights were used,
+// opens is how often a race is tried. Without the checks of the path and the rights of the user,
 // one of 4000 tries failed.
 const opens = 20_000
 
@@ -147,7 +147,7 @@ func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
 	}
 }
 
-// The holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
+// Without O_NONBLOCK, the holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
 func TestALeaseKeepsNoOpenWaiting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "")

@@ -45,8 +45,8 @@ func Same(f *os.File, path string) (bool, error) {
 	return err == nil && os.SameFile(opened, named), err
 }
 
-// Removable returns why this process may not remove the file at path. It returns nil if it may: the
-// process must be able to write the directory, and in a sticky directory it must own the file or
+// Removable returns nil if this process may remove the file at path, or else the reason. The
+// process must be able to write the directory. In a sticky directory, it must also own the file or
 // the directory (unlink(2)).
 func Removable(path string) error { return removable(path) }
 
@@ -60,8 +60,9 @@ func Remove(f *os.File, path string) error {
 	return err
 }
 
-// Still returns nil if f is still the file that it was. A program that closes a descriptor twice
-// may close a descriptor of other code. The next file that is opened then gets that number.
+// Still returns nil if f still refers to the file in was, the result of an earlier Stat. A program
+// that closes a descriptor twice may close a descriptor of other code, and the next open then
+// returns that descriptor for another file.
 func Still(f *os.File, was fs.FileInfo) error {
 	now, err := f.Stat()
 	if err == nil && !os.SameFile(was, now) {
@@ -87,7 +88,7 @@ func check(path string, info fs.FileInfo) error {
 	if what := kind(info.Mode()); what != "" {
 		return refuse(path, "it is a %s, not a regular file", what)
 	}
-	// A file that was unlinked after the open has 0 links. The caller detects that with Same.
+	// A file that was removed after the open has 0 links. The caller detects that with Same.
 	if n := links(info); n > 1 {
 		return refuse(path, "it has %d hard links", n)
 	}
@@ -99,7 +100,7 @@ func Unsafe(format string, args ...any) error {
 	return &unsafeError{why: fmt.Sprintf(format, args...)}
 }
 
-// refuse returns the error for a file at path that is not used.
+// refuse returns the error for a file at path that this package does not accept.
 func refuse(path, format string, args ...any) error {
 	return &fs.PathError{Op: "open", Path: path, Err: Unsafe(format, args...)}
 }

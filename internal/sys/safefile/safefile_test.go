@@ -150,7 +150,7 @@ func TestSameTellsAReplacedFile(t *testing.T) {
 	require.NoError(t, os.Rename(path, moved))
 	requireSame(false)
 	require.NoError(t, os.Symlink(moved, path))
-	requireSame(false) // a symbolic link to the file is another file
+	requireSame(false) // a symbolic link to the file does not count as the file
 	require.NoError(t, os.Remove(path))
 	write(t, path, "")
 	requireSame(false)
@@ -177,7 +177,7 @@ func TestWriteOnceWritesAtTheStart(t *testing.T) {
 	}
 }
 
-// Create must not retry for ever.
+// Create must not retry forever.
 func TestCreateGivesUpOnAFileThatComesAndGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	stop, stopped := make(chan struct{}), make(chan struct{})

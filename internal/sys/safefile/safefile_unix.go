@@ -21,8 +21,8 @@ func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	return aboveStderr(f)
 }
 
-// aboveStderr moves a file away from descriptors 0 to 2. A program may have closed one of them, and
-// a file that is opened there becomes its stdin, stdout or stderr.
+// aboveStderr moves a file away from descriptors 0 to 2. If the program has closed one of them, the
+// next open returns it, and the file would become stdin, stdout or stderr.
 func aboveStderr(f *os.File) (*os.File, error) {
 	other := -1
 	err := rawconn.Control(f, func(fd int) (err error) {
@@ -49,7 +49,8 @@ func writeOnce(f *os.File, b []byte) (n int, err error) {
 	return n, err
 }
 
-// writable returns why this process may not make or remove files in that directory.
+// writable returns nil if this process may make and remove files in that directory, or else the
+// reason.
 func writable(dir string) error {
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &fs.PathError{Op: "write", Path: dir, Err: err}

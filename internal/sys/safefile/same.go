@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 )
 
-// SamePath reports whether both paths name the same entry of the same directory, whether it exists
-// or not. /run/x and /var/run/x are one, where /var/run is a link. SamePath looks at the disk only
-// if the last elements are equal.
+// SamePath reports whether both paths name the same entry of the same directory. The entry need not
+// exist. /run/x and /var/run/x are the same entry if /var/run is a link to /run. SamePath reads the
+// disk only if the last elements are equal.
 func SamePath(path, other string) bool {
 	if filepath.Base(path) != filepath.Base(other) {
 		return false
@@ -18,7 +18,7 @@ func SamePath(path, other string) bool {
 }
 
 // SameFile reports whether both paths are names of one existing file. It follows no link at the end
-// of a path, since no file of a daemon may be a link.
+// of a path, because no file of a daemon may be a link.
 func SameFile(path, other string) bool { return sameBy(os.Lstat, path, other) }
 
 func sameBy(look func(path string) (fs.FileInfo, error), path, other string) bool {

@@ -9,10 +9,10 @@ import (
 
 // A user who can write or replace a PID file decides which process root signals. CVE-2017-16933,
 // CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path
-// that another user can change, and no process uses a file that everybody can write.
+// that another user can change. No process uses a file that every user can write.
 
-// GuardWrite returns an error if this process runs as root and another user decides what the path
-// names.
+// GuardWrite returns an error if this process runs as root and another user can change what the
+// path names.
 func GuardWrite(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -20,9 +20,9 @@ func GuardWrite(path string) error {
 	return Guarded(path)
 }
 
-// GuardEntry is [GuardWrite] for a process that only adds or removes the name at the end of the
-// path. bind(2) and unlink(2) do that: neither follows a link there. The directory of that name may
-// belong to another user, if no third user can write it. That user can lead the process to no other
+// GuardEntry is [GuardWrite] for a process that only adds or removes the last element of the path,
+// with bind(2) or unlink(2). Neither call follows a link there. The directory may belong to another
+// user if no third user can write it, because that user cannot make the process use another
 // directory.
 func GuardEntry(path string) error {
 	err := GuardWrite(path)
@@ -38,8 +38,8 @@ func GuardEntry(path string) error {
 }
 
 // GuardRead is [GuardWrite] for a process that only reads the file. It also accepts a path that the
-// owner of the file can change. It returns that owner, who must also own the file that is opened
-// next. It returns -1 if the owner does not matter.
+// owner of the file can change. It returns the user ID of that owner. The caller must check that
+// the same user owns the file that it then opens. It returns -1 if any owner is acceptable.
 func GuardRead(path string) (owner int, err error) {
 	if os.Geteuid() != 0 {
 		return -1, nil
@@ -50,14 +50,14 @@ func GuardRead(path string) (owner int, err error) {
 	case OutcomeOf(err) == Absent:
 		return -1, nil // a missing file has no owner
 	default:
-		return -1, Guarded(path) // the reason, as GuardWrite gives it; or else opening reports it
+		return -1, Guarded(path) // the error of GuardWrite; nil: the open returns the error
 	}
 	owner = Owner(info)
 	return owner, Guarded(path, owner)
 }
 
-// CheckOwner returns an error if everybody can write the open file f, or if it belongs to another
-// user than root and the user of this process.
+// CheckOwner returns an error if every user can write the open file f, or if f belongs neither to
+// root nor to the user of this process.
 func CheckOwner(f *os.File) error {
 	info, err := f.Stat()
 	if err == nil {
@@ -72,7 +72,7 @@ func CheckOwner(f *os.File) error {
 	return nil
 }
 
-// CheckMode returns an error if everybody can write the file.
+// CheckMode returns an error if every user can write the file.
 func CheckMode(info fs.FileInfo) error {
 	if info.Mode()&0o002 != 0 {
 		return Unsafe("all users can write it (mode %04o)", info.Mode().Perm())

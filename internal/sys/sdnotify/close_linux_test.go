@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The close(2) of the socket closes descriptors that were not received.
+// close(2) of the socket also closes descriptors that no process has received.
 func TestWhatLingersInTheQueueKeepsNoServerFromClosing(t *testing.T) {
 	s, err := Listen()
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestAServerThatIsClosedIsHeardOfByItsSenders(t *testing.T) {
 	require.NotErrorIs(t, err, unix.EAGAIN)
 }
 
-// close(2) of a file hangs for as long as the user who serves its file system wants.
+// A user who serves a file system (FUSE) can make close(2) of its files hang.
 func TestAServerHearsOnWhileEveryCloseHangs(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)

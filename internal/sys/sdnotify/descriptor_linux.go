@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canBeKept reports whether this process may keep a descriptor of another process: a socket, a
-// pipe, a memfd or an eventfd. A worker has a path for the other kinds. A directory leads out of a
-// chroot. A terminal takes input. A pidfd is a claim to a child (see package reaper). A file or
-// FIFO can be in a file system that its sender serves (FUSE): then fstat(2), epoll_ctl(2) and each
-// execve(2), which closes it, hang. canBeKept makes no request to that file system.
+// canBeKept reports whether this process may keep a descriptor of another process. It accepts a
+// socket, a pipe, a memfd or an eventfd. The other kinds are harmful: a directory leads out of a
+// chroot, a terminal takes input, and a pidfd is a claim to a child (see package reaper). A file or
+// FIFO can be in a file system that its sender serves (FUSE). Then fstat(2), epoll_ctl(2) and each
+// execve(2), which closes the descriptor, can hang. canBeKept itself makes no request to that file
+// system.
 func canBeKept(fd int) bool {
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_PATH != 0 {
 		return false
@@ -20,22 +21,23 @@ func canBeKept(fd int) bool {
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil {
 		return true
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil { // it is a memfd
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err == nil { // a memfd
 		return true
 	}
-	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) // its kind, or its path if any
+	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)) // kind, or path
 	return err == nil && (strings.HasPrefix(kind, "pipe:[") || kind == "anon_inode:[eventfd]")
 }
 
-// isPidfd reports whether the descriptor is a pidfd, even of a process that is gone.
+// isPidfd reports whether the descriptor is a pidfd. The process may have ended.
 func isPidfd(fd int) bool {
 	err := unix.PidfdSendSignal(fd, 0, nil, 0)
 	return err == nil || err == unix.ESRCH || err == unix.EPERM
 }
 
-// discard is Discard for a descriptor of an unknown kind. The descriptor does not become an
-// os.File: package os would poll it, and the file system of the sender may not answer. A pidfd is
-// closed at once: that never waits, and package reaper ends no orphan while it is open.
+// discard closes a descriptor of an unknown kind, as Discard does. It makes no os.File of it,
+// because package os would poll the descriptor, and the file system of the sender may not answer.
+// It closes a pidfd at once: that close never blocks, and package reaper ends no orphan for which a
+// pidfd is open.
 func discard(fd int) {
 	if isPidfd(fd) {
 		unix.Close(fd)
@@ -47,8 +49,8 @@ func discard(fd int) {
 	})
 }
 
-// noLinger makes close(2) not wait for a socket. It leaves a socket alone that resets its
-// connection on close, because that does not wait.
+// noLinger makes close(2) of a socket return at once. It does not change a socket that resets its
+// connection on close, because that close never blocks.
 func noLinger(fd int) {
 	linger, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
 	if err == nil && linger.Onoff != 0 && linger.Linger != 0 {

@@ -53,7 +53,8 @@ func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
 	}
 }
 
-// A pidfd in this process would be a claim to the child. Package reaper leaves such a child alone.
+// A pidfd in this process would be a claim to the child, and package reaper would then not reap the
+// child.
 func TestAPidfdIsClosedAtOnceWhoeverSendsIt(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {

@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// close(2) may sleep for as long as the sender of a descriptor wants. The causes are SO_LINGER of a
-// socket, SO_LINGER of a socket in the queue of another one, and a file system that the sender
-// serves. So a separate goroutine closes each descriptor of another process. The number of these
-// goroutines is limited.
-const maxClosing = 8 // concurrent calls of close(2); each may hang
+// The sender of a descriptor can make close(2) block: with SO_LINGER on the socket, with SO_LINGER
+// on a socket in its queue, or with a file system that the sender serves. So separate goroutines
+// close the descriptors of other processes. maxClosing limits their number.
+const maxClosing = 8 // concurrent calls of close(2)
 
-// maxDiscards is how many descriptors may wait to be closed before a Server takes no more.
+// maxDiscards is how many descriptors may wait to be closed. A Server accepts no more until some
+// are closed.
 var maxDiscards = sync.OnceValue(func() int { return max(1, room()/2) })
 
-// discards is package state because the descriptor limit is one of the process.
+// discards is package state because the limit of descriptors belongs to the process.
 var discards discarder
 
 type discarder struct {

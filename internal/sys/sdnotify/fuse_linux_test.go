@@ -47,8 +47,8 @@ func hangingFile(t *testing.T) *os.File {
 			}
 		}
 	}()
-	// Not os.Open: its epoll_ctl(2) would call the file system while this process cannot run other
-	// goroutines.
+	// os.Open cannot be used: its epoll_ctl(2) would call the file system while this process cannot
+	// run the goroutine that answers.
 	fd, err := unix.Open(filepath.Join(dir, "file"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	require.NoError(t, err)
 	f := os.NewFile(uintptr(fd), "file")
@@ -98,7 +98,7 @@ func answer(request []byte) []byte {
 	return out.Bytes()
 }
 
-// close(2), fstat(2) and epoll_ctl(2) do not return for such a file.
+// close(2), fstat(2) and epoll_ctl(2) of such a file do not return.
 func TestFilesOfAFileSystemThatHangsHoldNobodyUp(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzMessage sends any text with any descriptors. A server takes the text unchanged, keeps no
-// descriptor of a refused kind, leaves none open, and takes nothing from a process that it does not
-// trust.
+// FuzzMessage sends any text with any descriptors. It checks that the server returns the text
+// unchanged, keeps no descriptor of a refused kind, leaves none open, and accepts nothing from an
+// untrusted process.
 func FuzzMessage(f *testing.F) {
 	for _, seed := range []struct {
 		text, kinds string

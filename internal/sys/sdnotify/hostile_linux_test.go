@@ -60,7 +60,7 @@ func (s *served) requireHears() {
 	}
 }
 
-// lingers returns a socket for which close(2) sleeps until the end of the test.
+// lingers returns a socket whose close(2) blocks until the end of the test.
 func lingers(t *testing.T) *os.File {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -93,7 +93,7 @@ func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
 			s := serve(t)
 			s.trusts.Store(trusted)
 			f := lingers(t)
-			s.server.turn <- struct{}{} // otherwise this test may be the last process to close it
+			s.server.turn <- struct{}{} // otherwise the close of this test may be the last one
 			require.NoError(t, s.dial().SendFiles([]*os.File{f}, "FDSTORE=1"))
 			f.Close()
 			<-s.server.turn
@@ -111,8 +111,8 @@ func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// hidden returns a socket with a lingering socket in its queue. The options of the outer socket do
-// not change how the inner one is closed.
+// hidden returns a socket with a lingering socket in its queue. No option of the outer socket
+// changes how the inner one is closed.
 func hidden(t *testing.T, inner *os.File) *os.File {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -124,8 +124,8 @@ func hidden(t *testing.T, inner *os.File) *os.File {
 	return os.NewFile(uintptr(pair[1]), "hidden")
 }
 
-// Each socket occupies a closing goroutine. When all are busy and the queue is full, the kernel
-// refuses further descriptors.
+// Each socket keeps one closing goroutine busy. When all goroutines are busy and the queue is full,
+// the kernel refuses further descriptors.
 func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
@@ -145,7 +145,7 @@ func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
 		f.Close()
 		<-s.server.turn
 	}
-	if refuses { // these were in the queue when the kernel began to refuse
+	if refuses { // these were already in the queue when the kernel began to refuse
 		s.server.Barrier(time.Minute)
 		s.server.turn <- struct{}{}
 		s.sendManyAndOneThatLingers(c)
@@ -268,7 +268,7 @@ func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
 func TestABarrierEndsInTimeWhenNobodyReads(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	s.server.turn <- struct{}{} // like a message that takes long
+	s.server.turn <- struct{}{} // as during a message that takes long to handle
 	s.server.Barrier(time.Millisecond)
 	<-s.server.turn
 }

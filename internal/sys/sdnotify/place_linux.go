@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a directory for one socket. Its owner holds a lock on it. A directory without a lock was
-// left by a killed process, and the next process that makes a place removes it. The methods of a
-// nil place do nothing.
+// place is a directory for one socket. The process that made it holds a lock on it. A directory
+// without a lock belonged to a killed process, and the next process that makes a place removes it.
+// The methods of a nil place do nothing.
 type place struct {
 	path string
 	lock *os.File
@@ -23,8 +23,8 @@ const (
 	socketName  = "notify"
 )
 
-// bases returns directories in which no other user can replace ours. The environment is not
-// consulted.
+// bases returns directories in which no other user can replace our place. It does not use the
+// environment.
 func bases() []string {
 	if uid := os.Geteuid(); uid != 0 {
 		return []string{fmt.Sprintf("/run/user/%d", uid), "/tmp"}
@@ -44,8 +44,9 @@ func listenPrivate(uid int) (s *Server, err error) {
 	return nil, err
 }
 
-// listenIn keeps the directory owned by this process, so that the permitted user cannot put
-// anything there. Sending needs write permission on the socket (unix(7)), which only that user has.
+// listenIn makes a place and a socket that only root and the user uid can use. The directory
+// belongs to the user of this process, so uid cannot put files there. Sending needs write
+// permission on the socket (unix(7)).
 func listenIn(base string, uid int) (s *Server, err error) {
 	path, err := os.MkdirTemp(base, placePrefix)
 	if err != nil {
@@ -113,7 +114,7 @@ func (p *place) remove() {
 	}
 }
 
-// removeDeadPlaces removes the directories that killed processes of this user have left.
+// removeDeadPlaces removes the directories of killed processes of this user.
 func removeDeadPlaces(base string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {

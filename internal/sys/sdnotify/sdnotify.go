@@ -1,5 +1,5 @@
-// Package sdnotify sends a service manager notifications, as sd_notify(3) does. Each message is one
-// datagram with lines NAME=VALUE.
+// Package sdnotify sends notifications to a service manager, as sd_notify(3) does, and receives
+// those of services. Each message is one datagram with lines NAME=VALUE.
 package sdnotify
 
 import (
@@ -10,15 +10,15 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
-// Socket is connected to the manager once, so it also works after chroot(2).
+// Socket is a connection to the manager. It stays connected, so it also works after chroot(2).
 type Socket struct{ file *os.File }
 
 // Dial connects to the socket at an address as in NOTIFY_SOCKET: a path, or @ and a name in the
 // abstract namespace (unix(7)).
 func Dial(address string) (*Socket, error) { return dial(address) }
 
-// limit is how long a send waits for the manager. A manager reads one message after the other, so a
-// queue that stays full for that long means that the manager hangs.
+// limit is how long a send waits for the manager. If its queue stays full for that long, the
+// manager hangs.
 const limit = 500 * time.Millisecond
 
 // Send sends one message. It blocks for half a second at most.

@@ -105,7 +105,7 @@ func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {
 		err = c.Send("X=1")
 	}
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	for range 2 { // the second message reports it again
+	for range 2 { // the second message must report it again
 		_, err = s.Receive()
 		require.NoError(t, err)
 	}

@@ -23,7 +23,7 @@ func dial(address string) (*Socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // it translates the @
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil { // translates the @
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "connect", Path: address, Err: err}
 	}
@@ -54,7 +54,7 @@ func descriptor(f *os.File) (fd int, err error) {
 	return fd, err
 }
 
-// socket returns a nonblocking socket, as deadlines need.
+// socket returns a socket. It is nonblocking, because deadlines need that.
 func socket() (fd int, err error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

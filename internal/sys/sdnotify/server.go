@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Server is the other end. It receives the messages of services.
+// Server receives the messages of services, as a service manager does.
 type Server struct {
 	Address string // for NOTIFY_SOCKET
 	file    *os.File
@@ -21,18 +21,18 @@ type Server struct {
 
 	buf, control []byte       // used by next
 	refusing     atomic.Bool  // the kernel is asked to refuse descriptors
-	cannotRefuse atomic.Bool  // and is too old to do so
+	cannotRefuse atomic.Bool  // the kernel is too old to refuse them
 	strangers    atomic.Int64 // number of dropped messages from untrusted processes
 }
 
-// Listen returns a server whose socket accepts messages from every process, also from inside a
+// Listen returns a server whose socket accepts messages from every process, even from inside a
 // chroot. Message.PID identifies the sender.
 func Listen() (*Server, error) { return listen() }
 
 // ListenPrivate returns a server to which only root and that user can send, or every process for
-// [AnyUser]. Its socket is a file in a directory of its own, so a process in another network
-// namespace finds it too. Close removes the directory. If the process is killed, the next
-// ListenPrivate does.
+// [AnyUser]. Its socket is a file in its own directory, so a process in another network namespace
+// can use it too. Close removes the directory. If this process is killed, the next ListenPrivate
+// removes it.
 func ListenPrivate(uid int) (*Server, error) { return listenPrivate(uid) }
 
 // AnyUser stands for every user.
@@ -49,7 +49,7 @@ func Room() int { return room() }
 type Message struct {
 	PID     int // of the sender, from the kernel; 0 if unknown
 	Text    string
-	Files   []*os.File // the receiver closes them, with Discard
+	Files   []*os.File // the receiver must close them with Discard
 	Refused int        // number of descriptors that were dropped because of their kind
 }
 
@@ -87,11 +87,11 @@ var (
 	errNoMessage = errors.New("no message")
 )
 
-// batch is how many messages are handled before the pace is checked.
+// batch is how many messages Serve handles before it checks the pace.
 const batch = 16
 
-// Serve calls hear for each message of a process for which trusts returns true, one after the
-// other, until the server is closed. It reads no byte of other messages.
+// Serve calls hear for each message of a process for which trusts returns true, until the server is
+// closed. It makes one call at a time. It reads no byte of other messages.
 func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 	s.turn <- struct{}{}
 	s.trusts, s.hear = trusts, hear
@@ -120,14 +120,14 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 			}
 		case errors.Is(err, os.ErrClosed):
 			return
-		default: // the kernel is short of memory or descriptors at present
+		default: // the kernel is short of memory or descriptors now
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
 
-// awaitRoom waits for up to a second until closed descriptors make room for others. It reports
-// whether there is room. If stuck is set, because every call of close(2) hangs, it does not wait.
+// awaitRoom waits for up to a second until enough descriptors are closed, and reports whether there
+// is room for others. stuck means that every call of close(2) hangs: awaitRoom then does not wait.
 func awaitRoom(stuck bool) bool {
 	for range 100 {
 		if !discards.isFull() {
@@ -150,9 +150,9 @@ func (s *Server) one() error {
 	return err
 }
 
-// Barrier returns when Serve has handled all messages that were sent before, as
-// sd_notify_barrier(3) does, or after limit. It receives queued messages itself, so a sender that
-// fills the queue cannot delay it.
+// Barrier blocks until all messages that were sent before the call have been handled, as
+// sd_notify_barrier(3) does, but not longer than limit. It receives queued messages itself, so a
+// sender that fills the queue cannot delay it.
 func (s *Server) Barrier(limit time.Duration) {
 	over := time.NewTimer(limit)
 	defer over.Stop()
@@ -174,8 +174,8 @@ func (s *Server) Barrier(limit time.Duration) {
 	}
 }
 
-// Close closes the socket and removes its file. It waits for a second at most. The kernel closes
-// descriptors that are still in the queue with the socket, and that may take longer.
+// Close closes the socket and removes its file. It waits for a second at most. With the socket, the
+// kernel closes the descriptors that are still in the queue. That may take longer.
 func (s *Server) Close() error {
 	s.place.remove()
 	s.shutdown()
@@ -191,8 +191,9 @@ func (s *Server) Close() error {
 
 const closeLimit = time.Second
 
-// pace limits the cost of messages once there are more than a burst of them in a second: to half of
-// a CPU, and to some hundredths of one if untrusted processes send. A sender that sends more waits.
+// pace limits the cost of messages. If more than a burst of them arrives in a second, Serve uses at
+// most half of a CPU, or a few hundredths of one for messages of untrusted processes. A sender that
+// sends more must wait.
 type pace struct {
 	since time.Time
 	n     int

@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/sys/rawconn"
 )
 
-// maxFiles is the limit of systemd (sd_pid_notify_with_fds(3)). Messages may be longer than the
+// maxFiles is the limit of systemd too (sd_pid_notify_with_fds(3)). maxMessage is more than the
 // 4096 bytes that systemd accepts.
 const (
 	maxMessage = 64 << 10
@@ -65,7 +65,7 @@ func maxQueued() int {
 
 // await blocks until there is a datagram.
 func (s *Server) await() error {
-	if s.refusing.Load() { // until there is room for descriptors
+	if s.refusing.Load() { // wait until there is room for descriptors
 		time.Sleep(10 * time.Millisecond)
 		return nil
 	}
@@ -82,9 +82,9 @@ func (s *Server) await() error {
 	return nil
 }
 
-// next takes one datagram and does not wait. It first inspects the sender. It copies nothing from
-// an untrusted sender. If the kernel has passed descriptors on, they are closed where close(2) may
-// sleep.
+// next takes one datagram and does not block. It first inspects the sender, and copies nothing from
+// an untrusted one. It closes unwanted descriptors in the goroutines of Discard, because close(2)
+// may block.
 func (s *Server) next() (m Message, err error) {
 	controlErr := rawconn.Control(s.file, func(fd int) error {
 		s.admit(fd)
@@ -106,9 +106,9 @@ func (s *Server) next() (m Message, err error) {
 }
 
 // admit makes the kernel refuse all descriptors (SO_PASSRIGHTS, Linux 6.16) while too many are
-// waiting to be closed. An older kernel passes them on. Then take leaves no room for them, and the
-// kernel closes them in this call. Messages that were sent before the refusal also need that: their
-// close may linger.
+// waiting to be closed. An older kernel still passes them on. take then leaves no room for them,
+// and the kernel closes them during that call. take also does this for messages that were sent
+// before the refusal.
 func (s *Server) admit(fd int) {
 	if full := discards.isFull(); full != s.refusing.Load() {
 		s.refusing.Store(full)

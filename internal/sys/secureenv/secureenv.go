@@ -1,10 +1,10 @@
 // Package secureenv reads the environment. All code of this module reads variables through this
-// package, so that it trusts no variable from an untrusted caller. If a process has more rights
-// than its caller (privilege.IsSetuid), then this caller has set the environment.
+// package, so that the module trusts no variable of an untrusted caller. A caller is untrusted if
+// the process has more rights than the caller (privilege.IsSetuid).
 //
-// Such a process loses these variables before main, so that no program that it executes uses them.
-// It may execute itself after setuid(2), and can then no longer detect that its caller was
-// untrusted.
+// Before main, the package removes or replaces the variables of an untrusted caller, so that no
+// executed program uses them. The process may execute itself after setuid(2), and it can then no
+// longer detect that its caller was untrusted.
 package secureenv
 
 import (
@@ -17,14 +17,13 @@ import (
 // Variable is a variable that this module reads, and its rule.
 type Variable struct {
 	Name string
-	Use  string // what it is read for
+	Use  string // purpose of the variable
 	Rule Rule
 }
 
 // Rule determines what happens to a variable in a process with more rights than its caller.
 type Rule string
 
-// These are the rules.
 const (
 	Removed Rule = "removed before `main`; read in a worker whose supervisor is proved"
 	Proved  Rule = "read if the kernel reports that the same effective user and group created " +
@@ -64,14 +63,14 @@ var Variables = []Variable{
 }
 
 // Unsecure lists the names that ld.so(8) removes from the environment of a setuid program. A static
-// program has no ld.so, and programs that it executes after setuid(0) would use them. "*" stands
-// for any suffix.
+// program does not use ld.so, and the programs that it executes after setuid(0) would use these
+// variables. "*" stands for any suffix.
 var Unsecure = []string{
 	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LD_*", "LOCALDOMAIN", "LOCPATH", "MALLOC_*",
 	"NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
 }
 
-// withheld holds the variables with the rule Removed that an untrusted caller may have set.
+// withheld contains the removed variables of an untrusted caller that [Believe] can restore.
 var withheld = secure()
 
 // secure makes the environment safe. It returns the removed variables that [Believe] can restore.
@@ -136,8 +135,8 @@ func Take(name string) string {
 	return value
 }
 
-// Believe restores the removed variables. It is for a process whose parent has proved that it can
-// be trusted.
+// Believe restores the removed variables. Call it when the parent of this process has proved that
+// it can be trusted.
 func Believe() {
 	for name, value := range withheld {
 		os.Setenv(name, value)

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child selects what a process of a test does: it reports its environment, before or after a change
-// of its user.
+// child is the variable that selects what this binary does instead of running the tests: it reports
+// its environment, before or after a change of its user.
 const child = "SECUREENV_TEST_CHILD"
 
 const somebody = 12345 // a user without an entry in any database
@@ -166,8 +166,8 @@ func privileged(t *testing.T, give func(path string) error) (path string) {
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// Another process makes the copy: a process that another test starts meanwhile would inherit
-	// the file open for writing.
+	// Another process makes the copy. If this process did, a program that another test starts at
+	// the same time would inherit the file open for writing.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	if err := give(path); errors.Is(err, errors.ErrUnsupported) {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// commandLine reads the arguments from proc_pid_cmdline(5). It does not use package os, whose first
-// file makes the Go runtime open three descriptors of its own.
+// commandLine reads the arguments from proc_pid_cmdline(5). It does not use package os, because the
+// first os.File makes the Go runtime open three descriptors.
 func commandLine(now []string) (given, interpreter []string) {
 	text := readFile("/proc/self/cmdline")
 	if len(text) == 0 || text[len(text)-1] != 0 {

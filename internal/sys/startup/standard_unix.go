@@ -14,7 +14,8 @@ func fillStandard() error {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
 			continue
 		}
-		// The lowest free descriptor is fd, unless another goroutine opens a file now.
+		// open(2) returns the lowest free descriptor, which is fd unless another goroutine opens a
+		// file at the same time.
 		got, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return &os.PathError{Op: "open", Path: os.DevNull, Err: err}

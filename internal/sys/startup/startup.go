@@ -1,5 +1,5 @@
-// Package startup holds what this process was started with. A program may change os.Args, os.Stdout
-// and the working directory before it uses this module.
+// Package startup records the arguments, the standard files and the working directory with which
+// this process was started. A program may change all of them before it uses this module.
 //
 // The package is initialised before any package that imports it, but packages of the program may be
 // initialised earlier. So on Linux the arguments come from the kernel.
@@ -36,11 +36,11 @@ func init() {
 // change the result.
 func Args() []string { return slices.Clone(args) }
 
-// readArgs returns copies of the arguments: a program that changes its title (setproctitle(3))
-// writes into the memory that os.Args refers to.
+// readArgs returns copies of the arguments, because a program that changes its title
+// (setproctitle(3)) writes into the memory of os.Args.
 func readArgs() (given, before []string) {
 	given, before = commandLine(os.Args)
-	if len(given) == 0 { // execve(2) permits that before Linux 5.18
+	if len(given) == 0 { // before Linux 5.18, execve(2) permits empty arguments
 		given = []string{""}
 	}
 	for i, arg := range given {
@@ -49,11 +49,10 @@ func readArgs() (given, before []string) {
 	return given, before
 }
 
-// choose returns the arguments that the process was started with. now are those in os.Args, and
-// kernel those that the kernel reports. They differ if the program has changed os.Args, and if an
-// interpreter executes the program, such as ld.so(8) or Rosetta: then the kernel reports the
-// arguments of the interpreter, and os.Args is the end of them. The interpreter has the arguments
-// before that end.
+// choose returns the arguments with which the process was started. now is os.Args, and kernel
+// contains the arguments that the kernel reports. They differ in two cases. If the program has
+// changed os.Args, those of the kernel are right. If an interpreter such as ld.so(8) or Rosetta
+// executes the program, os.Args is the end of kernel, and interpreter is the part before that end.
 func choose(now, kernel []string) (chosen, interpreter []string) {
 	before := len(kernel) - len(now)
 	switch {
@@ -67,7 +66,7 @@ func choose(now, kernel []string) (chosen, interpreter []string) {
 	return kernel, nil
 }
 
-// named reports whether the loader gives the program another name (ld.so(8), --argv0). Then
+// named reports whether the loader gives the program another name (ld.so(8), --argv0). In that case
 // kernel[before] is the path of the program.
 func named(now, kernel []string, before int) bool {
 	at := slices.Index(kernel, "--argv0")
@@ -81,8 +80,8 @@ func Interpreter() []string { return slices.Clone(interpreter) }
 // Dir returns the working directory in which the process was started, or "" if it is unknown.
 func Dir() string { return *workDir.Load() }
 
-// SetDir sets the result of [Dir] in a process that has changed its root directory: it is the
-// directory as seen from there, or "" if it is outside.
+// SetDir sets the result of [Dir] in a process that has changed its root directory. dir is the
+// directory as seen from the new root, or "" if it is outside.
 func SetDir(dir string) { workDir.Store(&dir) }
 
 // Abs returns path as an absolute path. A relative path is relative to [Dir].
@@ -97,8 +96,9 @@ func Abs(path string) (string, error) {
 	return filepath.Join(dir, path), nil
 }
 
-// ChildDir returns the working directory for a process that starts where this one was started. It
-// returns "" if this is the current directory, or if the directory no longer exists.
+// ChildDir returns the directory in which to start a child, so that the child starts where this
+// process was started. It returns "" if that is the current directory, or if the directory no
+// longer exists.
 func ChildDir() string {
 	dir := Dir()
 	there, err := os.Stat(dir)

@@ -14,9 +14,10 @@ var held struct {
 	dir *os.File
 }
 
-// Hold keeps systemd-tmpfiles(8) from removing files of this process in dir, if [Of] may have
-// returned it for a user without a home directory: /tmp is cleaned of everything that has not
-// changed for days. It leaves out a directory that has a BSD lock (tmpfiles.d(5), "Age").
+// Hold keeps systemd-tmpfiles(8) from removing files of this process in dir. It does nothing unless
+// [Of] may have returned dir for a user without a home directory. systemd-tmpfiles removes all
+// files in /tmp that have not changed for days, but skips a directory that has a BSD lock
+// (tmpfiles.d(5), "Age").
 func Hold(dir string) {
 	uid := os.Geteuid()
 	if uid <= 0 || filepath.Dir(dir) != "/tmp" || !strings.HasSuffix(dir, "-"+strconv.Itoa(uid)) {

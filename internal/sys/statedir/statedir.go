@@ -1,5 +1,5 @@
-// Package statedir is the directory in which a user other than root keeps the files of a daemon by
-// default: ~/.local/state/NAME, or /tmp/NAME-UID for a user who is in no user database.
+// Package statedir finds and makes the default directory for the files of a daemon of a user other
+// than root: ~/.local/state/NAME, or /tmp/NAME-UID for a user who is in no user database.
 package statedir
 
 import (
@@ -16,7 +16,8 @@ import (
 )
 
 // Of returns the directory for a daemon of that name and the user of this process. It returns an
-// error if the user database does not answer: another directory would belong to another daemon.
+// error if the user database does not answer, because a wrong directory could belong to another
+// daemon.
 func Of(name string) (dir string, err error) {
 	uid := os.Geteuid()
 	u, err := userdb.ByID(uid)
@@ -36,7 +37,7 @@ func without(name string, uid int) string {
 
 // Make makes the directory dir, which may not exist yet, with mode 0700 and independent of the
 // umask. If dir is not the result of [Of] for that name, Make does nothing. It queries the user
-// database only for a path that looks like a result.
+// database only if dir looks like a result of Of.
 func Make(dir, name string) error {
 	uid := os.Geteuid()
 	looksDefault := strings.HasSuffix(dir, filepath.Join("/.local/state", name)) || dir == without(name, uid)
@@ -44,7 +45,7 @@ func Make(dir, name string) error {
 		return nil
 	}
 	if of, err := Of(name); err != nil || dir != of {
-		return nil // the program has chosen this path itself, so it must exist
+		return nil // the program has chosen this path, so it must already exist
 	}
 	if err := makeDirs(dir); err != nil {
 		return err
@@ -65,7 +66,7 @@ func makeDirs(dir string) error {
 		return err
 	}
 	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) { // another start made it first, or it is a dangling link
+	if errors.Is(err, fs.ErrExist) { // another start has made it first, or it is a dangling link
 		_, err = os.Stat(dir)
 		return err
 	}

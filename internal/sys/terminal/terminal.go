@@ -14,21 +14,22 @@ type Terminal struct {
 	foreground bool // the program was in the foreground of a controlling terminal
 }
 
-// Controlling records whether the program is in the foreground of a controlling terminal. Call it
-// at the start of a program. It keeps no descriptor open.
+// Controlling records whether the program is in the foreground of a controlling terminal. A program
+// must call it at its start. Controlling keeps no descriptor open.
 func Controlling() *Terminal {
 	return controlling()
 }
 
 // HungUp reports whether the terminal that Controlling found has hung up since: the window was
-// closed, the connection was lost, or the session leader has ended. It returns true from the moment
-// SIGHUP arrives. It returns false if another process sent SIGHUP while the terminal exists.
+// closed, the connection was lost, or the session leader has ended. It returns true as soon as the
+// SIGHUP of the terminal arrives. It returns false if another process sent SIGHUP while the
+// terminal exists.
 //
 // HungUp also returns false if there was no terminal, or if the program was not in its foreground.
 // The kernel does not report the end of a terminal to a background job, so a much later SIGHUP has
 // another cause.
 //
-// HungUp also returns true for a program that gave up its terminal itself, with setsid(2) or
+// HungUp also returns true if the program has given up its terminal itself, with setsid(2) or
 // TIOCNOTTY.
 func (t *Terminal) HungUp() bool {
 	return t.hungUp()

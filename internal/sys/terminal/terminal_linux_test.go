@@ -20,8 +20,8 @@ import (
 
 const (
 	programVar = "TERMINAL_TEST_PROGRAM"
-	reportFD   = 3 // of the program, which prints there
-	ttyFD      = 4 // of the program's terminal, unless that is descriptor 0
+	reportFD   = 3 // the program prints to it
+	ttyFD      = 4 // the program's terminal, unless that is descriptor 0
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,8 @@ func report() {
 	}
 }
 
-// pty opens a pseudo terminal: the end that stands for the window, and the one for programs.
+// pty opens a pseudo terminal. master is the end of the window, and slave is the end of the
+// programs.
 func pty(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -68,8 +69,8 @@ type child struct {
 	out *bufio.Reader
 }
 
-// start runs the reporting program in a session of its own, with std as descriptors 0 to 2, or
-// /dev/null. tty becomes its controlling terminal, unless tty is nil.
+// start runs the reporting program in its own session. std becomes its descriptors 0 to 2; nil
+// means /dev/null. tty becomes its controlling terminal, unless tty is nil.
 func start(t *testing.T, std, tty *os.File) *child {
 	t.Helper()
 	c := startBy(t, nil, std, tty)
@@ -77,7 +78,8 @@ func start(t *testing.T, std, tty *os.File) *child {
 	return c
 }
 
-// startBy is start by way of another program, and does not wait.
+// startBy is like start, but another program executes the reporting program, and startBy does not
+// wait.
 func startBy(t *testing.T, by []string, std, tty *os.File) *child {
 	t.Helper()
 	self, err := os.Executable()
@@ -119,7 +121,7 @@ func (c *child) signal() {
 	require.NoError(c.t, c.Process.Signal(syscall.SIGHUP))
 }
 
-// hangUp is what closing the window does.
+// hangUp does what closing the window does.
 func hangUp(t *testing.T, master, slave *os.File) {
 	t.Helper()
 	require.NoError(t, slave.Close())

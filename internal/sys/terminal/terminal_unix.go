@@ -25,8 +25,8 @@ func columns(f *os.File) (n int) {
 	return n
 }
 
-// inBackground returns false if the terminal is not the controlling one: then it has no jobs
-// (ENOTTY in tcgetpgrp(3)).
+// inBackground returns false if the terminal is not the controlling terminal, which means that it
+// has no jobs of this session (ENOTTY in tcgetpgrp(3)).
 func inBackground(f *os.File) bool {
 	var foreground int
 	err := rawconn.Control(f, func(fd int) (err error) {
@@ -45,9 +45,9 @@ func controlling() *Terminal {
 	return &Terminal{foreground: err == nil && foreground == unix.Getpgrp()}
 }
 
-// hungUp opens /dev/tty. The kernel takes the terminal from the processes of the session before it
-// sends SIGHUP to them (Linux: tty_signal_session_leader). So the result is reliable even if no
-// descriptor of the terminal is open.
+// hungUp opens /dev/tty. Before the kernel sends SIGHUP to the processes of the session, it takes
+// the terminal from them (Linux: tty_signal_session_leader), so the open then fails. This works
+// even if the process has no descriptor of the terminal open.
 func (t *Terminal) hungUp() bool {
 	if !t.foreground {
 		return false
@@ -56,8 +56,8 @@ func (t *Terminal) hungUp() bool {
 	return err == unix.EIO || err == unix.ENXIO
 }
 
-// onTTY calls do with the controlling terminal open. O_NONBLOCK: opening a serial line may wait for
-// its carrier.
+// onTTY calls do with the controlling terminal open. It uses O_NONBLOCK, because opening a serial
+// line may wait for its carrier.
 func onTTY(do func(fd int) error) error {
 	var fd int
 	err := ignoringEINTR(func() (err error) {

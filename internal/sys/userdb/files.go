@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// os/user is no alternative: with cgo, it makes the program a dynamic one, whose start takes twice
-// as long. Without cgo, it returns $HOME.
+// os/user is no alternative. With cgo, it makes the program dynamically linked, and its start takes
+// twice as long. Without cgo, it returns $HOME.
 
 // file describes a file of the database. Its lines have fields separated by colons.
 type file struct {
@@ -49,8 +49,9 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
-// groupsOf asks getent first: a directory service may know groups that are not in the file. If the
-// service does not answer, the user would have fewer rights than after a login.
+// groupsOf asks getent first, because a directory service may know groups that are not in the file.
+// If the service does not answer, groupsOf returns an error: otherwise the user would have fewer
+// rights than after a login.
 func groupsOf(u User) ([]int, error) {
 	gids := []int{u.GID}
 	add := func(text string) {

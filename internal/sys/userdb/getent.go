@@ -19,19 +19,19 @@ const getent = "/usr/bin/getent"
 const (
 	// patience is how long a directory service may take to answer.
 	patience = 2 * time.Second
-	// pauseAfterFailure is how long a failure stands for the answer, so that a process that needs
-	// the answer several times waits for it once.
+	// pauseAfterFailure is how long ask returns the last failure again. So a process that asks
+	// several times waits only once.
 	pauseAfterFailure = 10 * time.Second
 
 	keyNotFound     = 2 // exit status: "one or more supplied key could not be found" (getent(1))
-	unknownDatabase = 1 // exit status: such as initgroups on other systems than glibc
+	unknownDatabase = 1 // exit status, such as for initgroups without glibc
 )
 
-// errNoDatabase reports that getent does not know the database, or that there is no getent.
+// errNoDatabase reports that getent does not know the database, or that the system has no getent.
 var errNoDatabase = errors.New("this system does not have that database")
 
-// answers holds what getent has answered. It is package state because the answer must be the same
-// in the whole process, and because each question can take 2 s.
+// answers contains the answers of getent. It is package state because the whole process must use
+// the same answer, and because each question can take 2 s.
 var answers = struct {
 	sync.Mutex
 	to map[string]answer
@@ -44,9 +44,10 @@ type answer struct {
 }
 
 // ask returns the answer of getent. It returns ErrUnknown if there is no such entry, and
-// errNoDatabase if getent cannot know. Any other error means that getent did not answer.
+// errNoDatabase if getent cannot answer on this system. Any other error means that getent did not
+// answer.
 func ask(database, key string) (string, error) {
-	if strings.HasPrefix(key, "-") { // no name begins so, and getent would take it for an option
+	if strings.HasPrefix(key, "-") { // getent would parse it as an option
 		return "", ErrUnknown
 	}
 	answers.Lock()

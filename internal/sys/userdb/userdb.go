@@ -1,8 +1,8 @@
 // Package userdb queries the user database: passwd(5) and group(5), or the name service switch. It
-// never uses the environment: cron, su and a second login must get the same answer.
+// never uses the environment, because cron, su and a second login must get the same answer.
 //
-// A query that fails is never taken for the answer that there is no such user. [ErrUnknown] is that
-// answer. Every other error means that a source of the database did not answer.
+// Only [ErrUnknown] means that there is no such user. Every other error means that a source of the
+// database did not answer.
 package userdb
 
 import "errors"
@@ -18,8 +18,8 @@ type User struct {
 // ErrUnknown reports that there is no such user or group.
 var ErrUnknown = errors.New("not in the user database")
 
-// ByID returns the user with that ID. Like the functions below, it takes at most 2 s if a directory
-// service is slow, and asks the service each question once in a process.
+// ByID returns the user with that ID. If a directory service is slow, ByID takes at most 2 s. A
+// process asks the service each question only once. The functions below behave in the same way.
 func ByID(uid int) (User, error) { return byID(uid) }
 
 // ByName returns the user with that name.

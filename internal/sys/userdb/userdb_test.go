@@ -18,7 +18,7 @@ func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
 	for line := range strings.Lines(string(passwd)) {
 		if fields := strings.Split(line, ":"); len(fields) >= 7 && fields[2] == "0" && want.Home == "" {
 			want.Home = fields[5]
-			if runtime.GOOS != "darwin" { // os/user does not report it there
+			if runtime.GOOS != "darwin" { // os/user does not report it on macOS
 				want.Shell = strings.TrimSpace(fields[6])
 			}
 		}
@@ -46,7 +46,7 @@ func TestWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 	}
 }
 
-// id(1) asks the C library.
+// id(1) asks the C library, so its answer is independent of this package.
 func TestEverybodyHasTheGroupsOfALogin(t *testing.T) {
 	if _, err := exec.LookPath("id"); err != nil {
 		t.Skip("this test needs id, which is not here")
