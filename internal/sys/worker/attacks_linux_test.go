@@ -67,8 +67,8 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 	}
 }
 
-// A process that creates a socket pair and passes it on is no supervisor: a supervisor is the
-// parent.
+// A process that creates a socket pair and passes one end on is not a supervisor, because a
+// supervisor is the parent of its worker.
 func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
@@ -87,8 +87,8 @@ func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
 	require.Equal(t, "1\n", string(out))
 }
 
-// forge calls a program as its supervisor would. It runs as a user without rights, and tries to
-// make the program execute another one.
+// forge executes a program as its supervisor would. It runs as an unprivileged user, and tries to
+// make the program execute another program.
 func forge(path, kind, victim string) {
 	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(somebody), syscall.Setuid(somebody))
 	ours, theirs, pairErr := ctlsock.Pair()
@@ -173,13 +173,13 @@ func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 	}
 	s := startSupervisor(t, own("look"), asSomebody)
 	require.Equal(t, "worker", lineOf[looks](s, "look ").Comm)
-	o := shell("") // no shell, which would give up what it is not asked for
+	o := shell("") // not a shell, which would drop its additional rights
 	o.Program, o.Args = "/bin/grep", []string{"grep", "^Uid:", "/proc/self/status"}
 	require.Equal(t, "12345 0 0 0", strings.Join(strings.Fields(startSupervisor(t, o, asSomebody).line("Uid:")), " "))
 }
 
-// A user connects to a service of root's that sends what the user requests. So root is the peer of
-// the user's socket, but the socket is no pair.
+// A user connects to a service of root, which sends the data that the user requests. So root is the
+// peer of the user's socket, but the socket is not a pair.
 // Row L9.
 func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
 	t.Parallel()

@@ -51,7 +51,7 @@ func TestAForeignProgramIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T
 	}
 }
 
-// all returns all lines with that prefix, once the pipe has ended.
+// all waits for the end of the pipe and returns all lines with that prefix.
 func (s *supervisor) all(begin string) (found []string) {
 	for line := range s.lines {
 		s.heard = append(s.heard, line)

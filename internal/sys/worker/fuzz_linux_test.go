@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzStageError: whatever a stage sends, it has failed, and its text is displayed unchanged.
+// FuzzStageError checks that any message of a stage is a failure, and that its text does not
+// change.
 func FuzzStageError(f *testing.F) {
 	said, err := json.Marshal(newStageError(syscall.ENOENT))
 	require.NoError(f, err)

@@ -20,11 +20,11 @@ import (
 )
 
 // markVariable marks a process as a worker, or as the stage of a foreign program. It contains the
-// number of the descriptor of the control socket, and the device and inode of the socket. A stray
-// or forged variable does not come with that socket, so it has no effect. Another user can forge
-// both. That user could make a setuid-root program execute any program, so a supervisor of another
-// user is not accepted. The caller of a program with file capabilities is the same user, so such a
-// program accepts no supervisor.
+// descriptor of the control socket, and the device and inode of the socket. A stray or forged
+// variable has no effect without that socket. Another user can forge both, and could then make a
+// setuid-root program execute any program. So a supervisor of another user is not accepted. The
+// caller of a program with file capabilities has the same user as the program, so such a program
+// accepts no supervisor.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
@@ -40,18 +40,18 @@ func init() {
 	}
 }
 
-// fail reports why there is no worker: to a supervisor that waits for a foreign program, and in the
-// log.
+// fail reports why this process did not become a worker: in the log, and to a supervisor that waits
+// for a foreign program.
 func fail(fd int, err error) {
 	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
 	fmt.Fprintf(startup.Stderr, "%s: %v\n", filepath.Base(startup.Args()[0]), err)
 	os.Exit(1)
 }
 
-// begin is the beginning of a worker, or all of the stage.
+// begin is the first code of an own worker, and the whole code of a stage.
 func begin(fd int, mark string) error {
-	// Go has read the ignored signals at its start, and the program may have done so too. So
-	// execute it again.
+	// The Go runtime has read the ignored signals at its start, and the program may have read them
+	// too. So execute the program again.
 	if execve.DefaultSignals() {
 		args, err := execve.SelfArgs(startup.Args())
 		if err == nil {
@@ -93,15 +93,16 @@ func begin(fd int, mark string) error {
 }
 
 // supervisorGone reports whether the supervisor has ended. The socket alone does not show this,
-// because another process of the supervisor may hold it open. So supervisorGone also checks that
-// the parent of this process is the process that made the socket pair.
+// because a child of the supervisor may hold it open. So supervisorGone also checks that the parent
+// of this process is the process that made the socket pair.
 func supervisorGone(fd int) bool {
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)
 }
 
-// takeEnvironment sets LISTEN_PID and WATCHDOG_PID to the PID of this process. The supervisor did
-// not know the PID when it set the other variables. The PID stays the same after execve.
+// takeEnvironment sets LISTEN_PID and WATCHDOG_PID to the PID of this process. The supervisor
+// cannot set them, because it does not know the PID before the fork. The PID does not change at
+// execve.
 func takeEnvironment() error {
 	for variable, whose := range map[string]string{"LISTEN_FDS": "LISTEN_PID", "WATCHDOG_USEC": "WATCHDOG_PID"} {
 		if secureenv.Get(variable) == "" {

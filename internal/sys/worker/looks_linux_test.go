@@ -21,13 +21,13 @@ func report(what string, value any) {
 	fmt.Printf("%s %s\n", what, text)
 }
 
-// looks are what a worker sees of itself.
+// looks is what a worker reports about itself.
 type looks struct {
 	Note, Args, Comm, Dir string
 	PID, Parent, Group    int
 	Env                   []string
-	Open                  map[int]string // from descriptor 3 on, without those of the Go runtime
-	Inherited             []int          // by a program that it executes, from descriptor 3 on
+	Open                  map[int]string // from descriptor 3 on, without the Go runtime's
+	Inherited             []int          // by a program that the worker executes, from 3 on
 	Ignored, Blocked      string
 }
 
@@ -57,8 +57,7 @@ func look(in *Handoff) (l looks) {
 	return l
 }
 
-// told returns the variables of an environment that a service manager sets for the worker, and
-// variables that could be mistaken for them.
+// told returns the variables in env that a service manager sets, and variables with similar names.
 func told(env []string) (told []string) {
 	for _, variable := range env {
 		name := nameOf(variable)
@@ -72,7 +71,8 @@ func told(env []string) (told []string) {
 	return told
 }
 
-// signals are those that this process ignores, and that its first thread has blocked.
+// signals returns the signals that this process ignores, and the signals that its first thread has
+// blocked.
 func signals() (ignored, blocked string) {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
@@ -87,7 +87,7 @@ func signals() (ignored, blocked string) {
 	return ignored, blocked
 }
 
-// work is the worker. It does what its note requests.
+// work is the main function of the worker. It does what its note requests.
 func work(in *Handoff) {
 	var note string
 	_ = json.Unmarshal(in.Note, &note)

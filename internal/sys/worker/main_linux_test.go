@@ -20,15 +20,15 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-// The tests start this binary again as a supervisor, which starts the worker. So a test can kill
-// the supervisor. Both report on one pipe what they see.
+// The tests execute this binary again as a supervisor, which starts the worker. So a test can kill
+// the supervisor. Supervisor and worker write their reports to one pipe.
 
-// child selects what a process that a test starts does instead of the tests: "supervise", "forge",
-// or "plain" for none of these.
+// child is the variable that selects what this binary does instead of running the tests:
+// "supervise", "forge" or "plain".
 const child = "WORKER_TEST_CHILD"
 
-// slow names a FIFO. A process with this variable blocks before the init of this package until the
-// other end is opened.
+// slow is the variable that names a FIFO. A process with this variable blocks, before the init
+// functions of this package, until another process opens the other end.
 const slow = "WORKER_TEST_SLOW"
 
 var _ = holdUp()
@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	what := os.Getenv(child)
 	if what == "" {
 		if Inherited() != nil {
-			os.Exit(98) // or it would run the tests
+			os.Exit(98) // otherwise it would run the tests
 		}
 		os.Exit(m.Run())
 	}
@@ -70,12 +70,12 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// testOrder is a Spec that goes through JSON, with further orders to the supervisor.
+// testOrder is a Spec that can be sent as JSON, with further orders to the supervisor.
 type testOrder struct {
 	Spec
 	Note   string
-	Size   int      // of a long note
-	Files  []string // as sockets, with their base names
+	Size   int      // of the note, to test a long one
+	Files  []string // passed as sockets with their base names
 	Binary string   // "removed" or "replaced" before the start
 	Thread string   // "ends": a thread that ends requests the start
 	// Before is "together": eight workers at once; "many": workers come and go; "limit": no further
@@ -131,7 +131,7 @@ func supervise() {
 	p.Close()
 }
 
-// executed waits until the program was executed, or is no more.
+// executed waits until the program was executed or the process has ended.
 func executed(p *Process) error {
 	err := p.Executed(context.Background())
 	if err != nil {
@@ -140,7 +140,8 @@ func executed(p *Process) error {
 	return err
 }
 
-// startOn starts the worker from a thread that has ended when it returns, or from any.
+// startOn starts the worker. If thread is "ends", it does so in a thread that has ended when
+// startOn returns.
 func startOn(o Spec, thread string) (p *Process, err error) {
 	if thread != "ends" {
 		return Start(o)
@@ -148,7 +149,7 @@ func startOn(o Spec, thread string) (p *Process, err error) {
 	tid := make(chan int)
 	var begin func()
 	begin = func() {
-		runtime.LockOSThread() // and no unlock: the thread ends with the goroutine
+		runtime.LockOSThread() // without an unlock, the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
 			go begin() // the Go runtime never ends the first thread, so keep it occupied
 			select {}
@@ -180,7 +181,7 @@ func together(o Spec) {
 	all.Wait()
 }
 
-// comeAndGo starts the worker again and again, and a program that there is not.
+// comeAndGo repeatedly starts the worker, and a program that does not exist.
 func comeAndGo(o Spec) {
 	opened := func() string {
 		goroutines := runtime.NumGoroutine()
@@ -210,7 +211,7 @@ func comeAndGo(o Spec) {
 	}
 	alone := runtime.NumGoroutine()
 	round()
-	await(func() bool { return runtime.NumGoroutine() <= alone+1 }) // one forks, for good
+	await(func() bool { return runtime.NumGoroutine() <= alone+1 }) // one goroutine for forks stays
 	before := opened()
 	for range 20 {
 		round()
@@ -220,7 +221,7 @@ func comeAndGo(o Spec) {
 	fmt.Println("after:", opened())
 }
 
-// failed is how Start has.
+// failed describes a failed Start.
 type failed struct {
 	Text       string
 	Errno      syscall.Errno
@@ -232,7 +233,7 @@ func noChildren() bool {
 	return err == syscall.ECHILD
 }
 
-// obey follows the commands of the test.
+// obey executes the commands of the test.
 func obey(p *Process) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {

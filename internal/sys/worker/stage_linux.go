@@ -17,8 +17,8 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// foreign describes what the stage does before it executes the program. Paths are bytes, because
-// JSON is UTF-8.
+// foreign tells the stage which program to execute, and as which user. Paths are bytes, because
+// JSON text must be UTF-8.
 type foreign struct {
 	Program  []byte              `json:"program"`
 	Root     []byte              `json:"root,omitempty"`
@@ -28,24 +28,24 @@ type foreign struct {
 	Sockets  int                 `json:"sockets"`
 }
 
-// execute makes this process the program. It returns only if it cannot.
+// execute executes the program in this process. It returns only if that fails.
 func (f *foreign) execute(ctlFD int) error {
 	for i := range f.Sockets {
 		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
 			return os.NewSyscallError("fcntl", err)
 		}
 	}
-	// This comes as late as possible: from here on, processes of that user can suspend and kill
-	// this one.
+	// Change the user as late as possible, because from here on processes of that user can suspend
+	// and kill this one.
 	if err := f.become(); err != nil {
 		return err
 	}
-	// No process of that user may trace this process or take its control socket. Changing the user
-	// has set this, unless fs.suid_dumpable differs.
+	// This keeps processes of that user from tracing this process and from taking its control
+	// socket. Changing the user has already done it, unless fs.suid_dumpable is set.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	// Not earlier: changing the user resets it.
+	// This must follow the change of the user, which resets it.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -57,14 +57,15 @@ func (f *foreign) execute(ctlFD int) error {
 		return err
 	}
 	err = syscall.Exec(path, startup.Args(), os.Environ())
-	// execve(2): ENOENT also means that "a script or ELF interpreter does not exist".
+	// ENOENT of execve(2) can also mean that "a script or ELF interpreter does not exist".
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("exec %s: its interpreter: %w", path, err)
 	}
 	return &os.PathError{Op: "exec", Path: path, Err: err}
 }
 
-// find returns the path of a program. A name without a path is looked up inside the root directory.
+// find returns the path of a program. It looks up a name without a slash in the PATH inside the
+// root directory.
 func (f *foreign) find() (path string, err error) {
 	if path = string(f.Program); strings.ContainsRune(path, filepath.Separator) {
 		return path, nil
@@ -95,8 +96,8 @@ func (f *foreign) become() error {
 	return privilege.Drop("", f.Identity)
 }
 
-// closeDirectories closes the directories that the supervisor was started with. They would prevent
-// a change of the root directory.
+// closeDirectories closes the descriptors of directories that the supervisor has inherited. They
+// would prevent a change of the root directory.
 func closeDirectories() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

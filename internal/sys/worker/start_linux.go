@@ -23,16 +23,16 @@ type running struct {
 	peer    *ctlsock.Peer
 	name    string        // of the program
 	foreign bool          // the process is a stage until it has executed the program
-	heard   chan struct{} // closed when nothing more arrives on the control socket
-	told    chan struct{} // closed when the orders were sent
+	heard   chan struct{} // closed after the last message on the control socket
+	told    chan struct{} // closed after the orders were sent
 }
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
 func (r *running) words() string { return r.peer.Output() }
 
-// final closes the write side of the control socket. A worker that has not received its orders has
-// nothing to leave behind.
+// final closes the write side of the control socket, unless the orders are still being sent. A
+// worker that has not received its orders has nothing to clean up.
 func (r *running) final() {
 	select {
 	case <-r.told:
@@ -47,7 +47,7 @@ func start(o Spec) (*Process, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("cannot start a program without a name")
 	}
-	if privilege.IsFileCapable() { // no process would accept this one as its supervisor
+	if privilege.IsFileCapable() { // no worker would accept this process as its supervisor
 		return nil, errors.New("cannot supervise: " + privilege.WhyNotFileCapable)
 	}
 	p, err := o.start()
@@ -72,7 +72,7 @@ func (o *Spec) start() (*Process, error) {
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
 	}
-	// before Linux 5.7, or not permitted
+	// Linux before 5.7 cannot start a process in a group, and newer ones may not permit it.
 	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD {
 		attributes.Sys.UseCgroupFD = false
 		p.process, err = fork(o.Args, attributes)
@@ -88,7 +88,7 @@ func (o *Spec) start() (*Process, error) {
 		if o.Forked != nil {
 			o.Forked(p.PID)
 		}
-		_ = p.peer.Send(orders) // may block: the orders may not fit into the socket
+		_ = p.peer.Send(orders) // may block: the orders may be larger than the buffer
 	}()
 	if !p.foreign {
 		go p.hear()
@@ -96,13 +96,13 @@ func (o *Spec) start() (*Process, error) {
 	return p, nil
 }
 
-// hear reads what an own worker sends, until it is gone.
+// hear reads the messages and the output of an own worker until the worker is gone.
 func (r *running) hear() {
 	defer close(r.heard)
 	r.peer.Drain()
 }
 
-// stageOrders are the orders that the process receives over the control socket.
+// stageOrders contains the orders that the stage or worker receives over the control socket.
 type stageOrders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
 	Foreign *foreign        `json:"foreign,omitempty"`
@@ -132,7 +132,7 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	}
 	attributes := &os.ProcAttr{Files: files, Sys: &syscall.SysProcAttr{}}
 	attributes.Sys.Setsid = o.NoTerminal && mayHaveTerminal()
-	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) makes a process group too
+	attributes.Sys.Setpgid = !attributes.Sys.Setsid // setsid(2) also makes a process group
 	if o.Cgroup != nil {
 		attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, int(o.Cgroup.Fd())
 	}
@@ -162,8 +162,8 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	if len(names) > 0 {
 		set = append(set, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	}
-	// The stage sets the working directory of a foreign program, because it knows the root
-	// directory.
+	// The stage sets the working directory of a foreign program, because only the stage is inside
+	// the root directory.
 	if o.Program != "" {
 		if o.Become != nil {
 			set, unset = append(set, o.Become.Env...), o.Become.Unset
@@ -179,7 +179,7 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	return attributes, nil
 }
 
-// managers are the variables in which a service manager passes information only for this process.
+// managers lists the variables that a service manager sets for this process alone.
 var managers = []string{
 	"NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", markVariable,
 }
@@ -198,11 +198,11 @@ func nameOf(variable string) string {
 	return name
 }
 
-// forks is package state because threads belong to the process. The thread that receives from the
-// channel never ends and blocks no signal. A child inherits the signal mask of its thread, and is
-// killed when that thread ends, not when the process ends (PR_SET_PDEATHSIG(2const): "the 'parent'
-// in this case is considered to be the thread"). If this process ever replaces itself, that thread
-// must do so, because execve(2) ends the others.
+// forks passes functions to one thread that makes all forks. That thread never ends, because a
+// child is killed when the thread that forked it ends (PR_SET_PDEATHSIG(2const): "the 'parent' in
+// this case is considered to be the thread"). It blocks no signal, because a child inherits the
+// signal mask of that thread. If this process executes itself, this thread must do it, because
+// execve(2) ends all other threads. forks is package state because threads belong to the process.
 var forks = sync.OnceValue(func() chan<- func() {
 	c := make(chan func())
 	go func() {

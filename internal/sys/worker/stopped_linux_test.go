@@ -20,7 +20,8 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
-// heldStage starts a foreign program in this process. Its stage blocks before its init.
+// heldStage starts a foreign program from this process. The stage blocks before the init function
+// of this package.
 func heldStage(t *testing.T) (p *Process, release func()) {
 	t.Helper()
 	hold, release := fifo(t)
@@ -34,7 +35,8 @@ func heldStage(t *testing.T) (p *Process, release func()) {
 
 var errEnough = errors.New("enough")
 
-// Any process of the user that a stage becomes can stop it before it executes its program.
+// A stage changes its user before it executes the program. From then on, any process of that user
+// can suspend the stage.
 // Row H13.
 func TestAStageThatIsStoppedIsKilledWhenItsTimeIsOver(t *testing.T) {
 	t.Parallel()
@@ -90,12 +92,13 @@ func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
 	require.Equal(t, "signal: terminated", state.String(), "and not killed, for that came too late")
 }
 
-// What else holds its end open is nothing to wait for.
+// Another process may hold the stage's end of the socket open. Executed must not wait for that
+// process.
 func TestAStageWhoseControlSocketSomebodyElseHoldsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
-	defer theirs.Close() // which stays open until then
+	defer theirs.Close() // it stays open until the end of the test
 	cmd := exec.Command("sleep", "30")
 	require.NoError(t, cmd.Start())
 	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), foreign: true, heard: make(chan struct{})}}
@@ -106,14 +109,14 @@ func TestAStageWhoseControlSocketSomebodyElseHoldsIsGivenUp(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// traces is the program of a process that traces another one and never waits for it.
+// traces traces another process and never waits for it.
 func traces(pid int) {
 	runtime.LockOSThread()
 	fmt.Println(unix.PtraceSeize(pid))
 	select {}
 }
 
-// trace has another process trace that one.
+// trace starts another process that traces the process with that PID.
 func trace(t *testing.T, pid int) {
 	t.Helper()
 	cmd := program(t, "trace", fmt.Sprint(pid))
@@ -130,7 +133,7 @@ func trace(t *testing.T, pid int) {
 	}
 }
 
-// The parent of a process cannot wait for it before its tracer has (wait_task_zombie of Linux).
+// The parent cannot reap a process before the tracer has waited for it (wait_task_zombie of Linux).
 // Row H14.
 func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
 	t.Parallel()
@@ -160,7 +163,7 @@ func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) 
 	require.False(t, proctest.IsOver(pid))
 }
 
-// flood writes to the control socket until that is no more possible, and never a newline.
+// flood writes to the control socket until that fails. It never writes a newline.
 func flood() error {
 	text := make([]byte, 1<<20)
 	for fd := firstSocket; fd < 64; fd++ {

@@ -22,12 +22,12 @@ type supervisor struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	lines  chan string
-	heard  []string // that were not asked for yet
+	heard  []string // lines that no call of line has returned yet
 	in     *os.File
 	worker *os.Process
 }
 
-// program is the command of a child.
+// program returns the command that executes this binary as what.
 func program(t *testing.T, what string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -37,7 +37,7 @@ func program(t *testing.T, what string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts a supervisor. The test kills it at its end.
+// startSupervisor starts a supervisor. The end of the test kills it.
 func startSupervisor(t *testing.T, o testOrder, change ...func(*exec.Cmd)) *supervisor {
 	t.Helper()
 	text, err := json.Marshal(o)
@@ -64,7 +64,7 @@ func startSupervisor(t *testing.T, o testOrder, change ...func(*exec.Cmd)) *supe
 			_ = s.worker.Kill()
 			_ = s.worker.Release()
 		}
-		for line := range s.lines { // until all are gone that have the pipe
+		for line := range s.lines { // until no process has the pipe open
 			s.heard = append(s.heard, line)
 		}
 		if t.Failed() {
@@ -79,8 +79,8 @@ func (s *supervisor) kill() {
 	_ = s.cmd.Wait()
 }
 
-// line waits for a line with this begin, and returns the rest of it. Two processes write, so other
-// lines may come first; they stay.
+// line waits for a line that begins with this text, and returns the rest of the line. It keeps
+// other lines, which may come first because two processes write.
 func (s *supervisor) line(begin string) string {
 	s.t.Helper()
 	for i := 0; ; i++ {
@@ -96,13 +96,13 @@ func (s *supervisor) line(begin string) string {
 	}
 }
 
-// pid returns the PID of the worker. The test kills the worker at its end.
+// pid returns the PID of the worker. The end of the test kills the worker.
 func (s *supervisor) pid() int {
 	s.t.Helper()
 	pid, err := strconv.Atoi(s.line("pid "))
 	require.NoError(s.t, err)
 	if !proctest.IsOver(pid) {
-		s.worker, err = os.FindProcess(pid) // which holds on to it (pidfd_open(2))
+		s.worker, err = os.FindProcess(pid) // pins the worker (pidfd_open(2))
 		require.NoError(s.t, err)
 	}
 	return pid
@@ -130,7 +130,7 @@ func pipe(t *testing.T) ends {
 	return ends{r, w}
 }
 
-// fifo is one in which a worker is held up until the function is called.
+// fifo returns an environment variable that makes a worker block until release is called.
 func fifo(t *testing.T) (env string, release func()) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "fifo")
@@ -142,7 +142,7 @@ func fifo(t *testing.T) (env string, release func()) {
 	}
 }
 
-// written is a file with that text.
+// written writes a file with that text and returns its path.
 func written(t *testing.T, name, text string, mode os.FileMode) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), name)

@@ -13,9 +13,9 @@ import (
 	"example.com/lifecycle/internal/sys/terminal"
 )
 
-// mayHaveTerminal reports whether the session of this process may have a controlling terminal. If
-// it has none, sharing the session is safer than leaving it: the leader of a new session gets the
-// next terminal that it opens as its controlling terminal.
+// mayHaveTerminal reports whether the session of this process may have a controlling terminal.
+// Without a controlling terminal, sharing the session is safer than a new session, because the
+// leader of a session gets the next terminal that it opens as its controlling terminal.
 func mayHaveTerminal() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -37,13 +37,13 @@ func standardFiles() ([]*os.File, error) {
 	return files, err
 }
 
-// devNull is /dev/null. It stays open, because each worker needs it.
+// devNull returns /dev/null. The file stays open, because each worker needs it.
 var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 
-// leaveTerminals takes all terminals from this process. Its session has none already, so the
-// process cannot type into one (TIOCSTI, ioctl_tty(2)). With a readable descriptor it could still
-// read input that is meant for another program. So stdout and stderr stay on their terminal only
-// for writing, and every other descriptor of a terminal is replaced with /dev/null.
+// leaveTerminals takes all terminals from this process. Its new session already has no terminal, so
+// the process cannot type into one (TIOCSTI, ioctl_tty(2)). With a readable descriptor, it could
+// still read input for another program. So leaveTerminals opens the terminal of stdout and stderr
+// again for writing only, and replaces every other descriptor of a terminal with /dev/null.
 func leaveTerminals() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -68,8 +68,8 @@ func leaveTerminals() error {
 func replaceTerminal(fd, null, closeOnExec int) error {
 	by := null
 	if fd == unix.Stdout || fd == unix.Stderr {
-		// Without O_NOCTTY, it would become the controlling terminal of the new session. Without
-		// O_NONBLOCK, opening a serial line might wait for its carrier.
+		// Without O_NOCTTY, the terminal would become the controlling terminal of the new session.
+		// Without O_NONBLOCK, opening a serial line might wait for its carrier.
 		flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 		if terminal, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags, 0); err == nil {
 			defer unix.Close(terminal)
@@ -84,7 +84,7 @@ func replaceTerminal(fd, null, closeOnExec int) error {
 	return unix.Dup3(by, fd, flags)
 }
 
-// descriptors returns the open descriptors, as far as the system lists them.
+// descriptors returns the open descriptors, or none if the system does not list them.
 func descriptors() (fds []int) {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // tracedMargin is how long wait tries to reap an ended process. A traced process (ptrace(2)) cannot
-// be reaped until its tracer has waited for it. Any process of the same user may be the tracer, and
-// it may never wait.
+// be reaped before its tracer has waited for it. Any process of the same user can be the tracer,
+// and a tracer may never wait.
 const tracedMargin = time.Second
 
 func (r *running) wait() (*os.ProcessState, error) {
@@ -63,8 +63,8 @@ func (r *running) over() (over <-chan struct{}, unpin func()) {
 const maxStageError = 64 << 10
 
 // executed waits for a stage. If ctx ends, it stops reading, because the stage may be suspended
-// (SIGSTOP). KILL ends a suspended stage too. If KILL is refused, because the stage has changed its
-// user, the caller learns that from its own signal.
+// (SIGSTOP), and sends KILL, which also ends a suspended stage. It ignores a refused KILL: the
+// stage has changed its user, and the caller gets the same error from its own KILL.
 func (p *Process) executed(ctx context.Context) error {
 	if !p.foreign {
 		return nil
@@ -81,7 +81,7 @@ func (p *Process) executed(ctx context.Context) error {
 	case err != nil: // execve closed the other end
 		return nil
 	}
-	// It ends by itself, unless another process suspends it.
+	// The stage ends by itself, unless another process suspends it.
 	_ = p.process.Kill()
 	return fmt.Errorf("cannot start %s: %w", p.name, parseStageError(text))
 }

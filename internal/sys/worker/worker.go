@@ -1,13 +1,15 @@
-// Package worker starts the process that a supervisor supervises. In the started process, it
-// provides what the supervisor passed to it.
+// Package worker starts the process that a supervisor supervises. An own worker runs this program,
+// and this package provides the data that the supervisor has passed to it. A foreign program is any
+// other program.
 //
 //	supervisor ── fork, exec of this program ──► an own worker
 //	     ▲                                           │
 //	     └─────────── the control socket ◄───────────┘
 //
-// A foreign program is executed by a stage of this program without another fork, so it keeps the
-// PID of the stage. The stage runs in the init of this package, and so does the beginning of an own
-// worker. So packages that are initialised before this one are initialised in both.
+// A foreign program begins as a stage: a process that runs this program, prepares itself and then
+// executes the foreign program, which keeps the PID. The stage and the beginning of an own worker
+// run in the init function of this package. Packages that are initialised before this one are
+// therefore initialised in both.
 package worker
 
 import (
@@ -26,8 +28,8 @@ import (
 type Spec struct {
 	Args []string // with the name of the program first
 
-	// Program is the path of a foreign program, or its name in the PATH of its root directory. It
-	// is executed with Args. "" means this program.
+	// Program is the path of a foreign program, or a name to look up in the PATH inside its root
+	// directory. "" means this program.
 	Program string
 
 	Note     any           // passed to an own worker as JSON
@@ -52,8 +54,8 @@ type Spec struct {
 	Forked func(pid int) `json:"-"`
 
 	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
-	// stderr can still be written. It is for a process that changes its user. Such a process must
-	// not type, read or change anything on the terminal of the user who started this process.
+	// stderr can still be written. It is for a process that changes its user, which must not
+	// control the terminal of the user who started this process.
 	NoTerminal bool
 }
 
@@ -69,7 +71,7 @@ type Credentials struct {
 // note in its init. A foreign program is executed by a stage; see [Process.Executed].
 //
 // A foreign program is killed when this process ends, unless its file has more rights than its user
-// (PR_SET_PDEATHSIG(2const)). An own worker must handle the end of this process; see Take.
+// (PR_SET_PDEATHSIG(2const)). An own worker must detect the end of this process itself; see Take.
 func Start(o Spec) (*Process, error) { return start(o) }
 
 // Process is a started process.
@@ -79,12 +81,12 @@ type Process struct {
 	running
 }
 
-// Executed blocks until a foreign program was executed, and returns an error if it was not. For an
-// own worker it returns nil at once. If ctx ends first, it returns the cause of ctx. After any
+// Executed blocks until the foreign program was executed. It returns an error if that failed. For
+// an own worker it returns nil at once. If ctx ends first, it returns the cause of ctx. After any
 // error, the process was killed, and the caller must still call Wait. Executed must be called only
 // once.
 //
-// Executed needs ctx because a report of the stage may never come: any process of the user that it
+// Executed needs ctx because the stage may never report: any process of the user that the stage
 // becomes can suspend it before it executes the program.
 func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
 
@@ -93,8 +95,8 @@ func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
 func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
 // Wait blocks until the process has ended and the crash output of an own worker was read. It must
-// be called once; until then the process keeps its PID. It returns an error and no state if another
-// process still traces the ended process: only the tracer can wait for it then.
+// be called once; until then the process keeps its PID. If another process still traces the ended
+// process, only the tracer can wait for it, and Wait returns an error and no state.
 func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 
 // Output returns the crash output of an own worker that called RedirectCrashOutput. It is complete
@@ -121,14 +123,14 @@ var inherited *Handoff
 // Inherited returns the handoff of this process, or nil if it is not an own worker.
 func Inherited() *Handoff { return inherited }
 
-// Take returns a channel that is closed when the supervisor is gone. If the supervisor goes before
-// Take is called, the worker exits at once, since no other process would end it.
+// Take returns a channel that is closed when the supervisor is gone. If the supervisor ends before
+// Take is called, the worker exits at once, because no other process would end it.
 func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
 
 // IsFinal reports whether the supervisor has called Final or is gone, so that no other worker
 // follows this one. It waits for that at most the given time.
 func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
 
-// RedirectCrashOutput also sends the reports of the Go runtime about a panic or a fatal error to
-// the supervisor, where Output returns them, until debug.SetCrashOutput is called again.
+// RedirectCrashOutput makes the Go runtime also send the report of a panic or fatal error to the
+// supervisor, until debug.SetCrashOutput is called again. [Process.Output] returns the report.
 func (i *Handoff) RedirectCrashOutput() error { return i.takeCrashes() }

@@ -48,8 +48,9 @@ func copyOf(t *testing.T) (path string) {
 	path = filepath.Join(dir, "program")
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// Another process copies it. A program that another test starts meanwhile would inherit the open
-	// file, and executing the copy would fail with ETXTBSY.
+	// Another process makes the copy. If this process did, a program that another test starts at
+	// the same time would inherit the file open for writing, and executing the copy would fail with
+	// ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	return path
@@ -73,12 +74,12 @@ func TestANoteMayBeLongerThanWhatASocketHolds(t *testing.T) {
 	o := own("")
 	o.Size = 3 << 20
 	s := startSupervisor(t, o, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
-	s.pid() // though the worker does not read it yet
+	s.pid() // the worker has not read the note yet
 	release()
 	require.Equal(t, strconv.Itoa(o.Size), s.line("a note of"))
 }
 
-// stale is the environment of a supervisor that has a service manager itself.
+// stale sets the variables that a service manager of the supervisor itself would set.
 func stale(cmd *exec.Cmd) {
 	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(v string) bool { return nameOf(v) == "HOME" || nameOf(v) == "USER" }),
 		"NOTIFY_SOCKET=@stale", "FDSTORE=1", "WATCHDOG_USEC=1", "WATCHDOG_PID=1", "LISTEN_PID=1", "LISTEN_PIDFDID=1", "LISTEN_FDS=1",
@@ -91,8 +92,8 @@ func TestWhatAManagerHasToldTheSupervisorIsNotToldOn(t *testing.T) {
 	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "this is somebody else's")
 }
 
-// leaks are descriptors that a careless caller has left open in a supervisor, a directory among
-// them.
+// leaks makes a supervisor inherit descriptors that a careless caller has left open, including a
+// directory.
 func leaks(t *testing.T) func(*exec.Cmd) {
 	dir, err := os.Open(t.TempDir())
 	require.NoError(t, err)
@@ -147,7 +148,7 @@ func TestASocketWithAColonInItsNameIsAnError(t *testing.T) {
 	require.EqualError(t, err, `cannot start x: the socket name "a:b" contains a colon`)
 }
 
-// deaf starts cmd with signals blocked, and the shell has it ignore others.
+// deaf starts a supervisor that has some signals blocked and ignores others.
 func deaf(t *testing.T, o testOrder) *supervisor {
 	t.Helper()
 	var before, blocked unix.Sigset_t
@@ -162,7 +163,8 @@ func deaf(t *testing.T, o testOrder) *supervisor {
 	})
 }
 
-// requireDeaf requires that deaf has worked, or the test shows nothing.
+// requireDeaf requires that the supervisor ignores and blocks these signals. Otherwise the test
+// would prove nothing.
 func (s *supervisor) requireDeaf() {
 	s.t.Helper()
 	ignored, blocked, _ := strings.Cut(s.line("ignored and blocked:"), " ")
@@ -188,8 +190,8 @@ func TestTheWordsOfACrashAreHeard(t *testing.T) {
 	s.line("goroutine 1 [running]:")
 }
 
-// Children of the worker may hold the other end open for a moment, and its output may still be on
-// the way.
+// Children of the worker may hold the other end open for a moment, and the last output may still be
+// in the socket.
 func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
@@ -202,7 +204,7 @@ func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheControlSocket(t *testing
 	_, err = theirs.WriteString("last words\n")
 	require.NoError(t, err)
 	go func() {
-		for p.Signal(syscall.Signal(0)) == nil { // until it was waited for
+		for p.Signal(syscall.Signal(0)) == nil { // until Wait has reaped it
 			time.Sleep(time.Millisecond)
 		}
 		p.hear()
@@ -244,7 +246,7 @@ func TestAForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
 	path := copyOf(t)
 	got := lineOf[failed](startSupervisor(t, o, func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Dir = path, "/"
-		if os.Geteuid() == 0 { // root has no limit
+		if os.Geteuid() == 0 { // the limit does not apply to root
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12347, Gid: 12347}}
 		}
 	}), "error ")
