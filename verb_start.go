@@ -16,6 +16,7 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/origin"
+	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -127,7 +128,9 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 	case err != nil:
 		p.say("%s refused: it is not known what keeps pid %d (%s): use the verbs stop and start", verb, daemon.PID, console.SanitizeInline(p.text(err)))
 		return 3
-	case s.KeptBy == keptProcess1 && s.Supervised:
+	// A stop of the whole daemon would end a verb that its worker has started, and nothing would
+	// start it again.
+	case s.Supervised && (s.KeptBy == keptProcess1 || proc.Descends(daemon.PID)):
 		return p.restartWorker(verb, daemon)
 	case s.KeptBy != keptDetached:
 		p.say("%s refused: %s", verb, s.restartText())
@@ -230,7 +233,8 @@ func sameDir(a, b string) bool {
 	return err == nil && otherErr == nil && os.SameFile(first, second)
 }
 
-// restartWorker restarts the worker of a supervisor that is process 1 and must live on.
+// restartWorker restarts the worker of a supervisor that must live on. A verb that the worker has
+// started ends with it, but its request does not.
 func (p program) restartWorker(verb string, daemon *Process) (exitCode int) {
 	if code := p.check(); code != 0 {
 		return code

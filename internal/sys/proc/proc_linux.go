@@ -57,3 +57,18 @@ func isStopped(pid int) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return err == nil && strings.Contains(string(status), "\nState:\tT ")
 }
+
+func descends(ancestor int) bool {
+	// A process that becomes an orphan meanwhile has another parent, which was its ancestor too.
+	for pid := os.Getppid(); pid > 1; {
+		if pid == ancestor {
+			return true
+		}
+		p, ok := of(pid)
+		if !ok {
+			return false
+		}
+		pid = p.Parent
+	}
+	return ancestor == 1
+}

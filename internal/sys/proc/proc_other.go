@@ -19,3 +19,5 @@ func of(int) (p Process, ok bool) { return p, false }
 func list() []Process { return nil }
 
 func namespace() string { return "" }
+
+func descends(int) bool { return false }
