@@ -244,7 +244,7 @@ func ExampleLife_Grace() {
 		mux.HandleFunc("/feed", func(w http.ResponseWriter, _ *http.Request) { work(ctx, w) })
 		server := &http.Server{
 			Handler:     &mux,
-			BaseContext: func(net.Listener) context.Context { return grace }, // the parent of every r.Context()
+			BaseContext: func(net.Listener) context.Context { return grace }, // parent of every r.Context()
 		}
 		go server.Serve(listener)
 		<-ctx.Done()
