@@ -133,8 +133,7 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	if underTest() {
 		return nil, errors.New("lifecycle: start: " + errUnderTest)
 	}
-	credentials, err := p.preflight(s.oneShot)
-	if err != nil {
+	if err := p.checkDetach(); err != nil {
 		return nil, err
 	}
 	ctx, insisted := parent, (<-chan struct{})(nil)
@@ -161,6 +160,10 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 			warnLeftover(p.logger, "PID file", removeErr, emptyErr)
 		}()
 		files = append(files, lock.File())
+	}
+	credentials, err := p.preflight(s.oneShot) // with the lock, so that its error is recorded
+	if err != nil {
+		return nil, err
 	}
 	if s.oneShot { // a process that lives on keeps its sockets
 		for _, unclaimed := range fdstore.Unclaimed() {
@@ -210,21 +213,23 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	return &readyProcess{pid: pid, took: time.Since(began)}, nil
 }
 
+// checkDetach returns an error if this process may not even lock the PID file for a daemon.
+func (p *plan) checkDetach() error {
+	if p.noPIDFile != nil {
+		return p.noPIDFile
+	}
+	if os.Getpid() == 1 {
+		// The kernel would end the daemon together with this process (pid_namespaces(7)).
+		return errors.New("lifecycle: cannot detach from process 1: the kernel would end the daemon " +
+			"together with process 1; run it in the foreground")
+	}
+	return p.checkShared()
+}
+
 // preflight returns an error if no start can succeed. Restart calls it before it stops the running
 // daemon. If oneShot is set, it also returns an error if this process has opened sockets that the
 // daemon needs.
 func (p *plan) preflight(oneShot bool) (*credentials, error) {
-	if p.noPIDFile != nil {
-		return nil, p.noPIDFile
-	}
-	if os.Getpid() == 1 {
-		// The kernel would end the daemon together with this process (pid_namespaces(7)).
-		return nil, errors.New("lifecycle: cannot detach from process 1: the kernel would end the daemon " +
-			"together with process 1; run it in the foreground")
-	}
-	if err := p.checkShared(); err != nil {
-		return nil, err
-	}
 	if _, err := os.Executable(); err != nil {
 		return nil, fmt.Errorf("lifecycle: cannot find the executable of this process (is /proc mounted?): %w", err)
 	}

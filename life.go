@@ -109,7 +109,7 @@ func (l *life) run() error {
 func (l *life) live() (err error) {
 	l.began = time.Now()
 	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
-	noPaths := l.findPaths()
+	noPaths, early := l.findPaths(), error(nil)
 	defer l.endGrace()
 	if l.mode.isProcess() {
 		if !running.CompareAndSwap(nil, l) {
@@ -134,16 +134,18 @@ func (l *life) live() (err error) {
 		}
 		var unknown error
 		l.credentials, unknown = l.plan.lookUpCredentials()
-		if err := errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background)); err != nil {
-			return err
-		}
+		early = errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background))
 	}
-	if l.mode.locks() && l.plan.pidFile != "" {
+	// A launcher records an early failure itself.
+	if l.mode.locks() && l.plan.pidFile != "" && (early == nil || l.launcher == nil) {
 		defer l.leave()
-		if err := l.enterPIDFile(); err != nil {
+		if err := cmp.Or(l.enterPIDFile(), early); err != nil {
 			l.recordFailure(err)
 			return err
 		}
+	}
+	if early != nil {
+		return early
 	}
 	l.warnOfCaller()
 	baseEnded := func() { l.on(stopRequest, context.Cause(l.plan.base), nil) }

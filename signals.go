@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -180,8 +181,14 @@ func (l *life) terminal() (hungUp func() bool) {
 // at once. A second signal that comes earlier may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
-// quit ends the process at once. It never releases l.mu, so nothing else happens to this life.
+// quit ends the process at once, which is a failed end. It never releases l.mu, so nothing else
+// happens to this life.
 func (l *life) quit() {
+	if l.status.Failed == nil {
+		l.status.Failed = newFailure(quitError(l.status.Doing))
+	}
+	l.seq++
+	now, turn := l.status.external(), l.seq
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -189,15 +196,26 @@ func (l *life) quit() {
 			l.plan.onForceQuit()
 		}
 		fdstore.RemoveFiles()
-		l.removeState()
+		l.writeState(l.state, now, turn)
+		l.state.Keep()
 		_, _ = l.lock.Release()
-		l.log.Warn("another stop signal: quitting at once")
+		l.log.Error("another stop signal: quitting at once")
 	}()
 	select { // a disk that hangs may be the reason for the second signal
 	case <-done:
 	case <-time.After(200 * time.Millisecond):
 	}
 	l.plan.env.exit(1)
+}
+
+// quitError returns the error of a life that quits during a hook or while it awaits a body. doing
+// names it, or is "".
+func quitError(doing string) error {
+	text := "another stop signal ended it at once"
+	if doing != "" {
+		text += ", in " + doing
+	}
+	return errors.New(text)
 }
 
 // Phase is a stage of a life:

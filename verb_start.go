@@ -147,7 +147,11 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 // directory of like. For the zero Origin it uses those of this call. It stops the daemon only if
 // the start can succeed.
 func (p program) replace(verb string, daemon *Process, like origin.Origin) (exitCode int) {
-	credentials, err := p.life.plan.preflight(true)
+	err := p.life.plan.checkDetach()
+	var credentials *credentials
+	if err == nil {
+		credentials, err = p.life.plan.preflight(true)
+	}
 	if err != nil {
 		p.sayFailedStart(err)
 		return ExitCode(err)

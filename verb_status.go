@@ -222,7 +222,8 @@ func (s Status) failedText() string {
 	}
 	what = strings.Join(append([]string{what}, d.Also...), "; ")
 	text := fmt.Sprintf("failed %s ago: %s", console.FormatAge(time.Since(d.At)), console.SanitizeInline(what))
-	if d.Code != 0 {
+	said := strings.Contains(what, fmt.Sprintf("exit %d", d.Code)) || strings.Contains(what, "before it was ready (")
+	if d.Code != 0 && !said {
 		text += fmt.Sprintf(" (exit %d)", d.Code)
 	}
 	return text

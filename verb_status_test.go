@@ -266,3 +266,14 @@ func TestStatusTakesNoOtherFlags(t *testing.T) {
 	require.Equal(t, 2, verbHere(t, pidfile, "status", "json").Code)
 	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").Code)
 }
+
+func TestAFailureSaysAnExitCodeOnce(t *testing.T) {
+	for failed, want := range map[string]string{
+		"the port is taken":                 "the port is taken (exit 1)",
+		"the worker ended with exit 1":      "the worker ended with exit 1",
+		"died before it was ready (exit 0)": "died before it was ready (exit 0)",
+	} {
+		s := Status{Failed: &Failure{At: time.Now(), Code: 1, Error: failed}}
+		require.Equal(t, "failed 0s ago: "+want, s.failedText())
+	}
+}

@@ -170,3 +170,21 @@ func TestASignalBetweenTheEndOfRunAndThatOfTheProcessDoesNotSpoilItsExitCode(t *
 		requireExited(t, p, 0)
 	}
 }
+
+func TestADaemonThatAnotherStopSignalEndedHasFailed(t *testing.T) {
+	t.Parallel()
+	p, path := startDaemon(t, "stop=hang")
+	stop := proctest.Start(t, daemon, "pidfile="+path, "stop")
+	p.Await("OnStop\n")
+	require.Equal(t, lifecycle.Stopping, stateOf(t, path).Phase)
+	p.ForceQuit()
+	requireExited(t, p, 1)
+	if p.Out.Count(`level=ERROR msg="another stop signal: quitting at once"`) == 0 {
+		t.Skip("this machine is so slow that the time for the record was over")
+	}
+	const failed = "another stop signal ended it at once, in OnStop of daemon"
+	require.Equal(t, 1, stop.Wait())
+	require.Contains(t, stop.Out.String(), "), but it failed: "+failed+"\n")
+	require.Regexp(t, `^daemon: not running; failed \d+s ago: `+failed+` \(exit 1\)\n$`, callVerb(t, path, "status").Stdout)
+	requireNothingLeft(t, path)
+}

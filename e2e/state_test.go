@@ -172,17 +172,3 @@ func TestAFailedStartLeavesNoStateFile(t *testing.T) {
 		requireNothingLeft(t, pidfile)
 	}
 }
-
-func TestWhoInsistsLeavesNoStateFile(t *testing.T) {
-	t.Parallel()
-	p, pidfile := startDaemon(t, "stop=hang")
-	p.Signal(syscall.SIGTERM)
-	p.Await("OnStop")
-	require.Equal(t, lifecycle.Stopping, stateOf(t, pidfile).Phase)
-	p.ForceQuit()
-	requireExited(t, p, 1)
-	if p.Out.Count("another stop signal: quitting at once") == 0 {
-		t.Skip("this machine is so slow that the time for removing the files was over")
-	}
-	requireNothingLeft(t, pidfile)
-}

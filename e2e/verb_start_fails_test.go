@@ -173,3 +173,18 @@ func (h verbStuckLog) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return h.Handler.Handle(ctx, r)
 }
+
+// No log is open then, and the record of an earlier failure is there.
+func TestAStartThatFailsBeforeItsFilesAreOpenIsExplainedByStatusToo(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"start", "run"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			path := proctest.PIDPath(t)
+			require.Equal(t, 1, callVerb(t, path, "start=error", "run").Code)
+			require.Equal(t, 1, callVerb(t, path, "log=", "user=no-such-user", verb).Code)
+			require.Contains(t, callVerb(t, path, "status").Stdout, `ago: User("no-such-user"): user "no-such-user": `)
+			requireNothingLeft(t, path)
+		})
+	}
+}
