@@ -126,8 +126,8 @@ func anotherDaemon(b *testing.B) (pidfile string, daemon *lifecycle.Process) {
 
 func nothing(context.Context) error { return nil }
 
-// idle calls do after the process was idle, as daemons are. do returns how long it took. ns/op
-// includes the idle time: compare median-ns.
+// idle lets the process idle, as a daemon does, and then calls do, which returns how long it took.
+// ns/op includes the idle time, so compare median-ns.
 func idle(b *testing.B, do func() time.Duration) {
 	b.Helper()
 	var took []time.Duration
@@ -223,8 +223,8 @@ func BenchmarkReload(b *testing.B) {
 	})
 }
 
-// BenchmarkStatus measures a query whether a daemon in another process is alive. With lifecycle,
-// the answer also contains what the daemon does.
+// BenchmarkStatus measures how long it takes to find out whether a daemon in another process is
+// alive. With lifecycle, the answer also contains the state of the daemon.
 func BenchmarkStatus(b *testing.B) {
 	b.Run("floor=open,read,close,kill", func(b *testing.B) {
 		pidfile, _ := anotherDaemon(b)
@@ -332,7 +332,7 @@ func BenchmarkLife(b *testing.B) {
 	})
 }
 
-// oneTest is a test that ends before its benchmark does.
+// oneTest is a testing.TB whose cleanups run before the benchmark ends.
 type oneTest struct {
 	testing.TB
 	cleanups []func()

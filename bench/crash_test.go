@@ -23,7 +23,7 @@ func newWorkers(b *testing.B) *workers {
 	b.Helper()
 	w := &workers{fifo: filepath.Join(b.TempDir(), "fifo")}
 	require.NoError(b, syscall.Mkfifo(w.fifo, 0o600))
-	f, err := os.OpenFile(w.fifo, os.O_RDWR, 0) // so that reading never reaches the end
+	f, err := os.OpenFile(w.fifo, os.O_RDWR, 0) // the open for writing keeps reads from returning EOF
 	require.NoError(b, err)
 	b.Cleanup(func() { f.Close() })
 	w.said = bufio.NewReader(f)
@@ -40,7 +40,7 @@ func (w *workers) next(b *testing.B) (pid int) {
 	return pid
 }
 
-// pause precedes each crash: the parent may still be busy with the last one.
+// pause is the time before each crash, because the parent may still be busy with the last crash.
 const pause = 10 * time.Millisecond
 
 // BenchmarkCrash measures the time from a SIGKILL of a program until it is alive again. For

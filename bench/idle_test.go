@@ -42,7 +42,7 @@ func BenchmarkIdle(b *testing.B) {
 		return ours(b, buildStatic(b, "lifecycle"))
 	}}}
 	for _, of := range peers {
-		if of.name == "peer=python-daemon" { // for the others, see the service in the foreground
+		if of.name == "peer=python-daemon" { // the others idle like the service in the foreground
 			own = append(own, of)
 		}
 	}
@@ -124,7 +124,7 @@ func idleCost(b *testing.B, pid int) {
 	}
 	wakeUps := 0
 	for b.Loop() {
-		time.Sleep(settle) // the process finishes its start
+		time.Sleep(settle) // lets the process finish its start
 		before := switches(b, pid)
 		time.Sleep(idle)
 		wakeUps += switches(b, pid) - before

@@ -31,12 +31,12 @@ var supervisors = []maker{
 	{"peer=s6", []string{"s6-supervise"}, s6},
 }
 
-// adopt makes this process the parent of orphaned background processes, and it reaps them. Not
-// every process 1 reaps them at once, and a tool that checks with kill(pid, 0) would wait that
-// long.
+// adopt makes this process the parent of orphaned background processes, so that it can reap them at
+// once. Some process 1 reaps them late, and a tool that checks with kill(pid, 0) would wait until
+// then.
 func adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
-// reap waits for the process if it is our child. A supervisor's process is not.
+// reap waits for the process if it is a child of this process. A process of a supervisor is not.
 func reap(pid int) { go func() { _, _ = unix.Wait4(pid, nil, 0, nil) }() }
 
 // serving returns the PID of the process that serves the socket.
@@ -133,7 +133,7 @@ func runit(b *testing.B) *service {
 	awaitFile(b, filepath.Join(dir, "supervise", "ok"))
 	return &service{
 		start: func() {
-			run(b, "sv", "up", dir) // does not wait
+			run(b, "sv", "up", dir) // up does not wait
 			awaitAnswer(b, socket)
 		},
 		stop:   func() { run(b, "sv", "stop", dir) },

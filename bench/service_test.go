@@ -19,14 +19,14 @@ import (
 	"example.com/lifecycle/internal/sys/pin"
 )
 
-// built contains the paths of the built programs by source. TestMain removes the programs.
+// built maps each source to the path of the built program. TestMain removes the programs.
 var built = struct {
 	sync.Mutex
 	dir   string
 	paths map[string]string
 }{paths: map[string]string{}}
 
-// build builds a program of testdata. Its size does not include our tests.
+// build builds a program of testdata, so that its size does not include the tests.
 func build(b *testing.B, program string) (path string) {
 	b.Helper()
 	return buildWith(b, "./testdata/"+program, "")
@@ -56,7 +56,7 @@ func buildWith(b *testing.B, from, env string) (path string) {
 	return built.paths[env+from]
 }
 
-// needsCgo skips the benchmark if all builds here are without cgo.
+// needsCgo skips the benchmark if cgo is not available.
 func needsCgo(b *testing.B) {
 	b.Helper()
 	out, err := exec.Command("go", "env", "CGO_ENABLED").Output()
@@ -84,14 +84,15 @@ type service struct {
 	next  time.Time     // earliest time of the next start
 }
 
-// services are the ways to keep a program in the background: ours and those of other tools.
+// services lists the ways to keep a program in the background: with this library and with other
+// tools.
 var services = append([]maker{
 	{name: "peer=go-daemon", make: goDaemon},
 	{name: "lifecycle", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle")) }},
 	{name: "lifecycle/supervised", make: func(b *testing.B) *service { return ours(b, build(b, "lifecycle"), "supervise") }},
 }, peers...)
 
-// maker makes a service. It needs a command, which may be missing.
+// maker makes a service. It may need a command that this machine lacks.
 type maker struct {
 	name    string
 	command []string
@@ -134,8 +135,8 @@ func ours(b *testing.B, path string, more ...string) *service {
 	}
 }
 
-// goDaemon returns a service that uses go-daemon alone. go-daemon has no way to report ready and no
-// stop, so the benchmark adds both.
+// goDaemon returns a service that uses only go-daemon. go-daemon can neither report ready nor stop
+// the service, so the benchmark adds both.
 func goDaemon(b *testing.B) *service {
 	b.Helper()
 	path := build(b, "godaemon")

@@ -14,7 +14,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// reportMedian reports the times to compare. ns/op includes the work before and after.
+// reportMedian reports the median, which is the number to compare: ns/op includes the work before
+// and after.
 func reportMedian(b *testing.B, took []time.Duration) {
 	b.Helper()
 	slices.Sort(took)
@@ -26,7 +27,8 @@ func reportMedian(b *testing.B, took []time.Duration) {
 // worthless.
 const least = 5
 
-// timed measures do. before and after run around it and are not measured.
+// timed measures do. It calls before and after around each call of do, outside of the measured
+// time.
 func timed(b *testing.B, before, do, after func()) {
 	b.Helper()
 	var took []time.Duration
@@ -37,7 +39,7 @@ func timed(b *testing.B, before, do, after func()) {
 		took = append(took, time.Since(begun))
 		after()
 	}
-	once() // this round reads the programs from the disk
+	once() // unmeasured: reads the programs from the disk
 	took = nil
 	for b.Loop() {
 		once()
@@ -92,7 +94,7 @@ func takeTurns(b *testing.B) map[string]*turns {
 		for _, of := range order {
 			t := all[of.name]
 			if t.service == nil || time.Now().Before(t.service.next) {
-				continue // too early to start it again; a later round will
+				continue // too early to start it again; a later round does
 			}
 			t.service.next = time.Now().Add(t.service.every)
 			begun := time.Now()
@@ -110,8 +112,8 @@ func takeTurns(b *testing.B) map[string]*turns {
 	return all
 }
 
-// reportTurns reports times that takeTurns has measured. It does so outside of a b.Loop, because
-// testing would find that the loop takes no time.
+// reportTurns reports times that takeTurns has measured. It does not use b.Loop, because the loop
+// would have nothing to do.
 func reportTurns(b *testing.B, of maker, took func(t *turns) []time.Duration) {
 	b.Helper()
 	if taken == nil {
@@ -128,8 +130,8 @@ func reportTurns(b *testing.B, of maker, took func(t *turns) []time.Duration) {
 }
 
 // BenchmarkStart measures the time from the call of a program until its service in the background
-// is ready, or answers if the tool does not report ready. Our start has three executions: the
-// launcher, stage 1 and the daemon. go-daemon needs two.
+// is ready. If a tool does not report ready, the time ends when the service answers. Our start has
+// three executions: the launcher, stage 1 and the daemon. go-daemon needs two.
 func BenchmarkStart(b *testing.B) {
 	for _, of := range append([]maker{emptyThrice}, services...) {
 		reportTurns(b, of, func(t *turns) []time.Duration { return t.starts })

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These tests do what Docker and Kubernetes do with the image, without them. They use the root
-// directory that the Dockerfile makes, read-only except for /tmp, with nothing else in it. The
-// user, the arguments and the probes come from the files. echod is process 1.
+// These tests run the image as Docker and Kubernetes would, but without them. The root directory
+// contains only the files from the Dockerfile, and is read-only except for /tmp. The user, the
+// arguments and the probes come from the files. echod is process 1.
 
 const (
 	dockerfile = "../_example/deploy/docker/Dockerfile"
@@ -45,7 +45,7 @@ func words(t *testing.T, list string) (all []string) {
 	return all
 }
 
-// imageRoot runs the commands of the Dockerfile.
+// imageRoot runs the commands of the Dockerfile and returns the root directory of the image.
 var imageRoot = sync.OnceValues(func() (dir string, err error) {
 	if _, err = programs(); err != nil { // programs sets temp
 		return "", err
@@ -86,7 +86,7 @@ func runImage(t *testing.T, args ...string) *container {
 	}
 	root, err := imageRoot()
 	require.NoError(t, err)
-	// The file stands for a ConfigMap. Its address may not be available to other tests.
+	// The file stands for a ConfigMap. It lets the kernel choose a free port.
 	config := filepath.Join(t.TempDir(), "echod.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"listen": "127.0.0.1:0"}`), 0o644))
 	user := instruction(t, dockerfile, `^USER (.*)$`)
@@ -105,7 +105,8 @@ mount -t tmpfs -o mode=0777 tmpfs $root/tmp && mount -o remount,bind,ro $root &&
 		close(c.done)
 	}()
 	t.Cleanup(func() {
-		// Ending unshare is not enough: a process that changes its user loses its PR_SET_PDEATHSIG.
+		// Ending unshare is not enough, because a process that changes its user loses
+		// PR_SET_PDEATHSIG.
 		if pid := childOf(c.cmd.Process.Pid); pid != 0 {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
@@ -169,7 +170,7 @@ func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
 	require.Regexp(t, `msg=stopping reason="stopped by signal: terminated"`, c.out.String())
 }
 
-// A process that process 1 starts in the background ends with it.
+// A process that process 1 starts in the background ends with process 1.
 // Row J1.
 func TestAStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
 	t.Parallel()

@@ -21,10 +21,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is when a test stops waiting. No result depends on how long something takes.
+// patience is how long a test waits before it fails. No result depends on how long something takes.
 const patience = 60 * time.Second
 
-// machine is a container. Its files are an overlay on an image: what is written disappears with the
+// machine is a container. Its files are an overlay on an image, so all changes disappear with the
 // container.
 type machine struct {
 	init int           // the PID of its process 1, on this machine
@@ -104,7 +104,7 @@ func boot(image string, args ...string) (*machine, error) {
 		nspawn = nspawn[:len(nspawn)-1]
 	}
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		// This machine has no manager that could make a unit.
+		// This host has no manager that could make a unit.
 		nspawn = append(nspawn, "--keep-unit")
 	}
 	m := &machine{done: make(chan struct{}), out: new(bytes.Buffer)}

@@ -108,7 +108,7 @@ func (g *guarded) crash(answers func() bool) {
 	eventually(g.t, func() bool { next := g.worker(); return next != 0 && next != first && answers() }, "the next one")
 }
 
-// connects is the -ready of a daemon on its port.
+// connects returns the value of -ready for a daemon that listens on its port.
 func (g *guarded) connects() string {
 	return fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", g.port)
 }
@@ -146,7 +146,7 @@ func TestAGuardKeepsNginx(t *testing.T) {
 	g.succeeds("start")
 	require.Equal(t, "one", g.get("/"))
 
-	// A second one cannot have its port.
+	// A second daemon cannot bind the same port.
 	other := *g
 	other.dir = t.TempDir()
 	other.flags = []string{"-notify"}
@@ -157,7 +157,7 @@ func TestAGuardKeepsNginx(t *testing.T) {
 	g.nginx("two")
 	require.Equal(t, "nginx: SIGHUP sent; nginx does not report the result\n", g.succeeds("reload"))
 	eventually(t, func() bool { return g.get("/") == "two" }, "the new configuration")
-	g.nginx("three; }") // a slip
+	g.nginx("three; }") // a typing error
 	for verb, want := range map[string]int{"check": 6, "reload": 1, "restart": 6} {
 		out, code := g.call(verb)
 		require.Equal(t, want, code, "%s: %s", verb, out)

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Under systemd, a guard supervises any program. To the program, the guard acts like systemd. To
-// systemd, it acts like a service. systemd sees one process that never crashes.
+// Under systemd, a guard supervises any program. For the program, the guard is a service manager.
+// For systemd, it is a service that never crashes.
 func TestAGuardIsAServiceForAnyProgram(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)

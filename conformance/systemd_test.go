@@ -67,7 +67,7 @@ func TestAReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-// The unit follows the template, and denies the service all that the kernel can deny it.
+// The unit follows the template, and takes all rights from the service that the kernel can take.
 // Row K11.
 func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -140,7 +140,7 @@ func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	require.Regexp(t, `echod: start failed: config: /etc/echod/echod.json:2: unknown field "lisen"`, u.journal())
 }
 
-// In the foreground there is one process for every type, and no PID file is needed.
+// In the foreground, the service is one process for every type of unit, and needs no PID file.
 // Row K8.
 func TestTypesThatHearNothingRunTheSame(t *testing.T) {
 	t.Parallel()
@@ -156,7 +156,7 @@ func TestTypesThatHearNothingRunTheSame(t *testing.T) {
 		require.Equal(t, "success", u.show("Result"))
 	}
 	u := m.service(t, "type-exec-missing", "Type=exec", "ExecStart=/usr/local/bin/subject -need /no/such/file run")
-	u.systemctl("start") // this type promises no more
+	u.systemctl("start") // for this type, systemd does not wait for readiness
 	u.await("ActiveState", "failed")
 	require.Equal(t, "exit-code\n1", u.show("Result", "ExecMainStatus"))
 }
@@ -198,8 +198,9 @@ func TestNotifyReloadWaitsForTheVerdict(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-// Each phase has its own limit, set by the daemon. Shorter limits of systemd are extended. This
-// test does not run beside tests that reload systemd, because systemd then forgets extensions.
+// The daemon sets a limit for each phase, and extends shorter limits of systemd. This test must not
+// run at the same time as tests that reload systemd, because a reload makes systemd forget
+// extensions.
 // Row K4.
 func TestAStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -251,7 +252,7 @@ func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 // Systemd is reloaded, and even re-executed, during a start and a reload.
 // Row K9.
 func TestADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
-	m := needMachine(t, systemd) // delays all other tests
+	m := needMachine(t, systemd) // not parallel: it delays all other tests
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := strings.TrimPrefix(again, "daemon-") + "s"
 		dir := m.dir(t)

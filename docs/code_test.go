@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// programsOf returns the Go blocks of a page that are whole programs or tests: they begin with a
-// package clause.
+// programsOf returns the Go blocks of a page that begin with a package clause: whole programs and
+// tests.
 func programsOf(t *testing.T, page string) (texts []string) {
 	t.Helper()
 	for _, block := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(pagetest.Read(t, page), -1) {
@@ -38,8 +38,8 @@ func TestTheCodeOfThePagesIsFormatted(t *testing.T) {
 	}
 }
 
-// The code of the pages is vetted and its tests run unchanged, in a module of its own, as a reader
-// would use it. It imports only modules that this module requires.
+// The test vets the code of the pages and runs its tests, unchanged and in a separate module, as a
+// reader would. The code imports only modules that this module requires.
 func TestTheCodeOfThePagesWorks(t *testing.T) {
 	t.Parallel()
 	root, err := os.Getwd()
@@ -60,7 +60,7 @@ func TestTheCodeOfThePagesWorks(t *testing.T) {
 		fmt.Sprintf("\nrequire example.com/lifecycle v0.0.0\n\nreplace example.com/lifecycle => %q\n", root)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(module), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), []byte(pagetest.Read(t, "go.sum")), 0o600))
-	cmd := exec.Command("go", "test", "-trimpath", "-vet=all", "./...") // vets what has no tests, too
+	cmd := exec.Command("go", "test", "-trimpath", "-vet=all", "./...") // also vets packages without tests
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -12,8 +12,8 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// Package conformance runs the files that the guides show. Each block after the name of a file is
-// that file, and no file is missing.
+// Package conformance runs the files that the guides show. Each block after the name of a file must
+// be that file, and the guides must show all files.
 func TestTheGuidesShowTheFilesOfDeployAsTheyAre(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}

@@ -11,8 +11,8 @@ import (
 
 var mermaid = regexp.MustCompile("(?s)```mermaid\n.*?\n```")
 
-// A forge draws a diagram in light or dark, as its reader chooses. A diagram with colours of its
-// own is readable only in one of the two. "make mermaid" checks the syntax.
+// A forge draws a diagram with light or dark colours, as the reader chooses. A diagram that sets
+// its own colours is readable in only one of the two. "make mermaid" checks the syntax.
 func TestADiagramHasNoColoursOfItsOwn(t *testing.T) {
 	var diagrams []string
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {

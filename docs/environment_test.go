@@ -18,8 +18,8 @@ import (
 	"example.com/lifecycle/internal/sys/secureenv"
 )
 
-// readsEnvironment contains functions that read variables, and the files that may call them:
-// secureenv, and code that passes the environment on to a program that it executes.
+// readsEnvironment maps each function that reads variables to the files that may call it:
+// secureenv, and code that passes the environment to a program that it executes.
 var readsEnvironment = map[string][]string{
 	"os.Getenv":    {"internal/sys/secureenv/secureenv.go"},
 	"os.LookupEnv": nil, "os.ExpandEnv": nil, "os.TempDir": nil,
@@ -77,7 +77,8 @@ func TestDocsListEveryVariable(t *testing.T) {
 	pagetest.RequireTable(t, "docs/security.md", "Variables of secureenv.go", rows...)
 }
 
-// librarySources are the files that are compiled into who imports the library, by their paths.
+// librarySources returns, by path, the files that are compiled into a program that imports the
+// library.
 func librarySources(t *testing.T) map[string]*ast.File {
 	t.Helper()
 	all := map[string]*ast.File{}
@@ -99,7 +100,7 @@ func librarySources(t *testing.T) map[string]*ast.File {
 	return all
 }
 
-// selectors are the names of packages with what is taken of them, such as "os.Getenv".
+// selectors returns the qualified names that the file uses, such as "os.Getenv".
 func selectors(file *ast.File) (all []string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {

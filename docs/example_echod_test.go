@@ -42,7 +42,7 @@ func driveEchod(t *testing.T, program string) {
 		p.waitFor("msg=ready")
 		addr := p.waitFor(`msg=listening addr=(\S+)`)[1]
 
-		// The server asks for the body with 100 Continue: then the request is in its hands.
+		// The server asks for the body with 100 Continue. From then on it handles the request.
 		ctx, cancel := context.WithTimeout(t.Context(), examplePatience)
 		defer cancel()
 		asked := make(chan struct{})

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// endInBackground ends the daemon at that PID file, if there still is one when the test is over.
+// endInBackground makes the end of the test end the daemon at that PID file, if it still runs.
 func endInBackground(t *testing.T, pidfile string) {
 	t.Cleanup(func() {
 		daemon, err := lifecycle.Find(pidfile)
@@ -33,7 +33,7 @@ func endInBackground(t *testing.T, pidfile string) {
 	})
 }
 
-// exampleProcess is a program that runs, or has run.
+// exampleProcess is a started program.
 type exampleProcess struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -44,7 +44,7 @@ type exampleProcess struct {
 func prepareExample(t *testing.T, dir, program string, args ...string) *exampleProcess {
 	p := &exampleProcess{t: t, cmd: exec.Command(program, args...), out: new(exampleOutput), exited: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // to end at once
+	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // to exit at once
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	return p
 }
@@ -78,7 +78,7 @@ func (p *exampleProcess) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// waitFor waits until the output has what the pattern matches, and returns the submatches.
+// waitFor waits until the output matches the pattern, and returns the submatches.
 func (p *exampleProcess) waitFor(pattern string) (match []string) {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -86,7 +86,7 @@ func (p *exampleProcess) waitFor(pattern string) (match []string) {
 		ended := false
 		select {
 		case <-p.exited:
-			ended = true // set before the check, which sees the last output
+			ended = true // set before the check, so that the check sees the last output
 		default:
 		}
 		if match = re.FindStringSubmatch(p.out.String()); match != nil {
@@ -97,7 +97,7 @@ func (p *exampleProcess) waitFor(pattern string) (match []string) {
 	}
 }
 
-// exampleOutput can be read while it is written.
+// exampleOutput collects output. It can be read while a program writes to it.
 type exampleOutput struct {
 	mu   sync.Mutex
 	text strings.Builder

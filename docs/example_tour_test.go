@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goScript makes a directory with this script as the command go. It returns the PATH, as an entry
-// of an environment, with that directory in front.
+// goScript makes a directory in which the command go is this script. It returns the variable PATH
+// with that directory in front.
 func goScript(t *testing.T, script string) (env string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -25,8 +25,8 @@ func goScript(t *testing.T, script string) (env string) {
 }
 
 func driveTour(t *testing.T, program string) {
-	// start puts the tour into a process group, so that its processes can be found, and its temporary
-	// files into tmp.
+	// start starts the tour in its own process group, so that the test can find its processes. The
+	// temporary files are in tmp.
 	start := func(t *testing.T, env ...string) (tour *exampleProcess, tmp string) {
 		tmp = t.TempDir()
 		tour = prepareExample(t, ".", program)
@@ -38,11 +38,11 @@ func driveTour(t *testing.T, program string) {
 	built := func(t *testing.T) (env string) {
 		return goScript(t, `exec cp "`+filepath.Join(filepath.Dir(program), "echod")+`" "$3"`)
 	}
-	// What the tour detaches is in no group of its, but runs from its directory.
+	// A daemon that the tour detaches leaves its process group, but runs from its directory.
 	assertNothingLeft := func(t *testing.T, tour *exampleProcess, tmp string) {
 		assertEmptyDir(t, tmp)
 		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process is left")
-		processes, _ := os.ReadDir("/proc") // a system without /proc has none
+		processes, _ := os.ReadDir("/proc") // none on a system without /proc
 		for _, process := range processes {
 			path, _ := os.Readlink(filepath.Join("/proc", process.Name(), "exe"))
 			assert.False(t, strings.HasPrefix(path, tmp), "pid %s is left: %s", process.Name(), path)
@@ -88,7 +88,7 @@ func driveTour(t *testing.T, program string) {
 		tour.cmd.Stdout = w
 		tour.start()
 		require.NoError(t, w.Close())
-		for lines := bufio.NewScanner(r); ; { // up to a point where echod runs
+		for lines := bufio.NewScanner(r); ; { // until echod runs
 			require.True(t, lines.Scan(), "%v", tour.out)
 			if strings.Contains(lines.Text(), "echod: ready") {
 				break
@@ -100,7 +100,7 @@ func driveTour(t *testing.T, program string) {
 	})
 
 	t.Run("wrong answers", func(t *testing.T) {
-		// This go builds an echod that does nothing.
+		// This command go builds an echod that does nothing.
 		tour, tmp := start(t, goScript(t, `printf '#!/bin/sh\n' >"$3"; chmod +x "$3"`))
 		tour.start()
 		assert.Equal(t, 1, tour.wait(), tour.out)

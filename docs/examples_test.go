@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// exampleDrivers do with each program of _example what a user would.
+// exampleDrivers maps each program of _example to a function that uses the program as a user would.
 var exampleDrivers = map[string]func(t *testing.T, program string){
 	"agentctl": driveAgentctl,
 	"echod":    driveEchod,
@@ -28,11 +28,13 @@ var exampleDrivers = map[string]func(t *testing.T, program string){
 	"tour":     driveTour,
 }
 
-// examplePatience is when a test stops to wait: far beyond slow, so that only what hangs fails.
+// examplePatience is how long a test waits before it fails. It is so long that only a hanging
+// program fails.
 const examplePatience = 60 * time.Second
 
-// TestExamples replaces `go vet`, `go build` and `go test` with ./_example/..., which match nothing
-// and exit with 0. One command builds all programs, because each command loads all packages anew.
+// TestExamples vets, builds and tests the programs of _example, because `go vet ./_example/...`
+// matches no packages. One command builds all programs, because each command loads all packages
+// again.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir("_example")
@@ -119,7 +121,7 @@ func driveGuard(t *testing.T, program string) {
 
 func driveAgentctl(t *testing.T, program string) {
 	setup := func(t *testing.T) (dir string, agentctl func(args ...string) *exampleProcess) {
-		tmp, err := os.MkdirTemp("", "") // the path of a socket may not be long
+		tmp, err := os.MkdirTemp("", "") // the path of a socket must be short
 		require.NoError(t, err)
 		t.Cleanup(func() { os.RemoveAll(tmp) })
 		dir = filepath.Join(tmp, "agent")
@@ -169,7 +171,7 @@ func driveAgentctl(t *testing.T, program string) {
 		assert.Zero(t, socket.Mode().Perm()&0o077, "only its owner may connect: %v", socket.Mode())
 		ends(t, dir, agentctl)
 
-		says(t, agentctl("get", "colour"), 1, "agentctl: unknown key colour\n") // by a new daemon
+		says(t, agentctl("get", "colour"), 1, "agentctl: unknown key colour\n") // of a new daemon
 		assert.NotEqual(t, pid, pidOf(t, dir))
 		ends(t, dir, agentctl)
 	})

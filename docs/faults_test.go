@@ -22,14 +22,14 @@ import (
 // faultRow is a row of the tables of faults in docs/security.md.
 var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)
 
-// leadingTests are the links to tests with which the last cell of a row begins.
+// leadingTests matches the links to tests at the beginning of the last cell of a row.
 var leadingTests = regexp.MustCompile(`^(\[Test\w+\]\([^)]*\)(, )?)*`)
 
 // Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D
 // kills, E what a process inherits, F signals, G hooks, H supervision, I limits, J namespaces, K
 // the log and systemd, L users. A test that injects a fault names it in the last line of its
-// comment: "Row A1." or "Rows A1, B10.". The tables contain each fault with its tests, which "make
-// docs" writes, or the reason why it has no test.
+// comment: "Row A1." or "Rows A1, B10.". The tables contain, for each fault, links to its tests,
+// which "make docs" writes, or the reason why it has no test.
 func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	const page = "docs/security.md"
 	tests := testsOfRows(t)
@@ -51,7 +51,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	pagetest.RequireText(t, page, made)
 }
 
-// The program in the README is built unchanged, in a folder that exists only in an overlay.
+// The test builds the program in the README unchanged, in a folder that exists only in an overlay.
 func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestTheProgramInTheREADMEBuilds(t *testing.T) {
 // rowComment is the last line of the comment of a test that injects a fault.
 var rowComment = regexp.MustCompile(`(?m)^// Rows? ([A-L]\d+(?:, [A-L]\d+)*)\.\nfunc (Test\w+)\(`)
 
-// testsOfRows returns for each row the links to its tests, from a page in docs.
+// testsOfRows returns the links to the tests of each row, as a page in docs needs them.
 func testsOfRows(t *testing.T) (links map[string][]string) {
 	t.Helper()
 	links = map[string][]string{}
@@ -98,14 +98,14 @@ func testFiles(t *testing.T) (paths []string) {
 	return paths
 }
 
-// Links to tests in the pages lead to the file that contains the tests. "make docs" updates the
+// A link to a test in a page leads to the file that contains the test. "make docs" updates the
 // links to moved tests.
 func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 	files := map[string]string{}
 	for _, file := range testFiles(t) {
 		files[file] = pagetest.Read(t, file)
 	}
-	// find returns the file of the test whose name begins so: that one, if it has it.
+	// find returns the file with a test whose name begins with name. It prefers the file where.
 	find := func(name, where string) string {
 		begin := regexp.MustCompile(`(?m)^func ` + name + `(\(|[A-Z0-9_])`)
 		for _, file := range append([]string{where}, slices.Sorted(maps.Keys(files))...) {

@@ -29,7 +29,7 @@ func documentation(t *testing.T, dir, path string) *doc.Package {
 	return d
 }
 
-// The last sentence of what go doc says of an option is its default.
+// The last sentence of the doc comment of an option states the default.
 func TestEveryOptionSaysItsDefaultAtLast(t *testing.T) {
 	for _, of := range documentation(t, ".", "example.com/lifecycle").Types {
 		if of.Name != "Option" {
@@ -45,8 +45,7 @@ func TestEveryOptionSaysItsDefaultAtLast(t *testing.T) {
 	}
 }
 
-// withoutExample contains exported names that need no example of their own, and where they are
-// shown.
+// withoutExample maps exported names without their own example to the place that shows them.
 var withoutExample = map[string]string{
 	"Args":                "Ensure",
 	"NotRunningError":     "Find",

@@ -22,8 +22,8 @@ var systemLayer = []string{
 	"secureenv", "startup", "statedir", "terminal", "userdb", "worker",
 }
 
-// upperLayers lists the layers above it. A package may import packages of lower layers, and none of
-// its own layer.
+// upperLayers lists the layers above systemLayer, lowest first. A package may import packages of
+// lower layers, but none of its own layer.
 var upperLayers = [][]string{
 	{"internal/cmdline", "internal/console", "internal/engine", "internal/fdstore", "internal/logfile", "internal/logrole", "internal/pidfile", "internal/stacktrace", "internal/statefile"},
 	{"internal/handshake"},
@@ -33,7 +33,7 @@ var upperLayers = [][]string{
 	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest", "internal/proctest/pagetest"},
 }
 
-// The import order is checked on the real import graph, on every platform.
+// The test checks the real import graph of every platform.
 func TestImportsGoInOneDirection(t *testing.T) {
 	t.Parallel()
 	layerOf := map[string]int{}

@@ -1,5 +1,5 @@
-// Package docs has the tests of the pages, of the README and of the programs in _example. They run
-// in the directory of the module.
+// Package docs contains the tests of the pages, of the README and of the programs in _example. The
+// tests run in the root directory of the module.
 package docs
 
 import (

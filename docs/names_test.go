@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/proctest/pagetest"
 )
 
-// What the pages say in tables and numbers, the code says too. These tests keep the two together.
+// These tests compare the tables and numbers in the pages with the code.
 
 const (
 	lifePage    = "docs/life.md"
@@ -31,7 +31,7 @@ func TestDocsNameEveryHook(t *testing.T) {
 			want = append(want, "`"+field.Name+"`")
 		}
 	}
-	want = append(want, "`ReadyWhen`", "`OnSignal`", "`Every`") // which are options of their own
+	want = append(want, "`ReadyWhen`", "`OnSignal`", "`Every`") // these are separate options
 	require.Equal(t, want, pagetest.Columns(t, lifePage, "## Hooks", "hook"))
 }
 
@@ -54,7 +54,7 @@ func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 	}
 }
 
-// jsonText is how the page calls what a field becomes in JSON.
+// jsonText returns the name by which the page describes the JSON type of a field.
 func jsonText(t *testing.T, of reflect.Type) string {
 	t.Helper()
 	text := map[reflect.Type]string{
@@ -73,8 +73,8 @@ func jsonText(t *testing.T, of reflect.Type) string {
 	return text
 }
 
-// Code in the pages that begins with a capital letter is an exported name of this package, unless
-// the page is about another package.
+// Inline code in a page that begins with a capital letter must be an exported name of this package,
+// unless the page is about another package.
 func TestDocsNameOnlyWhatIsExported(t *testing.T) {
 	exported := exportedNames(t)
 	foreign := regexp.MustCompile(`^([A-Z_]+|Test\w+|Context|Reborn)$`)

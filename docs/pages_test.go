@@ -38,7 +38,7 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 	}
 }
 
-// The page names every package, including those without code of their own.
+// The page names every package, including packages without code.
 func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 	page := pagetest.Read(t, "docs/architecture.md")
 	var packages []string
@@ -54,7 +54,7 @@ func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 	}
 }
 
-// A link of a page leads to a file, to a heading in it, or to a test.
+// Each link in a page leads to a file, to a heading in a file, or to a test.
 func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
 		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(pagetest.Read(t, page), "")
@@ -99,7 +99,7 @@ func TestThePagesNameOnlyTargetsOfTheMakefile(t *testing.T) {
 	}
 }
 
-// A variable that a page names is read by the tests or the code.
+// The tests or the code read each variable that a page names.
 func TestThePagesNameOnlyVariablesThatAreRead(t *testing.T) {
 	var sources strings.Builder
 	for _, pattern := range []string{"*.go", "internal/*/*.go", "internal/sys/*/*.go", ".ci/run", "Makefile"} {

@@ -16,14 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// typed is a command as it stands behind a prompt, with what it answers.
+// typed is a command that the README shows after a prompt, with its output.
 type typed struct {
 	command string
-	answer  string // without its numbers, times and directories, which are others in each run
+	answer  string // without numbers, times and directories, which differ in each run
 	exit    string // "" where it is not shown
 }
 
-// shownInREADME are the commands of the block of the README that shows that program.
+// shownInREADME returns the commands in the block of the README that shows that program.
 func shownInREADME(t *testing.T, program string) (block []typed) {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
@@ -44,8 +44,8 @@ func shownInREADME(t *testing.T, program string) (block []typed) {
 	return block
 }
 
-// readTyped reads a line that begins with "$ " as a command, and the indented lines after it as its
-// answer. A code after a gap is the exit code, and the text after the code is a remark.
+// readTyped parses a line that begins with "$ " as a command, and the indented lines after it as
+// the output. A number after a gap is the exit code. The text after the number is a remark.
 func readTyped(text string) (commands []typed) {
 	exit := regexp.MustCompile(`(?:\s{2,}|^\()exit (\d+).*$`)
 	open := false
@@ -71,7 +71,7 @@ func readTyped(text string) (commands []typed) {
 	return commands
 }
 
-// timeless is a line without what is another in each run.
+// timeless returns the line without the parts that differ in each run.
 func timeless(line string) string {
 	for _, replace := range [][2]string{
 		{`/\S*/(\w+\.\w+)`, "/$1"},     // the directory of a file
@@ -84,7 +84,8 @@ func timeless(line string) string {
 	return line
 }
 
-// assertShown says what the README shows of a program that did not happen, in that order.
+// assertShown fails the test if the transcript lacks a command or an output that the README shows,
+// or has them in another order.
 func assertShown(t *testing.T, program, transcript string) {
 	t.Helper()
 	happened := readTyped(transcript)
@@ -92,7 +93,7 @@ func assertShown(t *testing.T, program, transcript string) {
 		if !strings.HasPrefix(want.command, "kill ") {
 			assert.NotEmpty(t, want.exit, "the README does not say with what %q exits", want.command)
 		}
-		var last []typed // which it could have been
+		var last []typed // the commands that the output could belong to
 		for len(happened) > 0 && happened[0] != want {
 			if happened[0].command == want.command {
 				last = append(last, happened[0])
@@ -116,7 +117,7 @@ func TestWhatTheREADMEShowsIsReadAsItStandsThere(t *testing.T) {
 	require.NotEqual(t, readTyped("$ echod stop\n    (exit 7)\n"), readTyped("$ echod stop\n    (exit 0)\n"))
 }
 
-// driveGuardOfTheREADME types what the README shows of the guard.
+// driveGuardOfTheREADME runs the commands that the README shows for the guard.
 func driveGuardOfTheREADME(t *testing.T, program string) {
 	dir := t.TempDir()
 	pidfile := filepath.Join(dir, "flaky.pid")

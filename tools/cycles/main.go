@@ -2,9 +2,9 @@
 //
 //	go run ./cycles DIR [LIMIT]
 //
-// It type-checks the package in DIR without its tests. It draws an edge from one file to another if
-// the first uses a name that the second declares. It prints each strongly connected set of more
-// than one file, the largest first. It fails if the largest has more files than LIMIT.
+// It type-checks the package in DIR without its tests. One file refers to another if it uses a name
+// that the other declares. The command prints each strongly connected set of more than one file,
+// the largest first. It fails if the largest has more files than LIMIT.
 package main
 
 import (

@@ -3,13 +3,12 @@
 //
 //	go run ./words [-baseline FILE] DIR
 //
-// A line has at most 100 columns, and none of the words that this project does not use. Code,
-// tables, generated parts, links and addresses may be wider. It prints a line for each finding and
-// exits with
-// 1 if there is one.
+// A line must have at most 100 columns, and must not contain a word that this project does not use.
+// Code, tables, generated parts, links and addresses may be wider. It prints a line for each
+// finding and exits with 1 if there is one.
 //
-// The baseline names files that may still have findings. A named file without a finding is a
-// finding itself, so the baseline only shrinks.
+// The baseline names files that may still have findings. A file in the baseline without a finding
+// is itself a finding, so the baseline only shrinks.
 package main
 
 import (

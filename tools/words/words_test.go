@@ -74,8 +74,8 @@ nobody
 `, 3, 6, 11, 15)
 }
 
-// A file in the baseline may have findings. An entry without a finding or without a file is a
-// finding itself.
+// A file in the baseline may have findings. An entry without a finding or without a file is itself
+// a finding.
 func TestTheBaselineShrinks(t *testing.T) {
 	dir, baseline := t.TempDir(), filepath.Join(t.TempDir(), "baseline")
 	for name, text := range map[string]string{"bad.md": "nobody", "listed.md": "nobody", "good.md": "good"} {
