@@ -230,8 +230,8 @@ func TestABodyThatDiedHasItsOnStopAtItsTurn(t *testing.T) {
 	})
 }
 
-// One component hangs at one place. Only that is abandoned, and every other hook and body has its
-// turn.
+// One component hangs in one hook or body. Only that one is abandoned. Every other hook and body
+// still runs.
 //
 // Row G15.
 func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
@@ -274,7 +274,7 @@ func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
 				require.ErrorIs(t, err, ErrStopTimeout)
 				require.Equal(t, 1, v.log.Count("was abandoned"))
 				require.LessOrEqual(t, time.Since(begun), 25*time.Second)
-				others := func(steps []string) []string { // Run app returns first, beside OnStop
+				others := func(steps []string) []string { // Run app returns first, concurrently with OnStop
 					return slices.DeleteFunc(steps, func(s string) bool { return s == hangs || s == "Run app" })
 				}
 				require.Equal(t, others(slices.Clone(steps)), others(trace.All()))

@@ -36,7 +36,7 @@ func visited(visit func(where string, ctx context.Context) error) (fn func(conte
 	}
 }
 
-// visitAll leads the life through everything that it can call, up to its end.
+// visitAll makes the life call each of its functions, and then ends the life.
 func (v *lived) visitAll() error {
 	time.Sleep(time.Second)
 	v.send(syscall.SIGHUP)
@@ -78,7 +78,7 @@ func TestFromFindsTheLifeFromWhateverItCallsInThePhaseThatItIsIn(t *testing.T) {
 			phases[where] = last.Phase()
 			lives[last.of] = true
 			if where == "ReadyWhen" && !again {
-				return errBoom // so that it is asked again when the bodies have been here
+				return errBoom // ReadyWhen is called again after the bodies have come here
 			}
 			return nil
 		})
@@ -175,7 +175,7 @@ func TestWorkInHandCanBeFinishedBeforeABodyReturns(t *testing.T) {
 			go func() {
 				work, cancel := context.WithTimeoutCause(From(ctx).Grace(), 10*time.Second, errBoom)
 				defer cancel()
-				<-work.Done() // as if that were work of 10 s
+				<-work.Done() // stands for 10 s of work
 				worked <- context.Cause(work)
 			}()
 			<-ctx.Done()

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// What the pages say in tables and numbers, the code says too. These tests keep the two together.
+// These tests compare the tables and numbers of the pages with the code.
 
 const (
 	lifePage    = "docs/life.md"
@@ -105,7 +105,7 @@ func TestDocsShowWhatStatusAnswers(t *testing.T) {
 	require.Equal(t, again.String(), example[1])
 }
 
-// eventText is how the pages call the events of the table.
+// eventText contains the names of the events in the pages.
 var eventText = [events]string{
 	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
 	stopRequest: "other stop request",
@@ -133,10 +133,10 @@ func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
 	}
 }
 
-// What leads from one phase to the next in the picture is what the table says.
+// The diagram shows the same events between two phases as the table.
 func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
-	// what returns the events that do that in a phase.
+	// what returns the events that cause this action in a phase.
 	what := func(p Phase, does action) string {
 		var texts []string
 		for e, act := range dispatch[p] {

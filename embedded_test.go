@@ -58,7 +58,7 @@ func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) 
 	for i := range n {
 		fn := func(ctx context.Context) error {
 			alive.Done()
-			alive.Wait() // for all are there at the same time
+			alive.Wait() // all lives exist at the same time
 			err := From(ctx).Reload(ctx)
 			From(ctx).Stop(nil)
 			return err
@@ -96,7 +96,7 @@ func TestALifeInALifeIsTheOneThatItsHooksFind(t *testing.T) {
 				inner := From(ctx)
 				require.Equal(t, "inner", inner.of.plan.name)
 				require.Equal(t, Reloading, outer.Phase())
-				verdict = inner.Reload(ctx) // which is not a reload of outer, whose hook this is in
+				verdict = inner.Reload(ctx) // allowed: the hook belongs to outer, not to inner
 				inner.Stop(nil)
 				return nil
 			}, Embedded(), quiet, Name("inner"), BaseContext(ctx), OnStart(started))

@@ -61,7 +61,7 @@ func (h *testHost) exits() []int {
 	return slices.Clone(h.exited)
 }
 
-// listeners is how many channels hear each signal.
+// listeners returns the number of channels that receive each signal.
 func (h *testHost) listeners() map[os.Signal]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +72,7 @@ func (h *testHost) listeners() map[os.Signal]int {
 	return n
 }
 
-// send delivers a signal as os/signal does: what a channel has no room for is lost.
+// send delivers a signal as os/signal does: a full channel loses it.
 func (h *testHost) send(sig os.Signal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,9 +90,9 @@ type lived struct {
 	t     *testing.T
 	host  *testHost
 	log   *proctest.Lines
-	trace *proctest.Lines // what the hooks of traced said
+	trace *proctest.Lines // the lines of the hooks of traced
 	done  chan struct{}
-	err   error // what run returned, once done is closed
+	err   error // the result of run, set when done is closed
 }
 
 // live starts a life without PID file in the bubble of the test.
@@ -117,7 +117,7 @@ func live(t *testing.T, fn func(context.Context) error, opts ...Option) *lived {
 	return v
 }
 
-// send delivers a signal and waits until all of its effects that take no time have happened.
+// send delivers a signal. It waits until every goroutine of the bubble is blocked again.
 func (v *lived) send(sig os.Signal) {
 	synctest.Wait()
 	v.host.send(sig)
@@ -129,7 +129,7 @@ func (v *lived) phaseNow() Phase {
 	return v.snapshot().Phase
 }
 
-// end waits for the life to be over and returns what Run would.
+// end waits until the life is over and returns the result of Run.
 func (v *lived) end() error {
 	<-v.done
 	return v.err
@@ -141,7 +141,7 @@ func (v *lived) stopped() error {
 	return v.end()
 }
 
-// traced is a component whose hooks do nothing but say that they ran: "OnStart a".
+// traced is a component whose hooks only record that they ran: "OnStart a".
 func traced(trace *proctest.Lines, name string) Hooks {
 	say := func(hook string) func(context.Context) error {
 		return func(context.Context) error { trace.Say(hook + " " + name); return nil }

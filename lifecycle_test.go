@@ -35,7 +35,7 @@ func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 		require.NoError(t, v.stopped())
 		require.Equal(t, Exited, v.phaseNow())
 
-		// fn returns beside OnStop.
+		// fn returns concurrently with OnStop.
 		got := slices.DeleteFunc(trace.All(), func(line string) bool { return line == "fn returns" })
 		require.Equal(t, []string{
 			"OnStart a", "OnStart b", "fn",
@@ -262,7 +262,7 @@ func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 	require.Empty(t, folder(t, dir))
 }
 
-// heap is how much of the heap is in use.
+// heap returns the size of the heap that is in use.
 func heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -271,7 +271,7 @@ func heap() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// openDescriptors is how many descriptors this process has; 0 where it cannot know.
+// openDescriptors returns the number of open descriptors of this process, or 0 if that is unknown.
 func openDescriptors(t *testing.T) int {
 	t.Helper()
 	if runtime.GOOS != "linux" {

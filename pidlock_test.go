@@ -51,7 +51,7 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// takePIDFile is how a daemon takes its PID file, without the state file.
+// takePIDFile locks a PID file as a daemon does, without a state file.
 func takePIDFile(path string) (*pidfile.Lock, error) {
 	lock, err := pidfile.Acquire(path, 0o644)
 	if err != nil {
@@ -98,7 +98,7 @@ func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWoul
 	requireNothingLeft(t, path)
 }
 
-// holder is short, for tests have variables that are called pidfile.
+// holder is an alias because tests have variables with the name pidfile.
 type holder = pidfile.Holder
 
 // held opens the file at path and locks it as another program would, until the end of the test.
@@ -111,7 +111,7 @@ func held(t *testing.T, path string) *os.File {
 	return f
 }
 
-// requireNothingLeft requires that the PID file and whatever was beside it is gone.
+// requireNothingLeft requires that the PID file and all files beside it are gone.
 func requireNothingLeft(t *testing.T, path string) {
 	t.Helper()
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -119,8 +119,8 @@ func requireNothingLeft(t *testing.T, path string) {
 	require.Empty(t, left)
 }
 
-// holding is a process that says each signal that it gets. It holds the PID file of its argument as
-// a daemon does, if it has one, and says nothing about itself.
+// holding is a process that prints each signal that it receives. If it has an argument, it holds
+// that PID file as a daemon does. It writes no state file.
 var holding = proctest.Register("holding", func(args []string) int {
 	signals := make(chan os.Signal, 100)
 	signal.Notify(signals)
@@ -141,15 +141,15 @@ var holding = proctest.Register("holding", func(args []string) int {
 	return 0
 })
 
-// startHolding starts a process that must not be signalled. requireUntouched requires that it was
-// not.
+// startHolding starts a process that must not be signalled. requireUntouched requires that it
+// received no signal.
 func startHolding(t *testing.T, pidfile ...string) (p *proctest.Process, requireUntouched func()) {
 	t.Helper()
 	p = proctest.Start(t, holding, pidfile...)
 	p.Await("listens")
 	return p, func() {
 		t.Helper()
-		p.Signal(syscall.SIGUSR2) // what came before it is said before it
+		p.Signal(syscall.SIGUSR2) // earlier signals are printed before it
 		p.Await("got user defined signal 2")
 		require.Equal(t, "listens\ngot user defined signal 2\n", p.Out.String())
 	}
@@ -163,7 +163,7 @@ func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
 	bystander, requireLives := startHolding(t)
 	requireUntouched := proctest.Untouched(t, path)
 	for _, h := range []holder{
-		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another holds it by now
+		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another process holds it now
 		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended
 	} {
 		_, err := hold(path, h)

@@ -36,7 +36,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	pid := p.PID()
 	number, group := fmt.Sprintln(pid), fmt.Sprintln(-pid)
 	inUse := map[string]int{"stop": 1, "restart": 1, "try-restart": 1, "reload": 1, "force-reload": 1, "reopen": 1, "status": 4}
-	elsewhere := maps.Clone(inUse) // a daemon runs, but who it is cannot be told
+	elsewhere := maps.Clone(inUse) // a daemon runs, but its PID is unknown
 	elsewhere["status"] = 0
 	free := map[string]int{"stop": 7, "restart": 1, "try-restart": 0, "reload": 7, "force-reload": 7, "reopen": 7, "status": 3}
 	stale := maps.Clone(free)
@@ -51,7 +51,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	rows := []row{
 		{"locked by a stranger", number, func(path string) { held(t, path) }, inUse},
 		{"locked by a stranger", group, func(path string) { held(t, path) }, inUse},
-		// It takes the right to write the file, which a group may have.
+		// A mark needs the right to write the file, which a group may have.
 		{"held and marked by a stranger", number, func(path string) { mark(held(t, path)) }, elsewhere},
 		{"held and marked by a stranger", group, func(path string) { mark(held(t, path)) }, inUse},
 		{"marked, but locked by nobody", number, func(path string) { mark(openForWriting(t, path)) }, elsewhere},
@@ -96,7 +96,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 			requireFiles = append(requireFiles, proctest.Untouched(t, path))
 		}
 		for verb := range r.codes {
-			asked++ // all at once, for as long as it cannot be told who holds a file they wait
+			asked++ // all at once: each verb waits while the holder of its file is unknown
 			go func() { answers <- answer{r, verb, callHere(path, verb)} }()
 		}
 	}
@@ -120,7 +120,7 @@ func openForWriting(t *testing.T, path string) *os.File {
 }
 
 const (
-	service  = 12345 // a user who is in no database
+	service  = 12345 // a user that is not in the database
 	stranger = 54321 // another
 )
 
@@ -133,7 +133,8 @@ func statusField(t *testing.T, pid int, field string) string {
 	return strings.TrimSpace(value)
 }
 
-// squat sets read locks where mark and name go, as everybody can who can read the file.
+// squat sets read locks on the bytes of the mark and of the owner lock. Any user who can read the
+// file can do this.
 func squat(t *testing.T, pidfile string) (reader *os.File) {
 	t.Helper()
 	reader = openForReading(t, pidfile)

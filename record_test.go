@@ -41,7 +41,7 @@ func decodeRecord(record []byte) (Status, error) {
 	return decodeStatus(object)
 }
 
-// recoded is the Status as who reads the file gets it.
+// recoded returns the Status that a reader of the file gets.
 func recoded(t testing.TB, s Status) Status {
 	t.Helper()
 	return mustDecode(t, mustEncode(t, s))
@@ -121,7 +121,7 @@ func TestOfManyComponentsTwentyAreNamed(t *testing.T) {
 // fillers are texts that become longer in JSON.
 var fillers = []string{"x", "\x00", "\x1b[2J", `"`, `\`, "<&>", "\u2028", "\xff", "\x80", "ä", "\xf0\x9f", "😀", "\n"}
 
-// hugeStatus is a Status whose texts are all as long.
+// hugeStatus returns a Status whose texts all have this length.
 func hugeStatus(filler string, length int) Status {
 	s := fullStatus()
 	text := strings.Repeat(filler, length/len(filler))
@@ -150,7 +150,7 @@ func TestWhateverTheTextsAreTheRecordFits(t *testing.T) {
 			}
 		}
 	}
-	for length := range 64 { // where one more byte does not fit, and where nothing can be cut any more
+	for length := range 64 { // around the limits: one byte too many, and nothing left to cut
 		recoded(t, hugeStatus("\x00", 40+length))
 	}
 }

@@ -56,7 +56,7 @@ func inPhase(t *testing.T, phase Phase, trace *proctest.Lines) (v *lived, releas
 	return v, func() { close(gate); synctest.Wait() }
 }
 
-// TestDispatchTable walks through the whole table: every event in every phase, and what came of it.
+// TestDispatchTable tries every event in every phase and checks the reaction of the life.
 func TestDispatchTable(t *testing.T) {
 	raise := map[event]func(v *lived){
 		stopSignal: func(v *lived) { v.send(syscall.SIGTERM) },

@@ -72,7 +72,7 @@ func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
 	}
 }
 
-// sees is a look at a PID file of ours that says pid.
+// sees returns an inspection that finds pid in a PID file of this user.
 func sees(pid int) func() (holder, error) {
 	return func() (holder, error) {
 		return holder{Held: true, Number: pid, Owner: os.Geteuid()}, nil
@@ -113,7 +113,7 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 	})
 }
 
-// fullStatus returns a Status without a zero field, another one at each call.
+// fullStatus returns a Status without a zero field. Each call returns another one.
 func fullStatus() Status {
 	at := func(second int) time.Time { return time.Date(2026, 2, 3, 4, 5, second, 678, time.UTC) }
 	return Status{

@@ -27,8 +27,8 @@ func verbHere(t *testing.T, pidfile string, args ...string) proctest.Result {
 	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
-// startSilent starts a process that holds a PID file as a daemon does and writes no state: the test
-// does that.
+// startSilent starts a process that holds a PID file as a daemon does. The process writes no state
+// file: the test writes it.
 func startSilent(t *testing.T) (pid int, pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDPath(t)
@@ -36,7 +36,7 @@ func startSilent(t *testing.T) (pid int, pidfile string) {
 	return p.PID(), pidfile
 }
 
-// ago is a moment before now; in a bubble it is exact.
+// ago returns the time d before now. It is exact in a bubble.
 func ago(d time.Duration) time.Time { return time.Now().Add(-d) }
 
 func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
@@ -102,7 +102,8 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 	})
 }
 
-// leftBy is a PID file that a daemon with that PID has left, with what it said last.
+// leftBy returns a PID file that a daemon with that PID has left, with the last state of the
+// daemon.
 func leftBy(t *testing.T, pid int, s Status) (pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDFileWith(t, fmt.Sprintln(pid))
@@ -222,8 +223,8 @@ func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
 		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.Stdout)
 }
 
-// nasty contains commands to a terminal: to clear the screen, to hide, to ring, to begin a new
-// line, to write backwards.
+// nasty contains terminal commands: clear the screen, set the title, ring, hide text, write
+// backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
 func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/supervise"
 )
 
-// errorTree returns an error as a life can end with, made from random numbers.
+// errorTree returns a random error with which a life can end.
 func errorTree(r *rand.Rand) error {
 	text := []string{"boom", "lifecycle: boom", "panic: boom", "two\nlines", "größer", `"\x00`, "a (applied before: b)"}
 	leaf := func() error { return errors.New(text[r.IntN(len(text))]) }
@@ -60,10 +60,10 @@ func sent(t testing.TB, err error) error {
 	return decodeError(text)
 }
 
-// unnamed returns the text of err without our name, which is not sent.
+// unnamed returns the text of err without the name of this package, which is not sent.
 func unnamed(err error) string { return strings.ReplaceAll(err.Error(), "lifecycle: ", "") }
 
-// requireSame checks that got is what another process must get of err.
+// requireSame requires that got is the error that another process must receive for err.
 func requireSame(t testing.TB, err, got error) {
 	require.Equal(t, unnamed(err), unnamed(got))
 	require.Equal(t, max(1, ExitCode(err)), ExitCode(got), "%v", err)
@@ -92,7 +92,7 @@ func requireSame(t testing.TB, err, got error) {
 	}
 }
 
-// A worker tells its supervisor, and the supervisor tells the launcher.
+// A worker sends the error to its supervisor, and the supervisor sends it to the launcher.
 func TestAnErrorIsTheSameInEveryProcessThatIsToldIt(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1000) {

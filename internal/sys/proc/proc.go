@@ -12,8 +12,8 @@ func Name(pid int) string { return name(pid) }
 // process. It returns "" if that is unknown, or if the process has ended.
 func Identity(pid int) string { return identity(pid) }
 
-// Descends reports whether this process is a descendant of that process. It returns false if that is
-// unknown.
+// Descends reports whether this process is a descendant of the process with that PID. It returns
+// false if that is unknown.
 func Descends(ancestor int) bool { return descends(ancestor) }
 
 // IsStopped reports whether the process is suspended by a signal (signal(7)).
