@@ -53,7 +53,7 @@ func openFolder(t *testing.T) (dir string) {
 	return dir
 }
 
-// asService runs the program daemon as service.
+// asService runs the program daemon as the user service.
 func asService(t *testing.T, args ...string) proctest.Result {
 	t.Helper()
 	user := fmt.Sprint(service)
@@ -68,7 +68,7 @@ func TestALogWhoseModeCannotBeSetIsAWarning(t *testing.T) {
 	require.NoError(t, os.Chown(own, service, service))
 	pidfile, log := filepath.Join(own, "x.pid"), filepath.Join(shared, "x.log")
 	const warning = `level=WARN msg="cannot set the mode of the log, so other users may read it" log=%s mode=-rw-rw-r-- wanted=-rw-r----- err="chmod: operation not permitted"`
-	for _, times := range []int{1, 0} { // the second start finds the file
+	for _, times := range []int{1, 0} { // the second start finds an existing file
 		got := asService(t, "pidfile="+pidfile, "log="+log, "start")
 		require.Equal(t, 0, got.Code, got.Stderr)
 		require.Equal(t, times, strings.Count(got.Stderr, fmt.Sprintf(warning, log)), got.Stderr)
@@ -134,7 +134,7 @@ func TestABindThatIsNotPermittedSaysWhatItNeeds(t *testing.T) {
 		{"udp", "127.0.0.1:700"}: "listen udp 127.0.0.1:700: bind: permission denied (a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE)\n",
 	} {
 		wrapper := as
-		if address[0] != "unix" { // a namespace has its own net.ipv4.ip_unprivileged_port_start
+		if address[0] != "unix" { // a network namespace resets ip_unprivileged_port_start
 			wrapper = append([]string{"unshare", "--net"}, as...)
 			proctest.NeedsCommand(t, wrapper...)
 		}

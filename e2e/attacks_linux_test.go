@@ -9,7 +9,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A process that has left its lock to another process is not named as the holder.
+// A process that has passed its lock to another process is not named as the holder.
 // Row L4.
 func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ var byteful = proctest.Register("byteful", func(args []string) int {
 	}, opts...)
 })
 
-// strangeNames are names that a file system takes, and that are no plain text.
+// strangeNames lists names that a file system accepts but that are not printable UTF-8.
 var strangeNames = []string{"caf\xe9", "\xff", "a\nb", "t\tab \"q\" 'x' \\x41 %s $HOME", "\x1b[2J\u202e\u009b"}
 
 // Row B17.
@@ -87,7 +87,7 @@ func TestPathsAndArgumentsOfAnyBytesWork(t *testing.T) {
 	}
 }
 
-// strangePlace makes a directory of that name, with a short path, and a program of that name.
+// strangePlace makes a directory with that name and a short path, and a program with that name.
 func strangePlace(t *testing.T, name string) (dir, program string) {
 	t.Helper()
 	base, err := os.MkdirTemp("/tmp", "b") // the path of a socket must be short
@@ -97,7 +97,7 @@ func strangePlace(t *testing.T, name string) (dir, program string) {
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	program = filepath.Join(base, "p-byteful")
 	if !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x9b }) {
-		program = filepath.Join(base, "p-"+name) // no name of a program has control characters
+		program = filepath.Join(base, "p-"+name) // a program name must have no control characters
 	}
 	require.NoError(t, os.Rename(copyOfTestBinary(t), program))
 	return dir, program
@@ -148,7 +148,7 @@ func useBytes(t *testing.T, name, how string) {
 	require.NoFileExists(t, filepath.Join(dir, "s"))
 }
 
-// requireBytesReported requires JSON from which the very paths can be read.
+// requireBytesReported requires JSON output from which the exact paths can be restored.
 func requireBytesReported(t *testing.T, got proctest.Result, pidfile, log string) {
 	t.Helper()
 	require.Equal(t, 0, got.Code)

@@ -36,7 +36,8 @@ var burdened = proctest.Register("burdened", func(args []string) int {
 	return 7
 })
 
-// burdens are what a caller can impose. Each is set by a system call of the calling thread.
+// burdens maps the attributes that a caller can impose to the system calls that set them in the
+// calling thread.
 var burdens = map[string]func() error{
 	"cpu":      softLimit(unix.RLIMIT_CPU, 60),
 	"fsize":    softLimit(unix.RLIMIT_FSIZE, 1<<20),
@@ -178,15 +179,15 @@ func masksOf(t *testing.T, pid int) (masks []string) {
 	return masks
 }
 
-// burden lists what a caller may have and its daemon must not have. A signal that Go ignores for
-// itself may stay ignored.
+// burden lists attributes that a caller may have but its daemon must not have. A signal that Go
+// itself ignores may stay ignored.
 var burden = []string{
 	"cpu", "fsize", "data", "as", "rttime", "stack", "memlock", "msgqueue", "pending", "nofile", "oom", "fifo", "affinity",
 	"ioprio", "personality", "slack", "thp", "mce", "deathsignal", "timer", "ignored", "blocked",
 }
 
-// requireUnburdened requires that a process has at least the limits of process 1, and nothing of
-// its caller.
+// requireUnburdened requires that a process has at least the limits of process 1, and no attribute
+// of its caller.
 func requireUnburdened(t *testing.T, pid int) {
 	t.Helper()
 	soft, _ := limitsOf(t, pid)
@@ -254,7 +255,7 @@ func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 	b.stop()
 }
 
-// In the foreground a service manager is the caller, and sets what it wants.
+// In the foreground the caller is a service manager, and its settings are intended.
 func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -267,7 +268,7 @@ func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	require.NotContains(t, attributesOf(t, p.PID())["Cpus_allowed_list"], ",")
 }
 
-// A soft limit that warns a login does not end a daemon. Priorities are the user's choice.
+// A soft limit for a login must not end a daemon. Priorities are the user's choice and stay.
 func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	const uid = 54321

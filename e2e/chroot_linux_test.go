@@ -46,7 +46,7 @@ func TestAfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
 		require.Contains(t, status.Stdout, fmt.Sprintf("ready (pid %d)", pid))
 		require.NotContains(t, status.Stdout, "replaced")
 
-		if user == "" { // root may remove what it sees
+		if user == "" { // root may remove the files that it can reach
 			require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 			proctest.Eventually(t, func() bool { return b.callServant(append(args, "status")...).Code == 3 }, "the end")
 			proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "the process to end: it has let go of the lock before")
@@ -79,7 +79,7 @@ func TestAfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b, root := inBackground(t), jail(t)
-	// A file with the same path inside the new root is another file, and is left alone.
+	// A file with the same path inside the new root is another file. The daemon must not touch it.
 	other := filepath.Join(root, filepath.Dir(b.pidfile))
 	require.NoError(t, os.MkdirAll(other, 0o777))
 	require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(b.log)), 0o777))
@@ -120,6 +120,6 @@ func TestAnOpenDirectoryForbidsAChroot(t *testing.T) {
 	require.Equal(t, 1, got.Code)
 	require.Regexp(t, `start failed: cannot run in `+root+`: descriptor \d+ is open on `+left+`, through which the process could leave the root directory: close it first`, got.Stderr)
 	b.requireNothingLeft()
-	b.readied(b.callServant("leave="+left, "start")) // nothing else is reported
+	b.readied(b.callServant("leave="+left, "start")) // no other warning
 	b.stopServant()
 }

@@ -25,8 +25,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// restarter starts and ends repeatedly, from the moment that its stdin ends. Each start must
-// succeed.
+// restarter starts and ends repeatedly. It begins when its stdin ends. Each start must succeed.
 //
 //	restarter PIDFILE ROUNDS run        whole lives
 //	restarter PIDFILE ROUNDS lock       only the lock
@@ -58,7 +57,7 @@ var restarter = proctest.Register("restarter", func(args []string) int {
 	return 0
 })
 
-// looker inspects the PID file as fast as it can until its stdin ends. It ends itself at a wrong
+// looker inspects the PID file as fast as it can until its stdin ends. It exits at the first wrong
 // answer.
 //
 //	looker PIDFILE PID clean|crash
@@ -143,7 +142,7 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 
 // Row A13.
 func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere only the number names the holder
+	proctest.Needs(t, "linux") // elsewhere only the number identifies the holder
 	pidfile := proctest.PIDPath(t)
 	witness := filepath.Join(t.TempDir(), "witness")
 	require.NoError(t, os.WriteFile(witness, nil, 0o600))
@@ -176,7 +175,7 @@ func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
 }
 
 // readBetweenLooks reads the PID file as cat(1) does. holder is the process that held the file both
-// before and after that.
+// before and after the read.
 func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 	t.Helper()
 	f, err := safefile.Open(pidfile)
@@ -198,8 +197,8 @@ func readBetweenLooks(t *testing.T, pidfile string) (text string, holder int) {
 }
 
 // BenchmarkChurn lets eight processes take and release a PID file as fast as they can. It counts
-// how often two of them had it at the same time. The floor is 0. The peer shows what a wrapper of
-// go-daemon's own file would give.
+// how often two of them held it at the same time, which must be 0. For comparison, it does the same
+// with the PID file of go-daemon.
 func BenchmarkChurn(b *testing.B) {
 	b.Run("lifecycle", func(b *testing.B) {
 		churn(b, func(path string) (release func(), err error) {

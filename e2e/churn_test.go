@@ -23,9 +23,10 @@ import (
 //
 //	churner PIDFILE WITNESS TURNS release|crash
 //
-// With "crash" it leaves the file behind every other time. While it has the lock, it takes a second
-// lock, on the witness, and counts in that file, until all churners together have had TURNS turns.
-// It prints "overlap" if the witness is locked, or if the PID file does not contain its own PID.
+// With "crash" it does not remove the file every other time. While it has the lock, it also locks
+// the file WITNESS and increments the count in it. It ends when all churners together have had
+// TURNS turns. It prints "overlap" if WITNESS is already locked, or if the PID file does not
+// contain its own PID.
 var churner = proctest.Register("churner", func(args []string) int {
 	turns, err := strconv.ParseUint(args[2], 10, 64)
 	witness, openErr := os.OpenFile(args[1], os.O_RDWR, 0)
@@ -41,7 +42,7 @@ var churner = proctest.Register("churner", func(args []string) int {
 			continue
 		}
 		var slow *pidfile.OtherHolderError
-		// On a busy machine, another churner can be stopped between its two locks.
+		// On a busy machine, another churner may stay without a processor between its two locks.
 		if errors.As(err, &slow) {
 			continue
 		}
@@ -82,7 +83,7 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 	if turn%2 == 0 {
 		return turn, nil
 	}
-	// Reading the file drops our owner lock. The other churners must rely on the number.
+	// Reading the file drops our owner lock, so the other churners must use the number.
 	text, err := os.ReadFile(pidfile)
 	if err != nil || string(text) != strconv.Itoa(os.Getpid())+"\n" {
 		return 0, fmt.Errorf("overlap: the PID file says %q, %v", text, err)

@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// idle is a process that does nothing and dies of every signal.
+// idle is a program that does nothing and handles no signal.
 var idle = proctest.Register("idle", func([]string) int { select {} })
 
 // callVerb calls a verb of the program daemon.
@@ -30,7 +30,7 @@ func linesOf(p *proctest.Process, line string) (n int) {
 	return n
 }
 
-// requireLives requires that nothing has harmed the daemon: it still follows requests.
+// requireLives requires that the daemon still follows requests.
 func requireLives(t *testing.T, p *proctest.Process) {
 	t.Helper()
 	require.Zero(t, p.Out.Count("msg=stopping"), "%s", p.Out)

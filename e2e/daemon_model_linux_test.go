@@ -13,10 +13,10 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// daemonModel is a model of what verbs do to daemons: which daemon holds the PID file, what a dead
-// one has left there, and which ones live on after their file was deleted. A walk does random
-// steps, one by one, to real detached daemons. After each step it compares the daemons with the
-// model. model_test.go is about the order of events during a life.
+// daemonModel is a model of several daemons and one PID file: which daemon holds the file, which
+// PID a dead daemon has left in it, and which daemons live on after their file was deleted. A walk
+// applies random verbs and signals, one by one, to real detached daemons, and compares the daemons
+// with the model after each step. model_test.go models the order of events during one life.
 type daemonModel struct {
 	*background
 	random *rand.Rand
@@ -61,7 +61,7 @@ func (m *daemonModel) step() {
 	m.check()
 }
 
-// did records a step and its result.
+// did logs a step and its result.
 func (m *daemonModel) did(format string, args ...any) {
 	m.story = append(m.story, fmt.Sprintf(format, args...))
 }
@@ -72,7 +72,7 @@ func (m *daemonModel) check() {
 	want := append(slices.Clone(m.lost), m.holder)
 	want = slices.DeleteFunc(want, func(pid int) bool { return pid == 0 })
 	slices.Sort(want)
-	proctest.Eventually(m.t, func() bool { // its starter may still be ending
+	proctest.Eventually(m.t, func() bool { // the process that started it may still be ending
 		found := m.processes()
 		slices.Sort(found)
 		return slices.Equal(want, found)
@@ -95,7 +95,7 @@ func (m *daemonModel) check() {
 	default:
 		want, state := notRunning(m.pidfile), proctest.StatePath(m.pidfile)
 		files = nil
-		if s, err := readStatus(state); err == nil && s.Failed != nil { // of a start in vain
+		if s, err := readStatus(state); err == nil && s.Failed != nil { // of a failed start
 			files, m.orphan = []string{filepath.Base(state)}, false
 			require.Regexp(m.t, `^daemon: not running; failed \d+[sm] ago: .+ on purpose( \(exit \d+\))?\n$`, first)
 			want = first
@@ -123,7 +123,8 @@ func (m *daemonModel) checkDescriptors() {
 	proctest.Eventually(m.t, func() bool { return open() <= m.opened }, "pid %d to have no more than %d descriptors", m.holder, m.opened)
 }
 
-// end ends all live daemons. A last daemon must then leave nothing.
+// end ends all live daemons. Then it requires that one more daemon starts, stops and leaves
+// nothing.
 func (m *daemonModel) end() {
 	for len(m.lost) > 0 {
 		m.endLost()

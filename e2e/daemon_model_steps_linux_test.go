@@ -36,8 +36,8 @@ func (m *daemonModel) atOnce(args ...string) (codes []int) {
 	return codes
 }
 
-// now sets the holder of the file: the PID that a verb reported or, after two verbs at once, the
-// PID that is found.
+// now sets the holder of the file: the PID that a verb has reported or, after two concurrent verbs,
+// the PID that Find returns.
 func (m *daemonModel) now(pid int) {
 	m.t.Helper()
 	require.NotEqual(m.t, m.holder, pid)
@@ -177,8 +177,8 @@ func (m *daemonModel) delete() {
 	m.holder, m.left, m.orphan = 0, 0, true
 }
 
-// endLost ends a daemon whose file was deleted. The present file is not its own, except for a state
-// file that no other daemon has replaced.
+// endLost ends a daemon whose PID file was deleted. A PID file that now exists belongs to another
+// daemon. The state file may still be its own.
 func (m *daemonModel) endLost() {
 	if len(m.lost) == 0 {
 		return

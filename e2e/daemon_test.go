@@ -18,8 +18,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// daemon is the program of most tests: a life whose hooks behave as its arguments say, and report
-// that on stdout.
+// daemon is the program of most tests: a life whose arguments set the behaviour of its hooks. The
+// hooks report their calls on stdout.
 //
 //	daemon [key=value …] verb
 //
@@ -102,8 +102,8 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 // misdeeds are further behaviours of a hook; see hooks_linux_test.go.
 var misdeeds = map[string]func(){}
 
-// behave returns a hook. It prints "NAME" when it begins and "NAME done" when it returns. In
-// between it behaves as what says:
+// behave returns a hook. The hook prints "NAME" when it begins and "NAME done" when it returns. In
+// between, what selects its behaviour:
 //
 //	(nothing)   returns nil
 //	error       returns an error

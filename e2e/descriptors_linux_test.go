@@ -32,7 +32,7 @@ var starter = proctest.Register("starter", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, opts...))
 })
 
-// withDescriptors returns the command with descriptors from 3 to 6 that its programs would inherit.
+// withDescriptors adds the inheritable descriptors 3 to 6 to the command.
 func withDescriptors(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -42,14 +42,14 @@ func withDescriptors(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	return cmd
 }
 
-// ls opens the directory as descriptor 3.
+// ls itself opens the directory as descriptor 3.
 func TestAProgramThatAForegroundLifeStartsInheritsOnlyTheStandardDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"", "foreground"} {
 		p := proctest.Launch(t, withDescriptors(t, proctest.Command(starter, proctest.PIDPath(t), policy)))
 		p.Await(`the program has ["0" "1" "2" "3"], <nil>`)
 		if policy == "" {
-			p.Await("descriptor 3 of the life: <nil>") // it may be there on purpose
+			p.Await("descriptor 3 of the life: <nil>") // the life keeps it: it may be intended
 		}
 		p.Signal(unix.SIGTERM)
 		require.Equal(t, 0, p.Wait(), "%s", p.Out)

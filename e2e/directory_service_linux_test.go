@@ -14,12 +14,12 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// directoryService replaces getent(1), which asks the directory services, for the programs that it
-// starts. Each program has the user 4242, whom only the service knows.
+// directoryService replaces getent(1), which queries the directory services, for the programs that
+// it starts. These programs run as the user 4242, whom only this service knows.
 type directoryService struct {
 	t                   *testing.T
 	dir, binary, getent string
-	home, asked         string // the home directory of the user; a line for each question
+	home, asked         string // the user's home; a file with a line for each query
 }
 
 const ofService = 4242
@@ -39,7 +39,7 @@ func newDirectoryService(t *testing.T) *directoryService {
 	return s
 }
 
-// answers sets what the service does when it is asked for the user 4242.
+// answers sets the script that the service runs for a query of the user 4242.
 func (s *directoryService) answers(script string) {
 	s.t.Helper()
 	text := fmt.Sprintf("#!/bin/sh\necho \"$@\" >>%s\n%s\n", s.asked, script)
@@ -85,7 +85,7 @@ func (s *directoryService) questions() int {
 	return strings.Count(string(text), "\n")
 }
 
-// chooser passes the default paths as options. With "logs", it passes only the
+// chooser is a program that passes the default paths as options. With "logs", it passes only the
 // path of the log.
 var chooser = proctest.Register("chooser", func(args []string) int {
 	opts := []lifecycle.Option{lifecycle.Name(args[0]), lifecycle.LogFile(lifecycle.DefaultLogFile(args[0]))}
@@ -97,7 +97,8 @@ var chooser = proctest.Register("chooser", func(args []string) int {
 	return lifecycle.Main(args[len(args)-1:], nil, opts...)
 })
 
-// A default path that moved would be a second daemon, and a status that knows nothing of the first.
+// With another default path, a start would start a second daemon, and status would not find the
+// first one.
 func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 	proctest.Use(defaulted)
 	proctest.Use(chooser)
@@ -140,7 +141,7 @@ func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 		var report map[string]any
 		require.NoError(t, json.Unmarshal([]byte(got.Stdout), &report))
 		require.Equal(t, map[string]any{"state": "unknown", "pid_file": "", "error": why}, report)
-		for _, path := range []string{"pidfile", "logs"} { // the program asks for the paths itself
+		for _, path := range []string{"pidfile", "logs"} { // the program itself queries the paths
 			got := s.call(false, chooser, name, path, "start")
 			require.Equal(t, 1, got.Code)
 			require.Contains(t, got.Stderr, "cannot find the home directory")
@@ -173,7 +174,7 @@ func TestPathsThatTheProgramSetsNeedNoDirectoryService(t *testing.T) {
 	require.Zero(t, s.questions())
 }
 
-// Without its home and its groups, a daemon would run as half of the user.
+// A daemon must not run without the home directory and the groups of its user.
 func TestAUserIsNotTakenForUnknownWhileTheDirectoryServiceIsDown(t *testing.T) {
 	t.Parallel()
 	s := newDirectoryService(t)

@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The test shows what each verb reports of a daemon whose PID file is gone or belongs to another
-// daemon.
+// The PID file of a daemon is gone or belongs to another daemon. The test requires the report of
+// each verb.
 // Rows A10, A11, B10.
 func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 				require.Equal(t, gone, b.call(verb), verb)
 			}
 
-			require.NoError(t, os.Remove(proctest.StatePath(b.pidfile))) // else a second start is refused
+			require.NoError(t, os.Remove(proctest.StatePath(b.pidfile))) // or a second start is refused
 			second := b.start()
 			requireFound(t, b, first, second)
 			got := b.call("restart")
@@ -64,8 +64,8 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	}
 }
 
-// requireFound requires that the daemon found is found, and that the daemon lost, which has lost
-// its PID file, lives on.
+// requireFound requires that the verbs find the daemon with PID found, and that the daemon with PID
+// lost, which has lost its PID file, lives on.
 func requireFound(t *testing.T, b *background, lost, found int) {
 	t.Helper()
 	requireRunning(t, b.pidfile, found)
@@ -147,7 +147,7 @@ func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		options string
-		reopens bool // a file without a block can be created
+		reopens bool // empty files can be created
 		fill    func(name string) error
 	}{
 		"no block": {"size=64k", true, func(name string) error { return os.WriteFile(name, make([]byte, os.Getpagesize()), 0o600) }},

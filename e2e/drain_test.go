@@ -22,7 +22,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// stage is a part of a pipeline. Its body is naive: it returns when its context ends.
+// stage is a part of a pipeline. Its body simply returns when its context ends.
 type stage struct {
 	in   chan string
 	down chan struct{} // closed when the body has returned
@@ -47,7 +47,7 @@ func (s *stage) run(ctx context.Context) error {
 	}
 }
 
-// take passes a job to the stage. It reports false if the stage is down.
+// take passes a job to the stage. It returns false if the stage is down.
 func (s *stage) take(job string) bool {
 	select {
 	case s.in <- job:

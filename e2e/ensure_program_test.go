@@ -33,9 +33,9 @@ import (
 //	wrong        calls it with options that are wrong
 //	elsewhere    calls it so that the daemon has another PID file
 //
-// The keys are those of the program daemon, and two more for failing daemons. With db=CODE, the
-// component db does not start and has that exit code. With orphan=PATH in addition, it leaves a
-// program that ends when that file exists. With fails=1, the daemon does not start either.
+// The keys are those of the program daemon, and some for failing daemons. With db=CODE, the
+// component db fails to start, with that exit code. With orphan=PATH in addition, it leaves a
+// program that ends when that file exists. With fails=1, the daemon fails to start too.
 var ensuring = proctest.Register("ensuring", func(args []string) int {
 	if lifecycle.InDaemon() {
 		return ensured(args)
@@ -129,14 +129,14 @@ func ensureOptions(args []string) []lifecycle.Option {
 			opts = append(opts, lifecycle.StartTimeout(d))
 		case "stoptimeout":
 			opts = append(opts, lifecycle.StopTimeout(d))
-		case "impatience": // of the caller only
+		case "impatience": // a limit of the caller only
 			opts = append(opts, lifecycle.StartTimeout(d), lifecycle.StopTimeout(d))
 		}
 	}
 	return opts
 }
 
-// sayEnsured reports all that a caller can know, in one write.
+// sayEnsured reports all results of Ensure, in one write.
 func sayEnsured(p *lifecycle.Process, err error) (exitCode int) {
 	if err == nil {
 		s, statusErr := p.Status()
@@ -190,7 +190,7 @@ func ensureRounds(n int, args []string) int {
 				}
 			}
 		}
-		if i == 0 { // what is opened once, such as the poller, stays
+		if i == 0 { // descriptors that are opened once, such as the poller, stay
 			_, goroutines := ensureLeft(0)
 			before, _ = ensureLeft(goroutines)
 		}

@@ -60,7 +60,7 @@ func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-// The caller's own limit would have expired after some 2 s.
+// The caller's own limit would expire after about 2 s.
 func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"the start", "the roll-back"} {
@@ -104,7 +104,7 @@ func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 	}
 }
 
-// The time of the stop has expired, and not the time of the start.
+// The stop exceeds its limit. The start does not.
 func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 	t.Parallel()
 	held := func(launch func(b *background) *proctest.Process) (launcher *proctest.Process) {

@@ -98,7 +98,7 @@ func TestAStrangeEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
 	require.Equal(t, strange, got[:len(strange)], "in its order")
 }
 
-// junk executes the program daemon with variables that a shell does not make.
+// junk executes the program daemon with entries in the environment that no shell would make.
 var junk = proctest.Register("junk", func(args []string) int {
 	env := append([]string{"=x", "NOTHING", "EMPTY=", "BYTES=\xff\xfe", "LINES=a\nb"}, proctest.Variable+"="+daemon, "GORACE=atexit_sleep_ms=0")
 	fmt.Println(syscall.Exec(proctest.Binary(), append(append([]string{daemon}, args...), "start"), env))
@@ -117,7 +117,7 @@ func TestAnUnprivilegedUserDetachesWithTheDefaults(t *testing.T) {
 		cmd := proctest.Command(defaulted, name, verb)
 		cmd.Path = binary
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
-		// There is no HOME, TERM or PATH.
+		// HOME, TERM and PATH are not set.
 		cmd.Env = []string{proctest.Variable + "=" + defaulted, "GORACE=atexit_sleep_ms=0"}
 		cmd.Dir = "/"
 		return proctest.CallCommand(t, cmd)

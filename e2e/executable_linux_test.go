@@ -116,7 +116,7 @@ var unexecutable = proctest.Register("unexecutable", func(args []string) int {
 	return lifecycle.Main([]string{"start"}, nil, lifecycle.Name("scout"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")))
 })
 
-// The program that `go run` has built may be gone when `go run` has returned.
+// When `go run` returns, the program that it has built may be deleted.
 // Row E16.
 func TestADaemonOutlivesItsGoRun(t *testing.T) {
 	t.Parallel()

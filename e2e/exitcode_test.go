@@ -31,18 +31,18 @@ var exitCoded = proctest.Register("exit code", func(args []string) int {
 	return lifecycle.Main(args[2:], nil, lifecycle.Name("coded"), lifecycle.PIDFile(args[0]), lifecycle.LogFile(""), lifecycle.OnStart(func(context.Context) error { return err }))
 })
 
-// exitCase is a row of the page: an exit code of a verb, and when it occurs.
+// exitCase is a row of the table in the page: a verb, an exit code and the reason for it.
 type exitCase struct {
 	verb, when string
 	code       int
-	running    []string // the arguments of a daemon that is started first; nil if there is none
-	killed     bool     // and that is then killed
+	running    []string // arguments of a daemon to start first; nil: none
+	killed     bool     // the test then kills that daemon
 	args       []string // the arguments before the verb; those of exitCoded begin with its name
 }
 
 var alive = []string{"run=wait"}
 
-// cannotBeTold is the meaning of the exit code if the PID file is not a regular file.
+// cannotBeTold is the text for the exit code if the PID file is not a regular file.
 const cannotBeTold = "unknown: the PID file is unsafe, or the caller may not read it"
 
 var exitCases = []exitCase{
@@ -97,7 +97,7 @@ var exitCases = []exitCase{
 
 const restartsElsewhere = "refused: the daemon runs in the foreground, or a service manager keeps it"
 
-// The table is generated from the cases, and each case is tried.
+// The test generates the table from the cases, and tries each case.
 func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
 	rows := []string{"| verb | code | when |", "|---|---|---|"}
 	for _, c := range exitCases {
@@ -139,7 +139,7 @@ func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
 			}
 			got := proctest.Call(t, program, append(args, strings.Fields(c.verb)...)...)
 			require.Equal(t, c.code, got.Code, "%s%s", got.Stdout, got.Stderr)
-			// The daemon that it has started is ended by its PID.
+			// The verb has started a daemon: end it by its PID.
 			if c.verb == "start" || strings.Contains(c.verb, "restart") {
 				_ = proctest.Call(t, daemon, "pidfile="+pidfile, "stop")
 			}

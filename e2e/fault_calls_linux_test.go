@@ -32,9 +32,9 @@ func errnoNamed(name string) syscall.Errno {
 	panic("no fault has " + name)
 }
 
-// faults are the system calls that the tests make fail, and their errors: those of a full, a
-// read-only and a broken disk, a full table of files, a file system without locks, missing rights,
-// missing memory, and a signal in between.
+// faults maps the system calls that the tests make fail to their errors. The errors are those of a
+// full, a read-only and a broken disk, of a full file table, of a file system without locks, of
+// missing rights or memory, and of a signal during the call.
 var faults = map[string][]syscall.Errno{
 	"openat":     {unix.EINTR, unix.EACCES, unix.EMFILE, unix.ENFILE, unix.ENOSPC, unix.EROFS, unix.EIO},
 	"read":       {unix.EINTR, unix.EIO},
@@ -67,7 +67,7 @@ var faultyCalls = map[int]string{
 	unix.SYS_PIDFD_SEND_SIGNAL: sendsTERM, unix.SYS_KILL: sendsTERM,
 }
 
-// sendsTERM is the name of a call that sends a TERM. It has no fault.
+// sendsTERM is the name of a call that sends TERM. The tests never make it fail.
 const sendsTERM = "TERM"
 
 // faultyCall returns the name of a call in faults, sendsTERM, or "". Calls that the Go runtime and
@@ -103,7 +103,7 @@ func faultyCall(process, call int, first, second uint64) string {
 	return name
 }
 
-// made returns how often each stage has made each of these calls, as the tracer has counted them.
+// made returns how often each stage has made each of these calls. The tracer counts them.
 func (p *sweptStart) made() (calls [stages]map[string]int) {
 	p.t.Helper()
 	for stage := range calls {
@@ -137,14 +137,14 @@ func sweepFaults(t *testing.T, calls map[string]int, few int, step func(t *testi
 	sweepEach(t, all, step)
 }
 
-// requireTold requires that the output names the error of a fault, and is no crash.
+// requireTold requires that the output names the error of the fault and contains no crash report.
 func requireTold(t *testing.T, at, said, what string) {
 	t.Helper()
 	errno := strings.Split(at, ":")[1]
 	require.Contains(t, said, errnoNamed(errno).Error(), what)
 }
 
-// lastLine returns the last line of the output, without parts that differ at each run.
+// lastLine returns the last line of the output, without the parts that differ in each run.
 func lastLine(said, pidfile, log string) string {
 	lines := strings.Split(strings.TrimSpace(said), "\n")
 	return ", " + strings.NewReplacer(pidfile, "PIDFILE", proctest.StatePath(pidfile), "STATE", log, "LOG").Replace(lines[len(lines)-1])

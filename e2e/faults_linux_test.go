@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// sweepFaultyStart makes a call in that stage of a start fail, and requires that the remaining
-// state is true and usable. It returns the outcome.
+// sweepFaultyStart makes a call fail in that stage of a start. It requires that the verbs then
+// report the truth and that the next start works. It returns the outcome.
 func sweepFaultyStart(t *testing.T, stage int, at string) (outcome string, p *sweptStart) {
 	t.Helper()
 	pidfile, log := proctest.PIDPath(t), logPlace(t)
@@ -135,7 +135,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 		if !strings.HasPrefix(at, "unlinkat:") {
 			requireNothingLeft(t, pidfile)
 		}
-		if interrupted || !strings.HasPrefix(at, "write:") { // otherwise that is the missing line
+		if interrupted || !strings.HasPrefix(at, "write:") { // or the missing line is that
 			require.Equal(t, 1, strings.Count(text, "OnExit\n"), what)
 		}
 	default:
@@ -152,7 +152,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 		if verb == "reopen" && got.Code == 0 {
 			require.FileExists(t, log, what)
 		}
-		// The fault occurred once. The next reopen must work.
+		// The call fails only once, so the next reopen must work.
 		require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code, what)
 		require.FileExists(t, log, what)
 		reloaded := callVerb(t, pidfile, "reload")
@@ -223,7 +223,7 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 	case code == 0:
 		require.Equal(t, pid, running, what)
 	default:
-		// A daemon whose end cannot be observed may still end.
+		// The daemon may have ended although the verb could not observe that.
 		require.Contains(t, []int{0, pid}, running, what)
 		require.True(t, running == pid || verb == "stop" || verb == "restart", what)
 	}

@@ -49,7 +49,7 @@ func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 	cmd := proctest.Command(holding, "leaving", path)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start()) // the process is not waited for before the end of the test
+	require.NoError(t, cmd.Start()) // the test does not wait for it yet, so it becomes a zombie
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()

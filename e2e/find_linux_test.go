@@ -25,8 +25,8 @@ const (
 	namespaceVariable = "LIFECYCLE_TEST_NAMESPACE"
 )
 
-// asNobody is the program daemon as a user without rights. It changes its user itself, because such
-// a user cannot execute this test binary.
+// asNobody runs the program daemon as an unprivileged user. It changes its user itself, because
+// such a user cannot execute this test binary.
 var asNobody = proctest.Register("nobody", func(args []string) int {
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
 		fmt.Println(err)
@@ -35,7 +35,7 @@ var asNobody = proctest.Register("nobody", func(args []string) int {
 	return proctest.RunAs(daemon, args)
 })
 
-// needsNobody is needs for a test with another user.
+// needsNobody skips a test that needs another user, unless this process is root.
 func needsNobody(t *testing.T) {
 	t.Helper()
 	proctest.Use(asNobody)
@@ -96,8 +96,7 @@ func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-// A user holds a PID file of its own, which names a process of root, and waits for root to stop
-// that process.
+// A user holds a PID file that names a process of root. Root must not stop that process.
 // Row C7.
 func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 	needsNobody(t)
@@ -191,7 +190,7 @@ func TestStopWorksWithoutPidfd(t *testing.T) {
 	}
 }
 
-// The pidfd is also why stop returns at once: it waits for the descriptor and does not poll.
+// stop waits for the pidfd and does not poll, so it returns as soon as the daemon ends.
 // Row C10.
 func TestStopSignalsThroughThePidfd(t *testing.T) {
 	needsStrace(t)
@@ -210,7 +209,7 @@ func TestStopSignalsThroughThePidfd(t *testing.T) {
 		"-e", "trace=pidfd_open,pidfd_send_signal,kill,openat,?poll,ppoll",
 	}, daemon, "pidfile="+path, "stop"))
 	p.Await("OnStop")
-	for range 20 { // time enough for polling to show
+	for range 20 { // long enough to see polling
 		require.Equal(t, 0, callVerb(t, path, "status").Code)
 	}
 	proctest.Touch(t, gate)

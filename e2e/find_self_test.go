@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// selfishDaemon is the program daemon, but it first writes a number into its PID file, as a
-// restarted container finds one there.
+// selfishDaemon is the program daemon, but it first writes a number into its PID file. A restarted
+// container can find such a number.
 var selfishDaemon = proctest.Register("selfish daemon", func(args []string) int {
 	pid := map[string]int{"own": os.Getpid(), "parent": os.Getppid()}[args[0]]
 	if err := os.WriteFile(args[1], fmt.Appendln(nil, pid), 0o644); err != nil {

@@ -142,7 +142,7 @@ func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
 		t.Skip("marks cannot be seen on this system, so the number decides")
 	}
 	requireUntouched := proctest.Untouched(t, path)
-	// It names the holder where the system reports it.
+	// The text names the holder if the system reports it.
 	foreign := mustLook(t, path).Unidentified(path).Error() + "\n"
 	require.Contains(t, foreign, "locked by another program")
 	each(t, map[string]proctest.Result{
@@ -241,7 +241,7 @@ func TestFindTakesARelativePathAndKeepsIt(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// requireFree requires that no process holds the file, even if the file has lost its name.
+// requireFree requires that no process holds the file. The file may have been removed.
 func requireFree(t *testing.T, f *os.File) {
 	t.Helper()
 	state, err := filelock.Inspect(f)

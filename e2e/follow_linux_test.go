@@ -34,9 +34,9 @@ func opens(t *testing.T, path string) (await func()) {
 	}
 }
 
-// The test uses another daemon as a clock. That daemon is stopped after the first one and receives
-// raw signals repeatedly, until it takes one as a forced quit. From then on, the first daemon would
-// also take a TERM as that.
+// The test uses a second daemon as a clock. The test stops it after the first daemon and signals it
+// repeatedly, until it treats a signal as a forced quit. By then, the first daemon would also treat
+// another TERM as a forced quit.
 // Row A6.
 func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	t.Parallel()
@@ -99,9 +99,8 @@ func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) 
 	requireNothingLeft(t, path)
 }
 
-// The test has a daemon that died, and another one with the same PID and the same PID file in its
-// place. Lock, number and state file do not distinguish the two. A method with an ended context
-// still answers at once.
+// A daemon has died, and another daemon has the same PID and the same PID file. Lock, number and
+// state file do not distinguish the two. With an ended context, each method still returns at once.
 // Row C9.
 func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
 	t.Parallel()

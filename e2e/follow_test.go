@@ -18,12 +18,13 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-// parts is a daemon of several components, in the order in which its arguments first name them:
+// parts is a daemon with several components. Their order is the order in which the arguments first
+// name them:
 //
 //	parts pidfile=PATH [name=NAME] [reloadtimeout=D] [COMPONENT.HOOK=behaviour …] [verb]
 //
-// The hooks are check, start, reload and stop; see behave. Without a verb it calls Run, and reports
-// at its end whether a HUP came.
+// The hooks are check, start, reload and stop; see behave. Without a verb it calls Run, and at its
+// end prints whether it received HUP.
 var parts = proctest.Register("parts", func(args []string) int {
 	opts := []lifecycle.Option{lifecycle.Name("parts"), lifecycle.Version("1.2")}
 	var components []*lifecycle.Hooks

@@ -21,7 +21,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The launcher also learns the PID from the daemon, because stage 1 can die before it has sent it.
+// The daemon also sends its PID to the launcher, because stage 1 can die before it has sent the
+// PID.
 func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -36,9 +37,8 @@ func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T
 	b.requireNothingLeft()
 }
 
-// shapeShifter replaces or deletes its own file before it starts. Its argument is "replaced",
-// "deleted", or the path of the replacement. Its last argument is
-// its StartTimeout.
+// shapeShifter is a program that replaces or deletes its own file before it starts. Its argument is
+// "replaced", "deleted", or the path of the replacement. Its last argument is its StartTimeout.
 var shapeShifter = proctest.Register("shape shifter", func(args []string) int {
 	self := proctest.Binary()
 	if !lifecycle.InDaemon() {
@@ -66,15 +66,16 @@ func copyOfTestBinary(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "program")
 	if os.Link(proctest.Binary(), path) != nil {
-		// Another process makes the copy: a process that another test starts meanwhile would
-		// inherit the file open for writing, and the file would be busy.
+		// Another process makes the copy. If this process did, a process that another test starts
+		// at the same time would inherit the file open for writing, and executing it would fail
+		// with ETXTBSY.
 		require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	}
 	return path
 }
 
-// startHeld starts the launcher of a daemon whose OnStart waits for gate, or behaves as what says.
-// It returns both when OnStart runs.
+// startHeld starts a launcher and a daemon whose OnStart waits for gate, or behaves as what says.
+// It returns when OnStart runs.
 func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid int, gate string) {
 	b.t.Helper()
 	gate = filepath.Join(b.t.TempDir(), "gate")
@@ -86,7 +87,7 @@ func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid 
 	return launcher, found.PID, gate
 }
 
-// While only the launcher holds the lock, the holder is not identified.
+// While only the launcher holds the lock, other processes cannot identify the holder.
 func TestASecondStartIsRefusedWhileTheFirstLoads(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -130,7 +131,8 @@ func TestWhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
 	require.NoError(t, heir.Kill())
 }
 
-// emigrant leaves a process behind that has its standard descriptors.
+// emigrant is a program that leaves a process behind. That process has the standard descriptors of
+// emigrant.
 var emigrant = proctest.Register("emigrant", func(args []string) int {
 	err := lifecycle.Run(nil, lifecycle.Detach(), lifecycle.Name("emigrant"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")),
 		lifecycle.OnStart(func(context.Context) error {
@@ -144,7 +146,7 @@ var emigrant = proctest.Register("emigrant", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// The test has the ends of a start that only the launcher can report.
+// In these cases the start fails in a way that only the launcher can report.
 func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -212,8 +214,7 @@ func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
 	}
 }
 
-// A reader of the output of start reaches the end of the output when start has returned, although
-// the daemon lives.
+// When start has returned, a reader of its output reads EOF, although the daemon lives.
 // Rows E3, E4.
 func TestACommandSubstitutionAndAPipelineEndWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
@@ -245,8 +246,7 @@ var defaulted = proctest.Register("defaulted", func(args []string) int {
 	return lifecycle.Main(args[1:], nil, lifecycle.Name(args[0]), lifecycle.OnStart(started))
 })
 
-// If the parent of a daemon is another process than systemd, systemd does not accept the daemon as
-// its own and stops it with KILL.
+// systemd stops a daemon with KILL if the parent of the daemon is a process other than systemd.
 // Row K7.
 func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
 	t.Parallel()

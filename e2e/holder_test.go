@@ -34,7 +34,7 @@ func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
 	require.ErrorContains(t, err, path)
 }
 
-// Two processes inspect as fast as they can: a stale file and a missing one.
+// Two processes inspect a stale file and a missing file as fast as they can.
 func TestALookNeverMakesAStartFail(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
@@ -144,7 +144,8 @@ func TestALookFromBesideAStartIsSafe(t *testing.T) {
 	}
 }
 
-// held locks the file at path as a program without this library does, until the end of the test.
+// held locks the file at path until the end of the test, as a program does that does not use this
+// library.
 func held(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -41,8 +41,8 @@ func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
 	}
 }
 
-// requireDead requires that a daemon has died here, that the verbs report that, and that a new one
-// can be started.
+// requireDead requires that the daemon here has died, that the verbs report that, and that a new
+// daemon can start.
 func (b *background) requireDead() {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of it")
@@ -100,7 +100,7 @@ func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 	b.stop()
 }
 
-// A goroutine that ends with its thread locked ends the thread, with all that the thread held.
+// A goroutine that ends with its thread locked also ends the thread.
 // Row G7.
 func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	t.Parallel()
@@ -125,8 +125,8 @@ func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 	require.Contains(t, b.said(), "panic in OnExit of daemon")
 }
 
-// Changes that a program makes to its process do not affect earlier decisions: paths are absolute
-// and modes are exact.
+// A program changes its working directory and its umask, for example. The life is not affected,
+// because its paths are absolute and its modes are exact.
 // Row G8.
 func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	t.Parallel()
@@ -177,8 +177,8 @@ func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 	}
 }
 
-// Without the descriptor the lock is free. The verbs do not report two holders, and the first
-// daemon reports the loss.
+// The closed descriptor releases the lock. The first daemon reports the loss, and the verbs report
+// only one holder.
 // Rows A11, G8.
 func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
 	t.Parallel()
@@ -233,7 +233,8 @@ func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T)
 	b.stop()
 }
 
-// The Go runtime dies when its poller is closed. Until it notices, the daemon holds no lock.
+// The Go runtime crashes when its poller is closed. Until it does, the daemon lives without the
+// lock.
 // Row G8.
 func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 	t.Parallel()
@@ -251,8 +252,8 @@ func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
 	b.requireDead()
 }
 
-// A program that stops or ignores the signals of the life gets the result reported, and can still
-// be ended.
+// A program resets or ignores the signals of the life. The verbs report the effect, and can still
+// end the daemon.
 // Row G8.
 func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 
 func init() { maps.Copy(misdeeds, processFaults) }
 
-// processFaults are what a hook does to its own process.
+// processFaults lists harmful changes that a hook makes to its own process.
 var processFaults = map[string]func(){
 	"fatal": func() { log.Fatal("fatal on purpose") },
 	"crash": func() {
@@ -37,14 +37,14 @@ var processFaults = map[string]func(){
 			_ = syscall.Close(fd)
 		}
 	},
-	"closeall": func() { // including the poller's, without which the Go runtime soon ends
+	"closeall": func() { // including the poller's, so the Go runtime soon crashes
 		for fd := range 10 {
 			_ = syscall.Close(fd)
 		}
 	},
 	"closelock":  func() { eachOwnDescriptor(".pid", func(fd int) { _ = syscall.Close(fd) }) },
 	"closestate": func() { eachOwnDescriptor(".state", func(fd int) { _ = syscall.Close(fd) }) },
-	"reuse": func() { // as if it had closed them and then opened files of its own
+	"reuse": func() { // as if it had closed them and then opened other files
 		for _, name := range []string{".pid", ".state"} {
 			eachOwnDescriptor(name, func(fd int) {
 				f, err := os.OpenFile(treasure(strings.TrimSuffix(ownDescriptor(fd), name)+".pid"), os.O_RDWR, 0)
@@ -76,8 +76,8 @@ func eachOwnDescriptor(suffix string, do func(fd int)) {
 // faultyEnds maps the misdeeds that end the process to how it ends.
 var faultyEnds = map[string]string{"exit:37": "exit 37", "fatal": "exit 1", "crash": "exit 2"}
 
-// someEnds returns the faulty ends that a test tries with the hook with that number: all in CI, one
-// in "go test".
+// someEnds returns the faulty ends that a test tries with the hook of that number: all of them in
+// CI, and one in "go test".
 func someEnds(hook int) (faults []string) {
 	all := slices.Sorted(maps.Keys(faultyEnds))
 	for n := range proctest.Rounds(1, len(all), len(all)) {
@@ -86,8 +86,8 @@ func someEnds(hook int) (faults []string) {
 	return faults
 }
 
-// hooksOfAStart are the hooks of the program daemon that a start calls, with the arguments that
-// make its end come before ready.
+// hooksOfAStart maps the hooks that a start of the program daemon calls to arguments that delay
+// ready until the hook has ended.
 var hooksOfAStart = map[string][]string{
 	"start": nil, "ready": nil, "run": {"ready=error"}, "stop": {"ready=panic"}, "exit": {"ready=panic"},
 }

@@ -69,7 +69,7 @@ func TestOsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
 	}
 }
 
-// log.Fatal is os.Exit(1) after a line.
+// log.Fatal prints a line and calls os.Exit(1).
 // Row G9.
 func TestExitWithOneIsNoDifferent(t *testing.T) {
 	t.Parallel()

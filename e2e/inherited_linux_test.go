@@ -37,7 +37,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 		kind, _, _ := strings.Cut(target, ":[")
 		switch {
 		case kind == "socket", target == pidfile, target == proctest.StatePath(pidfile), target == originFile:
-		// These are epoll, eventfd and pidfd, and the files that GOMAXPROCS is read from.
+		// These are epoll, eventfd and pidfd, and the files from which Go computes GOMAXPROCS.
 		case strings.HasPrefix(target, "anon_inode:"), strings.HasPrefix(target, "/sys/fs/cgroup"):
 			continue
 		default:
@@ -47,7 +47,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 	}
 	sockets := 1 // to the launcher, during the start
 	if log == os.DevNull {
-		sockets = 2 // one more, to report a crash
+		sockets = 2 // one more, for crash reports
 	}
 	require.Equal(t, map[string]int{"socket": sockets, pidfile: 1, proctest.StatePath(pidfile): 1, originFile: 1}, seen)
 }
@@ -55,7 +55,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 // Rows E7, E9.
 func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
 	t.Parallel()
-	// The same open gives a session leader a terminal. Otherwise the test proves nothing.
+	// The same open must give a session leader a terminal. Otherwise the test would prove nothing.
 	leader := proctest.Command(terminalOpener)
 	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	got := proctest.CallCommand(t, leader)
@@ -115,7 +115,7 @@ func TestADaemonHasNothingOfWhoStartedIt(t *testing.T) {
 	}
 }
 
-// A process that a daemon starts has only the descriptors that it is given.
+// A process that a daemon starts inherits only the descriptors that the daemon passes.
 // Rows E1, E12.
 func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 	t.Parallel()
@@ -144,8 +144,8 @@ func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 			b.awaitSaid("msg=ready")
 			said := b.said()
 			require.Contains(t, said, "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
-			// No program can ignore or block signals 32 and 33 through the C library. A caller that
-			// did it without the library keeps them so.
+			// The C library does not let a program ignore or block signals 32 and 33, so the test
+			// excludes them.
 			for _, field := range []string{"SigIgn", "SigBlk"} {
 				has := signalsOf(t, said, field)
 				for sig := syscall.Signal(1); sig <= 64; sig++ {
@@ -160,7 +160,8 @@ func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 	}
 }
 
-// deafened ignores and blocks, or only blocks, all signals, and executes the program daemon.
+// deafened blocks all signals, and also ignores them if requested. Then it executes the program
+// daemon.
 var deafened = proctest.Register("deafened", func(args []string) int {
 	var all []os.Signal
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
