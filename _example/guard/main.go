@@ -53,7 +53,7 @@ func main() {
 		if *name == "" {
 			*name = filepath.Base(argv[0])
 		}
-	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") { // restart reuses the old command
+	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") { // restart needs none
 		fail("%s: no program given; put it after --, for example: guard -name flaky %[1]s -- python3 flaky.py", args[0])
 	}
 	if *name == "" {
