@@ -200,7 +200,10 @@ func (d *Failure) Err() error {
 func failedText(err error) string {
 	var h *HookError
 	var late *timeoutError
+	var said clauseError
 	switch {
+	case errors.As(err, &said):
+		return string(said)
 	case errors.As(err, &late) && errors.As(err, &h):
 		return fmt.Sprintf("%s of %s %v", h.Hook, h.Component, h.Err)
 	case errors.As(err, &h):
@@ -208,3 +211,8 @@ func failedText(err error) string {
 	}
 	return "it failed: " + trimPrefix(err)
 }
+
+// clauseError is a failure of a worker, as the worker has described it with failedText.
+type clauseError string
+
+func (e clauseError) Error() string { return string(e) }

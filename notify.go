@@ -172,6 +172,11 @@ func (m *manager) end(err error) {
 		if m.isParent {
 			failed := encodeError(err)
 			failed.Error = console.CutTo(maxStack, failed.Error)
+			for _, text := range newFailure(err).Also {
+				if len(failed.Also) < 20 {
+					failed.Also = append(failed.Also, console.CutTo(maxLine/2, text))
+				}
+			}
 			if text, err := json.Marshal(failed); err == nil {
 				lines = append(lines, "X_LIFECYCLE_FAILURE="+string(text))
 			}

@@ -91,12 +91,17 @@ type failure struct {
 	Is       []string `json:"is,omitempty"` // texts of the errors in crossing that the error wraps
 	Panicked bool     `json:"panicked,omitempty"`
 	Stack    string   `json:"stack,omitempty"` // of the panic
+	Also     []string `json:"also,omitempty"`  // the other failures of the end of a worker
 }
 
 // MarshalJSON returns the failure with its strings as text.
 func (f failure) MarshalJSON() ([]byte, error) {
 	type plain failure
 	f.Verdict, f.Stack = *f.Verdict.asText(), bytetext.Valid(f.Stack)
+	f.Also = slices.Clone(f.Also)
+	for i := range f.Also {
+		f.Also[i] = bytetext.Valid(f.Also[i])
+	}
 	return json.Marshal(plain(f))
 }
 
@@ -183,7 +188,11 @@ func (f *failure) err() error {
 	if code := max(1, f.Code); code != ExitCode(err) {
 		err = WithExitCode(err, code)
 	}
-	return err
+	errs := []error{err}
+	for _, text := range f.Also {
+		errs = append(errs, clauseError(text))
+	}
+	return joinErrors(errs...)
 }
 
 // cause returns the error without its hook.

@@ -201,3 +201,16 @@ func TestExitCode(t *testing.T) {
 	require.ErrorIs(t, WithExitCode(errBoom, 3), errBoom)
 	require.EqualError(t, WithExitCode(errBoom, 3), "boom")
 }
+
+func TestTheOtherFailuresOfAWorkerReachTheRecordOfItsSupervisor(t *testing.T) {
+	first := WithExitCode(&HookError{"db", "OnStop", errors.New("cannot flush")}, 44)
+	f := encodeError(first)
+	f.Also = []string{"OnExit of db failed: \xff", "it failed: the disk is gone"}
+	text, err := json.Marshal(f)
+	require.NoError(t, err)
+	got := decodeError(text)
+	require.Equal(t, 44, ExitCode(got))
+	record := newFailure(got)
+	require.Equal(t, []string{`OnExit of db failed: \xff`, "it failed: the disk is gone"}, record.Also)
+	require.Equal(t, [3]string{"db", "OnStop", "cannot flush"}, [3]string{record.Component, record.Hook, record.Error})
+}

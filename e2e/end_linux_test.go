@@ -107,6 +107,17 @@ func TestAFailedEndInTheForegroundIsKeptToo(t *testing.T) {
 	require.Equal(t, 2, p.Out.Count("level=ERROR"), "one for each failure:\n%s", p.Out)
 }
 
+func TestEachFailureOfTheEndOfAWorkerIsSaid(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	b.start("stop=error", "exit=error", atOnce)
+	got := b.call("stop")
+	require.Equal(t, 1, got.Code)
+	const said = "failed: OnStop failed on purpose; OnExit of daemon failed: OnExit failed on purpose\n"
+	require.Contains(t, got.Stderr, "), but OnStop of daemon "+said)
+	require.Len(t, b.requireFailed("OnStop of daemon: OnStop failed on purpose; OnExit of daemon failed: OnExit failed on purpose (exit 1)").Failed.Also, 1)
+}
+
 func TestAStartInVainIsExplainedByStatusUntilTheNextOne(t *testing.T) {
 	t.Parallel()
 	for does, want := range map[string]string{
