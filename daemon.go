@@ -47,8 +47,9 @@ func Detach() Option {
 	})
 }
 
-// Args sets the arguments of the detached process, without the program name. By default, it has the
-// arguments that this process was started with, even if the program has changed os.Args.
+// Args sets the arguments of the detached process, without the program name. By default, the
+// detached process gets the arguments with which this process was started, even if the program has
+// changed os.Args.
 func Args(args ...string) Option {
 	return option(func(c *plan) {
 		c.args = slices.Clone(args)

@@ -9,10 +9,10 @@ import (
 // Hooks is a component: a set of hooks for one part of a program. Every field is optional. Hooks
 // never run concurrently, except with a hook that was abandoned because it exceeded its time.
 //
-// A stop asks the components in reverse order, one at a time: the context of the component ends,
-// OnStop is called, and its Run is awaited. Only then does the stop ask the component before it. So
-// a component may use the ones before it until its Run has returned. If a component passes work to
-// another component, it belongs behind that component.
+// A stop reaches the components in reverse order, one at a time: the context of the component ends,
+// OnStop is called, and its Run is awaited. Only then does the stop reach the component before it.
+// So a component may use the components before it until its Run has returned. If a component passes
+// work to another component, it belongs behind that component.
 //
 // OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while bodies may
 // still work, OnExit after every body has returned. So close in OnExit what a body uses. Each of
@@ -28,14 +28,14 @@ type Hooks struct {
 	OnCheck func(ctx context.Context) error
 
 	// OnStart acquires what the component needs. If it returns an error, the start fails: the
-	// components started before get OnStop and OnExit, and Run returns the error. While OnStart
-	// runs, its context ends when StartTimeout expires or a stop is requested. After OnStart has
-	// returned, the context lives on until the stop asks this component.
+	// components started before get OnStop and OnExit, and Run returns the error. While OnStart runs,
+	// its context ends when StartTimeout expires or a stop is requested. After OnStart has returned,
+	// the context stays valid until the stop reaches this component.
 	OnStart func(ctx context.Context) error
 
-	// Run is a body, like fn. It is called when all components are started. Its context ends when
-	// the stop asks this component, just before OnStop is called. The components before this one
-	// are asked when Run has returned. When Run returns, the life ends.
+	// Run is a body, like fn. It is called when all components are started. Its context ends when the
+	// stop reaches this component, just before OnStop is called. The stop reaches the components
+	// before this one only after Run has returned. When Run returns, the life ends.
 	Run func(ctx context.Context) error
 
 	// OnReload applies the new configuration. If it returns an error, the component keeps the old

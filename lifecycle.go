@@ -132,13 +132,13 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// Run runs one life of this process and blocks until it is over and the PID file is removed. With
-// [Detach], it instead starts the life in the background and returns when the life is ready. Run
-// installs the signal handlers, locks the PID file, calls each OnStart, and then calls fn and the
-// other bodies. When a stop is requested, Run ends the context of fn. Then it stops the components
-// in reverse order, one at a time: it ends the context of the component, calls OnStop, and waits
-// for its body. Then Run waits for fn, because fn may return only after an OnStop. Finally, Run
-// calls each OnExit in reverse order.
+// Run runs one life of this process. It blocks until the life is over and the PID file is removed.
+// With [Detach], Run starts the life in the background instead, and returns when that life is
+// ready. Run installs the signal handlers, locks the PID file, calls each OnStart, and then calls
+// fn and the other bodies. When a stop is requested, Run ends the context of fn. Then it stops the
+// components in reverse order, one at a time: it ends the context of the component, calls OnStop,
+// and waits for its body. Then Run waits for fn, because fn may return only after an OnStop.
+// Finally, Run calls each OnExit in reverse order.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of

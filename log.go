@@ -25,14 +25,14 @@ import (
 )
 
 // LogFile sets the file for stdout and stderr of a detached process. Run opens the file for
-// appending, and creates it with mode 0640 if it is missing. If the file system keeps no modes, Run
-// logs a warning. The log must be a regular file: Run follows no symbolic link at the end of the
-// path. If root starts the daemon, no other user may have write access to a directory of the path.
-// There are two exceptions: the last directory may belong to [User], and the group of /var/log is
-// trusted. USR1, the verb reopen and every reload open the file again, for logrotate(8); if that
-// fails, the old file stays open. A relative path is relative to the working directory at the
-// start. An empty path means /dev/null. In the foreground nothing is redirected. By default, the
-// path is the result of DefaultLogFile for the name of the program.
+// appending. If it is missing, Run creates it with the mode of [LogFileMode]. If the file system
+// keeps no modes, Run logs a warning. The log must be a regular file: Run follows no symbolic link
+// at the end of the path. If root starts the daemon, no other user may have write access to a
+// directory of the path. There are two exceptions: the last directory may belong to [User], and the
+// group of /var/log is trusted. USR1, the verb reopen and every reload open the file again, for
+// logrotate(8); if that fails, the old file stays open. A relative path is relative to the working
+// directory at the start. An empty path means /dev/null. In the foreground nothing is redirected.
+// By default, the path is the result of DefaultLogFile for the name of the program.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
 		c.logFile, c.logFileSet = path, true

@@ -224,7 +224,7 @@ func Logger(l *slog.Logger) Option {
 }
 
 // BaseContext sets the context of the life. The contexts of all hooks and bodies carry its values.
-// Its end is a stop request. By default, it is context.Background().
+// When it ends, the life stops. By default, it is context.Background().
 func BaseContext(ctx context.Context) Option {
 	return option(func(c *plan) {
 		if ctx == nil {

@@ -31,9 +31,9 @@ func StartTimeout(d time.Duration) Option {
 }
 
 // ReadyWhen sets a function that reports whether the daemon is ready, for example because a port
-// answers or a cache is warm. It runs when every body has been called. If f returns an error, it
-// runs again 50 ms later. The daemon is ready when f returns nil. StartTimeout limits the wait. A
-// panic of f fails the start. By default, the daemon is ready when every body has been called, or,
+// answers or a cache is warm. f runs when every body has been called. If f returns an error, f runs
+// again 50 ms later. The daemon is ready when f returns nil. StartTimeout limits the wait. A panic
+// of f fails the start. By default, the daemon is ready when every body has been called, or,
 // without an OnStart, when the bodies have run for 100 ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {

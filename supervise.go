@@ -138,7 +138,7 @@ func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
 type Exit struct {
 	At     time.Time `json:"at"`
 	PID    int       `json:"pid"`
-	Code   int       `json:"code"`             // -1: ended by a signal, or does not end
+	Code   int       `json:"code"`             // -1: a signal ended it, or it runs on
 	Signal string    `json:"signal,omitempty"` // such as SIGSEGV
 	Error  string    `json:"error,omitempty"`  // last error or output of the worker
 	Why    string    `json:"why,omitempty"`    // why the supervisor ended it
@@ -147,11 +147,11 @@ type Exit struct {
 // text returns the exit for people, such as: exit 1 "db: connection refused".
 func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 
-// Program supervises another program instead of running fn. It can be any program that stays in the
-// foreground, with or without this library. argv contains the name of the program and its
-// arguments. The name is looked up in PATH. Root runs no program from PATH that other users can
-// replace: for such a program, argv must begin with its path. The program is supervised under the
-// verb run too. Without [Supervise], the zero [RestartPolicy] applies.
+// Program supervises another program instead of running fn. That program may use this library or
+// not, but it must stay in the foreground. argv contains the name of the program and its arguments.
+// The name is looked up in PATH. Root runs no program from PATH that other users can replace: for
+// such a program, argv must begin with its path. The program is supervised under the verb run too.
+// Without [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
 // has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
@@ -161,10 +161,10 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // this. The signals of [OnSignal] are forwarded. The supervisor does not send a signal that the
 // program ignores or that would end the program. For a reload, this is an error. StopSignal asks
 // the program to stop. The processes that it leaves behind then have the rest of StopTimeout to
-// end. The program is killed when the supervisor is killed. Its output goes where the output of the
-// supervisor goes, so logrotate(8) needs copytruncate, unless the program reopens that file on
-// ReopenSignal. It starts in the working directory of the start, or in WorkDir. By default, fn
-// runs.
+// end. The program is killed when the supervisor is killed, unless it has changed its user. Its
+// output goes where the output of the supervisor goes, so logrotate(8) needs copytruncate, unless
+// the program reopens that file on ReopenSignal. It starts in the working directory of the start,
+// or in WorkDir. By default, fn runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {

@@ -51,8 +51,8 @@ func User(name string) Option {
 // No file outside can be opened any more. A log file outside is not reopened. A PID file outside is
 // emptied at the end and not removed, and a socket file outside stays. Paths inside stay as they
 // are: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). A relative path that is used later,
-// as in socket.Listen, needs the directory of the start to be inside. By default, the root
-// directory does not change.
+// as in socket.Listen, works only if the directory of the start is inside the new root. By default,
+// the root directory does not change.
 func Chroot(path string) Option {
 	return option(func(c *plan) {
 		c.chroot = path

@@ -60,7 +60,8 @@ func TestTheCodeOfThePagesWorks(t *testing.T) {
 		fmt.Sprintf("\nrequire example.com/lifecycle v0.0.0\n\nreplace example.com/lifecycle => %q\n", root)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(module), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), []byte(pagetest.Read(t, "go.sum")), 0o600))
-	cmd := exec.Command("go", "test", "-trimpath", "-vet=all", "./...") // vets all packages
+	// -vet=all enables all vet checks.
+	cmd := exec.Command("go", "test", "-trimpath", "-vet=all", "./...")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

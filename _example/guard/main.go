@@ -53,7 +53,8 @@ func main() {
 		if *name == "" {
 			*name = filepath.Base(argv[0])
 		}
-	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") { // restart needs none
+	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") {
+		// restart needs no program here: it reuses the program of the running daemon.
 		fail("%s: no program given; put it after --, for example: guard -name flaky %[1]s -- python3 flaky.py", args[0])
 	}
 	if *name == "" {
