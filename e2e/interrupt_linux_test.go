@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The launcher of a start is ended before the start is.
+// A signal ends the launcher before the start has succeeded.
 func TestAnInterruptedStartIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
@@ -39,7 +39,8 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 	}
 }
 
-// At the second signal, the start is killed: the user does not wait until it is undone.
+// At the second signal, the launcher kills the start, because the user does not want to wait for
+// the undoing.
 func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -47,7 +48,7 @@ func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 		launcher, pid, _ := b.startHeld("start=hang", "stoptimeout=1h")
 		launcher.Signal(sig)
 		b.awaitSaid("msg=stopping")
-		launcher.Signal(syscall.SIGHUP) // this has no effect now
+		launcher.Signal(syscall.SIGHUP) // HUP no longer has an effect
 		launcher.ForceQuit()
 		require.Equal(t, 1, launcher.Wait(), "%s", launcher.Out)
 		require.Equal(t, "daemon: start failed: stopped by signal: "+sig.String()+"; killed\n", launcher.Out.String())
@@ -56,7 +57,7 @@ func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
 	}
 }
 
-// A launcher that is interrupted before the daemon has called Run ends the daemon.
+// A launcher that is interrupted before the daemon calls Run ends the daemon.
 func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -70,8 +71,9 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	}
 }
 
-// Stage 1 is paused between the start of the daemon and the message with its PID, so the launcher
-// does not know the PID. That message is the only write of stage 1 to the launcher's socket.
+// Stage 1 is paused after it has started the daemon and before it sends the PID, so the launcher
+// does not know the PID. The message with the PID is the only write of stage 1 to the launcher's
+// socket.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -104,8 +106,8 @@ func TestAHangUpDoesNotUndoAStartUnderNohup(t *testing.T) {
 	require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
 }
 
-// If a start is interrupted at its very end, either it has failed and nothing is left, or it has
-// succeeded and the daemon lives.
+// If a signal interrupts a start at its very end, either the start fails and leaves nothing, or it
+// succeeds and the daemon lives.
 func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	rounds := 8
@@ -116,9 +118,9 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 	for round := range rounds {
 		launcher, pid, gate := b.startHeld()
 		proctest.Touch(t, gate)
-		// This reaches into the handshake. No result depends on it.
+		// The signals hit different moments of the handshake. No result depends on the time.
 		time.Sleep(time.Duration(round) * 150 * time.Microsecond)
-		_ = launcher.Cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = launcher.Cmd.Process.Signal(syscall.SIGTERM) // the launcher may have ended
 		launcher.Wait()
 		require.NoError(t, os.Truncate(b.log, 0))
 		if launcher.Out.Count("ready (pid ") == 0 {

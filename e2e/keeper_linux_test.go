@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// keptAs returns what the JSON of status says about what keeps the daemon.
+// keptAs returns the status of the daemon, with the service manager that keeps it running.
 func keptAs(t *testing.T, pidfile string) lifecycle.Status {
 	t.Helper()
 	var s lifecycle.Status
@@ -42,8 +42,8 @@ func TestNoVerbRestartsADaemonInTheForeground(t *testing.T) {
 	requireLives(t, p)
 }
 
-// underManager starts the program daemon under a manager, which is a script of sh that gets the
-// program and its arguments.
+// underManager starts the program daemon under a manager. The manager is a shell script whose
+// arguments are the program and its arguments.
 func underManager(t *testing.T, script string, args ...string) (p *proctest.Process, pidfile string) {
 	t.Helper()
 	pidfile = verbPlace(t)
@@ -101,8 +101,8 @@ func TestNoVerbRestartsADaemonThatAServiceManagerKeeps(t *testing.T) {
 	}
 }
 
-// Only the process that systemd has started, or its child, is the service. All that a service
-// starts inherits the variables.
+// Only the process that systemd has started, or a child of it, is the service. Every process of the
+// service inherits the variables.
 func TestSystemdKeepsWhatItHasStartedAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for what, tt := range map[string]struct {
@@ -153,7 +153,7 @@ func TestADaemonUnderASupervisorOfThisLibraryIsNotRestarted(t *testing.T) {
 	require.Equal(t, 0, proctest.Call(t, guard, b.args("stop")...).Code)
 }
 
-// Without a state file, only a daemon that keeps its arguments is known to be detached.
+// Without a state file, the verbs know that a daemon is detached only if it keeps its arguments.
 func TestADaemonWhoseStateFileIsGoneIsRestartedOnlyIfItIsDetached(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
@@ -172,7 +172,7 @@ func TestADaemonWhoseStateFileIsGoneIsRestartedOnlyIfItIsDetached(t *testing.T) 
 	b.stop()
 }
 
-// The verbs run in the namespace of the container, as docker exec does, or outside of it.
+// The verbs run in the namespace of the container, as with docker exec, or outside of it.
 func TestARestartOfProcess1IsRefusedOrRestartsItsWorker(t *testing.T) {
 	proctest.Needs(t, "root", "unshare")
 	proctest.NeedsCommand(t, "nsenter", "-t", "1", "-p", "true")
@@ -219,7 +219,7 @@ func TestARestartOfProcess1IsRefusedOrRestartsItsWorker(t *testing.T) {
 		got := inside(one.PID, "pidfile="+pidfile, "restart")
 		require.Equal(t, 1, got.Code, got.Stderr)
 		require.Regexp(t, `daemon: restart: the new worker ended: exit 1 .*; the supervisor goes on\n$`, got.Stderr)
-		// The supervisor now waits for an hour before the next start.
+		// From now on, the supervisor waits for an hour before the next start.
 		require.NoError(t, os.Remove(gate))
 		restarts(callVerb(t, pidfile, "restart"))
 		require.Equal(t, one.PID, mustFind(t, pidfile).PID)

@@ -32,7 +32,7 @@ func setLimit(t *testing.T, pid, resource int, limit uint64) {
 	require.NoError(t, unix.Prlimit(pid, resource, &unix.Rlimit{Cur: min(limit, now.Max), Max: now.Max}, nil))
 }
 
-// requireStartsHere starts and stops the daemon, and requires that nothing else happens.
+// requireStartsHere requires that the daemon starts and stops without other output.
 func (b *background) requireStartsHere() {
 	b.t.Helper()
 	b.start()
@@ -54,7 +54,7 @@ func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 			continue
 		}
 		pid := b.readied(got)
-		// This line appears for root without CAP_SYS_RESOURCE.
+		// This line is logged for root without CAP_SYS_RESOURCE.
 		const kept = `level=WARN msg="the daemon inherited settings of its caller`
 		require.NotContains(t, strings.ReplaceAll(b.said(), kept, ""), "level=WARN")
 		for _, verb := range []string{"status", "reload", "reopen"} {
@@ -90,8 +90,8 @@ func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
 	require.Contains(t, b.said(), "msg=stopped")
 }
 
-// The cost of a start does not depend on the limit of descriptors, because nothing iterates up to
-// that limit.
+// A start makes the same number of system calls with any limit of descriptors, because no code
+// iterates up to the limit.
 // Rows I1, I12.
 func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 	proctest.Needs(t, "prlimit")
@@ -104,7 +104,7 @@ func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 		highest = strconv.FormatUint(limit.Max, 10)
 	}
 	fewest := func(limit string) (least []int) {
-		for range proctest.Rounds(2, 3, 3) { // the Go runtime makes some calls more or less
+		for range proctest.Rounds(2, 3, 3) { // the calls of the Go runtime vary
 			pidfile := proctest.PIDPath(t)
 			endAll(t, pidfile)
 			p := followTraced(t, proctest.Wrapped([]string{"prlimit", "--nofile=" + limit}, tracer, "0", "0", "pidfile="+pidfile, "start"), pidfile)
@@ -137,7 +137,7 @@ func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
 	b.requireStartsHere()
 }
 
-// To a daemon, the limit looks like a full disk. In addition, each write sends it SIGXFSZ.
+// For a daemon, the limit is like a full disk. In addition, each failed write sends it SIGXFSZ.
 // Rows I3, I5.
 func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	t.Parallel()
@@ -166,7 +166,7 @@ func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	b.requireStartsHere()
 }
 
-// crowded is a user without other processes: another one for each run of the tests.
+// crowded is the ID of a user without other processes. Each run of the tests uses another ID.
 var crowded = 30_000 + os.Getpid()%20_000
 
 // Row I2.
@@ -184,7 +184,7 @@ func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 			"setpriv", fmt.Sprintf("--reuid=%d", crowded), fmt.Sprintf("--regid=%d", crowded), "--clear-groups",
 			"prlimit", fmt.Sprintf("--nproc=%d", limit), binary, "pidfile=" + pidfile, "name=daemon", "log=" + filepath.Join(dir, "log"), verb,
 		}, daemon)
-		cmd.Args = cmd.Args[:len(cmd.Args)-1] // the binary is another one
+		cmd.Args = cmd.Args[:len(cmd.Args)-1] // without the test binary: binary is a copy
 		return proctest.CallCommand(t, cmd)
 	}
 	told, crash := 0, `(failed to create new OS thread|pthread_create failed|resource temporarily unavailable|newosproc)`
@@ -202,7 +202,7 @@ func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 			ready = callVerb(t, pidfile, "status", "--ready").Code == 0
 			return ready || len(processesOf(pidfile)) == 0 && isFree(t, pidfile)
 		}, "the end of a start with %d threads", limit)
-		if ready { // or the launcher has died of it after the verdict
+		if ready { // otherwise the launcher died after the verdict
 			require.False(t, failed, got.Stderr)
 			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 		}
@@ -213,8 +213,8 @@ func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-// cgroup makes a cgroup of that controller and returns its directory. At its end, the test ends all
-// processes in it. It supports version 1 only.
+// cgroup makes a cgroup of that controller and returns its directory. The end of the test kills all
+// processes in it. cgroup supports only version 1.
 func cgroup(t *testing.T, controller string, settings map[string]string) (dir string) {
 	t.Helper()
 	proctest.Needs(t, "root")

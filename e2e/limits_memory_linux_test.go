@@ -17,11 +17,11 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// hungry is a daemon that needs more memory in its start than it may have:
+// hungry is a daemon that needs more memory during its start than its limit:
 //
 //	hungry pidfile=PATH log=PATH as|CGROUP verb
 //
-// CGROUP is the file by which it enters a memory cgroup.
+// CGROUP is the file through which it enters a memory cgroup.
 var hungry = proctest.Register("hungry", func(args []string) int {
 	const enough = 256 << 20
 	return lifecycle.Main(args[3:], nil, lifecycle.Name("hungry"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")),
@@ -55,7 +55,8 @@ func TestAStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
 	b.crashes = true
 	got := proctest.Call(t, hungry, b.args("as", "start")...)
 	require.Equal(t, 1, got.Code)
-	// The Go runtime may instead read memory that it could not allocate, or need a thread.
+	// The Go runtime may instead crash because it reads memory that it could not allocate, or
+	// because it needs a thread.
 	require.Regexp(t, `^hungry: start failed: died before it was ready \((exit \d+|signal SIG\w+)\); its last words:\n(  \| .*\n)*?`+
 		`  \| (.*(out of memory|address space|allocate memory|create new OS thread)|SIG(SEGV|BUS|ABRT): )`, got.Stderr)
 	b.requireNothingLeft()

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// loaderOf returns the loader of the test binary, which is dynamic with cgo.
+// loaderOf returns the loader of the test binary. Only a binary with cgo has one.
 func loaderOf(t *testing.T) string {
 	t.Helper()
 	proctest.Needs(t, "readelf")
@@ -28,8 +28,8 @@ func loaderOf(t *testing.T) string {
 	return loader
 }
 
-// A program of a bundle, of Termux or of Nix is started by its loader, so /proc/self/exe is not the
-// program. Its stages, its daemon, its supervisor and its workers are too.
+// In bundles, in Termux and with Nix, a loader executes the program, so /proc/self/exe is not the
+// program. The loader must also execute the stages, the daemon, the supervisor and the workers.
 // Row E16.
 func TestAProgramThatItsLoaderExecutesDetachesAndSupervises(t *testing.T) {
 	t.Parallel()

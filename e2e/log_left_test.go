@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// mortal has a daemon that ends before Run, and writes its words to stderr before.
+// mortal is a program whose daemon writes WORDS to stderr and ends before Run.
 //
 //	mortal PIDFILE LOG ERRORLOG WORDS
 var mortal = proctest.Register("mortal", func(args []string) int {
@@ -27,7 +27,7 @@ func TestAFailedStartLeavesNoEmptyLogThatItHasMade(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		words string
-		there bool // the logs exist before
+		there bool // the logs exist before the start
 		left  []string
 	}{
 		{"", false, nil},

@@ -76,8 +76,8 @@ func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-// Devices are in no table of traps, because making one needs more than root. These exist on every
-// system.
+// This test uses the devices that exist on every system, because even root may not be permitted to
+// make one.
 // Row K14.
 func TestADeviceIsNoLog(t *testing.T) {
 	t.Parallel()
@@ -133,7 +133,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o640), logPerm(t, log))
 	require.Equal(t, fs.ModeDir|0o700, logPerm(t, dir))
 
-	// The log is in a directory that the daemon may no longer write. Row K13.
+	// The daemon may no longer write the directory of the log. Row K13.
 	require.NoError(t, os.Rename(log, log+".1"))
 	require.NoError(t, os.Chown(dir, 0, 0))
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -148,9 +148,9 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.Equal(t, 0, call("stop").Code)
 }
 
-// logWriter is a daemon that writes numbered lines, from Go and directly to the descriptor, until a
-// file exists. Then it reports how many lines of each kind it has written. On USR2 it writes one
-// line of each kind, and one from a program that it starts.
+// logWriter is a daemon that writes numbered lines until the file GATE exists. It has two writers:
+// package os, and direct writes to the descriptor. At the end it prints how many lines each has
+// written. On USR2, each of them and a child process write one line.
 //
 //	logWriter pidfile=PATH LOG GATE [verb]
 var logWriter = proctest.Register("writer", func(args []string) int {
@@ -234,7 +234,8 @@ func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	require.Equal(t, 0, got.Code, got.Stderr)
 	p := mustFind(t, pidfile)
 	begun := time.Now()
-	// atLeast is in bytes for each log. The writers progress between any two rotations.
+	// atLeast is the size in bytes at which the test rotates a log, so that the writers progress
+	// between two rotations.
 	atLeast := int64(2 * lines / (rotations + 1) * (len(logFiller) + 14))
 	grown := func() {
 		proctest.Eventually(t, func() bool { info, err := os.Stat(log); return err == nil && info.Size() >= atLeast }, "the writers")

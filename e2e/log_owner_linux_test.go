@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// logPlaces are directories that root may find, below a directory of root. Root refuses some of
+// logPlaces lists kinds of directories for a log, below a directory of root. Root refuses some of
 // them.
 var logPlaces = map[string]struct {
 	make func(t *testing.T, dir string) // the path of the log is daemon.log in dir
@@ -41,13 +41,13 @@ var logPlaces = map[string]struct {
 	}, "it belongs to user 12345, in a directory that others can write"},
 }
 
-// link replaces the directory by a symbolic link of that user to a directory of root.
+// link replaces the directory with a symbolic link, owned by owner, to a directory of root.
 func link(t *testing.T, dir string, owner int) {
 	t.Helper()
 	require.NoError(t, errors.Join(os.Rename(dir, dir+".precious"), os.Symlink(dir+".precious", dir), os.Lchown(dir, owner, owner)))
 }
 
-// below lists all files in a directory, with mode, owner and content.
+// below lists all files below a directory, with mode, owner and content.
 func below(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -99,7 +99,7 @@ func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 	}
 }
 
-// A reopen makes the same checks, whatever the directory was at the start.
+// A reopen repeats all checks, because the directory may have changed since the start.
 // Rows K14, L5.
 func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -131,7 +131,7 @@ func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
 	}
 }
 
-// On Ubuntu, /var/log belongs to root and the group syslog can write it.
+// On Ubuntu, root owns /var/log, and the group syslog can write it.
 // Row K14.
 func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 	needsMount(t)
@@ -174,7 +174,7 @@ func TestAUserLogsWhereHeLikes(t *testing.T) {
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code, "sudo prog stop")
 }
 
-// As in CVE-2016-1247, root opens a log of a user in a directory of that user.
+// As in CVE-2016-1247, root opens a user's log in a directory of that user.
 // Row K14.
 func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
 	t.Parallel()

@@ -164,7 +164,7 @@ func TestARelativeLogIsThatOfTheDirectoryOfTheStart(t *testing.T) {
 	require.Equal(t, log, logStatus(t, pidfile).LogFile)
 }
 
-// logTraps are paths that are no log, with the error for each.
+// logTraps lists kinds of files that cannot be a log, with the error for each.
 var logTraps = map[string]struct {
 	set  func(t *testing.T, path string)
 	says string
@@ -198,7 +198,7 @@ var logTraps = map[string]struct {
 	}, "no such file or directory"},
 }
 
-// logVictim makes a file beside path that must not be changed.
+// logVictim makes a file beside path that the daemon must not change.
 func logVictim(t *testing.T, path string) string {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".target", []byte("precious\n"), 0o600))

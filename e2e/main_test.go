@@ -7,6 +7,6 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// Most tests start the program daemon. Its hooks behave as its arguments say.
+// Most tests start the program daemon. Its arguments set the behaviour of its hooks.
 
 func TestMain(m *testing.M) { proctest.Main(m, lifecycle.InDaemon()) }

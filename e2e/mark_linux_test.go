@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A mark in the environment counts only if a launcher is behind it.
+// A mark in the environment has an effect only if a launcher has set it.
 // Row E11.
 func TestAStrayMarkIsAsIfItWereNotThere(t *testing.T) {
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestAStrayMarkIsAsIfItWereNotThere(t *testing.T) {
 			w.requireNothingOfTheHandshake(t)
 			b.requireOnlyItsOwn(w.PID)
 			b.stop()
-			// The same holds in the foreground.
+			// The same is true in the foreground.
 			cmd := proctest.Command(daemon, b.args("run")...)
 			cmd.Env = append(cmd.Env, env...)
 			p := proctest.Launch(t, cmd)
@@ -45,7 +45,7 @@ func TestAStrayMarkIsAsIfItWereNotThere(t *testing.T) {
 	}
 }
 
-// socketMarks returns the marks of that socket for both stages.
+// socketMarks returns the marks for both stages with that socket.
 func socketMarks(t *testing.T, f *os.File) (marks []string) {
 	t.Helper()
 	var st unix.Stat_t

@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// versioned has a version, no OnCheck, and a body as the argument FN says.
+// versioned is a program with a version, without OnCheck, and with the body that FN selects.
 //
 //	versioned PIDFILE FN verb
 var versioned = proctest.Register("versioned", func(args []string) int {
@@ -125,7 +125,7 @@ func TestABodyThatReturnsTooSoonIsNamedAndToldWhatItMustDo(t *testing.T) {
 	}
 }
 
-// nameless has no Name.
+// nameless is a program without the option Name.
 //
 //	nameless PIDFILE verb
 var nameless = proctest.Register("nameless", func(args []string) int {

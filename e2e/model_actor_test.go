@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-// actor does one thing after another to the daemon that it finds, and records it.
+// actor finds the daemon, does one random action after another to it, and records the results.
 type actor struct {
 	pidfile string
 	random  *rand.Rand
@@ -65,7 +65,7 @@ func (a *actor) play(firstOver <-chan struct{}) {
 	}
 }
 
-// chances contains each action of an actor as often as its probability requires.
+// chances contains the actions of an actor. A more probable action occurs more often.
 var chances = slices.Concat(
 	slices.Repeat([]string{"HUP"}, 25), slices.Repeat([]string{"reload"}, 20), slices.Repeat([]string{"status"}, 26),
 	slices.Repeat([]string{"state"}, 8), slices.Repeat([]string{"ready"}, 6), slices.Repeat([]string{"TERM"}, 4),
@@ -78,7 +78,7 @@ func (a *actor) forget() {
 	}
 }
 
-// note does something and records when.
+// note does an action and records its times.
 func (a *actor) note(n act, do func(*act)) act {
 	n.began = monotonic.Now()
 	do(&n)
@@ -96,7 +96,7 @@ func (a *actor) find() (found bool) {
 	}).err == nil
 }
 
-// to does something to the daemon that the actor has found.
+// to does an action to the daemon that the actor has found.
 func (a *actor) to(what string) act {
 	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, proctest.Patience
 	if n.hasty {
@@ -125,14 +125,14 @@ func (a *actor) to(what string) act {
 			n.err = a.found.Kill(ctx)
 		case "status":
 			n.status, n.err = a.found.Status()
-		case "state": // as the file has it, which may belong to another or a dead daemon by now
+		case "state": // read the file, which may be of another or a dead daemon
 			n.status, n.err = statusIn(proctest.StatePath(a.pidfile))
 			n.pid = n.status.PID
 		}
 	})
 }
 
-// never is the end of what does not end.
+// never is the time of an event that does not happen.
 const never = time.Duration(math.MaxInt64)
 
 // statusIn reads a state file of the test.

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// diary is what a daemon has recorded.
+// diary contains the records of a daemon.
 type diary struct {
 	hooks    []span // in the order in which they began
 	attempts []attempt
-	// readyAt is how many hooks had begun when it reported ready; -1 if it did not.
+	// readyAt is how many hooks had begun when the daemon reported ready, or -1 if it did not.
 	readyAt int
 	body    span          // zero if it was not called
 	bodyAt  int           // how many hooks had begun when the body ended
@@ -25,11 +25,11 @@ type diary struct {
 // span is a call of a hook.
 type span struct {
 	hook, component string
-	from, to        time.Duration // never if it did not end
+	from, to        time.Duration // to is never if the call did not end
 	text            string        // of its error
 }
 
-// attempt is a reload: its calls of OnCheck and OnReload.
+// attempt is one reload: its calls of OnCheck and OnReload.
 type attempt []span
 
 func (t attempt) last() span { return t[len(t)-1] }
@@ -46,7 +46,7 @@ func (t attempt) applied() (components []string) {
 
 var notePattern = regexp.MustCompile(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n`)
 
-// read reads what a daemon has recorded so far. It already reports a broken law if hooks overlap.
+// read reads the records of a daemon so far. It reports a broken law if hooks overlap.
 func (m *model) read(l *modelLife) diary {
 	d := diary{readyAt: -1, left: never, text: l.Out.String()}
 	for line := range strings.Lines(d.text) {
@@ -118,7 +118,7 @@ func (l *modelLife) refusedFor() (pid int) {
 	return pid
 }
 
-// first returns when one of these was first done to the daemon.
+// first returns the time of the first of these actions on the daemon.
 func (m *model) first(l *modelLife, what ...string) time.Duration {
 	at := never
 	for _, a := range m.acts {

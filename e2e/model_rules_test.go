@@ -76,8 +76,8 @@ func (m *model) theBodyReturnsBeforeOnExit(l *modelLife) {
 	}
 }
 
-// aReloadChecksAllAndThenAppliesInOrder: a reload ends with the first error, and only the last
-// reload may be cut short.
+// aReloadChecksAllAndThenAppliesInOrder requires that a reload ends with its first error, and that
+// only the last reload may be cut short.
 func (m *model) aReloadChecksAllAndThenAppliesInOrder(l *modelLife, t attempt, last bool) {
 	var must []span
 	for _, hook := range []string{"OnCheck", "OnReload"} {
@@ -153,7 +153,7 @@ func (m *model) neverTwoAtOnce() {
 	}
 }
 
-// whatIsHeldIsFound: while a daemon holds the PID file, every action on it succeeds.
+// whatIsHeldIsFound requires that every action succeeds while a daemon holds the PID file.
 func (m *model) whatIsHeldIsFound(a act) {
 	gone := errors.Is(a.err, lifecycle.ErrNotRunning)
 	for _, l := range m.lives {
@@ -179,7 +179,7 @@ func (m *model) whatIsHeldIsFound(a act) {
 	}
 }
 
-// whatIsFoundIsHeld: nothing reaches a daemon that has ended.
+// whatIsFoundIsHeld requires that no action reaches a daemon that has ended.
 func (m *model) whatIsFoundIsHeld(a act) {
 	if a.err != nil || a.what == "state" || a.what == "stop" || a.what == "kill" {
 		return
@@ -230,8 +230,8 @@ func (m *model) aVerdictIsOfAReloadThatBeganLater(a act) {
 	}
 }
 
-// appliedIn returns the components that have taken over the new configuration, according to the
-// error of a reload.
+// appliedIn returns the components that, according to the error of a reload, use the new
+// configuration.
 func appliedIn(err error) []string {
 	_, rest, _ := strings.Cut(err.Error(), " (applied before: ")
 	names, _, found := strings.Cut(rest, ")")

@@ -20,7 +20,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-// model is one interleaving.
+// model is one run of daemons and actors, called an interleaving.
 type model struct {
 	*testing.T
 	seed    uint64
@@ -55,7 +55,7 @@ func (m *model) broken(format string, args ...any) {
 	m.Errorf("LIFECYCLE_SEED=%d: %s", m.seed, fmt.Sprintf(format, args...))
 }
 
-// story returns what the actors did, in the order in which they began.
+// story returns the actions of all actors, in the order in which they began.
 func (m *model) story() string {
 	var story strings.Builder
 	for _, a := range slices.SortedFunc(slices.Values(m.acts), func(a, b act) int { return cmp.Compare(a.began, b.began) }) {
@@ -64,7 +64,7 @@ func (m *model) story() string {
 	return story.String()
 }
 
-// modelLife is a process that was launched to live on the PID file.
+// modelLife is a process that was launched as a daemon with the PID file.
 type modelLife struct {
 	*proctest.Process
 	name       string
@@ -128,7 +128,7 @@ func (l *modelLife) ended() bool {
 	}
 }
 
-// breathe waits for a random time, usually a short one.
+// breathe waits for a random, usually short time.
 func breathe(random *rand.Rand, most time.Duration) {
 	switch random.IntN(4) {
 	case 0:
@@ -173,7 +173,7 @@ func (m *model) settle(pid int) {
 		return
 	}
 	proctest.Eventually(m.T, func() bool {
-		ended := l.ended() // asked before the end of its diary is read
+		ended := l.ended() // before the diary is read to its end
 		l.diary = m.read(l)
 		for _, a := range m.acts {
 			if a.what == "HUP" && a.pid == pid && a.err == nil && !slices.ContainsFunc(l.attempts, func(t attempt) bool { return t[0].from >= a.began }) {
@@ -194,8 +194,8 @@ func (m *model) life(pid int) *modelLife {
 	return nil
 }
 
-// nextStart is the start after a daemon was killed. It must succeed and find nothing of the old
-// daemon.
+// nextStart starts a daemon after another one was killed. The start must succeed, and must find
+// nothing of the old daemon.
 func (m *model) nextStart() {
 	if m.Failed() || !slices.ContainsFunc(m.lives, (*modelLife).abrupt) {
 		return

@@ -58,8 +58,9 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 	m.met.add(s.Phase.String())
 }
 
-// nothingGoesBack: if one status query was over before another began, the later one reports no
-// earlier phase, and no daemon that was gone. A daemon that is gone runs no hooks.
+// nothingGoesBack compares each status query with those that began after it was over. A later query
+// must report no earlier phase, and no daemon that was gone before. A daemon that is gone runs no
+// hooks.
 func (m *model) nothingGoesBack() {
 	for _, x := range m.acts {
 		l := m.life(x.pid)
@@ -112,8 +113,8 @@ func (a act) phases() (earliest, latest lifecycle.Phase) {
 	return lifecycle.Starting, lifecycle.Stopping
 }
 
-// whatIsLeftTellsHowItEnded: a clean end leaves nothing. After a KILL, the PID file and the state
-// show the death.
+// whatIsLeftTellsHowItEnded requires that a clean end leaves nothing, and that after a KILL the PID
+// file and the state show the death.
 func (m *model) whatIsLeftTellsHowItEnded() {
 	if _, err := lifecycle.Find(m.pidfile); !errors.Is(err, lifecycle.ErrNotRunning) {
 		m.broken("all have ended, but: %v", err)
@@ -131,7 +132,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	if !abrupt {
 		left, err := os.ReadDir(m.dir)
 		if s, readErr := readStatus(proctest.StatePath(m.pidfile)); readErr == nil && s.Failed != nil {
-			left = left[1:] // the last one has ended by itself, but failed
+			left = left[1:] // the last daemon has ended by itself with a failure
 		}
 		if err != nil || len(left) > 0 {
 			m.broken("all have ended cleanly, but have left %v, %v", left, err)
@@ -139,7 +140,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 		return
 	}
 	if unclear || !last.killed() || last.hooks[len(last.hooks)-1].to != never && len(last.of("OnExit")) == len(last.started()) {
-		return // or it may have been about to remove them itself
+		return // or the daemon may just have been removing them
 	}
 	m.met.add("left by a KILL")
 	got := callVerb(m.T, m.pidfile, "status")
@@ -148,7 +149,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	}
 }
 
-// sight counts which cases occurred.
+// sight counts the cases that occurred.
 func (m *model) sight() {
 	for _, a := range m.acts {
 		if a.what != "find" && a.what != "reload" && a.err == nil {

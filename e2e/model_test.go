@@ -44,7 +44,7 @@ func (d diary) started() (components []string) {
 	return components
 }
 
-// certainly returns the time during which it held the PID file for certain.
+// certainly returns a period during which the daemon certainly held the PID file.
 func (d diary) certainly() (from, to time.Duration) {
 	if len(d.hooks) == 0 {
 		return never, 0
@@ -57,19 +57,17 @@ func (d diary) certainly() (from, to time.Duration) {
 	return d.hooks[0].from, to
 }
 
-// The model states what is true of a daemon for any events in any order. An interleaving launches
-// real daemons on one PID file, with hooks that behave at random, and up to three actors that act
-// on them at random. Daemons and actors record what they do and when, with a common clock.
-// Afterwards the records are checked against the laws, which are the methods of model at the end of
-// this file.
+// The model contains laws that hold for a daemon after any events in any order. An interleaving
+// launches real daemons with one PID file, whose hooks behave at random, and up to three actors,
+// which send them random requests. Daemons and actors record their actions with times of a common
+// clock. Afterwards the test checks the records against the laws, which are methods of model.
 
 // moody is the program of the model:
 //
 //	moody PIDFILE NAME COMPONENTS GATE SEED
 //
-// Its hooks fail, take a moment or wait until the file GATE exists, as a random number generator
-// with that seed decides. With seed 0 they do nothing. They record on stdout when they begin and
-// end:
+// A random number generator with that seed decides whether a hook fails, takes a moment or waits
+// until the file GATE exists. With seed 0, hooks do nothing. They print when they begin and end:
 //
 //	note TIME begin OnReload a
 //	note TIME end OnReload a: the text of the error
@@ -97,8 +95,8 @@ var moody = proctest.Register("moody", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// mood decides what hooks do. It has no lock because hooks never overlap. If they did, the race
-// detector would also report it.
+// mood decides what hooks do. It has no lock, because hooks never overlap. If they did, the race
+// detector would report it.
 type mood struct {
 	random *rand.Rand
 	calm   bool
@@ -137,7 +135,7 @@ func (m *mood) hook(name, component string, failing float64) func(context.Contex
 	}
 }
 
-// dawdle takes a moment. The end of ctx cuts it short every other time.
+// dawdle takes a moment. In half of the calls, it returns early if ctx ends.
 func (m *mood) dawdle(ctx context.Context) error {
 	if m.calm {
 		return nil
@@ -163,7 +161,7 @@ func (m *mood) dawdle(ctx context.Context) error {
 	return nil
 }
 
-// tarry waits for a random time, unless ctx ends before.
+// tarry waits for a random time, or until ctx ends.
 func tarry(ctx context.Context, random *rand.Rand, most time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -177,7 +175,7 @@ func randomTime(random *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(random.Int64N(int64(most)))
 }
 
-// body waits for its end, or returns before, and may fail.
+// body waits until its context ends, or returns earlier. It may fail.
 func (m *mood) body(ctx context.Context) error {
 	jot("begin", "Run", "body")
 	defer jot("end", "Run", "body")
@@ -195,7 +193,7 @@ func (m *mood) body(ctx context.Context) error {
 }
 
 // If LIFECYCLE_SEED is set, the test repeats that interleaving. The random choices are then the
-// same, but the scheduling by the kernel is not: -count helps.
+// same, but the scheduling of the kernel differs, so use -count.
 func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 60, 1_000)

@@ -57,7 +57,7 @@ func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
 	require.Equal(t, 0, inner.Wait())
 }
 
-// everyVerb is a script that runs each verb from outside, and prints its exit code and output.
+// everyVerb is a script that runs each verb and prints its exit code and output.
 const everyVerb = `for verb in start status reload reopen restart status stop status; do "$0" "$@" $verb 2>&1; echo "$verb: $?"; done`
 
 // requireEveryVerb requires that the output of everyVerb is the usual one.
@@ -68,7 +68,7 @@ func requireEveryVerb(t *testing.T, got proctest.Result) {
 	}, regexp.MustCompile(`(?m)^[a-z]+: \d+$`).FindAllString(got.Stdout, -1), "%s%s", got.Stdout, got.Stderr)
 }
 
-// inShell runs the program daemon under a shell script, and that under the wrapper.
+// inShell runs the program daemon in a shell script, which runs under the wrapper.
 func inShell(wrapper []string, script, program string, args ...string) *exec.Cmd {
 	return proctest.Wrapped(append(slices.Clone(wrapper), "sh", "-c", script), program, args...)
 }
@@ -83,8 +83,8 @@ func everybodysBinary(t *testing.T) (path string) {
 	return path
 }
 
-// ownProc returns a wrapper that makes a PID namespace. In it, a shell is process 1 and runs the
-// command for /proc.
+// ownProc returns a wrapper that makes a PID namespace. A shell is process 1 of the namespace, and
+// runs the command do, which mounts /proc.
 func ownProc(do string) []string {
 	return []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", do + ` || exit 99; "$@"; exit $?`, "sh"}
 }
@@ -118,7 +118,7 @@ func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T)
 	}
 	started := inside("start")
 	require.Equal(t, 1, started.Code)
-	// The race detector may print something before.
+	// The race detector may print text before the hint.
 	require.True(t, strings.HasSuffix(started.Stderr, hint), started.Stderr)
 	b.requireNothingLeft()
 	pid := b.start()
@@ -132,8 +132,9 @@ func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T)
 	b.requireNothingLeft()
 }
 
-// withFaults runs a program and all that it starts with faults in system calls, such as
-// "close_range:error=ENOSYS". The tracer (-D) ends with the last process, and keeps no pipe open.
+// withFaults runs a program and its descendants with faults in system calls, such as
+// "close_range:error=ENOSYS". The tracer is a grandchild (-D), ends with the last process, and
+// keeps no pipe open.
 func withFaults(t *testing.T, faults []string, program string, args ...string) (got proctest.Result, trace string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -184,7 +185,7 @@ func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
 	}
 }
 
-// In a user namespace, root may be a user without rights over other users.
+// Root of a user namespace may have no rights over other users.
 // Row J8.
 func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 	proctest.Needs(t, "root")
@@ -212,7 +213,7 @@ func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 			require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d)\n", p.PID()), Code: 1}, got)
 			continue
 		}
-		if strings.Contains(verb, "restart") { // it is in the foreground
+		if strings.Contains(verb, "restart") { // the daemon is in the foreground
 			require.Equal(t, 3, got.Code, "%s: %s", verb, got.Stderr)
 			continue
 		}
@@ -247,8 +248,8 @@ func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
 	requireEveryVerb(t, proctest.CallCommand(t, inShell(readOnlyRoot, script, daemon, "pidfile="+filepath.Join(dir, "daemon.pid"), "log="+filepath.Join(dir, "log"))))
 }
 
-// The time of day is only displayed. Go programs do not read it in a way that can be faked here, so
-// the state file has a time in the past or the future, as if the clock had been set.
+// The time of day is only displayed. A test cannot fake the clock of a Go program, so this test
+// writes a time in the past or the future into the state file, as if the clock had been set.
 // Rows H10, J10.
 func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -51,8 +51,8 @@ func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 	require.Equal(t, 0, managed(t, "", "run=:", "run").Wait())
 }
 
-// A manager that reads nothing costs half a second for each message. A manager that is gone costs
-// nothing.
+// A manager that does not read delays each message by half a second. A manager that is gone causes
+// no delay.
 // Row K1.
 func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
 	t.Parallel()
@@ -85,8 +85,8 @@ func fill(t *testing.T, address string) {
 	}
 }
 
-// With a launcher, the service manager needs to know which process to watch (Type=notify with
-// NotifyAccess=all).
+// If a launcher has started the daemon, the service manager must be told which process to watch
+// (Type=notify with NotifyAccess=all).
 func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

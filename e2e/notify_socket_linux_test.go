@@ -21,8 +21,8 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// hoarder is a program that asks its service manager to store unsuitable descriptors, one step
-// after the other:
+// hoarder is a program that asks its service manager to store unsuitable descriptors. Each argument
+// is a step:
 //
 //	bind:PATH   a socket with that file, and takes it back
 //	linger      a socket for which close(2) sleeps, and takes it back
@@ -124,7 +124,7 @@ func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
 	path := filepath.Join(proctest.ShortDir(t), "s")
 	before := b.hoards("bind:" + path)
 	require.FileExists(t, path)
-	require.NoError(t, os.Remove(path)) // otherwise the next worker cannot bind
+	require.NoError(t, os.Remove(path)) // the next worker binds it again
 	proctest.Touch(t, path)
 	require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 	b.told("it to be started again", func(s lifecycle.Status) bool { return s.Restarts > 0 })

@@ -41,8 +41,8 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 			}, m.Await("READY=1"))
 			p.Signal(syscall.SIGTERM)
 			require.Equal(t, 0, p.Wait())
-			// The first message may arrive together with the second, because the hook does not wait
-			// for it. fn may also have returned already.
+			// The first message may arrive together with the second one, because the hook does not
+			// wait for it. fn may already have returned.
 			all := regexp.MustCompile(`STATUS=stopping(: Run of daemon)?\n`).ReplaceAllString(strings.Join(m.Messages(), "\n")+"\n", "")
 			require.Equal(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=45000000\n"+
 				"STATUS=stopping: OnStop of daemon\nSTATUS=stopping: OnExit of daemon\n", all)
@@ -50,8 +50,8 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 	}
 }
 
-// The test compares every byte of a life with all kinds of messages. No other message may be sent,
-// and no other order.
+// The test compares every byte of all messages of a life. The life sends no other message and uses
+// no other order.
 // Rows K2, K3, K4, K6.
 func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	t.Parallel()
@@ -91,7 +91,8 @@ func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 	}, stopOf(m.Messages()))
 }
 
-// A failed start ends with the reason. Before that, the roll-back is an ordinary stop.
+// The last message of a failed start is the reason. Before it, the roll-back sends the messages of
+// an ordinary stop.
 // Row K2.
 func TestEveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
 	t.Parallel()
@@ -110,8 +111,8 @@ func withoutSigns(all []string) []string {
 	return slices.DeleteFunc(all, func(message string) bool { return message == "WATCHDOG=1" })
 }
 
-// stopOf returns the messages of a stop, without signs of life and what it waits for: the first
-// hook does not wait for the first message, and fn may have returned.
+// stopOf returns the messages of a stop. It omits signs of life and the texts that depend on
+// timing.
 func stopOf(all []string) (stop []string) {
 	for _, message := range withoutSigns(all) {
 		lines := slices.DeleteFunc(strings.Split(message, "\n"), func(line string) bool {

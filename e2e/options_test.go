@@ -25,8 +25,8 @@ import (
 
 func fine(context.Context) error { return nil }
 
-// optionExamples has a correct use of each option, and several of some. The key is the name of the
-// option, followed by a remark.
+// optionExamples contains at least one correct use of each option. The key is the name of the
+// option, and may have a remark.
 func optionExamples() map[string]lifecycle.Option {
 	return map[string]lifecycle.Option{
 		"Args": lifecycle.Args("run"), "BaseContext": lifecycle.BaseContext(context.Background()), "Chroot": lifecycle.Chroot("/srv/jail"),
@@ -54,7 +54,7 @@ func optionExamples() map[string]lifecycle.Option {
 	}
 }
 
-// optionConflict has two options of optionExamples that are right alone and refused together.
+// optionConflict names two entries of optionExamples that are correct alone but refused together.
 type optionConflict struct {
 	one, other string
 	why        string // for the page
@@ -94,14 +94,13 @@ var optionConflicts = []optionConflict{
 	{"ErrorLogFile that is the state file", "PIDFile", "", `ErrorLogFile("/run/app/x.state") and PIDFile("/run/app/x.pid"): the log would be the state file`},
 }
 
-// With no other option, a PID file at the default path of the log is refused. With a LogFile or
-// Embedded, it is not.
+// A PID file at the default path of the log is refused, except with LogFile or Embedded.
 const isDefaultLog = "PIDFile that is the default log"
 
 func optionName(example string) string { name, _, _ := strings.Cut(example, " "); return name }
 
-// pairer passes each pair of examples to Main, in both orders, and asks for the help. It prints the
-// pair before.
+// pairer calls the verb help with each pair of examples, in both orders. Before each call it prints
+// the pair.
 var pairer = proctest.Register("pairer", func([]string) int {
 	examples := optionExamples()
 	for one, first := range examples {
@@ -150,8 +149,8 @@ func TestEachPairOfOptionsIsAcceptedOrRefusedByBothNames(t *testing.T) {
 	}
 }
 
-// replacesDefault reports whether one of the options leaves the default log or the PIDFile of
-// isDefaultLog unused. Of two PIDFiles, the last wins.
+// replacesDefault reports whether one of the options makes the default log or the PIDFile of
+// isDefaultLog irrelevant. Of two PIDFiles, the last one wins.
 func replacesDefault(one, other string) bool {
 	later := one == isDefaultLog && strings.HasPrefix(other, "PIDFile") && other != isDefaultLog && other != "PIDFileMode"
 	return later || slices.ContainsFunc([]string{one, other}, func(name string) bool {
@@ -159,7 +158,7 @@ func replacesDefault(one, other string) bool {
 	})
 }
 
-// Each option has an example, so the pairs are all pairs.
+// Each option has an example, so the pairs include all options.
 func TestEachOptionHasAnExample(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../*.go")
@@ -223,7 +222,7 @@ func TestALogThatIsThePIDFileByAnotherNameIsRefusedBeforeAnythingIsTouched(t *te
 				got := proctest.Call(t, daemon, "pidfile="+pidfile, option+"="+log, verb)
 				require.Equal(t, 1, got.Code, name)
 				if verb == "restart" && strings.Contains(got.Stderr, ": unsafe PID file ") {
-					continue // so the daemon is not looked for
+					continue // the verb then does not look for the daemon
 				}
 				require.Contains(t, got.Stderr, fmt.Sprintf("wrong option: %s(%q) and PIDFile(%q): the log would be the ", map[string]string{"log": "LogFile", "errorlog": "ErrorLogFile"}[option], log, pidfile), name)
 				require.Empty(t, got.Stdout, "%s: no hook was called", name)
@@ -264,7 +263,7 @@ func TestAComponentWithoutAHookIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, `With(Hooks{Name: "component 2"}) is given twice`)
 }
 
-// Detach is for Run. With Main, the verb decides.
+// Detach is an option for Run. With Main, the verb decides.
 func TestTheVerbRunStaysInTheForegroundEvenWithDetach(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "detach=", "run")
