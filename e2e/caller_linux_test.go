@@ -53,7 +53,7 @@ var burdens = map[string]func() error{
 		return unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: 50, Max: 60})
 	},
 	"oom":  func() error { return os.WriteFile("/proc/self/oom_score_adj", []byte("321"), 0) },
-	"nice": func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, 7) },
+	"nice": func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, 19) },
 	"batch": func() error {
 		return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: 7}, 0)
 	},
@@ -264,7 +264,7 @@ func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 	soft, _ := limitsOf(t, p.PID())
 	require.Equal(t, "60", soft["Max cpu time"])
 	require.Equal(t, strconv.Itoa(1<<20), soft["Max file size"])
-	require.Equal(t, "7", attributesOf(t, p.PID())["nice"])
+	require.Equal(t, "19", attributesOf(t, p.PID())["nice"])
 	require.NotContains(t, attributesOf(t, p.PID())["Cpus_allowed_list"], ",")
 }
 
@@ -292,7 +292,7 @@ func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
 	}
 	require.Equal(t, strconv.Itoa(1<<20), soft["Max stack size"])
 	is := attributesOf(t, pid)
-	require.Equal(t, "7", is["nice"])
+	require.Equal(t, "19", is["nice"])
 	require.NotContains(t, b.said(), "level=WARN")
 	b.stop()
 }

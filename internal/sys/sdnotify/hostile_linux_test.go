@@ -227,7 +227,7 @@ func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
 	}
 	after, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
-	require.Len(t, after, len(before))
+	require.LessOrEqual(t, len(after), len(before)) // an earlier server may still close its own
 }
 
 func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
