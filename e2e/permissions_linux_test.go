@@ -95,15 +95,15 @@ func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	}
 }
 
-// Files are opened without following a link at the end of the path and without blocking. Nothing is
-// done by path to an open file.
+// A life opens files without following a link at the end of the path and without blocking. It
+// changes an open file only through its descriptor.
 // Row L5.
 func TestNoFileIsOpenedThroughALinkOrChangedByItsPath(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	dir, traces := t.TempDir(), t.TempDir()
 	pidfile, log := filepath.Join(dir, "daemon.pid"), filepath.Join(dir, "daemon.log")
-	// A pipe would be held open by the tracer of a daemon.
+	// A file, not a pipe: the tracer of a daemon would hold a pipe open.
 	said, err := os.Create(filepath.Join(traces, "said"))
 	require.NoError(t, err)
 	defer said.Close()

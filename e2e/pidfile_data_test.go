@@ -11,11 +11,11 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// refusesData is why a file with other data than a PID is not used.
+// refusesData is the text of the error for a file with other data than a PID.
 const refusesData = ": it contains other data than a PID, so it was left untouched: correct the path, or remove the file\n"
 
-// The paths of the PID file and of a configuration were swapped, for example. The test has a
-// bystander process, and a lenient reader would find its PID in one of the files.
+// For example, the paths of the PID file and of a configuration were swapped. One of the files
+// contains digits in which a lenient parser would find the PID of a bystander process.
 // Row C5.
 func TestNoVerbTouchesAPIDFileThatIsSomebodysData(t *testing.T) {
 	t.Parallel()
@@ -46,7 +46,7 @@ func TestNoVerbTouchesAPIDFileThatIsSomebodysData(t *testing.T) {
 	requireLives(t, bystander)
 }
 
-// The program saves data at the path of its PID file, for example.
+// For example, the program saves data at the path of its PID file.
 func TestDataInThePIDFileOfADaemonSurvivesItsEnd(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)

@@ -27,7 +27,7 @@ func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
 		pidfile, nobody, dir))
 	requireNothingLeft(t, pidfile)
 
-	require.NoError(t, os.Chmod(dir, 0o700)) // the directory cannot even be entered
+	require.NoError(t, os.Chmod(dir, 0o700)) // a test cannot remove a directory that it may not enter
 	got = proctest.Call(t, asNobody, "pidfile="+pidfile, "run")
 	require.Equal(t, 4, got.Code)
 	require.Contains(t, got.Stderr, "permission denied")
@@ -89,7 +89,7 @@ func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 			free := fillUp(t, dir, c.fill)
 			requireUntouched := proctest.Untouched(t, pidfile)
 			requireRefused(t, 1, "daemon: start failed: PID file "+pidfile+": "+c.op+": no space left on device\n", pidfile)
-			_ = os.Remove(proctest.StatePath(pidfile)) // it contains the failure
+			_ = os.Remove(proctest.StatePath(pidfile)) // the state file contains the failure
 			requireUntouched()
 			free()
 			requireStarts(t, pidfile)
@@ -120,11 +120,11 @@ func TestAWriteThatFailsFailsTheStart(t *testing.T) {
 				pidfile := proctest.PIDPath(t)
 				if before != "nothing" {
 					require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o600))
-					if strings.HasPrefix(fault, "fchmod") { // a mode that permits less is no failure
+					if strings.HasPrefix(fault, "fchmod") { // a stricter mode is no failure
 						require.NoError(t, os.Chmod(pidfile, 0o664))
 					}
 				} else if strings.HasPrefix(fault, "fchmod") {
-					continue // a new file has its mode
+					continue // a new file already has this mode
 				}
 				cmd, requireFault := faulty(t, fault, pidfile, "run")
 				got := proctest.CallCommand(t, cmd)

@@ -37,7 +37,7 @@ func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 	}
 	requireStarts(t, filepath.Join(dir, "link of root", "daemon.pid"))
 
-	// Nor does it inspect the path: with another user's directories, it could lead to any file of
+	// Root does not even inspect such a path: another user's directory could lead it to any file of
 	// root.
 	p := proctest.Start(t, daemon, "pidfile="+filepath.Join(root, "daemon.pid"))
 	p.Await("msg=ready")
@@ -55,7 +55,7 @@ func TestADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
 	requireRefused(t, 1, fmt.Sprintf("start failed: unsafe PID file %s: other users can write the directory %s in the path (mode 0777) (chmod +t %[2]s, or set the option PIDFile to another path)\n", pidfile, dir), pidfile)
 	requireNothingLeft(t, pidfile)
 	require.NoError(t, os.Chmod(dir, 0o775))
-	requireStarts(t, pidfile) // the group is root's
+	requireStarts(t, pidfile) // the group of root may write it
 	require.NoError(t, os.Chown(dir, 0, service))
 	requireRefused(t, 1, "other users can write the directory "+dir+" in the path (mode 0775) (chmod +t "+dir+", or set", pidfile)
 	require.NoError(t, os.Chmod(dir, 0o777|fs.ModeSticky))
@@ -88,7 +88,7 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 	require.NoError(t, os.Remove(pidfile))
 	p := proctest.Start(t, asNobody, "pidfile="+pidfile)
 	p.Await("msg=ready")
-	// This holds whether or not the file is in use.
+	// The start is refused whether or not the file is in use.
 	requireRefused(t, 1, fmt.Sprintf("it belongs to user %d, not to user 0\n", nobody), pidfile)
 	requireRunning(t, pidfile, p.PID())
 }

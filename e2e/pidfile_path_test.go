@@ -124,7 +124,7 @@ func TestAPathThatIsTooLongOrHasANULIsRefused(t *testing.T) {
 	require.EqualError(t, lifecycle.Run(nil, lifecycle.PIDFile(path)), fmt.Sprintf("lifecycle: wrong option: PIDFile(%q): a path cannot contain a NUL byte", path))
 }
 
-// wanderer is a daemon with a relative path that changes its working directory.
+// wanderer is a daemon that changes its working directory. The path of its PID file is relative.
 var wanderer = proctest.Register("wanderer", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStart(func(context.Context) error { return os.Chdir("/") })))
 })

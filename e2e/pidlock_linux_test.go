@@ -22,9 +22,9 @@ const (
 	stranger = 54321 // another one
 )
 
-// faulty runs the program daemon with a fault in the system calls on its PID file, as -e inject of
-// strace(1) describes it. The tracer is a grandchild (-D), so the process is the daemon itself.
-// requireFault requires that the fault has happened.
+// faulty runs the program daemon under strace(1), with a fault in the system calls on its PID file
+// (-e inject). The tracer is a grandchild (-D), so the process is the daemon itself. requireFault
+// requires that the fault has occurred.
 func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
@@ -42,8 +42,8 @@ func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd,
 
 func needsStrace(t *testing.T) { t.Helper(); proctest.NeedsCommand(t, "strace", "-o", os.DevNull) }
 
-// startPausing starts a daemon that is paused after its first call of that system call on the PID
-// file. awaitPause waits for that. resume continues the daemon.
+// startPausing starts a daemon that pauses after its first call of that system call on the PID
+// file. awaitPause waits until it pauses. resume continues the daemon.
 func startPausing(t *testing.T, call, pidfile string) (p *proctest.Process, awaitPause, resume func()) {
 	t.Helper()
 	cmd, awaitPause := faulty(t, call+":signal=STOP:when=1", pidfile, "run")
@@ -67,7 +67,7 @@ func statusField(t *testing.T, pid int, field string) string {
 	return strings.TrimSpace(value)
 }
 
-// Anything can happen to the file between open and lock.
+// Another process can replace or remove the file between open and lock.
 // Row A8.
 func TestAStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
 	needsStrace(t)
@@ -133,7 +133,7 @@ func TestAStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	awaitPause()
 	require.NoFileExists(t, pidfile)
-	p.Await("OnExit done") // all of the daemon's work is done
+	p.Await("OnExit done") // the daemon only has to end
 	require.Equal(t, proctest.Result{Stdout: notRunning(pidfile), Code: 3}, callVerb(t, pidfile, "status"))
 
 	next := proctest.Start(t, daemon, "pidfile="+pidfile)
@@ -208,8 +208,8 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 	}
 }
 
-// The presence and owner locks are advice. Without them, a second daemon is still refused, and no
-// wrong answer is given.
+// The presence and owner locks are only information. Without them, a second daemon is still
+// refused, and no verb gives a wrong answer.
 func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -268,8 +268,8 @@ func fillUp(t *testing.T, dir string, write func(name string) error) (free func(
 
 var ownPIDs = []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 
-// refused tries repeatedly to start where that is refused, and reports how many descriptors it has
-// before and after.
+// refused repeatedly tries a start that is refused, and prints its number of descriptors before and
+// after.
 var refused = proctest.Register("refused", func(args []string) int {
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -278,7 +278,7 @@ var refused = proctest.Register("refused", func(args []string) int {
 		}
 		return len(entries)
 	}
-	_, _ = pidfile.Acquire(args[0], 0o644) // opens what Go opens once
+	_, _ = pidfile.Acquire(args[0], 0o644) // makes Go open its own descriptors
 	before := descriptors()
 	for n := range 1000 {
 		path := args[n%len(args)]

@@ -75,8 +75,8 @@ func TestASecondStartIsRefusedWhileADaemonLivesThatHasLostItsPIDFile(t *testing.
 	requireNothingLeft(t, pidfile)
 }
 
-// If the state file is deleted too, the second start is not refused: no lock on a file that its
-// owner deletes can do that. But the daemon reports it.
+// If the state file is deleted too, the second start succeeds, because a lock on a deleted file
+// cannot refuse it. The first daemon reports that.
 // Row A11.
 func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
 	t.Parallel()
@@ -139,7 +139,7 @@ func TestAnotherDaemonOnTheSamePIDFileIsRefusedAndToldByWhom(t *testing.T) {
 	proctest.RequireText(t, pidfile, fmt.Sprintln(p.PID()))
 }
 
-// requireUnsafe requires that no verb accepts the file at pidfile, and that none changes anything.
+// requireUnsafe requires that every verb refuses the file at pidfile and changes nothing.
 func requireUnsafe(t *testing.T, pidfile, why string) {
 	t.Helper()
 	before, err := os.Lstat(pidfile)
@@ -158,7 +158,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 }
 
 func TestAForeignLockIsToldFromADaemon(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere nothing distinguishes them
+	proctest.Needs(t, "linux") // elsewhere nothing distinguishes the two locks
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	requireUntouched := proctest.Untouched(t, pidfile)

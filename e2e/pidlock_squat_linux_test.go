@@ -38,7 +38,7 @@ func TestWhatTheDaemonStartsHasNoDescriptorOfThePIDFile(t *testing.T) {
 		for _, entry := range entries {
 			path, err := os.Readlink(filepath.Join(dir, entry.Name()))
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // the program has just begun, and has closed this descriptor
+				continue // the program has just closed this descriptor
 			}
 			require.NoError(t, err)
 			paths = append(paths, path)

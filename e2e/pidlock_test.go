@@ -16,8 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// requireRefused requires that a start is refused with that exit code and text before it runs any
-// hook.
+// requireRefused requires that a start fails with that exit code and text before it calls any hook.
 func requireRefused(t *testing.T, code int, text, pidfile string, args ...string) {
 	t.Helper()
 	got := callVerb(t, pidfile, append(args, "run")...)
@@ -26,8 +25,8 @@ func requireRefused(t *testing.T, code int, text, pidfile string, args ...string
 	require.NotContains(t, got.Stdout, "OnStart")
 }
 
-// requireLogged requires that stderr contains text. What follows "start failed: " in it must be in
-// the one ERROR record of a start in the foreground.
+// requireLogged requires that stderr contains text. For a start in the foreground, the part after
+// "start failed: " must be in the only ERROR record.
 func requireLogged(t *testing.T, stderr, text string) {
 	t.Helper()
 	text = strings.TrimSuffix(text, "\n")
@@ -134,8 +133,8 @@ func TestAStartDuringOnStopIsRefused(t *testing.T) {
 	}
 }
 
-// heedful is a daemon whose OnStart waits until a stop is requested. It then returns its argument:
-// "error" or "nil".
+// heedful is a daemon whose OnStart waits until a stop is requested, and then returns an error or
+// nil, as the argument selects.
 var heedful = proctest.Register("heedful", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.PIDFile(args[0]), lifecycle.OnStop(behave("OnStop", "")), lifecycle.OnExit(behave("OnExit", "")),
 		lifecycle.OnStart(func(ctx context.Context) error {
@@ -182,7 +181,7 @@ func TestAStopOfADaemonThatCrashesAtThatMomentSucceeds(t *testing.T) {
 		next := proctest.Start(t, daemon, "pidfile="+pidfile)
 		next.Await("msg=ready")
 		require.NoError(t, found.Stop(t.Context()))
-		// The daemon that stop found is gone, and this is another one.
+		// The daemon that stop found is gone. This is another daemon.
 		requireRunning(t, pidfile, next.PID())
 		require.Zero(t, next.Out.Count("msg=stopping"))
 	})
@@ -225,7 +224,7 @@ func TestTwoConcurrentStopsBothSucceed(t *testing.T) {
 		p, pidfile := startDaemon(t, "stop=until:"+gate)
 		one := proctest.Start(t, daemon, "pidfile="+pidfile, "stop")
 		p.Await("OnStop")
-		// It may come too late.
+		// The second stop may come too late.
 		two := proctest.Start(t, daemon, "pidfile="+pidfile, "stop", "--oknodo")
 		proctest.Touch(t, gate)
 		for _, stop := range []*proctest.Process{one, two} {

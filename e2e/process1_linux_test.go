@@ -68,8 +68,8 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	}
 }
 
-// The process that started the daemon is gone, so the daemon is a child of process 1. Here process
-// 1 is the test, which waits for no child.
+// The process that started the daemon is gone, so the daemon is a child of process 1. Process 1 is
+// this test, which reaps no children.
 // Row J2.
 func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 	t.Parallel()
@@ -113,7 +113,7 @@ func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
 		p.Signal(syscall.SIGKILL) // this also kills everything inside
 		p.Wait()
 		proctest.Eventually(t, func() bool { return isFree(t, path) }, "the lock")
-		// The verb itself has that PID.
+		// The verb itself has the PID that is in the file.
 		inside := proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "status"))
 		require.Equal(t, 1, inside.Code)
 		require.Contains(t, inside.Stdout, "daemon: dead: pid 1 left "+path)

@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// spoilings are faults of the state file of a live daemon. Each replaces the file that the daemon
-// has open.
+// spoilings contains ways to spoil the state file of a live daemon. Each replaces the file that the
+// daemon has open.
 var spoilings = map[string]func(t *testing.T, statePath string){
 	"missing": func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) },
 	"damaged": func(t *testing.T, path string) { replace(t, path, make([]byte, statefile.Size)) },

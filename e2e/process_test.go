@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// errand is a call in its own goroutine that blocks until a daemon has done something.
+// errand is a call that runs in its own goroutine and blocks until a daemon has done something.
 type errand struct {
 	t      *testing.T
 	cancel context.CancelCauseFunc
@@ -42,8 +42,8 @@ func goOff(t *testing.T, do func(context.Context) error) *errand {
 	return e
 }
 
-// sendOff is goOff, but returns when the errand waits for the daemon. By then it has read and sent
-// all that comes before.
+// sendOff is like goOff, but returns only when the call waits for the daemon, after all its reads
+// and signals.
 func sendOff(t *testing.T, do func(context.Context) error) *errand {
 	t.Helper()
 	e := goOff(t, do)
@@ -212,7 +212,7 @@ func TestTheEndOfTheContextEndsTheStopAndNotTheDrain(t *testing.T) {
 	requireBalanced(t, p)
 }
 
-// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log in which
+// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log to which
 // it would report that.
 var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("daemon"), lifecycle.PIDFile(args[0]), lifecycle.StopTimeout(100*time.Millisecond),
@@ -220,8 +220,9 @@ var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 		lifecycle.Logger(slog.New(stuckHandler{slog.NewTextHandler(os.Stdout, nil), "was abandoned"}))))
 })
 
-// The test uses one verb as a clock. Its daemon reports no limits, so when the verb kills that
-// daemon, the time in the options of the other verbs is over, too.
+// The test uses one verb as a clock. The daemon of that verb reports no limits, so the verb kills
+// it after the limit in its own options. The other verbs have the same options, so their own limit
+// has passed then too.
 func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

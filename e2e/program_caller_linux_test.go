@@ -15,7 +15,7 @@ import (
 // These tests are about what a program inherits from the caller of its supervisor: a PATH and an
 // environment.
 
-// inPATH runs guard with a PATH that begins with dir, for a program that is given by name only.
+// inPATH runs guard with a PATH that begins with dir. The program is a name or a path.
 func (b *background) inPATH(dir, program, at string) proctest.Result {
 	b.t.Helper()
 	cmd := proctest.Command(guard, append(b.args("start"), "--", program)...)
@@ -67,12 +67,12 @@ func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
 
 	chown(12345)
 	b = inBackground(t)
-	// A path was chosen by the author of the command.
+	// Root accepts a path, because the author of the command has chosen it.
 	b.readied(b.inPATH(dir, filepath.Join(dir, "sleeps"), dir))
 	b.stop()
 }
 
-// session lists what a login of root may have in its environment.
+// session lists variables that a login of root may have in its environment.
 var session = []string{
 	"SUDO_USER=me", "SUDO_COMMAND=x", "SSH_AUTH_SOCK=/tmp/agent", "SSH_AGENT_PID=1", "SSH_CONNECTION=a", "DBUS_SESSION_BUS_ADDRESS=unix:path=/x",
 	"XDG_RUNTIME_DIR=/run/user/0", "XDG_SESSION_ID=1", "XAUTHORITY=/root/.Xauthority", "MAIL=/var/mail/root", "DOAS_USER=me", "PKEXEC_UID=1000",

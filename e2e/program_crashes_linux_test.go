@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// Many crashes leave only a counter. In CI and in the long form there are 1000.
+// The only trace of many crashes is a counter. In CI and in the long form there are 1000 crashes.
 // Rows H1, H7.
 func TestManyCrashesLeaveNothing(t *testing.T) {
 	t.Parallel()
@@ -29,19 +29,19 @@ func TestManyCrashesLeaveNothing(t *testing.T) {
 		restarts := b.status().Restarts
 		proctest.Touch(t, gate)
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
-		for step := min(n, 50); step <= n; step += 50 { // also ends on a busy machine
+		for step := min(n, 50); step <= n; step += 50 { // in steps, for a busy machine
 			b.told(fmt.Sprintf("%d crashes of %d", step, n), func(s lifecycle.Status) bool { return s.Restarts >= restarts+step })
 		}
 		require.NoError(t, os.Remove(gate))
 		worker = b.worker(worker)
 	}
-	crash(proctest.Rounds(40, 300, 300)) // until the heap has reached its final size
+	crash(proctest.Rounds(40, 300, 300)) // lets the heap reach its final size
 	before, memory := descriptorsOf(t, parent), residentMemory(t, parent)
 	crash(proctest.Rounds(50, 1000, 1000))
 	require.Equal(t, before, descriptorsOf(t, parent))
 	more := 2 << 10
 	if underRace() {
-		more *= 8 // for what the race detector remembers
+		more *= 8 // for the memory of the race detector
 	}
 	require.Less(t, residentMemory(t, parent), memory+more)
 	require.Len(t, childrenOf(t, parent), 1)

@@ -64,7 +64,7 @@ var guard = proctest.Register("guard", func(args []string) int {
 	return lifecycle.Main(args, nil, opts...)
 })
 
-// guard runs the program guard here with a script of sh.
+// guard runs the program guard here, with a shell script as the program.
 func (b *background) guard(script string, args ...string) proctest.Result {
 	b.t.Helper()
 	return proctest.Call(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
@@ -183,7 +183,7 @@ func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
 }
 
 // notifies returns a script that sends notifications (sd_notify) with socat or python3, whichever
-// is there.
+// is installed.
 func notifies(t *testing.T) (say string) {
 	t.Helper()
 	proctest.Needs(t, "python3")

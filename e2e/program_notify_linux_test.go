@@ -19,8 +19,8 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// notifier is a program without this library. It does one step after another, and then waits for
-// ever:
+// notifier is a program without this library. It executes its steps in order, and then waits
+// forever:
 //
 //	say:LINE|LINE  sends that to its service manager
 //	store:LINE|…   sends it with a file
@@ -84,7 +84,7 @@ var notifier = proctest.Register("notifier", func(steps []string) int {
 	select {}
 })
 
-// guardNotifier returns the arguments by which guard keeps the program notifier alive.
+// guardNotifier returns the arguments with which guard keeps the program notifier alive.
 func (b *background) guardNotifier(args []string, steps ...string) []string {
 	proctest.Command(notifier) // marks it as used
 	return slices.Concat(b.args(args...), []string{"--", "env", proctest.Variable + "=" + notifier, proctest.Binary()}, steps)

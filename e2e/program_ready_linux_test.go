@@ -41,7 +41,7 @@ func TestAProgramThatReadyWhenNeverFindsReadyFailsTheStart(t *testing.T) {
 	}
 }
 
-// nginx whose port is taken takes 2.5 s to give up.
+// For example, nginx needs 2.5 s to give up if its port is in use.
 func TestAProgramThatEndsBeforeItIsReadyFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

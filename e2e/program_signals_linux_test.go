@@ -64,7 +64,7 @@ func TestAProgramIsToldNothingOfALogThatIsReopenedByDefault(t *testing.T) {
 	require.Equal(t, 0, proctest.Call(t, guard, b.args("reload")...).Code)
 	b.awaitSaid("got HUP\n")
 	require.NoError(t, syscall.Kill(b.status().PID, syscall.SIGUSR2))
-	b.awaitSaid("got USR2\n") // after USR1, if that had been sent
+	b.awaitSaid("got USR2\n") // USR1 would have come first
 	require.NotContains(t, b.said(), "got USR1")
 	b.stop()
 }
@@ -78,7 +78,7 @@ func TestAProgramThatDiesOfItsReloadHasNotReloaded(t *testing.T) {
 	b.stop()
 }
 
-// A JVM that gets TERM exits with 128 plus the number of the signal.
+// A JVM that receives TERM exits with 128 plus the signal number.
 func TestACodeOfCleanIsACleanStop(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[string]map[int]int{
@@ -99,7 +99,7 @@ func TestACodeOfCleanIsACleanStop(t *testing.T) {
 	}
 }
 
-// npm, yarn and sh -c end at once, and the server behind them needs its time.
+// npm, yarn and sh -c end at once, but the server that they have started needs some time.
 func TestTheChildrenOfAWrapperHaveTheRestOfTheStop(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -123,7 +123,7 @@ func TestAChildOfAWrapperThatDoesNotStopIsKilledAndNamed(t *testing.T) {
 	require.Regexp(t, `the worker left processes that were killed: sh \(pid \d+\)`, p.Out.String())
 }
 
-// The sessions of sshd leave its process group and must outlive it.
+// For example, the sessions of sshd leave its process group and must outlive it.
 func TestOrphansThatHaveLeftTheProcessGroupCanBeKept(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

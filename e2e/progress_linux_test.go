@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// screen is a terminal. The test sees all that is written to it.
+// screen is a terminal. The test reads all output to it.
 type screen struct {
 	t           *testing.T
 	window, tty *os.File
@@ -47,7 +47,7 @@ func (s *screen) verb(env []string, args ...string) *proctest.Process {
 	return proctest.Launch(s.t, s.on(proctest.Command(daemon, args...), env...))
 }
 
-// on makes cmd write to the screen.
+// on connects cmd to the screen.
 func (s *screen) on(cmd *exec.Cmd, env ...string) *exec.Cmd {
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "NO_COLOR=") })
 	cmd.Env = append(append(cmd.Env, "TERM=xterm"), env...)
@@ -60,8 +60,8 @@ func (s *screen) awaitText(text string) {
 	proctest.Eventually(s.t, func() bool { return strings.Contains(s.String(), text) }, "%q on the screen, which got %q", text, s)
 }
 
-// requireShows requires that the screen finally shows lines that match the pattern. It waits for
-// the last of them.
+// requireShows waits until the screen shows the last line of the pattern, and requires that all
+// lines match.
 func (s *screen) requireShows(pattern string) {
 	s.t.Helper()
 	last := regexp.MustCompile("^" + pattern + "\n$")
@@ -90,7 +90,7 @@ func seen(text string) string {
 	return string(all) + strings.TrimRight(string(line), " ")
 }
 
-// written returns the progress lines that were written over each other.
+// written returns all versions of the progress line.
 func (s *screen) written() []string {
 	return regexp.MustCompile(`waiting for [^\r\n\x1b]*`).FindAllString(s.String(), -1)
 }

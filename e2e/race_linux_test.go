@@ -11,8 +11,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The race detector exits with 66 when a program that had a race ends, however the program ended.
-// Under it, this test shows that the worker is started again; without it, that 66 is EX_NOINPUT.
+// The race detector replaces the exit code of a program that had a race with 66. So with the race
+// detector, a worker that exits with 66 starts again. Without it, 66 is EX_NOINPUT, which is
+// permanent.
 func TestTheExitCodeOfTheRaceDetectorIsPermanentOnlyWithoutIt(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

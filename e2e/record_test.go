@@ -6,7 +6,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// fullStatus returns a Status without zero fields. Each call returns another one.
+// fullStatus returns a Status without zero fields. Each call returns a different Status.
 func fullStatus() lifecycle.Status {
 	at := func(second int) time.Time { return time.Date(2026, 2, 3, 4, 5, second, 678, time.UTC) }
 	return lifecycle.Status{

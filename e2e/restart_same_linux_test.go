@@ -16,12 +16,11 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// originFile is the memfd in which a detached daemon keeps what it was started with.
+// originFile is the memfd in which a detached daemon keeps its arguments and its directory.
 const originFile = "/memfd:lifecycle-origin (deleted)"
 
-// flagged is a program with flags before its verb, as usual. Only the environment names its files,
-// so a verb needs no flag to find the daemon. It prints with which flags and in which directory
-// its check and its start run.
+// flagged is a program with flags before its verb. The environment names its files, so a verb needs
+// no flag to find the daemon. Its check and its start print the flags and the working directory.
 var flagged = proctest.Register("flagged", func(args []string) int {
 	dir, _ := os.Getwd()
 	set := flag.NewFlagSet("flagged", flag.ContinueOnError)
@@ -44,7 +43,7 @@ var flagged = proctest.Register("flagged", func(args []string) int {
 		lifecycle.User(*user), lifecycle.OnCheck(say("check")), lifecycle.OnStart(say("start")))
 })
 
-// flaggedPlace is a place for the daemon flagged.
+// flaggedPlace is a directory for one daemon of the program flagged.
 type flaggedPlace struct {
 	t    *testing.T
 	base string
@@ -67,8 +66,8 @@ func (p flaggedPlace) call(dir string, args ...string) proctest.Result {
 	return proctest.CallCommand(p.t, p.command(dir, args...))
 }
 
-// requireRuns requires that the daemon, which that verb has started, runs with these arguments, and
-// that it was started with that configuration in that directory. check tells whether the verb has
+// requireRuns requires that the verb with the result got has started the daemon with that
+// configuration, in that directory and with these arguments. check tells whether the verb must have
 // checked the same configuration.
 func (p flaggedPlace) requireRuns(got proctest.Result, check bool, dir, config string, args ...string) {
 	p.t.Helper()
@@ -118,7 +117,7 @@ func TestARestartKeepsArgumentsOfAnyBytesAndLength(t *testing.T) {
 	require.Equal(t, 0, p.call("/", "stop").Code)
 }
 
-// The word before the verb is a command of the program and no flag.
+// The word before the verb is a command of the program, not a flag.
 func TestARestartByACommandOfTheProgramRunsWhatRan(t *testing.T) {
 	t.Parallel()
 	p := newFlagged(t)
@@ -145,7 +144,7 @@ func TestARestartIsRefusedWhereTheDirectoryOfTheStartIsGone(t *testing.T) {
 	require.Equal(t, 0, p.call("/", "stop").Code)
 }
 
-// The user that a daemon has become cannot change what root starts again.
+// The user that a daemon has become cannot change the program and arguments that root starts again.
 func TestARestartByRootRunsWhatRanForADaemonWithAUser(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()

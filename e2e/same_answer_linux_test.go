@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// requireSameAnswer requires that start and status of that program give this reason.
+// requireSameAnswer requires that the verbs start and status of that program report the same
+// reason, why.
 func requireSameAnswer(t *testing.T, program, pidfile, why string) {
 	t.Helper()
 	call := func(verb ...string) proctest.Result {
@@ -28,7 +29,8 @@ func requireSameAnswer(t *testing.T, program, pidfile, why string) {
 	require.Equal(t, proctest.Result{Stdout: "daemon: unknown: " + why + adviceFor(why) + "\n", Code: 4}, call("status"))
 }
 
-// requireNoAnswer is requireSameAnswer, and requires that no verb says more than is known.
+// requireNoAnswer is like requireSameAnswer, and also requires that no verb claims to know whether
+// a daemon runs.
 func requireNoAnswer(t *testing.T, program, pidfile, why string) {
 	t.Helper()
 	requireSameAnswer(t, program, pidfile, why)
@@ -49,7 +51,7 @@ func requireNoAnswer(t *testing.T, program, pidfile, why string) {
 	}
 }
 
-// adviceFor returns what status adds to the reason.
+// adviceFor returns the advice that status adds to the reason.
 func adviceFor(why string) string {
 	if strings.Contains(why, "permission denied") {
 		return ": ask as root or as the user of the daemon"
@@ -100,15 +102,15 @@ func TestStartAndStatusSayTheSameOfAPathThatLeadsNowhere(t *testing.T) {
 	for path, why := range map[string]string{loop: "too many levels of symbolic links", file: "not a directory"} {
 		pidfile := filepath.Join(path, "daemon.pid")
 		where := ""
-		if os.Geteuid() == 0 { // root looks at each directory of the path
+		if os.Geteuid() == 0 { // root checks each directory of the path
 			where = " " + path
 		}
 		requireNoAnswer(t, daemon, pidfile, "PID file "+pidfile+": open"+where+": "+why)
 	}
 }
 
-// A program that locks its PID file by lockf(3) is a daemon, too. Its file is neither emptied nor
-// replaced, and no verb signals it.
+// A program that locks its PID file with lockf(3) is a daemon too. No verb empties or replaces its
+// file, or signals it.
 func TestStartAndStatusSayTheSameOfAFileThatAnotherProgramLocks(t *testing.T) {
 	t.Parallel()
 	whole, first := unix.Flock_t{Type: unix.F_WRLCK}, unix.Flock_t{Type: unix.F_WRLCK, Len: 1}

@@ -16,9 +16,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// liar is a program whose errors contain text from others: sequences that a terminal would execute,
-// and lines that look like our own. Its first argument is the PID file. Its second one is where it
-// lies.
+// liar is a program whose errors contain hostile text: sequences that a terminal would execute, and
+// lines that imitate ours. Its arguments are the PID file and the place of that text: a hook, fn or
+// panic.
 var liar = proctest.Register("liar", func(args []string) int {
 	lie := func(at string) func(context.Context) error {
 		return func(context.Context) error {
@@ -64,7 +64,7 @@ func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
 			pidfile := verbPlace(t)
 			got := proctest.Call(t, liar, pidfile, at, verb)
 			require.NotZero(t, got.Code, "%s in %s", verb, at)
-			if verb != "run" { // in the foreground there are also slog's lines
+			if verb != "run" { // in the foreground, the log is on stderr too
 				requireOwnLines(t, got.Stderr)
 			}
 			requireVerbLeftNothing(t, pidfile)
@@ -83,15 +83,15 @@ func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
 	}
 }
 
-// nasty contains terminal commands: clear the screen, hide, ring, begin a new line, write
-// backwards.
+// nasty contains terminal commands: clear the screen, hide text, ring the bell, begin a new line,
+// write backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
 // Row L12.
 func TestAPathIsNoCommand(t *testing.T) {
 	t.Parallel()
-	// U+009B begins a terminal command. A name begins each message, so it is refused there. A path
-	// is escaped when it is displayed.
+	// U+009B begins a terminal command. The option Name refuses it, because the name begins each
+	// message. A path with it is escaped when it is displayed.
 	require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.Name("\u009b2J")), `\u009b2J`)
 	pidfile := filepath.Join(t.TempDir(), "a\u202e\u2066b\x9bc\u009b2J\n\x1b.pid")
 	for verb, code := range map[string]int{"status": 3, "stop": 7, "reload": 7, "reopen": 7} {

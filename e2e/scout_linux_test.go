@@ -24,7 +24,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// whereabouts is what a process finds out about itself.
+// whereabouts is what a process reports about itself.
 type whereabouts struct {
 	PID, Session int
 	Terminal     string // tty_nr in /proc/self/stat
@@ -32,7 +32,7 @@ type whereabouts struct {
 	Dir          string
 	Umask        int
 	Descriptors  map[string]string
-	Stdin        string // the content that it can read there
+	Stdin        string // the content that the process reads there
 	Writes       []string
 	InDaemon     bool
 	Args, Env    []string
@@ -109,7 +109,7 @@ func openTerminal() (files []*os.File, err error) {
 	return append(files, os.NewFile(uintptr(slave), "tty")), nil
 }
 
-// scout is a program that does something at one point of its life, in the daemon only:
+// scout is a program that performs an action at one point of its life, only in the daemon:
 //
 //	scout pidfile=PATH log=PATH [at=main|OnStart|fn] [do=WHAT[:ARG]] [key=value …] [VERB]
 //
@@ -224,8 +224,8 @@ var scouted = map[string]func(ctx context.Context, arg string) error{
 	},
 }
 
-// look starts a scout here with that command, which change may modify. It returns what the scout
-// finds out about itself at that point.
+// look starts a scout here. change may modify the command. look returns what the scout reports
+// about itself at that point of its life.
 func (b *background) look(at string, change func(*exec.Cmd), args ...string) whereabouts {
 	b.t.Helper()
 	report := filepath.Join(b.t.TempDir(), "report")
@@ -263,7 +263,7 @@ func afterReady(t *testing.T, pid int) (targets []string) {
 
 func (b *background) requireOnlyItsOwn(pid int) {
 	b.t.Helper()
-	// The launcher is notified before the socket is closed.
+	// The daemon notifies the launcher before it closes the socket.
 	proctest.Eventually(b.t, func() bool {
 		return slices.Equal([]string{originFile, b.pidfile, proctest.StatePath(b.pidfile)}, afterReady(b.t, pid))
 	},

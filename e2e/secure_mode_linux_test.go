@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
-// becomingRoot is the program serving, but it first becomes root with all its user IDs.
+// becomingRoot is the program serving, but it first sets all its user IDs to root.
 var becomingRoot = proctest.Register("becoming root", func(args []string) int {
 	if err := errors.Join(syscall.Setgid(0), syscall.Setuid(0)); err != nil {
 		fmt.Println(err)
@@ -27,15 +27,15 @@ var becomingRoot = proctest.Register("becoming root", func(args []string) int {
 	return proctest.RunAs(serving, args)
 })
 
-// byStranger makes an unprivileged user run a copy of the test binary that has more rights.
+// byStranger makes an unprivileged user execute the privileged copy of the test binary at path.
 func byStranger(cmd *exec.Cmd, path string) *exec.Cmd {
 	cmd.Path, cmd.Dir = path, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: service, Gid: service}}
 	return cmd
 }
 
-// managedByStranger is byStranger with a service manager of that user, who also hides AT_SECURE
-// from Go.
+// managedByStranger is byStranger with a service manager of that user. The user also hides
+// AT_SECURE from Go.
 func managedByStranger(cmd *exec.Cmd, path, address string) *exec.Cmd {
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address, "FDSTORE=16", "WATCHDOG_USEC=1000", "READY_FD=1",
 		"LISTEN_FDS=1", "LISTEN_PID=1", "LD_X=1")

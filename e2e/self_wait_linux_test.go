@@ -118,7 +118,7 @@ const (
 	waitsForEnd    = "a process cannot wait for its own end: use Life.Stop"
 )
 
-// Its StartTimeout is an hour.
+// A call that waits would wait for an hour, the StartTimeout.
 func TestAProcessThatWasStartedAsTheDaemonDoesNotWaitForTheDaemon(t *testing.T) {
 	t.Parallel()
 	for what := range selfWaits {
@@ -161,7 +161,8 @@ func TestABodyOfTheDaemonMayWaitUntilItIsReady(t *testing.T) {
 	}
 }
 
-// The process of the first daemon would become the second one when the first is stopped.
+// Otherwise the process of the first daemon would become the second daemon when the first one is
+// stopped.
 func TestADetachedProcessIsOneDaemonAndNotTheNextOneToo(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

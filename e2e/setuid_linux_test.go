@@ -51,7 +51,7 @@ var forger = proctest.Register("forger", func(args []string) int {
 		note := fmt.Sprintf("\n\x00{\"Note\":{\"pid_file\":%q}}\n", pidfile)
 		_ = unix.Sendmsg(fds[0], []byte(note), unix.UnixRights(int(file.Fd())), nil, 0)
 	}
-	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // a process that waits for more must not block
+	_ = unix.Shutdown(fds[0], unix.SHUT_WR) // so that a process that reads more does not block
 	err = cmd.Run()
 	theirs.Close()
 	said, _ := io.ReadAll(ours)
@@ -97,9 +97,10 @@ func mayChroot(path string) error {
 	return unix.Setxattr(path, "security.capability", data, 0)
 }
 
-// A user can forge the mark and the socket for a setuid program, but not a socket that root has
-// made. As stage 1, the program would change to a directory of the user's choice before it executes
-// itself. As stage 2, it would assume a lock that it does not hold.
+// A user can forge the mark and the socket for a setuid program, but cannot forge that root has
+// made the socket. If the program believed the mark, it would, as stage 1, change to a root
+// directory of the user's choice and execute itself. As stage 2, it would assume a lock that it
+// does not hold.
 // Rows L9, L10.
 func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
 	proctest.Use(forger)

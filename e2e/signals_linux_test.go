@@ -65,7 +65,7 @@ func TestWhatTheDaemonStartsGetsDefaultSignals(t *testing.T) {
 	}
 }
 
-// blocking executes the program in its arguments with our signals blocked.
+// blocking executes the program in its arguments with the signals of the life blocked.
 var blocking = proctest.Register("blocking", func(args []string) int {
 	runtime.LockOSThread()
 	var set unix.Sigset_t
@@ -116,8 +116,8 @@ func TestHUPsDuringOnStartMakeAReloadOnceReady(t *testing.T) {
 	requireOnce(t, linesOf(p, "OnReload"))
 }
 
-// requireOnce allows one reload too many: the last HUP may still be on its way inside the process
-// when the gate opens. Tests with a fake clock check that it is exactly one.
+// requireOnce requires one reload or two, because the last HUP may still be on its way inside the
+// process when the gate opens. Tests with a fake clock require exactly one.
 func requireOnce(t *testing.T, reloads int) {
 	t.Helper()
 	require.GreaterOrEqual(t, reloads, 1)

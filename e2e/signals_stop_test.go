@@ -54,8 +54,8 @@ func TestAnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// The test sends as many signals as it can. The log shows when the daemon took one of them as a
-// forced quit.
+// The test sends signals as fast as it can. The log shows when the daemon treats one as a forced
+// quit.
 // Row F8.
 func TestAnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
 	t.Parallel()
@@ -143,7 +143,7 @@ func TestAFloodOfTERMsStopsOnce(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// afterwards is a program that continues for a while after its life.
+// afterwards is a program that continues for a while after Run returns.
 var afterwards = proctest.Register("afterwards", func(args []string) int {
 	err := lifecycle.Run(func(context.Context) error { return nil }, lifecycle.Name("afterwards"), lifecycle.PIDFile(args[0]))
 	fmt.Println("Run has returned")

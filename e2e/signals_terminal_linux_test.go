@@ -17,7 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// pty opens a pseudo terminal: the end that stands for the window, and the end for programs.
+// pty opens a pseudo terminal. window is the end of the terminal window, and tty is the end of the
+// programs.
 func pty(t *testing.T) (window, tty *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -56,7 +57,7 @@ func TestTheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
 	p := proctest.Launch(t, inTerminal(proctest.Command(daemon, "pidfile="+path), tty))
 	p.Await("msg=ready")
 	p.Signal(syscall.SIGHUP)
-	p.Await("msg=reloaded") // the HUP came from a process, and the terminal still exists
+	p.Await("msg=reloaded") // this HUP is from a process; the terminal exists
 
 	closeWindow(t, window, tty)
 	require.Equal(t, 0, p.Wait())
@@ -82,7 +83,7 @@ func TestADaemonThatWritesToATerminalSurvivesItsEndLongEnoughToStop(t *testing.T
 	require.NoFileExists(t, path)
 }
 
-// scribe writes files, because its output is lost.
+// scribe writes to files, because its output is lost with the terminal.
 var scribe = proctest.Register("scribe", func(args []string) int {
 	leave := func(what string) func(context.Context) error {
 		return func(context.Context) error {

@@ -68,7 +68,7 @@ func requireExited(t *testing.T, p *proctest.Process, code int) {
 	require.Equal(t, code, status.ExitStatus(), "%s", p.Out)
 }
 
-// requireObeys requires that every signal of the life reaches the daemon. The last one is the stop.
+// requireObeys requires that every signal of the life reaches the daemon. It sends stop last.
 func requireObeys(t *testing.T, p *proctest.Process, stop syscall.Signal) {
 	t.Helper()
 	p.Await("msg=ready")
@@ -166,7 +166,8 @@ func TestWhatTheCallerIgnoresArrives(t *testing.T) {
 	t.Parallel()
 	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		// OnCheck starts a program and gets its exit code, although CHLD was ignored.
+		// The caller ignores CHLD. OnCheck must still get the exit code of a program that it
+		// starts.
 		p := proctest.Launch(t, proctest.Wrapped(trap, daemon, "pidfile="+proctest.PIDPath(t), "check=children"))
 		requireObeys(t, p, stop)
 		requireBalanced(t, p)

@@ -51,7 +51,7 @@ func TestAFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
 	requireRunning(t, b.pidfile, pid)
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid), Code: 1}, b.call("start"))
 	require.Equal(t, proctest.Result{Stderr: "daemon: reload: no verdict after 100ms; see `daemon status`\n", Code: 1}, b.call("reloadtimeout=100ms", "reload"))
-	if proctest.Long() { // it takes 12 s
+	if proctest.Long() { // takes 12 s
 		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: still running after KILL (pid %d)\n", pid), Code: 1}, b.call("stoptimeout=100ms", "stop"))
 		require.NoError(t, os.WriteFile(state, []byte("THAWED"), 0))
 		proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "the end of the daemon")

@@ -89,7 +89,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 	}
 }
 
-// Another worker follows a worker that ends by itself, if the policy says so.
+// Another worker follows a worker that ends by itself, if the policy requires that.
 func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
@@ -102,7 +102,7 @@ func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	b.stop()
 	require.NoFileExists(t, path)
 
-	// No other worker follows this one.
+	// With this policy, no other worker follows.
 	b = inBackground(t)
 	parent := b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns", "start")...))
 	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGTERM))
@@ -149,7 +149,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 	require.FileExists(t, path)
 }
 
-// No client can reach a socket without its file, so the next worker binds another one.
+// No client can reach a socket without its file, so the next worker binds a new socket.
 func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
@@ -194,8 +194,8 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 	}
 }
 
-// exchanger stores bound sockets. Before it asks for their removal, it makes their path lead to
-// another directory. Then it is ready.
+// exchanger stores bound sockets. Then it makes their path lead to another directory, requests
+// their removal, and reports ready.
 //
 //	exchanger DIR OTHER
 var exchanger = proctest.Register("exchanger", func(args []string) int {
@@ -254,8 +254,7 @@ var exchanger = proctest.Register("exchanger", func(args []string) int {
 	select {}
 })
 
-// The victims look like sockets that a worker has left. They belong to root if the test runs as
-// root.
+// The victims look like sockets of a worker. They belong to root if the test runs as root.
 // Row L18.
 func TestASupervisorRemovesNoFileForAWorker(t *testing.T) {
 	t.Parallel()

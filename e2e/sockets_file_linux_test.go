@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// forgetter is a life that listens at a socket file and never closes the socket.
+// forgetter is a life that listens on a socket file and never closes the socket.
 //
 //	forgetter [key=value …] [verb]
 //
@@ -159,7 +159,7 @@ func TestAProcessThatQuitsAtOnceLeavesNoSocketFile(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-// main changes the directory, and so does Run, with WorkDir or in a detached process.
+// Both main and Run change the directory. Run does it with WorkDir or in a detached process.
 func TestARelativeSocketPathMeansTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"workdir=/ run", "when=early chdir=/ run", "when=body start", "start", "chdir=/ start", "chdir=/ supervise=min:-1ns,limit:-1 start"} {
@@ -232,7 +232,7 @@ func TestASocketInsideTheNewRootDirectoryIsFoundThere(t *testing.T) {
 	require.Contains(t, got.Stderr, "listen unix s: the working directory of the start is unknown, or outside of the root directory")
 }
 
-// systemd resolves /var/run in ListenStream=, for example.
+// For example, systemd resolves /var/run in ListenStream=.
 // Row E5.
 func TestASocketOfAUnitIsTakenUnderAnotherNameOfItsDirectory(t *testing.T) {
 	t.Parallel()

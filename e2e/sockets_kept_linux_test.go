@@ -46,7 +46,7 @@ func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 	path := filepath.Join(dir, "s")
 	args := []string{"at=" + at, "at=unix," + path, "pidfile=" + filepath.Join(dir, "x.pid")}
 	var said []string
-	for _, all := range []int{2 + 4, 0 + 4} { // bound the first time, passed the second
+	for _, all := range []int{2 + 4, 0 + 4} { // the first time bound, the second time passed
 		p := k.serve(args...)
 		k.awaitReady(p)
 		p.Signal(syscall.SIGHUP)
@@ -105,7 +105,7 @@ func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 	require.Equal(t, []string{"unix:" + dir + "/a"}, k.has(1))
 }
 
-// If the name differs, the socket is found by its address.
+// If the name differs, Listen finds the socket by its address.
 func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
@@ -151,8 +151,8 @@ func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
 	require.NoFileExists(t, dir+"/s")
 }
 
-// Clients that connect while the process is replaced wait. Only connections that it had accepted
-// are lost.
+// Clients that connect while the process is replaced must wait. Only connections that the killed
+// process had accepted are lost.
 func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
@@ -178,7 +178,7 @@ func TestUnderLoadAKillRefusesNoConnection(t *testing.T) {
 				default:
 				}
 				c, err := net.DialTimeout(network, at, proctest.Patience)
-				// The backlog of a unix socket is full (connect(2)).
+				// EAGAIN: the backlog of a unix socket is full (connect(2)).
 				if errors.Is(err, syscall.EAGAIN) {
 					continue
 				}

@@ -158,7 +158,7 @@ func (k *keeper) awaitReady(p *proctest.Process) {
 func (k *keeper) serve(args ...string) *proctest.Process {
 	k.t.Helper()
 	k.mu.Lock()
-	defer k.mu.Unlock() // nothing is closed meanwhile
+	defer k.mu.Unlock() // the manager closes nothing meanwhile
 	cmd := activated(k.t, k.kept, serving, args...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE=16")
 	return proctest.Launch(k.t, cmd)

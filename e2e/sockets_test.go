@@ -22,14 +22,15 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// serving is a life that listens where its arguments say, and reports its PID to each client.
+// serving is a life that listens at the addresses in its arguments, and sends its PID to each
+// client.
 //
 //	serving [key=value …] [verb]
 //
 // The keys are pidfile, log, start, ready and detach as those of the program daemon, and
-// at=NETWORK,ADDRESS for each socket. early, late, twice and never say when it listens: before Run,
-// in fn, twice in OnStart, or not at all. By default it listens once, in OnStart. A reload closes
-// all sockets and listens again. USR2 and OnStop close all of them.
+// at=NETWORK,ADDRESS for each socket. early, late, twice and never select when it listens: before
+// Run, in fn, twice in OnStart, or not at all. By default it listens once, in OnStart. A reload
+// closes all sockets and listens again. USR2 and OnStop close all of them.
 var serving = proctest.Register("serving", func(args []string) int {
 	var s server
 	does := map[string]string{}
@@ -93,7 +94,7 @@ var serving = proctest.Register("serving", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// server is what the program serving does at its sockets.
+// server accepts the clients of the program serving.
 type server struct {
 	at      []string
 	open    []io.Closer
@@ -154,7 +155,7 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// whoServes returns the PID of the process that listens there.
+// whoServes connects to the address and returns the PID that the server sends.
 func whoServes(t *testing.T, network, address string) (pid int) {
 	t.Helper()
 	c, err := net.Dial(network, address)
@@ -187,7 +188,7 @@ func at(sockets ...string) (args []string) {
 	return args
 }
 
-// A program that detaches and listens before Run does so in the launcher.
+// A program that detaches and calls Listen before Run would listen in the launcher.
 func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
 	t.Parallel()
 	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches or supervises itself: call it in OnStart`

@@ -23,7 +23,8 @@ type withFile interface {
 	File() (*os.File, error)
 }
 
-// unit makes a socket unit: it listens, under that name, for the processes that are started.
+// unit acts as a socket unit with that name: it listens, and the test passes the socket to the
+// processes that it starts.
 func unit(t *testing.T, name, network, address string) (s activation.Socket, at string) {
 	t.Helper()
 	var c withFile
@@ -99,7 +100,7 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	require.Equal(t, want, socketsOf(t, p.PID()), "each once")
 	require.NotContains(t, p.Out.String(), "LISTEN_")
 	require.Contains(t, p.Out.String(), proctest.Variable+"="+serving, "its environment")
-	// 3 is the directory that ls reads. Others may come from the caller of the test.
+	// Descriptor 3 is the directory that ls reads. The caller of the test may pass others.
 	for i := range given[1:] {
 		require.NotRegexp(t, fmt.Sprintf(`(?m)^descriptors:.* %d( |$)`, 4+i), p.Out.String())
 	}
@@ -133,7 +134,7 @@ func TestSocketsOfAnotherProcessAreNotTaken(t *testing.T) {
 	require.NotContains(t, p.Out.String(), "LISTEN_")
 }
 
-// A program that reads LISTEN_FDS itself, or listens as late as in fn, keeps the sockets.
+// A program that reads LISTEN_FDS itself, or calls Listen only in fn, keeps the sockets.
 // Row E5.
 func TestSocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
 	t.Parallel()
@@ -168,7 +169,7 @@ func TestADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
 	require.Contains(t, b.said(), "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
 	b.stop()
 
-	// Without a PID file there is no lock before them.
+	// Without a PID file, the launcher passes no lock before the sockets.
 	cmd = activated(t, given[:1], serving, "log="+b.log, "at="+asked[0], "start")
 	pid = b.readied(proctest.CallCommand(t, cmd))
 	require.Equal(t, pid, whoServes(t, "tcp", address(asked[0])))

@@ -15,7 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The launcher reports why a start has failed, with and without a log. Nothing is left.
+// The launcher reports why a start has failed, with and without a log. The start leaves no process
+// and no file.
 func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	t.Parallel()
 	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
@@ -61,7 +62,7 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	}
 }
 
-// The daemon changes its directory, and reports the error before anything has begun.
+// The daemon changes its directory before it calls a hook, and reports the error.
 // Row E18.
 func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 	t.Parallel()
@@ -80,7 +81,7 @@ func TestNeverReadyWithADaemonThatDied(t *testing.T) {
 	b := inBackground(t)
 	for range proctest.Rounds(5, 30, 30) {
 		got := b.call("run=error", "start")
-		// On a slow machine, its body may have lived long enough to be ready.
+		// On a slow machine, the body may have lived so long that the daemon became ready.
 		if got.Code == 0 {
 			b.awaitSaid("msg=ready")
 			proctest.Eventually(t, func() bool { return b.call("status").Code == 3 }, "its end")
@@ -140,7 +141,7 @@ var argsGiver = proctest.Register("args giver", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-// A start that would start the test binary again is refused in a test, before anything is made.
+// In a test, a start would execute the test binary again. It is refused before it makes any file.
 func TestUnderGoTestNothingIsDetached(t *testing.T) {
 	pidfile, log := proctest.PIDPath(t), filepath.Join(t.TempDir(), "log")
 	fn := func(context.Context) error { t.Error("it was called"); return nil }

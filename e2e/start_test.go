@@ -19,13 +19,13 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// background is a place for daemons that a test detaches. They are not children of the test, so it
-// recognizes them by the PID file in their arguments. At its end the test ends them, and requires
-// that nothing is left of them.
+// background is a directory for daemons that a test detaches. They are not children of the test, so
+// the test recognizes them by the PID file in their arguments. The end of the test ends them, and
+// requires that they leave no process and no file.
 type background struct {
 	t            *testing.T
 	pidfile, log string
-	crashes      bool // it crashes on purpose, and the Go runtime reports it
+	crashes      bool // it crashes on purpose, so a crash report is allowed
 }
 
 func inBackground(t *testing.T) *background {
@@ -81,7 +81,8 @@ func (b *background) awaitSaid(text string) {
 	proctest.Eventually(b.t, func() bool { return strings.Contains(b.said(), text) }, "%q in the log", text)
 }
 
-// stop stops the daemon cleanly and requires that nothing is left. A verb would cost a process.
+// stop stops the daemon cleanly and requires that it leaves no process and no file. It does not use
+// the verb, which would cost a process.
 func (b *background) stop() {
 	b.t.Helper()
 	found, err := lifecycle.Find(b.pidfile)
@@ -93,7 +94,7 @@ func (b *background) stop() {
 	b.requireNothingLeft()
 }
 
-// stopKilling stops a daemon whose worker must be killed for that.
+// stopKilling stops a daemon whose worker ends only by KILL.
 func (b *background) stopKilling() {
 	b.t.Helper()
 	got := b.call("stop")

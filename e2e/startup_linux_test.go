@@ -95,8 +95,8 @@ func TestADaemonIsStartedWithWhatItsLauncherWasStartedWith(t *testing.T) {
 	}
 }
 
-// The standard files of a program are its own, but no file of the daemon takes the number of one
-// that it has closed.
+// A program may close its standard files. No other file of the daemon may then get one of their
+// descriptors.
 func TestNoFileOfADaemonTakesTheNumberOfAClosedStandardFile(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"close", "supervise close"} {

@@ -35,7 +35,7 @@ func decoded(t *testing.T, record []byte) (s lifecycle.Status) {
 func TestAStateFileThatIsLeftIsReplacedAndNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
-	// While it is open, no other file gets its inode.
+	// While this file is open, no other file can get its inode.
 	left := openForReading(t, proctest.StatePath(pidfile))
 	p.Signal(syscall.SIGKILL)
 	p.Wait()

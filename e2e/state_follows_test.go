@@ -187,8 +187,8 @@ func requireLivesWithoutState(t *testing.T, p *proctest.Process, pidfile, warnin
 	require.Equal(t, 1, p.Out.Count(why), "%s", p.Out)
 }
 
-// requireUntold requires that status reports that the daemon runs, why its state is unknown, and
-// that it may not be ready.
+// requireUntold requires three facts in the output of status: the daemon runs, why its state is
+// unknown, and that it may not be ready.
 func requireUntold(t *testing.T, pid int, pidfile, why string) {
 	t.Helper()
 	got := callVerb(t, pidfile, "status", "--ready")

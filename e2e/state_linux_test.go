@@ -22,14 +22,14 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// faultyState is faulty for the state file of a PID file.
+// faultyState is like faulty, but for the state file of the PID file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	return faulty(t, fault, proctest.StatePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
-// The state file exists before the PID can be read, and is gone before the PID file is. So it never
-// lacks an owner.
+// A daemon makes the state file before it writes its PID, and removes it before the PID file. So
+// the state file always belongs to the holder of the PID file.
 func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -172,7 +172,7 @@ func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Proces
 	}
 }
 
-// A start holds the lock before it has a state file of its own.
+// A start takes the lock before it makes its own state file.
 func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
@@ -259,8 +259,8 @@ func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
 	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
 }
 
-// leaver is a daemon that gives up what it can in OnStart: its rights, and with "chroot" the access
-// to its files.
+// leaver is a daemon that gives up its rights in OnStart, and with "chroot" also the access to its
+// files.
 var leaver = proctest.Register("leaver", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("leaver"), lifecycle.PIDFile(args[0]), lifecycle.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		lifecycle.OnStart(func(ctx context.Context) error {

@@ -72,7 +72,7 @@ func TestWhenStopReturnsTheFileIsFree(t *testing.T) {
 	}
 }
 
-// startHeir starts a holder that leaves its descriptor to another process, and returns both.
+// startHeir starts a holder that passes its descriptor to another process, and returns both.
 func startHeir(t *testing.T) (p *proctest.Process, heir *os.Process, path string) {
 	t.Helper()
 	path = proctest.PIDPath(t)
@@ -196,7 +196,7 @@ func TestWhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T)
 	require.Equal(t, 0, p.Wait())
 }
 
-// heirIn returns the process to which a leaving holder has left the file, from its output.
+// heirIn reads, from the output of the holder, the process to which it has passed the file.
 func heirIn(t *testing.T, said string) *os.Process {
 	t.Helper()
 	_, pid, _ := strings.Cut(said, "heir: ")

@@ -34,10 +34,10 @@ func stopDetached(t *testing.T, pidfile string) {
 	})
 }
 
-// In CI, there are 100.
+// In CI there are 100 starts.
 // Row A1.
 func TestOfManyDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
-	proctest.Needs(t, "linux") // elsewhere a launcher's lock names no daemon
+	proctest.Needs(t, "linux") // elsewhere the lock of a launcher does not identify a daemon
 	starts := proctest.Rounds(40, 100, 100)
 	pidfile := proctest.PIDPath(t)
 	stopDetached(t, pidfile)
@@ -166,7 +166,8 @@ func storm(t *testing.T, rounds int) {
 	require.Equal(t, 0, watch.Wait())
 
 	line := regexp.MustCompile(`^daemon: (starting|ready|stopping) \(pid (\d+)\) for \d+s(, \w+ of daemon running)?\n$`)
-	// On a busy machine, the daemon may not run for the time for which status tries to read its state.
+	// On a busy machine, the daemon may get no processor for as long as status tries to read its
+	// state.
 	const halfWritten = `.*/daemon\.state: (the record is damaged|the record belongs to pid \d+, not to pid \d+|open: no such file or directory)`
 	unread := regexp.MustCompile(`^daemon: (running) \(pid (\d+)\); cannot read its state: ` + halfWritten + `\n$`)
 	seen := map[string]int{}

@@ -50,8 +50,8 @@ func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 }
 
-// locker is an unprivileged user that locks every file that it can read. Its name contains
-// commands to a terminal.
+// locker is an unprivileged user that locks every file that it can read. The name of its process
+// contains terminal commands.
 var locker = proctest.Register("locker", func(args []string) int {
 	name := append([]byte("a\x1b[2J\nroot"), 0)
 	err := errors.Join(os.WriteFile("/proc/self/comm", name, 0), syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody))

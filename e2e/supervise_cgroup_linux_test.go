@@ -22,8 +22,8 @@ func (b *background) guardIn(dir, script string, args ...string) proctest.Result
 	return proctest.CallCommand(b.t, proctest.InCgroup(b.t, cmd, dir))
 }
 
-// requireOwnGroup requires that the worker has a group inside the group of its supervisor,
-// and that no other group is there.
+// requireOwnGroup requires that the worker has a group inside the group of its supervisor, and that
+// there is no other group.
 func (b *background) requireOwnGroup(dir string, worker int) (group string) {
 	b.t.Helper()
 	parent := proctest.CgroupOf(b.t, b.status().PID)

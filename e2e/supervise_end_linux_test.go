@@ -80,7 +80,7 @@ func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	b.stopKilling()
 }
 
-// killsSoon makes a supervisor kill soon what the worker has left and what ignores TERM.
+// killsSoon makes a supervisor soon kill processes that the worker has left and that ignore TERM.
 const killsSoon = "stoptimeout=1s"
 
 // leaves is the script of a worker that leaves two children in sessions of their own. One ignores

@@ -40,7 +40,7 @@ var hider = proctest.Register("hider", func(args []string) int {
 	select {}
 })
 
-// A supervisor assumes that other code waits for a child if it has a pidfd for it.
+// If a supervisor has a pidfd for a child, it assumes that other code waits for that child.
 // Row H8.
 func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 	t.Parallel()

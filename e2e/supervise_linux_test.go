@@ -27,7 +27,7 @@ func (b *background) status() (s lifecycle.Status) {
 	return s
 }
 
-// told waits until the status of the daemon is enough.
+// told waits until enough returns true for the status of the daemon, and returns that status.
 func (b *background) told(what string, enough func(lifecycle.Status) bool) (s lifecycle.Status) {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool {
@@ -157,7 +157,7 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
 	b.start(atOnce, "watchdog=until:"+gate, "interval=200ms")
-	// Go ends with code 2 after its trace.
+	// The Go runtime exits with 2 after it has written the trace.
 	s := b.told("the exit of a worker with its trace", func(s lifecycle.Status) bool {
 		return s.Phase == lifecycle.Ready && s.LastExit != nil && s.LastExit.Code == 2
 	})
@@ -166,12 +166,12 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	proctest.Eventually(t, func() bool {
 		return strings.Contains(b.call("status").Stdout, " ago: exit 2, no sign of life for 400ms")
 	}, "the exit in the status")
-	proctest.Touch(t, gate) // a stop would wait for a worker that hangs
+	proctest.Touch(t, gate) // otherwise the stop would wait for the worker
 	b.awaitSaid("Watchdog done\n")
 	b.stop()
 
 	b = inBackground(t)
-	b.start(atOnce, "watchdog=", "interval=2s") // a busy machine needs that long
+	b.start(atOnce, "watchdog=", "interval=2s") // long enough for a busy machine
 	worker := b.worker(0)
 	b.awaitSaid(strings.Repeat("Watchdog\nWatchdog done\n", 2))
 	require.Equal(t, worker, b.worker(0), "one that is well is left alone")

@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// forking returns the script of a worker that has left processes which fork and exit all the time
-// and ignore TERM, as long as the file exists.
+// forking returns the script of a worker that leaves processes. As long as the file exists, these
+// ignore TERM, and fork and exit all the time.
 func forking(file string) string {
 	return "trap '' TERM; f() { [ -e " + file + " ] && f & }; f; f; f; f; echo they fork; trap - TERM; exec sleep 60"
 }
@@ -34,9 +34,9 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 		require.Equal(t, 0, b.call("status").Code, "it answers meanwhile")
 		worker = b.worker(worker)
 	}
-	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // a stop comes in the middle of it
+	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // the stop comes during the restart
 	stopped := b.call("stop")
-	if stopped.Code != 0 { // it came before the end of the worker was noticed
+	if stopped.Code != 0 { // the stop came before the supervisor noticed the end
 		require.Contains(t, stopped.Stderr, "but it failed: the worker ended with signal SIGKILL\n")
 	}
 	b.requireNothingLeft()

@@ -21,8 +21,8 @@ type stageHunter struct {
 	parent int
 }
 
-// catch stops the next stage of the supervisor that it finds in time, and returns its PID. If the
-// supervisor has a worker, catch kills it. It returns 0 if the supervisor has ended.
+// catch stops the next stage of the supervisor and returns its PID. It kills each worker whose
+// stage it did not stop in time. It returns 0 if the supervisor has ended.
 func (h stageHunter) catch() (stage int) {
 	h.b.t.Helper()
 	proctest.Eventually(h.b.t, func() bool {
@@ -49,8 +49,7 @@ func (h stageHunter) catch() (stage int) {
 	return stage
 }
 
-// isStage reports whether the process is still this program, executed by the supervisor. Before
-// that it is a copy of the supervisor, and just as safe.
+// isStage reports whether the process still executes this program, and not yet the supervised one.
 func isStage(pid int) bool {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return string(comm) == "exe\n"
@@ -62,8 +61,8 @@ func isStopped(pid int) bool {
 	return len(fields) > 0 && (fields[0] == "T" || fields[0] == "t")
 }
 
-// Such a stage once held up the supervisor, and its lock, for ever. Any process of its user can
-// stop it.
+// Any process of the user of a stage can stop the stage. Such a stage once blocked the supervisor
+// and its lock forever.
 // Row H13.
 func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) {
 	t.Parallel()
@@ -102,7 +101,7 @@ func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, 
 		if stage = (stageHunter{b, parent.PID()}).catch(); stage != 0 {
 			return parent, stage
 		}
-		parent.Wait() // the program was executed before
+		parent.Wait() // the stage had already executed the program
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A worker that had changed its user once typed into root's shell that had started it (TIOCSTI).
+// A worker that had changed its user could once type into the shell of root that had started it
+// (TIOCSTI).
 
 // mischief lists what a worker tries with a terminal. Each action succeeds or is refused.
 var mischief = []struct {
@@ -66,8 +67,8 @@ func readFrom(fd int) error {
 	return err
 }
 
-// villain is a worker, as its own or another program, that tries all the mischief and reports the
-// results on stderr.
+// villain is a worker that tries all the mischief and reports the results on stderr. It is an own
+// worker or another program.
 //
 //	villain pidfile=PATH user=USER how=own|program [VERB]
 //
@@ -76,7 +77,7 @@ var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
 		for _, m := range mischief {
-			// Otherwise the kernel stops it, because it reads in the background.
+			// The kernel would suspend it, because it reads in the background.
 			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" {
 				continue
 			}
@@ -117,7 +118,7 @@ func forEverybody(t *testing.T) (path string) {
 	dir := t.TempDir()
 	require.NoError(t, errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755)))
 	path = filepath.Join(dir, "program")
-	// If this process wrote the file, it could be busy.
+	// If this process wrote the file, executing it could fail with ETXTBSY.
 	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
 	return path
@@ -151,7 +152,7 @@ func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing
 				require.Zero(t, screen.Count(m.what+": <nil>"), "%s", screen)
 			}
 			require.Equal(t, 1, screen.Count("uid 12345 leads a session: true"), "%s", screen)
-			// It reaches the supervisor, and through it the worker.
+			// Ctrl-C reaches the supervisor, which forwards the signal to the worker.
 			_, err := window.Write([]byte{'C' & 0x1f})
 			require.NoError(t, err)
 			require.Equal(t, 0, p.Wait(), "%s", screen)

@@ -48,8 +48,8 @@ func TestUnderRunNothingIsSupervisedUnlessThatIsAskedFor(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// talker is a worker that sends more notifications than Run does, and lets other processes send
-// some. Its argument is the behaviour of its reload.
+// talker is a worker that sends more notifications than Run does, and starts other processes that
+// also send some. Its argument is the behaviour of its reload.
 var talker = proctest.Register("talker", func(args []string) int {
 	address := os.Getenv("NOTIFY_SOCKET")
 	speak := func(lines ...string) {

@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// When the launcher continues, its time is over, and it has not yet read what the daemon has sent
-// in time.
+// When the launcher continues, its time limit has passed, but it has not yet read the messages that
+// the daemon has sent in time.
 func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t *testing.T) {
 	t.Parallel()
 	for impatience := 300 * time.Millisecond; ; impatience *= 2 {
@@ -25,7 +25,7 @@ func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t
 		launcher := proctest.Start(t, scout, b.args("at=main", "do=until:"+gate, "impatience="+impatience.String(), "start")...)
 		proctest.Eventually(t, func() bool { return b.said() != "" || time.Since(begun) > impatience }, "main")
 		if b.said() == "" {
-			continue // on a busy machine it may be late anyway
+			continue // on a busy machine, the daemon may be late anyway
 		}
 		resume := launcher.Suspend()
 		if time.Since(begun) > impatience {
@@ -75,7 +75,7 @@ func TestASuspendedDaemonIsStopped(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-// A verb that is suspended while its time passes then reports what has happened, and not a timeout.
+// A verb that was suspended until its limit has passed reports the result, not a timeout.
 // Row D16.
 func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 	t.Parallel()
@@ -89,7 +89,7 @@ func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			var suspended []*proctest.Process
-			for range 4 { // it may notice either of two things first
+			for range 4 { // the verb may notice either of two events first
 				b := inBackground(t)
 				gate := filepath.Join(t.TempDir(), "gate")
 				pid := b.start("reload=until:"+gate, "stop=until:"+gate, "stoptimeout=200ms")

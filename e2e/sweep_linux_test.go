@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// sweepStart kills that stage of a start at that call, and requires that the remaining state is
-// true and usable. It returns the outcome.
+// sweepStart kills that stage of a start at that call. It requires that the verbs then report the
+// truth and that the next start works. It returns the outcome.
 func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 	t.Helper()
 	pidfile := proctest.PIDPath(t)
@@ -72,8 +72,8 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 	return outcome, counts
 }
 
-// requireStartAfter requires that the next start behaves correctly where the daemon running runs,
-// or none if running is 0, and that the daemon can be stopped.
+// requireStartAfter requires that the next start behaves correctly, and that the daemon can be
+// stopped. running is the PID of the daemon that already runs, or 0.
 func requireStartAfter(t *testing.T, pidfile, log string, running int, what string) {
 	t.Helper()
 	next := callVerb(t, pidfile, "log="+log, "start")
@@ -94,7 +94,7 @@ func requireStartAfter(t *testing.T, pidfile, log string, running int, what stri
 	require.NoFileExists(t, proctest.StatePath(pidfile))
 }
 
-// traceRefused is why tracing is impossible, or empty.
+// traceRefused contains the reason why tracing is impossible, or "".
 var traceRefused struct {
 	once sync.Once
 	why  string
@@ -119,7 +119,7 @@ func needsTrace(t *testing.T) {
 	}
 }
 
-// spare is how many more calls one run may make than another.
+// spare is how much the number of calls may vary between runs.
 const spare = 10
 
 // sweepAll calls step for every call up to last and some more. Unless LIFECYCLE_LONG is set, it
@@ -191,7 +191,7 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 	running := p.settle()
 
 	killed := p.numbers("killed")
-	if len(killed) != 0 { // its death takes some time
+	if len(killed) != 0 { // a killed daemon takes some time to end
 		proctest.Eventually(t, func() bool { running = p.settle(); return running != pid }, "the end of who was killed")
 	}
 	what := fmt.Sprintf("killed %v, then %d; %s has said:\n%s", killed, running, verb, got.Stderr)

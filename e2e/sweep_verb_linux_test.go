@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// A verb is killed at any of its system calls. The daemon has received the signal at most.
+// A verb is killed at any of its system calls. At most, the daemon has received the signal.
 // Row D15.
 func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
 	needsTrace(t)
@@ -71,7 +71,8 @@ func sweepCaller(t *testing.T, verb string, at int) (outcome string, counts []in
 	return outcome, counts
 }
 
-// sentTERM reports whether the launcher has sent a TERM. It has not if it was killed at that call.
+// sentTERM reports whether the launcher has sent TERM. A launcher that was killed at that call has
+// not.
 func (p *sweptStart) sentTERM() bool {
 	p.t.Helper()
 	sent, killed := p.made()[launcherStage][sendsTERM], p.numbers("killed")

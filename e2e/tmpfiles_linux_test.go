@@ -17,9 +17,9 @@ var homeless = proctest.Register("homeless", func(args []string) int {
 	return lifecycle.Main(args, nil, lifecycle.Name("homeless"))
 })
 
-// A user in no user database keeps the files in /tmp, which systemd cleans of what has not changed
-// for days. With age 0 it cleans everything. /tmp is another one here, and so the test binary is
-// descriptor 3.
+// The files of a user without a database entry are in /tmp, from which systemd removes files that
+// have not changed for days. With age 0 it removes all files. The test mounts another /tmp, so it
+// passes the test binary as descriptor 3.
 func TestSystemdDoesNotTakeTheFilesOfARunningDaemonFromTheirDefaultPlace(t *testing.T) {
 	proctest.Needs(t, "root", "systemd-tmpfiles", "setpriv")
 	proctest.NeedsCommand(t, "unshare", "--mount")

@@ -28,7 +28,8 @@ type sweptStart struct {
 	notes   *proctest.Lines // the tracer's output
 }
 
-// startTraced starts it. at is a number or a fault, as the tracer accepts them.
+// startTraced starts the program daemon under the tracer. at is a number or a fault, in the syntax
+// of the tracer.
 func startTraced(t *testing.T, stage int, at any, pidfile string, args ...string) *sweptStart {
 	t.Helper()
 	return followTraced(t, proctest.Command(tracer, append([]string{strconv.Itoa(stage), fmt.Sprint(at), "pidfile=" + pidfile}, args...)...), pidfile)
@@ -71,7 +72,8 @@ func (p *sweptStart) awaitExit() (exitCode int) {
 	return p.numbers("exit")[0]
 }
 
-// countAnew restarts the counting: the stage is killed at that call, or that call fails.
+// countAnew restarts the counting. The tracer kills the stage at the call at, or makes that call
+// fail.
 func (p *sweptStart) countAnew(at any) {
 	p.t.Helper()
 	_, err := fmt.Fprintln(p.stdin, at)
@@ -79,14 +81,14 @@ func (p *sweptStart) countAnew(at any) {
 	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > 0 }, "the tracer of %s", p.pidfile)
 }
 
-// letGo ends the tracing, so that no process is killed any more. It returns how many calls each
-// stage has made.
+// letGo ends the tracing, so that the tracer kills no process any more. It returns how many calls
+// each stage has made.
 func (p *sweptStart) letGo() (counts []int) {
 	p.t.Helper()
 	require.NoError(p.t, p.stdin.Close())
 	require.Equal(p.t, 0, p.Wait())
-	// A thread that began at that moment still gets a SIGSTOP from ptrace(2), and no tracer removes
-	// it.
+	// A thread that began at that moment is still suspended by the SIGSTOP of ptrace(2), so
+	// continue each process.
 	for _, pid := range p.processes() {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
@@ -114,8 +116,8 @@ func endAll(t *testing.T, pidfile string) {
 	})
 }
 
-// settle waits until nothing is left, or only a daemon that has finished with its launcher. It
-// returns the PID of the daemon, or 0. A process that is being killed loses its arguments before
+// settle waits until no process is left, or only a daemon whose start is over. It returns the PID
+// of the daemon, or 0. It also checks the lock, because a killed process loses its arguments before
 // its locks.
 func (p *sweptStart) settle() (pid int) {
 	p.t.Helper()

@@ -31,8 +31,8 @@ const workerStage = stages
 
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 
-// tracer runs the program daemon. It kills a stage of it when that stage enters its Nth system
-// call, or makes its Nth call of one kind fail:
+// tracer runs the program daemon. It kills one stage of the start when that stage enters its Nth
+// system call, or makes the Nth call of one kind fail:
 //
 //	tracer STAGE N [key=value …] verb
 //	tracer STAGE CALL:ERRNO:N [key=value …] verb
@@ -40,10 +40,10 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 // With the argument "guard" after N, it runs the program guard instead, whose stage daemon is the
 // supervisor.
 //
-// It lets everything else live. With N = 0 it does nothing. strace(1) can do that too, but counts
-// for each thread, and a launcher that is killed at its Nth call hides that stage 1 would be killed
-// at the same call. When it reads another such argument from stdin, it counts anew, up to that one.
-// When stdin ends, it releases all that it traces. On stdout it prints:
+// With N = 0 it kills no stage and makes no call fail. strace(1) is no alternative, because it
+// counts the calls of each thread separately and cannot select a stage. When it reads another such
+// argument from stdin, it counts again from 0, up to that argument. When stdin ends, it releases
+// all that it traces. On stdout it prints:
 //
 //	launcher PID
 //	counting N
@@ -87,7 +87,7 @@ type trace struct {
 
 	mu     sync.Mutex
 	at     int
-	fault  *fault // nil: the stage is killed
+	fault  *fault // nil: kill the stage
 	counts [stages]int
 	made   [stages]map[string]int
 	hit    bool
@@ -176,13 +176,13 @@ func (tr *trace) follow(launcher int) {
 				t.fails = 0
 			}
 		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
-			t.inside = true // execve(2) has not returned
+			t.inside = true // execve(2) has not returned yet
 			tr.stage[t.process] = min(tr.stage[t.process]+1, workerStage)
 		case sig == unix.SIGTRAP:
 		default:
 			signal = int(sig)
 		}
-		_ = unix.PtraceSyscall(tid, signal) // it may have been killed
+		_ = unix.PtraceSyscall(tid, signal) // the thread may have been killed
 	}
 }
 
@@ -201,8 +201,8 @@ func (tr *trace) begin(tid int) *task {
 	return tr.tasks[tid]
 }
 
-// inner are the system calls that the Go runtime makes for itself. For other processes, a death
-// before one of them is the same as a death before the next call that is not one of them.
+// inner are the system calls that the Go runtime makes for itself. The tracer does not count them,
+// because other processes cannot notice whether a process dies before or after them.
 var inner = map[int]bool{
 	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_MADVISE: true, unix.SYS_EPOLL_PWAIT: true,
 	unix.SYS_RT_SIGACTION: true, unix.SYS_RT_SIGPROCMASK: true, unix.SYS_RT_SIGRETURN: true, unix.SYS_SIGALTSTACK: true,

@@ -39,7 +39,7 @@ func leftWorker(t *testing.T, text string) (pid int) {
 	return pid
 }
 
-// endLeft ends a worker that its supervisor has left.
+// endLeft ends a worker that its supervisor could not end.
 func endLeft(t *testing.T, pid int) {
 	t.Helper()
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
@@ -52,7 +52,7 @@ func hasEnded(pid int) bool {
 	return err != nil || regexp.MustCompile(`\) Z `).Match(stat)
 }
 
-// The user is known before the start, and so is the missing capability.
+// The option names the user, so the missing capability is known before the start.
 func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
@@ -72,7 +72,8 @@ func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 	b.stop()
 }
 
-// Only the kernel knows that a setuid program, or one under sudo, cannot be signalled.
+// The supervisor learns only from the kernel that it may not signal a setuid program, or a program
+// under sudo.
 func TestAProgramThatCannotBeSignalledFailsTheStartAndNoOtherOneStarts(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
@@ -119,7 +120,7 @@ func TestAStopOfAProgramThatCannotBeSignalledSaysSoAndARestartStartsNoOtherOne(t
 	}
 }
 
-// A worker that hangs, for example, is ended before the next one starts.
+// For example, a hanging worker must end before the next one starts.
 func TestNoWorkerStartsWhileTheOneBeforeItCannotBeEnded(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
@@ -145,7 +146,7 @@ func TestNoWorkerStartsWhileTheOneBeforeItCannotBeEnded(t *testing.T) {
 	b.stop()
 }
 
-// shifter is a supervised life that becomes another user by itself, on USR2.
+// shifter is a supervised life that itself changes its user on USR2.
 var shifter = proctest.Register("shifter", func(args []string) int {
 	return lifecycle.Main(args[2:], nil, lifecycle.Name("shifter"), lifecycle.PIDFile(args[0]), lifecycle.LogFile(args[1]),
 		lifecycle.Supervise(parsePolicy("")), lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error {
@@ -154,7 +155,7 @@ var shifter = proctest.Register("shifter", func(args []string) int {
 		}))
 })
 
-// The supervisor closes the control socket of an own worker, which then ends by itself.
+// The supervisor closes the control socket, and a worker of this program then ends by itself.
 func TestAnOwnWorkerThatCannotBeSignalledEndsAllTheSame(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)

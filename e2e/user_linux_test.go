@@ -67,7 +67,8 @@ var servant = proctest.Register("servant", func(args []string) int {
 	}, opts...)
 })
 
-// whoAmI asks the kernel about this thread, and tries to become root again.
+// whoAmI returns the user and the rights of this thread from the kernel. It also tries to become
+// root again.
 func whoAmI() string {
 	groups, _ := os.Getgroups()
 	slices.Sort(groups)
@@ -81,7 +82,7 @@ func (b *background) callServant(args ...string) proctest.Result {
 	return proctest.Call(b.t, servant, b.args(args...)...)
 }
 
-// stopServant stops it, as a user who may remove its files.
+// stopServant runs the verb stop as a user who may remove the files of the daemon.
 func (b *background) stopServant(args ...string) {
 	b.t.Helper()
 	got := b.callServant(append(args, "stop")...)
@@ -200,7 +201,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 			require.Contains(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can change the root directory; this process is user %d`, os.Geteuid()))
 		}
 		self := fmt.Sprintf("user=%d:%d", os.Geteuid(), os.Getegid())
-		b.readied(b.callServant(self, "start")) // a process that is that user already keeps it
+		b.readied(b.callServant(self, "start")) // the process already runs as that user
 		b.stopServant(self)
 		require.Contains(t, b.said(), "OnExit is")
 		require.NoError(t, os.Remove(b.log))
@@ -219,7 +220,7 @@ func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T)
 	require.NotContains(t, b.said(), "OnStart")
 }
 
-// A restart that could not start the new daemon keeps the old one.
+// A restart that cannot start the new daemon does not stop the old one.
 func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -246,7 +247,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
 	b.requireNothingLeft()
 
-	// Without /proc the threads cannot be checked, so the change back to root is tried.
+	// Without /proc, Run cannot check the threads, so it tries to become root again.
 	proctest.NeedsCommand(t, "unshare", "--mount")
 	got = proctest.CallCommand(t, proctest.Wrapped([]string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec setpriv --securebits +no_setuid_fixup "$@"`, "sh"},
 		servant, b.args("user=54321:54321", "run")...))
@@ -255,7 +256,8 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-// In a user namespace with one user, a process can become no other user (user_namespaces(7)).
+// In a user namespace with only one user, a process cannot become another user
+// (user_namespaces(7)).
 // Row J8.
 func TestAUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	t.Parallel()

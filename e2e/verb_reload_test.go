@@ -51,8 +51,8 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 	}
 }
 
-// The test has an OnReload that already runs and ignores its context. So the verb knows what runs,
-// even on a slow machine.
+// An OnReload that ignores its context already runs when the test calls the verb. So even on a slow
+// machine, the verb knows which hook runs.
 func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

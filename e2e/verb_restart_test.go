@@ -168,7 +168,7 @@ func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
 			case strings.Contains(said[i], "already running"):
 				require.Equal(t, 1, code)
 				require.Equal(t, verbSays(t, verbReady, other), verbSays(t, `(?m)^daemon: already running \(pid (\d+)\)`, said[i]), all)
-			default: // the other verb has stopped the daemon that this one had begun to start
+			default: // the other verb stopped the daemon that this one was starting
 				require.Equal(t, 1, code)
 				require.Regexp(t, `(?m)^daemon: start failed: (ended before it was ready|fn returned before the daemon was ready; .*|.*stopped by signal: terminated|died before it was ready \(signal SIGTERM\))`, said[i])
 				require.NotEqual(t, old, verbSays(t, verbStopped, other), all)
@@ -178,8 +178,8 @@ func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
 	}
 }
 
-// verbStuck is a daemon that hangs in its stop for ever: its log does not accept the report about
-// the OnStop that it has to abandon.
+// verbStuck is a daemon that hangs forever in its stop: it has to abandon OnStop, and its log
+// blocks on the report about that.
 var verbStuck = proctest.Register("stuck", func(args []string) int {
 	return lifecycle.Main(args[2:], nil, lifecycle.Name("stuck"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(args[1]), lifecycle.StopTimeout(50*time.Millisecond),
 		lifecycle.Logger(slog.New(verbStuckLog{slog.NewTextHandler(os.Stderr, nil)})),

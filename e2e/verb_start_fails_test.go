@@ -53,8 +53,8 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// verbCoded is a daemon with one component, db, and no OnReload. Its start fails with an exit code
-// of its own if the file DOWN exists.
+// verbCoded is a daemon with one component, db, and no OnReload. Its start fails with a special
+// exit code if the file DOWN exists.
 //
 //	verbCoded pidfile=PATH DOWN [verb …]
 var verbCoded = proctest.Register("coded", func(args []string) int {

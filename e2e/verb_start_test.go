@@ -16,7 +16,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// mutes run the program daemon without a reader of its output, and return its exit code.
+// mutes contains functions that run the program daemon without a reader of its output. They return
+// its exit code.
 var mutes = map[string]func(t *testing.T, args ...string) (exitCode int){
 	"a broken pipe": func(t *testing.T, args ...string) int {
 		r, w, err := os.Pipe()
@@ -86,8 +87,8 @@ func requireVerbRuns(t *testing.T, pidfile string, pid int) {
 	requireVerbAlone(t, pidfile, pid)
 }
 
-// requireVerbAlone requires that only this process is left of those that were started with that PID
-// file, once the stage that started it has ended.
+// requireVerbAlone waits for the end of the stage that started the process pid, and requires that
+// no other process with that PID file is left.
 func requireVerbAlone(t *testing.T, pidfile string, pid int) {
 	t.Helper()
 	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, processesOf(pidfile)) }, "pid %d to be the only one", pid)

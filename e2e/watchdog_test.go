@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// watched is a program with a watchdog. Its check behaves as its argument says.
+// watched is a program with a watchdog. Its argument sets the behaviour of the check.
 var watched = proctest.Register("watched", func(args []string) int {
 	var calls int
 	check := func(ctx context.Context) error {
