@@ -132,14 +132,24 @@ func (l *life) logFailure(component, hook string, err error) {
 // recordFailure writes the failure of the life to the state file. The file then stays after the
 // life.
 func (l *life) recordFailure(result error) {
-	if result == nil && l.launcher != nil && !isClosed(l.readyCh) && errors.Is(context.Cause(l.stopCtx), ErrBodyReturned) {
-		result = l.whyNotReady(nil) // for the launcher, the start has failed
+	if early := l.returnedTooEarly(); result == nil && early != nil {
+		result = early
 		l.logFailure("", "", result)
 	}
 	if result != nil {
 		failed := newFailure(result)
 		l.update(func(s *Status) { s.Failed = failed })
 	}
+}
+
+// returnedTooEarly returns an error if a body ended the life before it was ready. Then the start
+// has failed for the launcher or the supervisor that waits for it, whatever Run returns.
+func (l *life) returnedTooEarly() error {
+	waits := l.launcher != nil || l.mode.kind == modeWorker && l.mode.first
+	if waits && !isClosed(l.readyCh) && errors.Is(context.Cause(l.stopCtx), ErrBodyReturned) {
+		return l.whyNotReady(nil)
+	}
+	return nil
 }
 
 // joinErrors is errors.Join, except that it returns a single error unchanged.

@@ -126,7 +126,7 @@ func (l *life) live() (err error) {
 		keepFromChildren(l.mode, l.log) // READY_FD must be taken before
 		defer l.readyFD.Close()
 		defer l.plan.keepOrigin(l.mode)()
-		defer func() { l.manager.end(err) }()
+		defer func() { l.manager.end(cmp.Or(err, l.returnedTooEarly())) }()
 		fdstore.Begin(l.descriptors())
 		defer func() { fdstore.End(func() bool { return l.isLast(err) }) }()
 		if noPaths != nil {

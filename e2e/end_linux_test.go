@@ -121,11 +121,12 @@ func TestEachFailureOfTheEndOfAWorkerIsSaid(t *testing.T) {
 func TestAStartInVainIsExplainedByStatusUntilTheNextOne(t *testing.T) {
 	t.Parallel()
 	for does, want := range map[string]string{
-		"start=error":            "OnStart failed on purpose (exit 1)",
-		"start=panic":            "panic: OnStart panics on purpose (exit 70)",
-		"run=: ready=wait":       "fn returned before the daemon was ready; it must block until its context ends (exit 1)",
-		"start=exit:3":           "died before it was ready (exit 3): OnStart",
-		"workdir=/no/such/place": "working directory: chdir /no/such/place: no such file or directory",
+		"start=error":                "OnStart failed on purpose (exit 1)",
+		"start=panic":                "panic: OnStart panics on purpose (exit 70)",
+		"run=: ready=wait":           "fn returned before the daemon was ready; it must block until its context ends (exit 1)",
+		"run=: ready=wait " + atOnce: "fn returned before the daemon was ready; it must block until its context ends (exit 1)",
+		"start=exit:3":               "died before it was ready (exit 3): OnStart",
+		"workdir=/no/such/place":     "working directory: chdir /no/such/place: no such file or directory",
 	} {
 		t.Run(does, func(t *testing.T) {
 			t.Parallel()
