@@ -11,7 +11,7 @@ import (
 
 // A process that has passed its lock to another process is not named as the holder.
 // Row L4.
-func TestWhoHasLeftTheLockIsNotNamed(t *testing.T) {
+func TestAProcessThatHasPassedItsLockOnIsNotNamed(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDFileWith(t, "12345\n")
 	f := held(t, path)

@@ -133,7 +133,7 @@ func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
 }
 
 // Row C3.
-func TestAFileThatAStrangerLocksNamesNobodyWhateverItSays(t *testing.T) {
+func TestTheNumberInAFileThatAnotherProgramLocksIsIgnored(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
@@ -174,7 +174,7 @@ func TestAFileThatSaysOneIsStale(t *testing.T) {
 }
 
 // Row C8.
-func TestAFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
+func TestTheNumberInAFreeFileIsIgnoredEvenIfThatPIDLives(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
@@ -192,7 +192,7 @@ func TestAFileThatNobodyHoldsNamesNobodyEvenIfThatPIDLives(t *testing.T) {
 }
 
 // Row C9.
-func TestASignalGoesOnlyToWhoStillHoldsTheFile(t *testing.T) {
+func TestASignalGoesOnlyToTheHolderOfTheFile(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := lifecycle.Find(path)

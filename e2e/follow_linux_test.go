@@ -102,7 +102,7 @@ func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) 
 // A daemon has died, and another daemon has the same PID and the same PID file. Lock, number and
 // state file do not distinguish the two. With an ended context, each method still returns at once.
 // Row C9.
-func TestNoMethodReachesOrDescribesWhoGotThePIDAndThePIDFile(t *testing.T) {
+func TestNoMethodReachesALaterDaemonWithTheSamePIDAndPIDFile(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return

@@ -89,7 +89,7 @@ func startParts(t *testing.T, args ...string) (p *proctest.Process, pidfile stri
 }
 
 // Row C9.
-func TestWhomTheStateFileNamesIsNotSignalled(t *testing.T) {
+func TestThePIDInAStateFileIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	bystander, bystandersPath := startDaemon(t)
 	record, err := os.ReadFile(proctest.StatePath(bystandersPath))

@@ -155,7 +155,7 @@ func squat(t *testing.T, pidfile string) (reader *os.File) {
 	return reader
 }
 
-func TestAReaderWhoSquatsOnTheMarkFoolsNobody(t *testing.T) {
+func TestAReadLockOnTheMarksMisleadsNoInspection(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	reader := squat(t, pidfile)

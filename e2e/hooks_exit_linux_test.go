@@ -236,7 +236,7 @@ func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T)
 // The Go runtime crashes when its poller is closed. Until it does, the daemon lives without the
 // lock.
 // Row G8.
-func TestAProgramThatClosesAllItsDescriptorsStandsInNobodysWay(t *testing.T) {
+func TestAProgramThatClosesAllItsDescriptorsBlocksNoOtherStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for _, hook := range []string{"start", "ready"} {

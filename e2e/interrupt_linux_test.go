@@ -41,7 +41,7 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 
 // At the second signal, the launcher kills the start, because the user does not want to wait for
 // the undoing.
-func TestWhoInsistsOnTheEndOfAStartHasItKilled(t *testing.T) {
+func TestASecondInterruptKillsTheStart(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		b := inBackground(t)

@@ -110,7 +110,7 @@ type stuckHandler struct {
 }
 
 // Row F8.
-func TestALogThatHangsKeepsNobodyFromQuitting(t *testing.T) {
+func TestAHangingLogDelaysNoForcedQuit(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"stopping", "another stop signal", "the PID file was deleted"} {
 		t.Run(at, func(t *testing.T) {

@@ -43,7 +43,7 @@ func TestAnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
 }
 
 // Row C17.
-func TestWhoIgnoresTERMIsKilledAndThatIsSaid(t *testing.T) {
+func TestADaemonThatIgnoresTERMIsKilledAndTheVerbReportsIt(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, holding, "deaf", path)
@@ -83,7 +83,7 @@ func startHeir(t *testing.T) (p *proctest.Process, heir *os.Process, path string
 }
 
 // Row C18.
-func TestAsLongAsAnybodyHoldsTheFileTheDaemonIsNotGone(t *testing.T) {
+func TestADaemonIsNotGoneWhileAnyProcessHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	found, err := lifecycle.Find(path)
@@ -101,7 +101,7 @@ func TestAsLongAsAnybodyHoldsTheFileTheDaemonIsNotGone(t *testing.T) {
 }
 
 // Row C18.
-func TestStopWaitsForWhoeverHoldsTheFile(t *testing.T) {
+func TestStopWaitsForAnyHolderOfTheFile(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	f := openForReading(t, path)
@@ -118,7 +118,7 @@ func TestStopWaitsForWhoeverHoldsTheFile(t *testing.T) {
 }
 
 // Row C18.
-func TestAnHeirOfADeadDaemonIsSaidToBeOne(t *testing.T) {
+func TestAProcessThatInheritedTheFileOfADeadDaemonIsReported(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	p.Signal(syscall.SIGKILL)
@@ -177,7 +177,7 @@ var lingerer = proctest.Register("lingerer", func(args []string) int {
 })
 
 // Row C18.
-func TestWhoHasLetGoOfTheFileIsNotSignalledAndIsNotGoneUntilItEnds(t *testing.T) {
+func TestADaemonThatHasReleasedTheFileIsNotSignalledAndNotGoneUntilItEnds(t *testing.T) {
 	t.Parallel()
 	path, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, lingerer, path, gate)

@@ -76,7 +76,7 @@ func inMemory(t *testing.T) (pidfile string) {
 }
 
 // Row L4.
-func TestWhoLocksAStaleFileThatHeCanReadIsNamed(t *testing.T) {
+func TestAUserWhoLocksAStaleFileIsNamed(t *testing.T) {
 	proctest.Use(locker)
 	proctest.Needs(t, "root")
 	t.Parallel()

@@ -89,7 +89,7 @@ func TestTheLockOfALauncherIsNotTheOwnOne(t *testing.T) {
 }
 
 // A daemon does not trust the launcher that passes the lock.
-func TestWhatALauncherHandsOverIsTheLockOrRefused(t *testing.T) {
+func TestInheritAcceptsOnlyTheLockOfTheFile(t *testing.T) {
 	path := pidFileWith(t, "4242\n")
 	inherit := func(f *os.File) error {
 		_, err := Inherit(path, f, 0o644)

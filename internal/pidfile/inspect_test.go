@@ -61,7 +61,7 @@ func requireContent(t *testing.T, path, want string) {
 }
 
 // Row C5.
-func TestWhatIsNoPIDNamesNobodyHeldOrNot(t *testing.T) {
+func TestAFileWithoutAPIDNamesNoProcess(t *testing.T) {
 	owner := os.Geteuid()
 	for text := range noPIDs {
 		path := pidFileWith(t, text)

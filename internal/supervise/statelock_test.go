@@ -24,7 +24,7 @@ func TestWhatFollowsFromAChangeIsDoneInOrderAndWithoutTheLock(t *testing.T) {
 	require.Equal(t, []int{0, 1, 2}, done)
 }
 
-func TestAnEffectThatHangsHoldsNobodyElseUp(t *testing.T) {
+func TestAHangingEffectDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
 	var l stateLock
 	hangs := make(chan struct{})

@@ -77,7 +77,7 @@ func TestWordsHaveALimit(t *testing.T) {
 	require.Len(t, ours.Output(), maxOutput)
 }
 
-func TestAPeerThatHasClosedItsEndForSendingStillHears(t *testing.T) {
+func TestAPeerThatHasCalledCloseWriteStillReceives(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	fd, err := unix.Dup(int(theirs.Fd()))
@@ -134,7 +134,7 @@ func TestNothingOfASocketpairIsInherited(t *testing.T) {
 	requireCloseOnExec(t, int(theirs.Fd()), true)
 }
 
-func TestAPeerThatHasClosedItsEndForReadingHearsWhatWasSaidBeforeThough(t *testing.T) {
+func TestAPeerThatHasCalledCloseReadStillReceivesEarlierData(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	_, err := theirs.WriteString("last words\n")

@@ -144,7 +144,7 @@ func TestAReaderForgesNothing(t *testing.T) {
 	requireSeen(t, State{}, path)
 }
 
-func TestAReaderWhoCameFirstKeepsTheMarkAway(t *testing.T) {
+func TestAnEarlierReadLockPreventsTheMarks(t *testing.T) {
 	path := lockPath(t)
 	reader, holder := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	squat(t, reader)

@@ -146,7 +146,7 @@ func exitCodes() error {
 	return err
 }
 
-func TestAZombieThatIsSomebodysDoesNotHideOrphans(t *testing.T) {
+func TestAZombieOfOtherCodeDoesNotHideOrphans(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "zombie of somebody")
 }

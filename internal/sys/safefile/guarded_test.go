@@ -141,7 +141,7 @@ func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
 }
 
 // For the kernel, ".." after a link means the parent of the target.
-func TestGuardedLooksWhereTheKernelGoes(t *testing.T) {
+func TestGuardedResolvesDotDotAsTheKernelDoes(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("service", 0o755, service, service)
@@ -165,7 +165,7 @@ func TestGuardedTakesARelativePathFromTheWorkingDirectory(t *testing.T) {
 	}
 }
 
-func TestGuardedTrustsWhomItIsTold(t *testing.T) {
+func TestGuardedTrustsTheListedOwners(t *testing.T) {
 	uid := os.Geteuid()
 	if uid == 0 {
 		t.Skip("root is trusted always")

@@ -148,7 +148,7 @@ func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
 }
 
 // Without O_NONBLOCK, the holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
-func TestALeaseKeepsNoOpenWaiting(t *testing.T) {
+func TestALeaseDelaysNoOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "")
 	lease := func() *os.File {

@@ -11,7 +11,7 @@ import (
 )
 
 // close(2) of the socket also closes descriptors that no process has received.
-func TestWhatLingersInTheQueueKeepsNoServerFromClosing(t *testing.T) {
+func TestALingeringSocketInTheQueueDoesNotBlockTheCloseOfAServer(t *testing.T) {
 	s, err := Listen()
 	require.NoError(t, err)
 	c, err := Dial(s.Address)
@@ -43,7 +43,7 @@ func TestAServerThatIsClosedIsHeardOfByItsSenders(t *testing.T) {
 }
 
 // A user who serves a file system (FUSE) can make close(2) of its files hang.
-func TestAServerHearsOnWhileEveryCloseHangs(t *testing.T) {
+func TestAServerReceivesWhileEveryCloseHangs(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)
 	for range maxClosing + maxDiscards() {

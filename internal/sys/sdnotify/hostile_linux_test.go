@@ -87,7 +87,7 @@ func lingers(t *testing.T) *os.File {
 	return f
 }
 
-func TestASocketThatLingersHoldsNobodyUp(t *testing.T) {
+func TestALingeringSocketBlocksNoServer(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
 			s := serve(t)
@@ -126,7 +126,7 @@ func hidden(t *testing.T, inner *os.File) *os.File {
 
 // Each socket keeps one closing goroutine busy. When all goroutines are busy and the queue is full,
 // the kernel refuses further descriptors.
-func TestSocketsThatLingerInTheQueueOfOthersHoldNobodyUp(t *testing.T) {
+func TestLingeringSocketsInTheQueuesOfOthersBlockNoServer(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
 	fd, err := descriptor(s.server.file)
@@ -195,7 +195,7 @@ func (s *served) sendManyAndOneThatLingers(c *Socket) {
 	require.NoError(s.t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
 }
 
-func TestASocketThatLingersBehindManyDescriptorsHoldsNobodyUp(t *testing.T) {
+func TestALingeringSocketBehindManyDescriptorsBlocksNoServer(t *testing.T) {
 	s := serve(t)
 	s.server.turn <- struct{}{}
 	s.sendManyAndOneThatLingers(s.dial())

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAServerHearsWhatWasSentAndByWhom(t *testing.T) {
+func TestAServerReceivesTheMessageAndItsSender(t *testing.T) {
 	t.Parallel()
 	s, err := Listen()
 	require.NoError(t, err)

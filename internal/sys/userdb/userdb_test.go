@@ -47,7 +47,7 @@ func TestWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 }
 
 // id(1) asks the C library, so its answer is independent of this package.
-func TestEverybodyHasTheGroupsOfALogin(t *testing.T) {
+func TestEveryUserHasTheGroupsOfALogin(t *testing.T) {
 	if _, err := exec.LookPath("id"); err != nil {
 		t.Skip("this test needs id, which is not here")
 	}

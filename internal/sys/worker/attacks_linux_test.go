@@ -69,7 +69,7 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 
 // A process that creates a socket pair and passes one end on is not a supervisor, because a
 // supervisor is the parent of its worker.
-func TestAWorkerIsAChildOfWhoHasMadeItsControlSocket(t *testing.T) {
+func TestTheParentOfAWorkerHasMadeItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
@@ -145,7 +145,7 @@ func maySetuid(path string) error {
 }
 
 // Rows L9, L10.
-func TestAProgramWithMoreRightsThanItsCallerExecutesNothingForHim(t *testing.T) {
+func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	id, err := exec.LookPath("id")
@@ -181,7 +181,7 @@ func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 // A user connects to a service of root, which sends the data that the user requests. So root is the
 // peer of the user's socket, but the socket is not a pair.
 // Row L9.
-func TestWhoConnectsToAServiceOfRootsIsNoSupervisor(t *testing.T) {
+func TestAServiceOfRootIsNoSupervisorOfItsClient(t *testing.T) {
 	t.Parallel()
 	service, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix"})
 	require.NoError(t, err)

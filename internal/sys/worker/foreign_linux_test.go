@@ -206,7 +206,7 @@ func needsRoot(t *testing.T) {
 }
 
 // Row L6.
-func TestAForeignProgramIsWhomItWasToldToBecome(t *testing.T) {
+func TestAForeignProgramRunsAsTheUserOfItsOrders(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo "ids: $(grep -E '^(Uid|Gid|Groups|CapEff):' /proc/$$/status | tr -s '\t\n ' ' ')"; env | sed 's/^/env: /'; cat /etc/shadow`)

@@ -27,7 +27,7 @@ func TestAWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
 }
 
 // Row D10.
-func TestAWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
+func TestAWorkerThatHasNotCalledTakeEndsWithItsSupervisor(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("take nothing"))
 	pid := s.pid()
@@ -42,7 +42,7 @@ func TestAWorkerThatIsNotToldSoYetEndsWithItsSupervisor(t *testing.T) {
 }
 
 // Row D10.
-func TestAWorkerWhoseSupervisorWasGoneAtItsBeginningDoesNotBegin(t *testing.T) {
+func TestAWorkerWithoutASupervisorDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	hold, release := fifo(t)
 	s := startSupervisor(t, own("wait"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })

@@ -94,7 +94,7 @@ func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
 
 // Another process may hold the stage's end of the socket open. Executed must not wait for that
 // process.
-func TestAStageWhoseControlSocketSomebodyElseHoldsIsGivenUp(t *testing.T) {
+func TestAStageIsGivenUpEvenIfAnotherProcessHoldsItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func trace(t *testing.T, pid int) {
 
 // The parent cannot reap a process before the tracer has waited for it (wait_task_zombie of Linux).
 // Row H14.
-func TestTheEndOfAWorkerIsSeenWhoeverTracesIt(t *testing.T) {
+func TestTheEndOfATracedWorkerIsNoticed(t *testing.T) {
 	t.Parallel()
 	p, err := Start(shell("exec sleep 30").Spec)
 	require.NoError(t, err)
