@@ -139,7 +139,7 @@ func abandonHook(component, hook string, late timeoutError) error {
 // starts inherit it, so CPU and goroutine profiles show the component.
 const labelKey = "lifecycle"
 
-// bottomFrame ends the name of the function hookGoroutine.
+// bottomFrame is the end of the name of the function hookGoroutine.
 const bottomFrame = ".hookGoroutine"
 
 // spawn calls f in its own goroutine. The channel receives the error of f, or a *PanicError.

@@ -43,9 +43,9 @@ type Hooks struct {
 	// configuration. Its context ends when ReloadTimeout expires or a stop is requested.
 	OnReload func(ctx context.Context) error
 
-	// OnStop asks the component to stop soon. It may wait until the component has stopped. The
-	// components behind this one have stopped by then. The context of OnStop ends when StopTimeout
-	// expires.
+	// OnStop asks the component to stop soon. It may wait until the component has stopped. When OnStop
+	// is called, the components behind this one have already stopped. The context of OnStop ends when
+	// StopTimeout expires.
 	OnStop func(ctx context.Context) error
 
 	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.

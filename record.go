@@ -278,7 +278,7 @@ func (l *life) createState() (f *statefile.File, err error) {
 	return f, stateFileError(path, err)
 }
 
-// keepMarks keeps what identifies the processes of an earlier worker, if they may still run.
+// keepMarks keeps the mark of an earlier worker if its processes may still run.
 func (s *Status) keepMarks(previous supervise.Marked) {
 	s.WorkerMark, s.WorkerKnown, s.carried = "", 0, previous.Survives()
 	if s.carried {
@@ -286,7 +286,7 @@ func (s *Status) keepMarks(previous supervise.Marked) {
 	}
 }
 
-// marked returns what identifies the processes of the worker.
+// marked returns the values that identify the processes of the worker.
 func (s *Status) marked() supervise.Marked {
 	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, At: s.WorkerKnown}
 }

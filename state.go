@@ -66,8 +66,8 @@ type Status struct {
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
 
 	// KeptBy is what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
-	// caller of the process), "manager" (the service manager in Manager) or "process 1" (what keeps
-	// the container). Unit is the name that the manager uses for the daemon.
+	// caller of the process), "manager" (the service manager in Manager) or "process 1" (the program
+	// that keeps the container). Unit is the name that the manager uses for the daemon.
 	KeptBy  string `json:"kept_by,omitempty"`
 	Manager string `json:"manager,omitempty"` // such as "systemd", "systemd --user" or "runsv"
 	Unit    string `json:"unit,omitempty"`

@@ -261,7 +261,8 @@ type workerMarks struct {
 	knownAt  func(mark string) (at time.Duration, ok bool) // see [supervise.Supervisor.KnownAt]
 }
 
-// lastKnown returns when the worker with that mark was last known. m may be nil.
+// lastKnown returns the time at which the supervisor last knew that the worker with that mark
+// existed. m may be nil.
 func (m *workerMarks) lastKnown(mark string) (at time.Duration, ok bool) {
 	if m == nil {
 		return 0, false

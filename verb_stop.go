@@ -128,7 +128,7 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 	}
 }
 
-// restartText returns why no verb restarts the daemon, and what does.
+// restartText returns why no verb restarts the daemon, and how to restart it instead.
 func (s Status) restartText() string {
 	switch s.KeptBy {
 	case keptProcess1:

@@ -26,34 +26,39 @@ import (
 //
 // It blocks until the verb is done: run until the life is over, stop until the daemon is gone.
 // Messages go to stderr, and the answer of status to stdout. Each message begins with the name of
-// the program. The numbers below are exit codes.
+// the program. The codes below are exit codes.
 //
-//	start     starts the daemon in the background and waits until it is ready; 0, 1 if a daemon is
-//	          running (0 with --oknodo) or the start failed, or the code that the error of the start
-//	          carries; see ExitCode
-//	run       lives in the foreground, like Run; 0, 1 or the code that the error carries
-//	stop      sends TERM and waits until the daemon is gone; sends KILL if it has not ended 2 s
-//	          after StopTimeout and its grace; 0, 1 if the daemon is gone but its end failed or it
-//	          had to be killed, 7 if none is running (0 with --oknodo), 4 if stop is not permitted,
-//	          1 for any other failure
-//	reload    sends HUP and waits for the verdict, at most ReloadTimeout; 0, 1 if the reload was
-//	          rejected or there is no verdict, 3 if the program has nothing to reload, 7 and 4 as
-//	          stop
+//	start     starts the daemon in the background and waits until it is ready.
+//	          Codes: 0; 1 if a daemon is running (0 with --oknodo) or if the start failed, unless the
+//	          error of the start carries another code, see ExitCode
+//	run       runs the life in the foreground, like Run.
+//	          Codes: 0; 1 or the code that the error carries
+//	stop      sends TERM and waits until the daemon is gone. It sends KILL if the daemon has not
+//	          ended 2 s after StopTimeout and its grace.
+//	          Codes: 0; 1 if the daemon is gone but its end failed or it had to be killed; 4 if the
+//	          caller may not stop it; 7 if no daemon is running (0 with --oknodo); 1 for any other
+//	          failure
+//	reload    sends HUP and waits for the verdict, at most ReloadTimeout.
+//	          Codes: 0; 1 if the reload was rejected or there is no verdict; 3 if the program has
+//	          nothing to reload; 4 and 7 as for stop
 //	restart   runs every OnCheck in this process, stops the running daemon, if any, and starts a new
-//	          one, with the arguments and in the directory of the running one unless this call has
-//	          flags of its own; exit codes of start, or 6 if a check fails: then the old daemon runs
-//	          on; 3 if the running daemon is in the foreground, or a service manager keeps it; the
-//	          worker of a supervisor that is process 1 is restarted in its place
-//	reopen    sends USR1 and waits until the log is reopened; 0, even if there is no log file, 1 if
-//	          reopening failed, 7 and 4 as stop
-//	check     runs every OnCheck in this process; 0, 6 if a check fails
-//	status    0 running, 1 dead with its PID file left, 3 not running, 4 unknown; --json prints a
-//	          JSON object; --ready returns 0 if the daemon is ready and 150 if not, for probes
+//	          one. The new daemon gets the arguments and the directory of the old one, unless this
+//	          call has flags of its own. A supervisor restarts its worker instead if it is process 1,
+//	          or if the call comes from a descendant of the supervisor.
+//	          Codes: as for start; 6 if a check failed, and then the old daemon runs on; 3 if the
+//	          daemon runs in the foreground or a service manager keeps it
+//	reopen    sends USR1 and waits until the log is reopened.
+//	          Codes: 0, even if there is no log file; 1 if reopening failed; 4 and 7 as for stop
+//	check     runs every OnCheck in this process.
+//	          Codes: 0; 6 if a check failed
+//	status    prints the state of the daemon, with --json as a JSON object.
+//	          Codes: 0 running; 1 dead, with its PID file left; 3 not running; 4 unknown. With --ready,
+//	          for probes: 0 if the daemon is ready, else 150
 //
-//	try-restart   restarts a running daemon; 0 if none is running
-//	force-reload  reload if a component has an OnReload, else try-restart
-//	help          prints the usage to stdout, as --help and -h do; 0
-//	version       prints the Version to stdout, as --version does; only with that option; 0
+//	try-restart   restarts a running daemon. Codes: as for restart; 0 if no daemon is running
+//	force-reload  is reload if a component has an OnReload, else try-restart
+//	help          prints the usage to stdout, as --help and -h do. Code: 0
+//	version       prints the Version to stdout, as --version does; only with that option. Code: 0
 //
 // All of these verbs except run, help and version take --quiet. With it, a verb prints errors only,
 // so "start --oknodo --quiet" in a crontab mails nothing if all is well. These are the exit codes
