@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -294,12 +293,4 @@ func ExampleProgram() {
 		lifecycle.Name("flaky"),
 		lifecycle.Program("python3", "flaky.py"),
 		lifecycle.Supervise(lifecycle.RestartPolicy{Always: true, MinDelay: time.Second})))
-}
-
-// Before Run, main runs in the launcher and in the daemon. Few programs need to distinguish them.
-func ExampleInDaemon() {
-	if lifecycle.InDaemon() {
-		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil))) // in the log, for machines
-	}
-	os.Exit(lifecycle.Main(os.Args[1:], nil))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -257,4 +258,12 @@ func ExamplePanicError() {
 	// freed
 	// panic: index out of range
 	// with its stack: true
+}
+
+// Before Run, main runs in the launcher and in the daemon. Few programs need to distinguish them.
+func ExampleInDaemon() {
+	if lifecycle.InDaemon() {
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil))) // in the log, for machines
+	}
+	os.Exit(lifecycle.Main(os.Args[1:], nil))
 }

@@ -96,8 +96,7 @@ func defaultLogFile(name string) (string, error) {
 }
 
 func (p *plan) completeLog() {
-	p.logFile = p.logPath("LogFile", p.logFile)
-	p.errorLogFile = p.logPath("ErrorLogFile", p.errorLogFile)
+	p.logFile, p.errorLogFile = p.logPath("LogFile", p.logFile), p.logPath("ErrorLogFile", p.errorLogFile)
 }
 
 // logPaths contains the log files of a process in the background. If stderr is "", it goes where
