@@ -17,8 +17,8 @@ import (
 // failedEnd is one way in which a life ends with a failure of one hook.
 type failedEnd struct {
 	does string // the behaviour of the daemon
-	stop string // what the verb stop says of it
-	kept string // what status says of it afterwards
+	stop string // the output of the verb stop
+	kept string // the later output of status
 	code int    // of the daemon
 	hook string
 }

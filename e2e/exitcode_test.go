@@ -19,7 +19,7 @@ import (
 
 const exitCodesPage = "../docs/exit-codes.md"
 
-// exitCoded is a program whose start fails with an error that the arguments name. It has no
+// exitCoded is a program whose start fails with the error that its second argument names. It has no
 // OnReload.
 //
 //	exit code PIDFILE ERROR verb

@@ -96,7 +96,7 @@ func (a *actor) find() (found bool) {
 	}).err == nil
 }
 
-// to does an action to the daemon that the actor has found.
+// to performs an action on the daemon that the actor has found.
 func (a *actor) to(what string) act {
 	n, patience := act{what: what, pid: a.found.PID, hasty: a.hasty && what == "reload"}, proctest.Patience
 	if n.hasty {

@@ -37,8 +37,8 @@ func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 	}
 	requireStarts(t, filepath.Join(dir, "link of root", "daemon.pid"))
 
-	// Root does not even inspect such a path: another user's directory could lead it to any file of
-	// root.
+	// Root does not even inspect such a path: through another user's directory, the path could name
+	// any file of root.
 	p := proctest.Start(t, daemon, "pidfile="+filepath.Join(root, "daemon.pid"))
 	p.Await("msg=ready")
 	_, err := lifecycle.Find(filepath.Join(dir, "link of service", "daemon.pid"))

@@ -12,8 +12,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// These tests are about what a program inherits from the caller of its supervisor: a PATH and an
-// environment.
+// These tests check which PATH and environment a program inherits from the caller of its
+// supervisor.
 
 // inPATH runs guard with a PATH that begins with dir. The program is a name or a path.
 func (b *background) inPATH(dir, program, at string) proctest.Result {

@@ -215,7 +215,7 @@ var scouted = map[string]func(ctx context.Context, arg string) error{
 		return os.WriteFile(arg, text, 0o644)
 	},
 	"wrong option": nil, "other PID file": nil,
-	// start starts another daemon, with a log of its own, from within this one.
+	// start starts another daemon, with its own log, from within this daemon.
 	"start": func(_ context.Context, arg string) error {
 		pidfile, log, _ := strings.Cut(arg, ",")
 		out, err := proctest.Command("scout", "pidfile="+pidfile, "log="+log, "at=OnStart", "do=look:"+log+".json", "start").CombinedOutput()

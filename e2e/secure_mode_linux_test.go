@@ -166,7 +166,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-// If the caller's time zone were a FIFO, the first line of the log would block for ever.
+// If the caller's time zone were a FIFO, the first line of the log would block forever.
 // Row L9.
 func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 	proctest.Needs(t, "root")

@@ -16,8 +16,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// selfish is a program whose daemon waits for itself. Its arguments are the PID file, the log, and
-// what it does, before Run or in OnStart.
+// selfish is a program whose daemon waits for itself. Its arguments are the PID file, the log and
+// an action:
 //
 //	ensure  calls Ensure without Args in main, and then lives
 //	twice   calls Run with Detach twice, for two daemons

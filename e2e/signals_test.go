@@ -59,7 +59,7 @@ func requireBalanced(t *testing.T, p *proctest.Process) {
 	require.Equal(t, 1, linesOf(p, "Run returned: <nil>"), "%s", p.Out)
 }
 
-// requireExited requires that the process ended by itself, and not by a signal.
+// requireExited requires that the process exited with that code, and was not ended by a signal.
 func requireExited(t *testing.T, p *proctest.Process, code int) {
 	t.Helper()
 	p.Wait()

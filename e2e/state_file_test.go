@@ -80,8 +80,8 @@ func TestADamagedStateFileIsReplaced(t *testing.T) {
 	}
 }
 
-// inTheWay are obstacles at the path of the state file. Each function makes one and returns what
-// the log reports of it.
+// inTheWay contains functions that make an obstacle at the path of the state file. Each returns the
+// text of the log record about it.
 var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	"a symbolic link": func(t *testing.T, path string) string {
 		require.NoError(t, os.WriteFile(path+".target", recordOf(t, fullStatus()), 0o644))

@@ -54,7 +54,7 @@ func startSpeaker(t *testing.T, text string) (p *proctest.Process, pidfile, file
 	return p, pidfile, file, say
 }
 
-// stateOf returns the content of the state file for a PID file of ours.
+// stateOf returns the content of the state file that belongs to the PID file.
 func stateOf(t *testing.T, pidfile string) (s lifecycle.Status) {
 	t.Helper()
 	var err error
@@ -66,7 +66,7 @@ func stateOf(t *testing.T, pidfile string) (s lifecycle.Status) {
 	return s
 }
 
-// readStatus reads a state file of ours.
+// readStatus reads a state file that belongs to the user of this process.
 func readStatus(path string) (s lifecycle.Status, err error) {
 	object, err := statefile.Read(path, os.Geteuid())
 	if err != nil {

@@ -87,7 +87,8 @@ const killsSoon = "stoptimeout=1s"
 // TERM, the other does not.
 const leaves = "setsid sh -c 'trap \"\" TERM; echo stubborn $$; exec sleep 60' & setsid sh -c 'echo meek $$; exec sleep 60' &"
 
-// left waits for the processes that such a worker has left, and returns their PIDs.
+// left waits until the log contains the PIDs of n processes that the worker has left, and returns
+// these PIDs.
 func (b *background) left(n int) (pids []int) {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool {

@@ -23,7 +23,7 @@ import (
 // A worker that had changed its user could once type into the shell of root that had started it
 // (TIOCSTI).
 
-// mischief lists what a worker tries with a terminal. Each action succeeds or is refused.
+// mischief lists harmful actions that a worker tries on a terminal. Each succeeds or is refused.
 var mischief = []struct {
 	what string
 	try  func() error

@@ -155,7 +155,7 @@ var shifter = proctest.Register("shifter", func(args []string) int {
 		}))
 })
 
-// The supervisor closes the control socket, and a worker of this program then ends by itself.
+// The supervisor closes the control socket, and an own worker then ends by itself.
 func TestAnOwnWorkerThatCannotBeSignalledEndsAllTheSame(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)

@@ -41,7 +41,7 @@ func FuzzLauncher(f *testing.F) {
 		require.NoError(t, err)
 		defer ours.Close()
 		go func() {
-			fmt.Fprintf(theirs, "\n\x00{\"pid\":%d}\n", math.MaxInt32) // no process has it
+			fmt.Fprintf(theirs, "\n\x00{\"pid\":%d}\n", math.MaxInt32) // a PID that no process has
 			for rest := said; len(rest) > 0; rest = rest[min(len(rest), 1+int(piece)):] {
 				_, _ = theirs.Write(rest[:min(len(rest), 1+int(piece))])
 			}

@@ -113,8 +113,8 @@ func (p *Pair) Close() {
 
 const maxTail = 64 << 10
 
-// Tail returns what was written to the log of stderr since OpenPair, at most the last 64 KiB. The
-// files may be closed.
+// Tail returns the text that was written to the log of stderr since OpenPair, at most the last 64
+// KiB. It works even after Close.
 func (p *Pair) Tail() string {
 	if p.Stderr == nil {
 		return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// required returns what the machine must have, as named by LIFECYCLE_REQUIRE in CI.
+// required returns the things that the machine must have. CI names them in LIFECYCLE_REQUIRE.
 func required() []string { return strings.Fields(os.Getenv("LIFECYCLE_REQUIRE")) }
 
 // Needs skips the test if this machine lacks one of the things, and fails it if LIFECYCLE_REQUIRE

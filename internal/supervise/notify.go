@@ -106,7 +106,7 @@ func (s *Supervisor) received(m sdnotify.Message) {
 	s.deliver()
 }
 
-// received updates the state of the worker from a message, and returns what is new. Supervisor.mu
+// received updates the state of the worker from a message, and returns the changes. Supervisor.mu
 // is held.
 func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	first, wasUp, wasReloading := !p.usesNotify, isClosed(p.ready), p.state == reloading

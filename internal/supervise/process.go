@@ -90,7 +90,7 @@ type process struct {
 	ready  chan struct{} // closed when the worker is ready for the first time
 	gone   chan struct{} // closed in the state gone
 	ended  chan struct{} // closed when it has ended
-	since  func() string // returns what was written to the log since its start
+	since  func() string // returns the text written to the log since its start
 
 	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc

@@ -1,5 +1,5 @@
-// Package execve controls what a program inherits when this process executes it (execve(2)):
-// descriptors, signals and its name.
+// Package execve controls the descriptors, the signals and the name that a program inherits when
+// this process executes it (execve(2)).
 package execve
 
 import "os"

@@ -76,8 +76,8 @@ func become(id Identity) error {
 	return nil
 }
 
-// notPermitted returns the error of a system call. For EPERM, it adds what is missing, if that is
-// known.
+// notPermitted returns the error of a system call. For EPERM, it adds the missing capability or
+// setting, if that is known.
 func notPermitted(call string, err error, capability capability) error {
 	failed := os.NewSyscallError(call, err)
 	if advice := capability.advice(); err == unix.EPERM && advice != "" {

@@ -59,7 +59,7 @@ func TestTheNamespaceIsTheSameInAChild(t *testing.T) {
 	require.True(t, strings.HasPrefix(Namespace(), strings.TrimSpace(string(link))+"/"), Namespace())
 }
 
-// FuzzStat: for any name of a process, its other fields are those from the kernel.
+// FuzzStat checks that parseStat returns the fields of the kernel for any process name.
 func FuzzStat(f *testing.F) {
 	for _, name := range []string{"sh", "a b", ") R 1 1", "\x1b]0;x\a\n", "(((", ""} {
 		f.Add(name, 4711)
