@@ -14,7 +14,7 @@ import (
 )
 
 // Row L11.
-func TestAfterAChrootWhatLiesInsideGoesOn(t *testing.T) {
+func TestAfterAChrootFilesInsideStayInUse(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	root := jail(t)
@@ -75,7 +75,7 @@ func directoriesOf(t *testing.T, pid int) (open []string) {
 }
 
 // Row L11.
-func TestAfterAChrootWhatLiesOutsideIsOutOfSight(t *testing.T) {
+func TestAfterAChrootFilesOutsideAreUnreachable(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b, root := inBackground(t), jail(t)

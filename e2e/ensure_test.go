@@ -98,7 +98,7 @@ func TestFiftyGoroutinesThatEnsureGetOneDaemon(t *testing.T) {
 	require.Equal(t, 1, strings.Count(logText(t, log), "OnStart\n"))
 }
 
-func TestAStarterThatIsKilledIsReplacedByTheNextWhoEnsures(t *testing.T) {
+func TestTheNextEnsureReplacesAKilledStarter(t *testing.T) {
 	t.Parallel()
 	for _, waiting := range []string{"one that waits", "one that comes later"} {
 		t.Run(waiting, func(t *testing.T) {

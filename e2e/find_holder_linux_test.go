@@ -73,7 +73,7 @@ func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 }
 
 // Row C9.
-func TestAPIDThatWasGivenOutAgainIsNotSignalled(t *testing.T) {
+func TestAReusedPIDIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return

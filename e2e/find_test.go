@@ -80,7 +80,7 @@ func lockLate(path, gate string) (*os.File, error) {
 }
 
 // Row C1.
-func TestAnEmptyFileThatNobodyHoldsIsNoDaemon(t *testing.T) {
+func TestAnEmptyFreeFileIsNoDaemon(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDFileWith(t, "")
 	requireUntouched := proctest.Untouched(t, path)
@@ -112,7 +112,7 @@ func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
 
 // The test has a bystander process. A lenient reader would find its PID in the file.
 // Rows C3, C5.
-func TestWhatIsNoPIDIsNeverSignalled(t *testing.T) {
+func TestAnInvalidPIDIsNeverSignalled(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	pid := bystander.PID()

@@ -82,7 +82,7 @@ var terminalOpener = proctest.Register("terminal opener", func([]string) int {
 })
 
 // Rows E1, E3, E12.
-func TestADaemonHasNothingOfWhoStartedIt(t *testing.T) {
+func TestADaemonInheritsNothingFromItsCaller(t *testing.T) {
 	t.Parallel()
 	r, wr, err := os.Pipe()
 	require.NoError(t, err)

@@ -66,7 +66,7 @@ func below(t *testing.T, dir string) (all []string) {
 }
 
 // Rows K14, L5.
-func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
+func TestRootLogsOnlyWhereNoOtherUserCanRedirectIt(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for name, place := range logPlaces {
@@ -101,7 +101,7 @@ func TestRootLogsOnlyWhereNobodyElseCanLeadIt(t *testing.T) {
 
 // A reopen repeats all checks, because the directory may have changed since the start.
 // Rows K14, L5.
-func TestRootReopensNoLogWhereSomebodyElseHasCome(t *testing.T) {
+func TestRootReopensNoLogThatAnotherUserCanRedirect(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for name, place := range logPlaces {

@@ -17,7 +17,7 @@ const refusesData = ": it contains other data than a PID, so it was left untouch
 // For example, the paths of the PID file and of a configuration were swapped. One of the files
 // contains digits in which a lenient parser would find the PID of a bystander process.
 // Row C5.
-func TestNoVerbTouchesAPIDFileThatIsSomebodysData(t *testing.T) {
+func TestNoVerbChangesAPIDFileWithOtherData(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	for _, text := range []string{"listen = :8080\n", fmt.Sprintf("%d\n%d\n", bystander.PID(), bystander.PID())} {

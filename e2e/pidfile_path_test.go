@@ -50,7 +50,7 @@ func TestADirectoryIsRefused(t *testing.T) {
 }
 
 // Row B5.
-func TestAFIFOIsRefusedAndNobodyHangs(t *testing.T) {
+func TestAFIFOIsRefusedWithoutBlocking(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	require.NoError(t, syscall.Mkfifo(pidfile, 0o644))

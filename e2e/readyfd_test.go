@@ -113,7 +113,7 @@ func TestAReadinessDescriptorThatCannotBeIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestAReadinessDescriptorThatNobodyReadsIsNotWaitedFor(t *testing.T) {
+func TestAnUnreadReadinessDescriptorIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	for what, because := range map[string]string{"full": "the pipe is full", "gone": "broken pipe"} {
 		r, w, err := os.Pipe()

@@ -102,7 +102,7 @@ func mayChroot(path string) error {
 // directory of the user's choice and execute itself. As stage 2, it would assume a lock that it
 // does not hold.
 // Rows L9, L10.
-func TestASetuidProgramTakesNobodyElseForItsLauncher(t *testing.T) {
+func TestASetuidProgramAcceptsNoForgedLauncher(t *testing.T) {
 	proctest.Use(forger)
 	proctest.Needs(t, "root")
 	t.Parallel()

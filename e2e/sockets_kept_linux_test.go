@@ -138,7 +138,7 @@ func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
 }
 
 // A socket that no manager keeps ends with its life, including its file.
-func TestASocketFileThatNobodyKeepsIsRemovedByClose(t *testing.T) {
+func TestCloseRemovesASocketFileThatNoManagerKeeps(t *testing.T) {
 	t.Parallel()
 	dir := proctest.ShortDir(t)
 	m := proctest.ManagerAt(t, filepath.Join(dir, "manager"))

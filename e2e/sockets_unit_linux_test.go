@@ -136,7 +136,7 @@ func TestSocketsOfAnotherProcessAreNotTaken(t *testing.T) {
 
 // A program that reads LISTEN_FDS itself, or calls Listen only in fn, keeps the sockets.
 // Row E5.
-func TestSocketsStayOpenWhereNobodyHasCalledListenUntilReady(t *testing.T) {
+func TestSocketsStayOpenIfListenIsNotCalledBeforeReady(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")
 	p := proctest.Launch(t, activated(t, []activation.Socket{s}, serving, "pidfile="+proctest.PIDPath(t), "never="))

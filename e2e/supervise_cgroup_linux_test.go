@@ -91,7 +91,7 @@ func enterCgroup(t *testing.T, group string, pid int) {
 }
 
 // Row H8.
-func TestWhatIsInTheGroupOfAWorkerEndsWithItWhoeverItsParentIs(t *testing.T) {
+func TestEveryProcessInTheGroupOfAWorkerEndsWithTheWorker(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)

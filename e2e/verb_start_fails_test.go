@@ -129,7 +129,7 @@ func TestTheVerbReopenSaysWhetherThereIsOne(t *testing.T) {
 }
 
 // Row C21.
-func TestWithNobodyWhoReadsTheVerbsThatStartHaveTheSameExitCode(t *testing.T) {
+func TestWithoutAReaderTheVerbsThatStartHaveTheSameExitCode(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		t.Run(how, func(t *testing.T) {

@@ -60,7 +60,7 @@ func TestAFailedReloadKeepsWhatWas(t *testing.T) {
 }
 
 // Row C21.
-func TestWithNobodyWhoReadsTheExitCodeIsTheSame(t *testing.T) {
+func TestWithoutAReaderOfTheOutputTheExitCodeIsTheSame(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		none := proctest.PIDPath(t)

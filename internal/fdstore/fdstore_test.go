@@ -167,7 +167,7 @@ func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
 }
 
 // A worker that runs as another user can bind the socket at any path.
-func TestRootTakesNoPathFromASocketThatNobodyHasClaimed(t *testing.T) {
+func TestRootTakesNoPathFromAnUnclaimedSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs a Unix: no process inherits a socket")
 	}

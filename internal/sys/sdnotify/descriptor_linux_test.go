@@ -55,7 +55,7 @@ func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
 
 // A pidfd in this process would be a claim to the child, and package reaper would then not reap the
 // child.
-func TestAPidfdIsClosedAtOnceWhoeverSendsIt(t *testing.T) {
+func TestAPidfdFromAnySenderIsClosedAtOnce(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -265,7 +265,7 @@ func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
 	require.Empty(t, s.heard, "strangers")
 }
 
-func TestABarrierEndsInTimeWhenNobodyReads(t *testing.T) {
+func TestABarrierEndsInTimeWithoutAReader(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	s.server.turn <- struct{}{} // as during a message that takes long to handle

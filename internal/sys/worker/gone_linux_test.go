@@ -10,7 +10,7 @@ import (
 )
 
 // Row D10.
-func TestAWorkerHearsThatItsSupervisorIsGone(t *testing.T) {
+func TestAWorkerDetectsTheEndOfItsSupervisor(t *testing.T) {
 	t.Parallel()
 	for what, lose := range map[string]func(*supervisor){
 		"killed": (*supervisor).kill,

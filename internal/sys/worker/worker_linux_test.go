@@ -86,7 +86,7 @@ func stale(cmd *exec.Cmd) {
 		"LISTEN_FDNAMES=stale", "LISTEN_ADDRESS=:80", "_LIFECYCLE_WORKER=3:1:1")
 }
 
-func TestWhatAManagerHasToldTheSupervisorIsNotToldOn(t *testing.T) {
+func TestVariablesOfTheManagerOfASupervisorAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	got := lineOf[looks](startSupervisor(t, own("look"), stale), "look ")
 	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "this is somebody else's")
@@ -192,7 +192,7 @@ func TestTheWordsOfACrashAreHeard(t *testing.T) {
 
 // Children of the worker may hold the other end open for a moment, and the last output may still be
 // in the socket.
-func TestWaitReturnsWhenAllWordsWereHeardWhoeverHoldsTheControlSocket(t *testing.T) {
+func TestWaitReturnsAfterAllOutputEvenIfAChildHoldsTheControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
