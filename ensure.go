@@ -18,16 +18,16 @@ import (
 // starts one, detached. If another caller is already starting it, Ensure waits for that start. Any
 // number of callers may race, in any number of processes: one daemon starts, and if the caller that
 // starts it dies, the next caller takes over. [Args] sets the arguments of the daemon. With these
-// arguments, the main of the daemon must call Run or Main with the same PID file. In a process that
-// was started as this daemon and has not called Run, Ensure returns an error at once.
+// arguments, the main of the daemon must call Run or Main with the same PID file. If this process
+// was itself started as the daemon and has not called Run yet, Ensure returns an error at once.
 //
 // Ensure blocks until the daemon is ready. It returns the error of its own start if that fails. If
 // ctx ends first, Ensure undoes its own start, but not a start by another caller, and returns the
-// cause of ctx. This may take some seconds. StartTimeout limits the time until the daemon that
-// Ensure started calls Run; from then on, the options in the daemon's main apply. If the daemon
-// dies during its start, the error contains its last output but no exit code, because the daemon is
-// not a child of the caller. Ensure handles no signals: a signal that ends the caller also undoes
-// its start. The caller must close the [Process].
+// cause of ctx. This may take some seconds. The StartTimeout of opts limits the time from the start
+// of the daemon until its main calls Run. From then on, the options in the daemon's main apply. If
+// the daemon dies during its start, the error contains its last output but no exit code, because
+// the daemon is not a child of the caller. Ensure handles no signals: a signal that ends the caller
+// also undoes its start. The caller must close the [Process].
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
 		plan, err := newPlan(nil, opts)

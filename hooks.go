@@ -44,8 +44,8 @@ type Hooks struct {
 	OnReload func(ctx context.Context) error
 
 	// OnStop asks the component to stop soon. It may wait until the component has stopped. When OnStop
-	// is called, the components behind this one have already stopped. The context of OnStop ends when
-	// StopTimeout expires.
+	// is called, the components that started after this one have already stopped. The context of
+	// OnStop ends when StopTimeout expires.
 	OnStop func(ctx context.Context) error
 
 	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.
@@ -73,9 +73,10 @@ func With(h Hooks) Option {
 	return option(func(c *plan) { c.hooks = append(c.hooks, h) })
 }
 
-// OnStart sets the OnStart of a component that has the name of the program. OnReload, OnStop,
-// OnExit and OnCheck, given as options, belong to the same component. Its place among the
-// components is the place of the first of these options. It is an error to give one of them twice.
+// OnStart sets the OnStart of a component that has the name of the program. The options OnReload,
+// OnStop, OnExit and OnCheck set the other hooks of that component. The first of these options
+// determines where the component stands in the order of components. It is an error to give one of
+// them twice.
 // A program with several components uses [With]. See [Hooks] for each hook. By default, there is no
 // such component.
 func OnStart(f func(ctx context.Context) error) Option {

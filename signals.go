@@ -177,8 +177,8 @@ func (l *life) terminal() (hungUp func() bool) {
 	return l.plan.env.terminal()
 }
 
-// forceQuitAfter is the least time between two stop signals for the second one to end the process
-// at once. A second signal that comes earlier may be the same request, sent twice.
+// forceQuitAfter is the minimum time between two stop signals. A second signal after that time ends
+// the process at once. A second signal that comes earlier may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
 // quit ends the process at once, which is a failed end. It never releases l.mu, so nothing else

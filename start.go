@@ -255,8 +255,9 @@ func (l *life) whyNotReady(err error) error {
 	return fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))
 }
 
-// readySettleDelay lets a body that fails at once do so before ready is reported. It is a tenth of
-// a start, but without it some starts on a busy machine report ready for a daemon that ends.
+// readySettleDelay lets a body that fails at once do so before ready is reported. The delay adds
+// about a tenth to the time of a start. Without it, some starts on a busy machine report ready for
+// a daemon that ends.
 const readySettleDelay = time.Millisecond
 
 // confirmReady tells the launcher that the life is ready and reports whether the launcher has

@@ -105,8 +105,8 @@ func (s Status) external() Status {
 	return s
 }
 
-// writeState writes the record of now, unless a later one was written already. It does not hold
-// l.mu, because a disk may hang.
+// writeState writes the status now to the state file, unless the file already has a record with
+// that seq or a later one. It does not hold l.mu, because a disk may hang.
 func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return

@@ -161,10 +161,10 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // this. The signals of [OnSignal] are forwarded. The supervisor does not send a signal that the
 // program ignores or that would end the program. For a reload, this is an error. StopSignal asks
 // the program to stop. The processes that it leaves behind then have the rest of StopTimeout to
-// end. The program is killed when the supervisor is killed, unless it has changed its user. Its
-// output goes where the output of the supervisor goes, so logrotate(8) needs copytruncate, unless
-// the program reopens that file on ReopenSignal. It starts in the working directory of the start,
-// or in WorkDir. By default, fn runs.
+// end. The program is killed when the supervisor is killed, unless it has changed its user. The
+// program and the supervisor write to the same output. If that is a log file, logrotate(8) needs
+// copytruncate, unless the program reopens the file on ReopenSignal. The program starts in the
+// working directory of the start, or in WorkDir. By default, fn runs.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {

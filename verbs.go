@@ -231,8 +231,8 @@ func (p program) fail(verb string, err error) (exitCode int) {
 	return 1
 }
 
-// sayNotRunning prints that no daemon runs. If the last daemon lost its PID file, it may run on
-// where no verb finds it, so sayNotRunning prints its PID.
+// sayNotRunning prints that no daemon runs. A daemon that lost its PID file may still run although
+// no verb can find it, so sayNotRunning prints the PID of that daemon.
 func (p program) sayNotRunning() {
 	p.say("not running (nobody holds %s)", bytetext.Escape(p.life.plan.pidFile))
 	if s, err := lastState(p.life.plan.pidFile); err == nil && s.PIDFileLost {

@@ -68,16 +68,16 @@ func readFrom(fd int) error {
 }
 
 // villain is a worker that tries all the mischief and reports the results on stderr. It is an own
-// worker or another program.
+// worker or a foreign program.
 //
 //	villain pidfile=PATH user=USER how=own|program [VERB]
 //
-// Without a verb it is the other program.
+// With one argument it is the foreign program.
 var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
 		for _, m := range mischief {
-			// The kernel would suspend it, because it reads in the background.
+			// The worker is in the background, so the kernel would suspend it when it reads.
 			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" {
 				continue
 			}

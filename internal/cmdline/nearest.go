@@ -19,8 +19,8 @@ func Nearest(typed string, words []string) (near string) {
 	return near
 }
 
-// mistakes returns how many insertions, deletions, replacements and exchanges of neighbours turn a
-// into b (optimal string alignment distance).
+// mistakes returns the optimal string alignment distance: how many insertions, deletions,
+// substitutions and transpositions of adjacent characters turn a into b.
 func mistakes(a, b []rune) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -41,8 +41,8 @@ type table struct {
 }
 
 // InheritFrom sets a second source of inherited descriptors beside the environment: files returns
-// the descriptors that the launcher has handed to this process. It is called once, when the first
-// descriptor is needed.
+// the descriptors that the launcher has handed to this process. files is called once, when the
+// first descriptor is needed.
 func InheritFrom(files func() []*os.File) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
@@ -69,8 +69,8 @@ func (t *table) inherit() {
 }
 
 // isStored reports whether a manager keeps an inherited descriptor because an earlier process has
-// stored it. The name of such a descriptor is "network:address", so it contains a colon. The
-// sockets of a socket unit belong to the unit.
+// stored it. The name of such a descriptor is "network:address", so it contains a colon. A socket
+// of a socket unit belongs to the unit and is not stored.
 func isStored(e Entry) bool {
 	key, ok := activation.Key(e.Name)
 	return ok && strings.Contains(key, ":")

@@ -21,8 +21,8 @@ func Running(arg string) (pids []int) {
 	return pids
 }
 
-// eachProcess calls do with the content of this file of /proc for each process. It does not list
-// the directory of a process, because that takes ten times as long.
+// eachProcess calls do for each process, with the content of /proc/PID/file. It does not list the
+// directory of a process, because that takes ten times as long.
 func eachProcess(file string, do func(pid int, text string)) {
 	proc, err := os.Open("/proc")
 	if err != nil {

@@ -56,8 +56,8 @@ func Few[T any](n int, all []T) (few []T) {
 }
 
 // Seeds returns the first and the last seed for the random walks of a test. The first is 1. The
-// last is a fifth of the parameter some in "go test", some in CI, and many in the long form. If
-// LIFECYCLE_SEED is set, both are its value.
+// last is some/5 in "go test", the parameter some in CI, and the parameter many in the long form.
+// If LIFECYCLE_SEED is set, both are its value.
 func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
 	t.Helper()
 	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {

@@ -15,8 +15,8 @@ const RetryTime = 100 * time.Millisecond
 // it.
 type Reader struct{ f *os.File }
 
-// Open opens the state file for reading. The file must belong to the user owner. Root refuses a
-// path that another user can change.
+// Open opens the state file for reading. The file must belong to the user with the ID owner. Root
+// refuses a path that another user can change.
 func Open(path string, owner int) (*Reader, error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err

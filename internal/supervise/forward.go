@@ -23,7 +23,7 @@ var (
 	// ErrStopping is returned if an operation is not possible because of a stop.
 	ErrStopping = errors.New("the supervisor is stopping")
 	errNoWorker = errors.New("no worker is ready: the supervisor is about to start one")
-	// ErrEnded is returned if the worker ended instead of a reply.
+	// ErrEnded is returned if the worker ended before it replied.
 	ErrEnded = errors.New("the worker ended instead")
 )
 

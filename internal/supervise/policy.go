@@ -52,7 +52,7 @@ func (p Policy) isPermanent(code int) bool { return slices.Contains(p.Permanent,
 type backoff struct {
 	policy Policy
 	exits  []time.Time // within Window
-	series int         // exits since a worker was ready for Reset
+	series int         // exits since a worker last stayed ready for the time Reset
 	// attempt is the greater of len(exits) and series, and Limit applies to it. A worker that fails
 	// slowly never reaches Limit within Window.
 	attempt int

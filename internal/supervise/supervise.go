@@ -50,10 +50,10 @@ type Spec struct {
 	Stored     []fdstore.Entry // descriptors for every worker
 	Previous   Marked          // the worker of a killed supervisor
 	OwnSession bool            // the session of this process contains only this daemon
-	Refresh    time.Duration   // how often an empty Said lets the receiver record KnownAt; 0: never
+	Refresh    time.Duration   // interval of empty Said events, at which On records KnownAt; 0: none
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
-	// Ready checks another program that has sent READY=1 or has lived for Settle. A nil error means
+	// Ready checks a foreign program that has sent READY=1 or has lived for Settle. A nil error means
 	// that the program is ready. final means that the program cannot become ready. If Ready is nil,
 	// the program is ready without this check.
 	Ready func(ctx context.Context) (final bool, err error)

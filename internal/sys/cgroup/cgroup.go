@@ -30,8 +30,7 @@ type Tree struct{ tree }
 func Own() (*Tree, error) { return own() }
 
 // New makes an empty group. The group belongs to this process until it is removed, or this process
-// ends. owner names the purpose of the group: Abandoned finds the group by it. Abandoned does not
-// return a group with the owner "".
+// ends. If this process ends first, Abandoned finds the group by owner, unless owner is "".
 func (t *Tree) New(owner string) (*Group, error) {
 	if t == nil {
 		return nil, os.ErrInvalid

@@ -71,9 +71,9 @@ func report(message any) {
 // launcherEnded is the text of the error if no launcher waits for this start any more.
 const launcherEnded = "the launcher has ended"
 
-// startDetached is stage 1. It finishes go-daemon's part and starts the detached process, which is
-// not a session leader, because stage 1 is. The detached process inherits no signal settings,
-// descriptors, limits or priorities from the caller of the launcher.
+// startDetached is stage 1. It completes the steps of the go-daemon library and starts the detached
+// process. Stage 1 is the session leader, so the detached process is not. The detached process
+// inherits no signal settings, descriptors, limits or priorities from the caller of the launcher.
 func startDetached(socket string) error {
 	if err := finishReborn(); err != nil {
 		return fmt.Errorf("stage 1: %w", err)

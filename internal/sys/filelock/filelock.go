@@ -2,10 +2,11 @@
 // locked, and by which process, without changing anything.
 //
 // Only the flock excludes other processes. It belongs to the open file description, so it lasts
-// until the last descriptor of that description is closed, in any process. But no process can
-// inspect a flock. The only test is to try to lock, which can make a concurrent start fail. The
-// kernel reports the process that took the lock, but that process may have ended. So on Linux, this
-// package also takes two record locks far beyond the content of the file (fcntl_locking(2)):
+// until the last descriptor of that description is closed, in any process. But no system call
+// inspects a flock. The only test is to try to lock, which can make a concurrent start fail. The
+// list of locks of the kernel names the process that took the flock, but that process may have
+// ended. So on Linux, this package also takes two record locks far beyond the content of the file
+// (fcntl_locking(2)):
 //
 //   - the presence lock, an open file description lock on byte 1<<62. It lasts as long as the
 //     flock, and F_OFD_GETLK shows it.

@@ -109,7 +109,7 @@ func (p *Pin) Wait(ctx context.Context) error {
 		}
 		return nil
 	case <-ctx.Done():
-		// If this process was suspended, the pinned process may have ended as well.
+		// Both may have happened while this process was suspended. The end of the process counts.
 		if done, err := p.ended(); err == nil && done {
 			return nil
 		}

@@ -6,12 +6,12 @@ package procattr
 // have locked the thread.
 //
 // A privileged process gets the values that init would pass on. Any other process keeps the choices
-// of its user, but Reset raises the soft limits that kill a process or damage its files to the hard
+// of its user. Only the soft limits that kill a process or damage its files are raised to the hard
 // limits.
 //
 // Reset returns no error for attributes that it cannot reset; see [Kept].
 func Reset() { reset() }
 
-// Kept returns the attributes of the caller that this privileged process could not reset and that
-// init does not have. For a process without privileges it returns nothing.
+// Kept returns the attributes that this privileged process inherited from its caller and could not
+// reset to those of init. For a process without privileges it returns nothing.
 func Kept() []string { return kept() }

@@ -60,9 +60,9 @@ func Remove(f *os.File, path string) error {
 	return err
 }
 
-// Still returns nil if f still refers to the file in was, the result of an earlier Stat. A program
-// that closes a descriptor twice may close a descriptor of other code, and the next open then
-// returns that descriptor for another file.
+// Still returns nil if f still refers to the file that an earlier Stat returned as was. A program
+// that closes a descriptor twice may close a descriptor of other code. The next open then returns
+// that descriptor for another file.
 func Still(f *os.File, was fs.FileInfo) error {
 	now, err := f.Stat()
 	if err == nil && !os.SameFile(was, now) {

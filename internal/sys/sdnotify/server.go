@@ -126,8 +126,9 @@ func (s *Server) Serve(trusts func(pid int) bool, hear func(Message)) {
 	}
 }
 
-// awaitRoom waits for up to a second until enough descriptors are closed, and reports whether there
-// is room for others. stuck means that every call of close(2) hangs: awaitRoom then does not wait.
+// awaitRoom waits for up to a second until enough descriptors are closed, and reports whether more
+// descriptors may be received. stuck means that every call of close(2) hangs: awaitRoom then does
+// not wait.
 func awaitRoom(stuck bool) bool {
 	for range 100 {
 		if !discards.isFull() {

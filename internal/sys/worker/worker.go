@@ -41,7 +41,7 @@ type Spec struct {
 	// on. They stay open in this process.
 	Sockets []activation.Socket
 
-	Dir    string       // working directory; "": as here, or the root directory of Become
+	Dir    string       // working directory; "": unchanged, or Become.Root
 	Become *Credentials // foreign only: its user and root directory; nil: unchanged
 	Umask  int          // foreign only: the file mode creation mask; -1: unchanged
 
@@ -49,13 +49,13 @@ type Spec struct {
 	// permits it. nil means the group of this process.
 	Cgroup *os.File
 
-	// Forked is called with the PID before the process gets its orders, without which it neither
-	// executes a foreign program nor goes on as an own worker. nil: it is not called.
+	// Forked is called with the PID before the process gets its orders. Until then, the process
+	// neither executes a foreign program nor goes on as an own worker. nil: it is not called.
 	Forked func(pid int) `json:"-"`
 
 	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
-	// stderr can still be written. It is for a process that changes its user, which must not
-	// control the terminal of the user who started this process.
+	// stderr can still be written. A process that changes its user needs it: that process must not
+	// control the terminal of the user who started the supervisor.
 	NoTerminal bool
 }
 
@@ -67,8 +67,9 @@ type Credentials struct {
 	Unset    []string            // names of variables to remove
 }
 
-// Start starts the process. If it returns an error, there is no process. An own worker reads its
-// note in its init. A foreign program is executed by a stage; see [Process.Executed].
+// Start starts the process. If it returns an error, there is no process. An own worker reads the
+// Note in the init function of this package. A stage executes a foreign program; see
+// [Process.Executed].
 //
 // A foreign program is killed when this process ends, unless its file has more rights than its user
 // (PR_SET_PDEATHSIG(2const)). An own worker must detect the end of this process itself; see Take.
