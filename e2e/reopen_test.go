@@ -149,7 +149,7 @@ func TestInTheForegroundOnReopenRunsWithoutALog(t *testing.T) {
 	got := callVerb(t, pidfile, "reopen", "reopen=")
 	require.Equal(t, 0, got.Code)
 	require.Equal(t, fmt.Sprintf("daemon: log reopened (pid %d)\n", p.PID()), got.Stderr)
-	require.Equal(t, 1, p.Out.Count("OnReopen done"))
+	p.Await("OnReopen done")
 }
 
 func TestANewLogHasTheModeOfLogFileMode(t *testing.T) {

@@ -145,6 +145,8 @@ func (b *background) clear() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+	// A daemon releases its PID file just before its process ends.
+	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 }, "the end of every process")
 	b.requireNothingLeft()
 }
 

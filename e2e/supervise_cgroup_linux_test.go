@@ -109,6 +109,7 @@ func TestEveryProcessInTheGroupOfAWorkerEndsWithTheWorker(t *testing.T) {
 	}
 	require.Equal(t, 9, heeds.Wait(), "it gets TERM first")
 	require.Equal(t, -1, ignores.Wait())
+	b.left(4) // those of the next worker
 	b.stopKilling()
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
