@@ -181,7 +181,7 @@ func (l *life) terminal() (hungUp func() bool) {
 // the process at once. A second signal that comes earlier may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
-// quit ends the process at once, which is a failed end. It never releases l.mu, so nothing else
+// quit ends the process at once. Such an end is a failure. It never releases l.mu, so nothing else
 // happens to this life.
 func (l *life) quit() {
 	if l.status.Failed == nil {

@@ -90,8 +90,9 @@ func (s *Status) enter(from, to Phase) bool {
 	return true
 }
 
-// external returns the status as published. A life that has recorded its failure is over. A
-// supervisor whose worker is not ready is not ready either, although its own life is.
+// external returns the status as published. A life that has recorded its failure is over. While the
+// worker of a supervisor is not ready, the published phase is not Ready, even if the life of the
+// supervisor is ready.
 func (s Status) external() Status {
 	if s.Failed != nil {
 		s.Phase, s.Since, s.Doing = Exited, s.Failed.At, ""

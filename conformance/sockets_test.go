@@ -11,8 +11,8 @@ import (
 
 // These tests use the address of echod, so they do not run in parallel.
 
-// refusals connects repeatedly until count is called. count returns how many connects were tried
-// and how many were refused.
+// refusals connects repeatedly until count is called. count returns how many connects succeeded and
+// how many were refused.
 func (m *machine) refusals(t *testing.T) (count func() (connects, refused int)) {
 	t.Helper()
 	dir := m.dir(t)

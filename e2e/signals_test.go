@@ -174,8 +174,8 @@ func TestWhatTheCallerIgnoresArrives(t *testing.T) {
 	}
 }
 
-// twoParts is a life of two components. Its second argument is the behaviour of the second OnStart:
-// see behave, or "late" to succeed when its context has ended.
+// twoParts is a life of two components. Its second argument is the behaviour of the second OnStart;
+// see behave. If the argument is "late", that OnStart succeeds after its context has ended.
 var twoParts = proctest.Register("two parts", func(args []string) int {
 	second := behave("second.OnStart", args[1])
 	if args[1] == "late" {

@@ -70,7 +70,7 @@ func readFrom(fd int) error {
 // villain is a worker that tries all the mischief and reports the results on stderr. It is an own
 // worker or a foreign program.
 //
-//	villain pidfile=PATH user=USER how=own|program [VERB]
+//	villain pidfile=PATH user=USER how=own|program:PATH [VERB]
 //
 // With one argument it is the foreign program.
 var villain = proctest.Register("villain", func(args []string) int {

@@ -53,8 +53,8 @@ type backoff struct {
 	policy Policy
 	exits  []time.Time // within Window
 	series int         // exits since a worker last stayed ready for the time Reset
-	// attempt is the greater of len(exits) and series, and Limit applies to it. A worker that fails
-	// slowly never reaches Limit within Window.
+	// attempt is the greater of len(exits) and series. Limit applies to both, because a worker that
+	// fails slowly never has Limit exits within Window.
 	attempt int
 	delay   time.Duration // before the last restart
 }
@@ -67,8 +67,8 @@ type end struct {
 	asked    bool          // Restart has ended it
 }
 
-// next returns the delay before the next start. If there is no next start, why is the reason, or ""
-// after a clean exit.
+// next returns the delay before the next start. If again is false, there is no next start, and why
+// contains the reason. After a clean exit, why is "".
 func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	switch {
 	case e.asked:

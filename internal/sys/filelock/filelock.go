@@ -20,8 +20,9 @@
 // locks on a file when it closes any descriptor of the file, so the process that calls
 // [LockOwnership] must not open the file a second time.
 //
-// On the BSDs and macOS, flock and record locks are the same lock. There are no such marks, and
-// [Inspect] tries the flock. On other systems every function returns errors.ErrUnsupported.
+// On the BSDs and macOS, flock and record locks are the same lock. So there is no presence lock and
+// no owner lock, and [Inspect] tries the flock. On other systems every function returns
+// errors.ErrUnsupported.
 package filelock
 
 import (

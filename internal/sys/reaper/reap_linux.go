@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pinning is held during a call, because a second call would take the pidfds of the first one for
-// claims.
+// pinning is held during a call. Otherwise a concurrent call would mistake the pidfds of this call
+// for claims.
 var pinning sync.Mutex
 
 // batch is how many ended children are pinned at the same time. The claims are read once for each
