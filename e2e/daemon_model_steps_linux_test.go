@@ -173,6 +173,7 @@ func (m *daemonModel) delete() {
 	require.NoError(m.t, os.Remove(m.pidfile))
 	if m.holder != 0 {
 		m.lost = append(m.lost, m.holder)
+		require.NoError(m.t, os.Remove(proctest.StatePath(m.pidfile))) // else every start is refused
 	}
 	m.holder, m.left, m.orphan = 0, 0, true
 }
