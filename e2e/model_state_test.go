@@ -15,6 +15,9 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 		return
 	}
 	l, s := m.life(a.pid), a.status
+	if l != nil && s.Name == l.name && s.Phase == lifecycle.Exited && s.Failed != nil {
+		return // the record of a failed end stays; nothingGoesBack looks at it
+	}
 	if l == nil || s.Name != l.name || s.Phase < lifecycle.Starting || s.Phase > lifecycle.Stopping {
 		m.broken("the state of another, or of nobody: %s", a)
 		return
