@@ -161,9 +161,9 @@ func TestEnsureReturnsTheErrorOfAStartThatFails(t *testing.T) {
 func TestEnsureReturnsErrStartTimeoutOfAStartThatTakesTooLong(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
-	code, says := callEnsure(t, "once", pidfile, "start=hang", "starttimeout=300ms", "stoptimeout=100ms")
+	code, says := callEnsure(t, "once", pidfile, "start=hang", "starttimeout=2s", "stoptimeout=100ms")
 	require.Equal(t, 1, code)
-	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not call Run) in 300ms(; killed)?\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
+	require.Regexp(t, `^error: (lifecycle: )?(OnStart of daemon: did not return|its main did not call Run) in 2s(; killed)?\n(hook: OnStart of daemon\n)?is: ErrStartTimeout\n$`, says,
 		"where the machine is slow the time may be over before OnStart is called")
 	requireVerbLeftNothing(t, pidfile)
 }
@@ -171,10 +171,10 @@ func TestEnsureReturnsErrStartTimeoutOfAStartThatTakesTooLong(t *testing.T) {
 func TestEnsureReturnsErrStartTimeoutOfADaemonThatIsNotReadyInTime(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
-	code, says := callEnsure(t, "once", pidfile, "ready=error", "starttimeout=300ms")
+	code, says := callEnsure(t, "once", pidfile, "ready=error", "starttimeout=2s")
 	require.Equal(t, 1, code)
 	require.Regexp(t, `(?m)^is: ErrStartTimeout$`, says)
-	require.Regexp(t, `ReadyWhen of daemon: not ready after 300ms: ReadyWhen failed on purpose\n|did not`, says)
+	require.Regexp(t, `ReadyWhen of daemon: not ready after 2s: ReadyWhen failed on purpose\n|did not`, says)
 	requireVerbLeftNothing(t, pidfile)
 }
 

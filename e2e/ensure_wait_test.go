@@ -34,7 +34,7 @@ func TestEnsureWaitsForOneThatIsStarting(t *testing.T) {
 func TestEnsureStartsItselfWhereTheStartOfAnotherFails(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
-	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "starttimeout=300ms", "start")
+	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "starttimeout=2s", "start")
 	awaitLog(t, log, "OnStart\n")
 	code, says := callEnsure(t, "once", pidfile)
 	require.Equal(t, 0, code, says)

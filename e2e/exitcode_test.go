@@ -50,7 +50,7 @@ var exitCases = []exitCase{
 	{"start --oknodo", "a daemon is running", 0, alive, false, nil},
 	{"start", "a daemon is running", 1, alive, false, nil},
 	{"start", "an `OnStart` failed", 1, nil, false, []string{"start=error"}},
-	{"start", "an `OnStart` did not return in time", 1, nil, false, []string{"start=hang", "starttimeout=100ms", "stoptimeout=100ms"}},
+	{"start", "an `OnStart` did not return in time", 1, nil, false, []string{"start=hang", "starttimeout=2s", "stoptimeout=100ms"}},
 	{"start", "a body returned before the life was ready, even with nil", 1, nil, false, []string{"run=:"}},
 	{"start", "the daemon died before it was ready, with any exit code", 1, nil, false, []string{"start=exit:3"}},
 	{"start", "the start failed because of a missing permission", 4, nil, false, []string{exitCoded, "a permission"}},

@@ -227,7 +227,7 @@ func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 	require.Equal(t, 0, proctest.Call(t, guard, b.args("reload")...).Code)
 	b.stop()
 
-	got = proctest.Call(t, guard, append(b.args("starttimeout=300ms", "supervise=settle:10s", "start"), "--", "python3", say, "/no/such/gate")...)
-	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 300ms; stopped, nothing left\n", Code: 1}, withoutLog(got))
+	got = proctest.Call(t, guard, append(b.args("starttimeout=2s", "supervise=settle:10s", "start"), "--", "python3", say, "/no/such/gate")...)
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 2s; stopped, nothing left\n", Code: 1}, withoutLog(got))
 	b.requireNothingLeft()
 }

@@ -31,10 +31,10 @@ func TestAProgramThatReadyWhenNeverFindsReadyFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for ready, want := range map[string]string{
-		"echo no answer; exit 1": "guard: start failed: not ready after 300ms: exit status 1: no answer",
+		"echo no answer; exit 1": "guard: start failed: not ready after 2s: exit status 1: no answer",
 		"panic":                  "guard: start failed: panic: it is broken",
 	} {
-		got := proctest.Call(t, guard, append(b.args("starttimeout=300ms", "supervise=settle:1ms", "ready="+ready, "start"), "--", "sleep", "60")...)
+		got := proctest.Call(t, guard, append(b.args("starttimeout=2s", "supervise=settle:1ms", "ready="+ready, "start"), "--", "sleep", "60")...)
 		require.NotZero(t, got.Code)
 		require.Contains(t, got.Stderr, want)
 		b.requireNothingLeft()
@@ -65,8 +65,8 @@ func TestAProgramThatMustNotifyIsReadyOnlyThen(t *testing.T) {
 	require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
 	b.stop()
 
-	got = b.guard("exec sleep 60", "starttimeout=300ms", "supervise=settle:1ms,notify", "start")
-	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 300ms; stopped, nothing left\n", Code: 1}, withoutLog(got))
+	got = b.guard("exec sleep 60", "starttimeout=2s", "supervise=settle:1ms,notify", "start")
+	require.Equal(t, proctest.Result{Stderr: "guard: start failed: not ready after 2s; stopped, nothing left\n", Code: 1}, withoutLog(got))
 	b.requireNothingLeft()
 }
 

@@ -19,8 +19,8 @@ import (
 // and no file.
 func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 	t.Parallel()
-	soon := []string{"starttimeout=300ms", "stoptimeout=300ms"}
-	const late = `|its main did not call Run in 300ms; killed` // on a busy machine
+	soon := []string{"starttimeout=2s", "stoptimeout=2s"}
+	const late = `|its main did not call Run in 2s; killed` // on a busy machine
 	for name, tt := range map[string]struct {
 		args []string
 		code int
@@ -34,8 +34,8 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 		"a body that fails":         {[]string{"run=error", "ready=wait"}, 1, "fn failed on purpose", ""},
 		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | example.com/lifecycle/e2e.init."},
 		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},
-		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 300ms; stopped, nothing left` + late, ""},
-		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 300ms(, then returned: context canceled)?; stopped, nothing left` + late, ""},
+		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 2s; stopped, nothing left` + late, ""},
+		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 2s(, then returned: context canceled)?; stopped, nothing left` + late, ""},
 		"OnStart and its roll-back": {[]string{"start=error", "name=other"}, 1, "OnStart failed on purpose", ""},
 	} {
 		for where, quiet := range map[string]bool{"with a log": false, "without": true} {

@@ -30,9 +30,9 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 		"OnStart panics": {[]string{"start=panic"}, 70, `^daemon: start failed: panic: OnStart panics on purpose\n(  \| .*\n)+$`},
 		"OnStart exits":  {[]string{"start=exit:3"}, 1, `^daemon: start failed: died before it was ready \(exit 3\)\n$`},
 		"OnStart hangs": {
-			[]string{"start=hang", "starttimeout=300ms", "stoptimeout=100ms"},
+			[]string{"start=hang", "starttimeout=2s", "stoptimeout=100ms"},
 			1,
-			`^daemon: start failed: (OnStart of daemon did not return in 300ms; stopped, nothing left|its main did not call Run in 300ms; killed)\n$`,
+			`^daemon: start failed: (OnStart of daemon did not return in 2s; stopped, nothing left|its main did not call Run in 2s; killed)\n$`,
 		},
 		"no such directory": {[]string{"workdir=/no/such/directory"}, 1, `^daemon: start failed: working directory: chdir /no/such/directory: no such file or directory\n$`},
 	} {
