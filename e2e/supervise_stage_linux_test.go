@@ -98,8 +98,12 @@ func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, 
 	b.t.Helper()
 	for {
 		parent = proctest.Start(b.t, guard, append(b.args(atOnce, starttimeout, "run"), "--", "sleep", "60")...)
-		if stage = (stageHunter{b, parent.PID()}).catch(); stage != 0 {
+		stage = stageHunter{b, parent.PID()}.catch()
+		switch {
+		case stage != 0 && parent.Out.Count("INFO ready") == 0:
 			return parent, stage
+		case stage != 0: // of the second worker: the first one was ready
+			parent.Signal(syscall.SIGTERM)
 		}
 		parent.Wait() // the stage had already executed the program
 	}

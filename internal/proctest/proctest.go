@@ -84,8 +84,13 @@ func Main(m *testing.M, inDaemon bool) {
 func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
 	// The tests mostly wait for processes, so run more of them at the same time than there are
-	// processors. The command line is parsed later and takes precedence.
-	_ = flag.Set("test.parallel", strconv.Itoa(6*runtime.GOMAXPROCS(0)))
+	// processors. The long forms need the processors more. The command line is parsed later and
+	// takes precedence.
+	perProcessor := 4
+	if os.Getenv("LIFECYCLE_LONG") != "" {
+		perProcessor = 2
+	}
+	_ = flag.Set("test.parallel", strconv.Itoa(perProcessor*runtime.GOMAXPROCS(0)))
 	DefaultSignals()
 	temp := ownTemp()
 	opened := descriptors()
