@@ -172,7 +172,8 @@ func TestAFailedStartShowsWhyInSystemctlStatus(t *testing.T) {
 	status := m.exits(t, 3, "systemctl", "status", u.name)
 	require.Contains(t, status, `Status: "OnStart of gates: open /no/such/file: no such file or directory"`)
 	require.Regexp(t, `Error: (code: )?2 \(No such file or directory\)`, status)
-	require.Contains(t, u.journal(), "subject: start failed: gates: open /no/such/file: no such file or directory\n")
+	const failed = `3 subject: OnStart of gates failed err="open /no/such/file: no such file or directory"`
+	require.Contains(t, u.journal(), failed) // journalctl -p err shows it
 }
 
 // Row K3.
