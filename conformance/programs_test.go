@@ -115,7 +115,9 @@ func (g *guarded) connects() string {
 
 func (g *guarded) get(path string) string {
 	g.t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path))
+	// A connection that is kept alive would delay a soft stop.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path))
 	if err != nil {
 		return err.Error()
 	}
