@@ -259,7 +259,7 @@ func TestAGuardKeepsHAProxy(t *testing.T) {
 	configure("one")
 	g.program = []string{haproxy, "-W", "-db", "-f", g.path("haproxy.cfg")}
 	g.flags = []string{
-		"-check", haproxy + " -c -q -f " + g.path("haproxy.cfg"), "-ready", g.connects(), "-stop-signal", "USR1", "-reload-signal", "USR2",
+		"-check", haproxy + " -c -q -f " + g.path("haproxy.cfg"), "-ready", g.connects(), "-reload-signal", "USR2",
 	}
 	g.succeeds("start")
 	worker := g.worker()
