@@ -261,7 +261,7 @@ func (p *plan) complete() {
 	p.completeWorkDir()
 	p.completeChroot()
 	p.completeSupervise()
-	p.refuseShared(statePath(p.pidFile), p.defaultLog, safefile.SamePath)
+	p.refuseShared(statePath(p.pidFile), p.defaultLog, safefile.SameEntry)
 }
 
 func (p *plan) completePIDFile() {

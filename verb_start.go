@@ -17,6 +17,7 @@ import (
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/origin"
 	"example.com/lifecycle/internal/sys/proc"
+	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
 
@@ -211,7 +212,7 @@ func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	for _, verb := range []string{"run", "start"} {
 		again, found := origin.WithVerb(ran.Args, []string{verb}, p.verb...)
 		switch {
-		case found && sameDir(here, ran.Dir) && slices.Equal(again, call):
+		case found && safefile.SameDir(here, ran.Dir) && slices.Equal(again, call):
 			return none, nil
 		case found:
 			return none, executeAgain(daemon, ran.Dir, append(startup.Args()[:1], again...))
@@ -226,15 +227,6 @@ func executeAgain(daemon *Process, dir string, args []string) error {
 		return fmt.Errorf("lifecycle: cannot enter the directory in which pid %d was started: %w; use the verbs stop and start", daemon.PID, err)
 	}
 	return fmt.Errorf("lifecycle: cannot execute this program again: %w", execve.Replace(args))
-}
-
-func sameDir(a, b string) bool {
-	if a == b {
-		return true
-	}
-	first, err := os.Stat(a)
-	second, otherErr := os.Stat(b)
-	return err == nil && otherErr == nil && os.SameFile(first, second)
 }
 
 // restartWorker restarts the worker of a supervisor that must live on. A verb that the worker has

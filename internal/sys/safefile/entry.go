@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -9,19 +10,12 @@ import (
 // have several names, such as /run and /var/run. The last element is compared as text, because this
 // module follows no link there. The file itself need not exist.
 func SameEntry(a, b string) bool {
-	if a == b {
-		return true
-	}
-	if filepath.Base(a) != filepath.Base(b) {
-		return false
-	}
-	inA, err := os.Stat(filepath.Dir(a))
-	if err != nil {
-		return false
-	}
-	inB, err := os.Stat(filepath.Dir(b))
-	return err == nil && os.SameFile(inA, inB)
+	return filepath.Base(a) == filepath.Base(b) && SameDir(filepath.Dir(a), filepath.Dir(b))
 }
+
+// SameDir reports whether two paths name the same directory. It follows links, and returns true if
+// the texts are equal.
+func SameDir(a, b string) bool { return a == b || sameBy(os.Stat, a, b) }
 
 // ResolveDir resolves the symbolic links in the directory of path. Two paths for which [SameEntry]
 // returns true then have the same text. It returns path unchanged if the directory does not exist.
@@ -62,4 +56,17 @@ func Inside(root, path string) string {
 		return ""
 	}
 	return string(filepath.Separator) + rel
+}
+
+// SameFile reports whether both paths are names of one existing file. It follows no link at the end
+// of a path, because no file of a daemon may be a link.
+func SameFile(path, other string) bool { return sameBy(os.Lstat, path, other) }
+
+func sameBy(look func(path string) (fs.FileInfo, error), path, other string) bool {
+	info, err := look(path)
+	if err != nil {
+		return false
+	}
+	otherInfo, err := look(other)
+	return err == nil && os.SameFile(info, otherInfo)
 }
