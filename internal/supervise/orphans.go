@@ -57,9 +57,9 @@ func (s *Supervisor) reportSuspension() {
 	if p == nil || p.hasEnded() {
 		return
 	}
-	if stopped := proc.IsStopped(p.PID); stopped != p.suspended {
-		p.suspended = stopped
-		if stopped {
+	if now, _ := proc.Of(p.PID); now.Stopped != p.suspended {
+		p.suspended = now.Stopped
+		if now.Stopped {
 			s.spec.Log.Warn("the worker was suspended by a signal, such as SIGTTIN for reading from a terminal; continue it with SIGCONT", "worker", p.PID)
 		} else {
 			s.spec.Log.Info("the worker was continued", "worker", p.PID)
@@ -166,7 +166,11 @@ func (o *orphans) kill(deadline time.Time) error {
 
 // mine reports whether an orphan must end with its worker.
 func (o *orphans) mine(pid int) bool {
-	return !o.keeps || o.of != nil && proc.GroupOf(pid) == o.of.PID
+	if !o.keeps {
+		return true
+	}
+	p, _ := proc.Of(pid)
+	return o.of != nil && p.Group == o.of.PID
 }
 
 // OrphansError reports that processes did not stop in time after the worker had ended, and were
@@ -180,7 +184,7 @@ type OrphansError struct {
 func (e *OrphansError) Error() string {
 	all := make([]string, len(e.PIDs))
 	for i, pid := range e.PIDs {
-		all[i] = fmt.Sprintf("%s (pid %d)", e.Names[i], pid)
+		all[i] = named(e.Names[i], pid)
 	}
 	if e.Err != nil {
 		return fmt.Sprintf("the worker left processes that cannot be ended: %s: %v", strings.Join(all, ", "), e.Err)

@@ -87,10 +87,13 @@ const killedTime = 100 * time.Millisecond
 // names returns the processes for people, at most maxNamed of them.
 func names(all []proc.Process) (texts []string) {
 	for _, p := range all[:min(len(all), maxNamed)] {
-		texts = append(texts, fmt.Sprintf("%s (pid %d)", p.Name, p.PID))
+		texts = append(texts, named(p.Name, p.PID))
 	}
 	if len(all) > maxNamed {
 		texts = append(texts, fmt.Sprintf("and %d more", len(all)-maxNamed))
 	}
 	return texts
 }
+
+// named returns the name of a process for people.
+func named(name string, pid int) string { return fmt.Sprintf("%s (pid %d)", name, pid) }

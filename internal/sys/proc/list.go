@@ -10,6 +10,8 @@ type Process struct {
 	ID    string        // as Identity returns it, but also of a zombie; "": unknown
 	Began time.Duration // CLOCK_BOOTTIME of its start; it may have started up to Tick later
 	Ended bool          // a zombie
+
+	Stopped bool // suspended by a signal (signal(7))
 }
 
 // Tick is the resolution of Process.Began: the unit of clock_t in /proc (times(2)).

@@ -42,8 +42,11 @@ func parseStat(text string) (p Process, ok bool) {
 		Began: time.Duration(number(fields[22-behind])) * Tick,
 	}
 	// The state describes the first thread, which may end before the others.
-	if state, threads := fields[0], number(fields[20-behind]); state == "Z" || state == "X" {
+	switch state, threads := fields[0], number(fields[20-behind]); state {
+	case "Z", "X":
 		p.Ended = threads <= 1
+	case "T":
+		p.Stopped = true
 	}
 	if clock := monotonic.Clock(); clock != "" {
 		p.ID = clock + "/" + fields[22-behind]

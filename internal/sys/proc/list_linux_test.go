@@ -67,7 +67,7 @@ func FuzzStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, parent int) {
 		p, ok := parseStat(fmt.Sprintf("7 (%s) T %d 8 9%s 3 0 99 0\n", name, parent, strings.Repeat(" 0", 13)))
 		require.True(t, ok)
-		require.Equal(t, Process{PID: 7, Parent: parent, Group: 8, Session: 9, Name: name, Began: 99 * Tick, ID: monotonic.Clock() + "/99"}, p)
+		require.Equal(t, Process{PID: 7, Parent: parent, Group: 8, Session: 9, Name: name, Began: 99 * Tick, ID: monotonic.Clock() + "/99", Stopped: true}, p)
 		_, _ = parseStat(name)
 	})
 }

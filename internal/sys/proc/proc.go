@@ -16,12 +16,6 @@ func Identity(pid int) string { return identity(pid) }
 // false if that is unknown.
 func Descends(ancestor int) bool { return descends(ancestor) }
 
-// IsStopped reports whether the process is suspended by a signal (signal(7)).
-func IsStopped(pid int) bool { return isStopped(pid) }
-
-// GroupOf returns the process group of a process, or 0 if it is unknown.
-func GroupOf(pid int) int { return groupOf(pid) }
-
 // Disposition is what a process does with a signal (signal(7)).
 type Disposition int
 

@@ -45,19 +45,6 @@ func has(status, mask string, sig syscall.Signal) bool {
 	return err == nil && bits&(1<<(sig-1)) != 0
 }
 
-func groupOf(pid int) int {
-	group, err := syscall.Getpgid(pid)
-	if err != nil {
-		return 0
-	}
-	return group
-}
-
-func isStopped(pid int) bool {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return err == nil && strings.Contains(string(status), "\nState:\tT ")
-}
-
 func descends(ancestor int) bool {
 	// A process that becomes an orphan meanwhile has another parent, which was its ancestor too.
 	for pid := os.Getppid(); pid > 1; {

@@ -10,10 +10,6 @@ func dispositionOf(int, os.Signal) Disposition { return Default }
 
 func identity(int) string { return "" }
 
-func groupOf(int) int { return 0 }
-
-func isStopped(int) bool { return false }
-
 func of(int) (p Process, ok bool) { return p, false }
 
 func list() []Process { return nil }
