@@ -180,7 +180,7 @@ func (p *plan) releaseKilled(last Status, why string) {
 // or the next start needs it to find the processes that the worker has left. The caller holds the
 // lock.
 func (p *plan) removeStaleState() {
-	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && !s.marked().Survives() {
+	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && s.marked().Surviving() == (supervise.Marked{}) {
 		_ = statefile.RemoveStale(statePath(p.pidFile))
 	}
 }
@@ -190,7 +190,7 @@ func (p *plan) removeStaleState() {
 // be written.
 func (p *plan) leaveRecord(s Status) {
 	if last, err := lastState(p.pidFile); err == nil {
-		s.keepMarks(last.marked())
+		s.keepMarks(last.marked().Surviving())
 	}
 	f, err := statefile.Create(statePath(p.pidFile), p.pidFileMode)
 	if err != nil {
@@ -260,16 +260,18 @@ func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid
 // identifies them at every moment.
 func (l *life) createState() (f *statefile.File, err error) {
 	path := statePath(l.plan.pidFile)
+	var surviving supervise.Marked
 	if l.marks != nil {
 		last, _ := lastState(l.plan.pidFile)
 		l.marks.previous = last.marked()
+		surviving = l.marks.previous.Surviving()
 	}
-	if l.marks == nil || !l.marks.previous.Survives() {
+	if surviving == (supervise.Marked{}) {
 		f, err = statefile.Create(path, l.plan.pidFileMode)
 		return f, stateFileError(path, err)
 	}
 	l.mu.Lock()
-	l.status.keepMarks(l.marks.previous)
+	l.status.keepMarks(surviving)
 	l.mu.Unlock()
 	record, err := l.snapshot().encode(nil)
 	if err == nil {
@@ -278,12 +280,10 @@ func (l *life) createState() (f *statefile.File, err error) {
 	return f, stateFileError(path, err)
 }
 
-// keepMarks keeps the mark of an earlier worker if its processes may still run.
-func (s *Status) keepMarks(previous supervise.Marked) {
-	s.WorkerMark, s.WorkerKnown, s.carried = "", 0, previous.Survives()
-	if s.carried {
-		s.WorkerMark, s.WorkerKnown = previous.Mark, previous.At
-	}
+// keepMarks keeps the mark of an earlier worker whose processes may still run. The zero Marked
+// means that there is none.
+func (s *Status) keepMarks(surviving supervise.Marked) {
+	s.WorkerMark, s.WorkerKnown, s.carried = surviving.Mark, surviving.At, surviving.Mark != ""
 }
 
 // marked returns the values that identify the processes of the worker.

@@ -46,14 +46,18 @@ type Marked struct {
 	At   time.Duration // CLOCK_BOOTTIME when the worker was known; from Forked or KnownAt
 }
 
-// Survives reports whether processes of the worker may still run.
-func (m Marked) Survives() bool {
+// Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
+// mark, it reads all of /proc.
+func (m Marked) Surviving() Marked {
 	parsed, ok := parseMark(m.Mark)
 	if !ok {
-		return false
+		return Marked{}
 	}
 	found := parsed.find(proc.List(), proc.Namespace(), ownedAt{m.At, m.At}, look{})
-	return len(found.certain)+len(found.uncertain) > 0
+	if len(found.certain)+len(found.uncertain) == 0 {
+		return Marked{}
+	}
+	return m
 }
 
 // ownedAt contains the last times at which the numbers of the group and of the session are known to
