@@ -50,8 +50,8 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 		program string
 		give    func(path string) error
 	}{
-		"setuid":                   {serving, setuidRoot},
-		"setuid, then setuid(0)":   {becomingRoot, setuidRoot},
+		"setuid":                   {serving, proctest.SetuidRoot},
+		"setuid, then setuid(0)":   {becomingRoot, proctest.SetuidRoot},
 		"capabilities of the file": {serving, mayChroot},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	k, path, dir := newKeeper(t), privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
+	k, path, dir := newKeeper(t), privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)
 	pidfile, log := filepath.Join(dir, "x.pid"), filepath.Join(dir, "x.log")
 	args := append(at("tcp,127.0.0.1:0"), "pidfile="+pidfile, "log="+log)
 	got := proctest.CallCommand(t, managedByStranger(proctest.Command(becomingRoot, append(args, "start")...), path, k.server.Address))
@@ -142,7 +142,7 @@ func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
 	proctest.Use(forgingWorker)
 	proctest.Needs(t, "root")
 	t.Parallel()
-	for what, give := range map[string]func(string) error{"setuid": setuidRoot, "capabilities of the file": mayChroot} {
+	for what, give := range map[string]func(string) error{"setuid": proctest.SetuidRoot, "capabilities of the file": mayChroot} {
 		path := privilegedCopy(t, give)
 		evil, pidfile := filepath.Join(t.TempDir(), "evil.pid"), filepath.Join(filepath.Dir(path), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
@@ -158,7 +158,7 @@ func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
 func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	path := privilegedCopy(t, setuidRoot)
+	path := privilegedCopy(t, proctest.SetuidRoot)
 	dir := proctest.ShortDir(t)
 	p := proctest.Launch(t, byStranger(proctest.Command(daemon, "pidfile="+filepath.Join(dir, "x.pid"), "supervise=foreground", "run"), path))
 	p.Await("msg=ready")
@@ -171,7 +171,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	path, dir := privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
+	path, dir := privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	fifo := filepath.Join(dir, "zone")
 	require.NoError(t, unix.Mkfifo(fifo, 0o644))
@@ -188,7 +188,7 @@ func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	path, dir := privilegedCopy(t, setuidRoot), proctest.ShortDir(t)
+	path, dir := privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "lifecycle-evil"), []byte("#!/bin/sh\n"), 0o755))
 	cmd := byStranger(proctest.Command(lookingFor, "lifecycle-evil"), path)

@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,32 +68,13 @@ func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
 	dir := nobodys(t)
 	require.NoError(t, os.Chown(dir, 0, 0))
 	path = filepath.Join(dir, "program")
-	var info unix.Statfs_t
-	require.NoError(t, unix.Statfs(filepath.Dir(path), &info))
-	if info.Flags&unix.ST_NOSUID != 0 {
-		t.Skip("the temporary directory is mounted nosuid")
-	}
 	require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
-	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("the file system knows no capabilities")
-	} else {
-		require.NoError(t, err)
-	}
+	proctest.Grant(t, path, give)
 	return path
 }
 
-func setuidRoot(path string) error { return os.Chmod(path, 0o755|fs.ModeSetuid) }
-
-// mayChroot gives the file a capability, as setcap(8) does: struct vfs_cap_data of
-// linux/capability.h.
-func mayChroot(path string) error {
-	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
-	for _, word := range []uint32{1 << unix.CAP_SYS_CHROOT, 0, 0, 0} {
-		data = binary.LittleEndian.AppendUint32(data, word)
-	}
-	return unix.Setxattr(path, "security.capability", data, 0)
-}
+var mayChroot = proctest.Capability(unix.CAP_SYS_CHROOT)
 
 // A user can forge the mark and the socket for a setuid program, but cannot forge that root has
 // made the socket. If the program believed the mark, it would, as stage 1, change to a root
@@ -106,7 +85,7 @@ func TestASetuidProgramAcceptsNoForgedLauncher(t *testing.T) {
 	proctest.Use(forger)
 	proctest.Needs(t, "root")
 	t.Parallel()
-	program, jail := privilegedCopy(t, setuidRoot), t.TempDir()
+	program, jail := privilegedCopy(t, proctest.SetuidRoot), t.TempDir()
 	for _, stage := range []string{"1", "2"} {
 		pidfile := filepath.Join(filepath.Dir(program), "daemon.pid")
 		require.NoError(t, os.WriteFile(pidfile, []byte("12345\n"), 0o644))
@@ -140,7 +119,7 @@ func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 func TestASetuidProgramDetachesAllTheSame(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	program, b := privilegedCopy(t, setuidRoot), inBackground(t)
+	program, b := privilegedCopy(t, proctest.SetuidRoot), inBackground(t)
 	cmd := proctest.Command(daemon, b.args("start")...)
 	cmd.Path, cmd.Dir = program, "/"
 	cmd.Env = append(cmd.Env, "_LIFECYCLE_STAGE=1:1:1", "_GO_DAEMON=1")

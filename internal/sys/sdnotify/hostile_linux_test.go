@@ -204,12 +204,7 @@ func TestALingeringSocketBehindManyDescriptorsBlocksNoServer(t *testing.T) {
 }
 
 func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
-	s, err := Listen()
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := Dial(s.Address)
-	require.NoError(t, err)
-	defer c.Close()
+	s, c := connected(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()

@@ -38,12 +38,7 @@ func TestAServerReceivesTheMessageAndItsSender(t *testing.T) {
 
 func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 	t.Parallel()
-	s, err := Listen()
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := Dial(s.Address)
-	require.NoError(t, err)
-	defer c.Close()
+	s, c := connected(t)
 	require.NoError(t, c.Send(strings.Repeat("x", maxMessage+1)))
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -71,12 +66,7 @@ func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 
 func TestAListenerThatIsSentDoesNotBlock(t *testing.T) {
 	t.Parallel()
-	s, err := Listen()
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := Dial(s.Address)
-	require.NoError(t, err)
-	defer c.Close()
+	_, c := connected(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -95,12 +85,8 @@ func TestAListenerThatIsSentDoesNotBlock(t *testing.T) {
 
 func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {
 	t.Parallel()
-	s, err := Listen()
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := Dial(s.Address)
-	require.NoError(t, err)
-	defer c.Close()
+	s, c := connected(t)
+	var err error
 	for err == nil {
 		err = c.Send("X=1")
 	}
@@ -110,4 +96,16 @@ func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool { return c.Send("X=1") == nil }, 10*time.Second, time.Millisecond)
+}
+
+// connected returns a server and a client of it.
+func connected(t *testing.T) (*Server, *Socket) {
+	t.Helper()
+	s, err := Listen()
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	c, err := Dial(s.Address)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return s, c
 }

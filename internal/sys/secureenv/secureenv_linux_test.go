@@ -1,7 +1,6 @@
 package secureenv
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"example.com/lifecycle/internal/proctest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -78,9 +78,9 @@ func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *
 	t.Parallel()
 	relieved := "NO_COLOR=/evil PATH=" + Path + " TERM=/evil ZZZ=/evil _GO_DAEMON=/evil _LIFECYCLE_STAGE=/evil _LIFECYCLE_WORKER=/evil\n"
 	for how, give := range map[string]func(path string) error{
-		"setuid": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+		"setuid": proctest.SetuidRoot,
 		"setgid": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetgid) },
-		"file":   mayBind,
+		"file":   proctest.Capability(unix.CAP_NET_BIND_SERVICE),
 	} {
 		path := privileged(t, give)
 		require.Equal(t, relieved+relieved, called(t, path, "say"), how)
@@ -159,30 +159,12 @@ func privileged(t *testing.T, give func(path string) error) (path string) {
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
 	require.NoError(t, os.Chmod(dir, 0o755))
 	path = filepath.Join(dir, "program")
-	var info unix.Statfs_t
-	require.NoError(t, unix.Statfs(dir, &info))
-	if info.Flags&unix.ST_NOSUID != 0 {
-		t.Skip("the temporary directory is mounted nosuid")
-	}
 	self, err := os.Executable()
 	require.NoError(t, err)
 	// Another process makes the copy. If this process did, a program that another test starts at
 	// the same time would inherit the file open for writing.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
-	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("the file system knows no capabilities")
-	} else {
-		require.NoError(t, err)
-	}
+	proctest.Grant(t, path, give)
 	return path
-}
-
-// mayBind gives the file a capability, as setcap(8) does: struct vfs_cap_data, linux/capability.h.
-func mayBind(path string) error {
-	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
-	for _, word := range []uint32{1 << unix.CAP_NET_BIND_SERVICE, 0, 0, 0} {
-		data = binary.LittleEndian.AppendUint32(data, word)
-	}
-	return unix.Setxattr(path, "security.capability", data, 0)
 }

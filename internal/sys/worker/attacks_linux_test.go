@@ -1,14 +1,12 @@
 package worker
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
@@ -117,32 +116,13 @@ func forge(path, kind, victim string) {
 func privileged(t *testing.T, give func(path string) error) (path string) {
 	t.Helper()
 	path = copyOf(t)
-	var info unix.Statfs_t
-	require.NoError(t, unix.Statfs(filepath.Dir(path), &info))
-	if info.Flags&unix.ST_NOSUID != 0 {
-		t.Skip("the temporary directory is mounted nosuid")
-	}
-	if err := give(path); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("the file system knows no capabilities")
-	} else {
-		require.NoError(t, err)
-	}
+	proctest.Grant(t, path, give)
 	return path
 }
 
 func noMore(string) error { return nil }
 
-func setuidRoot(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) }
-
-// maySetuid gives the file a capability, as setcap(8) does (struct vfs_cap_data of
-// linux/capability.h).
-func maySetuid(path string) error {
-	data := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
-	for _, word := range []uint32{1 << unix.CAP_SETUID, 0, 0, 0} {
-		data = binary.LittleEndian.AppendUint32(data, word)
-	}
-	return unix.Setxattr(path, "security.capability", data, 0)
-}
+var maySetuid = proctest.Capability(unix.CAP_SETUID)
 
 // Rows L9, L10.
 func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
@@ -156,8 +136,8 @@ func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 		return string(out)
 	}
 	require.Equal(t, fmt.Sprintf("%d\n<nil>\n", somebody), forged(noMore, "foreign"), "or this test shows nothing")
-	require.Equal(t, untouched+"<nil>\n", forged(setuidRoot, "foreign"))
-	require.Equal(t, untouched+"<nil>\n", forged(setuidRoot, "own"))
+	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "foreign"))
+	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "own"))
 	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "foreign"))
 	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "own"))
 }
@@ -166,7 +146,7 @@ func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
-	path := privileged(t, setuidRoot)
+	path := privileged(t, proctest.SetuidRoot)
 	asSomebody := func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Dir = path, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: somebody, Gid: somebody}}
