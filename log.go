@@ -74,11 +74,7 @@ func OnReopen(f func(ctx context.Context) error) Option {
 // Windows it returns "". If the user database does not answer, it returns "" as well, and a life
 // with an empty LogFile does not start; see DefaultPIDFile.
 func DefaultLogFile(name string) string {
-	path, err := defaultLogFile(name)
-	if err != nil {
-		noDefault.Store(&err)
-	}
-	return path
+	return orNoDefault(defaultLogFile(name))
 }
 
 func defaultLogFile(name string) (string, error) {

@@ -45,7 +45,7 @@ func (e *AlreadyRunningError) Error() string {
 	case e.here:
 		return fmt.Sprintf("lifecycle: already running in this process (pid %d): one Run at a time", e.PID)
 	case e.lost:
-		return fmt.Sprintf("lifecycle: already running (pid %d), but its PID file %s was deleted or replaced: end that process first", e.PID, e.PIDFile)
+		return fmt.Sprintf("lifecycle: already running (pid %d), but its PID file %s was deleted or replaced: end that process first", e.PID, bytetext.Escape(e.PIDFile))
 	}
 	return fmt.Sprintf("lifecycle: already running (pid %d), PID file %s", e.PID, bytetext.Escape(e.PIDFile))
 }
@@ -177,7 +177,11 @@ func isBelow(path, dir string) bool { return strings.HasPrefix(path, filepath.Cl
 // because a directory service is down, DefaultPIDFile returns "". After that, a life with an empty
 // PIDFile does not start in this process: Run, Ensure and the verbs return the reason.
 func DefaultPIDFile(name string) string {
-	path, err := defaultPIDFile(name)
+	return orNoDefault(defaultPIDFile(name))
+}
+
+// orNoDefault returns a default path, or "" if it is unknown, and records why in noDefault.
+func orNoDefault(path string, err error) string {
 	if err != nil {
 		noDefault.Store(&err)
 	}

@@ -33,7 +33,8 @@ func (v *Verdict) asText() *Verdict {
 		return nil
 	}
 	text := *v
-	text.Component, text.Hook, text.Error = bytetext.Escape(v.Component), bytetext.Escape(v.Hook), bytetext.Valid(v.Error)
+	text.Component, text.Hook = bytetext.Escape(v.Component), bytetext.Escape(v.Hook)
+	text.Error, text.Note = bytetext.Valid(v.Error), bytetext.Valid(v.Note)
 	text.Applied = nil
 	for _, component := range v.Applied {
 		text.Applied = append(text.Applied, bytetext.Escape(component))

@@ -36,8 +36,11 @@ func (p *process) confirm() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		<-p.gone
-		cancel()
+		select {
+		case <-p.gone:
+			cancel()
+		case <-ctx.Done():
+		}
 	}()
 	for ctx.Err() == nil {
 		final, err := p.of.spec.Ready(ctx)
