@@ -92,9 +92,10 @@
 //
 // # Supervision
 //
-// With [Supervise], a small supervisor process starts the program as its worker and restarts the
-// worker after a crash. With [Program], the worker is any other program. The supervisor holds the
-// PID file, so the PID of the daemon does not change. The supervisor also keeps the sockets that
+// With [Supervise], a small supervisor process starts a worker and restarts it after a crash. The
+// worker runs fn in a process of the same binary. With [Program], the worker is a supervised
+// program instead: an executable file that need not use this library. The supervisor holds the PID
+// file, so the PID of the daemon does not change. The supervisor also keeps the sockets that
 // socket.Listen opened. [RestartPolicy] defines how long the supervisor waits before a restart and
 // when it gives up. The supervisor talks to its worker as systemd talks to a service
 // (sd_notify(3)), so the same program runs under both. Under systemd, a supervisor is not needed:

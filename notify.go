@@ -32,7 +32,7 @@ type manager struct {
 	log    *slog.Logger
 	limits map[Phase]time.Duration // longest duration of a phase
 
-	isParent bool // a supervisor of this library, which receives the whole state
+	isParent bool // the supervisor of this binary, which receives the whole state
 
 	room    int           // number of sockets that it keeps for the next process
 	watches time.Duration // it ends a process that sends no watchdog ping for that long; 0: never

@@ -101,9 +101,9 @@ func Supervise(p RestartPolicy) Option {
 	})
 }
 
-// completed returns the policy with the defaults filled in. ownWorker is false for a worker that is
-// another program.
-func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
+// completed returns the policy with the defaults filled in. thisBinary is false for a supervised
+// program.
+func (p RestartPolicy) completed(thisBinary bool) *RestartPolicy {
 	for field, def := range map[*time.Duration]time.Duration{
 		&p.MinDelay: 100 * time.Millisecond, &p.MaxDelay: 30 * time.Second, &p.Reset: 10 * time.Second,
 		&p.Window: time.Minute, &p.Settle: 100 * time.Millisecond,
@@ -116,7 +116,7 @@ func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
 		p.Limit = 10
 	}
 	if p.Permanent == nil {
-		p.Permanent = supervise.DefaultPermanent(ownWorker)
+		p.Permanent = supervise.DefaultPermanent(thisBinary)
 	}
 	if p.Clean == nil {
 		p.Clean = []int{0, 128 + 2, 128 + 15}
@@ -127,7 +127,7 @@ func (p RestartPolicy) completed(ownWorker bool) *RestartPolicy {
 	if p.ReloadSignal == nil {
 		p.ReloadSignal = syscall.SIGHUP
 	}
-	if p.ReopenSignal == nil && ownWorker {
+	if p.ReopenSignal == nil && thisBinary {
 		p.ReopenSignal = ossignal.User1
 	}
 	p.MaxDelay = max(p.MaxDelay, p.MinDelay)
@@ -147,11 +147,11 @@ type Exit struct {
 // text returns the exit for people, such as: exit 1 "db: connection refused".
 func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 
-// Program supervises another program instead of running fn. That program may use this library or
-// not, but it must stay in the foreground. argv contains the name of the program and its arguments.
-// The name is looked up in PATH. Root runs no program from PATH that other users can replace: for
-// such a program, argv must begin with its path. The program is supervised under the verb run too.
-// Without [Supervise], the zero [RestartPolicy] applies.
+// Program supervises a program instead of running fn. The supervised program need not use this
+// library, but it must stay in the foreground. argv contains the name of the program and its
+// arguments. The name is looked up in PATH. Root runs no program from PATH that other users can
+// replace: for such a program, argv must begin with its path. The program is supervised under the
+// verb run too. Without [Supervise], the zero [RestartPolicy] applies.
 //
 // A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
 // has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
@@ -225,7 +225,7 @@ func (p *plan) completeProgram() {
 	}
 }
 
-// findProgram returns the path of the supervised program, or "" if that is this program.
+// findProgram returns the path of the supervised program, or "" for a worker of this binary.
 func (p *plan) findProgram() (path string, err error) {
 	switch {
 	case p.program == nil:

@@ -76,8 +76,8 @@ func (s *supervisorLife) plan() *plan {
 	}
 }
 
-// checks returns the components for another program. The supervisor calls their OnCheck, because
-// that program has none.
+// checks returns the components if a program is supervised. The supervisor calls their OnCheck,
+// because the supervised program has none.
 func (s *supervisorLife) checks() []Hooks {
 	if s.of.program == nil {
 		return nil
@@ -85,13 +85,13 @@ func (s *supervisorLife) checks() []Hooks {
 	return slices.Clone(s.of.hooks)
 }
 
-// programReady calls ReadyWhen for another program.
+// programReady calls ReadyWhen for a supervised program.
 func (s *supervisorLife) programReady(ctx context.Context) (final bool, err error) {
 	err = <-spawn(ctx, "ReadyWhen of "+s.of.name, s.of.readyWhen)
 	return errors.As(err, new(*PanicError)), err
 }
 
-// startLimit returns how long a worker of this program may take to become ready.
+// startLimit returns how long a worker of this binary may take to become ready.
 func (s *supervisorLife) startLimit() time.Duration {
 	return s.of.startTimeout + grace(s.of.startTimeout) + supervise.WorkerMargin
 }
@@ -240,7 +240,7 @@ func (s *supervisorLife) become() *worker.Credentials {
 	}
 }
 
-// loggedError is the error with which a worker of this library ended. The worker has logged it.
+// loggedError is the error with which a worker of this binary ended. The worker has logged it.
 type loggedError struct{ error }
 
 func (e *loggedError) Unwrap() error { return e.error }

@@ -92,8 +92,8 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 	return p.tryRestartVerb(given)
 }
 
-// hasReload reports whether a reload does anything. It returns true if another program is
-// supervised: only that program knows.
+// hasReload reports whether a reload does anything. For a supervised program it returns true,
+// because only that program knows.
 func (p program) hasReload() bool {
 	if p.life.plan.policy != nil && p.life.plan.fn == nil && !slices.ContainsFunc(p.life.plan.hooks, hasMoreThanCheck) {
 		return true

@@ -85,7 +85,7 @@ const stays = "XDG_CONFIG_HOME=/etc/config"
 func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	for what, program := range map[string]bool{"another program": true, "an own worker": false} {
+	for what, program := range map[string]bool{"supervised program": true, "worker of this binary": false} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			b := inBackground(t)

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// guard keeps another program alive:
+// guard supervises a program:
 //
 //	guard [key=value …] verb [-- program arguments]
 //

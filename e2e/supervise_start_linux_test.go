@@ -21,8 +21,8 @@ func TestAParentThatCannotForkTriesAgain(t *testing.T) {
 	group := cgroup(t, "pids", nil)
 	limit := func(max string) { require.NoError(t, os.WriteFile(filepath.Join(group, "pids.max"), []byte(max), 0)) }
 	for what, start := range map[string]func(b *background) int{
-		"own": func(b *background) int { return b.start("supervise=min:1ms,max:10ms,limit:-1") },
-		"foreign": func(b *background) int {
+		"worker of this binary": func(b *background) int { return b.start("supervise=min:1ms,max:10ms,limit:-1") },
+		"supervised program": func(b *background) int {
 			return b.readied(b.guard("exec sleep 60", "supervise=min:1ms,max:10ms,limit:-1", "start"))
 		},
 	} {

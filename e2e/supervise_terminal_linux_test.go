@@ -67,12 +67,12 @@ func readFrom(fd int) error {
 	return err
 }
 
-// villain is a worker that tries all the mischief and reports the results on stderr. It is an own
-// worker or a foreign program.
+// villain is a worker that tries all the mischief and reports the results on stderr. It is a worker
+// of this binary or a supervised program.
 //
 //	villain pidfile=PATH user=USER how=own|program:PATH [VERB]
 //
-// With one argument it is the foreign program.
+// With one argument it is the supervised program.
 var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
@@ -143,7 +143,7 @@ func onTerminal(t *testing.T, user, how string) (p *proctest.Process, window io.
 func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
-	for what, how := range map[string]string{"an own worker": "own", "another program": "program:" + forEverybody(t)} {
+	for what, how := range map[string]string{"worker of this binary": "own", "supervised program": "program:" + forEverybody(t)} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			p, window, screen := onTerminal(t, "12345:12345", how)

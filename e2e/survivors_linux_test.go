@@ -120,7 +120,7 @@ func init() {
 }
 
 // Row D10.
-func TestWhatAnOwnWorkerHasLeftIsEndedBeforeTheNextOneStarts(t *testing.T) {
+func TestProcessesLeftByAWorkerOfThisBinaryAreEndedBeforeTheNextWorkerStarts(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce, "start=leave")

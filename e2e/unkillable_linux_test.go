@@ -155,8 +155,8 @@ var shifter = proctest.Register("shifter", func(args []string) int {
 		}))
 })
 
-// The supervisor closes the control socket, and an own worker then ends by itself.
-func TestAnOwnWorkerThatCannotBeSignalledEndsAllTheSame(t *testing.T) {
+// The supervisor closes the control socket. A worker of this binary then ends.
+func TestAWorkerOfThisBinaryThatCannotBeSignalledStillEnds(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()

@@ -29,8 +29,8 @@ type Said struct {
 
 // Reload is the verdict of a worker on a reload.
 type Reload struct {
-	Verdict json.RawMessage // from a worker of this library; nil: it sent none
-	Error   string          // from any other worker; "": success
+	Verdict json.RawMessage // from a worker of this binary; nil: it sent none
+	Error   string          // from a supervised program; "": success
 }
 
 // Exited reports how a worker ended and when the next one starts. If Next is zero, none starts.

@@ -154,8 +154,8 @@ func (e *SilentError) Error() string {
 }
 
 // Reload sends HUP, or ReloadSignal, to the worker and blocks until the worker returns its verdict.
-// The error is a *ReloadError if the worker refused, and a *SilentError if another program reports
-// nothing.
+// The error is a *ReloadError if the worker refused, and a *SilentError if a supervised program
+// reports nothing.
 func (s *Supervisor) Reload(ctx context.Context) error {
 	// A starting worker may have read the old configuration already.
 	if p := s.last.Load(); p != nil {
@@ -171,7 +171,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 		return err
 	}
 	defer s.endRequest(r)
-	// Another program may never report a reload. Reload then waits only for Settle.
+	// A supervised program may never report a reload. Reload then waits only for Settle.
 	if s.spec.Program != nil {
 		timer := time.NewTimer(s.spec.Policy.Settle)
 		defer timer.Stop()
@@ -194,7 +194,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 }
 
 // Reopen makes the worker reopen its log and blocks until it has done so. If there is no worker,
-// Reopen returns nil. Another program gets ReopenSignal, and Reopen does not wait for it.
+// Reopen returns nil. A supervised program gets ReopenSignal, and Reopen does not wait for it.
 func (s *Supervisor) Reopen(ctx context.Context) error {
 	if s.spec.Policy.ReopenSignal == nil {
 		return nil

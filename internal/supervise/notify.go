@@ -13,10 +13,10 @@ import (
 //
 //	X_LIFECYCLE_ERROR    why a reload (with READY=1) or a start failed
 //	X_LIFECYCLE_EXIT     the exit code that a failed start will have
-//	X_LIFECYCLE_STATE    the state of a worker of this library, which has no state file
+//	X_LIFECYCLE_STATE    the state of a worker of this binary, which has no state file
 //	X_LIFECYCLE_FAILURE  why such a worker ends, with component, hook and stack
 //
-// The last two are only for a supervisor of this library.
+// Only a worker of this binary sends the last two.
 
 // report contains the fields of X_LIFECYCLE_STATE that the supervisor reads.
 type report struct {

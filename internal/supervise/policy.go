@@ -32,11 +32,10 @@ type Policy struct {
 }
 
 // DefaultPermanent returns the default of Permanent: EX_USAGE, EX_NOINPUT, EX_NOPERM and EX_CONFIG
-// (sysexits.h). EX_NOINPUT (66) is missing for a worker of this program if the program is built
-// with the race detector. The race detector replaces the exit code of a program that had a race
-// with 66.
-func DefaultPermanent(ownWorker bool) []int {
-	return defaultPermanent(ownWorker && raceDetector)
+// (sysexits.h). EX_NOINPUT (66) is missing for a worker of this binary if the binary was built with
+// the race detector, which exits with 66 after a race.
+func DefaultPermanent(thisBinary bool) []int {
+	return defaultPermanent(thisBinary && raceDetector)
 }
 
 func defaultPermanent(detectsRaces bool) []int {

@@ -104,7 +104,7 @@ func TestTheExitCodeOfTheRaceDetectorIsNotPermanentForAWorkerThatHasIt(t *testin
 	t.Parallel()
 	require.Equal(t, []int{64, 77, 78}, defaultPermanent(true))
 	require.Equal(t, []int{64, 66, 77, 78}, defaultPermanent(false))
-	require.Equal(t, []int{64, 66, 77, 78}, DefaultPermanent(false), "another program may mean EX_NOINPUT")
+	require.Equal(t, []int{64, 66, 77, 78}, DefaultPermanent(false), "a supervised program may mean EX_NOINPUT")
 	require.Equal(t, defaultPermanent(raceDetector), DefaultPermanent(true))
 }
 

@@ -59,8 +59,9 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	return err
 }
 
-// awaitPrevious waits for the worker of a killed supervisor. An own worker ends by itself, in
-// order. Another program is killed with its supervisor, unless it has changed its user.
+// awaitPrevious waits for the worker of a killed supervisor. A worker of this binary detects the
+// end of its supervisor and stops. A supervised program is killed with its supervisor, unless it
+// has changed its user.
 func (s *Supervisor) awaitPrevious(ctx context.Context) {
 	pid := s.spec.Previous.PID
 	if m, ok := parseMark(s.spec.Previous.Mark); ok {

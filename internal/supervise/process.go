@@ -110,7 +110,7 @@ type process struct {
 	confirming bool  // Spec.Ready is being called
 	notReady   error // the last result of Spec.Ready
 	report     report
-	failure    json.RawMessage // why it ends; from a worker of this library
+	failure    json.RawMessage // why it ends; from a worker of this binary
 	failed     string          // why it ends; from X_LIFECYCLE_ERROR
 
 	deadline time.Time // of the state; zero: none

@@ -77,7 +77,7 @@ func (p *process) becameReady() {
 	p.timer.Stop()
 	p.resetWatchdog()
 	if p.staleLog {
-		// Another program that does not handle the signal keeps the old log.
+		// A supervised program that does not handle the signal keeps the old log.
 		p.of.mu.After(func() { _ = p.pass(p.of.spec.Policy.ReopenSignal) })
 	}
 	if p.successor {

@@ -80,7 +80,7 @@ func (p *process) checkSignals() {
 }
 
 // kill ends a worker with KILL. If that is refused, kill tries two other ways. A worker of this
-// program ends when its control socket is closed. A control group kills all its processes, whatever
+// binary ends when its control socket is closed. A control group kills all its processes, whatever
 // their user.
 func (p *process) kill() {
 	err := p.signal(syscall.SIGKILL)

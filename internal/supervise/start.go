@@ -30,9 +30,9 @@ func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
-// fork starts the process. If the worker is another program, the process runs a stage of this
-// program until execve. fork does not wait for the stage: the stage changes its user, and any
-// process of that user can suspend it.
+// fork starts the process. For a supervised program, the process runs a stage of this binary until
+// execve. fork does not wait for the stage: the stage changes its user, and any process of that
+// user can suspend it.
 func (s *Supervisor) fork(ctx context.Context) (*process, error) {
 	order, err := s.order()
 	if err != nil {

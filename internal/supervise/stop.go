@@ -30,7 +30,7 @@ func (s *Supervisor) Stop() error {
 		until = begun.Add(s.spec.StopTimeout)
 	}
 	_, orphansErr := s.endOrphansBy(until)
-	// Orphans of a worker of this program may be killed: this is no error.
+	// Orphans of a worker of this binary may be killed: this is no error.
 	if left := new(OrphansError); s.spec.Program == nil && errors.As(orphansErr, &left) && left.Err == nil {
 		orphansErr = nil
 	}

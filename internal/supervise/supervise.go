@@ -32,11 +32,11 @@ import (
 // Spec describes the worker and its limits.
 type Spec struct {
 	Args       []string               // of the worker, with its name first
-	Program    func() (string, error) // returns the path of the program; nil: this program
-	Note       func(first bool) any   // note for a worker of this program, sent as JSON
+	Program    func() (string, error) // returns the path of the supervised program; nil: this binary
+	Note       func(first bool) any   // note for a worker of this binary, sent as JSON
 	Dir        func() string          // working directory inside the root of Become; "": unchanged
-	Become     *worker.Credentials    // of another program; nil: unchanged
-	Umask      int                    // of another program; -1: unchanged
+	Become     *worker.Credentials    // of a supervised program; nil: unchanged
+	Umask      int                    // of a supervised program; -1: unchanged
 	NoTerminal bool                   // the worker changes its user
 
 	Policy        Policy
@@ -53,9 +53,9 @@ type Spec struct {
 	Refresh    time.Duration   // interval of empty Said events, at which On records KnownAt; 0: none
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
-	// Ready checks a foreign program that has sent READY=1 or has lived for Settle. A nil error means
-	// that the program is ready. final means that the program cannot become ready. If Ready is nil,
-	// the program is ready without this check.
+	// Ready checks a supervised program that has sent READY=1 or has lived for Settle. A nil error
+	// means that the program is ready. final means that it cannot become ready. If Ready is nil, the
+	// program is ready without this check.
 	Ready func(ctx context.Context) (final bool, err error)
 
 	Log    *slog.Logger

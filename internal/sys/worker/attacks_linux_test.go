@@ -100,8 +100,8 @@ func forge(path, kind, victim string) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Args = []string{"id", "-u"}
 	told := stageOrders{Note: json.RawMessage(`"look"`)}
-	if kind == "foreign" {
-		told = stageOrders{Foreign: &foreign{Program: []byte(victim), Umask: -1}}
+	if kind == "program" {
+		told = stageOrders{Program: &stageProgram{Path: []byte(victim), Umask: -1}}
 	}
 	peer := ctlsock.NewPeer(ours)
 	_ = peer.Send(told)
@@ -135,11 +135,11 @@ func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	require.Equal(t, fmt.Sprintf("%d\n<nil>\n", somebody), forged(noMore, "foreign"), "or this test shows nothing")
-	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "foreign"))
-	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "own"))
-	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "foreign"))
-	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "own"))
+	require.Equal(t, fmt.Sprintf("%d\n<nil>\n", somebody), forged(noMore, "program"), "or this test shows nothing")
+	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "program"))
+	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "worker"))
+	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "program"))
+	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "worker"))
 }
 
 // Row L9.
@@ -172,7 +172,7 @@ func TestAServiceOfRootIsNoSupervisorOfItsClient(t *testing.T) {
 	server, err := service.Accept()
 	require.NoError(t, err)
 	defer server.Close()
-	line, err := ctlsock.Encode(stageOrders{Foreign: &foreign{Program: []byte("/bin/echo"), Umask: -1}})
+	line, err := ctlsock.Encode(stageOrders{Program: &stageProgram{Path: []byte("/bin/echo"), Umask: -1}})
 	require.NoError(t, err)
 	_, err = server.Write(line)
 	require.NoError(t, err)

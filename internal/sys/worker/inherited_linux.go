@@ -19,12 +19,12 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// markVariable marks a process as a worker, or as the stage of a foreign program. It contains the
-// descriptor of the control socket, and the device and inode of the socket. A stray or forged
-// variable has no effect without that socket. Another user can forge both, and could then make a
-// setuid-root program execute any program. So a supervisor of another user is not accepted. The
-// caller of a program with file capabilities has the same user as the program, so such a program
-// accepts no supervisor.
+// markVariable marks a process as a worker of this binary, or as the stage of a supervised program.
+// It contains the descriptor of the control socket, and the device and inode of the socket. A stray
+// or forged variable has no effect without that socket. Another user can forge both, and could then
+// make a setuid-root program execute any program. So a supervisor of another user is not accepted.
+// The caller of a program with file capabilities has the same user as the program, so such a
+// program accepts no supervisor.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
@@ -41,14 +41,14 @@ func init() {
 }
 
 // fail reports why this process did not become a worker: in the log, and to a supervisor that waits
-// for a foreign program.
+// for a supervised program.
 func fail(fd int, err error) {
 	_ = ctlsock.NewPeer(ctlsock.Conn(fd)).Send(newStageError(err))
 	fmt.Fprintf(startup.Stderr, "%s: %v\n", filepath.Base(startup.Args()[0]), err)
 	os.Exit(1)
 }
 
-// begin is the first code of an own worker, and the whole code of a stage.
+// begin is the first code that a worker of this binary runs, and all code that a stage runs.
 func begin(fd int, mark string) error {
 	// The Go runtime has read the ignored signals at its start, and the program may have read them
 	// too. So execute the program again.
@@ -82,8 +82,8 @@ func begin(fd int, mark string) error {
 			return err
 		}
 	}
-	if told.Foreign != nil {
-		_ = peer.Send(newStageError(told.Foreign.execute(fd)))
+	if told.Program != nil {
+		_ = peer.Send(newStageError(told.Program.execute(fd)))
 		os.Exit(1)
 	}
 	execve.NameProcess(filepath.Base(startup.Args()[0]))

@@ -17,10 +17,10 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// foreign tells the stage which program to execute, and as which user. Paths are bytes, because
-// JSON text must be UTF-8.
-type foreign struct {
-	Program  []byte              `json:"program"`
+// stageProgram contains the supervised program that a stage executes, and its user. Paths are
+// bytes, because JSON text must be UTF-8.
+type stageProgram struct {
+	Path     []byte              `json:"program"`
 	Root     []byte              `json:"root,omitempty"`
 	Dir      []byte              `json:"dir,omitempty"`
 	Umask    int                 `json:"umask"`
@@ -29,15 +29,15 @@ type foreign struct {
 }
 
 // execute executes the program in this process. It returns only if that fails.
-func (f *foreign) execute(ctlFD int) error {
-	for i := range f.Sockets {
+func (p *stageProgram) execute(ctlFD int) error {
+	for i := range p.Sockets {
 		if _, err := unix.FcntlInt(uintptr(firstSocket+i), unix.F_SETFD, 0); err != nil {
 			return os.NewSyscallError("fcntl", err)
 		}
 	}
 	// Change the user as late as possible, because from here on processes of that user can suspend
 	// and kill this one.
-	if err := f.become(); err != nil {
+	if err := p.become(); err != nil {
 		return err
 	}
 	// This keeps processes of that user from tracing this process and from taking its control
@@ -52,7 +52,7 @@ func (f *foreign) execute(ctlFD int) error {
 	if supervisorGone(ctlFD) { // the supervisor may have ended before the prctl
 		os.Exit(1)
 	}
-	path, err := f.find()
+	path, err := p.find()
 	if err != nil {
 		return err
 	}
@@ -66,34 +66,34 @@ func (f *foreign) execute(ctlFD int) error {
 
 // find returns the path of a program. It looks up a name without a slash in the PATH inside the
 // root directory.
-func (f *foreign) find() (path string, err error) {
-	if path = string(f.Program); strings.ContainsRune(path, filepath.Separator) {
+func (p *stageProgram) find() (path string, err error) {
+	if path = string(p.Path); strings.ContainsRune(path, filepath.Separator) {
 		return path, nil
 	}
 	return exec.LookPath(path)
 }
 
-func (f *foreign) become() error {
-	if len(f.Root) > 0 {
+func (p *stageProgram) become() error {
+	if len(p.Root) > 0 {
 		if err := closeDirectories(); err != nil {
 			return err
 		}
-		if err := privilege.Drop(string(f.Root), nil); err != nil {
+		if err := privilege.Drop(string(p.Root), nil); err != nil {
 			return err
 		}
 	}
-	if len(f.Dir) > 0 {
-		if err := os.Chdir(string(f.Dir)); err != nil {
+	if len(p.Dir) > 0 {
+		if err := os.Chdir(string(p.Dir)); err != nil {
 			return err
 		}
 	}
-	if f.Umask >= 0 {
-		unix.Umask(f.Umask)
+	if p.Umask >= 0 {
+		unix.Umask(p.Umask)
 	}
-	if f.Identity == nil {
+	if p.Identity == nil {
 		return nil
 	}
-	return privilege.Drop("", f.Identity)
+	return privilege.Drop("", p.Identity)
 }
 
 // closeDirectories closes the descriptors of directories that the supervisor has inherited. They
@@ -113,7 +113,7 @@ func closeDirectories() error {
 	return nil
 }
 
-// stageError reports why a foreign program was not executed.
+// stageError reports why a supervised program was not executed.
 type stageError struct {
 	Text  string        `json:"error"`
 	Errno syscall.Errno `json:"errno,omitempty"`

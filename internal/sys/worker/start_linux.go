@@ -19,12 +19,12 @@ import (
 
 // running is a process and our end of its control socket.
 type running struct {
-	process *os.Process
-	peer    *ctlsock.Peer
-	name    string        // of the program
-	foreign bool          // the process is a stage until it has executed the program
-	heard   chan struct{} // closed after the last message on the control socket
-	told    chan struct{} // closed after the orders were sent
+	process   *os.Process
+	peer      *ctlsock.Peer
+	name      string        // of the program
+	isProgram bool          // the process is a stage until it has executed the program
+	heard     chan struct{} // closed after the last message on the control socket
+	told      chan struct{} // closed after the orders were sent
 }
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
@@ -67,7 +67,7 @@ func (o *Spec) start() (*Process, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &Process{running: running{peer: ctlsock.NewPeer(ours), name: o.Args[0], foreign: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
+	p := &Process{running: running{peer: ctlsock.NewPeer(ours), name: o.Args[0], isProgram: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
 	attributes, err := o.attributes(theirs)
 	if err == nil {
 		p.process, err = fork(o.Args, attributes)
@@ -90,13 +90,13 @@ func (o *Spec) start() (*Process, error) {
 		}
 		_ = p.peer.Send(orders) // may block: the orders may be larger than the buffer
 	}()
-	if !p.foreign {
+	if !p.isProgram {
 		go p.hear()
 	}
 	return p, nil
 }
 
-// hear reads the messages and the output of an own worker until the worker is gone.
+// hear reads the messages and the output of a worker of this binary until the worker has ended.
 func (r *running) hear() {
 	defer close(r.heard)
 	r.peer.Drain()
@@ -105,7 +105,7 @@ func (r *running) hear() {
 // stageOrders contains the orders that the stage or worker receives over the control socket.
 type stageOrders struct {
 	Note    json.RawMessage `json:"note,omitempty"`
-	Foreign *foreign        `json:"foreign,omitempty"`
+	Program *stageProgram   `json:"foreign,omitempty"`
 
 	NoTerminal bool `json:"no_terminal,omitempty"`
 }
@@ -116,9 +116,9 @@ func (o *Spec) orders() (told stageOrders, err error) {
 		told.Note, err = json.Marshal(o.Note)
 		return told, err
 	}
-	told.Foreign = &foreign{Program: []byte(o.Program), Dir: []byte(o.Dir), Umask: o.Umask, Sockets: len(o.Sockets)}
+	told.Program = &stageProgram{Path: []byte(o.Program), Dir: []byte(o.Dir), Umask: o.Umask, Sockets: len(o.Sockets)}
 	if o.Become != nil {
-		told.Foreign.Root, told.Foreign.Identity = []byte(o.Become.Root), o.Become.Identity
+		told.Program.Root, told.Program.Identity = []byte(o.Become.Root), o.Become.Identity
 	}
 	return told, nil
 }
@@ -162,7 +162,7 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	if len(names) > 0 {
 		set = append(set, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	}
-	// The stage sets the working directory of a foreign program, because only the stage is inside
+	// The stage sets the working directory of a supervised program, because only the stage is inside
 	// the root directory.
 	if o.Program != "" {
 		if o.Become != nil {

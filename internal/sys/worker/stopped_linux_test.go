@@ -20,8 +20,8 @@ import (
 	"example.com/lifecycle/internal/sys/ctlsock"
 )
 
-// heldStage starts a foreign program from this process. The stage blocks before the init function
-// of this package.
+// heldStage starts a supervised program from this process. The stage blocks before the init
+// function of this package.
 func heldStage(t *testing.T) (p *Process, release func()) {
 	t.Helper()
 	hold, release := fifo(t)
@@ -101,7 +101,7 @@ func TestAStageIsGivenUpEvenIfAnotherProcessHoldsItsControlSocket(t *testing.T) 
 	defer theirs.Close() // it stays open until the end of the test
 	cmd := exec.Command("sleep", "30")
 	require.NoError(t, cmd.Start())
-	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), foreign: true, heard: make(chan struct{})}}
+	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), isProgram: true, heard: make(chan struct{})}}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { cancel(errEnough) })
 	require.ErrorIs(t, p.Executed(ctx), errEnough)

@@ -66,7 +66,7 @@ const maxStageError = 64 << 10
 // (SIGSTOP), and sends KILL, which also ends a suspended stage. It ignores a refused KILL: the
 // stage has changed its user, and the caller gets the same error from its own KILL.
 func (p *Process) executed(ctx context.Context) error {
-	if !p.foreign {
+	if !p.isProgram {
 		return nil
 	}
 	defer close(p.heard)

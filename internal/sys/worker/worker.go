@@ -1,15 +1,16 @@
-// Package worker starts the process that a supervisor supervises. An own worker runs this program,
-// and this package provides the data that the supervisor has passed to it. A foreign program is any
-// other program.
+// Package worker starts the process that a supervisor supervises. There are two kinds of process. A
+// worker of this binary runs the executable file of the supervisor, and this package provides the
+// data that the supervisor has passed to it. A supervised program (option Program) is any other
+// executable file.
 //
-//	supervisor ── fork, exec of this program ──► an own worker
-//	     ▲                                           │
-//	     └─────────── the control socket ◄───────────┘
+//	supervisor ── fork, exec of this binary ──► a worker of this binary
+//	     ▲                                               │
+//	     └───────────── the control socket ◄─────────────┘
 //
-// A foreign program begins as a stage: a process that runs this program, prepares itself and then
-// executes the foreign program, which keeps the PID. The stage and the beginning of an own worker
-// run in the init function of this package. Packages that are initialised before this one are
-// therefore initialised in both.
+// A supervised program begins as a stage. The stage runs this binary, prepares its process and then
+// executes the program, which keeps the PID. The stage and the start of a worker of this binary run
+// in the init function of this package. Packages that are initialised before this one are therefore
+// initialised in both.
 package worker
 
 import (
@@ -28,11 +29,11 @@ import (
 type Spec struct {
 	Args []string // with the name of the program first
 
-	// Program is the path of a foreign program, or a name to look up in the PATH inside its root
-	// directory. "" means this program.
+	// Program is the path of a supervised program, or a name to look up in the PATH inside its root
+	// directory. "" means this binary.
 	Program string
 
-	Note     any           // passed to an own worker as JSON
+	Note     any           // passed to a worker of this binary as JSON
 	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
 	Store    int           // FDSTORE (systemd.exec(5)): number of sockets that are kept; 0: none
 	Watchdog time.Duration // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
@@ -42,15 +43,16 @@ type Spec struct {
 	Sockets []activation.Socket
 
 	Dir    string       // working directory; "": unchanged, or Become.Root
-	Become *Credentials // foreign only: its user and root directory; nil: unchanged
-	Umask  int          // foreign only: the file mode creation mask; -1: unchanged
+	Become *Credentials // of a supervised program; nil: unchanged
+	Umask  int          // file mode creation mask of a supervised program; -1: unchanged
 
 	// Cgroup is the directory of the control group in which the process starts, if the kernel
 	// permits it. nil means the group of this process.
 	Cgroup *os.File
 
 	// Forked is called with the PID before the process gets its orders. Until then, the process
-	// neither executes a foreign program nor goes on as an own worker. nil: it is not called.
+	// neither executes a supervised program nor continues as a worker of this binary. nil: it is not
+	// called.
 	Forked func(pid int) `json:"-"`
 
 	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
@@ -59,7 +61,7 @@ type Spec struct {
 	NoTerminal bool
 }
 
-// Credentials describes the user that a foreign program becomes.
+// Credentials describes the user and the root directory of a supervised program.
 type Credentials struct {
 	Identity *privilege.Identity // nil: unchanged
 	Root     string              // root directory, which contains Dir and Program; "": unchanged
@@ -67,12 +69,13 @@ type Credentials struct {
 	Unset    []string            // names of variables to remove
 }
 
-// Start starts the process. If it returns an error, there is no process. An own worker reads the
-// Note in the init function of this package. A stage executes a foreign program; see
+// Start starts the process. If it returns an error, there is no process. A worker of this binary
+// reads the Note in the init function of this package. A stage executes a supervised program; see
 // [Process.Executed].
 //
-// A foreign program is killed when this process ends, unless its file has more rights than its user
-// (PR_SET_PDEATHSIG(2const)). An own worker must detect the end of this process itself; see Take.
+// A supervised program is killed when this process ends, unless its file has more rights than its
+// user (PR_SET_PDEATHSIG(2const)). A worker of this binary must detect the end of this process
+// itself; see [Handoff.Take].
 func Start(o Spec) (*Process, error) { return start(o) }
 
 // Process is a started process.
@@ -82,10 +85,10 @@ type Process struct {
 	running
 }
 
-// Executed blocks until the foreign program was executed. It returns an error if that failed. For
-// an own worker it returns nil at once. If ctx ends first, it returns the cause of ctx. After any
-// error, the process was killed, and the caller must still call Wait. Executed must be called only
-// once.
+// Executed blocks until the stage has executed the supervised program. It returns an error if that
+// failed. For a worker of this binary it returns nil at once. If ctx ends first, it returns the
+// cause of ctx. After any error, the process was killed, and the caller must still call Wait.
+// Executed must be called only once.
 //
 // Executed needs ctx because the stage may never report: any process of the user that the stage
 // becomes can suspend it before it executes the program.
@@ -95,23 +98,23 @@ func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
 // returned, it returns os.ErrProcessDone.
 func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
-// Wait blocks until the process has ended and the crash output of an own worker was read. It must
-// be called once; until then the process keeps its PID. If another process still traces the ended
-// process, only the tracer can wait for it, and Wait returns an error and no state.
+// Wait blocks until the process has ended and the crash output of a worker of this binary was read.
+// It must be called once; until then the process keeps its PID. If another process still traces the
+// ended process, only the tracer can wait for it, and Wait returns an error and no state.
 func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 
-// Output returns the crash output of an own worker that called RedirectCrashOutput. It is complete
-// once Wait has returned. For a foreign program it returns "".
+// Output returns the crash output of a worker of this binary that called RedirectCrashOutput. It is
+// complete once Wait has returned. For a supervised program it returns "".
 func (p *Process) Output() string { return p.words() }
 
-// Final notifies an own worker that no other worker will follow it. Call it before asking the
-// worker to end. It never blocks.
+// Final notifies a worker of this binary that no other worker will follow it. Call it before asking
+// the worker to end. It never blocks.
 func (p *Process) Final() { p.final() }
 
 // Close closes our end of the control socket. The worker then treats this process as gone.
 func (p *Process) Close() { p.close() }
 
-// Handoff is what the supervisor passed to an own worker.
+// Handoff contains what the supervisor passed to a worker of this binary.
 type Handoff struct {
 	Note json.RawMessage
 
@@ -121,7 +124,7 @@ type Handoff struct {
 // inherited is package state because it is set once per process, before main.
 var inherited *Handoff
 
-// Inherited returns the handoff of this process, or nil if it is not an own worker.
+// Inherited returns the handoff of this process, or nil if it is not a worker of this binary.
 func Inherited() *Handoff { return inherited }
 
 // Take returns a channel that is closed when the supervisor is gone. If the supervisor ends before

@@ -25,7 +25,7 @@ func own(note string) testOrder {
 
 const noSignals = "0000000000000000"
 
-func TestAnOwnWorkerGetsItsNoteItsArgumentsItsNameAndItsDirectory(t *testing.T) {
+func TestAWorkerOfThisBinaryGetsItsNoteArgumentsNameAndDirectory(t *testing.T) {
 	t.Parallel()
 	o := own("look")
 	o.Dir = t.TempDir()
@@ -57,7 +57,7 @@ func copyOf(t *testing.T) (path string) {
 }
 
 // Row E16.
-func TestAnOwnWorkerIsStartedThoughItsFileIsGoneOrAnother(t *testing.T) {
+func TestAWorkerOfThisBinaryStartsAfterItsFileWasRemovedOrReplaced(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"removed", "replaced"} {
 		path := copyOf(t)
@@ -106,7 +106,7 @@ func leaks(t *testing.T) func(*exec.Cmd) {
 }
 
 // Row E5.
-func TestAnOwnWorkerIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
+func TestAWorkerOfThisBinaryGetsTheManagerVariablesAndOnlyItsSockets(t *testing.T) {
 	t.Parallel()
 	o := own("look")
 	o.Notify, o.Store, o.Watchdog = "@notify", 7, 3*time.Second
@@ -172,7 +172,7 @@ func (s *supervisor) requireDeaf() {
 	require.NotEqual(s.t, noSignals, blocked)
 }
 
-func TestInAnOwnWorkerNoSignalIsBlockedOrIgnored(t *testing.T) {
+func TestAWorkerOfThisBinaryStartsWithNoSignalBlockedOrIgnored(t *testing.T) {
 	t.Parallel()
 	s := deaf(t, own("look"))
 	got := lineOf[looks](s, "look ")
@@ -223,7 +223,7 @@ func TestASignalReachesTheWorker(t *testing.T) {
 	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"))
 }
 
-func TestWhatKeepsAnOwnWorkerFromBeingStartedIsTheError(t *testing.T) {
+func TestStartReturnsWhyAWorkerOfThisBinaryDidNotStart(t *testing.T) {
 	t.Parallel()
 	_, err := Start(Spec{})
 	require.EqualError(t, err, "cannot start a program without a name")

@@ -20,13 +20,13 @@ import (
 	"example.com/lifecycle/internal/sys/privilege"
 )
 
-// shell is a foreign program, which does not use this package.
+// shell is a supervised program that does not use this package.
 func shell(script string) testOrder {
 	return testOrder{Spec: Spec{Args: []string{"a name", "-c", script, "argument 0", "an argument", ""}, Program: "/bin/sh", Umask: -1}}
 }
 
 // Row E5.
-func TestAForeignProgramIsToldAsByAManagerAndInheritsItsSocketsOnly(t *testing.T) {
+func TestASupervisedProgramGetsTheManagerVariablesAndOnlyItsSockets(t *testing.T) {
 	t.Parallel()
 	o := shell(`echo "I am $$"; echo "arguments: $# $1 $2 $(tr '\0' ' ' </proc/$$/cmdline | cut -d' ' -f1-3)"
 		env | sed 's/^/env: /'; for n in $(seq 3 20); do [ -e /proc/$$/fd/$n ] && echo "fd: $n" && readlink /proc/$$/fd/$n; done
@@ -64,7 +64,7 @@ func (s *supervisor) all(begin string) (found []string) {
 	return found
 }
 
-func TestInAForeignProgramNoSignalIsBlockedOrIgnored(t *testing.T) {
+func TestASupervisedProgramStartsWithNoSignalBlockedOrIgnored(t *testing.T) {
 	t.Parallel()
 	o := shell("")
 	o.Program, o.Args = "/bin/grep", []string{"grep", "^Sig", "/proc/self/status"}
@@ -76,7 +76,7 @@ func TestInAForeignProgramNoSignalIsBlockedOrIgnored(t *testing.T) {
 }
 
 // Row D10.
-func TestAForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
+func TestASupervisedProgramIsKilledWithItsSupervisor(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, shell(`trap "" TERM HUP INT; echo waits; while :; do sleep 1; done`))
 	pid := s.pid()
@@ -87,7 +87,7 @@ func TestAForeignProgramIsEndedWithItsSupervisor(t *testing.T) {
 }
 
 // Row D10.
-func TestAForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T) {
+func TestASupervisedProgramOfAnotherUserIsKilledWithItsSupervisor(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo waits; exec sleep 30`)
@@ -99,7 +99,7 @@ func TestAForeignProgramThatIsAnotherUsersIsEndedWithItsSupervisor(t *testing.T)
 	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 }
 
-func TestAForeignProgramOutlivesTheThreadThatAskedForIt(t *testing.T) {
+func TestASupervisedProgramOutlivesTheThreadThatCalledStart(t *testing.T) {
 	t.Parallel()
 	o := shell("exec sleep 30")
 	o.Thread = "ends"
@@ -110,7 +110,7 @@ func TestAForeignProgramOutlivesTheThreadThatAskedForIt(t *testing.T) {
 }
 
 // Row D10.
-func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
+func TestASupervisedProgramIsNotExecutedAfterItsSupervisorWasKilled(t *testing.T) {
 	t.Parallel()
 	hold, release := fifo(t)
 	s := startSupervisor(t, shell("echo executed"), func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, hold) })
@@ -134,7 +134,7 @@ func TestAForeignProgramWhoseSupervisorIsGoneIsNotExecuted(t *testing.T) {
 	require.Empty(t, s.all("executed"))
 }
 
-func TestTheControlSocketIsNoWordOfAForeignProgram(t *testing.T) {
+func TestASupervisedProgramDoesNotInheritTheControlSocket(t *testing.T) {
 	t.Parallel()
 	out := pipe(t)
 	p, err := Start(Spec{Args: []string{"sh", "-c", "echo to the control socket >&3; exit 9"}, Program: "/bin/sh", Umask: -1, Sockets: []activation.Socket{{Name: "out", File: out.w}}})
@@ -153,7 +153,7 @@ func TestTheControlSocketIsNoWordOfAForeignProgram(t *testing.T) {
 	require.Equal(t, "to the control socket\n", string(text[:n]), "which is the socket that it was given")
 }
 
-func TestWhatKeepsAForeignProgramFromBeingExecutedIsTheError(t *testing.T) {
+func TestStartReturnsWhyASupervisedProgramWasNotExecuted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	noInterpreter := written(t, "program", "#!/no/such/interpreter\n", 0o755)
@@ -206,7 +206,7 @@ func needsRoot(t *testing.T) {
 }
 
 // Row L6.
-func TestAForeignProgramRunsAsTheUserOfItsOrders(t *testing.T) {
+func TestASupervisedProgramRunsAsTheUserOfItsOrders(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	o := shell(`echo "ids: $(grep -E '^(Uid|Gid|Groups|CapEff):' /proc/$$/status | tr -s '\t\n ' ' ')"; env | sed 's/^/env: /'; cat /etc/shadow`)
@@ -220,7 +220,7 @@ func TestAForeignProgramRunsAsTheUserOfItsOrders(t *testing.T) {
 	require.Equal(t, []string{"HOME=/home/somebody", "LISTEN_ADDRESS=:80", "USER=somebody"}, told(s.all("env:")))
 }
 
-func TestAForeignProgramThatCannotBecomeSomebodyIsNotExecuted(t *testing.T) {
+func TestASupervisedProgramIsNotExecutedIfItCannotChangeItsUser(t *testing.T) {
 	t.Parallel()
 	path := copyOf(t)
 	o := shell("echo executed")
@@ -236,7 +236,7 @@ func TestAForeignProgramThatCannotBecomeSomebodyIsNotExecuted(t *testing.T) {
 }
 
 // Row L11.
-func TestAForeignProgramIsExecutedInsideItsRoot(t *testing.T) {
+func TestASupervisedProgramIsExecutedInsideItsRootDirectory(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	jail := t.TempDir()
