@@ -6,8 +6,11 @@ import (
 	"syscall"
 )
 
-// User1 is SIGUSR1, or nil if the system does not have it.
-var User1 os.Signal = user1
+// User1 and User2 are SIGUSR1 and SIGUSR2, or nil if the system does not have them.
+var (
+	User1 os.Signal = user1
+	User2 os.Signal = user2
+)
 
 // Stop, Continue and Child are SIGSTOP, SIGCONT and SIGCHLD, or nil if the system does not have
 // them.

@@ -4,4 +4,4 @@ package ossignal
 
 import "os"
 
-var user1, stop, cont, child os.Signal
+var user1, user2, stop, cont, child os.Signal
