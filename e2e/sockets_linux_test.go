@@ -157,9 +157,15 @@ func (k *keeper) awaitReady(p *proctest.Process) {
 // serve starts the program serving with the kept sockets.
 func (k *keeper) serve(args ...string) *proctest.Process {
 	k.t.Helper()
+	return k.run(serving, args...)
+}
+
+// run starts a program with the kept descriptors.
+func (k *keeper) run(program string, args ...string) *proctest.Process {
+	k.t.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock() // the manager closes nothing meanwhile
-	cmd := activated(k.t, k.kept, serving, args...)
+	cmd := activated(k.t, k.kept, program, args...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE=16")
 	return proctest.Launch(k.t, cmd)
 }

@@ -2,9 +2,11 @@ package socket_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/socket"
@@ -48,4 +50,32 @@ func ExampleListenPacket() {
 	n, _, err := conn.ReadFrom(buf)
 	fmt.Println(string(buf[:n]), err)
 	// Output: hello <nil>
+}
+
+// A worker keeps its counters in an open file. The next worker goes on with them, even after a
+// crash.
+func ExampleStore() {
+	var counters *os.File
+	onStart := func(context.Context) (err error) {
+		if stored := socket.Stored("counters"); len(stored) > 0 {
+			counters = stored[0]
+			return nil
+		}
+		if counters, err = os.CreateTemp("", "counters"); err != nil {
+			return err
+		}
+		if err := socket.Store("counters", counters); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		fmt.Println("no next worker, so the counters end with this one")
+		return nil
+	}
+	err := lifecycle.Run(func(context.Context) error { return nil },
+		lifecycle.OnStart(onStart),
+		lifecycle.OnExit(func(context.Context) error { return errors.Join(counters.Close(), os.Remove(counters.Name())) }),
+		lifecycle.Embedded(), lifecycle.Logger(slog.New(slog.DiscardHandler)))
+	fmt.Println(err)
+	// Output:
+	// no next worker, so the counters end with this one
+	// <nil>
 }

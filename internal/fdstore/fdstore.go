@@ -31,6 +31,7 @@ type table struct {
 	handedOn  func() []*os.File // see InheritFrom
 	unclaimed []Entry
 	claimed   []*Descriptor // in the order in which they were claimed
+	kept      []kept        // oldest first
 	everUsed  bool          // the program has claimed or opened one
 	usedEarly bool          // everUsed was true before the bodies ran
 	stored    int           // how many descriptors the manager keeps
@@ -66,6 +67,7 @@ func (t *table) inherit() {
 			t.stored++
 		}
 	}
+	t.takeKept()
 }
 
 // isStored reports whether a manager keeps an inherited descriptor because an earlier process has

@@ -36,7 +36,7 @@ func fresh(t *testing.T, stage *Stage, m *Manager, inherited ...string) {
 	t.Helper()
 	process.mu.Lock()
 	process.inherited, process.handedOn, process.unclaimed, process.claimed = false, nil, nil, nil
-	process.everUsed, process.usedEarly, process.stored = false, false, 0
+	process.everUsed, process.usedEarly, process.stored, process.kept = false, false, 0, nil
 	process.life, process.left = Life{}, nil
 	process.mu.Unlock()
 	InheritFrom(func() (files []*os.File) {

@@ -3,9 +3,11 @@ package supervise
 import (
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/sys/openfile"
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
@@ -13,45 +15,22 @@ import (
 // has 128 KiB.
 const maxNames = 32 << 10
 
-// stored is a descriptor that outlives workers.
-type stored struct {
-	fdstore.Entry
-	info os.FileInfo // identifies the descriptor
-}
-
-func newStored(name string, f *os.File) (stored, error) {
-	info, err := f.Stat()
-	return stored{fdstore.Entry{Name: name, File: f}, info}, err
-}
-
 // store contains the descriptors for the next worker. Supervisor.mu guards it.
 type store struct {
-	all    []stored
+	all    []fdstore.Entry
 	warned bool // a descriptor was refused, and that was logged
-}
-
-func (s *store) fill(entries []fdstore.Entry) error {
-	for _, e := range entries {
-		k, err := newStored(e.Name, e.File)
-		if err != nil {
-			return err
-		}
-		s.all = append(s.all, k)
-	}
-	return nil
 }
 
 // storeRequest is a request to store or remove descriptors, from one message
 // (sd_pid_notify_with_fds(3)).
 type storeRequest struct {
-	add    []stored
+	add    []fdstore.Entry
 	remove string // name of the descriptors to remove; "": none
 	close  []*os.File
 	warn   string
 }
 
-// newStoreRequest reads the request of a message. It runs without the lock, because it queries the
-// kernel about the descriptors.
+// newStoreRequest reads the request of a message.
 func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 	name, named := m.Value("FDNAME")
 	named = named && fdstore.ValidName(name)
@@ -63,14 +42,14 @@ func newStoreRequest(m sdnotify.Message) (r storeRequest) {
 	}
 	_, add := m.Value("FDSTORE")
 	for _, file := range m.Files {
-		if k, err := newStored(name, file); add && err == nil {
-			r.add = append(r.add, k)
+		if add {
+			r.add = append(r.add, fdstore.Entry{Name: name, File: file})
 		} else {
 			r.close = append(r.close, file)
 		}
 	}
 	if add && m.Refused > 0 {
-		r.warn = "cannot store a descriptor of the worker: it is not a socket, pipe or memory file"
+		r.warn = "cannot store a descriptor of the worker: it is not a socket, a pipe, a memory file, or a regular file of a local file system"
 	}
 	return r
 }
@@ -101,7 +80,7 @@ func (s *store) update(r *storeRequest) {
 	s.all = kept
 	for _, k := range r.add {
 		switch {
-		case s.has(k.info):
+		case s.has(k.File):
 			r.close = append(r.close, k.File)
 		case len(s.all) >= sdnotify.Room() || names+len(k.Name) >= maxNames:
 			r.warn = "cannot store a descriptor of the worker: there are too many, or their names are too long"
@@ -117,23 +96,15 @@ func (s *store) update(r *storeRequest) {
 	s.warned = s.warned || r.warn != ""
 }
 
-func (s *store) has(info os.FileInfo) bool {
-	for _, k := range s.all {
-		if os.SameFile(k.info, info) {
-			return true
-		}
-	}
-	return false
+func (s *store) has(f *os.File) bool {
+	return slices.ContainsFunc(s.all, func(k fdstore.Entry) bool { return openfile.Same(k.File, f) })
 }
 
 // stored returns the descriptors for the next worker.
 func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.store.all {
-		entries = append(entries, k.Entry)
-	}
-	return entries
+	return slices.Clone(s.store.all)
 }
 
 // closeStore closes the stored descriptors. It waits at most WorkerMargin until they are closed. It

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,9 +133,7 @@ func (s *Supervisor) Start(ctx context.Context) error {
 
 // open prepares the resources that all workers need.
 func (s *Supervisor) open() error {
-	if err := s.store.fill(s.spec.Stored); err != nil {
-		return err
-	}
+	s.store.all = slices.Clone(s.spec.Stored)
 	server, err := s.spec.Listen()
 	if err != nil {
 		return fmt.Errorf("cannot supervise: %w", err)

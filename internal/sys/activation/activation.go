@@ -24,10 +24,14 @@ type Socket struct {
 // first is the descriptor of the first socket (SD_LISTEN_FDS_START).
 const first = 3
 
-// Take returns the sockets that the manager passed to this process, and removes the variables from
-// the environment. Child processes do not inherit the sockets. A second call returns none. Other
-// passed descriptors, such as a FIFO or a file from the manager's store, stay open, but child
-// processes do not inherit them either.
+// FilePrefix begins the key of a descriptor that this module has stored and that need not be a
+// socket.
+const FilePrefix = "file:"
+
+// Take returns the sockets that the manager passed to this process, and the descriptors whose key
+// begins with FilePrefix. It removes the variables from the environment. Child processes do not
+// inherit the descriptors. A second call returns none. Other passed descriptors, such as a FIFO,
+// stay open, but child processes do not inherit them either.
 func Take() []Socket {
 	secureenv.Take("LISTEN_PIDFDID") // set since systemd 258
 	pid, fds := secureenv.Take("LISTEN_PID"), secureenv.Take("LISTEN_FDS")

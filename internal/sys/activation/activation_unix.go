@@ -20,12 +20,21 @@ func take(names []string) (all []Socket) {
 			break
 		}
 		unix.CloseOnExec(fd)
-		var st unix.Stat_t
-		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		if isSocket(fd) || isFile(name) {
 			all = append(all, Socket{name, os.NewFile(uintptr(fd), name)})
 		}
 	}
 	return all
+}
+
+func isSocket(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
+}
+
+func isFile(name string) bool {
+	key, ok := Key(name)
+	return ok && strings.HasPrefix(key, FilePrefix)
 }
 
 func network(f *os.File) (name string) {

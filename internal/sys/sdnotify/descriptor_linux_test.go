@@ -46,11 +46,30 @@ func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
 		"a directory":    {open("/", unix.O_RDONLY|unix.O_DIRECTORY), false},
 		"a device":       {open(os.DevNull, unix.O_RDWR), false},
 		"a path":         {open("/", unix.O_PATH), false},
-		"a file on disk": {open("/proc/self/exe", unix.O_RDONLY), false},
+		"a file of proc": {open("/proc/self/status", unix.O_RDONLY), false},
 		"nothing":        {-1, false},
 	} {
 		require.Equal(t, tt.kept, canBeKept(tt.fd), what)
 	}
+}
+
+func TestARegularFileOfALocalFileSystemIsKept(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/dev/shm", "kept")
+	if err != nil {
+		t.Skip("needs /dev/shm, a local file system: ", err)
+	}
+	defer os.RemoveAll(dir)
+	f, err := os.Create(filepath.Join(dir, "file"))
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, CanKeep(f))
+	require.NoError(t, os.Remove(f.Name()))
+	require.NoError(t, CanKeep(f), "it was deleted")
+	d, err := os.Open(dir)
+	require.NoError(t, err)
+	defer d.Close()
+	require.EqualError(t, CanKeep(d), "it is not a socket, a pipe, an eventfd, a memory file, or a regular file of a local file system")
 }
 
 // A pidfd in this process would be a claim to the child, and package reaper would then not reap the

@@ -42,6 +42,11 @@ const AnyUser = -1
 // systemd.exec(5)).
 const maxRoom = 512
 
+// CanKeep returns an error if a Server of this package refuses to keep that descriptor.
+func CanKeep(f *os.File) error { return canKeep(f) }
+
+var errNotKept = errors.New("it is not a socket, a pipe, an eventfd, a memory file, or a regular file of a local file system")
+
 // Room returns how many descriptors this process can keep for its services.
 func Room() int { return room() }
 
