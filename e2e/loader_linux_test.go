@@ -14,26 +14,12 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// loaderOf returns the loader of the test binary. Only a binary with cgo has one.
-func loaderOf(t *testing.T) string {
-	t.Helper()
-	proctest.Needs(t, "readelf")
-	out, err := exec.Command("readelf", "-l", proctest.Binary()).Output()
-	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(out), "program interpreter: ")
-	loader, _, found := strings.Cut(rest, "]")
-	if !found {
-		t.Skip("the test binary is static, so it has no loader")
-	}
-	return loader
-}
-
 // In bundles, in Termux and with Nix, a loader executes the program, so /proc/self/exe is not the
 // program. The loader must also execute the stages, the daemon, the supervisor and the workers.
 // Row E16.
 func TestAProgramThatItsLoaderExecutesDetachesAndSupervises(t *testing.T) {
 	t.Parallel()
-	loader := loaderOf(t)
+	loader := proctest.Loader(t)
 	for _, before := range [][]string{{loader}, {loader, "--argv0", "another name"}} {
 		if before[len(before)-1] != loader {
 			if out, _ := exec.Command(loader, "--help").Output(); !strings.Contains(string(out), "--argv0") {

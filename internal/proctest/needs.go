@@ -63,3 +63,18 @@ func NeedsCommand(t *testing.T, command ...string) {
 	}
 	require.NoError(t, err)
 }
+
+// Loader returns the loader (ld.so(8)) of the test binary. It skips the test if there is none,
+// because the binary was built without cgo.
+func Loader(t *testing.T) (path string) {
+	t.Helper()
+	Needs(t, "readelf")
+	out, err := exec.Command("readelf", "-l", Binary()).Output()
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(out), "program interpreter: ")
+	path, _, found := strings.Cut(rest, "]")
+	if !found {
+		t.Skip("the test binary is static, so it has no loader")
+	}
+	return path
+}

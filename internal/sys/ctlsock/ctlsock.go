@@ -5,12 +5,14 @@ package ctlsock
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // Pair makes a socket with two ends. Both are close-on-exec. Closing ours ends a blocked read.
@@ -40,7 +42,12 @@ type Peer struct {
 	conn *os.File
 	in   *bufio.Reader
 	max  int // Receive drops longer messages
-	left int // how many bytes Drain still reads; 0: no limit
+	left int // how many bytes Serve still reads; 0: Serve sets it; noLimit: any number
+
+	line    partial    // the line that receiveLine is reading
+	reading sync.Mutex // held by Serve while it reads and handles one line
+
+	sending chan struct{} // filled by Send, so that a deadline interrupts only one message
 
 	mu     sync.Mutex
 	output []byte
@@ -48,7 +55,7 @@ type Peer struct {
 
 // NewPeer returns the process at the other end of an open socket.
 func NewPeer(conn *os.File) *Peer {
-	return &Peer{conn: conn, in: bufio.NewReader(conn), max: MaxMessage}
+	return &Peer{conn: conn, in: bufio.NewReader(conn), max: MaxMessage, sending: make(chan struct{}, 1)}
 }
 
 // MaxMessage is the maximum length of a message in bytes. Send refuses a longer message. Receive
@@ -78,7 +85,11 @@ func Decode(line []byte) json.RawMessage {
 }
 
 // Send sends a message. It blocks while the socket is full and the other end reads nothing.
-func (p *Peer) Send(message any) error {
+func (p *Peer) Send(message any) error { return p.SendContext(context.Background(), message) }
+
+// SendContext is [Peer.Send], but gives up when ctx ends, and returns the cause of ctx. The other
+// end may then have received the beginning of the message, as one message that is not JSON.
+func (p *Peer) SendContext(ctx context.Context, message any) error {
 	line, err := Encode(message)
 	switch {
 	case err != nil:
@@ -86,67 +97,133 @@ func (p *Peer) Send(message any) error {
 	case len(line) > MaxMessage:
 		return fmt.Errorf("the message has %d bytes, but the limit is %d", len(line), MaxMessage)
 	}
+	select {
+	case p.sending <- struct{}{}:
+		defer func() { <-p.sending }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if ctx.Done() == nil {
+		_, err = p.conn.Write(line)
+		return err
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = p.conn.SetWriteDeadline(longAgo)
+	})
 	_, err = p.conn.Write(line)
+	if !stop() {
+		<-interrupted
+		_ = p.conn.SetWriteDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
 	return err
 }
+
+// longAgo is a deadline that interrupts a blocked call.
+var longAgo = time.Unix(1, 0)
 
 // Receive blocks until there is a message. It returns io.EOF when every copy of the other end is
 // closed. The other end may be hostile. Its data never takes more memory than one message and
 // maxOutput.
 func (p *Peer) Receive() (json.RawMessage, error) {
 	for {
-		if message, err := p.receiveLine(p.max); message != nil || err != nil {
-			return message, err
+		switch message, err := p.receiveLine(p.max); {
+		case err != nil:
+			p.keepOutput(message)
+			return nil, err
+		case message != nil:
+			return message, nil
 		}
 	}
 }
 
-// maxDrained is the maximum number of bytes that Drain reads from one peer.
-const maxDrained = 4 << 20
+// maxServed is the maximum number of bytes that Serve reads from one peer.
+const maxServed = 4 << 20
+
+const noLimit = -1
+
+// maxReport is the maximum length of a message that Serve accepts, in bytes.
+const maxReport = 64 << 10
 
 var errFlood = errors.New("the peer sends too much")
 
-// Drain keeps the output of the peer and drops its messages until the other end is gone. After
-// maxDrained bytes, which is more than any crash report has, it closes the socket for reading. A
-// peer that floods the socket then gets EPIPE.
-func (p *Peer) Drain() {
-	p.left = maxDrained
-	for err := error(nil); err == nil; {
-		if _, err = p.receiveLine(0); err == errFlood {
-			_ = p.CloseRead()
-		}
+// Serve calls handle for each message of the peer and keeps its output, until the other end is
+// gone. It drops a message that is longer than maxReport. After maxServed bytes, which is more than
+// any crash report has, it closes the socket for reading. A peer that floods the socket then gets
+// EPIPE. Only one goroutine may call it.
+func (p *Peer) Serve(handle func(message json.RawMessage)) {
+	if p.left == 0 {
+		p.left = maxServed
+	}
+	for p.serveLine(handle) {
 	}
 }
 
+// serveLine reads and handles one line. It reports whether another one may follow.
+func (p *Peer) serveLine(handle func(json.RawMessage)) (more bool) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	message, err := p.receiveLine(maxReport)
+	switch {
+	case err == nil && message != nil:
+		handle(message)
+	case errors.Is(err, errFlood):
+		_ = p.CloseRead()
+	}
+	// Pause sets the deadline.
+	return err == nil || errors.Is(err, errFlood) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// partial is the part of a line that was read already.
+type partial struct {
+	begun     bool
+	isMessage bool
+	isTooLong bool
+	text      []byte // of a message that is not too long
+}
+
 // receiveLine reads one line, piece by piece. It returns the message, or nil if the line is output
-// or a message that is longer than limit.
+// or a message that is longer than limit. With an error, it returns the beginning of a message. If
+// a deadline interrupts it, the next call continues with the same line.
 func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
-	var whole []byte
-	isMessage, isTooLong := false, false
-	for first := true; ; first = false {
+	l := &p.line
+	for {
 		piece, err := p.in.ReadSlice('\n')
-		if first {
-			isMessage = len(piece) > 0 && piece[0] == messageMark
+		if !l.begun && len(piece) > 0 {
+			l.begun, l.isMessage = true, piece[0] == messageMark
 		}
 		switch {
-		case !isMessage:
+		case !l.isMessage:
 			p.keepOutput(piece)
-		case isTooLong:
-		case len(whole)+len(piece) > limit:
-			whole, isTooLong = nil, true
+		case l.isTooLong:
+		case len(l.text)+len(piece) > limit:
+			l.text, l.isTooLong = nil, true
 		default:
-			whole = append(whole, piece...)
+			l.text = append(l.text, piece...)
 		}
+		isFlood := false
 		if p.left > 0 {
 			if p.left -= len(piece); p.left <= 0 {
-				return nil, errFlood
+				p.left, isFlood = noLimit, true
 			}
 		}
+		interrupted := errors.Is(err, bufio.ErrBufferFull) || errors.Is(err, os.ErrDeadlineExceeded)
+		whole := l.text
+		if !interrupted {
+			*l = partial{}
+		}
 		switch {
+		case isFlood:
+			return nil, errFlood
 		case errors.Is(err, bufio.ErrBufferFull):
-		case err != nil:
-			p.keepOutput(whole) // an incomplete message
+		case interrupted:
 			return nil, err
+		case err != nil:
+			return whole, err // an incomplete message
 		case len(whole) > 1:
 			return whole[1 : len(whole)-1], nil
 		default:

@@ -1,6 +1,7 @@
 package ctlsock
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"runtime"
@@ -77,7 +78,7 @@ func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 		ours, theirs := testPair(t)
 		over := make(chan error)
 		go func() { over <- flood(theirs, text, 1<<30) }()
-		ours.Drain()
+		ours.Serve(func(json.RawMessage) {})
 		require.ErrorIs(t, <-over, unix.EPIPE, what)
 		if strings.HasPrefix(text, "word") {
 			require.Equal(t, strings.Repeat(text, maxOutput/len(text)+1)[:maxOutput], ours.Output(), what)
@@ -88,14 +89,16 @@ func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 	}
 }
 
-func TestADrainedPeerIsHeardToItsEnd(t *testing.T) {
+func TestAServedPeerIsHeardToItsEnd(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	_, err := theirs.WriteString("panic: x\n\x00{\"error\":\"y\"}\ngoroutine 1")
 	require.NoError(t, err)
 	require.NoError(t, theirs.Close())
-	ours.Drain()
+	var messages []string
+	ours.Serve(func(message json.RawMessage) { messages = append(messages, string(message)) })
 	require.Equal(t, "panic: x\ngoroutine 1", ours.Output())
+	require.Equal(t, []string{`{"error":"y"}`}, messages)
 }
 
 func FuzzWhateverAPeerSends(f *testing.F) {

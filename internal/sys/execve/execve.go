@@ -32,6 +32,13 @@ func ThisProgram() string { return thisProgram() }
 // because these paths then name the loader.
 func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
 
+// ProgramArgs returns the executable and the arguments with which the program at path must be
+// executed so that it gets args. If a loader executes this program (ld.so(8)), the executable is
+// that loader.
+func ProgramArgs(path string, args []string) (exe string, selfArgs []string, err error) {
+	return programArgs(path, args)
+}
+
 // Replace executes this program again in this process, with these arguments. It returns only if
 // that fails.
 func Replace(args []string) error { return replace(args) }

@@ -20,6 +20,15 @@ func selfArgs(args []string) ([]string, error) {
 	return append(before[:len(before):len(before)], args[1:]...), nil
 }
 
+func programArgs(path string, args []string) (exe string, loaderArgs []string, err error) {
+	before, err := loader()
+	if err != nil || len(before) == 0 || len(args) == 0 {
+		return path, args, nil
+	}
+	loaderArgs = append(before[:len(before)-1:len(before)-1], path)
+	return ProcessExecutable, append(loaderArgs, args[1:]...), nil
+}
+
 // loader returns the arguments with which the loader ld.so(8) executes this program, with the path
 // of the program last. It returns none if the kernel executes the program itself. If a loader was
 // executed, /proc/self/exe is the loader, and the program was mapped from another file.

@@ -87,7 +87,7 @@ func begin(fd int, mark string) error {
 		os.Exit(1)
 	}
 	execve.NameProcess(filepath.Base(startup.Args()[0]))
-	inherited = &Handoff{Note: told.Note, line: line{peer: peer, lost: make(chan struct{})}}
+	inherited = &Handoff{Note: told.Note, line: newLine(peer)}
 	go inherited.watch()
 	return nil
 }
@@ -120,8 +120,20 @@ type line struct {
 	peer *ctlsock.Peer
 	lost chan struct{} // closed when the supervisor is gone
 
+	replaced chan struct{} // closed when another worker replaces this one
+	asks     chan question
+
+	replacedOnce sync.Once
+
 	mu    sync.Mutex
 	taken bool
+}
+
+func newLine(peer *ctlsock.Peer) line {
+	return line{
+		peer: peer, lost: make(chan struct{}),
+		replaced: make(chan struct{}), asks: make(chan question, maxQuestions),
+	}
 }
 
 func (l *line) take() <-chan struct{} {
@@ -136,7 +148,12 @@ func (l *line) isFinal(within time.Duration) bool { return l.peer.WritesClosed(w
 func (l *line) takeCrashes() error { return l.peer.RedirectCrashOutput() }
 
 func (l *line) watch() {
-	for err := error(nil); err == nil; _, err = l.peer.Receive() {
+	for {
+		message, err := l.peer.Receive()
+		if err != nil {
+			break
+		}
+		l.handle(message)
 	}
 	l.peer.AwaitGone() // the supervisor may have called Final
 	l.mu.Lock()

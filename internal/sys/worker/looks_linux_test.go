@@ -24,6 +24,7 @@ func report(what string, value any) {
 // looks is what a worker reports about itself.
 type looks struct {
 	Note, Args, Comm, Dir string
+	Exe                   string // the file that the kernel has executed
 	PID, Parent, Group    int
 	Env                   []string
 	Open                  map[int]string // from descriptor 3 on, without the Go runtime's
@@ -53,6 +54,7 @@ func look(in *Handoff) (l looks) {
 			l.Inherited = append(l.Inherited, fd)
 		}
 	}
+	l.Exe, _ = os.Readlink("/proc/self/exe")
 	l.Ignored, l.Blocked = signals()
 	return l
 }
@@ -100,6 +102,21 @@ func work(in *Handoff) {
 		fmt.Println("waits")
 		<-lost
 		fmt.Println("lost", in.Take() == lost)
+	case "talk":
+		lost := in.Take()
+		_ = in.Hello(Hello{Protocol: 7, Version: "v2", PIDFile: []byte("/run/\xff.pid"), Supervises: true, Refuses: "no reason"})
+		_ = in.Hello(Hello{Version: "a second one"})
+		<-in.Replaced()
+		fmt.Println("replaced")
+		in.OnAsk(func(state json.RawMessage) error {
+			if text := string(state); strings.HasPrefix(text, `"ask badly`) {
+				return fmt.Errorf("it is bad: %.100s", text)
+			}
+			return nil
+		})
+		<-lost
+	case "lies":
+		lies(in)
 	case "flood":
 		fmt.Println("flooded:", flood())
 		<-in.Take()
@@ -118,4 +135,16 @@ func work(in *Handoff) {
 	default:
 		fmt.Println("a note of", len(note))
 	}
+}
+
+// lies sends what no worker of this library sends.
+func lies(in *Handoff) {
+	lost := in.Take()
+	for _, message := range []string{
+		`x`, `[]`, `{"hello":7}`, `{"answer":{"id":1}}`, `{"answer":{"id":-1,"reason":"x"}}`, `{"unknown":{}}`, `{"hello":{"protocol":1}}`,
+	} {
+		_ = in.peer.Send(json.RawMessage(message))
+	}
+	_ = in.peer.Send(json.RawMessage(`{"hello":{"version":"` + strings.Repeat("x", 100<<10) + `"}}`))
+	<-lost
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -127,6 +128,8 @@ func supervise() {
 	go obey(p)
 	state, err := p.Wait()
 	fmt.Println("ended:", state, err, p.Signal(syscall.SIGTERM))
+	_, more := <-p.Hello()
+	fmt.Println("more hello:", more)
 	fmt.Print(p.Output())
 	p.Close()
 }
@@ -239,6 +242,18 @@ func obey(p *Process) {
 		switch in.Text() {
 		case "close":
 			p.Close()
+		case "final":
+			p.Final()
+		case "hello":
+			h, more := <-p.Hello()
+			report("hello", map[string]any{"hello": h, "more": more})
+		case "replace":
+			fmt.Println("told:", p.Replace())
+		case "ask", "ask badly", "ask at length":
+			state, _ := json.Marshal(in.Text() + strings.Repeat(" ", len(in.Text())/len("ask at length")<<20))
+			ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Second, errors.New("no answer"))
+			fmt.Println("answer:", p.AskAdopt(ctx, state))
+			cancel()
 		case "term":
 			fmt.Println("signalled:", p.Signal(syscall.SIGTERM))
 		}

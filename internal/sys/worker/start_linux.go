@@ -25,6 +25,14 @@ type running struct {
 	isProgram bool          // the process is a stage until it has executed the program
 	heard     chan struct{} // closed after the last message on the control socket
 	told      chan struct{} // closed after the orders were sent
+	dialogue
+}
+
+func newRunning(conn *os.File, o *Spec) running {
+	return running{
+		peer: ctlsock.NewPeer(conn), name: o.Args[0], isProgram: o.Program != "",
+		heard: make(chan struct{}), told: make(chan struct{}), dialogue: newDialogue(),
+	}
 }
 
 func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
@@ -67,15 +75,15 @@ func (o *Spec) start() (*Process, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &Process{running: running{peer: ctlsock.NewPeer(ours), name: o.Args[0], isProgram: o.Program != "", heard: make(chan struct{}), told: make(chan struct{})}}
+	p := &Process{running: newRunning(ours, o)}
 	attributes, err := o.attributes(theirs)
 	if err == nil {
-		p.process, err = fork(o.Args, attributes)
+		p.process, err = fork(o.Path, o.Args, attributes)
 	}
 	// Linux before 5.7 cannot start a process in a group, and newer ones may not permit it.
 	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD {
 		attributes.Sys.UseCgroupFD = false
-		p.process, err = fork(o.Args, attributes)
+		p.process, err = fork(o.Path, o.Args, attributes)
 	}
 	if err != nil {
 		p.Close()
@@ -90,7 +98,9 @@ func (o *Spec) start() (*Process, error) {
 		}
 		_ = p.peer.Send(orders) // may block: the orders may be larger than the buffer
 	}()
-	if !p.isProgram {
+	if p.isProgram {
+		p.endDialogue()
+	} else {
 		go p.hear()
 	}
 	return p, nil
@@ -99,7 +109,8 @@ func (o *Spec) start() (*Process, error) {
 // hear reads the messages and the output of a worker of this binary until the worker has ended.
 func (r *running) hear() {
 	defer close(r.heard)
-	r.peer.Drain()
+	defer r.endDialogue()
+	r.peer.Serve(r.handle)
 }
 
 // stageOrders contains the orders that the stage or worker receives over the control socket.
@@ -215,16 +226,26 @@ var forks = sync.OnceValue(func() chan<- func() {
 	return c
 })
 
-func fork(args []string, attributes *os.ProcAttr) (process *os.Process, err error) {
-	args, err = execve.SelfArgs(args)
-	if err != nil {
-		return nil, err
-	}
+func onForkThread(f func()) {
 	done := make(chan struct{})
 	forks() <- func() {
 		defer close(done)
-		process, err = os.StartProcess(execve.ProcessExecutable, args, attributes)
+		f()
 	}
 	<-done
+}
+
+// fork executes the program at that path, or this program if path is "".
+func fork(path string, args []string, attributes *os.ProcAttr) (process *os.Process, err error) {
+	exe := execve.ProcessExecutable
+	if path == "" {
+		args, err = execve.SelfArgs(args)
+	} else {
+		exe, args, err = execve.ProgramArgs(path, args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	onForkThread(func() { process, err = os.StartProcess(exe, args, attributes) })
 	return process, err
 }

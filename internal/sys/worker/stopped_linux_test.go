@@ -101,7 +101,8 @@ func TestAStageIsGivenUpEvenIfAnotherProcessHoldsItsControlSocket(t *testing.T) 
 	defer theirs.Close() // it stays open until the end of the test
 	cmd := exec.Command("sleep", "30")
 	require.NoError(t, cmd.Start())
-	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), isProgram: true, heard: make(chan struct{})}}
+	p := &Process{PID: cmd.Process.Pid, running: newRunning(ours, &Spec{Args: cmd.Args, Program: cmd.Path})}
+	p.process = cmd.Process
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { cancel(errEnough) })
 	require.ErrorIs(t, p.Executed(ctx), errEnough)

@@ -30,8 +30,13 @@ type Spec struct {
 	Args []string // with the name of the program first
 
 	// Program is the path of a supervised program, or a name to look up in the PATH inside its root
-	// directory. "" means this binary.
+	// directory. "" means a worker of this binary.
 	Program string
+
+	// Path is the absolute path of another binary that the worker runs, for example another version
+	// of this one. It must use this library. "" means this binary as it runs, even if its file was
+	// deleted or replaced.
+	Path string
 
 	Note     any           // passed to a worker of this binary as JSON
 	Notify   string        // NOTIFY_SOCKET (sd_notify(3)); "": none
@@ -107,6 +112,22 @@ func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 // complete once Wait has returned. For a supervised program it returns "".
 func (p *Process) Output() string { return p.words() }
 
+// Hello returns a channel with the first message of the worker; see [Handoff.Hello]. The channel is
+// closed without a message if the worker is gone, or if the process is a supervised program.
+func (p *Process) Hello() <-chan Hello { return p.hello() }
+
+// Replace notifies a worker of this binary that another worker replaces it, so that it finishes its
+// work and ends. It blocks for a second at most. It returns an error if the worker has not begun,
+// if it does not read its messages, or after Final.
+func (p *Process) Replace() error { return p.replace() }
+
+// AskAdopt asks a worker of this binary whether its program, as a supervisor, could continue with
+// that state. It returns nil or the reason of the worker; see [Handoff.OnAsk]. If ctx ends first,
+// it returns the cause of ctx.
+func (p *Process) AskAdopt(ctx context.Context, state json.RawMessage) error {
+	return p.askAdopt(ctx, state)
+}
+
 // Final notifies a worker of this binary that no other worker will follow it. Call it before asking
 // the worker to end. It never blocks.
 func (p *Process) Final() { p.final() }
@@ -138,3 +159,30 @@ func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) 
 // RedirectCrashOutput makes the Go runtime also send the report of a panic or fatal error to the
 // supervisor, until debug.SetCrashOutput is called again. [Process.Output] returns the report.
 func (i *Handoff) RedirectCrashOutput() error { return i.takeCrashes() }
+
+// Hello is the first message of a worker of this binary to its supervisor.
+type Hello struct {
+	Protocol   int    `json:"protocol"` // of the messages and the state; see AskAdopt
+	Version    string `json:"version,omitempty"`
+	PIDFile    []byte `json:"pid_file,omitempty"` // its path; bytes, because JSON text must be UTF-8
+	Supervises bool   `json:"supervises,omitempty"`
+	Refuses    string `json:"refuses,omitempty"` // why the program cannot be the supervisor
+}
+
+// Hello sends the message to the supervisor. Only the first message counts. It blocks for a second
+// at most.
+func (i *Handoff) Hello(h Hello) error { return i.sendHello(h) }
+
+// Replaced returns a channel that is closed when the supervisor has called [Process.Replace].
+func (i *Handoff) Replaced() <-chan struct{} { return i.isReplaced() }
+
+// OnAsk makes the worker answer [Process.AskAdopt] with the result of f. f decodes the state and
+// changes nothing. One call is made at a time. Questions that arrived before OnAsk wait for it.
+// OnAsk must be called only once.
+func (i *Handoff) OnAsk(f func(state json.RawMessage) error) { i.onAsk(f) }
+
+// OnForkThread calls f in the thread that makes all forks, and returns when f does. If this process
+// executes another program, it must do it in this thread, because execve(2) ends all other threads,
+// and a supervised program is killed with the thread that forked it. On systems other than Linux it
+// only calls f.
+func OnForkThread(f func()) { onForkThread(f) }

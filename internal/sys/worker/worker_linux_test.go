@@ -34,7 +34,7 @@ func TestAWorkerOfThisBinaryGetsItsNoteArgumentsNameAndDirectory(t *testing.T) {
 	got := lineOf[looks](s, "look ")
 	require.Equal(t, looks{
 		Note: `"look"`, Args: "/somewhere/worker an argument ", Comm: "worker", Dir: o.Dir, PID: pid, Parent: s.cmd.Process.Pid, Group: pid,
-		Env: got.Env, Open: got.Open, Ignored: noSignals, Blocked: noSignals,
+		Exe: got.Exe, Env: got.Env, Open: got.Open, Ignored: noSignals, Blocked: noSignals,
 	}, got)
 	require.Equal(t, "exit status 3 <nil> os: process already finished", s.line("ended:"))
 }
@@ -199,7 +199,8 @@ func TestWaitReturnsAfterAllOutputEvenIfAChildHoldsTheControlSocket(t *testing.T
 	defer theirs.Close()
 	cmd := exec.Command("true")
 	require.NoError(t, cmd.Start())
-	p := &Process{PID: cmd.Process.Pid, running: running{process: cmd.Process, peer: ctlsock.NewPeer(ours), heard: make(chan struct{})}}
+	p := &Process{PID: cmd.Process.Pid, running: newRunning(ours, &Spec{Args: []string{"true"}})}
+	p.process = cmd.Process
 	defer p.Close()
 	_, err = theirs.WriteString("last words\n")
 	require.NoError(t, err)

@@ -4,6 +4,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"time"
@@ -21,6 +22,12 @@ func (running) executed(context.Context) error { return errors.ErrUnsupported }
 
 func (running) words() string { return "" }
 
+func (running) hello() <-chan Hello { return nil }
+
+func (running) replace() error { return errors.ErrUnsupported }
+
+func (running) askAdopt(context.Context, json.RawMessage) error { return errors.ErrUnsupported }
+
 func (running) final() {}
 
 func (running) close() {}
@@ -32,3 +39,11 @@ func (line) take() (lost <-chan struct{}) { return nil }
 func (line) isFinal(time.Duration) bool { return false }
 
 func (line) takeCrashes() error { return errors.ErrUnsupported }
+
+func (line) sendHello(Hello) error { return errors.ErrUnsupported }
+
+func (line) isReplaced() <-chan struct{} { return nil }
+
+func (line) onAsk(func(json.RawMessage) error) {}
+
+func onForkThread(f func()) { f() }

@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/lifecycle/internal/sys/bytetext"
+)
+
+// These are the messages that follow the orders. A field that the receiver does not know is
+// ignored, because supervisor and worker may be of different versions.
+type (
+	// notice is a message of the supervisor.
+	notice struct {
+		Replaced bool      `json:"replaced,omitempty"`
+		Question *question `json:"question,omitempty"`
+	}
+	question struct {
+		ID    int             `json:"id"`
+		State json.RawMessage `json:"state"`
+	}
+	// reply is a message of the worker.
+	reply struct {
+		Hello  *Hello  `json:"hello,omitempty"`
+		Answer *answer `json:"answer,omitempty"`
+	}
+	answer struct {
+		ID     int    `json:"id"`
+		Reason string `json:"reason,omitempty"` // "": the answer is yes
+	}
+)
+
+const (
+	// sendTime is how long a short message may block: only a process that is suspended, or does
+	// nothing but write, leaves its socket full.
+	sendTime = time.Second
+	// maxQuestions is how many questions wait for OnAsk. The supervisor asks one at a time.
+	maxQuestions = 8
+	// maxReason is the maximum length of a reason, in bytes.
+	maxReason = 4 << 10
+)
+
+// dialogue is the supervisor's part of the messages.
+type dialogue struct {
+	greetings chan Hello
+
+	talk *talk
+}
+
+type talk struct {
+	mu      sync.Mutex
+	greeted *Hello
+	lastID  int
+	answers map[int]chan answer
+}
+
+func newDialogue() dialogue {
+	return dialogue{greetings: make(chan Hello, 1), talk: &talk{answers: map[int]chan answer{}}}
+}
+
+func (d *dialogue) endDialogue() { close(d.greetings) }
+
+func (d *dialogue) hello() <-chan Hello { return d.greetings }
+
+// handle handles a message of the worker, which may be hostile. It never blocks.
+func (d *dialogue) handle(message json.RawMessage) {
+	var said reply
+	if json.Unmarshal(message, &said) != nil {
+		return
+	}
+	d.talk.mu.Lock()
+	defer d.talk.mu.Unlock()
+	if said.Hello != nil && d.talk.greeted == nil {
+		d.talk.greeted = said.Hello
+		d.greetings <- *said.Hello
+	}
+	if said.Answer != nil {
+		if asker := d.talk.answers[said.Answer.ID]; asker != nil {
+			delete(d.talk.answers, said.Answer.ID)
+			asker <- *said.Answer
+		}
+	}
+}
+
+// open returns the number and the channel of a new question.
+func (t *talk) open() (id int, c <-chan answer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastID++
+	asker := make(chan answer, 1)
+	t.answers[t.lastID] = asker
+	return t.lastID, asker
+}
+
+func (t *talk) close(id int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.answers, id)
+}
+
+var errNotBegun = errors.New("the worker has not begun")
+
+// canBeTold returns why no message can be sent to the process.
+func (r *running) canBeTold() error {
+	if r.isProgram {
+		return errors.ErrUnsupported
+	}
+	select {
+	case <-r.told: // the orders must come first
+		return nil
+	default:
+		return errNotBegun
+	}
+}
+
+func (r *running) replace() error {
+	if err := r.canBeTold(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), sendTime, errors.New("the worker does not read its messages"))
+	defer cancel()
+	return r.peer.SendContext(ctx, notice{Replaced: true})
+}
+
+func (r *running) askAdopt(ctx context.Context, state json.RawMessage) error {
+	if err := r.canBeTold(); err != nil {
+		return err
+	}
+	id, answers := r.talk.open()
+	defer r.talk.close(id)
+	if err := r.peer.SendContext(ctx, notice{Question: &question{ID: id, State: state}}); err != nil {
+		return err
+	}
+	select {
+	case a := <-answers:
+		if a.Reason != "" {
+			return errors.New(a.Reason)
+		}
+		return nil
+	case <-r.heard:
+		return errors.New("the worker ended before it answered")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// handle handles a message of the supervisor.
+func (l *line) handle(message json.RawMessage) {
+	var told notice
+	if json.Unmarshal(message, &told) != nil {
+		return
+	}
+	if told.Replaced {
+		l.replacedOnce.Do(func() { close(l.replaced) })
+	}
+	if told.Question != nil {
+		select {
+		case l.asks <- *told.Question:
+		default: // the supervisor does not do this
+		}
+	}
+}
+
+func (l *line) isReplaced() <-chan struct{} { return l.replaced }
+
+func (l *line) sendHello(h Hello) error { return l.reply(reply{Hello: &h}) }
+
+func (l *line) onAsk(f func(json.RawMessage) error) {
+	go func() {
+		for {
+			select {
+			case q := <-l.asks:
+				a := answer{ID: q.ID}
+				if err := f(q.State); err != nil {
+					text := bytetext.Valid(err.Error())
+					a.Reason = text[:min(len(text), maxReason)]
+					if a.Reason == "" {
+						a.Reason = fmt.Sprintf("%T", err)
+					}
+				}
+				_ = l.reply(reply{Answer: &a})
+			case <-l.lost:
+				return
+			}
+		}
+	}()
+}
+
+func (l *line) reply(r reply) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), sendTime, errors.New("the supervisor does not read its messages"))
+	defer cancel()
+	return l.peer.SendContext(ctx, r)
+}
