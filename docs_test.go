@@ -84,8 +84,8 @@ func TestDocsTellHowToReadARecord(t *testing.T) {
 
 	page := pagetest.Read(t, pidFilePage)
 	for _, fact := range []string{
-		"exactly 4096 bytes", "the 26 before it", "the 4069 bytes before these 26", "0x42F0E1EBA9EA3693", "`995dc9bbdf1939fa`",
-		fmt.Sprintf("of the record: %d |", recordFormat),
+		"exactly 4096 bytes", "The 26 bytes before it", "the 4069 bytes before these 26", "0x42F0E1EBA9EA3693", "`995dc9bbdf1939fa`",
+		fmt.Sprintf("version of the format: %d |", recordFormat),
 	} {
 		require.Contains(t, page, fact)
 	}
