@@ -19,18 +19,18 @@ type goal struct {
 type measurement struct{ group, name, unit string }
 
 var goals = []goal{
-	{"a start takes at most 1.5 times that of go-daemon", measurement{"Start", "lifecycle", "median-ms"}, measurement{"Start", "peer=go-daemon", "median-ms"}, 1.5, 1, " ×"},
-	{"a crashed program lives again within 1.5 times its execution", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "floor=execution", "median-ms"}, 1.5, 1, " ×"},
-	{"not a goal: the same, with its death in what it is compared with", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "floor=death and execution", "median-ms"}, 1.5, 1, " ×"},
-	{"sooner than with runit", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "peer=runit", "median-ms"}, 1, 1, " ×"},
-	{"sooner than with s6", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "peer=s6", "median-ms"}, 1, 1, " ×"},
+	{"a start takes at most 1.5 times as long as with go-daemon", measurement{"Start", "lifecycle", "median-ms"}, measurement{"Start", "peer=go-daemon", "median-ms"}, 1.5, 1, " ×"},
+	{"a crashed program runs again within 1.5 times its execution", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "floor=execution", "median-ms"}, 1.5, 1, " ×"},
+	{"not a goal: the same, compared with death and execution", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "floor=death and execution", "median-ms"}, 1.5, 1, " ×"},
+	{"a crashed program runs again sooner than with runit", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "peer=runit", "median-ms"}, 1, 1, " ×"},
+	{"a crashed program runs again sooner than with s6", measurement{"Crash", "lifecycle", "median-ms"}, measurement{"Crash", "peer=s6", "median-ms"}, 1, 1, " ×"},
 	{"the supervisor has less than 6 MiB of RSS, with cgo", measurement{"Supervisor", "lifecycle", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
 	{"the supervisor, without cgo", measurement{"Supervisor", "lifecycle/without cgo", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
-	{"that of guard, with cgo", measurement{"Supervisor", "guard", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
-	{"that of guard, without cgo", measurement{"Supervisor", "guard/without cgo", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
+	{"the supervisor of guard, with cgo", measurement{"Supervisor", "guard", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
+	{"the supervisor of guard, without cgo", measurement{"Supervisor", "guard/without cgo", "rss-kB"}, measurement{}, 6, 1024, " MiB"},
 	{"an idle daemon is never woken", measurement{"Idle", "lifecycle", "wakeups/s"}, measurement{}, 0, 1, " a second"},
-	{"nor is its supervisor", measurement{"Supervisor", "lifecycle", "wakeups/s"}, measurement{}, 0, 1, " a second"},
-	{"nor that of guard", measurement{"Supervisor", "guard", "wakeups/s"}, measurement{}, 0, 1, " a second"},
+	{"the supervisor of an idle daemon is never woken", measurement{"Supervisor", "lifecycle", "wakeups/s"}, measurement{}, 0, 1, " a second"},
+	{"the supervisor of guard is never woken", measurement{"Supervisor", "guard", "wakeups/s"}, measurement{}, 0, 1, " a second"},
 }
 
 func (r *results) goals(w *strings.Builder) {

@@ -32,14 +32,14 @@ func recorded(t *testing.T) string {
 func TestTheTablesAreMadeOfWhatTheBenchmarksHaveSaid(t *testing.T) {
 	page, err := made(t, "before\n"+begin+"old\n"+end+"after\n", strings.NewReader(recorded(t)))
 	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(page, "before\n"+begin+"\nMeasured on 2026-11-21: Intel(R) Xeon(R) Processor, 2 cores, Linux 6.18.44, go1.25.0; the load before it was 0.12.\n\n"), page)
+	require.True(t, strings.HasPrefix(page, "before\n"+begin+"\nMeasured on 2026-11-21: Intel(R) Xeon(R) Processor, 2 cores, Linux 6.18.44, go1.25.0;\nthe load before it was 0.12.\n\n"), page)
 	require.True(t, strings.HasSuffix(page, "\n\n"+end+"after\n"), page)
 	require.NotContains(t, page, "old\n")
 	for _, row := range []string{
-		"| a start takes at most 1.5 times that of go-daemon | 1.40 × | met |",
-		"| a crashed program lives again within 1.5 times its execution | 2.00 × | **missed** |",
-		"| sooner than with runit | 0.004 × | met |",
-		"| sooner than with s6 | – | not measured |",
+		"| a start takes at most 1.5 times as long as with go-daemon | 1.40 × | met |",
+		"| a crashed program runs again within 1.5 times its execution | 2.00 × | **missed** |",
+		"| a crashed program runs again sooner than with runit | 0.004 × | met |",
+		"| a crashed program runs again sooner than with s6 | – | not measured |",
 		"| the supervisor, without cgo | 5.97 MiB | met |",
 		"|  | median, ms | 9 of 10 within, ms | × lifecycle |\n|---|---:|---:|---:|\n| go-daemon | 6.00 | 46.3 | 0.71 |\n| **lifecycle** | 8.40 | 89.1 | 1.00 |\n",
 		"| *floor: execution* | 2.00 | 4.21 | 0.50 |\n| **lifecycle** | 4.00 | 7.04 | 1.00 |\n| runit | 1007 | 1008 | 252 |\n| s6 | not installed | – | – |\n",

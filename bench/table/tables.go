@@ -24,21 +24,27 @@ var (
 )
 
 var tables = []table{
-	{"Start", "Start until ready", "From the call of the command until its service is ready, where somebody tells (lifecycle; s6; start-stop-daemon, which is made to wait for " +
-		"sd_notify; go-daemon, which has been helped to); else until the socket of the service answers. runit and s6 run already.", times},
-	{"Stop", "Stop until gone", "From the call of the command until it returns, when the process is gone. go-daemon, daemonize and python-daemon have none: " +
-		"there it is a TERM and the end of the process. sv of runit looks every 420 ms. The floor is the end of a child.", times},
+	{"Start", "Start until ready", "The time from the call of the command until its service is ready. lifecycle and s6 report this;\n" +
+		"start-stop-daemon waits for sd_notify; go-daemon got code for it. For the others, the time ends when\n" +
+		"the socket of the service answers. runit and s6 already run.", times},
+	{"Stop", "Stop until the process has ended", "The time from the call of the command until it returns, when the process has ended. go-daemon,\n" +
+		"daemonize and python-daemon have no such command: the time is from a TERM to the end of the process.\n" +
+		"sv of runit checks every 420 ms. The floor is the end of a child.", times},
 	{"StatusCommand", "Status, as a command", "", times},
 	{
-		"Status", "Status, from Go", "From the path of a PID file to the answer; `lifecycle: Status` has the daemon at hand. The floor does not notice that the process is another one.",
+		"Status", "Status, from Go", "The time from the path of a PID file to the answer. `lifecycle: Status` already has the `Process`.\n" +
+			"The floor does not notice that another process has the PID.",
 		[]column{{"ns/op", "mean, µs", 1e3}},
 	},
-	{"Reload", "Reload until its verdict", "The floor is a kill -HUP and a line in a pipe, from the handler.", inside},
-	{"HUP", "HUP until the code that reloads", "", inside},
-	{"Crash", "Crash until it lives again", "From a SIGKILL of the program to the first thing that it says when it runs again. The second floor is a loop that waits and executes. " +
-		"runit and s6 start a program once in a second at most; lifecycle has a negative `MinDelay` here, and waits 100 ms by default.", times},
-	{"Idle", "An idle service", "From 1.5 s after its start, for two seconds. With daemonize, start-stop-daemon, runit and s6 it is the service in the foreground.", idling},
-	{"Supervisor", "Its idle supervisor", "The parent that starts it again, without the service. That of guard supervises another program, so it shares no page with it.", idling},
+	{"Reload", "Reload until its verdict", "The floor is a kill -HUP, and a line that the handler writes to a pipe.", inside},
+	{"HUP", "HUP until the reload begins", "", inside},
+	{"Crash", "Crash until the program runs again", "The time from a SIGKILL of the program to the first output of the restarted program. The second\n" +
+		"floor is a loop that waits and executes. runit and s6 start a program at most once a second.\n" +
+		"lifecycle has a negative `MinDelay` here. By default, it waits 100 ms.", times},
+	{"Idle", "An idle service", "Measured for two seconds, from 1.5 s after the start. daemonize, start-stop-daemon, runit and s6 run\n" +
+		"the service in the foreground.", idling},
+	{"Supervisor", "The supervisor of an idle service", "The parent that restarts the service, without the service itself. guard supervises another program,\n" +
+		"and shares no page with it.", idling},
 }
 
 // ours is the row to compare the others with.
@@ -130,6 +136,6 @@ func (r *results) machine(w *strings.Builder) {
 		}
 		return r.about[key]
 	}
-	fmt.Fprintf(w, "Measured on %s: %s, %s cores, %s, %s; the load before it was %s.\n\n",
+	fmt.Fprintf(w, "Measured on %s: %s, %s cores, %s, %s;\nthe load before it was %s.\n\n",
 		about("date"), about("cpu"), about("cores"), about("kernel"), about("go"), about("load"))
 }
