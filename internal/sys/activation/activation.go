@@ -3,8 +3,9 @@
 // LISTEN_FDNAMES their names, and LISTEN_PID the PID of the process that may use them.
 //
 // github.com/coreos/go-systemd/v22/activation is no alternative. It makes a file of each
-// descriptor, even if it is not a socket. It keeps variables that are for another process. It
-// either drops the names, or returns a map, in which two sockets with the same name have no order.
+// descriptor, even if the descriptor is not a socket. It keeps variables that are for another
+// process. It either drops the names or returns a map. In the map, two sockets with the same name
+// have no order.
 package activation
 
 import (

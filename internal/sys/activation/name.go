@@ -11,10 +11,10 @@ import (
 // maxName is the greatest length of a name (sd_pid_notify_with_fds(3), FDNAME=).
 const maxName = 255
 
-// Name returns a name for FDNAME= that stands for any text. A name is ASCII without control
+// Name returns a name for FDNAME= that represents any text. A name is ASCII without control
 // characters and without the colon, which separates names. Name encodes every other byte, and the
-// percent sign, as %XX, as in a URL. If the text is too long, the name consists of its beginning
-// and a hash.
+// percent sign, as %XX, as in a URL. If the text is too long, the name consists of the beginning of
+// the text and a hash.
 func Name(key string) string {
 	name := escape(key)
 	if len(name) <= maxName {

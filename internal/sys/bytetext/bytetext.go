@@ -1,5 +1,5 @@
 // Package bytetext turns bytes of the system into text for messages and for JSON. A path, an
-// argument or the name of a program can have any byte but NUL, but text is UTF-8.
+// argument or the name of a program can contain any byte except NUL, but text is UTF-8.
 //
 // The text is only for display. Code compares and opens the bytes.
 package bytetext
@@ -13,8 +13,8 @@ import (
 )
 
 // Escape returns a path as one line of printable UTF-8. A backslash becomes \\. Each byte that is
-// not part of a printable character becomes \xHH. Any other path stays as it is. [Unescape]
-// reverses it, and so does `printf %b` of a shell.
+// not part of a printable character becomes \xHH. Other characters do not change. [Unescape]
+// reverses Escape, and so does `printf %b` of a shell.
 func Escape(path string) string {
 	return escape(path, func(r rune) bool { return r == '\\' || !unicode.IsPrint(r) })
 }
@@ -50,8 +50,8 @@ func escape(text string, special func(rune) bool) string {
 	return b.String() + text[done:]
 }
 
-// Unescape returns the path for which [Escape] returned the text. It keeps each part of the text
-// that Escape cannot have made.
+// Unescape returns the path for which [Escape] returned the text. It does not change a part of the
+// text that Escape cannot have written.
 func Unescape(text string) string {
 	var b strings.Builder
 	for rest := text; rest != ""; {

@@ -1,19 +1,19 @@
 // Package cgroup starts the processes of a supervisor in a control group of their own (cgroups(7),
-// version 2). No process can fork out of the group, so all of its processes can be listed, and
-// killed at once.
+// version 2). A process cannot leave the group by a fork. Therefore this package can list all
+// processes of the group, and kill them at once.
 //
 // A control group has one owner. This process divides its own group only if the group was delegated
-// to it:
+// to it. This is so in two cases:
 //
-//   - systemd has done so, and reports it (Delegate=yes): the attribute trusted.delegate or
-//     user.delegate of the group is 1 (https://systemd.io/CGROUP_DELEGATION);
-//   - or this process is process 1 of a container with a cgroup namespace of its own, and no
-//     process outside of the container is in the group. Then no other process divides the group. A
-//     container runtime mounts the groups read-only if the container must not use them.
+//   - systemd has delegated it, and reports this (Delegate=yes): the attribute trusted.delegate or
+//     user.delegate of the group is 1 (https://systemd.io/CGROUP_DELEGATION).
+//   - This process is process 1 of a container with a cgroup namespace of its own, and no process
+//     outside of the container is in the group. Then no other process divides the group. A container
+//     runtime mounts the groups read-only if the container must not use them.
 //
 // This process does not divide a group with a CPU or memory limit. A program that adapts to such a
-// limit, as Go does for GOMAXPROCS, reads it only from its own group, and would not find it in a
-// new group. This package enables no controller, and moves no process of another group.
+// limit, as Go does for GOMAXPROCS, reads the limit only from its own group. It would not find the
+// limit in a new group. This package enables no controller, and moves no process of another group.
 package cgroup
 
 import (
@@ -92,9 +92,9 @@ func (g *Group) Each(do func(Process)) error {
 const lookTime = 500 * time.Millisecond
 
 // Kill kills all processes of the group at once, even if they fork fast. It returns when no process
-// is left, or at the deadline. It kills no process if this process is in the group.
+// remains, or at the deadline. It kills no process if this process is in the group.
 //
-// If Kill returns an error, processes may be left.
+// If Kill returns an error, processes may remain.
 func (g *Group) Kill(deadline time.Time) error {
 	if g == nil {
 		return nil

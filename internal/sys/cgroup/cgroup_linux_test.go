@@ -73,7 +73,7 @@ func startIn(g *Group, script string) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-// leaver is a script that leaves processes in their own sessions, which ignore TERM.
+// leaver is a script that leaves processes behind. They have their own sessions, and ignore TERM.
 const leaver = `trap "" TERM
 for i in 1 2 3; do setsid sh -c '(sleep 60 & sleep 60) & sleep 60' >/dev/null 2>&1 & done
 echo; wait`

@@ -147,8 +147,8 @@ func removeBelow(root *os.Root, level int) {
 	}
 }
 
-// maxDepth and maxBelow limit the work for groups that a worker with root rights makes in its own
-// group. Groups beyond the limits stay as abandoned groups.
+// maxDepth and maxBelow limit the work for the groups inside a group. A worker with root rights can
+// make such groups. Groups beyond the limits stay as abandoned groups.
 const (
 	maxDepth = 32
 	maxBelow = 1000

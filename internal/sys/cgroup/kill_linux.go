@@ -146,8 +146,8 @@ const (
 	longPause  = 10 * time.Millisecond
 )
 
-// killFrozen freezes the group, so that none of its processes forks, and kills each process. KILL
-// also ends frozen processes (Documentation/admin-guide/cgroup-v2.rst).
+// killFrozen freezes the group and then kills each process. A frozen process cannot fork. KILL also
+// ends frozen processes (Documentation/admin-guide/cgroup-v2.rst).
 func (g *group) killFrozen(deadline time.Time) error {
 	if err := g.write("cgroup.freeze", "1"); err != nil {
 		return ifThere(err)

@@ -30,8 +30,8 @@ func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
 
 // MadeByUs reports whether the descriptor is an end of a pair that a process with our effective
 // user and group has made (unix(7), SO_PEERCRED). It returns false for a socket that is connected
-// to an address. A socket that is connected to an address is not trusted, because any client may be
-// able to make the service at that address send messages.
+// to an address. Such a socket is not trusted, because any client may be able to make the service
+// at that address send messages.
 func MadeByUs(fd int) bool { return madeByUs(fd) }
 
 // IsGone reports whether the other end is gone. It does not block.
@@ -65,12 +65,12 @@ const MaxMessage = 4 << 20
 // Limit sets the maximum length of a received message, in bytes. Receive drops a longer message.
 func (p *Peer) Limit(bytes int) { p.max = bytes }
 
-// A message is a line of JSON after a NUL. Any other line is output: the stderr of the process may
+// A message is a line of JSON after a NUL. Any other line is output. The stderr of the process may
 // be the socket, for example during a panic in an init function that runs before ours.
 const messageMark = 0
 
-// Encode returns the message as a separate line. It stays separate even after an incomplete line of
-// output.
+// Encode returns the message as a separate line, even if the output before it is an incomplete
+// line.
 func Encode(message any) ([]byte, error) {
 	text, err := json.Marshal(message)
 	if err != nil {
@@ -128,7 +128,7 @@ var longAgo = time.Unix(1, 0)
 
 // Receive blocks until there is a message. It returns io.EOF when every copy of the other end is
 // closed. The other end may be hostile. Its data never takes more memory than one message and
-// maxOutput.
+// maxOutput together.
 func (p *Peer) Receive() (json.RawMessage, error) {
 	for {
 		switch message, err := p.receiveLine(p.max); {
@@ -152,9 +152,9 @@ const maxReport = 64 << 10
 var errFlood = errors.New("the peer sends too much")
 
 // Serve calls handle for each message of the peer and keeps its output, until the other end is
-// gone. It drops a message that is longer than maxReport. After maxServed bytes, which is more than
-// any crash report has, it closes the socket for reading. A peer that floods the socket then gets
-// EPIPE. Only one goroutine may call it.
+// gone. It drops a message that is longer than maxReport. After maxServed bytes it closes the socket
+// for reading. This is more than any crash report has. A peer that floods the socket then gets
+// EPIPE. Only one goroutine may call Serve.
 func (p *Peer) Serve(handle func(message json.RawMessage)) {
 	if p.left == 0 {
 		p.left = maxServed

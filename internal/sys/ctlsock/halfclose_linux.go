@@ -14,8 +14,8 @@ func (p *Peer) WritesClosed(within time.Duration) bool {
 	return p.poll(unix.POLLRDHUP, within)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 }
 
-// AwaitGone blocks until the other end is gone. CloseWrite of the other end does not count. It
-// blocks an OS thread, so it is only for short waits.
+// AwaitGone blocks until the other end is gone. CloseWrite of the other end does not count.
+// AwaitGone blocks an OS thread. Use it only for short waits.
 func (p *Peer) AwaitGone() { p.poll(0, -1) }
 
 // poll waits for the events, an error, or the end of both directions. A negative time means no

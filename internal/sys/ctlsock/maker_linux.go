@@ -17,8 +17,8 @@ func madeByUs(fd int) bool {
 		unnamed(unix.Getsockname(fd)) && unnamed(unix.Getpeername(fd))
 }
 
-// unnamed reports whether the address can belong to an end of a pair. The peer of a client of a
-// service of root is root too, but one of these two ends has a name.
+// unnamed reports whether the address can belong to an end of a pair. For a client of a service of
+// root, the peer is root too, but one of these two ends has a name.
 func unnamed(address unix.Sockaddr, err error) bool {
 	a, ok := address.(*unix.SockaddrUnix)
 	// Package unix returns "@" for an unnamed address (unix(7), unnamed).

@@ -16,8 +16,9 @@ var adopting struct {
 }
 
 // AdoptOrphans makes orphaned descendants children of this process until undo is called
-// (PR_SET_CHILD_SUBREAPER(2const)). This process can then wait for them. Until it does, the kernel
-// does not reuse their PIDs. On systems other than Linux it does nothing.
+// (PR_SET_CHILD_SUBREAPER(2const)). This process can then wait for them. The kernel does not reuse
+// their PIDs before this process has waited. On systems other than Linux, AdoptOrphans does
+// nothing.
 func AdoptOrphans() (undo func()) {
 	adopting.Lock()
 	defer adopting.Unlock()

@@ -1,6 +1,6 @@
 // Package detach starts a process in the background with the Context of go-daemon. It starts the
-// program again in a new session. The process does not lead the session, so it can never gain a
-// terminal (daemon(7), steps 5 to 8).
+// program again in a new session. The process does not lead the session. It can therefore never
+// acquire a terminal (daemon(7), steps 5 to 8).
 //
 //	launcher ── Reborn (setsid) ──► stage 1 ── fork, exec ──► the detached process
 //	    ▲                                                         │

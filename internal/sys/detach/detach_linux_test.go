@@ -24,8 +24,8 @@ import (
 // TestMain.
 const child = "DETACH_TEST_CHILD"
 
-// A variable that is initialised before the init functions of this package is initialised in stage
-// 1 as well.
+// Go initialises a variable before the init functions of this package. Stage 1 therefore
+// initialises it too.
 var _ = beforeInit()
 
 func beforeInit() error {
@@ -102,8 +102,8 @@ func runChild(t *testing.T, what string) string {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "program")
-	// Another process makes the copy. If this process did, a program that another test starts at
-	// the same time would inherit the file open for writing, and executing the copy would fail with
+	// Another process makes the copy. If this process made it, a program that another test starts at
+	// the same time would inherit the file open for writing. Executing the copy would then fail with
 	// ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	cmd := exec.Command(path)
@@ -114,8 +114,8 @@ func runChild(t *testing.T, what string) string {
 	return out.String()
 }
 
-// lines returns the lines of the text in their order. Two processes may write their lines in any
-// order.
+// lines returns the lines of the text in sequence. Two processes may write their lines in any
+// sequence.
 func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
 
 const answer = `{"args":["again","and again"],"comm":"%s\n","files":2,"note":"a note"}`

@@ -27,9 +27,11 @@ import (
 
 // markVariable marks a process as stage 1 or stage 2. Its value is "1:" or "2:" and the device and
 // inode of the socket that is the stdout of the process. A stray or forged variable has no effect
-// without that socket. Another user can forge both, and could then choose the root directory of a
-// setuid-root program. So a launcher of another user is not accepted. The caller of a program with
-// file capabilities has the same user as the program, so such a program accepts no launcher.
+// without that socket.
+//
+// Another user can forge both, and could then choose the root directory of a setuid-root program.
+// Therefore a stage does not accept a launcher of another user. A program with file capabilities
+// accepts no launcher, because its caller has the same user.
 const markVariable = "_LIFECYCLE_STAGE"
 
 const (
@@ -72,7 +74,7 @@ func report(message any) {
 const launcherEnded = "the launcher has ended"
 
 // startDetached is stage 1. It completes the steps of the go-daemon library and starts the detached
-// process. Stage 1 is the session leader, so the detached process is not. The detached process
+// process. Stage 1 leads the session, and the detached process does not. The detached process
 // inherits no signal settings, descriptors, limits or priorities from the caller of the launcher.
 func startDetached(socket string) error {
 	if err := finishReborn(); err != nil {
@@ -111,9 +113,9 @@ func startDetached(socket string) error {
 	return nil
 }
 
-// finishReborn finishes go-daemon's part but discards the environment that go-daemon sends. This
-// library does not need it, and the caller of a program with file capabilities could use it to
-// change the root directory.
+// finishReborn finishes the part of go-daemon, but discards the environment that go-daemon sends.
+// This library does not need that environment. The caller of a program with file capabilities could
+// use it to change the root directory.
 func finishReborn() error {
 	// The launcher may be blocked until this process has read everything.
 	if _, err := io.Copy(io.Discard, startup.Stdin); err != nil {

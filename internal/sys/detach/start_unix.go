@@ -78,8 +78,8 @@ func start(o Spec, cancel <-chan struct{}) (*Peer, error) {
 	return peer, nil
 }
 
-// reborn starts stage 1. go-daemon sends the environment to it through a pipe. If the environment
-// is larger than the pipe, go-daemon blocks until stage 1 reads it.
+// reborn starts stage 1. go-daemon sends the environment to stage 1 through a pipe. If the
+// environment is larger than the pipe, go-daemon blocks until stage 1 reads it.
 func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) (*os.Process, error) {
 	cancelled := errors.New("the program does not reach its init functions") // stage 1 has not begun
 	select {
@@ -149,8 +149,8 @@ func hasPath() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// startUnnamed is Reborn for a program without a path: go-daemon executes only paths. Stage 1 needs
-// no environment from its stdin.
+// startUnnamed is Reborn for a program without a path, because go-daemon executes only paths. Stage
+// 1 needs no environment from its stdin.
 func startUnnamed(context *daemon.Context, socket *os.File) (*os.Process, error) {
 	defer socket.Close()
 	null, err := os.Open(os.DevNull)

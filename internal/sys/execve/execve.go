@@ -12,11 +12,11 @@ func EmptySignalMask() { emptySignalMask() }
 
 // IgnoredSignals returns the ignored signals among those that Go leaves ignored. On systems other
 // than Linux it returns all signals that may be ignored. The caller catches only these, because
-// catching a signal costs two thread switches.
+// each caught signal needs two thread switches.
 func IgnoredSignals() []os.Signal { return ignoredSignals() }
 
-// DefaultSignals resets the ignored signals to their default action and reports whether there were
-// any. The Go runtime does not notice the change, so call it only right before execve(2).
+// DefaultSignals resets the ignored signals to their default action, and reports whether there were
+// any. Call it only right before execve(2), because the Go runtime does not notice the change.
 func DefaultSignals() (any bool) { return defaultSignals() }
 
 // DefaultRuntimeSignals resets ignored signals that the Go runtime never changes because libc uses
@@ -27,9 +27,9 @@ func DefaultRuntimeSignals() { defaultRuntimeSignals() }
 // since the start.
 func ThisProgram() string { return thisProgram() }
 
-// SelfArgs returns the arguments with which ThisProgram or ProcessExecutable must be executed so
-// that the program gets args. They differ from args if a loader executes this program (ld.so(8)),
-// because these paths then name the loader.
+// SelfArgs returns the arguments with which ThisProgram or ProcessExecutable must be executed if
+// the program should get args. They differ from args if a loader executes this program (ld.so(8)).
+// Then these paths name the loader.
 func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
 
 // ProgramArgs returns the executable and the arguments with which the program at path must be

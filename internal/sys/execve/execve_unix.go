@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeListedOnExec is closeOnExec for the descriptors listed in dir. Counting up to the limit is
-// no alternative: the limit can be a billion.
+// closeListedOnExec does the same as closeOnExec, for the descriptors that dir lists. A loop up to
+// the limit is no alternative, because the limit can be a billion.
 func closeListedOnExec(dir string, from int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -55,7 +55,7 @@ func isIgnored(sig os.Signal) bool {
 	return now[0] == sigIgn
 }
 
-// sigaction calls rt_sigaction(2). Package signal can report only for two signals whether they are
+// sigaction calls rt_sigaction(2). Package signal can report for only two signals whether they are
 // ignored.
 func sigaction(sig os.Signal, action, old *kernelSigaction) {
 	setSize := uintptr(8)

@@ -1,11 +1,11 @@
 // Package filelock locks a file with flock(2). Other processes can inspect whether the file is
 // locked, and by which process, without changing anything.
 //
-// Only the flock excludes other processes. It belongs to the open file description, so it lasts
-// until the last descriptor of that description is closed, in any process. But no system call
-// inspects a flock. The only test is to try to lock, which can make a concurrent start fail. The
-// list of locks of the kernel names the process that took the flock, but that process may have
-// ended. So on Linux, this package also takes two record locks far beyond the content of the file
+// Only the flock excludes other processes. It belongs to the open file description. Therefore it
+// lasts until the last descriptor of that description is closed, in any process. But no system call
+// inspects a flock. The only test is to try to lock, and this can make a concurrent start fail. The
+// kernel lists the process that took the flock, but that process may have ended. Therefore this
+// package also takes two record locks on Linux, far beyond the content of the file
 // (fcntl_locking(2)):
 //
 //   - the presence lock, an open file description lock on byte 1<<62. It lasts as long as the
@@ -15,13 +15,13 @@
 //
 // On the state file of a daemon, a third record lock is a request to the daemon: see [LockRequest].
 //
-// All are write locks, so a process that can only read the file cannot forge them. The presence and
-// owner locks are only information: without them, the flock still works. A process loses its POSIX
-// locks on a file when it closes any descriptor of the file, so the process that calls
-// [LockOwnership] must not open the file a second time.
+// All are write locks. Therefore a process that can only read the file cannot forge them. The
+// presence lock and the owner lock are only information: the flock works without them. A process
+// loses its POSIX locks on a file when it closes any descriptor of the file. Therefore the process
+// that calls [LockOwnership] must not open the file a second time.
 //
-// On the BSDs and macOS, flock and record locks are the same lock. So there is no presence lock and
-// no owner lock, and [Inspect] tries the flock. On other systems every function returns
+// On the BSDs and macOS, flock and record locks are the same lock. There is no presence lock and no
+// owner lock there, and [Inspect] tries the flock. On other systems every function returns
 // errors.ErrUnsupported.
 package filelock
 
@@ -58,21 +58,21 @@ func LockPresence(f *os.File) error { return wrap("presence lock", f, lockPresen
 func LockOwnership(f *os.File) error { return wrap("owner lock", f, lockOwnership(f)) }
 
 // LockRequest takes the request lock on f, which must be open for writing: an open file description
-// lock on byte (1<<62)+2. It never blocks. If another process has taken it, it returns an error
-// that wraps [ErrHeld]. Only a process that may write the file can take it. It ends when f is
-// closed, so no request outlives the process that made it.
+// lock on byte (1<<62)+2. It never blocks. If another process holds the lock, LockRequest returns
+// an error that wraps [ErrHeld]. Only a process that may write the file can take the lock. The lock
+// ends when f is closed. Therefore no request outlives its process.
 func LockRequest(f *os.File) error { return wrap("request lock", f, lockRequest(f)) }
 
 // HasRequest reports whether another process holds the request lock on f.
 func HasRequest(f *os.File) bool { return hasRequest(f) }
 
 // Inspect returns the locks on f, which may be open only for reading. It never blocks. If it finds
-// no mark, it takes a shared flock for a moment. So if the file is locked but has no mark, the
-// caller must try again: the lock may belong to another inspection.
+// no mark, it takes a shared flock for a moment. If the file is locked but has no mark, the caller
+// must try again, because the lock may belong to another inspection.
 func Inspect(f *os.File) (State, error) { return InspectWith(f, func() {}) }
 
-// InspectWith is like [Inspect], but calls ifFree if no process holds f. No process can lock f
-// during that call, so ifFree never reads data of a later holder.
+// InspectWith does the same as [Inspect], and calls ifFree if no process holds f. No process can
+// lock f during that call. Therefore ifFree never reads data of a later holder.
 func InspectWith(f *os.File, ifFree func()) (State, error) {
 	s, err := inspect(f, ifFree)
 	return s, wrap("flock", f, err)

@@ -59,9 +59,9 @@ func setRecord(f *os.File, cmd int, at int64) error {
 	return err
 }
 
-// getMark reports whether another process has a mark on that byte: a write lock on this byte alone.
-// A lock on more bytes is not a mark. The exception is a file server, where the flock itself may be
-// a record lock on the whole file.
+// getMark reports whether another process has a mark on that byte. A mark is a write lock on this
+// byte alone. A lock on more bytes is not a mark, except on a file server. There, the flock itself
+// may be a record lock on the whole file.
 func getMark(f *os.File, cmd int, at int64) (pid int, held bool, err error) {
 	record, err := getRecord(f, cmd, at, 1)
 	if err != nil || record.Type == unix.F_UNLCK || !isRemote(f) && (record.Start != at || record.Len != 1) {
@@ -78,8 +78,9 @@ func otherRecord(f *os.File) (pid int, held bool) {
 	return max(0, int(record.Pid)), true
 }
 
-// getRecord returns a write lock of another process on those bytes. It asks for a read lock, with
-// which only a write lock conflicts. It ignores read locks, because any reader can take one.
+// getRecord returns a write lock of another process on those bytes. It asks the kernel which lock
+// conflicts with a read lock. Only a write lock does. Read locks do not count, because any reader
+// can take one.
 func getRecord(f *os.File, cmd int, at, length int64) (unix.Flock_t, error) {
 	record := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: length}
 	err := rawconn.Control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), cmd, &record) })
@@ -99,8 +100,8 @@ func isRemote(f *os.File) bool {
 }
 
 // lockOwner reads proc_locks(5): "1: FLOCK ADVISORY WRITE 4127 08:01:1234 0 EOF". On some file
-// systems, such as btrfs, that device number differs from the one of stat(2). lockOwner then finds
-// no process.
+// systems, such as btrfs, this device number differs from the number in stat(2). There, lockOwner
+// finds no process.
 func lockOwner(info fs.FileInfo) (pid int) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	text, err := os.ReadFile("/proc/locks")

@@ -43,8 +43,8 @@ func lookAtFile(args []string) (any, error) {
 	return Inspect(f)
 }
 
-// requireSeen requires the state that another process sees. A process does not see its own owner
-// lock, and would drop it by opening and closing the file.
+// requireSeen requires the state that another process sees. This process does not see its own owner
+// lock, and would drop the lock by opening and closing the file.
 func requireSeen(t *testing.T, want State, path string) {
 	t.Helper()
 	_, line, end := answer(t, "look", nil, path)

@@ -19,8 +19,8 @@ import (
 
 const programVar = "FILELOCK_TEST_PROGRAM"
 
-// programs are the programs that the test binary can run as. Each prints its result on one line,
-// and ends with its stdin.
+// programs lists the programs that the test binary can run as. Each program prints its result on
+// one line, and ends when its stdin ends.
 var programs = map[string]func(args []string) (any, error){
 	"idle": func([]string) (any, error) { return nil, nil },
 	"lock": lockFile,
@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// locked refers to the file that the program lock holds. Without a reference, the garbage collector
-// would close the file.
+// locked refers to the file that the program lock holds. Without this reference, the garbage
+// collector would close the file.
 var locked *os.File
 
 func lockFile(args []string) (_ any, err error) {
@@ -53,8 +53,8 @@ func lockFile(args []string) (_ any, err error) {
 	return nil, err
 }
 
-// program starts the test binary as that program, with inherited as its descriptor 3, and waits for
-// its line. end kills it.
+// program starts the test binary as that program, with inherited as its descriptor 3. It waits for
+// the line of the program. end kills the program.
 func program(t *testing.T, name string, inherited *os.File, args ...string) (pid int, end func()) {
 	t.Helper()
 	pid, line, end := answer(t, name, inherited, args...)
@@ -92,7 +92,7 @@ func answer(t *testing.T, name string, inherited *os.File, args ...string) (pid 
 	return cmd.Process.Pid, line, end
 }
 
-// open opens the file and creates a missing one. Each call makes a new open file description.
+// open opens the file, and creates a missing file. Each call makes a new open file description.
 func open(t *testing.T, path string, flag int) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)

@@ -40,8 +40,8 @@ func New(w io.Writer, enabled func(context.Context, slog.Level) bool) *Handler {
 }
 
 // withoutBuiltIn drops the built-in level and message, because the line already contains them.
-// Attributes of the application may have the same keys. withoutBuiltIn recognizes them: such a
-// level is not a slog.Level or is the second one, and such a message is not empty.
+// Attributes of the application may have the same keys. withoutBuiltIn recognizes them. Such a
+// level is not a slog.Level or is the second level. Such a message is not empty.
 func withoutBuiltIn(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return a

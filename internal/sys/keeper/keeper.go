@@ -1,4 +1,4 @@
-// Package keeper finds out which service manager keeps this process running. That manager has
+// Package keeper finds the service manager that keeps this process running. That manager has
 // started the process, and may start it again after it has ended.
 package keeper
 
@@ -28,7 +28,7 @@ var managers = []string{
 
 // Of returns the manager that keeps this process running. The process must run in the foreground.
 // told reports whether the environment names a manager that waits for readiness or for signs of
-// life. Of returns false if no manager is known.
+// life. kept is false if no manager is known.
 func Of(told bool) (m Manager, kept bool) {
 	if m, kept = Systemd(); kept {
 		return m, true
@@ -45,8 +45,8 @@ func Of(told bool) (m Manager, kept bool) {
 
 // Systemd returns systemd if systemd has started this process, or has started a script that is its
 // parent. The variables alone prove nothing, because every process that a service starts inherits
-// them. So Systemd also compares the PID of the process that systemd has started (systemd.exec(5),
-// SYSTEMD_EXEC_PID).
+// them. Therefore Systemd also compares the PID of the process that systemd has started
+// (systemd.exec(5), SYSTEMD_EXEC_PID).
 func Systemd() (m Manager, kept bool) {
 	if secureenv.Get("INVOCATION_ID") == "" {
 		return m, false
@@ -76,9 +76,9 @@ func Systemd() (m Manager, kept bool) {
 	return m, true
 }
 
-// unitOf returns the unit in a cgroup file (proc_pid_cgroup(5), cgroups(7)): the last service in
-// the path, or "" if there is none. The path may continue with groups that the service has made.
-// user reports whether the unit belongs to the manager of a user.
+// unitOf returns the unit that a cgroup file names (proc_pid_cgroup(5), cgroups(7)). This is the
+// last service in the path, or "" if the path has none. The path may continue with groups that the
+// service has made. user reports whether the unit belongs to the manager of a user.
 func unitOf(groups string) (unit string, user bool) {
 	for line := range strings.Lines(groups) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
