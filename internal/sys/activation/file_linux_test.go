@@ -27,7 +27,7 @@ func TestASocketFileIsKnownByItsSocket(t *testing.T) {
 		require.Nil(t, File(f, dir))
 		require.Nil(t, File(f, filepath.Join(dir, "missing")))
 		require.NoError(t, os.Rename(other, path))
-		require.Nil(t, File(f, path), "it was replaced")
+		require.Nil(t, File(f, path), "another file has replaced the socket file")
 	}
 }
 

@@ -100,7 +100,7 @@ func killBy(kill func(*Group, time.Time) error) error {
 		return err
 	}
 	if g.Populated() {
-		return errors.New("it is populated before anything is in it")
+		return errors.New("the group is populated before a process is in it")
 	}
 	cmd, err := startIn(g, leaver)
 	if err != nil {
@@ -123,7 +123,7 @@ func killBy(kill func(*Group, time.Time) error) error {
 	}
 	again := g.in.abandoned("x")
 	if len(again) != 1 {
-		return fmt.Errorf("it is not found again: %v", again)
+		return fmt.Errorf("the group is not found again: %v", again)
 	}
 	g = again[0]
 	if err := kill(g, time.Now().Add(proctest.Patience)); err != nil {
@@ -131,7 +131,7 @@ func killBy(kill func(*Group, time.Time) error) error {
 	}
 	_ = cmd.Wait()
 	if g.Populated() {
-		return errors.New("processes are left")
+		return errors.New("processes remain")
 	}
 	return g.Remove()
 }
@@ -212,12 +212,12 @@ func abandonedGroups() error {
 		return err
 	}
 	if found := tree.Abandoned("x"); len(found) != 0 || count() != 1 {
-		return fmt.Errorf("its owner lives: %v", found)
+		return fmt.Errorf("found a group although its owner lives: %v", found)
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	if found := tree.Abandoned(""); len(found) != 0 || count() != 0 {
-		return fmt.Errorf("%d groups are left, %v", count(), found)
+		return fmt.Errorf("%d groups remain, %v", count(), found)
 	}
 	// Abandoned does not touch a group that another user could have made.
 	foreign := namePrefix("x") + "1-1"
@@ -225,7 +225,7 @@ func abandonedGroups() error {
 		return err
 	}
 	if found := tree.Abandoned("x"); len(found) != 0 || count() != 2 {
-		return fmt.Errorf("%d groups are left, %v", count(), found)
+		return fmt.Errorf("%d groups remain, %v", count(), found)
 	}
 	return errors.Join(tree.root.Remove(foreign), tree.root.Remove("other"))
 }
@@ -245,9 +245,9 @@ func movedInside() error {
 		return err
 	}
 	if err := g.Kill(time.Now().Add(proctest.Patience)); err == nil || !strings.Contains(err.Error(), "moved into") {
-		return fmt.Errorf("not refused: %w", err)
+		return fmt.Errorf("the group was not refused: %w", err)
 	}
-	if err := g.Each(func(Process) { err = errors.New("it has met itself") }); err != nil {
+	if err := g.Each(func(Process) { err = errors.New("the process has visited itself") }); err != nil {
 		return err
 	}
 	return errors.Join(err, move(up), g.Remove())
@@ -271,7 +271,7 @@ func otherUsers() error {
 			Credential: &syscall.Credential{Uid: 12345, Gid: 12345}, UseCgroupFD: true, CgroupFD: int(g.Dir().Fd()),
 		}
 		if cmd.Run() == nil {
-			return fmt.Errorf("this worked: %s", script)
+			return fmt.Errorf("the script succeeded: %s", script)
 		}
 	}
 	return g.Remove()

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	noTimeLeft    = "no time was left to look at all processes of the control group"
-	processesLeft = "processes are left in the control group"
+	noTimeLeft    = "the time was too short to list all processes of the control group"
+	processesLeft = "processes remain in the control group"
 )
 
 // processes returns the PIDs in a group, with 0 for each process outside of this PID namespace.

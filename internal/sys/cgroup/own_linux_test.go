@@ -55,7 +55,7 @@ func TestProcess1OfAContainerMayDivideItsGroup(t *testing.T) {
 
 	got = proctest.CallCommand(t, proctest.InCgroup(t, proctest.Wrapped(container, inside, "refused"), dir))
 	require.Zero(t, got.Code, "%s%s", got.Stdout, got.Stderr)
-	require.Contains(t, got.Stdout, "contains processes outside this PID namespace", "the one that waits for the container is in the group")
+	require.Contains(t, got.Stdout, "contains processes outside this PID namespace", "the process that waits for the container is in the group")
 
 	// This command is not process 1.
 	container[5] = enter + strings.Replace(exec1, `exec "$0" "$@"'`, `"$0" "$@"; exit $?'`, 1)

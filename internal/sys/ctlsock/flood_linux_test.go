@@ -85,7 +85,7 @@ func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
 		} else {
 			require.Empty(t, ours.Output(), what)
 		}
-		require.False(t, IsGone(int(theirs.Fd())), "it still has a supervisor")
+		require.False(t, IsGone(int(theirs.Fd())), "the supervisor must still be connected")
 	}
 }
 

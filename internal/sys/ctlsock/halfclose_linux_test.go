@@ -30,7 +30,7 @@ func TestAnEndThatIsClosedForWritingIsNotGone(t *testing.T) {
 	}()
 	select {
 	case <-gone:
-		t.Fatal("it is still there")
+		t.Fatal("the other end is not gone")
 	case <-time.After(20 * time.Millisecond):
 	}
 	require.NoError(t, ours.Close())

@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 	}
 	_ = in.Launcher.Send(map[string]any{"note": in.Note, "files": len(in.Files), "args": os.Args, "comm": string(comm)})
 	messages, _ := in.Take()
-	for range messages { // until it is gone
+	for range messages { // until the launcher is gone
 	}
 	os.Exit(0)
 }
@@ -169,7 +169,7 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	for _, fd := range fds {
 		require.NoError(t, unix.Close(fd))
 	}
-	require.Error(t, give(conn, Spec{Note: func() {}}), "it cannot be sent")
+	require.Error(t, give(conn, Spec{Note: func() {}}), "a note with a function cannot be sent")
 }
 
 func TestACopyIsNotInheritedAndIsNoneOfTheFirstThree(t *testing.T) {

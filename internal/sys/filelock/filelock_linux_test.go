@@ -112,7 +112,7 @@ func TestClosingAnyDescriptorOfTheFileDropsTheName(t *testing.T) {
 	path, holder := hold(t)
 	require.NoError(t, open(t, path, os.O_RDONLY).Close())
 	requireSeen(t, State{Held: true, Present: true}, path)
-	require.NoError(t, LockOwnership(holder), "it can be set again")
+	require.NoError(t, LockOwnership(holder), "the process can take the owner lock again")
 	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
@@ -148,7 +148,7 @@ func TestAnEarlierReadLockPreventsTheMarks(t *testing.T) {
 	path := lockPath(t)
 	reader, holder := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	squat(t, reader)
-	require.NoError(t, TryLock(holder), "the lock does not depend on it")
+	require.NoError(t, TryLock(holder), "the flock does not depend on the marks")
 	require.ErrorIs(t, LockPresence(holder), ErrHeld)
 	require.ErrorIs(t, LockOwnership(holder), ErrHeld)
 	require.NoError(t, reader.Close())

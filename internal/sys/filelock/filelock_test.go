@@ -114,7 +114,7 @@ func TestLockExcludesEveryOtherDescription(t *testing.T) {
 	path := lockPath(t)
 	holder, other := open(t, path, os.O_RDWR), open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(holder))
-	require.NoError(t, TryLock(holder), "who has it can ask again")
+	require.NoError(t, TryLock(holder), "the holder can lock again")
 
 	err := TryLock(other)
 	require.ErrorIs(t, err, ErrHeld)
@@ -135,7 +135,7 @@ func TestLockExcludesAnotherProcess(t *testing.T) {
 	requireHeld(t, true, f)
 	end()
 	requireHeld(t, false, f)
-	require.NoError(t, TryLock(f), "the kernel unlocks what a killed process held")
+	require.NoError(t, TryLock(f), "the kernel releases the lock of a killed process")
 }
 
 func TestLockNotDroppedByExec(t *testing.T) {
@@ -155,7 +155,7 @@ func TestLockIsNotLeakedByExec(t *testing.T) {
 	require.NoError(t, TryLock(holder))
 	program(t, "idle", nil)
 	require.NoError(t, holder.Close())
-	require.NoError(t, TryLock(other), "the child does not have it")
+	require.NoError(t, TryLock(other), "the child does not hold the lock")
 }
 
 func TestLockLastsUntilTheLastCopyIsClosed(t *testing.T) {
@@ -189,7 +189,7 @@ func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
 	state, err := InspectWith(looking, func() {
 		calls++
 		require.ErrorIs(t, TryLock(locking), ErrHeld)
-		requireHeld(t, false, open(t, path, os.O_RDONLY)) // another inspection does not disturb it
+		requireHeld(t, false, open(t, path, os.O_RDONLY)) // another inspection does not change the result
 	})
 	require.NoError(t, err)
 	require.False(t, state.Held)
@@ -199,7 +199,7 @@ func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
 	state, err = InspectWith(looking, func() { calls++ })
 	require.NoError(t, err)
 	require.True(t, state.Held)
-	require.Equal(t, 1, calls, "it is not called where somebody holds the file")
+	require.Equal(t, 1, calls, "it is not called while a process holds the file")
 }
 
 func TestAClosedFileIsAnError(t *testing.T) {

@@ -9,10 +9,11 @@ import "time"
 // namespace, the fixed moment differs (time_namespaces(7)).
 func Now() time.Duration { return now() }
 
-// Boottime is like Now, but it also counts the time in which the machine was suspended, if the
-// system can tell.
+// Boottime returns the same as Now, plus the time in which the machine was suspended, if the system
+// reports that time.
 func Boottime() time.Duration { return boottime() }
 
 // Clock returns a text that identifies these clocks: the boot, and the time namespace. Values of
-// two processes can be compared if the text is the same in both. It is "" if that is unknown.
+// two processes can be compared if both have the same text. Clock returns "" if the clocks are
+// unknown.
 func Clock() string { return clockID() }

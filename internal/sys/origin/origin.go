@@ -1,10 +1,10 @@
 // Package origin keeps the arguments and the directory with which a daemon was started. A restart
 // reads them from the running daemon.
 //
-// The daemon keeps them in a sealed memfd (memfd_create(2)), which needs no file system and ends
-// with the daemon. Only the user of the daemon and root can read the memfd, by /proc/PID/fd. Root
-// may start a program with these arguments even after the daemon has become another user. That user
-// cannot change them: no process can change a sealed memfd, and the owner of a memfd is the user
+// The daemon keeps them in a sealed memfd (memfd_create(2)). A memfd needs no file system and ends
+// with the daemon. Only the user of the daemon and root can read it, by /proc/PID/fd. Root may
+// start a program with these arguments even after the daemon has become another user. That user
+// cannot change them. No process can change a sealed memfd, and the owner of a memfd is the user
 // who made it.
 //
 // Only Linux has memfds. On other systems every function returns errors.ErrUnsupported.
@@ -29,14 +29,14 @@ var ErrNone = errors.New("the process keeps no arguments")
 // Keep keeps the origin of this process until the file is closed.
 func Keep(o Origin) (*os.File, error) { return keep(o) }
 
-// Of returns the origin of the process with that PID, which holds that PID file. It returns
-// [ErrNone] if the process keeps no origin that this user may trust, and an error that wraps
-// fs.ErrPermission if this user may not read it. After the call, the caller must check that the
-// process has not ended.
+// Of returns the origin of the process with that PID. The process must hold that PID file. The
+// error is [ErrNone] if the process keeps no origin that this user may trust. It wraps
+// fs.ErrPermission if this user may not read the origin. After the call, the caller must check that
+// the process has not ended.
 func Of(pid int, pidFile string) (Origin, error) { return of(pid, pidFile) }
 
-// Runs reports whether the process with that PID runs with these arguments (proc_pid_cmdline(5)). A
-// process can change the arguments that the kernel reports, so this is no proof.
+// Runs reports whether the process with that PID runs with these arguments (proc_pid_cmdline(5)).
+// This is no proof, because a process can change the arguments that the kernel reports.
 func Runs(pid int, args []string) bool { return runs(pid, args) }
 
 // wire is the JSON form of an Origin. The texts are byte slices, which JSON encodes as base64,

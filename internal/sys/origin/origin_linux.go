@@ -72,8 +72,8 @@ func runs(pid int, args []string) bool {
 	return slices.Equal(shown[1:], args)
 }
 
-// read reads a memfd of another process. The process may replace its descriptor at any time, and
-// opening a device can have an effect, so read inspects the file before it opens it.
+// read reads a memfd of another process. It inspects the file before it opens it, because opening a
+// device can have an effect. The process may replace its descriptor at any time.
 func read(path string) (o Origin, err error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -30,7 +30,7 @@ func TestAProcessKeepsItsOriginUntilItIsClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, kept, got)
 	_, err = Of(os.Getpid(), "/run/other.pid")
-	require.ErrorIs(t, err, ErrNone, "it belongs to another daemon")
+	require.ErrorIs(t, err, ErrNone, "the PID file belongs to another daemon")
 	require.NoError(t, f.Close())
 	_, err = Of(os.Getpid(), kept.PIDFile)
 	require.ErrorIs(t, err, ErrNone)
@@ -67,7 +67,7 @@ func TestNobodyChangesTheOriginOfAProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	_, err = Of(os.Getpid(), kept.PIDFile)
-	require.ErrorIs(t, err, ErrNone, "it is not sealed")
+	require.ErrorIs(t, err, ErrNone, "the memfd is not sealed")
 	if os.Geteuid() == 0 { // a sealed file of another user
 		mustKeep(t, forged)
 		got := mustKeep(t, forged)

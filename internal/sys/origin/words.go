@@ -6,8 +6,9 @@ import (
 )
 
 // WithVerb returns args with verb replaced by other. A verb may have several words. WithVerb looks
-// for verb at the beginning, at the end, and right before "--". It returns false if verb is at none
-// of these places, or if it occurs twice, because it then cannot tell which words are the verb.
+// for verb at the beginning, at the end, and right before "--". found is false if verb is at none
+// of these places. It is also false if verb occurs twice, because WithVerb cannot know which words
+// are the verb.
 func WithVerb(args, verb []string, other ...string) (replaced []string, found bool) {
 	at := place(args, verb)
 	if at < 0 {

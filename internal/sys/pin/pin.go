@@ -1,4 +1,5 @@
-// Package pin pins one process, so that a signal can never reach a later process with the same PID.
+// Package pin refers to one process. A signal through a pin can never reach a later process with
+// the same PID.
 //
 // How exact a pin is depends on the system:
 //
@@ -9,9 +10,9 @@
 //	  not permitted  kill(2) alone: OpenBSD and NetBSD report the end only to the owner of a process
 //	other systems    none: Open returns errors.ErrUnsupported
 //
-// A few instructions lie between a check and the kill(2) after it. A signal can reach the wrong
-// process only if, during these instructions, the process ends, its parent reaps it, and the kernel
-// reuses its PID.
+// A few instructions pass between a check and the kill(2) after it. A signal can reach the wrong
+// process only if three events happen during these instructions: the process ends, its parent reaps
+// it, and the kernel reuses its PID.
 package pin
 
 import (
@@ -49,8 +50,8 @@ type process interface {
 	close() error
 }
 
-// Open pins the process that has the PID now, which may be a zombie. If no process has that PID, or
-// no process can have that number, the error matches os.ErrProcessDone.
+// Open pins the process that has the PID now. The process may be a zombie. The error matches
+// os.ErrProcessDone if no process has that PID, or if no process can have that number.
 func Open(pid int) (*Pin, error) {
 	return openBy(hold, pid)
 }
@@ -74,8 +75,8 @@ func (p *Pin) PID() int {
 	return p.pid
 }
 
-// Signal sends sig to the process. It returns os.ErrProcessDone if the process has ended, a zombie
-// included, and an error that matches fs.ErrPermission if this process may not send the signal.
+// Signal sends sig to the process. It returns os.ErrProcessDone if the process has ended. A zombie
+// has ended. The error matches fs.ErrPermission if this process may not send the signal.
 func (p *Pin) Signal(sig os.Signal) error {
 	done, err := p.ended()
 	if err == nil && done {
@@ -142,9 +143,9 @@ func (p *Pin) UID() (int, error) {
 	return uid, nil
 }
 
-// HasOpen reports whether the process has a descriptor of that file. Its error matches
-// os.ErrProcessDone if the process has ended, and errors.ErrUnsupported if the system does not
-// report descriptors, or not to this user.
+// HasOpen reports whether the process has a descriptor of that file. The error matches
+// os.ErrProcessDone if the process has ended. It matches errors.ErrUnsupported if the system does
+// not report descriptors, or not to this user.
 func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
 	err = p.ask(func() (err error) { has, err = hasOpen(p.pid, file); return err })
 	if err != nil {
@@ -153,7 +154,7 @@ func (p *Pin) HasOpen(file fs.FileInfo) (has bool, err error) {
 	return has, nil
 }
 
-// ask calls about, which queries the system by PID. If the process has not ended afterwards, the
+// ask calls about. about queries the system by PID. If the process has not ended afterwards, the
 // answer was about this process.
 func (p *Pin) ask(about func() error) error {
 	err := about()

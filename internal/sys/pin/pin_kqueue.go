@@ -13,7 +13,7 @@ import (
 )
 
 // awaitInterval is how long await may take to notice a Close. Go's poller cannot wait for a kqueue:
-// it also asks for writability, which a kqueue does not have.
+// it also asks whether it can write, and nothing can write to a kqueue.
 const awaitInterval = 100 * time.Millisecond
 
 // kqueue pins a process by an event that only the end of this process causes.
@@ -28,7 +28,7 @@ func hold(pid int) (process, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("kqueue", err)
 	}
-	// kqueue(2): "The queue is not inherited by a child created with fork(2)", so there is no race.
+	// There is no race. kqueue(2): "The queue is not inherited by a child created with fork(2)".
 	unix.CloseOnExec(fd)
 	k := kqueue{bare(pid), os.NewFile(uintptr(fd), "kqueue"), new(atomic.Bool)}
 

@@ -55,7 +55,8 @@ func usable(fd, pid int) bool {
 	return true
 }
 
-// pidfd pins a process by a pidfd_open(2) descriptor, which refers only to that process.
+// pidfd pins a process by a descriptor of pidfd_open(2). The descriptor refers only to that
+// process.
 type pidfd struct {
 	file *os.File
 }
@@ -82,8 +83,8 @@ func (p pidfd) ended() (done bool, err error) {
 	return done, err
 }
 
-// await waits in Go's poller, so it holds no thread. os.NewFile gives the descriptor to the poller
-// only if it is nonblocking.
+// await waits in Go's poller and therefore holds no thread. os.NewFile gives the descriptor to the
+// poller only if the descriptor is nonblocking.
 func (p pidfd) await() error {
 	return rawconn.Read(p.file, func(fd int) error {
 		if ended, err := readable(fd); ended || err != nil {

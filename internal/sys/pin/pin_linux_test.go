@@ -64,8 +64,8 @@ func endMainThread([]string) error {
 	return errno
 }
 
-// openFiltered makes seccomp return the error number in args for pidfd_open, pins its parent, and
-// prints the way in which it is pinned.
+// openFiltered makes seccomp return the error number in args for pidfd_open. It pins its parent,
+// and prints the kind of the pin.
 func openFiltered(args []string) error {
 	errno, err := strconv.Atoi(args[0])
 	if err != nil {

@@ -121,7 +121,7 @@ func (c *child) line() string {
 	return strings.TrimSpace(line)
 }
 
-// kill ends the child and waits for it, so that its PID is free.
+// kill ends the child and waits for it. Then the PID of the child is free.
 func (c *child) kill() {
 	if c.ProcessState == nil {
 		_ = c.Process.Kill()

@@ -64,8 +64,8 @@ func (p procStat) ended() (bool, error) {
 
 func (p procStat) close() error { return p.stat.Close() }
 
-// zombie reports whether a /proc/PID/stat describes a process that has ended. State (3) is not
-// enough: it is the state of the main thread, which may end before the others. Num_threads (20)
+// zombie reports whether a /proc/PID/stat describes a process that has ended. Its field State (3)
+// is only the state of the main thread, which may end before the others. Its field Num_threads (20)
 // decides.
 func zombie(stat []byte) (bool, error) {
 	// proc_pid_stat(5): comm (2) is in parentheses, and may contain spaces and parentheses.
@@ -112,7 +112,7 @@ func hasOpen(pid int, file fs.FileInfo) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
 	for _, d := range descriptors {
-		// proc_pid_fd(5): the link leads to the open file itself, whatever its name is now.
+		// proc_pid_fd(5): the link leads to the open file itself, even if the file has another name now.
 		if opened, err := os.Stat(filepath.Join(dir, d.Name())); err == nil && os.SameFile(opened, file) {
 			return true, nil
 		}

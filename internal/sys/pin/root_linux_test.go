@@ -149,6 +149,6 @@ func startAs(t *testing.T, pid int) *child {
 		}
 		c.kill()
 	}
-	t.Fatalf("PID %d is not given out again", pid)
+	t.Fatalf("the kernel does not reuse PID %d", pid)
 	return nil
 }

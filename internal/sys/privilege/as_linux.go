@@ -32,7 +32,7 @@ func as(id Identity, do func() error) error {
 			err = do()
 		}
 		if returnErr := was.restore(); returnErr != nil {
-			err = errors.Join(err, returnErr) // the thread stays locked, so it ends with its goroutine
+			err = errors.Join(err, returnErr) // the thread stays locked, and ends with its goroutine
 		} else {
 			runtime.UnlockOSThread()
 		}
@@ -71,7 +71,7 @@ func capabilityHeader() *unix.CapUserHeader {
 }
 
 // borrow uses package unix, which changes only the calling thread. It clears all effective
-// capabilities, so the thread has only the rights of the user, even with SECBIT_NO_SETUID_FIXUP.
+// capabilities. The thread then has only the rights of the user, even with SECBIT_NO_SETUID_FIXUP.
 func borrow(id Identity, was rights) error {
 	if err := unix.Setgroups(id.Groups); err != nil {
 		return os.NewSyscallError("setgroups", err)
@@ -104,7 +104,7 @@ func (r rights) restore() error {
 	err := os.NewSyscallError("capset", unix.Capset(capabilityHeader(), &r.capabilities[0]))
 	err = errors.Join(err, unix.Setfsuid(r.uid), unix.Setfsgid(r.gid))
 	err = errors.Join(err, os.NewSyscallError("setgroups", unix.Setgroups(r.groups)))
-	// setfsuid(2) changes the capabilities, so restore them after it.
+	// setfsuid(2) changes the capabilities. Restore them after it.
 	setErr := unix.Capset(capabilityHeader(), &r.capabilities[0])
 	err = errors.Join(err, os.NewSyscallError("capset", setErr))
 	if r.dumpable == 1 { // 2 cannot be set

@@ -13,7 +13,7 @@ type Identity struct {
 
 // Drop makes dir the root directory and the working directory of this process (chroot(2)), unless
 // dir is "". Then it changes the real, effective and saved groups, group and user of all threads
-// (credentials(7)), unless to is nil. It verifies the IDs of every thread, if the system reports
+// (credentials(7)), unless to is nil. It verifies the IDs of every thread if the system reports
 // them. It also verifies that the process cannot become root again.
 //
 // If dir is set and a descriptor of a directory is open, Drop returns an error and changes nothing,

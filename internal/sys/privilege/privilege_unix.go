@@ -77,7 +77,7 @@ func become(id Identity) error {
 }
 
 // notPermitted returns the error of a system call. For EPERM, it adds the missing capability or
-// setting, if that is known.
+// setting, if it is known.
 func notPermitted(call string, err error, capability capability) error {
 	failed := os.NewSyscallError(call, err)
 	if advice := capability.advice(); err == unix.EPERM && advice != "" {

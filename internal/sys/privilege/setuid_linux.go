@@ -20,17 +20,17 @@ const (
 
 type vector map[uintptr]uintptr
 
-// lookAtStart reads the auxiliary vector in several ways, because the caller can keep the Go
-// runtime from finding it. ld.so removes variables such as LD_X from the environment of a setuid
-// program and moves the rest, but Go expects the vector right behind the environment. Go then reads
-// /proc/self/auxv, which a program with file capabilities may not read.
+// lookAtStart reads the auxiliary vector in several ways, because the caller can hide it from the
+// Go runtime. Go expects the vector right after the environment. But ld.so removes variables such
+// as LD_X from the environment of a setuid program, and moves the rest. Go then reads
+// /proc/self/auxv. A program with file capabilities may not read this file.
 func lookAtStart() execution {
 	for _, find := range []func() vector{ofRuntime, ofKernel, ofProc} {
 		if v := find(); v.tells() {
 			return v.execution()
 		}
 	}
-	// Every kernel provides AT_SECURE, so the caller has hidden the vector.
+	// The caller has hidden the vector, because every kernel provides AT_SECURE.
 	return execution{isSetuid: true, asOther: othersIDs()}
 }
 

@@ -17,16 +17,16 @@ type Process struct {
 // Tick is the resolution of Process.Began: the unit of clock_t in /proc (times(2)).
 const Tick = time.Second / 100
 
-// Of returns a process. It returns false if no process has the PID, or if that is unknown.
+// Of returns the process with that PID. ok is false if there is none, or if this is unknown.
 func Of(pid int) (p Process, ok bool) { return of(pid) }
 
-// List returns all processes that this process can see, including itself. It reads them one after
-// the other, so a process that starts or ends meanwhile may be missing. It returns nil where there
-// is no /proc of the PID namespace of this process.
+// List returns all processes that this process can see, including itself. It reads one process
+// after the other. Therefore the list may lack a process that starts or ends during the call. List
+// returns nil if there is no /proc of the PID namespace of this process.
 func List() []Process { return list() }
 
-// Namespace returns a text that identifies the PID namespace of this process and its clocks, or ""
-// if that is unknown. A PID identifies a process only inside its namespace. The inode of a
-// namespace may be used again after its end, so the text contains the start of process 1, if this
-// process can see it.
+// Namespace returns a text that identifies the PID namespace of this process and its clocks. It
+// returns "" if they are unknown. A PID identifies a process only inside its namespace. The text
+// contains the start of process 1, if this process can see it, because the kernel may reuse the
+// inode of a namespace that has ended.
 func Namespace() string { return namespace() }

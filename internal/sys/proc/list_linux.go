@@ -18,8 +18,8 @@ func of(pid int) (p Process, ok bool) {
 	return parseStat(string(text))
 }
 
-// parseStat reads the fields of proc_pid_stat(5). The name (2) may contain any text, so it ends at
-// the last parenthesis.
+// parseStat reads the fields of proc_pid_stat(5). The name (2) ends at the last parenthesis,
+// because it may contain any text.
 func parseStat(text string) (p Process, ok bool) {
 	begin, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if begin < 0 || end < begin {

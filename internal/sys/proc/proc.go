@@ -9,11 +9,11 @@ import "os"
 func Name(pid int) string { return name(pid) }
 
 // Identity returns a text that no other process of this machine has: the boot and the start of the
-// process. It returns "" if that is unknown, or if the process has ended.
+// process. It returns "" if they are unknown, or if the process has ended.
 func Identity(pid int) string { return identity(pid) }
 
 // Descends reports whether this process is a descendant of the process with that PID. It returns
-// false if that is unknown.
+// false if the ancestors are unknown.
 func Descends(ancestor int) bool { return descends(ancestor) }
 
 // Disposition is what a process does with a signal (signal(7)).

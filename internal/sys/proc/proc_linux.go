@@ -46,7 +46,7 @@ func has(status, mask string, sig syscall.Signal) bool {
 }
 
 func descends(ancestor int) bool {
-	// A process that becomes an orphan meanwhile has another parent, which was its ancestor too.
+	// A process may become an orphan during the loop. Its new parent was its ancestor before, too.
 	for pid := os.Getppid(); pid > 1; {
 		if pid == ancestor {
 			return true

@@ -27,9 +27,9 @@ const (
 	fewFiles, manyFiles = 1 << 10, 512 << 10
 )
 
-// resetLimits resets the limits. A privileged process gets the limits of process 1, as a service
-// does that start-stop-daemon(8) starts at boot. It keeps higher limits of its caller, because an
-// init script may have raised them for the daemon.
+// resetLimits resets the limits. A privileged process gets the limits of process 1. A service gets
+// the same limits if start-stop-daemon(8) starts it at boot. The process keeps higher limits of its
+// caller, because an init script may have raised them for the daemon.
 func resetLimits(privileged bool) {
 	for resource := range limits {
 		if resource == unix.RLIMIT_CORE { // keep the caller's choice about core dumps

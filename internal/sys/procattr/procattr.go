@@ -13,5 +13,5 @@ package procattr
 func Reset() { reset() }
 
 // Kept returns the attributes that this privileged process inherited from its caller and could not
-// reset to those of init. For a process without privileges it returns nothing.
+// reset to the values of init. It returns nothing for a process without privileges.
 func Kept() []string { return kept() }

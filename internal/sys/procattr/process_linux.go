@@ -19,8 +19,8 @@ func resetScheduling() {
 	// The nice value becomes 0.
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
-	// unix.CPUSet has only 1024 bits, so use a larger mask. The kernel ignores CPUs that are not in
-	// the cpuset of the process.
+	// This mask is larger than unix.CPUSet, which has only 1024 bits. The kernel ignores CPUs that are
+	// not in the cpuset of the process.
 	all := bytes.Repeat([]byte{0xff}, cpuMaskBytes)
 	raw(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(all)), uintptr(unsafe.Pointer(&all[0])))
 	raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, 0) // IOPRIO_CLASS_NONE

@@ -21,13 +21,13 @@ func Control(c syscall.Conn, do func(fd int) error) error {
 	return result
 }
 
-// Read is like Control. While do returns EAGAIN, it waits until c is readable and calls do again.
-// That works only for a file in Go's poller.
+// Read does the same as Control. While do returns EAGAIN, it waits until c is readable and calls do
+// again. It works only for a file in Go's poller.
 func Read(c syscall.Conn, do func(fd int) error) error {
 	return wait(c, syscall.RawConn.Read, do)
 }
 
-// Write is like Read, but waits until c is writable.
+// Write does the same as Read, but waits until c is writable.
 func Write(c syscall.Conn, do func(fd int) error) error {
 	return wait(c, syscall.RawConn.Write, do)
 }

@@ -11,9 +11,9 @@ import (
 type Descriptor struct{ fd int }
 
 // Take takes the descriptor with that number. Programs that this process starts later do not
-// inherit it. Take returns an error if the number is not 3 or greater, or if the descriptor is not
-// an inherited, writable pipe or socket. A descriptor that this process opened itself has
-// FD_CLOEXEC set, so Take can distinguish it from an inherited one.
+// inherit it. Take returns an error if the number is less than 3, or if the descriptor is not an
+// inherited, writable pipe or socket. FD_CLOEXEC tells Take which descriptors this process has
+// opened itself.
 func Take(number string) (*Descriptor, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {

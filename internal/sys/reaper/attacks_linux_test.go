@@ -43,8 +43,8 @@ func asProcess1(t *testing.T, name string) {
 
 func TestAStrangerWithThePIDOfAnOrphanIsNotSignalled(t *testing.T) { asProcess1(t, "PID of an orphan") }
 
-// pidOfAnOrphan lists an orphan and reaps it, so that another process gets its PID. Then it visits
-// the listed PID.
+// pidOfAnOrphan lists an orphan and reaps it. Then another process gets its PID, and the function
+// visits the listed PID.
 func pidOfAnOrphan() error {
 	left, until, err := leave(1)
 	if err != nil {
@@ -54,7 +54,7 @@ func pidOfAnOrphan() error {
 	if err := eventually("its end", func() bool { return slices.Equal(Reap(), left) }); err != nil {
 		return err
 	}
-	// The stranger is a child of the shell, not of this process.
+	// The other process is a child of the shell, not of this process.
 	cmd := exec.Command("sh", "-c", fmt.Sprintf("echo %d >/proc/sys/kernel/ns_last_pid; sleep 60 & echo $!; wait", left[0]-1))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -65,11 +65,11 @@ func pidOfAnOrphan() error {
 	}
 	var stranger int
 	if _, err := fmt.Fscan(out, &stranger); err != nil || stranger != left[0] {
-		return fmt.Errorf("the stranger is %d and not %d: %w", stranger, left[0], err)
+		return fmt.Errorf("the other process is %d and not %d: %w", stranger, left[0], err)
 	}
 	return errors.Join(
 		unmet(stranger, Orphan{}, 0),
-		// The stranger has another parent.
+		// The other process has another parent.
 		unmet(stranger, Orphan{PID: 1, fd: -1}, 1),
 		// The parent has the PID of the listed process.
 		unmet(stranger, Orphan{PID: cmd.Process.Pid, fd: gone()}, 1),
@@ -77,7 +77,7 @@ func pidOfAnOrphan() error {
 	)
 }
 
-// gone returns a pidfd of a process that has ended and was waited for.
+// gone returns a pidfd of a process that has ended and was reaped.
 func gone() (fd int) {
 	cmd := exec.Command("cat")
 	in, err := cmd.StdinPipe()
@@ -132,8 +132,8 @@ func ownChild() error {
 	}
 }
 
-// bombs are scripts that leave processes. These ignore TERM and fork until the file named by $0 is
-// gone. There are at most 200 of them.
+// bombs are scripts that leave processes. These processes ignore TERM and fork until the file named
+// by $0 is gone. There are at most 200 of them.
 var bombs = map[string]string{
 	"that forks and exits":             `f() { [ -e $0 ] && f & }; f`,
 	"that forks and stays":             `f() { while [ -e $0 ]; do g & done; }; g() { sleep 60; }; f &`,
@@ -195,7 +195,7 @@ func storm() error {
 	}
 	reaped := 0
 	err = eventually("a hundred orphans", func() bool { reaped += len(Reap()); return reaped > 100 })
-	return errors.Join(err, os.Remove(f.Name()), eventually("the last one", func() bool { Reap(); return noChildren() }))
+	return errors.Join(err, os.Remove(f.Name()), eventually("the end of the last orphan", func() bool { Reap(); return noChildren() }))
 }
 
 func TestALookNeedsFewDescriptorsForManyOrphans(t *testing.T) {
@@ -256,7 +256,7 @@ func namespace() error {
 		return err
 	}
 	// These are process 1 with two orphans, and process 1 of the inner namespace with two orphans.
-	err := eventually("all of them", func() bool { all, _ := filepath.Glob("/proc/[0-9]*"); return len(all) == 6 })
+	err := eventually("all six processes", func() bool { all, _ := filepath.Glob("/proc/[0-9]*"); return len(all) == 6 })
 	if err := errors.Join(err, Kill(time.Now().Add(20*time.Second))); err != nil {
 		return err
 	}

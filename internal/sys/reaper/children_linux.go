@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// children returns the PIDs of the children, including zombies. The kernel lists them one by one,
-// and a child that ends at that moment can hide the next one (proc_tid_children(5)). So children
+// children returns the PIDs of the children, including zombies. The kernel lists them one by one. A
+// child that ends at that moment can hide the next child (proc_tid_children(5)). Therefore children
 // repeats the listing until no new PID appears. Some of the processes may have ended by then.
 func children() (pids []int) {
 	for range 4 {

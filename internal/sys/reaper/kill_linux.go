@@ -66,7 +66,7 @@ func stopAll(deadline time.Time) (running int, hash uint64) {
 		if s.stopped() {
 			return
 		}
-		_ = o.signal(unix.SIGSTOP) // if it is refused, so is KILL: killFrozen reports that
+		_ = o.signal(unix.SIGSTOP) // if STOP is refused, KILL is too: killFrozen reports it
 		running++
 		hash += maphash.Comparable(seed, [2]any{o.PID, s.began})
 	}
@@ -82,13 +82,13 @@ func stopAll(deadline time.Time) (running int, hash uint64) {
 	return running, hash
 }
 
-// killFrozen kills the orphans and their descendants until none is left. It kills the descendants
-// first, so that one pass reaches all of them.
+// killFrozen kills the orphans and their descendants until none remains. It kills the descendants
+// first, because one pass then reaches all of them.
 func killFrozen(deadline time.Time) error {
 	if soon := time.Now().Add(lastLook); soon.After(deadline) {
 		deadline = soon
 	}
-	alive := errors.New("processes are left")
+	alive := errors.New("processes remain")
 	var left, why error
 	l := &look{deep: true, until: deadline, child: func(o Orphan) {
 		left = alive

@@ -39,23 +39,24 @@ func eachOrphan(do func(Orphan)) error {
 // lookTime limits one pass for a caller that sets no deadline.
 const lookTime = 500 * time.Millisecond
 
-var errLate = errors.New("no time was left to look at all orphans")
+var errLate = errors.New("the time was too short to list all orphans")
 
-// hasChildren reports whether this process has children, and can tell orphans from other children.
+// hasChildren reports whether this process has children, and can distinguish orphans from other
+// children.
 func hasChildren() bool {
 	_, err := ended(unix.P_ALL, 0)
 	return err == nil && claimsAreMade()
 }
 
-// pinned calls do while no child is reaped and no other code can start a child, so that no new
-// claims arise.
+// pinned calls do. During the call, no child is reaped and no other code can start a child.
+// Therefore no new claims arise.
 func (l *look) pinned(do func()) error {
 	pinning.Lock()
 	defer pinning.Unlock()
 	claimed, err := claims()
 	switch {
 	case errors.Is(err, errNoProc):
-		return nil // orphans cannot be told from other children
+		return nil // orphans cannot be distinguished from other children
 	case err != nil:
 		return err
 	}
@@ -69,8 +70,8 @@ func (l *look) pinned(do func()) error {
 }
 
 // lockForks keeps other code from starting a child until the caller calls syscall.ForkLock.RUnlock.
-// Without it, a new child could look like an orphan, because its pidfd exists only when fork(2)
-// returns. lockForks waits until a start in progress is over.
+// Without the lock, a new child could be mistaken for an orphan, because its pidfd exists only when
+// fork(2) returns. lockForks waits until a start in progress is over.
 func lockForks(limit time.Duration) error {
 	for end := time.Now().Add(limit); !syscall.ForkLock.TryRLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -143,13 +144,13 @@ func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives b
 		return s, true
 	}
 	s, ok := statOf(o.PID)
-	// The last three checks show that both processes still exist, so the data describes them and
-	// not other processes with the same PIDs.
+	// The last three checks show that both processes still exist. Therefore the data describes them,
+	// and not other processes with the same PIDs.
 	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
 }
 
-// isThere reports whether the process still has its PID: no parent has waited for it, so no other
-// process can have the PID.
+// isThere reports whether the process still has its PID. No parent has waited for it then, and no
+// other process can have the PID.
 func (o Orphan) isThere() bool { return o.signal(0) != unix.ESRCH }
 
 // isOver reports whether the process has ended, with all of its threads.

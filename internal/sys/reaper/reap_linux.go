@@ -25,7 +25,7 @@ func reap() (reaped []int) {
 		n := min(size, len(pids))
 		some, err := reapOf(pids[:n])
 		reaped = append(reaped, some...)
-		if err != nil && size > 1 { // too few descriptors are left
+		if err != nil && size > 1 { // too few descriptors are free
 			size /= 2
 			continue
 		}
@@ -35,8 +35,8 @@ func reap() (reaped []int) {
 }
 
 // reapOf reaps those of the children that have ended and are orphans. It pins them before it reads
-// the claims. Otherwise other code could, in between, start a child that receives the PID of an
-// orphan.
+// the claims. Otherwise the PID of an orphan could be reused, and other code could start a child
+// that gets this PID.
 func reapOf(pids []int) (reaped []int, err error) {
 	pinning.Lock()
 	defer pinning.Unlock()

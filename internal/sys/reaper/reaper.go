@@ -4,11 +4,11 @@
 //
 // If this process has a pidfd for a child, the child belongs to other code and is no orphan. Such a
 // pidfd is a claim. os/exec has one from the fork to the end of Wait (pidfd_open(2)). Code that
-// waits by PID alone, with syscall.Wait4, has no claim, so its child may be reaped.
+// waits by PID alone, with syscall.Wait4, has no claim. This package may then reap its child.
 //
-// The functions do nothing if they cannot distinguish orphans from other children: on Linux before
-// 5.4, which lacks pidfds, and without /proc of this PID namespace. They also do nothing on systems
-// other than Linux, where a process adopts no children.
+// The functions do nothing if they cannot distinguish orphans from other children. This is so on
+// Linux before 5.4, which lacks pidfds, and without /proc of this PID namespace. They also do
+// nothing on other systems, where a process adopts no children.
 package reaper
 
 import (
@@ -40,15 +40,15 @@ func (o Orphan) Signal(sig os.Signal) error {
 }
 
 // EachOrphan calls do for each child that is an orphan and has not ended. It uses only a few
-// descriptors for any number of orphans. do must not block, because until it returns no child is
-// reaped and this process cannot fork.
+// descriptors for any number of orphans. do must not block. Until it returns, no child is reaped,
+// and this process cannot fork.
 //
 // If EachOrphan returns an error, it may have missed orphans. A later call can find them.
 func EachOrphan(do func(Orphan)) error { return eachOrphan(do) }
 
 // Kill kills all orphans and their descendants, even if they fork all the time. It first suspends
-// all of them with SIGSTOP, and then kills them. It returns when none is left, or at the deadline.
+// all of them with SIGSTOP, and then kills them. It returns when none remains, or at the deadline.
 // It may exceed the deadline by one pass over the descendants.
 //
-// If Kill returns an error, orphans may be left.
+// If Kill returns an error, orphans may remain.
 func Kill(deadline time.Time) error { return kill(deadline) }

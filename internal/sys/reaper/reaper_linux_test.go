@@ -27,7 +27,7 @@ import (
 const child = "REAPER_TEST_CHILD"
 
 var programs = map[string]func() error{
-	"exit codes": exitCodes, "zombie of somebody": besideAZombie, "orphans": livingOrphans, "nobody": nobody, "claims": claimsOfChildren,
+	"exit codes": exitCodes, "zombie of other code": besideAZombie, "orphans": livingOrphans, "nobody": nobody, "claims": claimsOfChildren,
 }
 
 func TestMain(m *testing.M) {
@@ -80,7 +80,7 @@ func asBoth(t *testing.T, name string) {
 func eventually(what string, is func() bool) error {
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			return errors.New("waited in vain for " + what)
+			return errors.New("timed out waiting for " + what)
 		}
 	}
 	return nil
@@ -148,7 +148,7 @@ func exitCodes() error {
 
 func TestAZombieOfOtherCodeDoesNotHideOrphans(t *testing.T) {
 	t.Parallel()
-	asBoth(t, "zombie of somebody")
+	asBoth(t, "zombie of other code")
 }
 
 func besideAZombie() error {
@@ -228,7 +228,7 @@ func livingOrphans() error {
 		return err
 	}
 	if got := orphans(); !slices.Equal(got, left[1:]) {
-		return fmt.Errorf("a zombie is none of them: %v", got)
+		return fmt.Errorf("a zombie is listed: %v", got)
 	}
 	if got := Reap(); !slices.Equal(got, left[:1]) {
 		return fmt.Errorf("reaped %v", got)
@@ -281,7 +281,7 @@ func claimsOfChildren() error {
 		return err
 	}
 	if orphans() != nil {
-		return errors.New("the second one holds it still")
+		return errors.New("the second file still holds the claim")
 	}
 	if got, err := claims(second); err != nil || got != nil {
 		return fmt.Errorf("claims are %v: %w", got, err)

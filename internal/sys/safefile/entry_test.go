@@ -41,7 +41,7 @@ func TestAPathIsTheSameThroughALinkToItsDirectory(t *testing.T) {
 	require.NoError(t, os.Symlink("run", filepath.Join(dir, "var-run")))
 	one, other := filepath.Join(dir, "run/x"), filepath.Join(dir, "var-run/x")
 	require.True(t, SameEntry(one, one))
-	require.True(t, SameEntry(one, other), "it does not exist")
+	require.True(t, SameEntry(one, other), "the file does not exist")
 	require.False(t, SameFile(one, other))
 	require.NoError(t, os.WriteFile(one, nil, 0o600))
 	require.True(t, SameFile(one, other))
@@ -51,5 +51,5 @@ func TestAPathIsTheSameThroughALinkToItsDirectory(t *testing.T) {
 
 	require.NoError(t, os.Link(one, filepath.Join(dir, "y")))
 	require.True(t, SameFile(one, filepath.Join(dir, "y")))
-	require.False(t, SameEntry(one, filepath.Join(dir, "y")), "only a look at the files shows it")
+	require.False(t, SameEntry(one, filepath.Join(dir, "y")), "only the files show that the paths are the same")
 }

@@ -27,5 +27,5 @@ func TestOnlyAMissingFileIsAnAnswer(t *testing.T) {
 	require.Equal(t, Wrong, OutcomeOf(err))
 	_, err = Open(filepath.Join(os.Args[0], "below a file"))
 	require.Equal(t, Wrong, OutcomeOf(err))
-	require.EqualError(t, err, "open "+filepath.Join(os.Args[0], "below a file")+": not a directory", "the look before an open is a part of it")
+	require.EqualError(t, err, "open "+filepath.Join(os.Args[0], "below a file")+": not a directory", "Open reports the error of its inspection as its own")
 }

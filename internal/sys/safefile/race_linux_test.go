@@ -174,6 +174,6 @@ func TestALeaseDelaysNoOpen(t *testing.T) {
 		holder.Close()
 	}()
 	f, _, err := Append(path, 0o600)
-	require.NoError(t, err, "a holder that gives it up is waited for")
+	require.NoError(t, err, "the open waits for a holder that gives up the lease")
 	require.NoError(t, f.Close())
 }

@@ -59,9 +59,9 @@ func TestCreateSaysWhetherItMadeTheFile(t *testing.T) {
 	require.False(t, created)
 	info, err := f.Stat()
 	require.NoError(t, err)
-	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "what is there keeps its mode")
+	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "an existing file keeps its mode")
 	require.NoError(t, f.Close())
-	require.Equal(t, "text", content(t, path), "and its content")
+	require.Equal(t, "text", content(t, path), "an existing file keeps its content")
 }
 
 func TestOnlyARegularFileWithOneNameIsOpened(t *testing.T) {
