@@ -8,8 +8,8 @@
 //   - systemd has delegated it, and reports this (Delegate=yes): the attribute trusted.delegate or
 //     user.delegate of the group is 1 (https://systemd.io/CGROUP_DELEGATION).
 //   - This process is process 1 of a container with a cgroup namespace of its own, and no process
-//     outside of the container is in the group. Then no other process divides the group. A container
-//     runtime mounts the groups read-only if the container must not use them.
+//     outside of the container is in the group. Then no other process divides the group. A
+//     container runtime mounts the groups read-only if the container must not use them.
 //
 // This process does not divide a group with a CPU or memory limit. A program that adapts to such a
 // limit, as Go does for GOMAXPROCS, reads the limit only from its own group. It would not find the

@@ -152,9 +152,9 @@ const maxReport = 64 << 10
 var errFlood = errors.New("the peer sends too much")
 
 // Serve calls handle for each message of the peer and keeps its output, until the other end is
-// gone. It drops a message that is longer than maxReport. After maxServed bytes it closes the socket
-// for reading. This is more than any crash report has. A peer that floods the socket then gets
-// EPIPE. Only one goroutine may call Serve.
+// gone. It drops a message that is longer than maxReport. After maxServed bytes it closes the
+// socket for reading. This is more than any crash report has. A peer that floods the socket then
+// gets EPIPE. Only one goroutine may call Serve.
 func (p *Peer) Serve(handle func(message json.RawMessage)) {
 	if p.left == 0 {
 		p.left = maxServed
