@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Event is an event of the worker: [Alone], [Forked], [Started], [Said], [Exited], [Stuck] or
-// [GaveUp].
+// Event is an event of a worker: [Alone], [Forked], [Started], [Said], [Exited], [Stuck], [GaveUp],
+// [Replaced], [Draining], [Drained] or [Living].
 type Event interface{ event() }
 
 // Alone reports that no process of a worker runs.
@@ -14,13 +14,18 @@ type Alone struct{}
 
 // Forked reports that a worker was forked. It executes its program only after the event was
 // delivered, so that a killed supervisor does not leave an unknown worker.
-type Forked struct{ Marked }
+type Forked struct{ Alive }
+
+// Living identifies the workers that still run, after a worker has ended that was not the current
+// one.
+type Living struct{ Alive }
 
 // Started reports that a worker has executed its program.
 type Started struct{ PID, Restarts int }
 
 // Said contains what the worker reports of itself. A nil field has not changed.
 type Said struct {
+	PID    int     // of a worker that drains; 0: the current worker
 	Up     bool    // the worker is ready or reloads
 	Text   *string // current activity (STATUS)
 	Doing  *string // running hook
@@ -38,21 +43,42 @@ type Exited struct {
 	Exit           Exit
 	Next           time.Time
 	Attempt, Limit int
+	Living         Alive // the workers that still run
 }
 
 // Stuck reports why a worker that should end still runs. No other worker starts until it has ended.
 type Stuck struct{ Why string }
+
+// Draining reports that a replaced worker drains. It is killed if it has not ended by Until.
+type Draining struct {
+	PID   int
+	Until time.Time
+}
+
+// Drained reports that a replaced worker has ended. Left is the number of processes that it left
+// behind.
+type Drained struct {
+	PID    int
+	Left   int
+	Exit   Exit
+	Living Alive // the workers that still run
+}
 
 // GaveUp reports why no further worker is started.
 type GaveUp struct{ Why string }
 
 func (Alone) event()   {}
 func (Forked) event()  {}
+func (Living) event()  {}
 func (Started) event() {}
 func (Said) event()    {}
 func (Exited) event()  {}
 func (Stuck) event()   {}
 func (GaveUp) event()  {}
+
+func (Replaced) event() {}
+func (Draining) event() {}
+func (Drained) event()  {}
 
 // emit queues an event. s.mu is held.
 func (s *Supervisor) emit(e Event) { s.events = append(s.events, e) }

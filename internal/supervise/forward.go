@@ -69,6 +69,14 @@ type pendingReply struct {
 	result chan error
 }
 
+// of returns r if it waits for that worker, else nil.
+func (r *pendingReply) of(p *process) *pendingReply {
+	if r == nil || r.worker != p {
+		return nil
+	}
+	return r
+}
+
 // begin records that a reload begins. It may not be the reload that Reload waits for.
 func (r *pendingReply) begin(m sdnotify.Message) {
 	if r == nil || !r.reload || isClosed(r.begun) {
@@ -155,13 +163,22 @@ func (e *SilentError) Error() string {
 
 // Reload sends HUP, or ReloadSignal, to the worker and blocks until the worker returns its verdict.
 // The error is a *ReloadError if the worker refused, and a *SilentError if a supervised program
-// reports nothing.
+// reports nothing. If an upgrade replaces the worker meanwhile, the new worker is reloaded.
 func (s *Supervisor) Reload(ctx context.Context) error {
+	for {
+		if err := s.reload(ctx); !errors.Is(err, errReplaced) {
+			return err
+		}
+	}
+}
+
+func (s *Supervisor) reload(ctx context.Context) error {
 	// A starting worker may have read the old configuration already.
 	if p := s.last.Load(); p != nil {
 		select {
 		case <-p.ready:
 		case <-p.gone:
+		case <-p.replaced:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -219,7 +236,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case err := <-r.result:
-		if errors.Is(err, ErrEnded) {
+		if errors.Is(err, ErrEnded) || errors.Is(err, errReplaced) {
 			return nil // the next worker has the new log
 		}
 		return err

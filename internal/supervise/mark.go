@@ -46,6 +46,12 @@ type Marked struct {
 	At   time.Duration // CLOCK_BOOTTIME when the worker was known; from Forked or KnownAt
 }
 
+// Alive identifies all workers that run: one of them, the current one if it runs, and the others.
+type Alive struct {
+	Marked
+	Others []Marked // a candidate, and workers that drain
+}
+
 // Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
 // mark, it reads all of /proc.
 func (m Marked) Surviving() Marked {

@@ -3,6 +3,7 @@ package supervise
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/sys/sdnotify"
@@ -70,40 +71,82 @@ func isModest(text string, size int) bool {
 	return true
 }
 
-// isWorker reports whether pid is the worker. Messages from processes that the worker started do
-// not count.
+// isWorker reports whether pid is a worker. Messages from processes that a worker started do not
+// count.
 func (s *Supervisor) isWorker(pid int) bool {
-	s.mu.Lock()
-	p := s.last.Load()
-	known := p != nil && pid == p.PID && p.state != gone
-	s.mu.Unlock()
-	if known {
+	if s.worker(pid) != nil {
 		return true
 	}
 	s.awaitFork() // a starting worker may send before it is known
-	p = s.last.Load()
-	return p != nil && pid == p.PID && !p.hasEnded()
+	return s.worker(pid) != nil
+}
+
+// worker returns the worker with that PID, or nil.
+func (s *Supervisor) worker(pid int) *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.workers() {
+		if p.PID == pid && p.state != gone {
+			return p
+		}
+	}
+	return nil
+}
+
+// workers returns all workers, the current one first. It may have ended. s.mu is held.
+func (s *Supervisor) workers() (all []*process) {
+	if p := s.last.Load(); p != nil {
+		all = append(all, p)
+	}
+	return append(all, s.others...)
 }
 
 // received handles one message.
 func (s *Supervisor) received(m sdnotify.Message) {
 	request := newStoreRequest(m)
-	p := s.last.Load()
-	if _, isReady := m.Value("READY"); isReady && p != nil && m.PID == p.PID && !isClosed(p.ready) {
+	p := s.worker(m.PID)
+	if _, isReady := m.Value("READY"); isReady && p != nil && !isClosed(p.ready) {
 		p.checkSignals()
 	}
 	s.mu.Lock()
-	if p == nil || m.PID != p.PID || p.state == gone {
+	if p == nil || p.state == gone {
 		request.close = m.Files
 	} else {
-		s.store.update(&request)
+		s.update(p, &request)
 		if said, any := p.received(m); any {
-			s.emit(said)
+			s.said(p, said)
 		}
 	}
 	s.mu.Unlock()
 	request.finish(s.spec.Log)
 	s.deliver()
+}
+
+// update executes a request to store or to remove descriptors. Only the current worker may remove
+// one: another worker may use it. s.mu is held.
+func (s *Supervisor) update(p *process, r *storeRequest) {
+	if !p.isCurrent() {
+		r.remove = ""
+	}
+	s.store.update(r)
+	if p.isCandidate() {
+		for _, k := range r.add {
+			if !slices.Contains(r.close, k.File) {
+				p.stored = append(p.stored, k.File)
+			}
+		}
+	}
+}
+
+// said reports the changes of a worker. Those of a candidate are reported when it becomes the
+// current worker. s.mu is held.
+func (s *Supervisor) said(p *process, said Said) {
+	switch {
+	case p.isCurrent():
+		s.emit(said)
+	case p.drains && (said.Text != nil || said.Doing != nil):
+		s.emit(Said{PID: p.PID, Text: said.Text, Doing: said.Doing})
+	}
 }
 
 // received updates the state of the worker from a message, and returns the changes. Supervisor.mu
@@ -115,10 +158,12 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	if now != nil {
 		p.report = report{}
 		_ = json.Unmarshal(now, &p.report)
-		said.Text, said.Doing = &p.report.Text, &p.report.Doing
-		p.of.pending.reopened(p.report.LastReopen)
+		text, doing := p.report.Text, p.report.Doing
+		said.Text, said.Doing = &text, &doing
+		p.of.pending.of(p).reopened(p.report.LastReopen)
 	} else if text, ok := m.Value("STATUS"); ok {
-		text = cut(text)
+		p.report.Text = cut(text)
+		text = p.report.Text
 		said.Text = &text
 	}
 	if failure := object(m, "X_LIFECYCLE_FAILURE", maxFailure); failure != nil {
@@ -138,7 +183,7 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	if wasReloading && p.state == ready {
 		refusal, _ := m.Value("X_LIFECYCLE_ERROR")
 		verdict := &Reload{Verdict: p.report.LastReload, Error: cut(refusal)}
-		if !p.of.pending.finish(verdict.err()) {
+		if !p.of.pending.of(p).finish(verdict.err()) {
 			said.Reload = verdict
 		}
 	}
@@ -158,7 +203,7 @@ func (p *process) receivedPhase(m sdnotify.Message) {
 		p.handle(saidStopping)
 	case isReloading && p.isUp():
 		p.handle(saidReloading)
-		p.of.pending.begin(m)
+		p.of.pending.of(p).begin(m)
 	case isReady && !p.stops():
 		p.reportedReady()
 	case refusal != "" && !isReady:

@@ -50,14 +50,17 @@ func reapOrphans(changed func()) (stopReaping func()) {
 	})
 }
 
-// reportSuspension logs once that the worker was suspended or continued. A suspended worker looks
+// reportSuspension logs once that a worker was suspended or continued. A suspended worker looks
 // like a hanging one, and the record shows the difference.
 func (s *Supervisor) reportSuspension() {
-	p := s.last.Load()
-	if p == nil || p.hasEnded() {
-		return
-	}
-	if now, _ := proc.Of(p.PID); now.Stopped != p.suspended {
+	s.mu.Lock()
+	all := s.workers()
+	s.mu.Unlock()
+	for _, p := range all {
+		now, _ := proc.Of(p.PID)
+		if p.hasEnded() || now.Stopped == p.suspended {
+			continue
+		}
 		p.suspended = now.Stopped
 		if now.Stopped {
 			s.spec.Log.Warn("the worker was suspended by a signal, such as SIGTTIN for reading from a terminal; continue it with SIGCONT", "worker", p.PID)
@@ -70,50 +73,59 @@ func (s *Supervisor) reportSuspension() {
 // reapPause is the shortest time between two calls of Reap.
 const reapPause = 5 * time.Millisecond
 
-// endOrphans ends the processes that the last worker left, and returns their number. It takes at
-// most 2*OrphansMargin per worker, however often it is called.
-func (s *Supervisor) endOrphans() (left int) {
-	left, _ = s.endOrphansBy(time.Time{})
+// endOrphans ends the processes that a worker left, and returns their number. It takes at most
+// 2*OrphansMargin per worker, however often it is called.
+func (s *Supervisor) endOrphans(p *process) (left int) {
+	left, _ = s.endOrphansBy(p, time.Time{})
 	return left
 }
 
 // endOrphansBy is like endOrphans, but kills no process before until. The error is an
-// *OrphansError.
-func (s *Supervisor) endOrphansBy(until time.Time) (left int, err error) {
-	s.orphans.mu.Lock()
-	defer s.orphans.mu.Unlock()
-	s.orphans.log, s.orphans.keeps = s.spec.Log, s.spec.Policy.KeepOrphans
-	return s.orphans.end(s.last.Load(), until)
+// *OrphansError. p may be nil.
+func (s *Supervisor) endOrphansBy(p *process, until time.Time) (left int, err error) {
+	o := new(orphans)
+	if p != nil {
+		o = &p.orphans
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log, o.keeps, o.of, o.beside = s.spec.Log, s.spec.Policy.KeepOrphans, p, s.beside(p)
+	return o.end(until)
+}
+
+// beside returns the workers that run beside p.
+func (s *Supervisor) beside(p *process) (others []*process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, other := range s.workers() {
+		if other != p && !isClosed(other.ended) {
+			others = append(others, other)
+		}
+	}
+	return others
 }
 
 // orphans holds the progress of endOrphans for one worker.
 type orphans struct {
 	mu   sync.Mutex
-	of   *process
-	took time.Duration // time spent for that worker
+	of   *process      // that worker; nil: there was none
+	took time.Duration // time spent for it
 
-	log   *slog.Logger
-	keeps bool          // see KeepOrphans
-	group *cgroup.Group // of that worker
-	told  map[int]bool  // processes that were sent TERM and still live
-	left  int
+	log    *slog.Logger
+	keeps  bool          // see KeepOrphans
+	beside []*process    // workers whose processes must stay
+	group  *cgroup.Group // of that worker
+	told   map[int]bool  // processes that were sent TERM and still live
+	left   int
 }
 
 // maxNamed is the greatest number of orphans that the log names.
 const maxNamed = 20
 
-// begin resets the time spent if the worker is a new one.
-func (o *orphans) begin(of *process) {
-	if o.of != of {
-		o.of, o.took = of, 0
-	}
-}
-
-func (o *orphans) end(of *process, until time.Time) (left int, err error) {
-	o.begin(of)
+func (o *orphans) end(until time.Time) (left int, err error) {
 	o.told, o.left, o.group = map[int]bool{}, 0, nil
-	if of != nil {
-		o.group = of.group
+	if o.of != nil {
+		o.group = o.of.group
 	}
 	defer func() { _ = o.group.Remove() }()
 	begun := time.Now().Add(-o.took)
@@ -142,7 +154,7 @@ func (o *orphans) end(of *process, until time.Time) (left int, err error) {
 
 // kill kills all orphans and their descendants, except those that it must keep.
 func (o *orphans) kill(deadline time.Time) error {
-	if !o.keeps {
+	if !o.keeps && len(o.beside) == 0 {
 		return reaper.Kill(deadline)
 	}
 	for pause := time.Millisecond; ; pause = min(2*pause, OrphansMargin/100) {
@@ -164,13 +176,25 @@ func (o *orphans) kill(deadline time.Time) error {
 	}
 }
 
-// mine reports whether an orphan must end with its worker.
+// mine reports whether an orphan must end with its worker. If other workers run, it must only if it
+// is certain that none of them has started it. The others end with the last worker.
 func (o *orphans) mine(pid int) bool {
-	if !o.keeps {
+	if !o.keeps && len(o.beside) == 0 {
 		return true
 	}
-	p, _ := proc.Of(pid)
-	return o.of != nil && p.Group == o.of.PID
+	p, ok := proc.Of(pid)
+	if ok && o.of != nil && p.Group == o.of.PID {
+		return true
+	}
+	if !ok || o.keeps {
+		return false
+	}
+	for _, other := range o.beside {
+		if p.Group == other.PID || p.Session == other.PID || p.Began+proc.Tick > other.began {
+			return false
+		}
+	}
+	return true
 }
 
 // OrphansError reports that processes did not stop in time after the worker had ended, and were

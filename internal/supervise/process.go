@@ -21,6 +21,7 @@ const (
 	ready                    // reported ready, or has lived long enough
 	reloading                // reported a reload
 	stopping                 // reported that it stops by itself
+	draining                 // another worker replaces it, and it finishes its work
 	terminating              // was sent TERM, or StopSignal
 	aborting                 // was sent ABRT and writes its trace
 	killing                  // was sent KILL
@@ -36,6 +37,7 @@ const (
 	saidReady                    // it is ready: see reportedReady
 	saidReloading                // RELOADING=1
 	saidStopping                 // STOPPING=1
+	replaced                     // another worker replaces it
 	stopRequested                // the supervisor stops
 	deadlineExpired              // of the state
 	watchdogExpired              // no sign of life, or WATCHDOG=trigger
@@ -50,16 +52,23 @@ var transitions = [states][events]state{
 	// A message of the worker may arrive before the result of its exec. It proves that the program
 	// was executed, because only the program sends messages.
 	staged: {
-		executed: starting, saidReady: ready, saidStopping: stopping, stopRequested: killing,
+		executed: starting, saidReady: ready, saidStopping: stopping, replaced: killing, stopRequested: killing,
 		deadlineExpired: killing, watchdogExpired: aborting, notExecuted: killing, exited: gone,
 	},
 	starting: {
-		saidReady: ready, saidStopping: stopping, stopRequested: terminating,
+		saidReady: ready, saidStopping: stopping, replaced: terminating, stopRequested: terminating,
 		deadlineExpired: terminating, watchdogExpired: aborting, notPermitted: killing, exited: gone,
 	},
-	ready:       {saidReloading: reloading, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},
-	reloading:   {saidReady: ready, saidStopping: stopping, stopRequested: terminating, watchdogExpired: aborting, exited: gone},
+	ready: {
+		saidReloading: reloading, saidStopping: stopping, replaced: draining, stopRequested: terminating,
+		watchdogExpired: aborting, exited: gone,
+	},
+	reloading: {
+		saidReady: ready, saidStopping: stopping, replaced: draining, stopRequested: terminating,
+		watchdogExpired: aborting, exited: gone,
+	},
 	stopping:    {stopRequested: terminating, deadlineExpired: killing, exited: gone},
+	draining:    {stopRequested: terminating, deadlineExpired: killing, notPermitted: killing, exited: gone},
 	terminating: {deadlineExpired: killing, notPermitted: killing, exited: gone},
 	aborting:    {deadlineExpired: killing, notPermitted: killing, exited: gone},
 	killing:     {deadlineExpired: gone, notPermitted: gone, exited: gone},
@@ -75,6 +84,9 @@ type child interface {
 	Signal(sig os.Signal) error
 	Wait() (*os.ProcessState, error)
 	Output() string
+	Hello() <-chan Hello
+	AskAdopt(ctx context.Context, state json.RawMessage) error
+	Replace() error
 	Final()
 	Close()
 }
@@ -83,13 +95,18 @@ type child interface {
 type process struct {
 	child
 	PID    int
-	marked Marked // see forked
+	began  time.Duration // CLOCK_BOOTTIME just before the fork; 0: unknown
+	marked Marked        // see forked
 	of     *Supervisor
 	group  *cgroup.Group // of the worker; nil: the group of this process
 	ready  chan struct{} // closed when the worker is ready for the first time
 	gone   chan struct{} // closed in the state gone
 	ended  chan struct{} // closed when it has ended
-	since  func() string // returns the text written to the log since its start
+
+	promoted chan struct{} // closed when it becomes the current worker after an upgrade
+	replaced chan struct{} // closed when it is not the current worker any more
+	finished chan struct{} // closed when it has ended as another worker, with all that it left behind
+	since    func() string // returns the text written to the log since its start
 
 	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc
@@ -102,7 +119,13 @@ type process struct {
 	wasKilled bool             // it was sent KILL
 	refusal   error            // why it could not be signalled
 	told      bool             // result has returned its result
-	again     bool             // Restart ends it
+	again     bool             // Restart or Upgrade ends it
+
+	drains     bool          // another worker has replaced it, and awaitDrained waits for its end
+	drainLimit time.Duration // how long it may then take
+	orphans    orphans
+
+	stored []*os.File // by a candidate: removed again if it does not become the current worker
 
 	suspended bool // reportSuspension has logged it; only the reaping goroutine uses this
 
@@ -140,13 +163,16 @@ func (p *process) handle(e event) (changed bool) {
 		p.becameReady()
 	case stopping:
 		p.setStopDeadline(p.of.stopLimit())
-		p.of.pending.finish(ErrStopping)
+		p.of.pending.of(p).finish(ErrStopping)
 	case terminating:
 		if e == deadlineExpired {
 			p.why = cmp.Or[error](p.why, &NotReadyError{Timeout: p.of.spec.StartTimeout, Last: p.notReady})
 		}
-		p.setStopDeadline(p.of.stopLimit())
-		p.send(p.of.spec.Policy.StopSignal)
+		p.terminate(from)
+	case draining:
+		p.setDeadline(p.drainLimit + WorkerMargin)
+		p.stopBy = p.deadline
+		p.of.mu.Go(p.tellReplaced)
 	case aborting:
 		p.setStopDeadline(traceMargin)
 		p.send(syscall.SIGABRT)
@@ -160,20 +186,38 @@ func (p *process) handle(e event) (changed bool) {
 	return true
 }
 
+// terminate asks a worker that was in state from to stop. A worker that drains keeps an earlier
+// deadline. A supervised program then gets no second StopSignal, because that could make it stop at
+// once. Supervisor.mu is held.
+func (p *process) terminate(from state) {
+	limit := p.of.stopLimit()
+	if from == draining {
+		limit = min(limit, time.Until(p.deadline))
+		p.stopBy = time.Time{}
+	}
+	p.setStopDeadline(limit)
+	if from != draining || !p.isProgram() {
+		p.send(p.of.spec.Policy.StopSignal)
+	}
+}
+
 // killed kills a worker that was in state from. It leaves a staged worker to Executed, which kills
 // it even if it is suspended. Supervisor.mu is held.
 func (p *process) killed(from state, e event) {
 	p.setDeadline(killMargin)
 	p.told = from == staged // it never became the worker
 	switch {
-	case from != staged:
+	case from != staged || !p.isProgram() && e != notExecuted:
 		p.wasKilled = true
-		p.why = cmp.Or(p.why, errors.New("it did not stop in time"))
+		p.why = cmp.Or(p.why, errNotStopped)
+		if from == draining {
+			p.why = errNotDrained
+		}
 		p.of.mu.After(p.kill)
 	case e == deadlineExpired:
 		p.why = &NotReadyError{Timeout: p.of.spec.StartTimeout}
 		p.of.mu.After(func() { p.giveUp(p.why) })
-	case e == stopRequested:
+	case e == stopRequested, e == replaced:
 		p.of.mu.After(func() { p.giveUp(ErrStopping) })
 	}
 }
@@ -188,7 +232,9 @@ func (p *process) over(e event) {
 	p.of.mu.After(p.Close)
 	if !isClosed(p.ended) {
 		why := p.endError()
-		p.of.emit(Stuck{Why: why.Error()})
+		if p.isCurrent() {
+			p.of.emit(Stuck{Why: why.Error()})
+		}
 		p.of.mu.After(func() {
 			p.of.spec.Log.Error("cannot end the worker", "worker", p.PID, "why", why)
 			p.of.deliver()
@@ -196,6 +242,15 @@ func (p *process) over(e event) {
 	}
 	close(p.gone)
 }
+
+// errNotStopped is why a worker that stops is killed.
+var errNotStopped = errors.New("it did not stop in time")
+
+// isCurrent reports whether no other worker has replaced it, and it is no candidate.
+func (p *process) isCurrent() bool { return p.of.last.Load() == p }
+
+// isCandidate reports whether it has not become the current worker. Supervisor.mu is held.
+func (p *process) isCandidate() bool { return !p.isCurrent() && !isClosed(p.replaced) }
 
 // stops reports whether the worker is stopping or being ended. Supervisor.mu is held.
 func (p *process) stops() bool { return p.state >= stopping }

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"math"
 	"os"
@@ -25,6 +26,12 @@ func (*noChild) Wait() (*os.ProcessState, error) { return nil, nil }
 
 func (*noChild) Output() string { return "" }
 
+func (*noChild) Hello() <-chan Hello { return nil }
+
+func (*noChild) AskAdopt(context.Context, json.RawMessage) error { return nil }
+
+func (*noChild) Replace() error { return nil }
+
 func (*noChild) Final() {}
 
 func (*noChild) Close() {}
@@ -37,10 +44,8 @@ func newProcess(t *testing.T) (*Supervisor, *process, *[]Event) {
 		StartTimeout: time.Minute, StopTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
 		On: func(e Event) { *events = append(*events, e) },
 	})
-	p := &process{
-		child: new(noChild), PID: math.MaxInt32, of: s, state: starting,
-		ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}), timer: time.NewTimer(time.Hour),
-	}
+	p := s.newProcess()
+	p.child, p.PID, p.state, p.timer = new(noChild), math.MaxInt32, starting, time.NewTimer(time.Hour)
 	t.Cleanup(func() { p.timer.Stop() })
 	s.last.Store(p)
 	return s, p, events

@@ -84,5 +84,8 @@ func (p *process) becameReady() {
 		p.of.mu.After(func() { p.of.spec.Log.Info("the worker is ready", "worker", p.PID) })
 	}
 	close(p.ready)
+	if p.isCurrent() {
+		p.of.upgrade.handle(workerReady)
+	}
 	go debug.FreeOSMemory() // frees the memory of the start: the supervisor may be idle for months
 }

@@ -20,6 +20,7 @@ func (s *Supervisor) Restart() error {
 	case s.stops:
 		return ErrStopping
 	case p == nil || p.state == staged: // the worker is a new one already
+	case s.upgrade.state.isHeld(): // it will be a new one
 	case p.state == gone:
 		select {
 		case s.atOnce <- struct{}{}:
@@ -34,14 +35,15 @@ func (s *Supervisor) Restart() error {
 	return nil
 }
 
-// pauseRestart waits before the next start until d has passed or Restart is called. It returns
-// false if ctx ends.
-func (s *Supervisor) pauseRestart(ctx context.Context, d time.Duration) bool {
+// pauseRestart waits before the next start until d has passed, Restart is called, or an upgrade has
+// replaced the worker. It returns false if ctx ends.
+func (s *Supervisor) pauseRestart(ctx context.Context, p *process, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-s.atOnce:
+	case <-p.replaced:
 	case <-ctx.Done():
 	}
 	select {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,16 +16,20 @@ import (
 
 // startWorker starts a worker and returns when the worker has executed its program. If ctx ends
 // first, or the supervisor stops, startWorker kills the process and returns the cause.
-func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
-	p, err := s.fork(ctx)
-	if err == nil {
-		err = p.awaitExecuted()
-	}
+// The worker follows the worker after; nil means that it is the first. If there is an error, the
+// process may be nil.
+func (s *Supervisor) startWorker(ctx context.Context, after *process) (*process, error) {
+	p, err := s.fork(ctx, after, nil)
 	if err != nil {
 		return nil, err
 	}
+	if err = p.awaitExecuted(); err != nil {
+		return p, err
+	}
 	s.mu.Lock()
-	s.emit(Started{PID: p.PID, Restarts: s.executed - 1})
+	if p.isCurrent() {
+		s.emit(Started{PID: p.PID, Restarts: s.executed - 1})
+	}
 	s.mu.Unlock()
 	s.deliver()
 	return p, nil
@@ -32,39 +37,84 @@ func (s *Supervisor) startWorker(ctx context.Context) (*process, error) {
 
 // fork starts the process. For a supervised program, the process runs a stage of this binary until
 // execve. fork does not wait for the stage: the stage changes its user, and any process of that
-// user can suspend it.
-func (s *Supervisor) fork(ctx context.Context) (*process, error) {
-	order, err := s.order()
+// user can suspend it. The process is the candidate of op, or if op is nil, the current worker that
+// follows the worker after.
+func (s *Supervisor) fork(ctx context.Context, after *process, op *operation) (*process, error) {
+	order, err := s.order(op)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{of: s, ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}), since: s.spec.Tail()}
+	p := s.newProcess()
+	p.since = s.spec.Tail()
 	p.inTime, p.giveUp = context.WithCancelCause(ctx)
 	s.forking.Lock() // its first messages wait until it is known
 	defer s.forking.Unlock()
-	s.mu.Lock()
-	stops := s.stops
-	s.mu.Unlock()
-	if stops {
-		return nil, ErrStopping
+	if err := s.beginFork(after, op); err != nil {
+		return nil, err
 	}
 	p.group = s.newGroup()
 	order.Cgroup = p.group.Dir()
 	order.Forked = p.forked
+	p.began = monotonic.Boottime()
 	started, err := worker.Start(order)
 	if err != nil {
 		_ = p.group.Remove()
+		s.mu.Lock()
+		s.starting = false
+		s.mu.Unlock()
 		return nil, err
 	}
 	p.child, p.PID = started, started.PID
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.successor = s.executed > 0
-	s.last.Store(p)
 	p.timer = time.AfterFunc(noTimeout, p.expired)
 	p.setDeadline(s.spec.StartLimit)
+	s.place(p, after, op)
 	go p.awaitExit()
 	return p, nil
+}
+
+func (s *Supervisor) newProcess() *process {
+	return &process{
+		of: s, ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
+		promoted: make(chan struct{}), replaced: make(chan struct{}), finished: make(chan struct{}),
+	}
+}
+
+// errHeld is returned if an upgrade forbids a worker of the old program.
+var errHeld = errors.New("an upgrade is in progress")
+
+// beginFork returns why no worker may start now, or nil.
+func (s *Supervisor) beginFork(after *process, op *operation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stops:
+		return ErrStopping
+	case op == nil && (s.upgrade.state.isHeld() || after != nil && isClosed(after.replaced)):
+		return errHeld
+	}
+	s.starting = op == nil
+	return nil
+}
+
+// place records what a process is that was just forked. s.mu is held.
+func (s *Supervisor) place(p, after *process, op *operation) {
+	switch {
+	case op != nil:
+		s.others = append(s.others, p)
+		op.candidate = p
+		if s.op != op || op.why != nil { // the operation was given up during the fork
+			p.handle(stopRequested)
+		}
+	case after != nil && isClosed(after.replaced): // an upgrade has replaced it during the fork
+		close(p.replaced)
+		s.drain(p, s.spec.StopTimeout)
+	default:
+		s.last.Store(p)
+	}
+	s.starting = false
 }
 
 // forked reports a process that has not executed its program yet.
@@ -75,31 +125,58 @@ func (p *process) forked(pid int) {
 	s.mu.Lock()
 	if !isClosed(p.ended) { // its end may have been reported already
 		p.marked = m
-		s.emit(Forked{m})
+		s.emit(Forked{s.living(p)})
 	}
 	s.mu.Unlock()
 	s.deliver()
 }
 
+// living identifies the workers that have not ended, and those in more. s.mu is held.
+func (s *Supervisor) living(more ...*process) (a Alive) {
+	var all []Marked
+	for _, p := range slices.Concat(s.workers(), more) {
+		known := slices.ContainsFunc(all, func(m Marked) bool { return m.PID == p.marked.PID })
+		if !known && p.marked.PID != 0 && !isClosed(p.ended) {
+			all = append(all, p.marked)
+		}
+	}
+	if len(all) > 0 {
+		a = Alive{all[0], all[1:]}
+	}
+	return a
+}
+
 // KnownAt returns when the worker with that mark was last known not to have been waited for, which
-// may be now. Until then its PID was its own. It returns false if the worker is not the last one.
+// may be now. Until then its PID was its own. It returns false if there is no such worker.
 // s may be nil.
 func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
-	if s == nil || s.last.Load() == nil {
+	if s == nil {
 		return 0, false
 	}
-	p := s.last.Load()
+	p := s.marked(mark)
+	if p == nil {
+		return 0, false
+	}
 	now := monotonic.Boottime()
 	ended := errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.marked.Mark != mark {
-		return 0, false
-	}
 	if !ended {
 		p.marked.At = max(p.marked.At, now)
 	}
 	return p.marked.At, true
+}
+
+// marked returns the worker with that mark, or nil.
+func (s *Supervisor) marked(mark string) *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.workers() {
+		if p.marked.Mark == mark {
+			return p
+		}
+	}
+	return nil
 }
 
 // refreshMark emits an empty Said from time to time, until stop is called. A program may replace
@@ -144,7 +221,9 @@ func (p *process) awaitExecuted() error {
 	p.giveUp(nil)
 	s.mu.Lock()
 	if err == nil {
-		s.executed++
+		if !p.isCandidate() {
+			s.executed++
+		}
 		p.handle(executed)
 	} else {
 		p.handle(notExecuted)
@@ -166,11 +245,14 @@ func (p *process) awaitExecuted() error {
 	return err
 }
 
-// order returns the worker.Spec of the next worker.
-func (s *Supervisor) order() (o worker.Spec, err error) {
+// order returns the worker.Spec of the next worker, or of the candidate of op.
+func (s *Supervisor) order(op *operation) (o worker.Spec, err error) {
 	s.mu.Lock()
-	first := s.executed == 0
+	first, path := s.executed == 0, s.path
 	s.mu.Unlock()
+	if op != nil {
+		path = op.spec.Path
+	}
 	o = worker.Spec{
 		Args: s.spec.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: s.spec.Watchdog, Umask: s.spec.Umask,
 		Dir: s.spec.Dir(), Become: s.spec.Become, NoTerminal: s.spec.NoTerminal, Sockets: s.stored(),
@@ -179,6 +261,6 @@ func (s *Supervisor) order() (o worker.Spec, err error) {
 		o.Program, err = s.spec.Program()
 		return o, err
 	}
-	o.Note = s.spec.Note(first)
+	o.Path, o.Note = path, s.spec.Note(first)
 	return o, nil
 }

@@ -8,6 +8,7 @@ import "sync"
 type stateLock struct {
 	mu      sync.Mutex
 	effects []func()
+	running int // number of effects that have not returned
 }
 
 func (l *stateLock) Lock() { l.mu.Lock() }
@@ -16,12 +17,34 @@ func (l *stateLock) Lock() { l.mu.Lock() }
 // the calls to After. The caller holds the lock.
 func (l *stateLock) After(f func()) { l.effects = append(l.effects, f) }
 
+// Go makes Unlock call f in a goroutine of its own. The caller holds the lock.
+func (l *stateLock) Go(f func()) {
+	l.running++
+	l.After(func() {
+		go func() {
+			defer l.done(1)
+			f()
+		}()
+	})
+}
+
 // Unlock releases the lock and then runs the effects.
 func (l *stateLock) Unlock() {
 	effects := l.effects
 	l.effects = nil
+	l.running += len(effects)
 	l.mu.Unlock()
 	for _, do := range effects {
 		do()
+	}
+	l.done(len(effects))
+}
+
+// done records that effects have returned.
+func (l *stateLock) done(n int) {
+	if n > 0 {
+		l.mu.Lock()
+		l.running -= n
+		l.mu.Unlock()
 	}
 }

@@ -4,32 +4,41 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 )
 
-// Stop ends the worker permanently and blocks until it has ended. It returns the result of the
+// Stop ends all workers permanently and blocks until they have ended: first the candidate of an
+// upgrade and the workers that drain, then the current one. It returns the result of the current
 // worker, unless Run has already returned it.
 func (s *Supervisor) Stop() error {
 	s.mu.Lock()
 	s.stops = true
+	s.upgrade.handle(stopAsked)
 	s.mu.Unlock()
 	s.awaitFork()
+	begun := time.Now()
+	s.mu.Lock()
+	s.stopOthers() // one may just have been forked
+	others := slices.Clone(s.others)
+	s.mu.Unlock()
 	p := s.last.Load()
 	if p == nil || p.hasEnded() { // the exit is recorded, or Run returns it
+		awaitOthers(others)
 		return nil
 	}
-	begun := time.Now()
 	p.Final() // before the signal, so that the worker removes its socket files
 	s.mu.Lock()
 	p.handle(stopRequested)
 	s.mu.Unlock()
 	<-p.gone
+	awaitOthers(others)
 	var until time.Time
 	if s.spec.Program != nil {
 		until = begun.Add(s.spec.StopTimeout)
 	}
-	_, orphansErr := s.endOrphansBy(until)
+	_, orphansErr := s.endOrphansBy(p, until)
 	// Orphans of a worker of this binary may be killed: this is no error.
 	if left := new(OrphansError); s.spec.Program == nil && errors.As(orphansErr, &left) && left.Err == nil {
 		orphansErr = nil
@@ -37,13 +46,44 @@ func (s *Supervisor) Stop() error {
 	return cmp.Or(p.result(p.end()), orphansErr)
 }
 
-// Kill kills the worker and all processes that it started. It blocks only for a moment. It returns
-// an error if processes may still run.
+// awaitOthers waits until these workers have ended, with all that they left behind, or cannot be
+// ended.
+func awaitOthers(others []*process) {
+	for _, p := range others {
+		<-p.gone
+		if isClosed(p.ended) {
+			<-p.finished
+		}
+	}
+}
+
+// Kill kills all workers and all processes that they started. It blocks only for a moment. It
+// returns an error if processes may still run.
 func (s *Supervisor) Kill() error {
-	p := s.last.Load()
-	o := orphans{of: p, keeps: s.spec.Policy.KeepOrphans, log: s.spec.Log}
+	s.mu.Lock()
+	all := s.workers()
+	s.mu.Unlock()
+	if len(all) == 0 {
+		all = []*process{nil}
+	}
+	var errs []error
+	for _, p := range all {
+		errs = append(errs, p.killNow())
+	}
+	for _, p := range all {
+		o := orphans{of: p, keeps: s.spec.Policy.KeepOrphans, log: s.spec.Log}
+		errs = append(errs, o.kill(time.Now().Add(forceQuitMargin)))
+		if p != nil {
+			_ = p.group.Remove() // the next start removes a group that is not empty now
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// killNow kills a worker and its control group, and waits a moment for its end.
+func (p *process) killNow() error {
 	if p == nil {
-		return o.kill(time.Now().Add(forceQuitMargin))
+		return nil
 	}
 	// This kills all processes that are still in the group. The signals below reach the others, and
 	// their errors are more precise.
@@ -58,20 +98,27 @@ func (s *Supervisor) Kill() error {
 	} else if !isClosed(p.ended) {
 		err = &EndError{PID: p.PID, Err: err, Runs: true}
 	}
-	err = errors.Join(err, o.kill(time.Now().Add(forceQuitMargin)))
-	_ = p.group.Remove() // the next start removes a group that is not empty now
 	return err
+}
+
+// isAlone reports whether no worker but the current one runs.
+func (s *Supervisor) isAlone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.others) == 0
 }
 
 // forceQuitMargin is how long Kill waits for the worker, and then for its children.
 const forceQuitMargin = 75 * time.Millisecond
 
-// Close ends the processes that the last worker left behind. It then reports that none of them
-// runs, and releases the resources of the supervisor. The worker must have ended.
+// Close ends the processes that the workers left behind. It then reports that none of them
+// runs, and releases the resources of the supervisor. All workers must
+// have ended.
 func (s *Supervisor) Close() {
-	_, err := s.endOrphansBy(time.Time{})
+	p := s.last.Load()
+	_, err := s.endOrphansBy(p, time.Time{})
 	var left *OrphansError
-	if p := s.last.Load(); p != nil && isClosed(p.ended) && (!errors.As(err, &left) || left.Err == nil) {
+	if p != nil && isClosed(p.ended) && s.isAlone() && (!errors.As(err, &left) || left.Err == nil) {
 		s.mu.Lock()
 		s.emit(Alone{})
 		s.mu.Unlock()

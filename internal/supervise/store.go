@@ -100,6 +100,11 @@ func (s *store) has(f *os.File) bool {
 	return slices.ContainsFunc(s.all, func(k fdstore.Entry) bool { return openfile.Same(k.File, f) })
 }
 
+// forget removes descriptors. Supervisor.mu is held.
+func (s *store) forget(files []*os.File) {
+	s.all = slices.DeleteFunc(s.all, func(k fdstore.Entry) bool { return slices.Contains(files, k.File) })
+}
+
 // stored returns the descriptors for the next worker.
 func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	s.mu.Lock()

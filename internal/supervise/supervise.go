@@ -79,15 +79,19 @@ const (
 type Supervisor struct {
 	spec   Spec
 	server *sdnotify.Server
-	tree   *cgroup.Tree // nil: the control group of this process cannot be divided
-	idle   func()       // undoes open
-	last   atomic.Pointer[process]
+	tree   *cgroup.Tree            // nil: the control group of this process cannot be divided
+	idle   func()                  // undoes open
+	last   atomic.Pointer[process] // the current worker
 
-	orphans orphans
 	forking sync.Mutex // held while a worker starts, until it is known
 
 	mu       stateLock
-	stops    bool // no further worker starts
+	stops    bool       // no further worker starts
+	others   []*process // the candidate, and replaced workers that have not ended, the oldest first
+	path     string     // of the program of the next worker; "": this program
+	upgrade  upgrading
+	op       *operation // the upgrade in progress; nil: none
+	starting bool       // Run starts a worker, and it is not known yet
 	backoff  backoff
 	executed int // number of workers that have executed their program
 	store    store
@@ -100,7 +104,9 @@ type Supervisor struct {
 
 // New returns a supervisor that has not been started.
 func New(spec Spec) *Supervisor {
-	return &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}, atOnce: make(chan struct{}, 1)}
+	s := &Supervisor{spec: spec, backoff: backoff{policy: spec.Policy}, atOnce: make(chan struct{}, 1)}
+	s.upgrade.host = s
+	return s
 }
 
 // Start starts the first worker and blocks until it is ready. If it returns an error, the worker
@@ -113,7 +119,7 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		s.Close()
 		return err
 	}
-	p, err := s.startWorker(ctx)
+	p, err := s.startWorker(ctx, nil)
 	if err == nil {
 		select {
 		case <-p.ready:
@@ -124,7 +130,7 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		if ctx.Err() != nil {
 			err = cmp.Or(s.Stop(), context.Cause(ctx))
 		} else {
-			err = s.whyNotReady(p, s.endOrphans())
+			err = s.whyNotReady(p, s.endOrphans(p))
 		}
 	}
 	s.Close()
@@ -162,15 +168,22 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.refreshMark()()
 	p := s.last.Load()
 	for {
-		<-p.gone
+		select {
+		case <-p.gone:
+		case <-p.replaced:
+		}
+		if isClosed(p.replaced) {
+			p = s.last.Load()
+			continue
+		}
 		e := p.end()
 		if ctx.Err() != nil { // Stop or Close ends the orphans
 			return p.result(e)
 		}
-		left := s.endOrphans()
+		left := s.endOrphans(p)
 		if !isClosed(p.ended) && p.awaitEnded(ctx) {
 			e = p.end()
-			s.endOrphans()
+			s.endOrphans(p)
 		}
 		if ctx.Err() != nil {
 			return p.result(e)
@@ -179,36 +192,85 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			e.Code, e.Error = 1, forksAway
 		}
 		var err error
-		if p, err = s.restartLoop(ctx, e); p == nil {
+		if p, err = s.restartLoop(ctx, p, e, left); p == nil {
 			return err
 		}
 	}
 }
 
-// restartLoop starts the next worker after the exit e. It returns a nil process if the policy or a
-// stop forbids another worker.
-func (s *Supervisor) restartLoop(ctx context.Context, e end) (*process, error) {
+// restartLoop starts the next worker after the exit e of p. It returns the new current worker if an
+// upgrade has replaced p meanwhile. It returns a nil process if the policy or a stop forbids
+// another worker.
+func (s *Supervisor) restartLoop(ctx context.Context, p *process, e end, left int) (*process, error) {
 	for {
-		delay, again, err := s.workerExited(e)
-		if !again || !s.pauseRestart(ctx, delay) {
+		delay, again, err := s.workerExited(p, e, left)
+		if isClosed(p.replaced) {
+			return s.last.Load(), nil
+		}
+		if !again || !s.pauseRestart(ctx, p, delay) {
 			return nil, err
 		}
-		p, err := s.startWorker(ctx)
+		next, err := s.startNext(ctx, p)
 		switch {
+		case isClosed(p.replaced), next != nil && isClosed(next.replaced):
+			return s.last.Load(), nil
 		case err == nil:
-			return p, nil
+			return next, nil
 		case errors.Is(err, ErrStopping), !s.last.Load().awaitEnded(ctx), ctx.Err() != nil:
 			return nil, s.last.Load().runsStill()
 		}
-		e = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: s.spec.Text(err)}}
+		if next != nil {
+			p = next
+		}
+		e, left = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: s.spec.Text(err)}}, 0
 	}
 }
 
-// workerExited records the exit and decides whether and when to restart.
-func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err error) {
+// startNext starts the worker that follows p. It returns no error and no process if an upgrade has
+// replaced p meanwhile.
+func (s *Supervisor) startNext(ctx context.Context, p *process) (next *process, err error) {
+	for {
+		if !s.awaitTurn(ctx, p) {
+			return nil, context.Cause(ctx)
+		}
+		if next, err = s.startWorker(ctx, p); !errors.Is(err, errHeld) {
+			return next, err
+		}
+	}
+}
+
+// awaitTurn waits until no upgrade with NoOverlap forbids a worker of the old program. It reports
+// whether one may start.
+func (s *Supervisor) awaitTurn(ctx context.Context, p *process) bool {
 	s.mu.Lock()
+	s.upgrade.handle(workerEnded)
+	var held chan struct{}
+	if s.op != nil {
+		held = s.op.held
+	}
+	s.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil && !isClosed(p.replaced)
+}
+
+// workerExited records the exit and decides whether and when to restart. If an upgrade has replaced
+// the worker, it only reports that the worker has ended.
+func (s *Supervisor) workerExited(p *process, e end, left int) (delay time.Duration, again bool, err error) {
+	s.mu.Lock()
+	if isClosed(p.replaced) {
+		s.mu.Unlock()
+		if !p.drains { // it had ended before
+			s.drained(p, left)
+		}
+		return 0, false, nil
+	}
 	delay, again, why := s.backoff.next(e)
-	exited := Exited{Exit: e.Exit}
+	exited := Exited{Exit: e.Exit, Living: s.living()}
 	if again {
 		exited.Next, exited.Attempt, exited.Limit = time.Now().Add(delay), s.backoff.attempt, max(0, s.spec.Policy.Limit)
 	}
@@ -231,6 +293,10 @@ func (s *Supervisor) workerExited(e end) (delay time.Duration, again bool, err e
 	s.spec.Log.Error("not restarting the worker any more", "why", gaveUp.Error())
 	s.mu.Lock()
 	s.emit(GaveUp{Why: gaveUp.Error()})
+	if s.op != nil {
+		s.op.old = gaveUp
+	}
+	s.upgrade.handle(workerLost)
 	s.mu.Unlock()
 	s.deliver()
 	return 0, false, gaveUp

@@ -1,0 +1,284 @@
+package supervise
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"time"
+
+	"example.com/lifecycle/internal/console"
+)
+
+const (
+	// maxDraining is the greatest number of workers that drain at the same time. If there are more,
+	// the oldest is ended.
+	maxDraining = 8
+	// askLimit is how long a candidate may take to answer one question.
+	askLimit = 5 * time.Second
+	// provenAfter is how long a candidate must live after it is ready.
+	provenAfter = 100 * time.Millisecond
+)
+
+// try starts the candidate and follows it until it is the current worker, or has ended.
+func (s *Supervisor) try(op *operation) {
+	p, err := s.fork(op.over, nil, op)
+	if err != nil {
+		s.mu.Lock()
+		op.why = cmp.Or(op.why, whyNotStarted(err))
+		s.event(op, candidateEnded)
+		s.mu.Unlock()
+		return
+	}
+	if err := p.awaitExecuted(); err != nil {
+		s.mu.Lock()
+		op.why = cmp.Or(op.why, err)
+		s.mu.Unlock()
+	}
+	select {
+	case <-p.ready:
+		s.mu.Lock()
+		s.event(op, candidateReady)
+		s.mu.Unlock()
+	case <-p.gone:
+	}
+	select {
+	case <-p.promoted:
+	case <-p.gone:
+		s.candidateGone(op, p)
+	}
+}
+
+// candidateGone reports that a candidate has ended, or cannot be ended. In the second case, nothing
+// else starts for an upgrade with NoOverlap until it has ended.
+func (s *Supervisor) candidateGone(op *operation, p *process) {
+	left := 0
+	if op.spec.NoOverlap {
+		<-p.ended
+	}
+	if isClosed(p.ended) {
+		left = s.endOrphans(p)
+	}
+	why := s.whyRefused(op, p, left)
+	s.mu.Lock()
+	if isClosed(p.promoted) { // it ended as the current worker
+		s.mu.Unlock()
+		return
+	}
+	op.why = cmp.Or(op.why, why)
+	op.candidate = nil
+	s.store.forget(p.stored)
+	request := storeRequest{close: p.stored}
+	if isClosed(p.ended) {
+		s.leave(p)
+	}
+	s.event(op, candidateEnded)
+	s.mu.Unlock()
+	request.finish(s.spec.Log)
+	<-p.ended
+	s.mu.Lock()
+	s.leave(p)
+	s.mu.Unlock()
+	s.deliver()
+	close(p.finished)
+}
+
+// whyRefused returns why a candidate that has ended did not become the current worker.
+func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
+	err := s.whyNotReady(p, left)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case isClosed(p.ready):
+		return fmt.Errorf("the new worker ended right after it was ready: %w", err)
+	case !p.isProgram() && !op.greeted:
+		return fmt.Errorf("%w\n(it did not report to its supervisor: "+
+			"a program without this library, or with an older release of it, never does)", err)
+	}
+	return err
+}
+
+// whyNotStarted explains an error of fork(2) or execve(2).
+func whyNotStarted(err error) error {
+	switch {
+	case errors.Is(err, ErrStopping):
+		return err
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%w: it is no program for this machine", err)
+	case errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("%w: the program or its interpreter does not exist", err)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w: the limit of processes is reached (RLIMIT_NPROC, pids.max)", err)
+	case errors.Is(err, syscall.ENOMEM):
+		return fmt.Errorf("%w: there is no memory for a second worker", err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%w: too many files are open for a second worker", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: it may not be executed", err)
+	}
+	return err
+}
+
+// ask asks a ready candidate everything that it must answer before it becomes the current worker.
+func (s *Supervisor) ask(op *operation, p *process) {
+	proven := time.NewTimer(provenAfter)
+	defer proven.Stop()
+	err := s.greeting(op, p)
+	if err == nil && !p.isProgram() && op.spec.State != nil {
+		err = askAdopt(op, p)
+	}
+	if err != nil && p.isEnding() {
+		return // its end is the reason; see candidateGone
+	}
+	if err == nil {
+		select {
+		case <-proven.C:
+		case <-p.gone:
+			return
+		case <-op.over.Done():
+			return
+		}
+	}
+	s.mu.Lock()
+	if err != nil {
+		s.refuseCandidate(op, err)
+	} else if p.isUp() {
+		s.event(op, candidateApproved)
+	}
+	s.mu.Unlock()
+	s.deliver()
+}
+
+// isEnding reports whether a candidate of this library has ended, or is about to. It waits a moment
+// for that.
+func (p *process) isEnding() bool {
+	soon := time.NewTimer(provenAfter)
+	defer soon.Stop()
+	select {
+	case <-p.gone:
+		return true
+	case <-p.Hello(): // its control socket is closed
+	case <-soon.C:
+		return false
+	}
+	soon.Reset(WorkerMargin)
+	select {
+	case <-p.gone:
+		return true
+	case <-soon.C:
+		return false
+	}
+}
+
+// greeting waits for the Hello of a candidate and checks it.
+func (s *Supervisor) greeting(op *operation, p *process) error {
+	if p.isProgram() {
+		return nil
+	}
+	limit := time.NewTimer(askLimit)
+	defer limit.Stop()
+	var hello Hello
+	greeted := false
+	select {
+	case hello, greeted = <-p.Hello():
+	case <-limit.C:
+	case <-p.gone:
+	case <-op.over.Done():
+	}
+	if !greeted {
+		return errors.New("the new worker is ready but did not report to its supervisor: " +
+			"its program uses an older release of this library, or none")
+	}
+	s.mu.Lock()
+	op.hello, op.greeted = hello, true
+	s.mu.Unlock()
+	if op.spec.Check == nil {
+		return nil
+	}
+	return op.spec.Check(hello)
+}
+
+// askAdopt asks the program of a candidate whether it can be the supervisor too.
+func askAdopt(op *operation, p *process) error {
+	state, err := op.spec.State()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(op.over, askLimit, errors.New("it did not answer in "+console.FormatLimit(askLimit)))
+	defer cancel()
+	if err := p.AskAdopt(ctx, state); err != nil {
+		return fmt.Errorf("the new program cannot continue as the supervisor: %w", err)
+	}
+	return nil
+}
+
+// promote makes the candidate the current worker. The old one drains. s.mu is held.
+func (s *Supervisor) promote(op *operation) {
+	p, old := op.candidate, s.last.Load()
+	s.remove(p)
+	s.last.Store(p)
+	s.path = op.spec.Path
+	p.stored = nil
+	close(p.promoted)
+	op.done = Replaced{New: p.PID, Version: op.hello.Version, Took: time.Since(op.begun)}
+	close(old.replaced)
+	if old.state != gone {
+		op.done.Old = old.PID
+	}
+	s.emit(op.done)
+	if old.state != gone {
+		s.drain(old, cmp.Or(op.spec.DrainTimeout, s.spec.StopTimeout))
+	}
+	text, doing := p.report.Text, p.report.Doing
+	s.emit(Said{Up: true, Text: &text, Doing: &doing})
+	if pending := s.pending.of(old); pending != nil {
+		pending.decide(errReplaced)
+	}
+	s.finish(op, nil)
+}
+
+// endOld ends the old worker of an upgrade with NoOverlap. s.mu is held.
+func (s *Supervisor) endOld(op *operation) {
+	op.held = make(chan struct{})
+	p := s.last.Load()
+	p.again, p.why = true, errUpgrade
+	switch {
+	case p.state == gone: // Run waits before the next start
+		select {
+		case s.atOnce <- struct{}{}:
+		default:
+		}
+	case !p.stops():
+		p.handle(stopRequested)
+	}
+}
+
+// errUpgrade is why an upgrade with NoOverlap ends a worker. errReplaced is why a request to a
+// worker that was replaced has no verdict.
+var (
+	errUpgrade  = errors.New("an upgrade was requested")
+	errReplaced = errors.New("another worker has replaced it")
+)
+
+// leave removes a candidate that has ended. s.mu is held.
+func (s *Supervisor) leave(p *process) {
+	if slices.Contains(s.others, p) {
+		s.remove(p)
+		s.emit(Living{s.living()})
+	}
+}
+
+// remove removes a worker that has ended from the others. s.mu is held.
+func (s *Supervisor) remove(p *process) {
+	s.others = slices.DeleteFunc(s.others, func(o *process) bool { return o == p })
+}
+
+// stopOthers ends all workers but the current one. s.mu is held.
+func (s *Supervisor) stopOthers() {
+	for _, p := range s.others {
+		p.handle(stopRequested)
+	}
+}

@@ -1,0 +1,90 @@
+package supervise
+
+import (
+	"errors"
+	"time"
+
+	"example.com/lifecycle/internal/sys/ossignal"
+)
+
+// drain makes a worker that was replaced finish its work and end within limit. s.mu is held.
+func (s *Supervisor) drain(p *process, limit time.Duration) {
+	p.drains, p.drainLimit = true, limit
+	s.others = append(s.others, p)
+	p.handle(replaced)
+	s.emit(Draining{PID: p.PID, Until: p.deadline})
+	s.endOldest()
+	go s.awaitDrained(p)
+}
+
+// endOldest ends workers that drain if there are too many of them. s.mu is held.
+func (s *Supervisor) endOldest() {
+	excess := -maxDraining
+	for _, p := range s.others {
+		if p.drains {
+			excess++
+		}
+	}
+	for _, p := range s.others {
+		if excess <= 0 {
+			return
+		}
+		if !p.drains {
+			continue
+		}
+		if p.state <= draining {
+			s.mu.After(func() {
+				s.spec.Log.Warn("ending a worker that drains, because too many do", "worker", p.PID, "limit", maxDraining)
+			})
+		}
+		if p.state == terminating && excess > maxDraining {
+			p.handle(deadlineExpired)
+		} else {
+			p.handle(stopRequested)
+		}
+		excess--
+	}
+}
+
+// awaitDrained waits for the end of a worker that is not the current one any more.
+func (s *Supervisor) awaitDrained(p *process) {
+	<-p.ended
+	<-p.gone
+	s.drained(p, s.endOrphans(p))
+	close(p.finished)
+}
+
+// drained reports the end of a worker that was the current one.
+func (s *Supervisor) drained(p *process, left int) {
+	e := p.end()
+	s.mu.Lock()
+	s.remove(p)
+	s.emit(Drained{PID: p.PID, Left: left, Exit: e.Exit, Living: s.living()})
+	s.upgrade.handle(drainedEnded)
+	killed := p.wasKilled
+	s.mu.Unlock()
+	s.deliver()
+	if killed {
+		s.spec.Log.Error("the old worker was killed while it drained", "worker", p.PID, "how", e.Text())
+	} else {
+		s.spec.Log.Info("the old worker has drained", "worker", p.PID, "how", e.Text())
+	}
+}
+
+// errNotDrained is why a worker that drains is killed.
+var errNotDrained = errors.New("it did not drain in time")
+
+// tellReplaced makes the worker drain. A worker of this library gets a message. A supervised
+// program gets StopSignal, and so does a worker that the message does not reach.
+func (p *process) tellReplaced() {
+	if p.isProgram() || p.Replace() != nil {
+		if err := p.signal(p.of.spec.Policy.StopSignal); err != nil {
+			p.refused(err)
+			return
+		}
+	}
+	_ = p.Signal(ossignal.Continue) // if this fails, the worker is killed at its deadline
+}
+
+// isProgram reports whether the worker is a supervised program.
+func (p *process) isProgram() bool { return p.of.spec.Program != nil }

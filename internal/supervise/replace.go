@@ -1,0 +1,202 @@
+package supervise
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/lifecycle/internal/sys/worker"
+)
+
+// UpgradeSpec describes the program that replaces the program of the worker.
+type UpgradeSpec struct {
+	// Path is the absolute path of the new program. "" is for a supervised program: Spec.Program
+	// returns its path.
+	Path string
+
+	NoOverlap bool // the old worker ends before the new one starts
+
+	// DrainTimeout is how long the old worker may take to end after the new one is ready. 0 means
+	// StopTimeout.
+	DrainTimeout time.Duration
+
+	// Check returns why a worker that sent this Hello must not become the worker. If it is nil, every
+	// worker of this library may.
+	Check func(Hello) error
+
+	// State returns what the new worker is asked about; see worker.Process.AskAdopt. If it is nil,
+	// the new worker is not asked.
+	State func() (json.RawMessage, error)
+}
+
+// Replaced reports that a new worker is the current one, and that the old one drains. If Old is 0,
+// no old worker runs.
+type Replaced struct {
+	Old, New int
+	Version  string // of the new worker, from its Hello
+	Took     time.Duration
+}
+
+// ErrUpgrading is returned if an upgrade is in progress.
+var ErrUpgrading = errors.New("another upgrade is in progress")
+
+// RestoreError reports that an upgrade with NoOverlap failed, after it had ended the old worker.
+type RestoreError struct {
+	Err error // why the new program failed
+	Old error // why the old program does not run again; nil: it does
+}
+
+func (e *RestoreError) Error() string {
+	if e.Old == nil {
+		return e.Err.Error() + "; the old program was started again"
+	}
+	return fmt.Sprintf("%v; the old program was started again and is not ready: %v", e.Err, e.Old)
+}
+
+func (e *RestoreError) Unwrap() []error { return []error{e.Err, e.Old} }
+
+// operation is an upgrade in progress. Supervisor.mu guards it.
+type operation struct {
+	spec      UpgradeSpec
+	begun     time.Time
+	over      context.Context // ends with the operation
+	cancel    context.CancelFunc
+	candidate *process // nil: not forked yet, or it has ended
+	hello     Hello
+	why       error         // why it fails
+	greeted   bool          // hello was received
+	held      chan struct{} // NoOverlap: closed when Run may continue; nil: not held
+	old       error         // NoOverlap: why the old program does not run again
+	done      Replaced
+	result    chan error
+}
+
+// Upgrade replaces the worker with a worker of another program. It blocks until the new worker is
+// the current one and the old one drains. The new worker must become ready within StartLimit. If
+// Upgrade returns an error, a worker of the old program serves as before, unless the error is a
+// *[RestoreError] or the supervisor stops. If ctx ends, Upgrade ends the new worker and returns the
+// cause. Start must have returned, and Run must run.
+func (s *Supervisor) Upgrade(ctx context.Context, u UpgradeSpec) (Replaced, error) {
+	if u.Path != "" {
+		if err := checkProgram(u.Path); err != nil {
+			return Replaced{}, err
+		}
+	}
+	op := &operation{spec: u, begun: time.Now(), result: make(chan error, 1)}
+	op.over, op.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer op.cancel()
+	if err := s.beginUpgrade(op); err != nil {
+		return Replaced{}, err
+	}
+	select {
+	case err := <-op.result:
+		return op.done, err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	s.refuseCandidate(op, context.Cause(ctx))
+	s.mu.Unlock()
+	err := <-op.result // the candidate ends within the limits of its states
+	return op.done, err
+}
+
+func (s *Supervisor) beginUpgrade(op *operation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	request := upgradeRequested
+	if op.spec.NoOverlap {
+		request = upgradeAloneRequested
+	}
+	switch {
+	case s.stops:
+		return ErrStopping
+	case s.last.Load() == nil:
+		return errNoWorker
+	case s.upgrade.state == frozen:
+		return ErrStopping
+	case s.upgrade.state != serving:
+		return ErrUpgrading
+	case op.spec.NoOverlap && (s.starting || s.last.Load().state == staged):
+		return errNoWorker
+	}
+	s.op = op
+	s.upgrade.handle(request)
+	return nil
+}
+
+// event handles an event of the operation. It does nothing if the operation is over. s.mu is held.
+func (s *Supervisor) event(op *operation, e upgradeEvent) {
+	if s.op == op && op != nil {
+		s.upgrade.handle(e)
+	}
+}
+
+// refuseCandidate ends the operation because of err. s.mu is held.
+func (s *Supervisor) refuseCandidate(op *operation, err error) {
+	op.why = cmp.Or(op.why, err)
+	s.event(op, candidateRefused)
+}
+
+// perform does what follows from an event of an upgrade. s.mu is held.
+func (s *Supervisor) perform(a upgradeAction) {
+	op := s.op
+	switch a {
+	case startCandidate:
+		go s.try(op)
+	case askCandidate:
+		go s.ask(op, op.candidate)
+	case endCandidate:
+		if op.candidate != nil {
+			op.candidate.handle(stopRequested)
+		}
+	case promote:
+		s.promote(op)
+	case endOld:
+		s.endOld(op)
+	case restoreOld:
+		op.release()
+	case reportFailure:
+		s.finish(op, op.failure())
+	case endAll:
+		s.stopOthers()
+		if op != nil {
+			s.finish(op, ErrStopping)
+		}
+	}
+}
+
+// finish reports the result of the operation. s.mu is held.
+func (s *Supervisor) finish(op *operation, err error) {
+	s.op = nil
+	op.cancel()
+	op.release()
+	op.result <- err
+}
+
+// failure returns why the operation has failed.
+func (op *operation) failure() error {
+	if op.held == nil {
+		return op.why
+	}
+	return &RestoreError{Err: op.why, Old: op.old}
+}
+
+// release lets Run continue after NoOverlap.
+func (op *operation) release() {
+	if op.held != nil && !isClosed(op.held) {
+		close(op.held)
+	}
+}
+
+// SetPath makes later workers start from the program at that path. "" means this program.
+func (s *Supervisor) SetPath(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.path = path
+}
+
+// Hello is the first message of a worker of this library to its supervisor.
+type Hello = worker.Hello

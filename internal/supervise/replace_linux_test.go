@@ -1,0 +1,293 @@
+package supervise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/worker"
+)
+
+func TestMain(m *testing.M) {
+	if in := worker.Inherited(); in != nil {
+		os.Exit(work(in))
+	}
+	os.Exit(m.Run())
+}
+
+// work is the whole code of a worker. The name of its program decides what it does.
+func work(in *worker.Handoff) int {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return 1
+	}
+	name := filepath.Base(exe)
+	lost := in.Take()
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	switch name {
+	case "dies":
+		fmt.Fprintln(os.Stderr, "no configuration")
+		return 3
+	case "hangs":
+		signal.Ignore(syscall.SIGTERM)
+		<-lost
+		return 1
+	case "silent":
+	default:
+		if err := in.Hello(Hello{Protocol: 1, Version: name, Supervises: true}); err != nil {
+			return 1
+		}
+	}
+	in.OnAsk(func(state json.RawMessage) error {
+		if name == "refuses" {
+			return errors.New("cannot read " + string(state))
+		}
+		return nil
+	})
+	if err := tellManager("READY=1\nSTATUS=serves " + name); err != nil {
+		return 1
+	}
+	if name == "collapses" {
+		return 4
+	}
+	select {
+	case <-in.Replaced():
+		if name == "lingers" {
+			<-lost
+		}
+		return 0
+	case <-terminated:
+		return 0
+	case <-lost:
+		return 1
+	}
+}
+
+func tellManager(text string) error {
+	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte(text))
+	return err
+}
+
+// program returns the path of a program with that name, which is this one.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	text, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text, 0o700))
+	return path
+}
+
+// running is a supervisor whose worker is ready.
+type running struct {
+	*Supervisor
+	t      *testing.T
+	stop   context.CancelFunc
+	result chan error
+
+	mu     sync.Mutex
+	events []Event
+}
+
+func run(t *testing.T, change func(*Spec)) *running {
+	t.Helper()
+	r := &running{t: t, result: make(chan error, 1)}
+	policy := Policy{
+		MinDelay: time.Millisecond, MaxDelay: time.Second, Reset: time.Minute, Limit: 100, Window: time.Minute,
+		Clean: []int{0}, StopSignal: syscall.SIGTERM, ReloadSignal: syscall.SIGHUP,
+	}
+	spec := Spec{
+		Args: []string{"worker"}, Note: func(bool) any { return nil }, Dir: func() string { return "" }, Umask: -1, Policy: policy,
+		StartTimeout: 10 * time.Second, StartLimit: 10 * time.Second, StopTimeout: 10 * time.Second, ReloadTimeout: 10 * time.Second,
+		Listen: sdnotify.Listen, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), On: r.happened,
+		Tail:   func() func() string { return func() string { return "" } },
+		Decode: func(text json.RawMessage) error { return errors.New(string(text)) },
+		Text:   func(err error) string { return err.Error() },
+	}
+	if change != nil {
+		change(&spec)
+	}
+	r.Supervisor = New(spec)
+	require.NoError(t, r.Start(t.Context()))
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() { r.result <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		_ = r.Stop()
+		r.Close()
+	})
+	return r
+}
+
+func (r *running) happened(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+func (r *running) pid() int { return r.last.Load().PID }
+
+// await waits for an event of that type that is.
+func await[E Event](r *running, is func(E) bool) (found E) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.ContainsFunc(r.events, func(e Event) bool {
+			var ok bool
+			found, ok = e.(E)
+			return ok && is(found)
+		})
+	}, 20*time.Second, time.Millisecond)
+	return found
+}
+
+func (r *running) requireServing(pid int) {
+	r.t.Helper()
+	require.Equal(r.t, pid, r.pid())
+	require.NoError(r.t, syscall.Kill(pid, 0))
+	r.Supervisor.mu.Lock()
+	defer r.Supervisor.mu.Unlock()
+	require.True(r.t, r.last.Load().isUp())
+	require.Equal(r.t, serving, r.upgrade.state)
+}
+
+func TestAnUpgradeReplacesTheWorkerAndTheOldOneDrains(t *testing.T) {
+	r := run(t, nil)
+	old := r.pid()
+	done, err := r.Upgrade(t.Context(), UpgradeSpec{
+		Path:  program(t, "v2"),
+		Check: func(h Hello) error { require.True(t, h.Supervises); return nil },
+		State: func() (json.RawMessage, error) { return json.RawMessage(`"state"`), nil },
+	})
+	require.NoError(t, err)
+	require.Equal(t, Replaced{Old: old, New: r.pid(), Version: "v2", Took: done.Took}, done)
+	r.requireServing(done.New)
+	drained := await(r, func(d Drained) bool { return d.PID == old })
+	require.Zero(t, drained.Exit.Code, "it was told, and not killed")
+	await(r, func(s Said) bool { return s.PID == 0 && s.Text != nil && *s.Text == "serves v2" })
+	require.NoError(t, syscall.Kill(done.New, syscall.SIGKILL))
+	started := await(r, func(s Started) bool { return s.PID != old && s.PID != done.New })
+	require.Equal(t, 1, started.Restarts, "an upgrade is no restart")
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", started.PID))
+	require.NoError(t, err)
+	require.Equal(t, "v2", filepath.Base(exe), "the next worker runs the new program too")
+}
+
+func TestABadProgramCostsNothing(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	require.NoError(t, os.WriteFile(text, []byte("just a text, longer than a header\n"), 0o700))
+	script := filepath.Join(dir, "script")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\n"), 0o700))
+	unset := filepath.Join(dir, "unset")
+	require.NoError(t, os.WriteFile(unset, []byte("\x7fELF"), 0o600))
+	other := filepath.Join(dir, "other")
+	elf, err := headOf("/proc/self/exe")
+	require.NoError(t, err)
+	elf[18]++
+	require.NoError(t, os.WriteFile(other, elf, 0o700))
+	r := run(t, func(s *Spec) { s.StartLimit = 2 * time.Second; s.StopTimeout = time.Second })
+	old := r.pid()
+	for what, tt := range map[string]struct {
+		path  string
+		check error
+		want  string
+	}{
+		"missing":              {path: filepath.Join(dir, "none"), want: "no such file or directory"},
+		"a directory":          {path: dir, want: "is a directory"},
+		"not executable":       {path: unset, want: "permission denied"},
+		"a text":               {path: text, want: "it is no program"},
+		"a script":             {path: script, want: "it is a script"},
+		"another architecture": {path: other, want: "another architecture"},
+		"dies":                 {path: program(t, "dies"), want: "died before it was ready (exit 3)"},
+		"hangs":                {path: program(t, "hangs"), want: "not ready after"},
+		"without this library": {path: program(t, "silent"), want: "an older release of this library"},
+		"dies when it is ready": {
+			path: program(t, "collapses"), want: "the new worker ended right after it was ready",
+		},
+		"cannot adopt": {path: program(t, "refuses"), want: `cannot continue as the supervisor: cannot read "state"`},
+		"is not wanted": {
+			path: program(t, "v2"), check: errors.New("another PID file"), want: "another PID file",
+		},
+	} {
+		_, err := r.Upgrade(t.Context(), UpgradeSpec{
+			Path:  tt.path,
+			Check: func(Hello) error { return tt.check },
+			State: func() (json.RawMessage, error) { return json.RawMessage(`"state"`), nil },
+		})
+		require.ErrorContains(t, err, tt.want, what)
+		r.requireServing(old)
+		require.Empty(t, r.others, what)
+	}
+	require.False(t, strings.Contains(fmt.Sprint(r.events), "Exited"))
+}
+
+func TestAWorkerThatDoesNotDrainIsKilled(t *testing.T) {
+	r := run(t, func(s *Spec) {})
+	first, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "lingers")})
+	require.NoError(t, err)
+	second, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v3"), DrainTimeout: 100 * time.Millisecond})
+	require.NoError(t, err)
+	require.Equal(t, first.New, second.Old)
+	drained := await(r, func(d Drained) bool { return d.PID == first.New })
+	require.Equal(t, "KILL", strings.TrimPrefix(drained.Exit.Signal, "SIG"))
+	require.Equal(t, errNotDrained.Error(), drained.Exit.Why)
+	r.requireServing(second.New)
+}
+
+func TestAStopEndsWhatDrainsToo(t *testing.T) {
+	r := run(t, nil)
+	first, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "lingers")})
+	require.NoError(t, err)
+	second, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v3"), DrainTimeout: time.Hour})
+	require.NoError(t, err)
+	r.stop()
+	require.NoError(t, r.Stop())
+	require.ErrorIs(t, syscall.Kill(first.New, 0), syscall.ESRCH)
+	require.ErrorIs(t, syscall.Kill(second.New, 0), syscall.ESRCH)
+	require.NoError(t, <-r.result)
+	r.Close()
+	_, err = r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v4")})
+	require.ErrorIs(t, err, ErrStopping)
+}
+
+func TestWithoutOverlapTheOldWorkerEndsFirstAndComesBack(t *testing.T) {
+	r := run(t, nil)
+	old := r.pid()
+	_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "dies"), NoOverlap: true})
+	var restored *RestoreError
+	require.ErrorAs(t, err, &restored)
+	require.NoError(t, restored.Old)
+	require.ErrorContains(t, err, "died before it was ready (exit 3)")
+	require.NotEqual(t, old, r.pid())
+	r.requireServing(r.pid())
+	old = r.pid()
+	done, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v2"), NoOverlap: true})
+	require.NoError(t, err)
+	require.Zero(t, done.Old)
+	require.ErrorIs(t, syscall.Kill(old, 0), syscall.ESRCH)
+	r.requireServing(done.New)
+}

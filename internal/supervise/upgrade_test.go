@@ -1,0 +1,251 @@
+package supervise
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fakeWorker is what a worker of a fakeHost does.
+type fakeWorker int
+
+const (
+	none fakeWorker = iota
+	begins
+	serves
+	ends
+)
+
+// fakeHost is a supervisor without processes. Its fields are the world outside of the table. It is
+// copied at each branch of the walk.
+type fakeHost struct {
+	upgrading
+	current   fakeWorker
+	candidate fakeWorker
+	drains    int  // workers that drain
+	stops     bool // a stop was requested
+
+	waiting bool // a caller waits for the verdict of an upgrade
+	alone   bool // it is one with NoOverlap
+	fault   string
+}
+
+func (h *fakeHost) perform(a upgradeAction) {
+	switch a {
+	case startCandidate:
+		h.requireThat(h.candidate == none, "a second candidate")
+		h.requireThat(!h.alone || h.current == none, "two workers overlap")
+		h.candidate = begins
+	case askCandidate:
+		h.requireThat(h.candidate == serves, "asked before it is ready")
+	case endCandidate:
+		h.requireThat(h.candidate != none, "nothing to end")
+		h.candidate = ends
+	case promote:
+		h.requireThat(h.candidate == serves, "not ready")
+		if h.current != none {
+			h.drains++
+		}
+		h.current, h.candidate = serves, none
+		h.verdict()
+	case endOld:
+		if h.current != none {
+			h.current = ends
+		}
+	case restoreOld:
+		h.requireThat(h.current == none || h.current == ends, "restored beside the old one")
+	case reportFailure:
+		h.requireThat(h.candidate == none, "a verdict while the candidate lives")
+		h.verdict()
+	case endAll:
+		if h.candidate != none {
+			h.candidate = ends
+		}
+		if h.waiting {
+			h.verdict()
+		}
+	}
+}
+
+func (h *fakeHost) verdict() {
+	h.requireThat(h.waiting, "a verdict for nobody")
+	h.waiting = false
+}
+
+func (h *fakeHost) requireThat(is bool, fault string) {
+	if !is && h.fault == "" {
+		h.fault = fault
+	}
+}
+
+// happen makes an event happen in the world. It returns false if the event cannot happen.
+func (h *fakeHost) happen(e upgradeEvent) bool {
+	switch e {
+	case upgradeRequested, upgradeAloneRequested:
+		if h.handleRequest(e) {
+			h.alone = e == upgradeAloneRequested
+		}
+		return true
+	case candidateReady:
+		if h.candidate != begins {
+			return false
+		}
+		h.candidate = serves
+	case candidateApproved:
+		if h.candidate != serves || h.state != asking && h.state != askingAlone {
+			return false
+		}
+	case candidateRefused:
+		if !h.waiting {
+			return false
+		}
+	case candidateEnded:
+		if h.candidate == none {
+			return false
+		}
+		h.candidate = none
+	case workerEnded:
+		if h.current == none && h.state != ending {
+			return false
+		}
+		h.current = none
+	case workerReady:
+		if h.current != none || h.stops || h.state.isHeld() || h.state == frozen {
+			return false
+		}
+		h.current = serves
+	case workerLost:
+		if h.current != none || h.state.isHeld() {
+			return false
+		}
+	case drainedEnded:
+		if h.drains == 0 {
+			return false
+		}
+		h.drains--
+	case thawed, stopAsked, freezeRequested:
+		if h.state == frozen && e != thawed || h.state != frozen && e == thawed {
+			return false
+		}
+		h.stops = h.stops || e == stopAsked
+	}
+	h.handle(e)
+	return true
+}
+
+func (h *fakeHost) handleRequest(e upgradeEvent) bool {
+	if h.state != serving {
+		h.requireThat(!h.handle(e), "a second upgrade at the same time")
+		return false
+	}
+	h.requireThat(!h.waiting, "two callers wait")
+	h.waiting, h.alone = true, e == upgradeAloneRequested
+	h.requireThat(h.handle(e), "refused")
+	return true
+}
+
+// invariant returns what is wrong in this state of the world, or "".
+func (h *fakeHost) invariant() string {
+	switch inProgress := h.state != serving && h.state != frozen && h.state != stopped; {
+	case h.fault != "":
+		return h.fault
+	case h.candidate != none && !inProgress && h.state != stopped:
+		return "a candidate that nobody waits for"
+	case h.waiting != inProgress:
+		return "a caller waits for ever, or not"
+	case h.state == frozen && h.candidate != none:
+		return "it is frozen during an upgrade"
+	case h.stops && h.state != stopped:
+		return "a stop was lost"
+	case h.stops && h.candidate != none && h.candidate != ends:
+		return "a candidate outlives the stop"
+	}
+	return ""
+}
+
+// walk walks every sequence of up to that many events. It reuses the memory of path.
+func walk(h *fakeHost, path []upgradeEvent, left int, visit func(h *fakeHost, path []upgradeEvent)) {
+	var next fakeHost
+	for e := range upgradeEvents {
+		next = *h
+		next.host = &next
+		if !next.happen(e) {
+			continue
+		}
+		path := append(path, e)
+		visit(&next, path)
+		if left > 1 {
+			walk(&next, path, left-1, visit)
+		}
+	}
+}
+
+// longest is the length of the sequences that the tests walk.
+const longest = 6
+
+func newPath() []upgradeEvent { return make([]upgradeEvent, 0, longest) }
+
+// reached returns one world for each state of the table.
+func reached(t *testing.T) map[upgradeState]fakeHost {
+	found := map[upgradeState]fakeHost{serving: {current: serves}}
+	from := found[serving]
+	walk(&from, newPath(), 4, func(h *fakeHost, _ []upgradeEvent) {
+		if _, ok := found[h.state]; !ok {
+			found[h.state] = *h
+		}
+	})
+	require.Len(t, found, int(upgradeStates))
+	return found
+}
+
+func TestEverySequenceOfEventsKeepsTheInvariantsOfAnUpgrade(t *testing.T) {
+	t.Parallel()
+	begun, steps := time.Now(), 0
+	for from, world := range reached(t) {
+		walk(&world, newPath(), longest, func(h *fakeHost, path []upgradeEvent) {
+			steps++
+			if fault := h.invariant(); fault != "" {
+				t.Fatalf("from state %d, after the events %v, in state %d: %s", from, path, h.state, fault)
+			}
+		})
+	}
+	require.Greater(t, steps, 100_000)
+	t.Log(steps, "steps in", time.Since(begun))
+}
+
+// A worker of the old program serves throughout an upgrade without NoOverlap, unless it crashes or
+// a stop is requested, and a failed upgrade with NoOverlap starts it again.
+func TestAnUpgradeTakesNoServingWorkerAway(t *testing.T) {
+	t.Parallel()
+	for from, world := range reached(t) {
+		if world.state.isHeld() || world.state == restoring || world.stops {
+			continue
+		}
+		walk(&world, newPath(), longest-1, func(h *fakeHost, path []upgradeEvent) {
+			for _, e := range path {
+				if e == workerEnded || e == stopAsked || e == upgradeAloneRequested {
+					return
+				}
+			}
+			if h.current != serves {
+				t.Fatalf("from state %d, after the events %v: no worker serves", from, path)
+			}
+		})
+	}
+}
+
+// Whatever happens in an upgrade, its own events lead to an end.
+func TestEveryUpgradeHasAnEnd(t *testing.T) {
+	t.Parallel()
+	for from, world := range reached(t) {
+		for range 20 {
+			for _, e := range []upgradeEvent{candidateRefused, workerEnded, candidateEnded, workerReady, thawed} {
+				world.host = &world
+				world.happen(e)
+			}
+		}
+		require.Contains(t, []upgradeState{serving, stopped}, world.state, "from state %d", from)
+		require.False(t, world.waiting, "from state %d", from)
+	}
+}
