@@ -28,8 +28,8 @@ func ownTemp() (dir string) {
 }
 
 // nothingLeft waits until the processes, descriptors and files of the tests are gone, and reports
-// whether they are. On systems with /proc, it recognizes the processes by the temporary directory
-// in their environment.
+// whether they are gone. On systems with /proc, it recognizes the processes by the temporary
+// directory in their environment.
 func nothingLeft(temp string, opened int) bool {
 	var left []string
 	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {

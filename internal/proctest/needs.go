@@ -13,15 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// required returns the things that the machine must have. CI names them in LIFECYCLE_REQUIRE.
+// required returns what the machine must have. CI names them in LIFECYCLE_REQUIRE.
 func required() []string { return strings.Fields(os.Getenv("LIFECYCLE_REQUIRE")) }
 
-// Needs skips the test if this machine lacks one of the things, and fails it if LIFECYCLE_REQUIRE
-// names that thing. A thing is "root", "linux", or a command, such as "strace" or "unshare".
-// LIFECYCLE_REQUIRE can also name "cgroup2", which Cgroup checks.
-func Needs(t *testing.T, things ...string) {
+// Needs skips the test if this machine lacks one of the requirements, and fails it if
+// LIFECYCLE_REQUIRE names that requirement. A requirement is "root", "linux", or a command, such as
+// "strace" or "unshare". LIFECYCLE_REQUIRE can also name "cgroup2", which Cgroup checks.
+func Needs(t *testing.T, requirements ...string) {
 	t.Helper()
-	for _, thing := range things {
+	for _, thing := range requirements {
 		ok := false
 		switch thing {
 		case "root":

@@ -1,5 +1,5 @@
-// Package proctest has what tests of real processes share: a registry of helper programs, processes
-// that a test starts and waits for, and checks of the machine.
+// Package proctest contains what tests of real processes share: a registry of helper programs,
+// processes that a test starts and waits for, and checks of the machine.
 //
 // A test binary is its own daemon. It executes itself again, and an environment variable names the
 // program that it runs as:
@@ -36,8 +36,8 @@ import (
 // Variable is the environment variable that names the program that a test binary runs as.
 const Variable = "LIFECYCLE_TEST_PROGRAM"
 
-// lifetime is how long a program may run. It then ends by itself, if its test has not ended it. It
-// is longer than [Patience].
+// lifetime is how long a program may run. Then it exits, even if its test has not ended it.
+// lifetime is longer than [Patience].
 const lifetime = 90 * time.Second
 
 var (
@@ -83,9 +83,9 @@ func Main(m *testing.M, inDaemon bool) {
 
 func runTests(m *testing.M) (exitCode int) {
 	args := slices.Clone(os.Args)
-	// The tests mostly wait for processes, so run more of them at the same time than there are
-	// processors. The long forms need the processors more. The command line is parsed later and
-	// takes precedence.
+	// Run more tests at the same time than there are processors, because the tests mostly wait for
+	// processes. The long forms need the processors more. The command line is parsed later and takes
+	// precedence.
 	perProcessor := 4
 	if os.Getenv("LIFECYCLE_LONG") != "" {
 		perProcessor = 2

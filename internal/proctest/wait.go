@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is how long a test waits before it fails. No result depends on how long something takes,
-// so Patience can be long enough for a busy machine.
+// Patience is how long a test waits before it fails. It can be long enough for a busy machine,
+// because no result depends on how long an operation takes.
 const Patience = 60 * time.Second
 
-// Eventually waits until condition returns true. format and args describe the condition. It calls
-// condition less often the longer it waits, so that waiting costs little.
+// Eventually waits until condition returns true. format and args describe the condition. The
+// intervals between the calls grow, because calls use CPU time.
 func Eventually(t *testing.T, condition func() bool, format string, args ...any) {
 	t.Helper()
 	began := time.Now()

@@ -12,7 +12,7 @@ import (
 
 // Advice returns what a user can do about err, the error of an operation on the file at path. It
 // returns "" if it knows no advice. The same errno has different reasons in different operations.
-// So Advice considers which operation failed, and checks whether the usual reason applies.
+// Therefore Advice considers which operation failed, and checks whether the usual reason applies.
 func Advice(path string, err error) string {
 	op := ""
 	var at *fs.PathError

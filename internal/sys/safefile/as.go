@@ -7,9 +7,9 @@ import (
 	"example.com/lifecycle/internal/sys/privilege"
 )
 
-// AppendAs is [Append] with the rights of a user, for a directory that belongs to that user. It
-// opens no file that the user could not open. It opens the directory itself with the rights of this
-// process. If user is nil, AppendAs is Append.
+// AppendAs does the same as [Append] with the rights of a user, for a directory that belongs to
+// that user. It opens no file that the user could not open. It opens the directory itself with the
+// rights of this process. If user is nil, AppendAs is Append.
 func AppendAs(path string, mode fs.FileMode, user *privilege.Identity) (
 	f *os.File, created bool, err error,
 ) {

@@ -28,8 +28,8 @@ func Guarded(path string, owners ...int) error { return Trusted{Owners: owners}.
 // must also belong to one of these users. Guard does not check the file itself, which need not
 // exist.
 //
-// Only trusted users can change what Guard has checked, so it does not matter that checking and
-// opening are two steps.
+// Checking and opening may be two steps, because only trusted users can change what Guard has
+// checked.
 func (t Trusted) Guard(path string) error {
 	// filepath.Dir would treat "link/.." as the directory of the link. The kernel treats it as the
 	// parent of the target.
@@ -123,9 +123,9 @@ func (t Trusted) group(gid int) bool {
 	return gid == 0 || slices.Contains(t.Groups, gid) || runtime.GOOS == "darwin" && gid == 1
 }
 
-// unmapped reports whether uid stands for an owner outside of this user namespace, who is unknown.
-// The root directory has such an owner under `unshare --map-root-user` (user_namespaces(7),
-// "Unmapped user and group IDs").
+// unmapped reports whether uid represents an unknown owner outside of this user namespace. The root
+// directory has such an owner under `unshare --map-root-user` (user_namespaces(7), "Unmapped user
+// and group IDs").
 func unmapped(uid int) bool {
 	if runtime.GOOS != "linux" {
 		return false

@@ -6,6 +6,6 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains.
+// TestMain gives root a directory for temporary files that only root can write, even if TMPDIR
+// names another directory.
 func TestMain(m *testing.M) { proctest.Main(m, false) }

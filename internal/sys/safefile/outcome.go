@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// Outcome classifies the error of an attempt to read a file of a daemon: it tells whether the file
-// is absent, or whether the question stays open.
+// Outcome is what an attempt to read a file of a daemon has shown: the file is absent, or it is
+// unknown whether there is a file.
 type Outcome int
 
 const (

@@ -36,7 +36,7 @@ const (
 var errExchanged = Unsafe("another process keeps replacing it")
 
 func (p place) create(flag int, mode fs.FileMode) (f *os.File, created bool, err error) {
-	// The file can appear or vanish between the two attempts to open it, so repeat both.
+	// Repeat both attempts to open the file, because the file can appear or vanish between them.
 	for range attempts {
 		f, err = p.open(flag|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
@@ -59,10 +59,10 @@ func (p place) openRegular(flag int) (f *os.File, err error) {
 	return nil, err
 }
 
-// openOnce inspects the path before the open, because opening a device can have effects, and once
-// more after it. Both inspections and the open file must show the same file, with one name. The
-// link count of the open file alone proves nothing, because a user who has linked another user's
-// file can remove the link between the open and the check.
+// openOnce inspects the path before and after the open. It inspects the path before, because
+// opening a device can have effects. Both inspections and the open file must show the same file,
+// with one name. The link count of the open file alone proves nothing. A user who has linked
+// another user's file can remove the link between the open and the check.
 func (p place) openOnce(flag int) (*os.File, error) {
 	before, err := p.look()
 	if err != nil {

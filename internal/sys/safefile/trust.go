@@ -8,8 +8,8 @@ import (
 )
 
 // A user who can write or replace a PID file decides which process root signals. CVE-2017-16933,
-// CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. So root uses no path
-// that another user can change. No process uses a file that every user can write.
+// CVE-2018-6954 and CVE-2018-16888 were privilege escalations of this kind. Therefore root uses no
+// path that another user can change. No process uses a file that every user can write.
 
 // GuardWrite returns an error if this process runs as root and another user can change what the
 // path names.
@@ -20,10 +20,10 @@ func GuardWrite(path string) error {
 	return Guarded(path)
 }
 
-// GuardEntry is [GuardWrite] for a process that only adds or removes the last element of the path,
-// with bind(2) or unlink(2). Neither call follows a link there. The directory may belong to another
-// user if no third user can write it, because that user cannot make the process use another
-// directory.
+// GuardEntry does the same as [GuardWrite], for a process that only adds or removes the last
+// element of the path, with bind(2) or unlink(2). Neither call follows a link there. The directory
+// may belong to another user if no third user can write it. That other user cannot make the process
+// use another directory.
 func GuardEntry(path string) error {
 	err := GuardWrite(path)
 	if !errors.Is(err, ErrUnsafe) {

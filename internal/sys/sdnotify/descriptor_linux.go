@@ -84,10 +84,10 @@ func isPidfd(fd int) bool {
 	return err == nil || err == unix.ESRCH || err == unix.EPERM
 }
 
-// discard closes a descriptor of an unknown kind, as Discard does. It makes no os.File of it,
-// because package os would poll the descriptor, and the file system of the sender may not answer.
-// It closes a pidfd at once: that close never blocks, and package reaper ends no orphan for which a
-// pidfd is open.
+// discard closes a descriptor of an unknown kind, as Discard does. It makes no os.File of the
+// descriptor. Package os would poll it, and the file system of the sender may not answer. discard
+// closes a pidfd at once, because that close never blocks. Package reaper ends no orphan for which
+// a pidfd is open.
 func discard(fd int) {
 	if isPidfd(fd) {
 		unix.Close(fd)

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// The sender of a descriptor can make close(2) block: with SO_LINGER on the socket, with SO_LINGER
-// on a socket in its queue, or with a file system that the sender serves. So separate goroutines
-// close the descriptors of other processes. maxClosing limits their number.
+// The sender of a descriptor can make close(2) block in three ways: with SO_LINGER on the socket,
+// with SO_LINGER on a socket in its queue, or with a file system that the sender serves. Therefore
+// separate goroutines close the descriptors of other processes. maxClosing limits their number.
 const maxClosing = 8 // concurrent calls of close(2)
 
 // maxDiscards is how many descriptors may wait to be closed. A Server accepts no more until some

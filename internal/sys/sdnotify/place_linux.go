@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a directory for one socket. The process that made it holds a lock on it. A directory
-// without a lock belonged to a killed process, and the next process that makes a place removes it.
-// The methods of a nil place do nothing.
+// place is a directory for one socket. The process that made it holds a lock on it. If no process
+// holds the lock, the process that made the place was killed. The next process that makes a place
+// removes it. The methods of a nil place do nothing.
 type place struct {
 	path string
 	lock *os.File
@@ -45,7 +45,7 @@ func listenPrivate(uid int) (s *Server, err error) {
 }
 
 // listenIn makes a place and a socket that only root and the user uid can use. The directory
-// belongs to the user of this process, so uid cannot put files there. Sending needs write
+// belongs to the user of this process. Therefore uid cannot put files there. A sender needs write
 // permission on the socket (unix(7)).
 func listenIn(base string, uid int) (s *Server, err error) {
 	path, err := os.MkdirTemp(base, placePrefix)

@@ -1,5 +1,5 @@
-// Package sdnotify sends notifications to a service manager, as sd_notify(3) does, and receives
-// those of services. Each message is one datagram with lines NAME=VALUE.
+// Package sdnotify sends notifications to a service manager, as sd_notify(3) does. It also receives
+// the notifications of services. Each message is one datagram with lines NAME=VALUE.
 package sdnotify
 
 import (
@@ -10,7 +10,8 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
-// Socket is a connection to the manager. It stays connected, so it also works after chroot(2).
+// Socket is a connection to the manager. It stays connected and therefore also works after
+// chroot(2).
 type Socket struct{ file *os.File }
 
 // Dial connects to the socket at an address as in NOTIFY_SOCKET: a path, or @ and a name in the
@@ -42,8 +43,8 @@ func (s *Socket) SendFiles(files []*os.File, lines ...string) error {
 // Close closes the socket.
 func (s *Socket) Close() error { return s.file.Close() }
 
-// Line returns NAME=VALUE in one line of UTF-8, which systemd demands. It replaces control
-// characters in the value with spaces, and escapes bytes that are not UTF-8 as \xHH.
+// Line returns NAME=VALUE in one line of UTF-8, as systemd requires. It replaces control characters
+// in the value with spaces, and escapes bytes that are not UTF-8 as \xHH.
 func Line(name, value string) string {
 	return name + "=" + strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

@@ -30,12 +30,12 @@ type Server struct {
 func Listen() (*Server, error) { return listen() }
 
 // ListenPrivate returns a server to which only root and that user can send, or every process for
-// [AnyUser]. Its socket is a file in its own directory, so a process in another network namespace
-// can use it too. Close removes the directory. If this process is killed, the next ListenPrivate
-// removes it.
+// [AnyUser]. Its socket is a file in its own directory. Therefore a process in another network
+// namespace can use it too. Close removes the directory. If this process is killed, the next
+// ListenPrivate removes the directory.
 func ListenPrivate(uid int) (*Server, error) { return listenPrivate(uid) }
 
-// AnyUser stands for every user.
+// AnyUser means every user.
 const AnyUser = -1
 
 // maxRoom is the maximum number of descriptors that a manager keeps for a service (FDSTORE in
@@ -157,8 +157,8 @@ func (s *Server) one() error {
 }
 
 // Barrier blocks until all messages that were sent before the call have been handled, as
-// sd_notify_barrier(3) does, but not longer than limit. It receives queued messages itself, so a
-// sender that fills the queue cannot delay it.
+// sd_notify_barrier(3) does, but not longer than limit. Barrier itself receives queued messages.
+// Therefore a sender that fills the queue cannot delay it.
 func (s *Server) Barrier(limit time.Duration) {
 	over := time.NewTimer(limit)
 	defer over.Stop()
@@ -197,9 +197,9 @@ func (s *Server) Close() error {
 
 const closeLimit = time.Second
 
-// pace limits the cost of messages. If more than a burst of them arrives in a second, Serve uses at
-// most half of a CPU, or a few hundredths of one for messages of untrusted processes. A sender that
-// sends more must wait.
+// pace limits the CPU time that messages use. If more than a burst of messages arrives in a second,
+// Serve uses at most half of a CPU. For messages of untrusted processes it uses at most a few
+// hundredths of a CPU. A sender that sends more must wait.
 type pace struct {
 	since time.Time
 	n     int

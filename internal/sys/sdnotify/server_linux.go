@@ -83,8 +83,8 @@ func (s *Server) await() error {
 }
 
 // next takes one datagram and does not block. It first inspects the sender, and copies nothing from
-// an untrusted one. It closes unwanted descriptors in the goroutines of Discard, because close(2)
-// may block.
+// an untrusted sender. The goroutines of Discard close unwanted descriptors, because close(2) may
+// block.
 func (s *Server) next() (m Message, err error) {
 	controlErr := rawconn.Control(s.file, func(fd int) error {
 		s.admit(fd)
@@ -121,8 +121,8 @@ func (s *Server) admit(fd int) {
 	}
 }
 
-// peek returns the sender and the length of the next datagram. It leaves no room for descriptors,
-// so none arrives.
+// peek returns the sender and the length of the next datagram. It receives no descriptors, because
+// it leaves no room for them.
 func peek(fd int) (pid, size int, err error) {
 	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	size, n, _, err := receive(fd, nil, control, unix.MSG_PEEK|unix.MSG_TRUNC)

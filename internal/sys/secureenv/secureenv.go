@@ -1,9 +1,9 @@
 // Package secureenv reads the environment. All code of this module reads variables through this
-// package, so that the module trusts no variable of an untrusted caller. A caller is untrusted if
+// package. Therefore the module trusts no variable of an untrusted caller. A caller is untrusted if
 // the process has more rights than the caller (privilege.IsSetuid).
 //
-// Before main, the package removes or replaces the variables of an untrusted caller, so that no
-// executed program uses them. The process may execute itself after setuid(2), and it can then no
+// The package removes or replaces the variables of an untrusted caller before main. Therefore no
+// executed program uses them. The process may execute itself after setuid(2), and can then no
 // longer detect that its caller was untrusted.
 package secureenv
 
@@ -63,8 +63,8 @@ var Variables = []Variable{
 }
 
 // Unsecure lists the names that ld.so(8) removes from the environment of a setuid program. A static
-// program does not use ld.so, and the programs that it executes after setuid(0) would use these
-// variables. "*" stands for any suffix.
+// program does not use ld.so. Programs that it executes after setuid(0) would use these variables.
+// "*" represents any suffix.
 var Unsecure = []string{
 	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LD_*", "LOCALDOMAIN", "LOCPATH", "MALLOC_*",
 	"NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR",
@@ -127,8 +127,8 @@ func Get(name string) string {
 	return os.Getenv(name)
 }
 
-// Take returns the value of a variable like Get, and removes it so that programs that this process
-// executes do not inherit it.
+// Take returns the value of a variable, as Get does, and removes the variable. Programs that this
+// process executes do not inherit it.
 func Take(name string) string {
 	value := Get(name)
 	os.Unsetenv(name)

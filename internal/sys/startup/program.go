@@ -12,7 +12,7 @@ import (
 var environment = os.Environ()
 
 // Environ returns the environment with which the process was started, without the variables with
-// these names. A name that ends with "*" stands for all names with that prefix.
+// these names. A name that ends with "*" means all names with that prefix.
 func Environ(without ...string) []string {
 	return slices.DeleteFunc(slices.Clone(environment), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
@@ -24,9 +24,9 @@ func Environ(without ...string) []string {
 }
 
 // Program returns the path by which this program was called, as an absolute path. A name without a
-// slash was looked up in PATH. Symbolic links are not resolved, so the path names another program
-// when a link in it is changed. If the path does not name this program now, because its caller gave
-// it another name, Program returns the path of the executable.
+// slash was looked up in PATH. Program does not resolve symbolic links. Therefore the path names
+// another program when a link in it is changed. The caller may have given this program another
+// name. If the path does not name this program now, Program returns the path of the executable.
 func Program() (string, error) {
 	path, found := called(args[0])
 	if found && (len(interpreter) > 0 || isThisProgram(path)) {
@@ -35,7 +35,7 @@ func Program() (string, error) {
 	return os.Executable()
 }
 
-// called returns the absolute path of the file that the name of a program stands for.
+// called returns the absolute path of the file that has the name of a program.
 func called(name string) (path string, found bool) {
 	if strings.ContainsRune(name, filepath.Separator) {
 		path, err := Abs(name)

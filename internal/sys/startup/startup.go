@@ -2,7 +2,7 @@
 // this process was started. A program may change all of them before it uses this module.
 //
 // The package is initialised before any package that imports it, but packages of the program may be
-// initialised earlier. So on Linux the arguments come from the kernel.
+// initialised earlier. Therefore the arguments come from the kernel on Linux.
 package startup
 
 import (
@@ -51,8 +51,9 @@ func readArgs() (given, before []string) {
 
 // choose returns the arguments with which the process was started. now is os.Args, and kernel
 // contains the arguments that the kernel reports. They differ in two cases. If the program has
-// changed os.Args, those of the kernel are right. If an interpreter such as ld.so(8) or Rosetta
-// executes the program, os.Args is the end of kernel, and interpreter is the part before that end.
+// changed os.Args, the arguments of the kernel are right. If an interpreter such as ld.so(8) or
+// Rosetta executes the program, os.Args is the end of kernel. interpreter is the part before that
+// end.
 func choose(now, kernel []string) (chosen, interpreter []string) {
 	before := len(kernel) - len(now)
 	switch {
@@ -96,9 +97,9 @@ func Abs(path string) (string, error) {
 	return filepath.Join(dir, path), nil
 }
 
-// ChildDir returns the directory in which to start a child, so that the child starts where this
-// process was started. It returns "" if that is the current directory, or if the directory no
-// longer exists.
+// ChildDir returns the directory in which this process must start a child, if the child should
+// begin where this process was started. It returns "" if that is the current directory, or if the
+// directory no longer exists.
 func ChildDir() string {
 	dir := Dir()
 	there, err := os.Stat(dir)

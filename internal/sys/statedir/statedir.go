@@ -1,5 +1,5 @@
 // Package statedir finds and makes the default directory for the files of a daemon of a user other
-// than root: ~/.local/state/NAME, or /tmp/NAME-UID for a user who is in no user database.
+// than root. This is ~/.local/state/NAME, or /tmp/NAME-UID for a user who is in no user database.
 package statedir
 
 import (
@@ -35,9 +35,9 @@ func without(name string, uid int) string {
 	return filepath.Join("/tmp", name+"-"+strconv.Itoa(uid))
 }
 
-// Make makes the directory dir, which may not exist yet, with mode 0700 and independent of the
-// umask. If dir is not the result of [Of] for that name, Make does nothing. It queries the user
-// database only if dir looks like a result of Of.
+// Make makes the directory dir, with mode 0700 and independent of the umask. dir may already exist.
+// If dir is not the result of [Of] for that name, Make does nothing. It queries the user database
+// only if dir looks like a result of Of.
 func Make(dir, name string) error {
 	uid := os.Geteuid()
 	looksDefault := strings.HasSuffix(dir, filepath.Join("/.local/state", name)) || dir == without(name, uid)

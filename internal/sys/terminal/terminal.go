@@ -20,16 +20,16 @@ func Controlling() *Terminal {
 	return controlling()
 }
 
-// HungUp reports whether the terminal that Controlling found has hung up since: the window was
-// closed, the connection was lost, or the session leader has ended. It returns true as soon as the
-// SIGHUP of the terminal arrives. It returns false if another process sent SIGHUP while the
-// terminal exists.
+// HungUp reports whether the terminal that Controlling found has hung up since. A terminal hangs up
+// when its window is closed, its connection is lost, or the session leader has ended. HungUp
+// returns true as soon as the SIGHUP of the terminal arrives. It returns false if another process
+// sent SIGHUP while the terminal exists.
 //
 // HungUp also returns false if there was no terminal, or if the program was not in its foreground.
-// The kernel does not report the end of a terminal to a background job, so a much later SIGHUP has
+// The kernel does not report the end of a terminal to a background job. A much later SIGHUP has
 // another cause.
 //
-// HungUp also returns true if the program has given up its terminal itself, with setsid(2) or
+// HungUp also returns true if the program itself has given up its terminal, with setsid(2) or
 // TIOCNOTTY.
 func (t *Terminal) HungUp() bool {
 	return t.hungUp()

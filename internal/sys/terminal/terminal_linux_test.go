@@ -78,8 +78,8 @@ func start(t *testing.T, std, tty *os.File) *child {
 	return c
 }
 
-// startBy is like start, but another program executes the reporting program, and startBy does not
-// wait.
+// startBy does the same as start, but another program executes the reporting program, and startBy
+// does not wait.
 func startBy(t *testing.T, by []string, std, tty *os.File) *child {
 	t.Helper()
 	self, err := os.Executable()

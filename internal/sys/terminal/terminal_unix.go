@@ -25,8 +25,8 @@ func columns(f *os.File) (n int) {
 	return n
 }
 
-// inBackground returns false if the terminal is not the controlling terminal, which means that it
-// has no jobs of this session (ENOTTY in tcgetpgrp(3)).
+// inBackground returns false if the terminal is not the controlling terminal (ENOTTY in
+// tcgetpgrp(3)). Such a terminal has no jobs of this session.
 func inBackground(f *os.File) bool {
 	var foreground int
 	err := rawconn.Control(f, func(fd int) (err error) {
@@ -45,9 +45,9 @@ func controlling() *Terminal {
 	return &Terminal{foreground: err == nil && foreground == unix.Getpgrp()}
 }
 
-// hungUp opens /dev/tty. Before the kernel sends SIGHUP to the processes of the session, it takes
-// the terminal from them (Linux: tty_signal_session_leader), so the open then fails. This works
-// even if the process has no descriptor of the terminal open.
+// hungUp opens /dev/tty. The kernel first takes the terminal from the processes of the session, and
+// then sends SIGHUP to them (Linux: tty_signal_session_leader). Therefore the open fails after a
+// hang-up, even if the process has no descriptor of the terminal open.
 func (t *Terminal) hungUp() bool {
 	if !t.foreground {
 		return false

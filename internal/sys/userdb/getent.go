@@ -19,8 +19,8 @@ const getent = "/usr/bin/getent"
 const (
 	// patience is how long a directory service may take to answer.
 	patience = 2 * time.Second
-	// pauseAfterFailure is how long ask returns the last failure again. So a process that asks
-	// several times waits only once.
+	// pauseAfterFailure is how long ask returns the last failure again. A process that asks several
+	// times then waits only once.
 	pauseAfterFailure = 10 * time.Second
 
 	keyNotFound     = 2 // exit status: "one or more supplied key could not be found" (getent(1))

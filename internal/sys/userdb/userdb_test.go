@@ -46,7 +46,7 @@ func TestWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 	}
 }
 
-// id(1) asks the C library, so its answer is independent of this package.
+// The answer of id(1) is independent of this package, because id asks the C library.
 func TestEveryUserHasTheGroupsOfALogin(t *testing.T) {
 	if _, err := exec.LookPath("id"); err != nil {
 		t.Skip("this test needs id, which is not here")

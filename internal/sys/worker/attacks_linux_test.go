@@ -158,8 +158,8 @@ func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 	require.Equal(t, "12345 0 0 0", strings.Join(strings.Fields(startSupervisor(t, o, asSomebody).line("Uid:")), " "))
 }
 
-// A user connects to a service of root, which sends the data that the user requests. So root is the
-// peer of the user's socket, but the socket is not a pair.
+// A user connects to a service of root, which sends the data that the user requests. Root is then
+// the peer of the user's socket, but the socket is not one end of a pair.
 // Row L9.
 func TestAServiceOfRootIsNoSupervisorOfItsClient(t *testing.T) {
 	t.Parallel()

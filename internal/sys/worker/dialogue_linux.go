@@ -35,8 +35,8 @@ type (
 )
 
 const (
-	// sendTime is how long a short message may block: only a process that is suspended, or does
-	// nothing but write, leaves its socket full.
+	// sendTime is how long a short message may block. Only two kinds of process leave their socket
+	// full: a suspended process, and a process that does nothing but write.
 	sendTime = time.Second
 	// maxQuestions is how many questions wait for OnAsk. The supervisor asks one at a time.
 	maxQuestions = 8

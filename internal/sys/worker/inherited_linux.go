@@ -21,10 +21,11 @@ import (
 
 // markVariable marks a process as a worker of this binary, or as the stage of a supervised program.
 // It contains the descriptor of the control socket, and the device and inode of the socket. A stray
-// or forged variable has no effect without that socket. Another user can forge both, and could then
-// make a setuid-root program execute any program. So a supervisor of another user is not accepted.
-// The caller of a program with file capabilities has the same user as the program, so such a
-// program accepts no supervisor.
+// or forged variable has no effect without that socket.
+//
+// Another user can forge both, and could then make a setuid-root program execute any program.
+// Therefore the process does not accept a supervisor of another user. A program with file
+// capabilities accepts no supervisor, because its caller has the same user.
 const markVariable = "_LIFECYCLE_WORKER"
 
 func init() {
@@ -50,8 +51,8 @@ func fail(fd int, err error) {
 
 // begin is the first code that a worker of this binary runs, and all code that a stage runs.
 func begin(fd int, mark string) error {
-	// The Go runtime has read the ignored signals at its start, and the program may have read them
-	// too. So execute the program again.
+	// Execute the program again. The Go runtime has read the ignored signals at its start, and the
+	// program may have read them too.
 	if execve.DefaultSignals() {
 		args, err := execve.SelfArgs(startup.Args())
 		if err == nil {
@@ -93,8 +94,8 @@ func begin(fd int, mark string) error {
 }
 
 // supervisorGone reports whether the supervisor has ended. The socket alone does not show this,
-// because a child of the supervisor may hold it open. So supervisorGone also checks that the parent
-// of this process is the process that made the socket pair.
+// because a child of the supervisor may hold it open. Therefore supervisorGone also checks that the
+// parent of this process is the process that made the socket pair.
 func supervisorGone(fd int) bool {
 	by, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	return err != nil || int(by.Pid) != os.Getppid() || ctlsock.IsGone(fd)

@@ -21,8 +21,8 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-// The tests execute this binary again as a supervisor, which starts the worker. So a test can kill
-// the supervisor. Supervisor and worker write their reports to one pipe.
+// The tests execute this binary again as a supervisor, which starts the worker. A test can then
+// kill the supervisor. Supervisor and worker write their reports to one pipe.
 
 // child is the variable that selects what this binary does instead of running the tests:
 // "supervise", "forge" or "plain".

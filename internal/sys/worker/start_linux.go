@@ -39,8 +39,8 @@ func (r *running) signal(sig os.Signal) error { return r.process.Signal(sig) }
 
 func (r *running) words() string { return r.peer.Output() }
 
-// final closes the write side of the control socket, unless the orders are still being sent. A
-// worker that has not received its orders has nothing to clean up.
+// final closes the write side of the control socket, unless this process is still sending the
+// orders. A worker that has not received its orders has nothing to clean up.
 func (r *running) final() {
 	select {
 	case <-r.told:

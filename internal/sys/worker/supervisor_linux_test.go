@@ -80,7 +80,7 @@ func (s *supervisor) kill() {
 }
 
 // line waits for a line that begins with this text, and returns the rest of the line. It keeps
-// other lines, which may come first because two processes write.
+// other lines. They may come first, because two processes write.
 func (s *supervisor) line(begin string) string {
 	s.t.Helper()
 	for i := 0; ; i++ {

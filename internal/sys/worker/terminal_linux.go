@@ -14,8 +14,8 @@ import (
 )
 
 // mayHaveTerminal reports whether the session of this process may have a controlling terminal.
-// Without a controlling terminal, sharing the session is safer than a new session, because the
-// leader of a session gets the next terminal that it opens as its controlling terminal.
+// Without one, sharing the session is safer than a new session. The leader of a new session would
+// get the next terminal that it opens as its controlling terminal.
 func mayHaveTerminal() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -24,9 +24,9 @@ func mayHaveTerminal() bool {
 	return err != unix.ENXIO
 }
 
-// standardFiles returns the first three descriptors of a worker. A worker is a background process
-// group of the terminal, so reading from the terminal would suspend it (SIGTTIN, setpgid(2)): its
-// stdin is /dev/null then.
+// standardFiles returns the first three descriptors of a worker. A worker is in a background
+// process group of the terminal. Reading from the terminal would suspend it (SIGTTIN, setpgid(2)).
+// Therefore its stdin is then /dev/null.
 func standardFiles() ([]*os.File, error) {
 	files := slices.Clone(startup.Descriptors())
 	if files[0] == nil || !terminal.Is(files[0]) {
@@ -40,10 +40,11 @@ func standardFiles() ([]*os.File, error) {
 // devNull returns /dev/null. The file stays open, because each worker needs it.
 var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 
-// leaveTerminals takes all terminals from this process. Its new session already has no terminal, so
-// the process cannot type into one (TIOCSTI, ioctl_tty(2)). With a readable descriptor, it could
-// still read input for another program. So leaveTerminals opens the terminal of stdout and stderr
-// again for writing only, and replaces every other descriptor of a terminal with /dev/null.
+// leaveTerminals takes all terminals from this process. Its new session has no terminal. Therefore
+// the process cannot type into a terminal (TIOCSTI, ioctl_tty(2)). With a readable descriptor, it
+// could still read input for another program. Therefore leaveTerminals opens the terminal of stdout
+// and stderr again for writing only. It replaces every other descriptor of a terminal with
+// /dev/null.
 func leaveTerminals() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

@@ -44,7 +44,7 @@ func (r *running) wait() (*os.ProcessState, error) {
 }
 
 // over returns a channel that is closed when the process has ended, even if it is traced. The
-// channel is nil if the system cannot report that.
+// channel is nil if the system cannot report the end.
 func (r *running) over() (over <-chan struct{}, unpin func()) {
 	p, err := pin.Open(r.process.Pid)
 	if err != nil {
@@ -63,8 +63,9 @@ func (r *running) over() (over <-chan struct{}, unpin func()) {
 const maxStageError = 64 << 10
 
 // executed waits for a stage. If ctx ends, it stops reading, because the stage may be suspended
-// (SIGSTOP), and sends KILL, which also ends a suspended stage. It ignores a refused KILL: the
-// stage has changed its user, and the caller gets the same error from its own KILL.
+// (SIGSTOP). Then it sends KILL, which also ends a suspended stage. It ignores a refused KILL. The
+// kernel refuses it if the stage has changed its user. The caller gets the same error from its own
+// KILL.
 func (p *Process) executed(ctx context.Context) error {
 	if !p.isProgram {
 		return nil
@@ -81,7 +82,7 @@ func (p *Process) executed(ctx context.Context) error {
 	case err != nil: // execve closed the other end
 		return nil
 	}
-	// The stage ends by itself, unless another process suspends it.
+	// The stage exits without a signal, unless another process suspends it.
 	_ = p.process.Kill()
 	return fmt.Errorf("cannot start %s: %w", p.name, parseStageError(text))
 }

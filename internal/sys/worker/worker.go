@@ -25,7 +25,8 @@ import (
 
 // Spec describes the process to start. The process inherits descriptors 0, 1 and 2 and the
 // environment of this process, except the variables of a service manager. It gets default signals
-// and a process group of its own, so Ctrl-C at a terminal reaches it only through this process.
+// and a process group of its own. Ctrl-C at a terminal therefore reaches it only through this
+// process.
 type Spec struct {
 	Args []string // with the name of the program first
 
@@ -60,8 +61,8 @@ type Spec struct {
 	// called.
 	Forked func(pid int) `json:"-"`
 
-	// NoTerminal gives the process a session of its own and no terminal, except that stdout and
-	// stderr can still be written. A process that changes its user needs it: that process must not
+	// NoTerminal gives the process a session of its own and no terminal, except that it can still
+	// write to stdout and stderr. Set it for a process that changes its user. Such a process must not
 	// control the terminal of the user who started the supervisor.
 	NoTerminal bool
 }
@@ -104,8 +105,8 @@ func (p *Process) Executed(ctx context.Context) error { return p.executed(ctx) }
 func (p *Process) Signal(sig os.Signal) error { return p.signal(sig) }
 
 // Wait blocks until the process has ended and the crash output of a worker of this binary was read.
-// It must be called once; until then the process keeps its PID. If another process still traces the
-// ended process, only the tracer can wait for it, and Wait returns an error and no state.
+// It must be called once. Until then the process keeps its PID. If another process still traces the
+// ended process, only the tracer can wait for it. Wait then returns an error and no state.
 func (p *Process) Wait() (*os.ProcessState, error) { return p.wait() }
 
 // Output returns the crash output of a worker of this binary that called RedirectCrashOutput. It is
@@ -116,9 +117,9 @@ func (p *Process) Output() string { return p.words() }
 // closed without a message if the worker is gone, or if the process is a supervised program.
 func (p *Process) Hello() <-chan Hello { return p.hello() }
 
-// Replace notifies a worker of this binary that another worker replaces it, so that it finishes its
-// work and ends. It blocks for a second at most. It returns an error if the worker has not begun,
-// if it does not read its messages, or after Final.
+// Replace notifies a worker of this binary that another worker replaces it. The worker then
+// finishes its work and ends. Replace blocks for a second at most. It returns an error if the
+// worker has not begun, if the worker does not read its messages, or after Final.
 func (p *Process) Replace() error { return p.replace() }
 
 // AskAdopt asks a worker of this binary whether its program, as a supervisor, could continue with
@@ -152,8 +153,8 @@ func Inherited() *Handoff { return inherited }
 // Take is called, the worker exits at once, because no other process would end it.
 func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
 
-// IsFinal reports whether the supervisor has called Final or is gone, so that no other worker
-// follows this one. It waits for that at most the given time.
+// IsFinal reports whether the supervisor has called Final or is gone. No other worker follows this
+// worker then. IsFinal waits for at most the given time.
 func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
 
 // RedirectCrashOutput makes the Go runtime also send the report of a panic or fatal error to the
@@ -182,7 +183,7 @@ func (i *Handoff) Replaced() <-chan struct{} { return i.isReplaced() }
 func (i *Handoff) OnAsk(f func(state json.RawMessage) error) { i.onAsk(f) }
 
 // OnForkThread calls f in the thread that makes all forks, and returns when f does. If this process
-// executes another program, it must do it in this thread, because execve(2) ends all other threads,
-// and a supervised program is killed with the thread that forked it. On systems other than Linux it
-// only calls f.
+// executes another program, it must do so in this thread. execve(2) ends all other threads, and a
+// supervised program is killed with the thread that forked it. On systems other than Linux,
+// OnForkThread only calls f.
 func OnForkThread(f func()) { onForkThread(f) }

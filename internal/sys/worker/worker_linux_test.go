@@ -48,8 +48,8 @@ func copyOf(t *testing.T) (path string) {
 	path = filepath.Join(dir, "program")
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// Another process makes the copy. If this process did, a program that another test starts at
-	// the same time would inherit the file open for writing, and executing the copy would fail with
+	// Another process makes the copy. If this process made it, a program that another test starts at
+	// the same time would inherit the file open for writing. Executing the copy would then fail with
 	// ETXTBSY.
 	require.NoError(t, exec.Command("cp", self, path).Run())
 	require.NoError(t, os.Chmod(path, 0o755))
