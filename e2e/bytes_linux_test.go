@@ -22,9 +22,9 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// byteful is a program that is named after its executable and logs its arguments. The first
+// byteful is a program that is named after its executable and logs its arguments. Its first
 // argument is the directory of its files. Its second argument is "plain", "supervised", "fails" or
-// "ensures". The third argument has no meaning. The other arguments are the verb.
+// "ensures". Its third argument has no meaning. Its other arguments are the verb.
 var byteful = proctest.Register("byteful", func(args []string) int {
 	dir, how := args[0], args[1]
 	var listener net.Listener
@@ -196,7 +196,7 @@ func TestEnsureAndAFailedStartKeepTheBytesOfAPath(t *testing.T) {
 	}
 }
 
-// systemd drops a message that is not UTF-8, and READY=1 with it.
+// systemd drops a message that is not UTF-8, even if the message contains READY=1.
 func TestAStatusThatIsNotUTF8ReachesTheServiceManager(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "caf\xe9")

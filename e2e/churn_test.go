@@ -83,7 +83,7 @@ func witnessTurn(witness *os.File, pidfile string) (turn uint64, err error) {
 	if turn%2 == 0 {
 		return turn, nil
 	}
-	// Reading the file drops our owner lock, so the other churners must use the number.
+	// The other churners must use the number, because reading the file drops our owner lock.
 	text, err := os.ReadFile(pidfile)
 	if err != nil || string(text) != strconv.Itoa(os.Getpid())+"\n" {
 		return 0, fmt.Errorf("overlap: the PID file says %q, %v", text, err)

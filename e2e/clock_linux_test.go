@@ -15,8 +15,9 @@ import (
 	"example.com/lifecycle/internal/statefile"
 )
 
-// A board without a battery starts in 1970 and sets its clock when it has a network. A test cannot
-// fake the clock of a Go program, so this test writes the times of 1970 into the state file.
+// A board without a battery starts in 1970 and sets its clock when it has a network. This test
+// writes the times of 1970 into the state file, because a test cannot fake the clock of a Go
+// program.
 // Row J10.
 func TestAClockThatWasSetAfterTheStartShowsSecondsAndNoYears(t *testing.T) {
 	t.Parallel()

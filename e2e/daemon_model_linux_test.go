@@ -13,10 +13,10 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// daemonModel is a model of several daemons and one PID file: which daemon holds the file, which
-// PID a dead daemon has left in it, and which daemons live on after their file was deleted. A walk
-// applies random verbs and signals, one by one, to real detached daemons, and compares the daemons
-// with the model after each step. model_test.go models the order of events during one life.
+// daemonModel is a model of several daemons and one PID file. It knows which daemon holds the file,
+// which PID a dead daemon has left in the file, and which daemons run after their file was deleted.
+// A walk applies random verbs and signals, one by one, to real detached daemons. It compares the
+// daemons with the model after each step. model_test.go models the order of events during one life.
 type daemonModel struct {
 	*background
 	random *rand.Rand

@@ -143,7 +143,7 @@ func (m *daemonModel) reopen() {
 	m.verb(map[bool]int{true: 7}[m.holder == 0], "reopen")
 }
 
-// endBy ends a daemon with that signal and waits until it is gone.
+// endBy ends a daemon with that signal and waits until the daemon has ended.
 func (m *daemonModel) endBy(sig syscall.Signal, pid int) {
 	m.did("%v to %d", sig, pid)
 	require.NoError(m.t, syscall.Kill(pid, sig))

@@ -102,8 +102,8 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 // misdeeds are further behaviours of a hook; see hooks_linux_test.go.
 var misdeeds = map[string]func(){}
 
-// behave returns a hook. The hook prints "NAME" when it begins and "NAME done" when it returns. In
-// between, what selects its behaviour:
+// behave returns a hook. The hook prints "NAME" when it begins and "NAME done" when it returns.
+// The argument what selects the behaviour of the hook:
 //
 //	(nothing)   returns nil
 //	error       returns an error
@@ -111,7 +111,7 @@ var misdeeds = map[string]func(){}
 //	goexit      calls runtime.Goexit
 //	hang        never returns
 //	wait        returns the context's error when it ends
-//	until:PATH  returns nil when that file exists, whatever the context
+//	until:PATH  returns nil when that file exists, even if the context has ended
 //	unless:PATH returns an error if that file exists
 //	exit:N      ends the process
 //	cat:PATH    prints the lines of a file

@@ -64,8 +64,8 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 	}
 }
 
-// requireFound requires that the verbs find the daemon with PID found, and that the daemon with PID
-// lost, which has lost its PID file, lives on.
+// requireFound requires that the verbs find the daemon with PID found. It also requires that the
+// daemon with PID lost, which has lost its PID file, still runs.
 func requireFound(t *testing.T, b *background, lost, found int) {
 	t.Helper()
 	requireRunning(t, b.pidfile, found)
@@ -139,8 +139,8 @@ func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
 	b.stop()
 }
 
-// The log is on a file system that is really full. What the daemon writes to it is lost, and the
-// log continues when there is room again.
+// The log is on a file system that is really full. The daemon's output is lost while the file
+// system is full. The log continues when there is room again.
 // Rows B11, B14, K13, I5.
 func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
 	needsMount(t)

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// ensuring is a program that wants the program daemon to run, and reports the result:
+// ensuring is a program that calls Ensure for the program daemon, and reports the result:
 //
 //	ensuring HOW pidfile=PATH [key=value …]
 //
@@ -28,14 +28,14 @@ import (
 //	until:PATH   calls it with a context that ends when that file exists
 //	within:D     calls it with a context that ends after that time
 //	orphan:PATH  calls it, ends the daemon, makes that file, and waits until it has no child
-//	rounds:N     calls it and Stop, N times, and then reports what is left in this process
+//	rounds:N     calls it and Stop, N times, and then reports what remains in this process
 //	without      calls it without PID file
-//	wrong        calls it with options that are wrong
-//	elsewhere    calls it so that the daemon has another PID file
+//	wrong        calls it with wrong options
+//	elsewhere    calls it with another PID file for the daemon
 //
-// The keys are those of the program daemon, and some for failing daemons. With db=CODE, the
-// component db fails to start, with that exit code. With orphan=PATH in addition, it leaves a
-// program that ends when that file exists. With fails=1, the daemon fails to start too.
+// The keys are the keys of the program daemon, and some keys for failing daemons. With db=CODE, the
+// component db fails to start, with that exit code. If orphan=PATH is also set, the component
+// leaves a program that ends when that file exists. With fails=1, the daemon also fails to start.
 var ensuring = proctest.Register("ensuring", func(args []string) int {
 	if lifecycle.InDaemon() {
 		return ensured(args)

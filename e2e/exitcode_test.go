@@ -19,8 +19,8 @@ import (
 
 const exitCodesPage = "../docs/exit-codes.md"
 
-// exitCoded is a program whose start fails with the error that its second argument names. It has no
-// OnReload.
+// exitCoded is a program without OnReload. Its start fails with the error that its second argument
+// names.
 //
 //	exit code PIDFILE ERROR verb
 var exitCoded = proctest.Register("exit code", func(args []string) int {

@@ -32,9 +32,9 @@ func errnoNamed(name string) syscall.Errno {
 	panic("no fault has " + name)
 }
 
-// faults maps the system calls that the tests make fail to their errors. The errors are those of a
-// full, a read-only and a broken disk, of a full file table, of a file system without locks, of
-// missing rights or memory, and of a signal during the call.
+// faults lists the system calls that the tests make fail, with their errors. Reasons for these
+// errors are a full, a read-only or a broken disk, a full file table, a file system without locks,
+// missing rights or memory, and a signal during the call.
 var faults = map[string][]syscall.Errno{
 	"openat":     {unix.EINTR, unix.EACCES, unix.EMFILE, unix.ENFILE, unix.ENOSPC, unix.EROFS, unix.EIO},
 	"read":       {unix.EINTR, unix.EIO},

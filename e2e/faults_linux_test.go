@@ -152,7 +152,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 		if verb == "reopen" && got.Code == 0 {
 			require.FileExists(t, log, what)
 		}
-		// The call fails only once, so the next reopen must work.
+		// The next reopen must work, because the call fails only once.
 		require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code, what)
 		require.FileExists(t, log, what)
 		reloaded := callVerb(t, pidfile, "reload")

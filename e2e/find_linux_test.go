@@ -190,7 +190,7 @@ func TestStopWorksWithoutPidfd(t *testing.T) {
 	}
 }
 
-// stop waits for the pidfd and does not poll, so it returns as soon as the daemon ends.
+// stop waits for the pidfd and does not poll. Therefore it returns as soon as the daemon ends.
 // Row C10.
 func TestStopSignalsThroughThePidfd(t *testing.T) {
 	needsStrace(t)

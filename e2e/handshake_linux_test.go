@@ -66,16 +66,16 @@ func copyOfTestBinary(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "program")
 	if os.Link(proctest.Binary(), path) != nil {
-		// Another process makes the copy. If this process did, a process that another test starts
-		// at the same time would inherit the file open for writing, and executing it would fail
-		// with ETXTBSY.
+		// Another process makes the copy. If this process made it, a process that another test starts at
+		// the same time would inherit the file open for writing. Executing the copy would then fail with
+		// ETXTBSY.
 		require.NoError(t, exec.Command("cp", proctest.Binary(), path).Run())
 	}
 	return path
 }
 
-// startHeld starts a launcher and a daemon whose OnStart waits for gate, or behaves as what says.
-// It returns when OnStart runs.
+// startHeld starts a launcher and a daemon whose OnStart waits for gate, or does what the argument
+// what selects. It returns when OnStart runs.
 func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid int, gate string) {
 	b.t.Helper()
 	gate = filepath.Join(b.t.TempDir(), "gate")
@@ -132,7 +132,7 @@ func TestWhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
 }
 
 // emigrant is a program that leaves a process behind. That process has the standard descriptors of
-// emigrant.
+// the program.
 var emigrant = proctest.Register("emigrant", func(args []string) int {
 	err := lifecycle.Run(nil, lifecycle.Detach(), lifecycle.Name("emigrant"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(strings.TrimPrefix(args[1], "log=")),
 		lifecycle.OnStart(func(context.Context) error {

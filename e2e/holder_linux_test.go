@@ -87,7 +87,7 @@ func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
 	found, err := lifecycle.Find(pidfile)
 	require.NoError(t, err)
 	defer found.Close()
-	// The daemon reads its own PID file and so loses the owner lock.
+	// The daemon loses the owner lock, because it reads its own PID file.
 	require.NoError(t, found.Signal(syscall.SIGUSR2))
 	unshare.Await("OnSignal done")
 

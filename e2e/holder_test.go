@@ -144,8 +144,7 @@ func TestALookFromBesideAStartIsSafe(t *testing.T) {
 	}
 }
 
-// held locks the file at path until the end of the test, as a program does that does not use this
-// library.
+// held locks the file at path until the end of the test, as a program without this library does.
 func held(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -56,7 +56,7 @@ var processFaults = map[string]func(){
 	},
 }
 
-// treasure returns the path of a file that must not be harmed, beside the directory of the PID
+// treasure returns the path of a file beside the directory of the PID file. No test may change the
 // file.
 func treasure(pidfile string) string { return filepath.Dir(pidfile) + ".treasure" }
 

@@ -17,8 +17,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// requireOwnDescriptors requires that the process has only the standard descriptors, those of its
-// life and those of the Go runtime.
+// requireOwnDescriptors requires that the process has only three kinds of descriptors: the standard
+// descriptors, the descriptors of its life, and the descriptors of the Go runtime.
 func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 	t.Helper()
 	if log == "" {
@@ -55,7 +55,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 // Rows E7, E9.
 func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
 	t.Parallel()
-	// The same open must give a session leader a terminal. Otherwise the test would prove nothing.
+	// The same open must give a terminal to a session leader. Otherwise the test would prove nothing.
 	leader := proctest.Command(terminalOpener)
 	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	got := proctest.CallCommand(t, leader)
@@ -144,8 +144,8 @@ func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 			b.awaitSaid("msg=ready")
 			said := b.said()
 			require.Contains(t, said, "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
-			// The C library does not let a program ignore or block signals 32 and 33, so the test
-			// excludes them.
+			// The test excludes signals 32 and 33, because the C library does not let a program ignore or
+			// block them.
 			for _, field := range []string{"SigIgn", "SigBlk"} {
 				has := signalsOf(t, said, field)
 				for sig := syscall.Signal(1); sig <= 64; sig++ {

@@ -71,9 +71,9 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 	}
 }
 
-// Stage 1 is paused after it has started the daemon and before it sends the PID, so the launcher
-// does not know the PID. The message with the PID is the only write of stage 1 to the launcher's
-// socket.
+// Stage 1 is paused after it has started the daemon and before it sends the PID. Therefore the
+// launcher does not know the PID. Stage 1 writes to the launcher's socket only once, and this write
+// is the message with the PID.
 func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()

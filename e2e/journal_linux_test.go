@@ -19,8 +19,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// journaled is a program without options about logs, except those that its first argument selects.
-// It writes to the log in every way.
+// journaled is a program whose first argument selects its options about logs. It writes to the log
+// in every way.
 var journaled = proctest.Register("journaled", func(args []string) int {
 	opts := []lifecycle.Option{lifecycle.PIDFile(""), lifecycle.LogFile("")}
 	early := slog.Default()

@@ -137,7 +137,8 @@ func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
 	b.requireStartsHere()
 }
 
-// For a daemon, the limit is like a full disk. In addition, each failed write sends it SIGXFSZ.
+// The limit has the same effect as a full disk. In addition, each failed write sends SIGXFSZ to the
+// daemon.
 // Rows I3, I5.
 func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 	t.Parallel()

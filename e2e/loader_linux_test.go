@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// In bundles, in Termux and with Nix, a loader executes the program, so /proc/self/exe is not the
+// In bundles, in Termux and with Nix, a loader executes the program. Then /proc/self/exe is not the
 // program. The loader must also execute the stages, the daemon, the supervisor and the workers.
 // Row E16.
 func TestAProgramThatItsLoaderExecutesDetachesAndSupervises(t *testing.T) {

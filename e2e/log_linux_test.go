@@ -234,8 +234,8 @@ func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	require.Equal(t, 0, got.Code, got.Stderr)
 	p := mustFind(t, pidfile)
 	begun := time.Now()
-	// atLeast is the size in bytes at which the test rotates a log, so that the writers progress
-	// between two rotations.
+	// atLeast is the size in bytes at which the test rotates a log. It gives the writers time between
+	// two rotations.
 	atLeast := int64(2 * lines / (rotations + 1) * (len(logFiller) + 14))
 	grown := func() {
 		proctest.Eventually(t, func() bool { info, err := os.Stat(log); return err == nil && info.Size() >= atLeast }, "the writers")

@@ -61,9 +61,9 @@ func (m *model) theStateIsOfThisDaemonAndSaysWhatItDoes(a act) {
 	m.met.add(s.Phase.String())
 }
 
-// nothingGoesBack compares each status query with those that began after it was over. A later query
-// must report no earlier phase, and no daemon that was gone before. A daemon that is gone runs no
-// hooks.
+// nothingGoesBack compares each status query with the queries that began after it was over. A later
+// query must not report an earlier phase, and must not report a daemon that was gone before. A
+// daemon that is gone runs no hooks.
 func (m *model) nothingGoesBack() {
 	for _, x := range m.acts {
 		l := m.life(x.pid)
@@ -116,8 +116,8 @@ func (a act) phases() (earliest, latest lifecycle.Phase) {
 	return lifecycle.Starting, lifecycle.Stopping
 }
 
-// whatIsLeftTellsHowItEnded requires that a clean end leaves nothing, and that after a KILL the PID
-// file and the state show the death.
+// whatIsLeftTellsHowItEnded requires that a clean end leaves no file. After a KILL, the PID file
+// and the state must show the death.
 func (m *model) whatIsLeftTellsHowItEnded() {
 	if _, err := lifecycle.Find(m.pidfile); !errors.Is(err, lifecycle.ErrNotRunning) {
 		m.broken("all have ended, but: %v", err)

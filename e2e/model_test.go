@@ -58,9 +58,9 @@ func (d diary) certainly() (from, to time.Duration) {
 }
 
 // The model contains laws that hold for a daemon after any events in any order. An interleaving
-// launches real daemons with one PID file, whose hooks behave at random, and up to three actors,
-// which send them random requests. Daemons and actors record their actions with times of a common
-// clock. Afterwards the test checks the records against the laws, which are methods of model.
+// launches real daemons with one PID file. Their hooks behave at random. Up to three actors send
+// them random requests. Daemons and actors record their actions with times of a common clock.
+// Afterwards the test checks the records against the laws. The laws are methods of model.
 
 // moody is the program of the model:
 //
@@ -192,8 +192,8 @@ func (m *mood) body(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// If LIFECYCLE_SEED is set, the test repeats that interleaving. The random choices are then the
-// same, but the scheduling of the kernel differs, so use -count.
+// If LIFECYCLE_SEED is set, the test repeats that interleaving. Use -count, because only the random
+// choices are the same. The kernel schedules the processes in another way.
 func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 60, 1_000)

@@ -248,8 +248,8 @@ func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
 	requireEveryVerb(t, proctest.CallCommand(t, inShell(readOnlyRoot, script, daemon, "pidfile="+filepath.Join(dir, "daemon.pid"), "log="+filepath.Join(dir, "log"))))
 }
 
-// The time of day is only displayed. A test cannot fake the clock of a Go program, so this test
-// writes a time in the past or the future into the state file, as if the clock had been set.
+// The time of day is only displayed. This test writes a time in the past or the future into the
+// state file, as if the clock had been set, because a test cannot fake the clock of a Go program.
 // Rows H10, J10.
 func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -85,8 +85,8 @@ func fill(t *testing.T, address string) {
 	}
 }
 
-// If a launcher has started the daemon, the service manager must be told which process to watch
-// (Type=notify with NotifyAccess=all).
+// If a launcher has started the daemon, the daemon must tell the service manager which process to
+// watch (Type=notify with NotifyAccess=all).
 func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

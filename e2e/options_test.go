@@ -158,7 +158,7 @@ func replacesDefault(one, other string) bool {
 	})
 }
 
-// Each option has an example, so the pairs include all options.
+// The pairs include all options, because each option has an example.
 func TestEachOptionHasAnExample(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../*.go")

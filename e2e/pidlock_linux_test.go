@@ -23,8 +23,8 @@ const (
 )
 
 // faulty runs the program daemon under strace(1), with a fault in the system calls on its PID file
-// (-e inject). The tracer is a grandchild (-D), so the process is the daemon itself. requireFault
-// requires that the fault has occurred.
+// (-e inject). The process is the daemon itself, because the tracer is a grandchild (-D).
+// requireFault requires that the fault has occurred.
 func faulty(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")

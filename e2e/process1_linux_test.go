@@ -68,8 +68,8 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 	}
 }
 
-// The process that started the daemon is gone, so the daemon is a child of process 1. Process 1 is
-// this test, which reaps no children.
+// The process that started the daemon is gone. Therefore the daemon is a child of process 1.
+// Process 1 is this test, which reaps no children.
 // Row J2.
 func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 	t.Parallel()

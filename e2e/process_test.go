@@ -42,8 +42,8 @@ func goOff(t *testing.T, do func(context.Context) error) *errand {
 	return e
 }
 
-// sendOff is like goOff, but returns only when the call waits for the daemon, after all its reads
-// and signals.
+// sendOff does the same as goOff, but returns only when the call waits for the daemon, after all
+// its reads and signals.
 func sendOff(t *testing.T, do func(context.Context) error) *errand {
 	t.Helper()
 	e := goOff(t, do)
@@ -212,17 +212,17 @@ func TestTheEndOfTheContextEndsTheStopAndNotTheDrain(t *testing.T) {
 	requireBalanced(t, p)
 }
 
-// stuckStop is a daemon that cannot end by itself: its OnStop hangs, and so does the log to which
-// it would report that.
+// stuckStop is a daemon that cannot end without KILL. Its OnStop hangs, and the log to which it
+// would report this hangs too.
 var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(nil, lifecycle.Name("daemon"), lifecycle.PIDFile(args[0]), lifecycle.StopTimeout(100*time.Millisecond),
 		lifecycle.OnStart(behave("OnStart", "")), lifecycle.OnStop(behave("OnStop", "hang")),
 		lifecycle.Logger(slog.New(stuckHandler{slog.NewTextHandler(os.Stdout, nil), "was abandoned"}))))
 })
 
-// The test uses one verb as a clock. The daemon of that verb reports no limits, so the verb kills
-// it after the limit in its own options. The other verbs have the same options, so their own limit
-// has passed then too.
+// The test uses one verb as a clock. The daemon of that verb reports no limits. Therefore the verb
+// kills the daemon after the limit in its own options. The other verbs have the same options. Their
+// own limit has passed then, too.
 func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -11,8 +11,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The race detector replaces the exit code of a program that had a race with 66. So with the race
-// detector, a worker that exits with 66 starts again. Without it, 66 is EX_NOINPUT, which is
+// The race detector replaces the exit code of a program that had a race with 66. Therefore a worker
+// that exits with 66 starts again if it has the race detector. Otherwise 66 is EX_NOINPUT, which is
 // permanent.
 func TestTheExitCodeOfTheRaceDetectorIsPermanentOnlyWithoutIt(t *testing.T) {
 	t.Parallel()

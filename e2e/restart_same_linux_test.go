@@ -19,8 +19,9 @@ import (
 // originFile is the memfd in which a detached daemon keeps its arguments and its directory.
 const originFile = "/memfd:lifecycle-origin (deleted)"
 
-// flagged is a program with flags before its verb. The environment names its files, so a verb needs
-// no flag to find the daemon. Its check and its start print the flags and the working directory.
+// flagged is a program with flags before its verb. A verb needs no flag to find the daemon, because
+// the environment names the files. Its check and its start print the flags and the working
+// directory.
 var flagged = proctest.Register("flagged", func(args []string) int {
 	dir, _ := os.Getwd()
 	set := flag.NewFlagSet("flagged", flag.ContinueOnError)
@@ -67,7 +68,7 @@ func (p flaggedPlace) call(dir string, args ...string) proctest.Result {
 }
 
 // requireRuns requires that the verb with the result got has started the daemon with that
-// configuration, in that directory and with these arguments. check tells whether the verb must have
+// configuration, in that directory and with these arguments. If check is true, the verb must have
 // checked the same configuration.
 func (p flaggedPlace) requireRuns(got proctest.Result, check bool, dir, config string, args ...string) {
 	p.t.Helper()

@@ -29,8 +29,8 @@ func requireSameAnswer(t *testing.T, program, pidfile, why string) {
 	require.Equal(t, proctest.Result{Stdout: "daemon: unknown: " + why + adviceFor(why) + "\n", Code: 4}, call("status"))
 }
 
-// requireNoAnswer is like requireSameAnswer, and also requires that no verb claims to know whether
-// a daemon runs.
+// requireNoAnswer does the same as requireSameAnswer. It also requires that no verb claims to know
+// whether a daemon runs.
 func requireNoAnswer(t *testing.T, program, pidfile, why string) {
 	t.Helper()
 	requireSameAnswer(t, program, pidfile, why)

@@ -16,9 +16,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// liar is a program whose errors contain hostile text: sequences that a terminal would execute, and
-// lines that imitate ours. Its arguments are the PID file and the place of that text: a hook, fn or
-// panic.
+// liar is a program whose errors contain hostile text. The text has sequences that a terminal would
+// execute, and lines that imitate our lines. The arguments are the PID file and the place of that
+// text: a hook, fn or panic.
 var liar = proctest.Register("liar", func(args []string) int {
 	lie := func(at string) func(context.Context) error {
 		return func(context.Context) error {

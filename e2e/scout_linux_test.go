@@ -224,8 +224,8 @@ var scouted = map[string]func(ctx context.Context, arg string) error{
 	},
 }
 
-// look starts a scout here. change may modify the command. look returns what the scout reports
-// about itself at that point of its life.
+// look starts a scout here. change may modify the command. look returns the scout's report about
+// itself at that point of its life.
 func (b *background) look(at string, change func(*exec.Cmd), args ...string) whereabouts {
 	b.t.Helper()
 	report := filepath.Join(b.t.TempDir(), "report")

@@ -77,9 +77,9 @@ func privilegedCopy(t *testing.T, give func(path string) error) (path string) {
 var mayChroot = proctest.Capability(unix.CAP_SYS_CHROOT)
 
 // A user can forge the mark and the socket for a setuid program, but cannot forge that root has
-// made the socket. If the program believed the mark, it would, as stage 1, change to a root
-// directory of the user's choice and execute itself. As stage 2, it would assume a lock that it
-// does not hold.
+// made the socket. A program that accepted the forged mark would do harm. As stage 1, it would
+// change to a root directory of the user's choice and execute itself. As stage 2, it would assume a
+// lock that it does not hold.
 // Rows L9, L10.
 func TestASetuidProgramAcceptsNoForgedLauncher(t *testing.T) {
 	proctest.Use(forger)
@@ -96,8 +96,8 @@ func TestASetuidProgramAcceptsNoForgedLauncher(t *testing.T) {
 	}
 }
 
-// A program with capabilities has the same user as its caller, so nothing distinguishes the caller
-// from a launcher.
+// A program with capabilities has the same user as its caller. Therefore the program cannot
+// distinguish its caller from a launcher.
 // Row L9.
 func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 	proctest.Use(forger)

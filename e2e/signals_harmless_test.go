@@ -124,7 +124,7 @@ func TestABrokenStdoutDoesNotKill(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-// The test cannot read the log, so it uses the verbs.
+// The test uses the verbs, because it cannot read the log.
 // Row E10.
 func TestABrokenLogDoesNotKill(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ import (
 //
 //	pathserver [key=value …] verb
 //
-// The keys are pidfile, log, supervise and user as those of the program daemon, and
+// The keys pidfile, log, supervise and user are the same as in the program daemon. The others are:
 //
 //	at=PATH    of the socket; a datagram socket if PATH ends in .d
 //	close=     OnExit closes it
@@ -89,7 +89,7 @@ func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *
 	}
 }
 
-// Another worker follows a worker that ends by itself, if the policy requires that.
+// If the policy requires this, another worker follows a worker that exits with 0.
 func TestTheSocketFileStaysForTheWorkerThatFollowsACleanExit(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
@@ -149,7 +149,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 	require.FileExists(t, path)
 }
 
-// No client can reach a socket without its file, so the next worker binds a new socket.
+// The next worker binds a new socket, because no client can reach a socket without its file.
 func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")

@@ -27,10 +27,11 @@ import (
 //
 //	serving [key=value …] [verb]
 //
-// The keys are pidfile, log, start, ready and detach as those of the program daemon, and
-// at=NETWORK,ADDRESS for each socket. early, late, twice and never select when it listens: before
-// Run, in fn, twice in OnStart, or not at all. By default it listens once, in OnStart. A reload
-// closes all sockets and listens again. USR2 and OnStop close all of them.
+// The keys pidfile, log, start, ready and detach are the same as in the program daemon.
+// at=NETWORK,ADDRESS names a socket and may be given many times. early, late, twice and never
+// select when serving listens: before Run, in fn, twice in OnStart, or not at all. By default it
+// listens once, in OnStart. A reload closes all sockets and listens again. USR2 and OnStop close
+// all sockets.
 var serving = proctest.Register("serving", func(args []string) int {
 	var s server
 	does := map[string]string{}

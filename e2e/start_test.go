@@ -19,8 +19,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// background is a directory for daemons that a test detaches. They are not children of the test, so
-// the test recognizes them by the PID file in their arguments. The end of the test ends them, and
+// background is a directory for daemons that a test detaches. The test recognizes them by the PID
+// file in their arguments, because they are not its children. The end of the test ends them, and
 // requires that they leave no process and no file.
 type background struct {
 	t            *testing.T
@@ -82,7 +82,7 @@ func (b *background) awaitSaid(text string) {
 }
 
 // stop stops the daemon cleanly and requires that it leaves no process and no file. It does not use
-// the verb, which would cost a process.
+// the verb, because the verb would need one more process.
 func (b *background) stop() {
 	b.t.Helper()
 	found, err := lifecycle.Find(b.pidfile)

@@ -22,14 +22,14 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// faultyState is like faulty, but for the state file of the PID file.
+// faultyState does the same as faulty, for the state file.
 func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec.Cmd, requireFault func()) {
 	t.Helper()
 	return faulty(t, fault, proctest.StatePath(pidfile), append([]string{"pidfile=" + pidfile}, args...)...)
 }
 
-// A daemon makes the state file before it writes its PID, and removes it before the PID file. So
-// the state file always belongs to the holder of the PID file.
+// A daemon makes the state file before it writes its PID, and removes it before the PID file.
+// Therefore the state file always belongs to the holder of the PID file.
 func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()

@@ -77,7 +77,7 @@ var villain = proctest.Register("villain", func(args []string) int {
 	is := map[string]string{}
 	try := func() {
 		for _, m := range mischief {
-			// The worker is in the background, so the kernel would suspend it when it reads.
+			// The kernel would suspend the worker when it reads, because the worker is in the background.
 			if is["user"] == "" && len(args) > 1 && m.what != "open the terminal" {
 				continue
 			}

@@ -201,7 +201,7 @@ func leader(t *testing.T, script string) (pid, child int) {
 	return cmd.Process.Pid, child
 }
 
-// The number of the group may have been given to another process, which has ended too.
+// Another process may have got the number of the group, and may have ended too.
 func TestAProcessThatMayBeAStrangerIsNamedAndNotSignalled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
@@ -221,7 +221,7 @@ func TestAProcessThatMayBeAStrangerIsNamedAndNotSignalled(t *testing.T) {
 	b.stop()
 }
 
-// reap waits for a child, so that its PID is free.
+// reap waits for a child. Then the PID of the child is free.
 func reap(pid int) error {
 	_, err := syscall.Wait4(pid, nil, 0, nil)
 	return err
@@ -238,7 +238,7 @@ func TestAGroupWhoseNumberIsAnotherProcessesNowIsLeftAlone(t *testing.T) {
 	b.stop()
 }
 
-// The last record is lost neither by a failed start nor by the verbs that clean up.
+// A failed start does not lose the last record, and neither does a verb that cleans up.
 func TestSurvivorsAreKnownUntilTheyHaveEnded(t *testing.T) {
 	proctest.Needs(t, "root", "setpriv")
 	t.Parallel()

@@ -18,8 +18,8 @@ import (
 // program yet may ignore a TERM.
 const sweptProgram = `trap "exit 0" TERM; trap : HUP; P=$$ sh -c 'echo I am $P; exec sleep 60' & while :; do wait; done`
 
-// sweptArgs are the arguments of guard for it. Where possible, it changes its user, so that it
-// outlives its supervisor.
+// sweptArgs returns the arguments of guard for the sweep. Where possible, the program changes its
+// user, and then outlives its supervisor.
 func (b *background) sweptArgs(verb string) []string {
 	args := append(b.args("supervise=min:-1ns,settle:20ms", verb, "--"), strings.Fields(changesUser)...)
 	if os.Geteuid() != 0 {
@@ -45,8 +45,8 @@ func (b *background) instances() (pids []int) {
 	return pids
 }
 
-// sweepSupervisor kills the supervisor at that call, while it does what the operation asks for. It
-// requires that one instance of the program or none is left, and that the next start works.
+// sweepSupervisor kills the supervisor at that call, during the operation. It requires that one
+// instance of the program or none remains, and that the next start works.
 func sweepSupervisor(t *testing.T, operation string, at int) (outcome string, count int) {
 	t.Helper()
 	b := inBackground(t)

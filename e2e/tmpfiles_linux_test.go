@@ -17,9 +17,9 @@ var homeless = proctest.Register("homeless", func(args []string) int {
 	return lifecycle.Main(args, nil, lifecycle.Name("homeless"))
 })
 
-// The files of a user without a database entry are in /tmp, from which systemd removes files that
-// have not changed for days. With age 0 it removes all files. The test mounts another /tmp, so it
-// passes the test binary as descriptor 3.
+// The files of a user without a database entry are in /tmp. systemd removes files from /tmp that
+// have not changed for days. With age 0 it removes all files. The test mounts another /tmp, and
+// therefore passes the test binary as descriptor 3.
 func TestSystemdDoesNotTakeTheFilesOfARunningDaemonFromTheirDefaultPlace(t *testing.T) {
 	proctest.Needs(t, "root", "systemd-tmpfiles", "setpriv")
 	proctest.NeedsCommand(t, "unshare", "--mount")

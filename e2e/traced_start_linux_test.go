@@ -81,14 +81,14 @@ func (p *sweptStart) countAnew(at any) {
 	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > 0 }, "the tracer of %s", p.pidfile)
 }
 
-// letGo ends the tracing, so that the tracer kills no process any more. It returns how many calls
+// letGo ends the tracing. The tracer then kills no process any more. letGo returns how many calls
 // each stage has made.
 func (p *sweptStart) letGo() (counts []int) {
 	p.t.Helper()
 	require.NoError(p.t, p.stdin.Close())
 	require.Equal(p.t, 0, p.Wait())
-	// A thread that began at that moment is still suspended by the SIGSTOP of ptrace(2), so
-	// continue each process.
+	// Continue each process, because a thread that began at that moment is still suspended by the
+	// SIGSTOP of ptrace(2).
 	for _, pid := range p.processes() {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
@@ -116,7 +116,7 @@ func endAll(t *testing.T, pidfile string) {
 	})
 }
 
-// settle waits until no process is left, or only a daemon whose start is over. It returns the PID
+// settle waits until no process remains, or only a daemon whose start is over. It returns the PID
 // of the daemon, or 0. It also checks the lock, because a killed process loses its arguments before
 // its locks.
 func (p *sweptStart) settle() (pid int) {

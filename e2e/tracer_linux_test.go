@@ -26,7 +26,7 @@ const (
 	stages
 )
 
-// workerStage is the stage of what the daemon executes. It is not counted.
+// workerStage is the stage of a program that the daemon executes. The tracer does not count it.
 const workerStage = stages
 
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
@@ -118,7 +118,7 @@ func (tr *trace) countAnew(at string) {
 	fmt.Println("counting", tr.at)
 }
 
-// letGo ends the tracer, and so the tracing.
+// letGo ends the tracer. This also ends the tracing.
 func (tr *trace) letGo() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -21,12 +21,12 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// servant is a daemon that changes its user, and reports in each hook its user and its rights.
+// servant is a daemon that changes its user. In each hook it reports its user and its rights.
 //
 //	servant key=value … verb
 //
-// The keys are pidfile, log, user, chroot and workdir as of daemon, key for a file that OnStart
-// reads, and leave for a directory that it leaves open.
+// The keys pidfile, log, user, chroot and workdir are the same as in the program daemon. key names
+// a file that OnStart reads. leave names a directory that OnStart leaves open.
 var servant = proctest.Register("servant", func(args []string) int {
 	is := map[string]string{}
 	for _, arg := range args[:len(args)-1] {
@@ -158,7 +158,7 @@ func TestTheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
 	}
 }
 
-// lookUp looks a user up without this library.
+// lookUp returns the data of a user without this library.
 func lookUp(t *testing.T, name string) (found struct{ uid, gid, groups, home string }) {
 	t.Helper()
 	passwd, err := os.ReadFile("/etc/passwd")
@@ -247,7 +247,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
 	b.requireNothingLeft()
 
-	// Without /proc, Run cannot check the threads, so it tries to become root again.
+	// Run tries to become root again, because it cannot check the threads without /proc.
 	proctest.NeedsCommand(t, "unshare", "--mount")
 	got = proctest.CallCommand(t, proctest.Wrapped([]string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec setpriv --securebits +no_setuid_fixup "$@"`, "sh"},
 		servant, b.args("user=54321:54321", "run")...))

@@ -51,8 +51,8 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 	}
 }
 
-// An OnReload that ignores its context already runs when the test calls the verb. So even on a slow
-// machine, the verb knows which hook runs.
+// An OnReload that ignores its context already runs when the test calls the verb. Therefore the
+// verb knows which hook runs, even on a slow machine.
 func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -178,8 +178,8 @@ func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
 	}
 }
 
-// verbStuck is a daemon that hangs forever in its stop: it has to abandon OnStop, and its log
-// blocks on the report about that.
+// verbStuck is a daemon that hangs forever in its stop. It has to abandon OnStop, and its log
+// blocks on the report about this.
 var verbStuck = proctest.Register("stuck", func(args []string) int {
 	return lifecycle.Main(args[2:], nil, lifecycle.Name("stuck"), lifecycle.PIDFile(strings.TrimPrefix(args[0], "pidfile=")), lifecycle.LogFile(args[1]), lifecycle.StopTimeout(50*time.Millisecond),
 		lifecycle.Logger(slog.New(verbStuckLog{slog.NewTextHandler(os.Stderr, nil)})),

@@ -46,8 +46,8 @@ func verbPlace(t *testing.T) (pidfile string) {
 	return pidfile
 }
 
-// requireVerbLeftNothing requires that no process with this PID file is left, and no file beside
-// it.
+// requireVerbLeftNothing requires that no process with this PID file remains, and no file beside
+// the PID file.
 func requireVerbLeftNothing(t *testing.T, pidfile string) {
 	t.Helper()
 	require.Empty(t, processesOf(pidfile))
@@ -87,8 +87,8 @@ func requireVerbRuns(t *testing.T, pidfile string, pid int) {
 	requireVerbAlone(t, pidfile, pid)
 }
 
-// requireVerbAlone waits for the end of the stage that started the process pid, and requires that
-// no other process with that PID file is left.
+// requireVerbAlone waits for the end of the stage that started the process pid. It requires that no
+// other process with that PID file remains.
 func requireVerbAlone(t *testing.T, pidfile string, pid int) {
 	t.Helper()
 	proctest.Eventually(t, func() bool { return slices.Equal([]int{pid}, processesOf(pidfile)) }, "pid %d to be the only one", pid)
