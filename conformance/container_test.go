@@ -204,7 +204,7 @@ func TestAPodIsNotReadyAtOnceAndEndsInsideItsGracePeriod(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, syscall.Kill(c.pid, syscall.SIGTERM))
 	eventually(t, func() bool { return c.exec(readiness...) == 150 }, "the probe to fail")
-	require.NoError(t, syscall.Kill(c.pid, 0), "while it still answers")
+	require.NoError(t, syscall.Kill(c.pid, 0), "echod still answers")
 	require.Equal(t, 0, c.wait())
 	require.Less(t, time.Since(began), time.Duration(grace)*time.Second)
 }

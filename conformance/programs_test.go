@@ -243,7 +243,7 @@ func TestAGuardKeepsMemcached(t *testing.T) {
 	worker := g.worker()
 	g.call("reload")
 	g.succeeds("reopen")
-	require.Equal(t, worker, g.worker(), "it lives on")
+	require.Equal(t, worker, g.worker(), "the program still runs")
 	g.crash(answers)
 	g.succeeds("stop")
 	require.False(t, answers())

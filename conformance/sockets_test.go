@@ -48,7 +48,7 @@ func TestASocketUnitStartsEchodAndHoldsItsAddressOverRestarts(t *testing.T) {
 	u := m.deployed(t, "echod.service")
 	socket := m.socketUnit(t, "echod.service")
 	require.Equal(t, "inactive", u.show("ActiveState"))
-	require.Equal(t, "hello\n", m.get(t), "who connects, starts it")
+	require.Equal(t, "hello\n", m.get(t), "a connection starts the service")
 	require.Equal(t, "active\nready", u.show("ActiveState", "StatusText"))
 	count := m.refusals(t)
 	for range 3 {
@@ -64,7 +64,7 @@ func TestASocketUnitStartsEchodAndHoldsItsAddressOverRestarts(t *testing.T) {
 	require.Equal(t, "hello\n", m.get(t))
 	u.systemctl("stop")
 	require.Equal(t, "active", socket.show("ActiveState"))
-	require.Equal(t, "hello\n", m.get(t), "and again")
+	require.Equal(t, "hello\n", m.get(t), "the service answers again")
 	require.NotContains(t, u.journal(), "address already in use")
 }
 
@@ -92,7 +92,7 @@ func TestTheDescriptorStoreKeepsTheAddressOverACrash(t *testing.T) {
 		m.sh(t, "kill -9 "+pid)
 		eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")
 		u.systemctl("restart")
-		require.Equal(t, "1", u.show("NFileDescriptorStore"), "it is not stored again")
+		require.Equal(t, "1", u.show("NFileDescriptorStore"), "the socket is not stored again")
 	}
 	connects, refused := count()
 	require.NotZero(t, connects)
@@ -100,7 +100,7 @@ func TestTheDescriptorStoreKeepsTheAddressOverACrash(t *testing.T) {
 	u.systemctl("stop")
 	require.Equal(t, "0\nsuccess", u.show("NFileDescriptorStore", "Result"))
 	_, code := m.try("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080")
-	require.NotZero(t, code, "nobody holds it after a stop")
+	require.NotZero(t, code, "no process holds the address after a stop")
 }
 
 func TestSystemdSocketActivateHandsTheSocketOver(t *testing.T) {

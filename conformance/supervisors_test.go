@@ -54,7 +54,7 @@ func TestS6KnowsWhenItIsReadyAndKeepsIt(t *testing.T) {
 	require.Regexp(t, `^up \(pid \d+ pgid \d+\) \d+ seconds, ready \d+ seconds\n$`, m.run(t, "s6-svstat", "/run/s6/echod"))
 	pid := m.pid(t)
 	require.Contains(t, m.run(t, "s6-svstat", "/run/s6/echod"), "(pid "+pid+" ")
-	require.NotContains(t, m.run(t, "ls", "-l", "/proc/"+pid+"/fd"), " 3 -> pipe:", "it is closed")
+	require.NotContains(t, m.run(t, "ls", "-l", "/proc/"+pid+"/fd"), " 3 -> pipe:", "the descriptor is closed")
 
 	m.configure(t, "good day")
 	m.run(t, "s6-svc", "-h", "/run/s6/echod")
@@ -74,7 +74,7 @@ func TestRunitStartsWaitsReloadsAndStops(t *testing.T) {
 	m.supervisor(t, "runit", "/usr/bin/runsvdir /run/sv")
 	eventually(t, func() bool { _, code := m.try("test", "-p", "/run/sv/echod/supervise/ok"); return code == 0 }, "runsv")
 	require.Contains(t, m.run(t, "sv", "-w", "30", "start", "/run/sv/echod"), "ok: run: /run/sv/echod: ")
-	require.Equal(t, "hello\n", m.get(t), "it was ready when sv returned")
+	require.Equal(t, "hello\n", m.get(t), "echod was ready when sv returned")
 	pid := m.pid(t)
 	m.configure(t, "good day")
 	m.run(t, "sv", "hup", "/run/sv/echod")
@@ -130,11 +130,11 @@ func TestLogrotateTakesTheLogOfARunningEchodAndOfNone(t *testing.T) {
 		require.Equal(t, "-rw-r-----", info.Mode().String())
 	}
 	m.run(t, "echod", "reload")
-	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=reloaded", "it goes on in the new one")
+	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=reloaded", "echod continues in the new log")
 	require.NotContains(t, m.read(t, "/var/log/echod.log.1"), "msg=reloaded")
 	require.Contains(t, m.sh(t, "zcat /var/log/echod.log.3.gz"), "msg=ready")
 	m.run(t, "echod", "stop")
-	require.Empty(t, m.run(t, "logrotate", "--force", "/etc/logrotate.d/echod"), "nobody is there to reopen, which is no fault")
+	require.Empty(t, m.run(t, "logrotate", "--force", "/etc/logrotate.d/echod"), "no echod runs, and this is not an error")
 }
 
 func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
@@ -146,7 +146,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 	}
 	t.Cleanup(func() { m.try("echod", "stop") })
 	ssd(0, "--start", "--", "-config", "/etc/echod/echod.json", "start")
-	require.Equal(t, "hello\n", m.get(t), "it is ready by then")
+	require.Equal(t, "hello\n", m.get(t), "echod is ready when the command returns")
 	ssd(0, "--status")
 	ssd(1, "--start", "--", "-config", "/etc/echod/echod.json", "start")
 	ssd(0, "--stop", "--retry", "TERM/26/KILL/5")
@@ -155,7 +155,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 
 	// start-stop-daemon can itself wait for READY=1.
 	ssd(0, "--start", "--background", "--notify-await", "--", "-config", "/etc/echod/echod.json", "run")
-	require.Equal(t, "hello\n", m.get(t), "it is ready by then")
+	require.Equal(t, "hello\n", m.get(t), "echod is ready when the command returns")
 	ssd(0, "--stop", "--retry", "TERM/26/KILL/5")
 	m.misconfigure(t)
 	ssd(1, "--start", "--", "-config", "/etc/echod/echod.json", "start")
@@ -176,7 +176,7 @@ func TestOpenRCStartsReloadsKeepsAndStops(t *testing.T) {
 	require.NoError(t, err)
 	rc(0, "start")
 	if minor >= 60 {
-		require.Equal(t, "hello\n", m.get(t), "it was ready when the start returned")
+		require.Equal(t, "hello\n", m.get(t), "echod was ready when the start returned")
 	} else {
 		t.Logf("OpenRC 0.%d waits for nobody", minor)
 	}

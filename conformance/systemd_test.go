@@ -32,7 +32,7 @@ func TestANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
 	u.systemctl("start")
 	require.Equal(t, "active\nrunning\nready", u.show("ActiveState", "SubState", "StatusText"))
 	require.Equal(t, m.read(t, "/run/echod.pid"), u.mainPID()+"\n")
-	require.Equal(t, []string{u.mainPID()}, u.processes(), "no second process")
+	require.Equal(t, []string{u.mainPID()}, u.processes(), "there is only one process")
 	require.Equal(t, "hello\n", m.get(t))
 	require.Contains(t, m.run(t, "systemctl", "status", u.name), `Status: "ready"`)
 
@@ -41,8 +41,8 @@ func TestANotifyServiceIsActiveWhenItIsReady(t *testing.T) {
 	require.NoFileExists(t, m.path("/run/echod.pid"))
 	journal := u.journal()
 	require.Regexp(t, `(?m)^6 echod: ready pid=\d+ took=`, journal)
-	require.NotRegexp(t, `(?m)^\d echod: .*\d\d:\d\d:\d\d`, journal, "the journal has times of its own")
-	require.NotRegexp(t, `(?m)^[0-4] `, journal, "nothing to warn of")
+	require.NotRegexp(t, `(?m)^\d echod: .*\d\d:\d\d:\d\d`, journal, "the lines have no time, because the journal adds one")
+	require.NotRegexp(t, `(?m)^[0-4] `, journal, "systemd logs no warning")
 }
 
 // Row K3.
@@ -76,7 +76,7 @@ func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	require.Equal(t, "active\nready", u.show("ActiveState", "StatusText"))
 	pid := u.mainPID()
 	require.Equal(t, pid+"\n", m.read(t, "/run/echod-hardened/echod.pid"))
-	require.NotRegexp(t, `(?m)^Uid:\s+0\s`, m.read(t, "/proc/"+pid+"/status"), "it is not root")
+	require.NotRegexp(t, `(?m)^Uid:\s+0\s`, m.read(t, "/proc/"+pid+"/status"), "the service does not run as root")
 	require.Regexp(t, `(?m)^CapEff:\s+0+$`, m.read(t, "/proc/"+pid+"/status"))
 
 	m.configure(t, "good day")
@@ -121,7 +121,7 @@ func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 		u.systemctl("start")
 		require.Equal(t, "active\nrunning", u.show("ActiveState", "SubState"))
 		require.Equal(t, u.mainPID()+"\n", m.read(t, "/run/echod.pid"))
-		require.Equal(t, []string{u.mainPID()}, u.processes(), "the launcher is gone, and so is stage 1")
+		require.Equal(t, []string{u.mainPID()}, u.processes(), "the launcher and stage 1 are gone")
 		u.systemctl("stop")
 		require.Equal(t, "inactive\nsuccess", u.show("ActiveState", "Result"))
 	}
@@ -238,7 +238,7 @@ func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 	pid := u.mainPID()
 	began := time.Now()
 	eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two turns of the watchdog")
-	require.Equal(t, "active\n0\n"+pid, u.show("ActiveState", "NRestarts", "MainPID"), "one that is well is left alone")
+	require.Equal(t, "active\n0\n"+pid, u.show("ActiveState", "NRestarts", "MainPID"), "a healthy service is not restarted")
 	m.write(t, dir+"/now", "")
 	u.await("NRestarts", "1")
 	u.await("ActiveState", "active")
@@ -247,7 +247,7 @@ func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
 	journal := u.journal()
 	require.Contains(t, journal, "Watchdog timeout (limit 1s)!")
 	require.Contains(t, journal, "SIGABRT")
-	require.Contains(t, journal, "goroutine ", "its stacks")
+	require.Contains(t, journal, "goroutine ", "the journal contains the stacks")
 }
 
 // Systemd is reloaded, and even re-executed, during a start and a reload.
@@ -341,7 +341,7 @@ func TestAServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")
 	// systemd shows the new PID before the new process has entered it.
 	eventually(t, func() bool { return m.read(t, "/run/killed.pid") == u.mainPID()+"\n" }, "its PID in the file")
-	require.Len(t, u.processes(), 3, "with the child of the first, as this mode wants it")
+	require.Len(t, u.processes(), 3, "this mode leaves the child of the first process")
 }
 
 func TestASecondStartUnderSystemdIsRefused(t *testing.T) {

@@ -141,7 +141,7 @@ func driveEchod(t *testing.T, program string) {
 
 		p := echod(t, dir, "-log", "echod.log", "status")
 		assert.Equal(t, 3, p.wait())
-		require.NoFileExists(t, log, "status logs nothing, so it creates nothing")
+		require.NoFileExists(t, log, "status creates no log")
 
 		p = echod(t, dir, "-log", "echod.log", "start")
 		require.Equal(t, 0, p.wait(), p.out)
@@ -155,7 +155,7 @@ func driveEchod(t *testing.T, program string) {
 		p = echod(t, dir, "-log", "echod.log", "start")
 		assert.Equal(t, 1, p.wait())
 		assert.Contains(t, p.out.String(), "echod: already running")
-		assert.Equal(t, before, read(), "the log is the first one's")
+		assert.Equal(t, before, read(), "the log is the log of the first daemon")
 
 		addr := regexp.MustCompile(`msg=listening addr=(\S+)`).FindStringSubmatch(before)[1]
 		get := func() {

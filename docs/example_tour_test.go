@@ -41,11 +41,11 @@ func driveTour(t *testing.T, program string) {
 	// A daemon that the tour detaches leaves its process group, but runs from its directory.
 	assertNothingLeft := func(t *testing.T, tour *exampleProcess, tmp string) {
 		assertEmptyDir(t, tmp)
-		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process is left")
+		assert.ErrorIs(t, syscall.Kill(-tour.cmd.Process.Pid, 0), syscall.ESRCH, "a process remains")
 		processes, _ := os.ReadDir("/proc") // none on a system without /proc
 		for _, process := range processes {
 			path, _ := os.Readlink(filepath.Join("/proc", process.Name(), "exe"))
-			assert.False(t, strings.HasPrefix(path, tmp), "pid %s is left: %s", process.Name(), path)
+			assert.False(t, strings.HasPrefix(path, tmp), "pid %s remains: %s", process.Name(), path)
 		}
 	}
 

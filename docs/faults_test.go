@@ -38,7 +38,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 		cells := faultRow.FindStringSubmatch(line)
 		row, fault, rest := cells[1], cells[2], leadingTests.ReplaceAllString(cells[3], "")
 		next[row[:1]]++
-		require.Equal(t, fmt.Sprint(row[:1], next[row[:1]]), row, "the rows are in order")
+		require.Equal(t, fmt.Sprint(row[:1], next[row[:1]]), row, "the rows must be in order")
 		links := tests[row]
 		delete(tests, row)
 		if rest != "" {
@@ -47,7 +47,7 @@ func TestEveryFaultHasATestOrAReason(t *testing.T) {
 		require.NotEmpty(t, links, "%s has no test and no reason", row)
 		return "| " + row + " | " + fault + " | " + strings.Join(links, ", ") + " |"
 	})
-	require.Empty(t, tests, "the comment of a test names a row that is not there")
+	require.Empty(t, tests, "the comment of a test names a missing row")
 	pagetest.RequireText(t, page, made)
 }
 
@@ -113,7 +113,7 @@ func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
 				return file
 			}
 		}
-		require.Fail(t, "a page names a test that is not there", name)
+		require.Fail(t, "a page names a missing test", name)
 		return ""
 	}
 	links := regexp.MustCompile(`\[((?:Test\w+(?:, )?)+)\]\(([^)#]+)\)`)

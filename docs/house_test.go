@@ -60,7 +60,7 @@ func TestImportsGoInOneDirection(t *testing.T) {
 		}
 	}
 	for name := range layerOf {
-		require.Contains(t, packages, name, "a layer names it")
+		require.Contains(t, packages, name, "a layer names this package")
 	}
 }
 

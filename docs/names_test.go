@@ -69,7 +69,7 @@ func jsonText(t *testing.T, of reflect.Type) string {
 		reflect.TypeFor[*lifecycle.Failure](): "failure",
 		reflect.TypeFor[[]string]():           "list of texts",
 	}[of]
-	require.NotEmpty(t, text, "what a %v becomes", of)
+	require.NotEmpty(t, text, "the JSON type of %v", of)
 	return text
 }
 

@@ -34,7 +34,7 @@ func shownInREADME(t *testing.T, program string) (block []typed) {
 		}
 		commands := readTyped(indented)
 		of, _, _ := strings.Cut(commands[0].command, " ")
-		require.Contains(t, []string{"echod", "guard"}, of, "no test compares what the README shows of it")
+		require.Contains(t, []string{"echod", "guard"}, of, "no test compares the output of this program")
 		if of == program {
 			require.Empty(t, block, "the README shows %s twice", program)
 			block = commands
@@ -91,7 +91,7 @@ func assertShown(t *testing.T, program, transcript string) {
 	happened := readTyped(transcript)
 	for _, want := range shownInREADME(t, program) {
 		if !strings.HasPrefix(want.command, "kill ") {
-			assert.NotEmpty(t, want.exit, "the README does not say with what %q exits", want.command)
+			assert.NotEmpty(t, want.exit, "the README does not show the exit code of %q", want.command)
 		}
 		var last []typed // the commands that the output could belong to
 		for len(happened) > 0 && happened[0] != want {

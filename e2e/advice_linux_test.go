@@ -85,7 +85,7 @@ func TestThePIDFileOnASharedFolderHasTheModeThatItHas(t *testing.T) {
 	t.Parallel()
 	pidfile := filepath.Join(sharedFolder(t), "x.pid")
 	got := asService(t, "pidfile="+pidfile, "start")
-	require.Contains(t, got.Stderr, "PID file "+pidfile+": chmod: operation not permitted (the file system does not let this process change modes)", "its group could write it")
+	require.Contains(t, got.Stderr, "PID file "+pidfile+": chmod: operation not permitted (the file system does not let this process change modes)", "the group of the file could write it")
 	require.NoFileExists(t, pidfile)
 }
 

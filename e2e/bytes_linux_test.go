@@ -121,7 +121,7 @@ func useBytes(t *testing.T, name, how string) {
 	defer p.Close()
 	s, err := p.Status()
 	require.NoError(t, err)
-	require.Equal(t, log, s.LogFile, "the very bytes")
+	require.Equal(t, log, s.LogFile, "the path keeps its bytes")
 	require.Equal(t, filepath.Base(program), s.Name)
 	text, err := os.ReadFile(log)
 	require.NoError(t, err)

@@ -35,7 +35,7 @@ func TestAfterAChrootFilesInsideStayInUse(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, target)
 		}
-		require.Empty(t, directoriesOf(t, pid), "a directory is a way out")
+		require.Empty(t, directoriesOf(t, pid), "an open directory allows leaving the root directory")
 		require.NoError(t, os.Rename(b.log, b.log+".1"))
 		got := b.callServant(append(args, "reopen")...)
 		require.Equal(t, 0, got.Code, "%s", got.Stderr)
@@ -101,7 +101,7 @@ func TestAfterAChrootFilesOutsideAreUnreachable(t *testing.T) {
 		require.Equal(t, 0, got.Code, "%s", got.Stderr)
 		require.Regexp(t, `^servant: reloaded \(`, got.Stderr)
 		status := b.callServant(append(args, "status")...)
-		require.NotContains(t, status.Stdout, "replaced", "it is out of sight, not lost")
+		require.NotContains(t, status.Stdout, "replaced", "the PID file is outside the root directory, not lost")
 		got = b.callServant(append(args, "stop")...)
 		require.Equal(t, 0, got.Code, "%s", got.Stderr)
 		require.Equal(t, 3, b.callServant(append(args, "status")...).Code)

@@ -135,7 +135,7 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 				require.Equal(t, 0, p.Wait(), "%s", p.Out)
 			}
 			_, err = os.Stat(pidfile)
-			require.Equal(t, c.how == "crash", err == nil, "only a crash leaves it, and looking deletes nothing")
+			require.Equal(t, c.how == "crash", err == nil, "only a crash leaves the file, and an inspection deletes no file")
 		})
 	}
 }

@@ -117,7 +117,7 @@ func TestChurnOfEightProcessesNeverOverlaps(t *testing.T) {
 		}
 		count, err := os.ReadFile(witness)
 		require.NoError(t, err)
-		require.EqualValues(t, counted, binary.NativeEndian.Uint64(count), "no turn was lost")
+		require.EqualValues(t, counted, binary.NativeEndian.Uint64(count), "every process had all its turns")
 		require.GreaterOrEqual(t, counted, turns)
 		require.NoFileExists(t, pidfile)
 		total += counted

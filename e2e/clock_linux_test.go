@@ -56,6 +56,6 @@ func TestAClockThatWasSetAfterTheStartShowsSecondsAndNoYears(t *testing.T) {
 	write(object)
 	var plain lifecycle.Status
 	require.NoError(t, json.Unmarshal(object, &plain))
-	require.Equal(t, plain.Since, b.status().Since, "a clock that was not set is believed to the nanosecond")
+	require.Equal(t, plain.Since, b.status().Since, "a clock that was not set gives exact durations")
 	b.stop()
 }

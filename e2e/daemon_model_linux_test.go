@@ -78,7 +78,7 @@ func (m *daemonModel) check() {
 		return slices.Equal(want, found)
 	}, "the processes %v; there are %v", want, m.processes())
 
-	require.Equal(m.t, m.holder == 0, isFree(m.t, m.pidfile), "the lock")
+	require.Equal(m.t, m.holder == 0, isFree(m.t, m.pidfile), "the state of the lock")
 	status := m.call("status")
 	m.did("status: %d %s", status.Code, status.Stdout)
 	first := strings.SplitAfter(status.Stdout, "\n")[0]

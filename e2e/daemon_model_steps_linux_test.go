@@ -67,7 +67,7 @@ func (m *daemonModel) startTwo() {
 		require.Equal(m.t, []int{1, 1}, codes)
 		return
 	}
-	require.Equal(m.t, []int{0, 1}, codes, "one wins")
+	require.Equal(m.t, []int{0, 1}, codes, "one start wins")
 	m.rejects = false
 	m.now(mustFind(m.t, m.pidfile).PID)
 }
@@ -101,7 +101,7 @@ func (m *daemonModel) stopTwo() {
 		return
 	}
 	require.Zero(m.t, codes[0])
-	require.Contains(m.t, []int{0, 7}, codes[1], "7 where it came too late")
+	require.Contains(m.t, []int{0, 7}, codes[1], "7 if the signal came too late")
 	m.gone()
 }
 
@@ -119,7 +119,7 @@ func (m *daemonModel) restartOne() {
 
 func (m *daemonModel) restartTwo() {
 	codes := m.atOnce("restart")
-	require.Zero(m.t, codes[0], "one at least has started one")
+	require.Zero(m.t, codes[0], "at least one restart has started a daemon")
 	require.Contains(m.t, []int{0, 1}, codes[1])
 	m.rejects = false
 	m.now(mustFind(m.t, m.pidfile).PID)

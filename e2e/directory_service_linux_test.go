@@ -114,7 +114,7 @@ func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 		require.Equal(t, 0, s.call(false, defaulted, name, "stop").Code)
 	})
 	require.Contains(t, started.Stderr, "log "+s.home+"/.local/state/"+name+"/"+name+".log\n")
-	require.Equal(t, 2, s.questions(), "one by the launcher, one by the daemon")
+	require.Equal(t, 2, s.questions(), "one question of the launcher and one of the daemon")
 
 	for _, how := range []string{isDown, isSlow} {
 		s.answers(how)
@@ -149,7 +149,7 @@ func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 		require.NoFileExists(t, elsewhere)
 	}
 	s.isUp()
-	require.Equal(t, 0, s.call(false, defaulted, name, "status").Code, "the first daemon, the only one")
+	require.Equal(t, 0, s.call(false, defaulted, name, "status").Code, "the first daemon is the only one")
 }
 
 func TestAUserWhomTheDirectoryServiceDoesNotKnowHasFilesInTmp(t *testing.T) {

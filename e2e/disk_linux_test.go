@@ -35,7 +35,7 @@ func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
 			gone := proctest.Result{Stderr: notRunning(b.pidfile), Code: 7}
 			seen := fmt.Sprintf("  pid %d may still run: its PID file was deleted or replaced\n", first)
 			log := "  log: " + b.log + "\n"
-			require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile) + seen + log, Code: 3}, b.call("status"), "it has not seen it")
+			require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile) + seen + log, Code: 3}, b.call("status"), "the daemon has not noticed the loss")
 			require.NoError(t, syscall.Kill(first, syscall.SIGHUP))
 			b.awaitSaid(lostWarning)
 			require.Equal(t, proctest.Result{Stdout: notRunning(b.pidfile) + seen + log, Code: 3}, b.call("status"))
@@ -167,7 +167,7 @@ func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
 			reopened := b.call("reopen")
 			if c.reopens {
 				require.Equal(t, 0, reopened.Code, reopened.Stderr)
-				require.Empty(t, b.said(), "there is no room for a word")
+				require.Empty(t, b.said(), "the disk has no room for the text")
 			} else {
 				require.Equal(t, proctest.Result{Stderr: "daemon: reopen: log file " + b.log + ": open: no space left on device\n", Code: 1}, reopened)
 			}

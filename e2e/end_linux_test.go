@@ -53,7 +53,7 @@ func TestAFailedEndIsSaidByStopByStatusAndOnceByTheLog(t *testing.T) {
 				errors := linesWith(b.said(), "level=ERROR")
 				require.Len(t, errors, 1, "%s", b.said())
 				require.Contains(t, errors[0], " component=daemon hook="+end.hook)
-				require.NotRegexp(t, "(?m)^daemon: ", b.said(), "no line without a time and a level")
+				require.NotRegexp(t, "(?m)^daemon: ", b.said(), "every line has a time and a level")
 
 				requireRunning(t, b.pidfile, b.start())
 				b.stop()
@@ -104,7 +104,7 @@ func TestAFailedEndInTheForegroundIsKeptToo(t *testing.T) {
 	s := b.requireFailed("fn failed on purpose; OnExit of daemon failed: OnExit failed on purpose (exit 1)")
 	require.Equal(t, p.PID(), s.PID)
 	require.Equal(t, []string{"OnExit of daemon failed: OnExit failed on purpose"}, s.Failed.Also)
-	require.Equal(t, 2, p.Out.Count("level=ERROR"), "one for each failure:\n%s", p.Out)
+	require.Equal(t, 2, p.Out.Count("level=ERROR"), "one record for each failure:\n%s", p.Out)
 }
 
 func TestEachFailureOfTheEndOfAWorkerIsSaid(t *testing.T) {
@@ -188,7 +188,7 @@ func TestStopReturnsTheErrorOfTheEnd(t *testing.T) {
 	err = sendOff(t, mustFind(t, path).Stop).wait()
 	var panicked *lifecycle.PanicError
 	require.ErrorAs(t, err, &panicked)
-	require.Equal(t, 1, lifecycle.ExitCode(err), "of who stops it, not of the daemon")
+	require.Equal(t, 1, lifecycle.ExitCode(err), "the exit code of the verb, not of the daemon")
 }
 
 func TestADaemonThatHadToBeKilledIsAFailedEnd(t *testing.T) {

@@ -123,7 +123,7 @@ func TestTheNextEnsureReplacesAKilledStarter(t *testing.T) {
 			proctest.Touch(t, gate)
 			require.Equal(t, 0, next.Wait(), next.Out)
 			pid := verbSays(t, ensureReady, next.Out.String())
-			require.NotEqual(t, strings.TrimSpace(string(begun)), strconv.Itoa(pid), "the one that nobody waited for is undone")
+			require.NotEqual(t, strings.TrimSpace(string(begun)), strconv.Itoa(pid), "the start without a waiting caller is undone")
 			requireVerbRuns(t, pidfile, pid)
 			require.Equal(t, 2, strings.Count(logText(t, log), "OnStart\n"))
 		})

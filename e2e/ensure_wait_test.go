@@ -98,7 +98,7 @@ func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 			}
 			require.Equal(t, 1, e.Wait())
 			require.Contains(t, e.Out.String(), "is: enough\n")
-			require.Contains(t, b.said(), "msg=stopped", "it was not killed")
+			require.Contains(t, b.said(), "msg=stopped", "the daemon was not killed")
 			b.requireNothingLeft()
 		})
 	}
@@ -136,7 +136,7 @@ func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
 		proctest.Touch(t, gate)
 		require.Equal(t, 1, e.Wait())
 		require.Regexp(t, `(?m)^error: .*enough \(log /.*\)\n(.*\n)*is: enough$`, e.Out.String())
-		require.Contains(t, logText(t, log), "OnStart done\n", "it was stopped and not killed")
+		require.Contains(t, logText(t, log), "OnStart done\n", "the daemon was stopped and not killed")
 		requireVerbLeftNothing(t, pidfile)
 	})
 	t.Run("deadline", func(t *testing.T) {

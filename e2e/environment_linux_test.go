@@ -95,7 +95,7 @@ func TestAStrangeEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	require.NoError(t, err)
 	got := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
-	require.Equal(t, strange, got[:len(strange)], "in its order")
+	require.Equal(t, strange, got[:len(strange)], "the environment keeps its order")
 }
 
 // junk executes the program daemon with entries in the environment that no shell would make.
@@ -142,5 +142,5 @@ func TestAnUnprivilegedUserDetachesWithTheDefaults(t *testing.T) {
 	require.Equal(t, 0, call("stop").Code)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, left, 1, "the log")
+	require.Len(t, left, 1, "the path of the log")
 }

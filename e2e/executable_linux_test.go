@@ -34,10 +34,10 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 			if how == "deleted" {
 				require.Equal(t, binary+" (deleted)", exe)
 			} else {
-				require.Equal(t, binary, exe, "the new one")
+				require.Equal(t, binary, exe, "the new program")
 				require.NoError(t, os.Remove(binary))
 			}
-			require.Equal(t, 0, b.call("reload").Code, "it does not need its file")
+			require.Equal(t, 0, b.call("reload").Code, "the daemon does not need its file")
 		})
 	}
 }
@@ -141,5 +141,5 @@ func TestADaemonOutlivesItsGoRun(t *testing.T) {
 	require.NoError(t, found.Stop(t.Context()))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, left, 1, "the log: %v", left)
+	require.Len(t, left, 1, "only the log remains: %v", left)
 }

@@ -48,9 +48,9 @@ func sweepFaultyStart(t *testing.T, stage int, at string) (outcome string, p *sw
 		require.NotEmpty(t, failed, what)
 		require.NotContains(t, at, "EINTR", what)
 		require.Contains(t, []int{1, 4}, code, what)
-		require.Zero(t, running, "a failed start has left a daemon; %s", what)
-		require.Empty(t, left, "a failed start has left processes; %s", what)
-		require.True(t, free, "a failed start has left a lock; %s", what)
+		require.Zero(t, running, "a daemon runs after a failed start; %s", what)
+		require.Empty(t, left, "processes run after a failed start; %s", what)
+		require.True(t, free, "the lock is held after a failed start; %s", what)
 		require.Contains(t, p.Out.String(), "daemon: start failed: ", what)
 		requireTold(t, at, p.Out.String(), what)
 		if !strings.HasPrefix(at, "unlinkat:") {

@@ -36,7 +36,7 @@ func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
 			require.Equal(t, 1, code)
 			require.Contains(t, v.Out.String(), fmt.Sprintf("daemon: reload: no verdict: pid %d ended", p.PID()))
 			require.Equal(t, -1, p.Wait())
-			require.Equal(t, syscall.SIGHUP, p.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "it reached who wrote its PID")
+			require.Equal(t, syscall.SIGHUP, p.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "the signal reached the process that wrote its PID")
 		})
 	}
 }
@@ -88,7 +88,7 @@ func TestAReusedPIDIsNotSignalled(t *testing.T) {
 	// The next daemon has the same PID and the same PID file. Only the pidfd distinguishes the two.
 	next := startAs(t, p.PID(), daemon, "pidfile="+path)
 	next.Await("msg=ready")
-	require.NoError(t, verifyOnly(path, found), "by lock and number it is the same")
+	require.NoError(t, verifyOnly(path, found), "the lock and the number are those of the same process")
 	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning)
 	requireLives(t, next)
 }

@@ -70,7 +70,7 @@ func TestADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
 		require.Contains(t, got.Stderr, "operation not permitted")
 	}
 	got := proctest.Call(t, asNobody, "pidfile="+path, "stop", "--oknodo")
-	require.Equal(t, 4, got.Code, "that one runs is not that none does")
+	require.Equal(t, 4, got.Code, "unknown does not mean that no daemon runs")
 	requireReady(t, p.PID(), proctest.Call(t, asNobody, "pidfile="+path, "status"))
 	require.NotZero(t, proctest.Call(t, asNobody, "pidfile="+path, "run").Code)
 	requireUntouched()
@@ -152,14 +152,14 @@ func TestAnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
 		p.Wait()
 		requireUntouched()
 		want := map[fs.FileMode]int{0o644: 1, 0o600: 4}[tt.mode]
-		require.Equal(t, want, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "it is dead")
+		require.Equal(t, want, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "the daemon is dead")
 		requireUntouched()
 
 		next := proctest.Start(t, daemon, "pidfile="+path, fmt.Sprintf("mode=%o", tt.mode))
 		next.Await("msg=ready")
 		next.Signal(syscall.SIGTERM)
 		require.Equal(t, 0, next.Wait())
-		require.Equal(t, 3, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "nobody holds it")
+		require.Equal(t, 3, proctest.Call(t, asNobody, "pidfile="+path, "status").Code, "no process holds the file")
 	}
 }
 

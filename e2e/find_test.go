@@ -107,7 +107,7 @@ func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
 	}, path)
 	requireUntouched()
 	p.Signal(syscall.SIGTERM)
-	require.Equal(t, -1, p.Wait(), "it lived until now")
+	require.Equal(t, -1, p.Wait(), "the process was alive until now")
 }
 
 // The test has a bystander process. A lenient reader would find its PID in the file.
@@ -203,14 +203,14 @@ func TestASignalGoesOnlyToTheHolderOfTheFile(t *testing.T) {
 	p.Await("OnSignal done")
 
 	require.NoError(t, os.Rename(path, path+".moved"))
-	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names nobody")
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names no process")
 	require.NoError(t, os.WriteFile(path, fmt.Appendln(nil, p.PID()), 0o644))
-	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names a file that nobody holds")
+	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "the path names a file that no process holds")
 	require.NoError(t, os.Rename(path+".moved", path))
 	require.NoError(t, found.Signal(syscall.SIGTERM))
 	require.NoError(t, found.Wait(t.Context()))
 	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning)
-	require.NoError(t, found.Stop(t.Context()), "it is gone, and that was wanted")
+	require.NoError(t, found.Stop(t.Context()), "the process is gone, as requested")
 	require.NoError(t, found.Kill(t.Context()))
 	require.Equal(t, 0, p.Wait())
 }

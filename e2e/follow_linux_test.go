@@ -117,7 +117,7 @@ func TestNoMethodReachesALaterDaemonWithTheSamePIDAndPIDFile(t *testing.T) {
 			next := startAs(t, p.PID(), daemon, "pidfile="+path, hookIn[phase]+"=until:"+gate)
 			reach(t, next, phase)
 
-			require.NoError(t, verifyOnly(path, found), "by lock and number it is the same")
+			require.NoError(t, verifyOnly(path, found), "the lock and the number are those of the same process")
 			over := ended(t, errEnough)
 			_, err := found.Status()
 			assert.ErrorIs(t, err, lifecycle.ErrNotRunning, "Status")
@@ -125,7 +125,7 @@ func TestNoMethodReachesALaterDaemonWithTheSamePIDAndPIDFile(t *testing.T) {
 			assert.ErrorIs(t, found.Reload(over), lifecycle.ErrNotRunning, "Reload")
 			assert.ErrorIs(t, found.Reopen(over), lifecycle.ErrNotRunning, "Reopen")
 			assert.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning, "Signal")
-			assert.NoError(t, found.Stop(over), "Stop: it is gone, and that was wanted")
+			assert.NoError(t, found.Stop(over), "Stop: the process is gone, as requested")
 			assert.NoError(t, found.Kill(over), "Kill")
 			assert.NoError(t, found.Wait(over), "Wait")
 
@@ -177,7 +177,7 @@ func TestTheStateFileOfAnotherUserIsNotBelieved(t *testing.T) {
 
 	_, err = found.Status()
 	require.ErrorContains(t, err, fmt.Sprintf("it belongs to user %d", nobody))
-	require.NoError(t, found.Stop(t.Context()), "it is not stopping already, whatever is said there")
+	require.NoError(t, found.Stop(t.Context()), "the daemon is not stopping, although the file says so")
 	requireExited(t, p, 0)
 	requireBalanced(t, p)
 }

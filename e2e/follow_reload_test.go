@@ -72,7 +72,7 @@ func TestReloadOfAnotherProcessReturnsTheVerdict(t *testing.T) {
 			s, statusErr := found.Status()
 			require.NoError(t, statusErr)
 			require.Equal(t, 1, s.Reloads)
-			require.Equal(t, lifecycle.Ready, s.Phase, "the verdict of a reload that is over")
+			require.Equal(t, lifecycle.Ready, s.Phase, "the reload with this verdict is over")
 			if tt.says == "" {
 				require.NoError(t, err)
 			} else {
@@ -203,7 +203,7 @@ func TestReloadOfADaemonThatIsStoppedMeanwhileFails(t *testing.T) {
 			requireExited(t, p, 0)
 			requireBalanced(t, p)
 			if !heeds && p.Out.Count("was abandoned") == 0 {
-				require.ErrorContains(t, err, "not reloaded: the daemon is stopping", "OnReload ran on, so nothing else can have been the verdict")
+				require.ErrorContains(t, err, "not reloaded: the daemon is stopping", "OnReload still runs, and no other reload can have had a verdict")
 			}
 		})
 	}
@@ -247,7 +247,7 @@ func TestReloadOfADaemonThatDiesMeanwhileSaysThatItIsGone(t *testing.T) {
 	err := reload.wait()
 	require.ErrorIs(t, err, lifecycle.ErrNotRunning)
 	require.ErrorContains(t, err, fmt.Sprintf("lifecycle: pid %d: waiting for the verdict of its reload: ", p.PID()))
-	require.ErrorIs(t, found.Reload(t.Context()), lifecycle.ErrNotRunning, "it was gone before")
+	require.ErrorIs(t, found.Reload(t.Context()), lifecycle.ErrNotRunning, "the daemon was gone before")
 }
 
 func TestTheEndOfTheContextEndsAReloadsWaitingAndNamesTheHookThatRuns(t *testing.T) {
@@ -267,7 +267,7 @@ func TestTheEndOfTheContextEndsAReloadsWaitingAndNamesTheHookThatRuns(t *testing
 
 	proctest.Touch(t, gate)
 	p.Await("msg=reloaded", 2)
-	require.NoError(t, sendOff(t, found.Reload).wait(), "it was done no harm")
+	require.NoError(t, sendOff(t, found.Reload).wait(), "the other process was not signalled")
 	require.NoError(t, sendOff(t, found.Stop).wait())
 	requireExited(t, p, 0)
 	requireBalanced(t, p)

@@ -265,7 +265,7 @@ func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
 	require.NoError(t, err)
 	// See proc_pid_stat(5): state, ppid, pgrp, session.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	require.NotEqual(t, fields[3], fields[1], "its parent is the leader of its session, which is stage 1")
+	require.NotEqual(t, fields[3], fields[1], "the parent of the daemon is still stage 1")
 	require.Equal(t, 0, p.Wait())
 	b.stop()
 }

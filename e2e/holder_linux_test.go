@@ -92,7 +92,7 @@ func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
 	unshare.Await("OnSignal done")
 
 	_, err = lifecycle.Find(pidfile)
-	require.ErrorContains(t, err, "held by a daemon in another PID namespace", "and not process 1 of this namespace")
+	require.ErrorContains(t, err, "held by a daemon in another PID namespace", "the PID is not process 1 of this namespace")
 	require.ErrorIs(t, found.Signal(syscall.SIGTERM), lifecycle.ErrNotRunning)
 	require.Equal(t, proctest.Result{Stdout: "daemon: running (in another PID namespace)\n"}, callVerb(t, pidfile, "status"))
 	require.Equal(t, 1, callVerb(t, pidfile, "stop").Code)
@@ -159,14 +159,14 @@ func TestAReadLockOnTheMarksMisleadsNoInspection(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	reader := squat(t, pidfile)
-	require.Equal(t, 1, callVerb(t, pidfile, "status").Code, "it is dead")
+	require.Equal(t, 1, callVerb(t, pidfile, "status").Code, "the daemon is dead")
 
 	p := proctest.Start(t, daemon, "pidfile="+pidfile)
 	p.Await("msg=ready")
 	requireRunning(t, pidfile, p.PID())
 	requireRefused(t, 1, alreadyRunning(p.PID()), pidfile)
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Start: 1 << 62, Len: 1}
-	require.ErrorIs(t, unix.FcntlFlock(openForReading(t, pidfile).Fd(), unix.F_OFD_SETLK, &lock), unix.EAGAIN, "now it is too late for that")
+	require.ErrorIs(t, unix.FcntlFlock(openForReading(t, pidfile).Fd(), unix.F_OFD_SETLK, &lock), unix.EAGAIN, "the marks cannot be taken any more")
 	require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 	require.Equal(t, 0, p.Wait())
 	requireNothingLeft(t, pidfile)

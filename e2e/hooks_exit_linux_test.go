@@ -77,7 +77,7 @@ func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 					require.Equal(t, proctest.Result{Stderr: want, Code: 1}, b.call(verb))
 				case "stop":
 					got := b.call(verb)
-					require.Equal(t, 1, got.Code, "it is gone: %s", got.Stderr)
+					require.Equal(t, 1, got.Code, "the daemon is gone: %s", got.Stderr)
 					where := map[string]string{"stop": "OnStop", "exit": "OnExit"}[hook]
 					require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .*\), but it died before its stop was over, in %s of daemon\n$`, pid, where), got.Stderr)
 				}

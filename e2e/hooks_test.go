@@ -32,7 +32,7 @@ func TestAPanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T) {
 	p := proctest.Start(t, crasher, pidfile)
 	p.Await("INFO ready")
 	p.Signal(syscall.SIGUSR2)
-	require.Equal(t, 2, p.Wait(), "as Go ends on a panic")
+	require.Equal(t, 2, p.Wait(), "Go exits with 2 after a panic")
 	p.Await("panic: an own goroutine panics on purpose")
 	p.Await("goroutine ")
 
@@ -106,7 +106,7 @@ func TestFailuresOfHooksReachTheShell(t *testing.T) {
 			require.Equal(t, want.Code, p.Wait(), "%s", p.Out)
 			require.Contains(t, p.Out.String(), "level=ERROR "+want.Stderr)
 			require.Equal(t, 1, p.Out.Count("level=ERROR"), "%s", p.Out)
-			require.NotRegexp(t, "(?m)^daemon: ", p.Out.String(), "no line without a time and a level")
+			require.NotRegexp(t, "(?m)^daemon: ", p.Out.String(), "every line has a time and a level")
 			require.NoFileExists(t, pidfile)
 		})
 	}

@@ -72,7 +72,7 @@ func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
 	require.Empty(t, w.Stdin)
 	closeWindow(t, window, tty)
 	proctest.RequireText(t, b.pidfile, fmt.Sprintln(w.PID))
-	require.Equal(t, 0, b.call("status", "--ready").Code, "the end of the terminal does not reach it")
+	require.Equal(t, 0, b.call("status", "--ready").Code, "the end of the terminal does not reach the daemon")
 }
 
 var terminalOpener = proctest.Register("terminal opener", func([]string) int {
@@ -143,7 +143,7 @@ func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
 			require.Equal(t, 0, got.Code, "%s", got.Stderr)
 			b.awaitSaid("msg=ready")
 			said := b.said()
-			require.Contains(t, said, "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
+			require.Contains(t, said, "descriptors: 0 1 2 3\n", "descriptor 3 is the directory that ls reads")
 			// The test excludes signals 32 and 33, because the C library does not let a program ignore or
 			// block them.
 			for _, field := range []string{"SigIgn", "SigBlk"} {
@@ -250,7 +250,7 @@ func TestADaemonStartsADaemon(t *testing.T) {
 	require.Equal(t, pid, found.PID)
 	require.NoError(t, found.Stop(t.Context()))
 	outer.requireNothingLeft()
-	require.False(t, proctest.IsOver(w.PID), "the inner one lives on")
+	require.False(t, proctest.IsOver(w.PID), "the inner daemon runs on")
 	inner.requireOnlyItsOwn(w.PID)
 	require.Equal(t, 0, inner.call("stop").Code)
 	inner.requireNothingLeft()

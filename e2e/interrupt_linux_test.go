@@ -30,7 +30,7 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 				} else {
 					require.Equal(t, 1, code, "%s", launcher.Out)
 					require.Contains(t, launcher.Out.String(), "daemon: start failed: stopped by signal: "+sig.String()+"\n")
-					require.True(t, proctest.IsOver(pid), "it has waited for the end")
+					require.True(t, proctest.IsOver(pid), "the launcher has waited for the end of the daemon")
 				}
 				b.requireNothingLeft()
 				b.start()
@@ -132,7 +132,7 @@ func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
 			continue
 		}
 		require.False(t, proctest.IsOver(pid))
-		require.Equal(t, 0, b.call("status", "--ready").Code, "it was said to be ready")
+		require.Equal(t, 0, b.call("status", "--ready").Code, "the launcher reported ready")
 		b.stop()
 	}
 }

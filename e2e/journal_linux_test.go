@@ -84,7 +84,7 @@ func TestTheRecordsOfALifeHavePrioritiesAndNoTimesInTheJournal(t *testing.T) {
 		text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, how), "pid=N took=T")
 		require.Contains(t, text, "\n<6>ready pid=N took=T\n")
 		require.Regexp(t, `\n<3>panic in OnStop of journaled err="panic: on purpose" component=journaled hook=OnStop stack="\S+e2e\.\S+ \S+_test\.go:\d+( <|")`, text)
-		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d WARN two\nlines n=1$`, text, "those of the program are as it left them")
+		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d WARN two\nlines n=1$`, text, "the program's own loggers are unchanged")
 		require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d plain\nlog$`, text)
 	}
 }
@@ -95,7 +95,7 @@ func TestStderrHandlerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
 	require.Contains(t, text, "<4>two\n<4>lines n=1\n<")
 	require.Regexp(t, `(?m)^<6>plain\n<6>log\n`, text)
 	require.NotContains(t, text, "hidden")
-	require.Contains(t, text, "\n<6>ready pid=N took=T\n", "the life logs there too")
+	require.Contains(t, text, "\n<6>ready pid=N took=T\n", "the life logs to the same file")
 	require.NotRegexp(t, `(?m)^time=`, text)
 	require.Regexp(t, `(?m)^time=\S+ level=INFO msg=ready pid=`, toJournal(t, "StderrHandler", "elsewhere"))
 }

@@ -37,7 +37,7 @@ func TestNoVerbRestartsADaemonInTheForeground(t *testing.T) {
 	got := proctest.Call(t, verbCoded, "pidfile="+pidfile, "", "force-reload")
 	require.Equal(t, 3, got.Code, got.Stderr)
 	got = proctest.Call(t, ensuring, "once", "pidfile="+pidfile)
-	require.Contains(t, got.Stdout, fmt.Sprint(p.PID()), "Ensure returns the daemon that somebody else keeps")
+	require.Contains(t, got.Stdout, fmt.Sprint(p.PID()), "Ensure returns the daemon that a manager keeps")
 	requireUntouched()
 	requireLives(t, p)
 }

@@ -70,7 +70,7 @@ func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
 				others++
 			}
 		}
-		require.Equal(t, 2, others, "the log is open as 1 and 2 and nowhere else")
+		require.Equal(t, 2, others, "only descriptors 1 and 2 are the log")
 		require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
 	}
 	requireVerbRuns(t, pidfile, pid)
@@ -138,7 +138,7 @@ func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	require.NoError(t, os.Chown(dir, 0, 0))
 	require.NoError(t, os.Chmod(dir, 0o755))
 	reopened := call("reopen")
-	require.Equal(t, 1, reopened.Code, "it is the daemon that lacks the permission, not the verb")
+	require.Equal(t, 1, reopened.Code, "the daemon lacks the permission, not the verb")
 	require.Contains(t, reopened.Stderr, "reopen: log file "+log+": ")
 	awaitLog(t, log+".1", "cannot reopen the log, so the daemon keeps writing to the old one")
 	require.NoError(t, os.Chown(dir, uid, uid))

@@ -125,7 +125,7 @@ func TestRootReopensNoLogThatAnotherUserCanRedirect(t *testing.T) {
 			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 			proctest.Eventually(t, func() bool { return strings.Contains(logRead(t, old), "OnSignal done") }, "a word in the old log")
 			require.Contains(t, logRead(t, old), "cannot reopen the log, so the daemon keeps writing to the old one")
-			require.Equal(t, inIt, folder(t, dir), "nothing was made")
+			require.Equal(t, inIt, folder(t, dir), "no file was created")
 			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 		})
 	}

@@ -67,7 +67,7 @@ func TestALogThatIsMadeHasMode0640WhateverTheUmask(t *testing.T) {
 
 		require.NoError(t, os.Rename(log, log+".1"))
 		require.Equal(t, 0, callVerb(t, pidfile, "reopen").Code)
-		require.Equal(t, fs.FileMode(0o640), logPerm(t, log), "of one that a daemon reopens, too")
+		require.Equal(t, fs.FileMode(0o640), logPerm(t, log), "the mode of a log that a daemon reopens, too")
 		require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 	}
 }
@@ -90,7 +90,7 @@ func TestALogThatIsThereKeepsWhatItSaysAndItsMode(t *testing.T) {
 		require.Equal(t, mode, after.Mode())
 		text := logText(t, log)
 		require.True(t, strings.HasPrefix(text, "what was there\n"), text)
-		require.Equal(t, 2, strings.Count(text, "msg=ready"), "the second life appends, too: %s", text)
+		require.Equal(t, 2, strings.Count(text, "msg=ready"), "the second life appends to the log: %s", text)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestAnErrorLogHasStderrToItself(t *testing.T) {
 			out = log
 		}
 		_, pidfile := verbStart(t, "log="+out, "errorlog="+errors)
-		require.Equal(t, errors, logStatus(t, pidfile).LogFile, "the state names where a stack would be")
+		require.Equal(t, errors, logStatus(t, pidfile).LogFile, "the state names the file for stacks")
 		for _, path := range []string{log, errors} {
 			if _, err := os.Lstat(path); err == nil {
 				require.NoError(t, os.Rename(path, path+".1"))
@@ -235,7 +235,7 @@ func TestAStartWithALogThatIsNoRegularFileIsRefused(t *testing.T) {
 				requireVerbLeftNothing(t, pidfile)
 
 				got = callVerb(t, pidfile, option+logPlace(t), "start")
-				require.Equal(t, 0, got.Code, "nothing was locked: %s", got.Stderr)
+				require.Equal(t, 0, got.Code, "no file was locked: %s", got.Stderr)
 				require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 			}
 		})
@@ -248,7 +248,7 @@ func TestAStartThatIsRefusedForItsErrorLogLeavesNoLog(t *testing.T) {
 	require.Equal(t, 1, callVerb(t, pidfile, "log="+log, "errorlog="+dir, "start").Code)
 	requireVerbLeftNothing(t, pidfile)
 	if info, err := os.Stat(log); err == nil {
-		require.Zero(t, info.Size(), "an empty one at most")
+		require.Zero(t, info.Size(), "the log is empty or missing")
 	}
 }
 

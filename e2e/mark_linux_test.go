@@ -70,7 +70,7 @@ func TestAGenuineMarkWithoutALauncherEndsTheProcess(t *testing.T) {
 		cmd.Stdout = theirs
 		cmd.Env = append(cmd.Env, "_GO_DAEMON=1", socketMarks(t, theirs)[stage])
 		cmd.Stdin = strings.NewReader("{}")
-		require.NotEqual(t, 0, proctest.Launch(t, cmd).Wait(), "it can say so to nobody")
+		require.NotEqual(t, 0, proctest.Launch(t, cmd).Wait(), "the process has no launcher to report to")
 		requireNothingLeft(t, pidfile)
 	}
 }

@@ -273,7 +273,7 @@ func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
 			require.Equal(t, 0, status.Code)
 			require.Contains(t, status.Stdout, fmt.Sprintf("daemon: ready (pid %d) for ", pid))
 			require.Equal(t, 0, b.call("status", "--ready").Code)
-			require.ErrorIs(t, found.Reload(t.Context()), lifecycle.ErrReload, "the verdict of this reload and not of the one before")
+			require.ErrorIs(t, found.Reload(t.Context()), lifecycle.ErrReload, "the verdict of this reload and not of the earlier one")
 			require.Equal(t, 2, stateOf(t, b.pidfile).Reloads)
 			shift()
 			b.stop()

@@ -25,7 +25,7 @@ func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 	p := managed(t, address, "start=children", "run")
 	m.Await("READY=1")
 	p.Await("OnStart done") // the output of a process arrives later than its messages
-	require.Contains(t, p.Out.String(), proctest.Variable+"="+daemon, "its environment")
+	require.Contains(t, p.Out.String(), proctest.Variable+"="+daemon, "the environment of the program")
 	require.NotContains(t, p.Out.String(), "NOTIFY_SOCKET")
 	require.NotContains(t, p.Out.String(), "WATCHDOG")
 }

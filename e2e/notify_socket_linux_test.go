@@ -155,7 +155,7 @@ func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, size, 32<<10)
 	require.Greater(t, n, 100)
-	require.Equal(t, 1, strings.Count(b.said(), "cannot store a descriptor of the worker"), "once is enough")
+	require.Equal(t, 1, strings.Count(b.said(), "cannot store a descriptor of the worker"), "the supervisor logs it once")
 	b.stop()
 }
 
@@ -238,7 +238,7 @@ func TestTheNotifySocketIsAFileOfTheWorkersUserAndIsRemoved(t *testing.T) {
 	require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
 	proctest.Eventually(t, func() bool { return b.call("status").Code != 0 }, "the end of all threads of pid %d", parent)
 	b.start(atOnce)
-	require.NoDirExists(t, filepath.Dir(address), "the next one removes it")
+	require.NoDirExists(t, filepath.Dir(address), "the next supervisor removes the directory")
 	b.stop()
 }
 

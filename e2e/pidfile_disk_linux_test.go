@@ -45,7 +45,7 @@ func TestAReadOnlyFileSystemIsAnError(t *testing.T) {
 		requireRefused(t, 1, "daemon: start failed: PID file "+pidfile+": open: read-only file system\n", pidfile)
 		requireUntouched()
 	}
-	require.Equal(t, 1, callVerb(t, stale, "status").Code, "but it can be looked at")
+	require.Equal(t, 1, callVerb(t, stale, "status").Code, "the file can still be inspected")
 }
 
 // Row B10.
@@ -161,7 +161,7 @@ func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 				p.Await("msg=ready")
 				p.Signal(syscall.SIGTERM)
 			}
-			require.Equal(t, c.code, p.Wait(), "as if nothing had been\n%s", p.Out)
+			require.Equal(t, c.code, p.Wait(), "the daemon works as before\n%s", p.Out)
 			requireFault()
 			require.Equal(t, 1, p.Out.Count("cannot remove the PID file, so it was emptied"), "%s", p.Out)
 			require.Equal(t, 1, p.Out.Count(c.text))

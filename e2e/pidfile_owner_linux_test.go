@@ -77,7 +77,7 @@ func TestAFileOfAnotherUserInAStickyDirectoryIsRefused(t *testing.T) {
 	requireUntouched()
 
 	require.NoError(t, os.Chmod(pidfile, 0o644))
-	require.Equal(t, 4, proctest.Call(t, asNobody, "pidfile="+pidfile, "run").Code, "who cannot even write it")
+	require.Equal(t, 4, proctest.Call(t, asNobody, "pidfile="+pidfile, "run").Code, "a user who cannot write the file")
 	require.NoError(t, os.Chmod(pidfile, 0o666))
 	for _, program := range []string{daemon, asNobody} {
 		got := proctest.Call(t, program, "pidfile="+pidfile, "run")

@@ -29,7 +29,7 @@ func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testi
 		p.Await("msg=reloaded", n+1)
 	}
 	require.Equal(t, 1, p.Out.Count(lostWarning))
-	require.Zero(t, p.Out.Count("msg=stopping"), "it goes on")
+	require.Zero(t, p.Out.Count("msg=stopping"), "the daemon continues")
 	state, err := readStatus(proctest.StatePath(pidfile))
 	require.NoError(t, err)
 	require.True(t, state.PIDFileLost)
@@ -148,7 +148,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 		got := callVerb(t, pidfile, verb)
 		require.Equal(t, code, got.Code, verb)
 		require.Contains(t, got.Stdout+got.Stderr, fmt.Sprintf("unsafe PID file %s: %s", pidfile, why), verb)
-		require.Equal(t, 1, strings.Count(got.Stdout+got.Stderr, "\n"), "and that is all it says or does")
+		require.Equal(t, 1, strings.Count(got.Stdout+got.Stderr, "\n"), "the verb says and does nothing else")
 	}
 	after, err := os.Lstat(pidfile)
 	require.NoError(t, err)
@@ -167,7 +167,7 @@ func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 	status := callVerb(t, pidfile, "status")
 	require.Equal(t, 4, status.Code)
 	require.Contains(t, status.Stdout, "locked by another program")
-	require.Equal(t, 1, callVerb(t, pidfile, "stop").Code, "and so nobody is signalled")
+	require.Equal(t, 1, callVerb(t, pidfile, "stop").Code, "no process is signalled")
 	requireUntouched()
 	require.NoError(t, foreign.Close())
 	requireStarts(t, pidfile)
@@ -210,10 +210,10 @@ func TestAChildThatOutlivesTheDaemonDoesNotKeepTheLock(t *testing.T) {
 	p, child, pidfile := startForker(t)
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
-	require.NoError(t, child.Signal(syscall.Signal(0)), "it lives")
-	require.Equal(t, 1, callVerb(t, pidfile, "status").Code, "dead, and its file is left")
+	require.NoError(t, child.Signal(syscall.Signal(0)), "the daemon lives")
+	require.Equal(t, 1, callVerb(t, pidfile, "status").Code, "the daemon is dead, and its PID file remains")
 	requireStarts(t, pidfile)
-	require.NoError(t, child.Signal(syscall.Signal(0)), "and still does")
+	require.NoError(t, child.Signal(syscall.Signal(0)), "the daemon still lives")
 }
 
 // takePIDFile acquires the PID file as a daemon does, without the state file.

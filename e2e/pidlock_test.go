@@ -106,7 +106,7 @@ func TestOfFiftyStartsOneWins(t *testing.T) {
 		for p := range lost {
 			require.Equal(t, 1, p.Wait())
 			said := strings.Replace(p.Out.String(), ", not ready yet\n", "\n", 1) // as it was then
-			require.Equal(t, alreadyRunning(winner.PID()), said, "and that is all it did")
+			require.Equal(t, alreadyRunning(winner.PID()), said, "the daemon did nothing else")
 		}
 		winner.Signal(syscall.SIGTERM)
 		require.Equal(t, 0, winner.Wait())

@@ -96,7 +96,7 @@ func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 			require.Contains(t, got.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid))
 			b.stop()
 		}
-		require.Equal(t, "Z (zombie)", statusField(t, pid, "State"), "or this test shows nothing")
+		require.Equal(t, "Z (zombie)", statusField(t, pid, "State"), "otherwise this test would prove nothing")
 	}
 }
 
@@ -117,7 +117,7 @@ func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
 		inside := proctest.CallCommand(t, proctest.Wrapped(ownPIDs, daemon, "pidfile="+path, "status"))
 		require.Equal(t, 1, inside.Code)
 		require.Contains(t, inside.Stdout, "daemon: dead: pid 1 left "+path)
-		require.Equal(t, 7, callVerb(t, path, "stop").Code, "and not process 1 of this namespace")
+		require.Equal(t, 7, callVerb(t, path, "stop").Code, "the PID is not process 1 of this namespace")
 	}
 	requireStarts(t, path)
 }

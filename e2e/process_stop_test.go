@@ -80,7 +80,7 @@ func TestKillReturnsWhenTheDaemonIsGoneAndCallsNoHook(t *testing.T) {
 			require.NoError(t, sendOff(t, found.Kill).wait())
 			requireFree(t, f)
 			require.ErrorIs(t, found.Signal(syscall.Signal(0)), lifecycle.ErrNotRunning)
-			require.NoError(t, sendOff(t, found.Kill).wait(), "it is gone, and that was wanted")
+			require.NoError(t, sendOff(t, found.Kill).wait(), "the process is gone, as requested")
 			require.Equal(t, -1, p.Wait())
 			require.Equal(t, syscall.SIGKILL, p.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
 			require.Zero(t, linesOf(p, "OnExit"))

@@ -139,7 +139,7 @@ func TestStopReturnsWhenTheDaemonIsGoneAndNotBefore(t *testing.T) {
 	requireExited(t, p, 0)
 	requireBalanced(t, p)
 	requireNothingLeft(t, path)
-	require.NoError(t, found.Stop(ended(t, errEnough)), "it is gone, so there is nothing to wait for")
+	require.NoError(t, found.Stop(ended(t, errEnough)), "the process is gone, and Stop does not wait")
 }
 
 func TestAStopThatSomebodyElseAskedForIsWaitedFor(t *testing.T) {
@@ -207,7 +207,7 @@ func TestTheEndOfTheContextEndsTheStopAndNotTheDrain(t *testing.T) {
 
 	requireRuns(t, p)
 	proctest.Touch(t, gate)
-	require.NoError(t, sendOff(t, found.Stop).wait(), "it can be waited for again")
+	require.NoError(t, sendOff(t, found.Stop).wait(), "a later Stop waits again")
 	requireExited(t, p, 0)
 	requireBalanced(t, p)
 }

@@ -97,7 +97,7 @@ func TestAProgramThatBecomesReadyOnlyWhenItIsToStopIsKilledInTheEnd(t *testing.T
 	b.told("it to say what it does", func(s lifecycle.Status) bool { return s.Text == "warms up" })
 	launcher.Signal(syscall.SIGTERM)
 	require.NotZero(t, launcher.Wait())
-	require.NotContains(t, launcher.Out.String(), "; killed", "the start ends by itself")
+	require.NotContains(t, launcher.Out.String(), "; killed", "the start ends without a signal")
 	require.Contains(t, b.said(), "heard TERM")
 	b.requireNothingLeft()
 }

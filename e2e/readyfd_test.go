@@ -70,8 +70,8 @@ func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
 	p, r := withReadyFD(t, proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "start=children", "run"))
 	require.Equal(t, "\n", readAll(t, r))
 	p.Await("msg=ready")
-	require.Regexp(t, `(?m)^descriptors:.* 3\b`, p.Out.String(), "that of ls")
-	require.NotRegexp(t, `(?m)^descriptors:.* 4\b`, p.Out.String(), "so 3 was free")
+	require.Regexp(t, `(?m)^descriptors:.* 3\b`, p.Out.String(), "the descriptor of ls")
+	require.NotRegexp(t, `(?m)^descriptors:.* 4\b`, p.Out.String(), "descriptor 3 was free")
 	require.NotContains(t, p.Out.String(), "READY_FD")
 }
 
@@ -80,7 +80,7 @@ func TestAStartTellsTheReadinessDescriptorWhenTheDaemonIsReady(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	p, r := withReadyFD(t, proctest.Command(daemon, b.args("start")...))
-	require.Equal(t, "\n", readAll(t, r), "while the daemon lives")
+	require.Equal(t, "\n", readAll(t, r), "the descriptor is closed while the daemon lives")
 	require.Equal(t, 0, p.Wait())
 	b.stop()
 

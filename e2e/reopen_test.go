@@ -36,7 +36,7 @@ func TestEveryReloadReopensTheLogFirst(t *testing.T) {
 		require.NoError(t, os.Rename(log, log+".1"))
 		callVerb(t, pidfile, "reload")
 		awaitLog(t, log, verdict)
-		require.True(t, strings.HasPrefix(logText(t, log), "OnCheck\n"), "what a reload says first is in the new one: %s", logText(t, log))
+		require.True(t, strings.HasPrefix(logText(t, log), "OnCheck\n"), "the first line of a reload is in the new log: %s", logText(t, log))
 		require.NotContains(t, logText(t, log+".1"), "OnCheck")
 		require.NotContains(t, logText(t, log+".1"), "reload")
 	}
@@ -84,7 +84,7 @@ func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 
 			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 			requireOld("OnSignal done\n")
-			require.Equal(t, 0, callVerb(t, pidfile, "reload").Code, "a reload that cannot reopen the log is a reload")
+			require.Equal(t, 0, callVerb(t, pidfile, "reload").Code, "a reload succeeds even if it cannot reopen the log")
 			requireOld("msg=reloaded")
 			require.Equal(t, 2, strings.Count(logRead(t, old), "cannot reopen the log, so the daemon keeps writing to the old one"))
 			requireVictim(t, log)

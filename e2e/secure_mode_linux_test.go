@@ -72,7 +72,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			require.Empty(t, k.kept)
-			require.Empty(t, k.ready, "nobody was told anything")
+			require.Empty(t, k.ready, "no process received a message")
 		})
 	}
 }
@@ -114,7 +114,7 @@ func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testi
 	p := proctest.Launch(t, byStranger(proctest.Command(daemon, "pidfile="+pidfile, "run"), path))
 	p.Await("msg=ready")
 	p.Signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.Wait(), "in the foreground it runs")
+	require.Equal(t, 0, p.Wait(), "the program runs in the foreground")
 }
 
 // forgingWorker is an unprivileged user that calls a program as its supervisor would.

@@ -51,7 +51,7 @@ func TestQUITPrintsWhereEverythingIsAndExits(t *testing.T) {
 	p.Await("SIGQUIT: quit")
 	p.Await("goroutine ")
 	p.Await("lifecycle.(*life).serve")
-	require.Equal(t, 1, callVerb(t, path, "status").Code, "it is a crash")
+	require.Equal(t, 1, callVerb(t, path, "status").Code, "the end counts as a crash")
 
 	next := proctest.Start(t, daemon, "pidfile="+path)
 	next.Await("msg=ready")

@@ -173,7 +173,7 @@ func TestAStoppedDaemonGoesOnWhereItWas(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTSTP} {
 		if sig == syscall.SIGSTOP {
 			p.Suspend()
-			require.Equal(t, 0, callVerb(t, path, "status").Code, "it is still there")
+			require.Equal(t, 0, callVerb(t, path, "status").Code, "the process still exists")
 		} else {
 			p.Signal(sig)
 		}

@@ -229,7 +229,7 @@ func TestAfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
 
 	reloads := linesOf(p, "OnReload")
 	require.GreaterOrEqual(t, reloads, 1)
-	require.Less(t, reloads, 2_000, "of 10,000")
+	require.Less(t, reloads, 2_000, "reloads of 10,000 HUPs")
 	said := p.Out.String()
 	said = said[strings.LastIndex(said, "OnReload says: "):]
 	require.True(t, strings.HasPrefix(said, fmt.Sprintf("OnReload says: version %d\n", floods)), said)

@@ -186,7 +186,7 @@ func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) 
 			require.Equal(t, b.worker(worker), whoServes(t, "unix", path))
 			require.Equal(t, 0, call("stop").Code)
 			if owner == 0 {
-				require.FileExists(t, path, "the user may not remove it, and root does not do it for him")
+				require.FileExists(t, path, "the user may not remove the file, and root does not remove it for the user")
 			} else {
 				require.NoFileExists(t, path)
 			}

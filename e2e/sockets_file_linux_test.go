@@ -183,7 +183,7 @@ func TestARelativeSocketPathMeansTheDirectoryOfTheStart(t *testing.T) {
 				bound, worker := fileAt(t, path), b.worker(0)
 				require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 				b.worker(worker)
-				require.True(t, os.SameFile(bound, fileAt(t, path)), "the next worker has it")
+				require.True(t, os.SameFile(bound, fileAt(t, path)), "the next worker has the socket")
 			}
 			require.Equal(t, 0, call("stop").Wait())
 			require.Empty(t, files(t, dir), how)
@@ -248,7 +248,7 @@ func TestASocketOfAUnitIsTakenUnderAnotherNameOfItsDirectory(t *testing.T) {
 			p.Await("INFO ready")
 			p.Signal(syscall.SIGTERM)
 			require.Equal(t, 0, p.Wait())
-			require.FileExists(t, filepath.Join(dir, "run", name), "it belongs to the unit")
+			require.FileExists(t, filepath.Join(dir, "run", name), "the socket file belongs to the unit")
 		}
 	}
 }

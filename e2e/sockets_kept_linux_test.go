@@ -32,7 +32,7 @@ func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 	require.Equal(t, []string{"FDSTOREREMOVE=1 FDNAME=" + activation.Name("unix:"+path), "FDSTOREREMOVE=1 FDNAME=tcp%3A127.0.0.1%3A0"}, k.heard())
 	require.NoFileExists(t, path)
 	awaitRefusal(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0"))
-	require.Len(t, socketsOf(t, p.PID()), 1, "that to the manager")
+	require.Len(t, socketsOf(t, p.PID()), 1, "the only socket is the connection to the manager")
 }
 
 // A manager may close its copy late. Until then, the address cannot be bound.

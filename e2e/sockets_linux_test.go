@@ -187,10 +187,10 @@ func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
 			require.Equal(t, "FDSTORE=1 FDPOLL=0 FDNAME=tcp%3A127.0.0.1%3A0", k.heard()[0])
 		}
 		require.Equal(t, first, listens, "the same ports in the same order")
-		require.Empty(t, k.heard(), "what was kept is not given again")
+		require.Empty(t, k.heard(), "a kept socket is not stored again")
 		require.Equal(t, p.PID(), whoServes(t, "unix", path))
 		require.Equal(t, p.PID(), whoServes(t, "tcp", listensAt(t, p, "tcp,127.0.0.1:0")))
-		require.Len(t, socketsOf(t, p.PID()), 6, "with that to the manager")
+		require.Len(t, socketsOf(t, p.PID()), 6, "one of the sockets is the connection to the manager")
 		require.NotContains(t, p.Out.String(), "closed inherited sockets")
 		p.Signal(syscall.SIGKILL)
 		p.Wait()
@@ -225,7 +225,7 @@ func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 	p := k.serve("at=unix,"+path, "pidfile="+filepath.Join(dir, "x.pid"))
 	k.awaitReady(p)
 	require.Equal(t, p.PID(), whoServes(t, "unix", path))
-	require.Len(t, k.heard(), 3, "nothing was removed")
+	require.Len(t, k.heard(), 3, "no file was removed")
 }
 
 func TestAFailedStartLeavesSocketsToTheNextProcess(t *testing.T) {

@@ -97,9 +97,9 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 		want = append(want, inode(t, s.File))
 	}
 	slices.Sort(want)
-	require.Equal(t, want, socketsOf(t, p.PID()), "each once")
+	require.Equal(t, want, socketsOf(t, p.PID()), "each socket is taken once")
 	require.NotContains(t, p.Out.String(), "LISTEN_")
-	require.Contains(t, p.Out.String(), proctest.Variable+"="+serving, "its environment")
+	require.Contains(t, p.Out.String(), proctest.Variable+"="+serving, "the environment of the program")
 	// Descriptor 3 is the directory that ls reads. The caller of the test may pass others.
 	for i := range given[1:] {
 		require.NotRegexp(t, fmt.Sprintf(`(?m)^descriptors:.* %d( |$)`, 4+i), p.Out.String())
@@ -111,7 +111,7 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait())
 	for _, at := range []string{"/stream", "/packets", "/datagrams"} {
-		require.FileExists(t, dir+at, "it belongs to the unit")
+		require.FileExists(t, dir+at, "the socket file belongs to the unit")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
 	slices.Sort(want)
 	proctest.Eventually(t, func() bool { return slices.Equal(want, socketsOf(t, pid)) }, "the daemon to have each socket once")
 	require.NotContains(t, b.said(), "LISTEN_")
-	require.Contains(t, b.said(), "descriptors: 0 1 2 3\n", "3 is the folder that ls reads")
+	require.Contains(t, b.said(), "descriptors: 0 1 2 3\n", "descriptor 3 is the directory that ls reads")
 	b.stop()
 
 	// Without a PID file, the launcher passes no lock before the sockets.

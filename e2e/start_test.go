@@ -106,7 +106,7 @@ func (b *background) stopKilling() {
 func (b *background) requireNothingLeft() {
 	b.t.Helper()
 	requireNothingLeft(b.t, b.pidfile)
-	require.Empty(b.t, b.processes(), "processes are left")
+	require.Empty(b.t, b.processes(), "processes remain")
 }
 
 // processes returns the processes that have our PID file in their arguments.

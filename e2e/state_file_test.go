@@ -173,7 +173,7 @@ func TestADaemonWithoutAStateThatCanBeReadIsRunningAllTheSame(t *testing.T) {
 
 	require.NoError(t, os.Rename(proctest.StatePath(pidfile), pidfile+".moved"))
 	requireUntold(t, p.PID(), pidfile, "no such file or directory")
-	require.Equal(t, 0, callVerb(t, pidfile, "status").Code, "it runs")
+	require.Equal(t, 0, callVerb(t, pidfile, "status").Code, "the daemon runs")
 	require.NoError(t, os.Rename(pidfile+".moved", proctest.StatePath(pidfile)))
 	p.Signal(syscall.SIGHUP)
 	p.Await("msg=reloaded")

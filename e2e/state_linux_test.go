@@ -65,7 +65,7 @@ func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 		}
 		for _, call := range calls {
 			if strings.Contains(call, "pwrite64(") && strings.Contains(call, proctest.StatePath(pidfile)) {
-				require.Contains(t, call, ", 4096, 0", "in place, and all at once")
+				require.Contains(t, call, ", 4096, 0", "the daemon writes the state in place, with one call")
 			}
 		}
 		requireNothingLeft(t, pidfile)

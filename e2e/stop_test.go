@@ -142,7 +142,7 @@ func TestAVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
 		require.Equal(t, -1, stop.Wait())
 		require.Equal(t, sig, stop.Cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
 
-		require.Equal(t, 0, callVerb(t, path, "status").Code, "it still stops in its own time")
+		require.Equal(t, 0, callVerb(t, path, "status").Code, "the daemon still stops in its own time")
 		proctest.Touch(t, gate)
 		require.Equal(t, 0, p.Wait())
 		require.Equal(t, 1, linesOf(p, "OnStop done"))

@@ -56,7 +56,7 @@ func TestOfManyDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
 	winner := ""
 	for _, r := range results {
 		if r.Code == 0 {
-			require.Empty(t, winner, "two have won")
+			require.Empty(t, winner, "two starts have won")
 			found := startedText.FindStringSubmatch(r.Stderr)
 			require.NotNil(t, found, r.Stderr)
 			winner = found[1]

@@ -94,7 +94,7 @@ func TestAUserWhoLocksAStaleFileIsNamed(t *testing.T) {
 		"status": {Stdout: "daemon: unknown: " + want, Code: 4},
 	}, pidfile)
 	requireRefused(t, 1, "start failed: "+want, pidfile)
-	require.Equal(t, 1, again.Wait(), "that he locks it does not mean that one is running")
+	require.Equal(t, 1, again.Wait(), "a lock of another user does not mean that a daemon runs")
 	requireUntouched()
 	attacker.Signal(syscall.SIGKILL)
 	attacker.Wait()

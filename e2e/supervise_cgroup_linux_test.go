@@ -58,7 +58,7 @@ func TestAWorkerHasAControlGroupOfItsOwnWhereThatOfItsParentIsDelegated(t *testi
 	require.Equal(t, 1, got.Code)
 	noProgram := proctest.Command(guard, append(b.args("start"), "--", dir+"/cgroup.procs")...)
 	got = proctest.CallCommand(t, proctest.InCgroup(t, noProgram, dir))
-	require.NotZero(t, got.Code, "it cannot be executed")
+	require.NotZero(t, got.Code, "the program cannot be executed")
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
@@ -107,7 +107,7 @@ func TestEveryProcessInTheGroupOfAWorkerEndsWithTheWorker(t *testing.T) {
 	for _, pid := range left {
 		require.True(t, proctest.IsOver(pid), "pid %d", pid)
 	}
-	require.Equal(t, 9, heeds.Wait(), "it gets TERM first")
+	require.Equal(t, 9, heeds.Wait(), "the process gets TERM first")
 	require.Equal(t, -1, ignores.Wait())
 	b.left(4) // those of the next worker
 	b.stopKilling()
@@ -234,7 +234,7 @@ func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing
 	require.DirExists(t, group)
 	other := inBackground(t)
 	other.readied(other.guardIn(dir, "exec sleep 60", "start"))
-	require.DirExists(t, group, "that of another daemon")
+	require.DirExists(t, group, "the group of another daemon")
 	other.stop()
 
 	b.readied(b.guardIn(dir, "exec sleep 60", "start"))

@@ -22,7 +22,7 @@ func TestTheExitCodeOfAStoppedWorkerIsThatOfItsParent(t *testing.T) {
 			p, _ := startDaemon(t, "supervise=foreground", "stoptimeout=100ms", what, "run")
 			p.Signal(syscall.SIGTERM)
 			require.Equal(t, want, p.Wait(), "%s", p.Out)
-			require.LessOrEqual(t, p.Out.Count("daemon: "), 1, "what has failed is said once:\n%s", p.Out)
+			require.LessOrEqual(t, p.Out.Count("daemon: "), 1, "the failure is logged once:\n%s", p.Out)
 		})
 	}
 }

@@ -134,7 +134,7 @@ func TestAStopInABackOffWinsAtOnce(t *testing.T) {
 	require.NoError(t, syscall.Kill(b.worker(0), syscall.SIGKILL))
 	b.told("a back-off", func(s lifecycle.Status) bool { return !s.NextRestart.IsZero() })
 	p.Signal(syscall.SIGTERM)
-	require.Equal(t, 0, p.Wait(), "what has crashed before is no failure of the stop:\n%s", p.Out)
+	require.Equal(t, 0, p.Wait(), "an earlier crash is not a failure of the stop:\n%s", p.Out)
 }
 
 func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
@@ -162,7 +162,7 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 		return s.Phase == lifecycle.Ready && s.LastExit != nil && s.LastExit.Code == 2
 	})
 	require.Equal(t, "no sign of life for 400ms", s.LastExit.Why)
-	require.Regexp(t, `(?s)SIGABRT: abort.*\.behave\.`, b.said(), "its trace")
+	require.Regexp(t, `(?s)SIGABRT: abort.*\.behave\.`, b.said(), "the log contains the stacks of the worker")
 	proctest.Eventually(t, func() bool {
 		return strings.Contains(b.call("status").Stdout, " ago: exit 2, no sign of life for 400ms")
 	}, "the exit in the status")
@@ -174,7 +174,7 @@ func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
 	b.start(atOnce, "watchdog=", "interval=2s") // long enough for a busy machine
 	worker := b.worker(0)
 	b.awaitSaid(strings.Repeat("Watchdog\nWatchdog done\n", 2))
-	require.Equal(t, worker, b.worker(0), "one that is well is left alone")
+	require.Equal(t, worker, b.worker(0), "a healthy worker is not restarted")
 	b.stop()
 }
 

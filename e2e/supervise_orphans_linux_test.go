@@ -31,7 +31,7 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 		b.awaitSaid("they fork")
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 		b.told("it to be noticed", func(s lifecycle.Status) bool { return s.Worker != worker })
-		require.Equal(t, 0, b.call("status").Code, "it answers meanwhile")
+		require.Equal(t, 0, b.call("status").Code, "the supervisor answers during the stop")
 		worker = b.worker(worker)
 	}
 	require.NoError(t, syscall.Kill(worker, syscall.SIGKILL)) // the stop comes during the restart

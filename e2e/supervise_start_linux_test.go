@@ -128,7 +128,7 @@ func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 			require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
 			proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held }, "the parent to be dead")
 			second := b.start(atOnce, what)
-			require.True(t, proctest.IsOver(worker), "the next start waits for it")
+			require.True(t, proctest.IsOver(worker), "the next start waits for the worker")
 			require.NotEqual(t, parent, second)
 			require.Contains(t, b.said(), "the supervisor of this worker has ended")
 			found, err := lifecycle.Find(b.pidfile)

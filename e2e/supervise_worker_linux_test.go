@@ -33,7 +33,7 @@ func TestSignalsGoOnToTheWorker(t *testing.T) {
 	require.NoError(t, os.Rename(b.log, b.log+".1"))
 	require.Equal(t, 0, b.call("reopen").Code)
 	require.Equal(t, 0, b.call("reload").Code)
-	require.Contains(t, b.said(), "OnReload done", "the worker has reopened it")
+	require.Contains(t, b.said(), "OnReload done", "the worker has reopened the log")
 	require.NotContains(t, b.said(), "OnStart")
 	b.stop()
 }
@@ -133,7 +133,7 @@ func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
 	require.Equal(t, 0, uidOf(t, parent))
 	require.Equal(t, 12345, uidOf(t, first))
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
-	require.Equal(t, 12345, uidOf(t, b.worker(first)), "OnStart of the next one has root's rights again")
+	require.Equal(t, 12345, uidOf(t, b.worker(first)), "OnStart of the next worker has root's rights again")
 	require.Equal(t, 0, b.call("reload").Code)
 	b.stop()
 }
@@ -236,7 +236,7 @@ func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
 	}
 	after, err := os.ReadFile(port)
 	require.NoError(t, err)
-	require.Equal(t, string(address), string(after), "the same port")
+	require.Equal(t, string(address), string(after), "the next worker listens on the same port")
 	b.stop()
 	_, err = net.Dial("tcp", string(address))
 	require.Error(t, err)

@@ -169,7 +169,7 @@ func TestASurvivorThatCannotBeEndedRefusesEveryStart(t *testing.T) {
 		require.Contains(t, b.call("status").Stdout, named(t, left))
 	}
 	b.readied(b.guard("exec sleep 60", "start"))
-	require.True(t, hasEnded(left), "a start that may do so ends it")
+	require.True(t, hasEnded(left), "a start with the permission ends the survivor")
 	b.stop()
 }
 

@@ -51,7 +51,7 @@ func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
 	resume := launcher.Suspend()
 	proctest.Touch(t, gate)
 	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
-	require.Contains(t, b.said(), "OnExit done\n", "it has undone what it had begun")
+	require.Contains(t, b.said(), "OnExit done\n", "the daemon has undone its start")
 	resume()
 	require.Equal(t, 1, launcher.Wait())
 	require.Regexp(t, `^daemon: start failed: (stopped before it was ready: the launcher has ended or does not answer, so the start is undone\n|.*in 2s)`, launcher.Out.String(),
@@ -123,7 +123,7 @@ func TestTheLockGoesFromTheLauncherToTheDaemonWithoutAGap(t *testing.T) {
 		require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d), not ready yet\n", pid), Code: 1}, b.call(verb))
 	}
 	h := mustLook(t, b.pidfile)
-	require.Equal(t, holder{Held: true, Daemon: true, Known: true, PID: pid, Number: pid, Owner: os.Geteuid()}, h, "by the name, which the kernel vouches for")
+	require.Equal(t, holder{Held: true, Daemon: true, Known: true, PID: pid, Number: pid, Owner: os.Geteuid()}, h, "the kernel reports this owner of the lock")
 	proctest.Touch(t, gate)
 	require.Equal(t, 0, launcher.Wait())
 	require.Equal(t, pid, b.readied(proctest.Result{Stderr: launcher.Out.String()}))

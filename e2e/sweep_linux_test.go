@@ -39,7 +39,7 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 		if said != nil && running != 0 {
 			require.Equal(t, said[1], strconv.Itoa(running), what)
 		}
-		require.False(t, said != nil && running == 0, "it said ready, but it is gone; %s", what)
+		require.False(t, said != nil && running == 0, "the daemon reported ready, but is gone; %s", what)
 		outcome = "launcher killed, none"
 		if running != 0 {
 			outcome = "launcher killed, ready"
@@ -50,7 +50,7 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 		if running != 0 {
 			require.Equal(t, said[1], strconv.Itoa(running), what)
 		} else {
-			require.Equal(t, said[1], strconv.Itoa(killed[1]), "it has died by itself: %s", what)
+			require.Equal(t, said[1], strconv.Itoa(killed[1]), "the daemon died without the kill: %s", what)
 			require.Equal(t, 1, status.Code, "%s%s", status.Stdout, what)
 			require.Contains(t, status.Stdout, "was ready ", what)
 			outcome = "ready, killed later"
@@ -60,9 +60,9 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 		require.Equal(t, 1, code, what)
 		require.Nil(t, said, what)
 		require.Contains(t, p.Out.String(), "daemon: start failed: ", what)
-		require.Zero(t, running, "a failed start has left a daemon; %s", what)
-		require.Empty(t, left, "a failed start has left processes; %s", what)
-		require.True(t, free, "a failed start has left a lock; %s", what)
+		require.Zero(t, running, "a daemon runs after a failed start; %s", what)
+		require.Empty(t, left, "processes run after a failed start; %s", what)
+		require.True(t, free, "the lock is held after a failed start; %s", what)
 		outcome = "failed: " + strings.TrimPrefix(strings.SplitN(p.Out.String(), "\n", 2)[0], "daemon: start failed: ")
 	}
 	if running == 0 {

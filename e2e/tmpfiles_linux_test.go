@@ -48,5 +48,5 @@ ls -A /tmp
 	require.Equal(t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
 	require.Contains(t, got.Stdout, "/tmp:\nhomeless-54321\n\n/tmp/homeless-54321:\nhomeless.log\nhomeless.pid\nhomeless.state\n")
 	require.Regexp(t, `already running \(pid \d+\)`, got.Stderr)
-	require.Regexp(t, `/tmp/homeless-54321/homeless.pid\n$`, got.Stdout, "nobody holds it any more")
+	require.Regexp(t, `/tmp/homeless-54321/homeless.pid\n$`, got.Stdout, "no process locks the directory any more")
 }

@@ -67,7 +67,7 @@ func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 	require.Empty(t, b.processes())
 
 	pid := b.start(atOnce, "user=65534:65534")
-	require.Equal(t, proctest.Result{Stderr: refusal, Code: 4}, call("restart"), "it stops nothing that it could not start again")
+	require.Equal(t, proctest.Result{Stderr: refusal, Code: 4}, call("restart"), "the verb stops no daemon that it could not start again")
 	require.Equal(t, pid, b.status().PID)
 	b.stop()
 }

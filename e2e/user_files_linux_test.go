@@ -39,7 +39,7 @@ func requireOwner(t *testing.T, path string, uid int) {
 	t.Helper()
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	require.EqualValues(t, uid, info.Sys().(*syscall.Stat_t).Uid, "the owner of %s", path)
+	require.EqualValues(t, uid, info.Sys().(*syscall.Stat_t).Uid, "owner of %s", path)
 }
 
 // Row L8.

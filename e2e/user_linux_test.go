@@ -244,7 +244,7 @@ func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
 	require.Equal(t, 1, got.Code)
 	require.Contains(t, got.Stderr, "start failed: cannot run as user 54321:54321 (54321:54321): privileges were kept: thread ")
 	require.Contains(t, got.Stderr, "capabilities(7) were kept")
-	require.Contains(t, b.said(), "OnExit is", "what was started is undone")
+	require.Contains(t, b.said(), "OnExit is", "the start is undone")
 	b.requireNothingLeft()
 
 	// Run tries to become root again, because it cannot check the threads without /proc.

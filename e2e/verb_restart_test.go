@@ -23,7 +23,7 @@ func TestForceReloadRestartsWhereThereIsNothingToReload(t *testing.T) {
 	ready := `(?m)^coded: ready \(pid (\d+), `
 
 	none := proctest.Result{Stderr: "coded: not running (nobody holds " + pidfile + ")\n"}
-	require.Equal(t, none, call("force-reload"), "and nothing was started")
+	require.Equal(t, none, call("force-reload"), "no daemon was started")
 	require.Equal(t, none, call("try-restart"))
 	requireVerbLeftNothing(t, pidfile)
 
@@ -115,7 +115,7 @@ func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
 func TestTryRestartWhereNoneRunsStartsNothing(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
-	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile)}, callVerb(t, pidfile, "check=error", "try-restart"), "not even the check")
+	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile)}, callVerb(t, pidfile, "check=error", "try-restart"), "OnCheck was not called")
 	requireVerbLeftNothing(t, pidfile)
 }
 

@@ -99,8 +99,8 @@ func TestStartReturnsWhenTheDaemonIsReady(t *testing.T) {
 	pidfile := verbPlace(t)
 	got := callVerb(t, pidfile, "start")
 	require.Equal(t, 0, got.Code)
-	require.Empty(t, got.Stdout, "what the daemon writes is not the verb's")
-	require.Regexp(t, `^daemon: ready \(pid \d+, \d+(\.\d)? m?s\)\n$`, got.Stderr, "there is no log to tell of")
+	require.Empty(t, got.Stdout, "the verb does not print the output of the daemon")
+	require.Regexp(t, `^daemon: ready \(pid \d+, \d+(\.\d)? m?s\)\n$`, got.Stderr, "there is no log to report")
 	requireVerbRuns(t, pidfile, verbSays(t, verbReady, got.Stderr))
 
 	stopped := callVerb(t, pidfile, "stop")

@@ -38,7 +38,7 @@ func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
 	again := callVerb(t, path, "run")
-	require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d)\n", p.PID()), Code: 1}, again, "nothing was started")
+	require.Equal(t, proctest.Result{Stderr: fmt.Sprintf("daemon: already running (pid %d)\n", p.PID()), Code: 1}, again, "no daemon was started")
 	requireUntouched()
 	requireLives(t, p)
 }
@@ -177,7 +177,7 @@ func TestStatusTellsOfADeadDaemon(t *testing.T) {
 	got := proctest.Call(t, daemon, "pidfile="+pidfile, "status")
 	require.Equal(t, 1, got.Code)
 	require.Regexp(t, fmt.Sprintf(`^daemon: dead: pid %d left %s, was ready \d+s ago\n$`, p.PID(), pidfile), got.Stdout)
-	require.FileExists(t, pidfile, "looking never deletes")
+	require.FileExists(t, pidfile, "status never deletes a file")
 
 	next := proctest.Start(t, daemon, "pidfile="+pidfile)
 	next.Await("msg=ready")

@@ -36,7 +36,7 @@ func TestWaitReadyBlocksUntilItIsReady(t *testing.T) {
 	proctest.Touch(t, gate)
 	require.NoError(t, ready.wait())
 	p.Await("msg=ready")
-	require.NoError(t, found.WaitReady(ended(t, errEnough)), "at once")
+	require.NoError(t, found.WaitReady(ended(t, errEnough)), "WaitReady returns at once")
 }
 
 func TestWaitReadyReturnsAtOnceDuringAReload(t *testing.T) {
@@ -124,7 +124,7 @@ func TestStatusTellsWhatTheDaemonDoes(t *testing.T) {
 	require.Error(t, sendOff(t, found.Reload).wait())
 	s = status()
 	require.Equal(t, lifecycle.Ready, s.Phase)
-	require.Equal(t, ready, s.Since, "a reload does not make it ready anew")
+	require.Equal(t, ready, s.Since, "a reload does not change the time of ready")
 	require.Equal(t, 1, s.Reloads)
 	v := s.LastReload
 	require.NotNil(t, v)
@@ -141,7 +141,7 @@ func TestStatusTellsWhatTheDaemonDoes(t *testing.T) {
 	s = status()
 	require.Equal(t, lifecycle.Stopping, s.Phase)
 	require.Equal(t, "OnStop of a", s.Doing)
-	require.GreaterOrEqual(t, s.StopBy, stopAsked+25*time.Second, "20 s, and a quarter")
+	require.GreaterOrEqual(t, s.StopBy, stopAsked+25*time.Second, "StopTimeout of 20 s and its grace")
 	require.LessOrEqual(t, s.StopBy, monotonic.Now()+25*time.Second)
 	require.Equal(t, ready, s.Ready)
 	proctest.Touch(t, drain)
@@ -215,7 +215,7 @@ func TestADaemonCanFollowItselfAndStaysTheOneThatIsFound(t *testing.T) {
 	found := mustFind(t, path)
 	require.Equal(t, p.PID(), found.PID)
 	if state, blind := mustState(t, path); !blind {
-		require.True(t, state.Owned, "closing the file would have taken its name from it")
+		require.True(t, state.Owned, "closing the file would have dropped the owner lock")
 		require.Equal(t, p.PID(), state.PID)
 	}
 	require.NoError(t, sendOff(t, found.WaitReady).wait())

@@ -116,7 +116,7 @@ func TestOpenTakesAPidfdWhereThereIsOne(t *testing.T) {
 	defer proc.close()
 	require.IsType(t, pidfd{}, proc)
 	file := proc.(pidfd).file
-	require.NoError(t, file.SetReadDeadline(time.Time{}), "Go's poller has it")
+	require.NoError(t, file.SetReadDeadline(time.Time{}), "the descriptor is in Go's poller")
 	require.NoError(t, rawconn.Control(file, func(fd int) error {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		require.NotZero(t, flags&unix.FD_CLOEXEC)
@@ -250,7 +250,7 @@ func TestHasOpenTellsWhoHasOpenedAFile(t *testing.T) {
 	require.NoError(t, os.Remove(path))
 	has, err = p.HasOpen(info)
 	require.NoError(t, err)
-	require.True(t, has, "whatever its name is by now")
+	require.True(t, has, "the file counts even under another name")
 	require.NoError(t, f.Close())
 	has, err = p.HasOpen(info)
 	require.NoError(t, err)

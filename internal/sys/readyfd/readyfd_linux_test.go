@@ -40,7 +40,7 @@ func TestTellWritesOnceAndCloses(t *testing.T) {
 	require.Equal(t, "\n", string(buf[:n]))
 	n, err = unix.Read(fds[0], buf)
 	require.NoError(t, err)
-	require.Zero(t, n, "the end")
+	require.Zero(t, n, "the end of the pipe")
 
 	var none *Descriptor
 	require.NoError(t, none.Tell())

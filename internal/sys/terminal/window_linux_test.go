@@ -10,7 +10,7 @@ import (
 
 func TestColumnsAreThoseThatTheTerminalHasNow(t *testing.T) {
 	master, slave := pty(t)
-	require.Zero(t, Columns(slave), "nobody has told it")
+	require.Zero(t, Columns(slave), "no process has set the size")
 	for _, columns := range []uint16{1, 80, 65535} {
 		require.NoError(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
 		require.EqualValues(t, columns, Columns(slave))

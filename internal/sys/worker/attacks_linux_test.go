@@ -135,7 +135,7 @@ func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	require.Equal(t, fmt.Sprintf("%d\n<nil>\n", somebody), forged(noMore, "program"), "or this test shows nothing")
+	require.Equal(t, fmt.Sprintf("%d\n<nil>\n", somebody), forged(noMore, "program"), "otherwise this test would prove nothing")
 	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "program"))
 	require.Equal(t, untouched+"<nil>\n", forged(proctest.SetuidRoot, "worker"))
 	require.Equal(t, untouched+"<nil>\n", forged(maySetuid, "program"))

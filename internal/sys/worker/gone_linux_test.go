@@ -51,6 +51,6 @@ func TestAWorkerWithoutASupervisorDoesNotBegin(t *testing.T) {
 	release()
 	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 	for line := range s.lines {
-		require.Fail(t, "it has said", line)
+		require.Fail(t, "the worker reported", line)
 	}
 }

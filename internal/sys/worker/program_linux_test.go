@@ -45,7 +45,7 @@ func TestASupervisedProgramGetsTheManagerVariablesAndOnlyItsSockets(t *testing.T
 		"FDSTORE=7", "LISTEN_ADDRESS=:80", "LISTEN_FDNAMES=first%3A80:second", "LISTEN_FDS=2", "LISTEN_PID=" + pid,
 		"NOTIFY_SOCKET=@notify", "WATCHDOG_PID=" + pid, "WATCHDOG_USEC=3000000",
 	}, told(s.all("env:")))
-	require.Equal(t, []string{"3", "4"}, s.all("fd:"), "beside 0, 1 and 2")
+	require.Equal(t, []string{"3", "4"}, s.all("fd:"), "descriptors other than 0, 1 and 2")
 	for _, path := range o.Files {
 		s.line(path)
 	}
@@ -106,7 +106,7 @@ func TestASupervisedProgramOutlivesTheThreadThatCalledStart(t *testing.T) {
 	s := startSupervisor(t, o)
 	require.False(t, proctest.IsOver(s.pid()))
 	s.say("term")
-	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"), "and not killed")
+	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"), "TERM ended the program, and not KILL")
 }
 
 // Row D10.
@@ -150,7 +150,7 @@ func TestASupervisedProgramDoesNotInheritTheControlSocket(t *testing.T) {
 	text := make([]byte, 100)
 	n, err := out.r.Read(text)
 	require.NoError(t, err)
-	require.Equal(t, "to the control socket\n", string(text[:n]), "which is the socket that it was given")
+	require.Equal(t, "to the control socket\n", string(text[:n]), "the descriptor is the passed socket")
 }
 
 func TestStartReturnsWhyASupervisedProgramWasNotExecuted(t *testing.T) {

@@ -89,7 +89,7 @@ func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
 	require.NoError(t, p.Signal(syscall.SIGTERM))
 	state, err := p.Wait()
 	require.NoError(t, err)
-	require.Equal(t, "signal: terminated", state.String(), "and not killed, for that came too late")
+	require.Equal(t, "signal: terminated", state.String(), "TERM ended the process before the KILL")
 }
 
 // Another process may hold the stage's end of the socket open. Executed must not wait for that

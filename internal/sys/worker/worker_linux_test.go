@@ -89,7 +89,7 @@ func stale(cmd *exec.Cmd) {
 func TestVariablesOfTheManagerOfASupervisorAreNotPassedOn(t *testing.T) {
 	t.Parallel()
 	got := lineOf[looks](startSupervisor(t, own("look"), stale), "look ")
-	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "this is somebody else's")
+	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "the variable belongs to another program")
 }
 
 // leaks makes a supervisor inherit descriptors that a careless caller has left open, including a
@@ -123,7 +123,7 @@ func TestAWorkerOfThisBinaryGetsTheManagerVariablesAndOnlyItsSockets(t *testing.
 	require.Empty(t, got.Inherited)
 
 	o.Note = "children"
-	require.Regexp(t, `^"0 1 2 3 LISTEN_PID=\d+\\n" <nil>$`, startSupervisor(t, o, leaks(t)).line("children:"), "3 is that of ls")
+	require.Regexp(t, `^"0 1 2 3 LISTEN_PID=\d+\\n" <nil>$`, startSupervisor(t, o, leaks(t)).line("children:"), "descriptor 3 belongs to ls")
 }
 
 func TestNoWorkerInheritsTheControlSocketOfAnother(t *testing.T) {
