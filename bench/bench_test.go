@@ -126,8 +126,8 @@ func anotherDaemon(b *testing.B) (pidfile string, daemon *lifecycle.Process) {
 
 func nothing(context.Context) error { return nil }
 
-// idle lets the process idle, as a daemon does, and then calls do, which returns how long it took.
-// ns/op includes the idle time, so compare median-ns.
+// idle lets the process idle, as a daemon does, and then calls do. do returns how long it took.
+// Compare median-ns, because ns/op includes the idle time.
 func idle(b *testing.B, do func() time.Duration) {
 	b.Helper()
 	var took []time.Duration
@@ -267,7 +267,8 @@ func BenchmarkStatus(b *testing.B) {
 	})
 }
 
-// BenchmarkState measures one change of a daemon's status text, which it writes to its state file.
+// BenchmarkState measures one change of a daemon's status text. The daemon writes the text to its
+// state file.
 func BenchmarkState(b *testing.B) {
 	b.Run("floor=pwrite", func(b *testing.B) {
 		f, err := os.Create(filepath.Join(b.TempDir(), "floor.state"))

@@ -31,9 +31,9 @@ var supervisors = []maker{
 	{"peer=s6", []string{"s6-supervise"}, s6},
 }
 
-// adopt makes this process the parent of orphaned background processes, so that it can reap them at
-// once. Some process 1 reaps them late, and a tool that checks with kill(pid, 0) would wait until
-// then.
+// adopt makes this process the parent of orphaned background processes. This process can then reap
+// them at once. Some process 1 reaps them late, and a tool that checks with kill(pid, 0) would wait
+// for this.
 func adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
 // reap waits for the process if it is a child of this process. A process of a supervisor is not.

@@ -26,7 +26,7 @@ var built = struct {
 	paths map[string]string
 }{paths: map[string]string{}}
 
-// build builds a program of testdata, so that its size does not include the tests.
+// build builds a program of testdata. Its size then does not include the tests.
 func build(b *testing.B, program string) (path string) {
 	b.Helper()
 	return buildWith(b, "./testdata/"+program, "")
@@ -135,8 +135,8 @@ func ours(b *testing.B, path string, more ...string) *service {
 	}
 }
 
-// goDaemon returns a service that uses only go-daemon. go-daemon can neither report ready nor stop
-// the service, so the benchmark adds both.
+// goDaemon returns a service that uses only go-daemon. The benchmark adds the report of ready and
+// the stop, because go-daemon has neither.
 func goDaemon(b *testing.B) *service {
 	b.Helper()
 	path := build(b, "godaemon")
@@ -171,8 +171,8 @@ func readPID(b *testing.B, pidfile string) int {
 	return pid
 }
 
-// terminate stops a service that has no stop: it sends TERM, waits for the end of the process, and
-// removes the files that are left.
+// terminate stops a service that has no stop of its own. It sends TERM, waits for the end of the
+// process, and removes the remaining files.
 func terminate(b *testing.B, pid int, leaves ...string) {
 	b.Helper()
 	process, err := pin.Open(pid)

@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// reportMedian reports the median, which is the number to compare: ns/op includes the work before
-// and after.
+// reportMedian reports the median. Compare the median, because ns/op includes the work before and
+// after.
 func reportMedian(b *testing.B, took []time.Duration) {
 	b.Helper()
 	slices.Sort(took)
@@ -52,8 +52,8 @@ func timed(b *testing.B, before, do, after func()) {
 
 func nop() {}
 
-// rounds is how often each service is started and stopped. The services take turns, so that other
-// load on the machine affects all of them equally.
+// rounds is how often each service is started and stopped. The services take turns. Other load on
+// the machine then affects all of them equally.
 const rounds = 40
 
 // turns has the times of the starts and stops of a service.
@@ -138,7 +138,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// BenchmarkStop measures the time from the request to stop a service until it is gone.
+// BenchmarkStop measures the time from the request to stop a service until its process has ended.
 func BenchmarkStop(b *testing.B) {
 	for _, of := range services {
 		reportTurns(b, of, func(t *turns) []time.Duration { return t.stops })

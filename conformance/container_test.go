@@ -86,7 +86,7 @@ func runImage(t *testing.T, args ...string) *container {
 	}
 	root, err := imageRoot()
 	require.NoError(t, err)
-	// The file stands for a ConfigMap. It lets the kernel choose a free port.
+	// The file replaces a ConfigMap. The kernel chooses a free port.
 	config := filepath.Join(t.TempDir(), "echod.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"listen": "127.0.0.1:0"}`), 0o644))
 	user := instruction(t, dockerfile, `^USER (.*)$`)

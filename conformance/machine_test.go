@@ -24,7 +24,7 @@ import (
 // patience is how long a test waits before it fails. No result depends on how long something takes.
 const patience = 60 * time.Second
 
-// machine is a container. Its files are an overlay on an image, so all changes disappear with the
+// machine is a container. Its files are an overlay on an image. All changes disappear with the
 // container.
 type machine struct {
 	init int           // the PID of its process 1, on this machine
@@ -63,7 +63,8 @@ func needMachine(t *testing.T, kind func() (*machine, error)) *machine {
 	return m
 }
 
-// programs builds the programs for the machines without cgo, so that they need no libraries there.
+// programs builds the programs for the machines. It builds them without cgo, because they then need
+// no libraries there.
 var programs = sync.OnceValues(func() (dir string, err error) {
 	if temp, err = os.MkdirTemp("", "lifecycle-conformance-"); err != nil {
 		return "", err

@@ -115,7 +115,7 @@ func (g *guarded) connects() string {
 
 func (g *guarded) get(path string) string {
 	g.t.Helper()
-	// A connection that is kept alive would delay a soft stop.
+	// A kept connection would delay a soft stop.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path))
 	if err != nil {

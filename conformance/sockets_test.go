@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These tests use the address of echod, so they do not run in parallel.
+// These tests do not run in parallel, because they use the address of echod.
 
 // refusals connects repeatedly until count is called. count returns how many connects succeeded and
 // how many were refused.

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These tests use the address and the PID file of echod, so they do not run in parallel.
+// These tests do not run in parallel, because they use the address and the PID file of echod.
 
 // supervisor runs a supervisor until the end of the test. Its cgroup ends all processes that it has
 // started.
@@ -109,7 +109,7 @@ func TestSupervisordStartsReloadsAndStops(t *testing.T) {
 	require.Contains(t, m.read(t, "/var/log/echod.log"), "msg=stopped")
 }
 
-// background starts an echod for the test, which ends it.
+// background starts an echod. The end of the test ends it.
 func (m *machine) background(t *testing.T) (pid string) {
 	t.Helper()
 	m.configure(t, "hello")
@@ -163,7 +163,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 
 func TestOpenRCStartsReloadsKeepsAndStops(t *testing.T) {
 	m := needMachine(t, openrc)
-	// The machine looks as after a boot.
+	// This makes the machine look as after a boot.
 	m.sh(t, "for dir in daemons exclusive failed options started starting stopping tmp; do mkdir -p /run/openrc/$dir; done; touch /run/openrc/softlevel; cp /deploy/openrc/echod /etc/init.d/echod")
 	m.configure(t, "hello")
 	rc := func(code int, verb string) string {

@@ -112,7 +112,7 @@ func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
 	require.Equal(t, "success", two.show("Result"))
 }
 
-// The PID file is complete before the start returns, so systemd finds it at once.
+// systemd finds the PID file at once, because the file is complete before the start returns.
 // Row K7.
 func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -328,7 +328,7 @@ func TestNoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 	}
 }
 
-// After a crash, systemd ends the child that is left. No lock is left.
+// After a crash, systemd ends the remaining child. No lock remains.
 // Row K10.
 func TestAServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
 	t.Parallel()

@@ -25,8 +25,8 @@ func goScript(t *testing.T, script string) (env string) {
 }
 
 func driveTour(t *testing.T, program string) {
-	// start starts the tour in its own process group, so that the test can find its processes. The
-	// temporary files are in tmp.
+	// start starts the tour in its own process group. The test finds the processes of the tour by this
+	// group. The temporary files are in tmp.
 	start := func(t *testing.T, env ...string) (tour *exampleProcess, tmp string) {
 		tmp = t.TempDir()
 		tour = prepareExample(t, ".", program)

@@ -28,8 +28,8 @@ var exampleDrivers = map[string]func(t *testing.T, program string){
 	"tour":     driveTour,
 }
 
-// examplePatience is how long a test waits before it fails. It is so long that only a hanging
-// program fails.
+// examplePatience is how long a test waits before it fails. Only a program that hangs takes this
+// long.
 const examplePatience = 60 * time.Second
 
 // TestExamples vets, builds and tests the programs of _example, because `go vet ./_example/...`

@@ -32,8 +32,7 @@ func (a agent) options() []lifecycle.Option {
 		lifecycle.With(lifecycle.Hooks{
 			Name: "socket",
 			OnStart: func(context.Context) (err error) {
-				// The daemon holds the PID file, so a socket that still exists was left by a daemon
-				// that died.
+				// The daemon holds the PID file. Therefore a daemon that died has left this socket.
 				if err := os.Remove(a.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}

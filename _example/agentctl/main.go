@@ -6,8 +6,8 @@
 //	agentctl daemon status
 //	agentctl daemon stop
 //
-// It is an example of a program with commands of its own that starts a daemon only when it needs
-// one: see ensure in client.go.
+// The program has commands of its own, and starts a daemon only when it needs one: see ensure in
+// client.go.
 package main
 
 import (

@@ -21,9 +21,9 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-// These tests run the whole program, as main assembles it, in the test process. The program uses a
+// These tests run the whole program in the test process, as main assembles it. The program uses a
 // real address and real files, but no PID file. It receives only the signals that its own test
-// sends. So all tests run in parallel.
+// sends. Therefore all tests run in parallel.
 
 const usual = `{"listen": "127.0.0.1:0", "greeting": "hello"}`
 

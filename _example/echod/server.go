@@ -24,8 +24,8 @@ type server struct {
 	http     *http.Server
 }
 
-// listen is OnStart and not a part of serve, so that an address that is not available makes the
-// start fail.
+// listen is OnStart and not a part of serve. The start therefore fails if the address is not
+// available.
 func (s *server) listen(ctx context.Context) error {
 	if s.logger == nil {
 		s.logger = slog.Default()
@@ -40,11 +40,11 @@ func (s *server) listen(ctx context.Context) error {
 		Handler:  s.handler(),
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 
-		// ctx ends when a stop is requested. Requests in flight must still be answered then, so they use
-		// the context of Grace.
+		// ctx ends when a stop is requested. Requests in progress use the context of Grace, because they
+		// must still be answered then.
 		BaseContext: func(net.Listener) context.Context { return lifecycle.From(ctx).Grace() },
 
-		// A request ends after 15 s, so that no slow client outlasts the 20 s of a stop.
+		// A request ends after 15 s. No slow client can then outlast the 20 s of a stop.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      15 * time.Second,

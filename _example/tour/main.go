@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	// SIGPIPE is included, so that `tour | head` also cleans up.
+	// SIGPIPE is included, because `tour | head` must also clean up.
 	ctx, stop := signal.NotifyContext(context.Background(),
 		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := tour(ctx)

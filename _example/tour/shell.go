@@ -198,7 +198,7 @@ func (sh *shell) exited(verb string, code int, answer string, out []byte, err er
 // texts. It returns that record.
 func (sh *shell) log(texts ...string) (record string) {
 	for deadline := time.Now().Add(patience); ; {
-		// The end is checked before the file is read, so that the last read finds all records.
+		// Check the end before reading the file. The last read then finds all records.
 		last := sh.echo.gone() || time.Now().After(deadline)
 		data, err := os.ReadFile(sh.path("echod.log"))
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// The tables stand between these lines.
+// The tables are between these lines.
 const (
 	begin = "<!-- tables: make bench -->\n"
 	end   = "<!-- end -->\n"
