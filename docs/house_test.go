@@ -19,7 +19,7 @@ var systemLayer = []string{
 	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "monotonic", "origin",
 	"ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
-	"secureenv", "startup", "statedir", "terminal", "userdb", "worker",
+	"secureenv", "startup", "statedir", "takeover", "terminal", "userdb", "worker",
 }
 
 // upperLayers lists the layers above systemLayer, lowest first. A package may import packages of

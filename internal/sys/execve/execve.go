@@ -23,6 +23,14 @@ func DefaultSignals() (any bool) { return defaultSignals() }
 // them. A Go program cannot catch them.
 func DefaultRuntimeSignals() { defaultRuntimeSignals() }
 
+// IgnoreSignal makes the process ignore a signal until restore is called. The Go runtime does not
+// notice the change. On systems other than Linux it does nothing.
+func IgnoreSignal(sig os.Signal) (restore func()) { return ignoreSignal(sig) }
+
+// DefaultSignal gives a signal its default action until restore is called, unless it is ignored.
+// The Go runtime does not notice the change. On systems other than Linux it does nothing.
+func DefaultSignal(sig os.Signal) (restore func()) { return defaultSignal(sig) }
+
 // ThisProgram returns a path of this program that works even if its file was deleted or replaced
 // since the start.
 func ThisProgram() string { return thisProgram() }

@@ -25,3 +25,7 @@ func thisProgram() string {
 }
 
 func nameProcess(string) {}
+
+func ignoreSignal(os.Signal) (restore func()) { return func() {} }
+
+func defaultSignal(os.Signal) (restore func()) { return func() {} }

@@ -15,3 +15,7 @@ func defaultSignals() (any bool) { return false }
 func defaultRuntimeSignals() {}
 
 func nameProcess(string) {}
+
+func ignoreSignal(os.Signal) (restore func()) { return func() {} }
+
+func defaultSignal(os.Signal) (restore func()) { return func() {} }

@@ -40,6 +40,26 @@ func defaultRuntimeSignals() {
 	}
 }
 
+func ignoreSignal(sig os.Signal) (restore func()) {
+	var before, ignore kernelSigaction
+	handler := 0
+	if onMIPS { // the flags come first there
+		handler = 1
+	}
+	ignore[handler] = sigIgn
+	sigaction(sig, &ignore, &before)
+	return func() { sigaction(sig, &before, nil) }
+}
+
+func defaultSignal(sig os.Signal) (restore func()) {
+	if isIgnored(sig) {
+		return func() {}
+	}
+	var before kernelSigaction
+	sigaction(sig, new(kernelSigaction), &before)
+	return func() { sigaction(sig, &before, nil) }
+}
+
 // kernelSigaction is at least as long as struct sigaction of every kernel. The zero value is
 // SIG_DFL.
 type kernelSigaction [8]uintptr

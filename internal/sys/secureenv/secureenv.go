@@ -27,7 +27,7 @@ type Rule string
 const (
 	Removed Rule = "removed before `main`; read in a worker whose supervisor is proved"
 	Proved  Rule = "read if the kernel reports that the same effective user and group created " +
-		"the socket that it names; never if the rights are capabilities of the file"
+		"the socket, or the sealed memory file, that it names; never if the rights are capabilities of the file"
 	Kept     Rule = "read: it changes only what a terminal shows"
 	Replaced Rule = "replaced by `" + Path + "` before `main`"
 	NoFile   Rule = "removed before `main` if it names a file, because package time would open it"
@@ -55,6 +55,7 @@ var Variables = []Variable{
 	{"JOURNAL_STREAM", "whether stderr is the journal", Removed},
 	{"_LIFECYCLE_STAGE", "the socket of the launcher", Proved},
 	{"_LIFECYCLE_WORKER", "the socket of the supervisor", Proved},
+	{"_LIFECYCLE_TAKEOVER", "the state of the program that was executed before in this process", Proved},
 	{"_GO_DAEMON", "go-daemon's own mark, read behind `_LIFECYCLE_STAGE` only", Proved},
 	{"TERM", "whether the terminal obeys escape codes", Kept},
 	{"NO_COLOR", "whether colours are unwanted", Kept},

@@ -76,7 +76,7 @@ func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *
 		t.Skip("needs root")
 	}
 	t.Parallel()
-	relieved := "NO_COLOR=/evil PATH=" + Path + " TERM=/evil ZZZ=/evil _GO_DAEMON=/evil _LIFECYCLE_STAGE=/evil _LIFECYCLE_WORKER=/evil\n"
+	relieved := "NO_COLOR=/evil PATH=" + Path + " TERM=/evil ZZZ=/evil _GO_DAEMON=/evil _LIFECYCLE_STAGE=/evil _LIFECYCLE_TAKEOVER=/evil _LIFECYCLE_WORKER=/evil\n"
 	for how, give := range map[string]func(path string) error{
 		"setuid": proctest.SetuidRoot,
 		"setgid": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetgid) },
