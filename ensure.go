@@ -1,9 +1,11 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"syscall"
@@ -11,7 +13,9 @@ import (
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
+	"example.com/lifecycle/internal/sys/safefile"
 )
 
 // Ensure returns the running, ready daemon that the options describe. If none is running, Ensure
@@ -86,8 +90,9 @@ func (p *plan) find() (*Process, error) {
 // short. Stop returns nil if the daemon ended cleanly, or was already gone. If its end failed, Stop
 // returns an error that describes the failure: it wraps a [*HookError] if a hook failed. A process
 // that no longer holds the PID file is not signalled, and Stop returns an error if that process
-// still runs 2 s later. Inside the daemon itself, Stop returns an error at once, because it would
-// wait for its own end; use [Life.Stop] there.
+// still runs 2 s later. If the daemon was a supervisor that was killed, Stop ends the processes
+// that it has left, and names those that it cannot end in an error. Inside the daemon itself, Stop
+// returns an error at once, because it would wait for its own end; use [Life.Stop] there.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
@@ -102,7 +107,50 @@ func (p *Process) Stop(ctx context.Context) error {
 	if err := p.end(ctx, signals...); err != nil {
 		return err
 	}
-	return end.result()
+	err := end.result()
+	if failed := new(endError); err == nil || errors.As(err, &failed) && failed.died {
+		return cmp.Or(p.endRemains(ctx, 0), err)
+	}
+	return err
+}
+
+// endRemains ends what the worker of the daemon has left, if the daemon was a supervisor and is
+// gone. limit is as in [endRemains].
+func (p *Process) endRemains(ctx context.Context, limit time.Duration) error {
+	if s, err := lastState(p.pidFile); err != nil || s.PID != p.PID {
+		return nil
+	}
+	_, _, err := endRemains(ctx, p.pidFile, limit)
+	return err
+}
+
+// killAtOnce is a limit for endRemains.
+const killAtOnce = -1
+
+// endRemains ends what the worker of a killed supervisor has left, for a verb. limit is the time
+// until KILL, or 0 for the StopTimeout of that supervisor. It returns the last status of the
+// supervisor, or the zero Status if nothing is left or the next start has begun.
+func endRemains(ctx context.Context, pidFile string, limit time.Duration) (last Status, ended supervise.Ended, err error) {
+	last, err = lastState(pidFile)
+	if err != nil || last.PIDFileLost || last.marked().Surviving() == (supervise.Marked{}) {
+		return Status{}, ended, nil
+	}
+	info, err := os.Lstat(statePath(pidFile))
+	if err != nil {
+		return Status{}, ended, nil
+	}
+	if h, err := inspectPIDFile(pidFile); err != nil || h.Held {
+		return Status{}, ended, nil
+	}
+	ended, err = supervise.Remains{
+		Of: last.marked(), Limit: limit, Margin: supervise.OrphansMargin,
+		Owner: safefile.Owner(info), // who can write the file must not make root signal others
+		Log:   slog.New(slog.DiscardHandler),
+	}.End(ctx)
+	if err != nil {
+		err = addPrefix(err)
+	}
+	return last, ended, err
 }
 
 // ending follows the state file of one daemon to its end. It stays with that file when the next

@@ -39,7 +39,7 @@ type life struct {
 	logs        logPaths            // of a process in the background
 	outsideRoot []string            // logs outside the new root directory: they cannot be reopened
 
-	marks      *workerMarks       // nil: this process supervises nothing
+	marks      workerMarks
 	onStopping func(reason error) // shows the stop on a terminal; nil: the log is enough
 	readyFD    *readyfd.Descriptor
 

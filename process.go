@@ -82,8 +82,14 @@ func (p *Process) checkOther() error {
 }
 
 // Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
-// stop cleanly.
-func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
+// stop cleanly. If it is a supervisor, Kill also ends the processes of its worker. It returns an
+// error that names those that it cannot end.
+func (p *Process) Kill(ctx context.Context) error {
+	if err := p.end(ctx, syscall.SIGKILL); err != nil {
+		return err
+	}
+	return p.endRemains(ctx, killAtOnce)
+}
 
 func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 	for i, sig := range signals {

@@ -260,12 +260,9 @@ func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid
 // identifies them at every moment.
 func (l *life) createState() (f *statefile.File, err error) {
 	path := statePath(l.plan.pidFile)
-	var surviving supervise.Marked
-	if l.marks != nil {
-		last, _ := lastState(l.plan.pidFile)
-		l.marks.previous = last.marked()
-		surviving = l.marks.previous.Surviving()
-	}
+	last, _ := lastState(l.plan.pidFile)
+	l.marks.previous = last.marked()
+	surviving := l.marks.previous.Surviving()
 	if surviving == (supervise.Marked{}) {
 		f, err = statefile.Create(path, l.plan.pidFileMode)
 		return f, stateFileError(path, err)
@@ -283,10 +280,11 @@ func (l *life) createState() (f *statefile.File, err error) {
 // keepMarks keeps the mark of an earlier worker whose processes may still run. The zero Marked
 // means that there is none.
 func (s *Status) keepMarks(surviving supervise.Marked) {
-	s.WorkerMark, s.WorkerKnown, s.carried = surviving.Mark, surviving.At, surviving.Mark != ""
+	s.WorkerMark, s.WorkerKnown, s.WorkerImage = surviving.Mark, surviving.At, surviving.Image
+	s.carried = surviving.Mark != ""
 }
 
 // marked returns the values that identify the processes of the worker.
 func (s *Status) marked() supervise.Marked {
-	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, At: s.WorkerKnown}
+	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, Image: s.WorkerImage, At: s.WorkerKnown}
 }

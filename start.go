@@ -58,6 +58,9 @@ const (
 func (l *life) start() error {
 	deadline := deadline(l.began, l.plan.startTimeout)
 	limit := &timeoutError{limit: l.plan.startTimeout, is: ErrStartTimeout}
+	if err := l.endSurvivors(deadline, limit); err != nil {
+		return err
+	}
 	for i := range l.plan.hooks {
 		if l.stopCtx.Err() != nil {
 			return nil

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/bytetext"
 	"example.com/lifecycle/internal/sys/safefile"
 )
@@ -57,6 +59,7 @@ type Status struct {
 	WorkerMark string `json:"worker_mark,omitempty"` // numbers that these processes inherit
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
+	WorkerImage string        `json:"worker_image,omitempty"` // of the memory of the worker
 	carried     bool          // the mark belongs to the worker of an earlier supervisor
 
 	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil
@@ -112,8 +115,10 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
 	}
-	if at, ok := l.marks.lastKnown(now.WorkerMark); ok {
-		now.WorkerKnown = at
+	if l.marks.known != nil {
+		if m, ok := l.marks.known(now.WorkerMark); ok {
+			now.WorkerKnown, now.WorkerImage = m.At, m.Image
+		}
 	}
 	record, err := now.encode(f)
 	// Without a record, empty the file: the old record is no longer true.
@@ -260,6 +265,30 @@ func (l *life) trackHook(label string) (done func()) {
 		defer l.mu.Unlock()
 		l.status.Doing = "" // the next update publishes this
 	}
+}
+
+// endSurvivors ends what the worker of a killed supervisor has left, before anything starts beside
+// it. A supervisor does so itself before it starts a worker.
+func (l *life) endSurvivors(deadline time.Time, limit *timeoutError) error {
+	if l.mode.kind == modeSupervisor || !l.snapshot().carried {
+		return nil
+	}
+	ctx, cancel := context.WithDeadlineCause(l.stopCtx, deadline, limit)
+	defer cancel()
+	quarter := l.plan.startTimeout / 4
+	_, err := supervise.Remains{
+		Of: l.marks.previous, Limit: min(l.plan.wholeStop(), quarter), Margin: min(supervise.OrphansMargin, quarter), Log: l.log,
+	}.End(ctx)
+	switch {
+	case err == nil:
+		l.update(func(s *Status) { s.keepMarks(supervise.Marked{}) })
+	case l.stopCtx.Err() != nil:
+		return nil
+	default:
+		err = addPrefix(err)
+		l.update(func(s *Status) { s.Left = trimPrefix(err) })
+	}
+	return err
 }
 
 // The values of Status.KeptBy.

@@ -132,7 +132,7 @@ func fullStatus() Status {
 		LastExit:    &Exit{At: at(6), PID: 4129, Code: -1, Signal: "SIGSEGV", Error: "panic: on purpose", Why: "no sign of life for 10s"},
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
-		WorkerMark: "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", WorkerKnown: 6666,
+		WorkerMark: "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", WorkerKnown: 6666, WorkerImage: "93ab",
 		Failed: &Failure{
 			At: at(8), Code: 9, Component: "cache", Hook: "OnStop", Error: "cannot flush",
 			TimedOut: true, Panicked: true, Also: []string{"OnExit of db failed: cannot close"},
@@ -163,7 +163,7 @@ const fullRecord = `{
 	},
 	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
 	"left": "the worker (pid 4130) still runs after KILL", "worker_id": "1f0c/42/7",
-	"worker_mark": "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", "worker_known_boottime_ns": 6666,
+	"worker_mark": "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", "worker_known_boottime_ns": 6666, "worker_image": "93ab",
 	"failed": {
 		"at": "2026-02-03T04:05:08.000000678Z", "code": 9, "component": "cache", "hook": "OnStop", "error": "cannot flush",
 		"timed_out": true, "panicked": true, "also": ["OnExit of db failed: cannot close"]

@@ -255,17 +255,9 @@ func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
-// workerMarks is what a supervisor knows about the processes of its workers.
+// workerMarks is what a process knows about the processes of workers.
 type workerMarks struct {
-	previous supervise.Marked                              // the worker of a killed supervisor
-	knownAt  func(mark string) (at time.Duration, ok bool) // see [supervise.Supervisor.KnownAt]
-}
-
-// lastKnown returns the time at which the supervisor last knew that the worker with that mark
-// existed. m may be nil.
-func (m *workerMarks) lastKnown(mark string) (at time.Duration, ok bool) {
-	if m == nil {
-		return 0, false
-	}
-	return m.knownAt(mark)
+	previous supervise.Marked // the worker of a killed supervisor
+	// known is [supervise.Supervisor.Known]; nil: this process is no supervisor.
+	known func(mark string) (now supervise.Marked, last bool)
 }

@@ -36,7 +36,7 @@ type supervisorLife struct {
 func superviseIn(l *life) {
 	s := &supervisorLife{life: l, of: l.plan}
 	s.dir = startup.Dir()
-	l.marks = &workerMarks{knownAt: func(mark string) (time.Duration, bool) { return s.worker.Load().KnownAt(mark) }}
+	l.marks.known = func(mark string) (supervise.Marked, bool) { return s.worker.Load().Known(mark) }
 	l.plan = s.plan()
 	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
 	// at 4 MiB (runtime/debug).
@@ -137,7 +137,6 @@ func (s *supervisorLife) spec() supervise.Spec {
 	}
 	if of.program != nil {
 		spec.Args, spec.Program, spec.Become, spec.StartLimit = of.program, of.findProgram, s.become(), of.startTimeout
-		spec.Refresh = time.Minute
 		if of.readyWhen != nil {
 			spec.Ready = s.programReady
 		}
@@ -185,9 +184,9 @@ func (s *supervisorLife) happened(e supervise.Event) {
 	s.life.update(func(st *Status) {
 		switch e := e.(type) {
 		case supervise.Alone:
-			st.WorkerMark, st.WorkerKnown, st.carried = "", 0, false
+			st.keepMarks(supervise.Marked{})
 		case supervise.Forked:
-			st.WorkerMark, st.WorkerKnown, st.carried = e.Mark, e.At, false
+			st.WorkerMark, st.WorkerKnown, st.WorkerImage, st.carried = e.Mark, e.At, e.Image, false
 		case supervise.Started:
 			st.Worker, st.Restarts = e.PID, e.Restarts
 			st.WorkerID = proc.Identity(e.PID)
@@ -195,7 +194,7 @@ func (s *supervisorLife) happened(e supervise.Event) {
 		case supervise.Exited:
 			exit := Exit(e.Exit)
 			st.Worker, st.WorkerID, st.Left, st.LastExit, st.workerDown = 0, "", "", &exit, true
-			st.WorkerMark, st.WorkerKnown = "", 0
+			st.keepMarks(supervise.Marked{})
 			st.Doing, st.Text = "", ""
 			st.NextRestart, st.Attempt, st.AttemptLimit = e.Next, e.Attempt, e.Limit
 		case supervise.Stuck:

@@ -105,6 +105,11 @@ func (p program) look() report {
 // lookBack fills in what is known about a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
+	if err == nil && !s.PIDFileLost && s.Left == "" {
+		if left := s.marked().Survivors(); len(left) > 0 {
+			s.Left = "processes of its worker still run: " + strings.Join(left, ", ")
+		}
+	}
 	if err == nil && (gone.Stale && s.PID == gone.PID || s.PIDFileLost || s.Failed != nil || s.Left != "") {
 		r.Status = &s
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -20,6 +21,11 @@ import (
 func (p program) stopVerb(given flags) (exitCode int) {
 	daemon, err := p.life.plan.find()
 	if err != nil {
+		if errors.Is(err, ErrNotRunning) {
+			if exitCode, done := p.stopRemains(); done {
+				return exitCode
+			}
+		}
 		if errors.Is(err, ErrNotRunning) && given["oknodo"] {
 			if !p.quiet {
 				p.sayNotRunning()
@@ -31,6 +37,33 @@ func (p program) stopVerb(given flags) (exitCode int) {
 	defer daemon.Close()
 	exitCode, _ = p.stopDaemon("stop", daemon)
 	return exitCode
+}
+
+// stopRemains ends what the worker of a killed supervisor has left. done is false if nothing is
+// left.
+func (p program) stopRemains() (exitCode int, done bool) {
+	begun := time.Now()
+	last, ended, err := endRemains(context.Background(), p.life.plan.pidFile, 0)
+	switch {
+	case last.PID == 0:
+		return 0, false
+	case err != nil:
+		exitCode = p.fail("stop", err)
+		if left := new(supervise.SurvivorsError); errors.As(err, &left) && errors.Is(left.Err, fs.ErrPermission) {
+			exitCode = 4
+		}
+		return exitCode, true
+	}
+	p.life.plan.releaseStale()
+	text := fmt.Sprintf("ended what pid %d left behind (%s)", last.PID, console.FormatElapsed(time.Since(begun)))
+	if len(ended.Names) > 0 {
+		text += ": " + console.SanitizeInline(strings.Join(ended.Names, ", "))
+	}
+	if len(ended.Killed) > 0 {
+		text += "; killed: " + console.SanitizeInline(strings.Join(ended.Killed, ", "))
+	}
+	p.report("%s", text)
+	return 0, true
 }
 
 // stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
@@ -80,7 +113,11 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bo
 	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err = p.withProgress("end", daemon, func() error { return daemon.Kill(limited) })
+	var left *supervise.SurvivorsError
 	switch {
+	case errors.As(err, &left):
+		p.say("killed (pid %d), but %s", daemon.PID, console.SanitizeInline(left.Error()))
+		return 1, false
 	case errors.Is(err, context.DeadlineExceeded):
 		p.say("still running after KILL (pid %d)", daemon.PID)
 		return 1, false

@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle/internal/sys/proc"
 )
 
 // guarded is a real daemon under _example/guard, on this machine.
@@ -181,6 +184,65 @@ func TestAGuardKeepsNginx(t *testing.T) {
 	}, "a download in hand")
 	g.succeeds("stop")
 	require.Len(t, <-body, 600<<10)
+}
+
+// The workers of nginx overwrite the memory of their environment. A command other than the verb
+// reload replaces them, so the supervisor does not know of it. Its death ends only their parent.
+func TestWorkersOfNginxThatSurviveAGuardAreEnded(t *testing.T) {
+	t.Parallel()
+	g, nginx := needProgram(t, "nginx")
+	g.nginx("one")
+	g.program = []string{nginx, "-c", g.path("nginx.conf")}
+	g.flags = []string{"-ready", g.connects()}
+	for _, verb := range []string{"stop", "start"} {
+		g.succeeds("start")
+		master := g.worker()
+		before := childrenOf(t, master)
+		require.NotEmpty(t, before)
+		out, err := exec.Command(nginx, "-c", g.path("nginx.conf"), "-s", "reload").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		var left []int
+		eventually(t, func() bool {
+			left = childrenOf(t, master)
+			return len(left) > 0 && !slices.ContainsFunc(left, func(pid int) bool { return slices.Contains(before, pid) })
+		}, "other workers")
+		text, err := os.ReadFile(g.path("pid"))
+		require.NoError(t, err)
+		supervisor, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(supervisor, syscall.SIGKILL))
+		eventually(t, func() bool { return hasGone(supervisor) && hasGone(master) }, "the end of the supervisor and of nginx")
+		require.Equal(t, "one", g.get("/"), "its workers serve")
+		out2, code := g.call("status")
+		require.Equal(t, 1, code, "%s", out2)
+		require.Contains(t, out2, fmt.Sprintf("nginx (pid %d)", left[0]))
+		g.succeeds(verb)
+		for _, pid := range left {
+			p, lists := proc.Of(pid)
+			require.True(t, !lists || p.Ended, "pid %d", pid)
+		}
+	}
+	require.Equal(t, "one", g.get("/"))
+	g.succeeds("stop")
+}
+
+// childrenOf returns the children of a process.
+func childrenOf(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	require.NoError(t, err)
+	for field := range strings.FieldsSeq(string(text)) {
+		child, err := strconv.Atoi(field)
+		require.NoError(t, err)
+		pids = append(pids, child)
+	}
+	return pids
+}
+
+// hasGone reports whether process 1 has waited for that process.
+func hasGone(pid int) bool {
+	_, lists := proc.Of(pid)
+	return !lists
 }
 
 func TestAGuardKeepsRedis(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -178,7 +179,7 @@ func (b *background) writeMark(pid int, id string) {
 	b.t.Helper()
 	object, err := json.Marshal(lifecycle.Status{
 		Format: 1, Name: "guard", PID: 1 << 22, Supervised: true, Worker: pid,
-		WorkerMark: fmt.Sprintf("%d 0 %s %s", pid, proc.Namespace(), id), WorkerKnown: 1,
+		WorkerMark: fmt.Sprintf("%d 0 %s %s - 15 %d false false", pid, proc.Namespace(), id, time.Second), WorkerKnown: 1,
 	})
 	require.NoError(b.t, err)
 	record, err := statefile.Seal(object)
@@ -198,6 +199,7 @@ func leader(t *testing.T, script string) (pid, child int) {
 	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
 	_, err = fmt.Fscan(out, &child)
 	require.NoError(t, err)
+	proctest.Eventually(t, func() bool { return proc.Name(child) == "sleep" }, "the child to execute its program")
 	return cmd.Process.Pid, child
 }
 
@@ -208,7 +210,7 @@ func TestAProcessThatMayBeAStrangerIsNamedAndNotSignalled(t *testing.T) {
 	pid, left := leader(t, "sleep 60 >/dev/null & echo $!")
 	proctest.Eventually(t, func() bool { _, ok := proc.Of(pid); return !ok || hasEnded(pid) }, "the end of the leader")
 	require.NoError(t, reap(pid))
-	b.writeMark(pid, "another boot/1")
+	b.writeMark(pid, "another-boot/1")
 	refusal := "guard: start failed: these processes may belong to an earlier worker: " + named(t, left) + ": end them, or delete the state file if they do not\n"
 	for range 2 {
 		got := withoutLog(b.guard("exec sleep 60", "start"))
@@ -246,7 +248,8 @@ func TestSurvivorsAreKnownUntilTheyHaveEnded(t *testing.T) {
 	b.readied(b.guard("exec "+changesUser+"sh -c 'echo I am $$; exec sleep 60'", "start"))
 	left := b.announced(1)[0]
 	b.killSupervisor()
-	require.Equal(t, 7, b.call("stop").Code, "no daemon runs")
+	require.Equal(t, 7, b.call("reload", "--quiet").Code, "no daemon runs")
+	require.Equal(t, 0, b.call("try-restart").Code, "no daemon runs")
 	got := proctest.Call(t, guard, b.args("user=no-such-user", "start", "--", "sleep", "60")...)
 	require.NotZero(t, got.Code)
 	require.False(t, hasEnded(left))

@@ -1,49 +1,110 @@
 package supervise
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/sys/proc"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // mark identifies a worker, and the processes that it has started, to the next supervisor. Each
 // worker leads a process group, which its descendants stay in unless they leave it. The kernel does
 // not reuse a PID while a process group or a session has that number.
+//
+// The numbers alone do not prove that a group belongs to the worker: it may have ended, and its
+// number may have been given to another process. These facts prove it, without a record that the
+// supervisor would have to renew while it is idle:
+//
+//   - Every process inherits the environment, with [worker.InvocationVariable], unless a program
+//     removes it. The mark contains only a digest, because every user can read the state file.
+//   - A process that was forked and has executed no other program has the same memory addresses
+//     as the worker ([Marked.Image]). Such programs, as nginx and php-fpm, overwrite the memory of
+//     their environment (setproctitle).
+//   - A process that already ran when the supervisor last knew that the worker existed
+//     ([Marked.At]) was in the group before the number could be reused.
 type mark struct {
 	PID       int    // of the worker, and the number of its process group
 	Session   int    // a session that contains only processes of this daemon; 0: none
 	Namespace string // of these numbers; see proc.Namespace
 	ID        string // of the worker; see proc.Identity
+
+	Invocation  string         // digest of the value of worker.InvocationVariable; "-": unknown
+	StopSignal  syscall.Signal // of the policy
+	StopTimeout time.Duration
+	ThisBinary  bool // the worker runs the binary of its supervisor
+	Keep        bool // see KeepOrphans
 }
 
 // markOf returns the mark of a worker that has just been forked. It returns "" if there is no
 // usable /proc.
-func (s *Supervisor) markOf(pid int) string {
+func (s *Supervisor) markOf(pid int, invocation string) string {
 	p, ok := proc.Of(pid)
 	namespace := proc.Namespace()
 	if !ok || p.ID == "" || namespace == "" || p.Group != pid {
 		return ""
 	}
-	m := mark{PID: pid, Namespace: namespace, ID: p.ID}
+	m := mark{
+		PID: pid, Namespace: namespace, ID: p.ID, Invocation: digest(invocation), StopTimeout: s.spec.StopTimeout,
+		ThisBinary: s.spec.Program == nil, Keep: s.spec.Policy.KeepOrphans,
+	}
+	m.StopSignal, _ = s.spec.Policy.StopSignal.(syscall.Signal)
 	if p.Session == pid || s.spec.OwnSession {
 		m.Session = p.Session
 	}
-	return fmt.Sprintf("%d %d %s %s", m.PID, m.Session, m.Namespace, m.ID)
+	return m.text()
 }
 
-// parseMark is the reverse of markOf. It returns false if the text is no mark.
+func (m mark) text() string {
+	return fmt.Sprintf("%d %d %s %s %s %d %d %t %t", m.PID, m.Session, m.Namespace, m.ID, m.Invocation, m.StopSignal, m.StopTimeout, m.ThisBinary, m.Keep)
+}
+
+// parseMark is the reverse of text. It returns false if the text is no mark.
 func parseMark(text string) (m mark, ok bool) {
-	n, err := fmt.Sscan(text, &m.PID, &m.Session, &m.Namespace, &m.ID)
-	return m, err == nil && n == 4 && m.PID > 1
+	n, err := fmt.Sscan(text, &m.PID, &m.Session, &m.Namespace, &m.ID, &m.Invocation, &m.StopSignal, &m.StopTimeout, &m.ThisBinary, &m.Keep)
+	if m.StopSignal == 0 {
+		m.StopSignal = syscall.SIGTERM
+	}
+	return m, err == nil && n == 9 && m.PID > 1
+}
+
+// began returns proc.Process.Began of the worker, or 0 if that is unknown.
+func (m mark) began() time.Duration {
+	ticks, err := strconv.Atoi(m.ID[strings.LastIndexByte(m.ID, '/')+1:])
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ticks) * proc.Tick
+}
+
+// digest returns a text that identifies the value of worker.InvocationVariable.
+func digest(invocation string) string {
+	if invocation == "" {
+		return "-"
+	}
+	sum := sha256.Sum256([]byte(invocation))
+	return hex.EncodeToString(sum[:16])
+}
+
+// isIn reports whether a mark with the namespace m.Namespace may be of this namespace. If this
+// process cannot see process 1, its proc.Namespace is less precise than the recorded one.
+func (m mark) isIn(namespace string) bool {
+	return namespace != "" && (m.Namespace == namespace ||
+		strings.HasPrefix(m.Namespace, namespace+"/") || strings.HasPrefix(namespace, m.Namespace+"/"))
 }
 
 // Marked is what an earlier supervisor has recorded of its worker.
 type Marked struct {
-	PID  int           // of the worker; 0: none
-	Mark string        // from Forked; "": unknown
-	At   time.Duration // CLOCK_BOOTTIME when the worker was known; from Forked or KnownAt
+	PID   int           // of the worker; 0: none
+	Mark  string        // from Forked; "": unknown
+	Image string        // of the worker, see proc.UniqueImage; from Known; "": unknown
+	At    time.Duration // CLOCK_BOOTTIME when the worker was known; from Forked or Known
 }
 
 // Alive identifies all workers that run: one of them, the current one if it runs, and the others.
@@ -55,15 +116,42 @@ type Alive struct {
 // Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
 // mark, it reads all of /proc.
 func (m Marked) Surviving() Marked {
-	parsed, ok := parseMark(m.Mark)
-	if !ok {
-		return Marked{}
-	}
-	found := parsed.find(proc.List(), proc.Namespace(), ownedAt{m.At, m.At}, look{})
-	if len(found.certain)+len(found.uncertain) == 0 {
+	if len(m.Survivors()) == 0 {
 		return Marked{}
 	}
 	return m
+}
+
+// Survivors returns the processes of the worker that may still run, for people. If m has a mark, it
+// reads all of /proc.
+func (m Marked) Survivors() []string {
+	v := newSurvivors(Remains{Of: m})
+	if !v.marked {
+		return nil
+	}
+	certain := v.list()
+	if len(certain)+len(v.uncertain) == 0 && v.hidden() {
+		return []string{v.mark.groupText()}
+	}
+	return names(append(certain, v.uncertain...))
+}
+
+// groupText returns the process group for people.
+func (m mark) groupText() string { return fmt.Sprintf("process group %d", m.PID) }
+
+// inherits returns a function that reports whether a process has a property that only the worker
+// and its descendants have.
+func (m mark) inherits(imageOfWorker string) func(proc.Process) bool {
+	known := map[int]bool{}
+	return func(p proc.Process) bool {
+		has, asked := known[p.PID]
+		if !asked && !p.Ended && p.Began >= m.began() { // no older process descends from the worker
+			has = imageOfWorker != "" && proc.Image(p.PID) == imageOfWorker ||
+				m.Invocation != "-" && digest(proc.EnvironmentOf(p.PID, worker.InvocationVariable)) == m.Invocation
+			known[p.PID] = has
+		}
+		return has
+	}
 }
 
 // ownedAt contains the last times at which the numbers of the group and of the session are known to
@@ -72,8 +160,8 @@ type ownedAt struct{ group, session time.Duration }
 
 // look describes how find looks.
 type look struct {
-	groupOnly bool                    // leaves out processes outside of the group
-	known     func(proc.Process) bool // reports whether a process was certain before; nil: none was
+	known    func(proc.Process) bool // reports whether a process was certain before; nil: none was
+	inherits func(proc.Process) bool // see mark.inherits; nil: no process does
 }
 
 // found is the result of find.
@@ -82,14 +170,22 @@ type found struct {
 	group, session     bool // the numbers are still those of the worker
 }
 
-// find returns the processes of the worker. They are certain if they were in its group, or in its
-// session, when these numbers belonged to the worker, or if one such process still is. The
-// descendants of a certain process are certain too. Other members of the group are uncertain: the
-// group may have ended, and its number may have been given to another process, which has ended too.
+// find returns the processes of the worker. They are certain if they have inherited something from
+// it. They are certain too if they were in its group, or in its session, when these numbers
+// belonged to the worker, or if one such process still is. The descendants of a certain process are
+// certain too. Other members of the group are uncertain: the group may have ended, and its number
+// may have been given to another process, which has ended too.
 // Ancestors of this process are uncertain, because this start may come from them.
 func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (f found) {
-	if m.Namespace != namespace {
+	if !m.isIn(namespace) {
 		return f
+	}
+	known, inherits := how.known, how.inherits
+	if known == nil {
+		known = func(proc.Process) bool { return false }
+	}
+	if inherits == nil {
+		inherits = func(proc.Process) bool { return false }
 	}
 	byPID := make(map[int]proc.Process, len(all))
 	for _, p := range all {
@@ -104,7 +200,7 @@ func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (
 		for _, p := range all {
 			if of(p) == number {
 				members = append(members, p.PID)
-				ours = ours || isWorker(p) || p.Began+proc.Tick <= at
+				ours = ours || isWorker(p) || p.Began+proc.Tick <= at || inherits(p)
 			}
 		}
 		for _, pid := range members {
@@ -117,15 +213,15 @@ func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (
 		return ours
 	}
 	f.group = add(m.PID, func(p proc.Process) int { return p.Group }, at.group)
-	if m.Session > 1 && !how.groupOnly {
+	if m.Session > 1 && !m.Keep {
 		f.session = add(m.Session, func(p proc.Process) int { return p.Session }, at.session)
 	}
 	for _, p := range all {
-		if isWorker(p) || how.known != nil && how.known(p) {
+		if isWorker(p) || known(p) || !m.Keep && !sure[p.PID] && inherits(p) {
 			sure[p.PID] = true
 		}
 	}
-	for more := !how.groupOnly; more; {
+	for more := !m.Keep; more; {
 		more = false
 		for _, p := range all {
 			if !sure[p.PID] && sure[p.Parent] && p.Began >= byPID[p.Parent].Began {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,13 +21,18 @@ func TestAMarkComesBackAsItWas(t *testing.T) {
 	defer func() { _ = cmd.Process.Kill() }()
 	pid := cmd.Process.Pid
 	self, _ := proc.Of(os.Getpid())
-	m, ok := parseMark(New(Spec{OwnSession: true}).markOf(pid))
+	m, ok := parseMark(New(Spec{OwnSession: true, StopTimeout: time.Second}).markOf(pid, "X"))
 	require.True(t, ok)
-	require.Equal(t, mark{PID: pid, Session: self.Session, Namespace: proc.Namespace(), ID: proc.Identity(pid)}, m)
-	m, _ = parseMark(New(Spec{}).markOf(pid))
+	require.Equal(t, mark{
+		PID: pid, Session: self.Session, Namespace: proc.Namespace(), ID: proc.Identity(pid),
+		Invocation: digest("X"), StopSignal: syscall.SIGTERM, StopTimeout: time.Second, ThisBinary: true,
+	}, m)
+	p, _ := proc.Of(pid)
+	require.Equal(t, p.Began, m.began())
+	m, _ = parseMark(New(Spec{Policy: Policy{StopSignal: syscall.SIGINT, KeepOrphans: true}, Program: func() (string, error) { return "", nil }}).markOf(pid, ""))
 	require.Zero(t, m.Session, "other processes may be in it")
-	for _, bad := range []string{"", "7", "x 0 ns id", "7 0 ns", "-1 0 ns id", "0 0 ns id", "1 0 ns id"} {
-		_, ok := parseMark(bad)
-		require.False(t, ok, bad)
-	}
+	require.Equal(t, "-", m.Invocation)
+	require.Equal(t, syscall.SIGINT, m.StopSignal)
+	require.True(t, m.Keep)
+	require.False(t, m.ThisBinary)
 }

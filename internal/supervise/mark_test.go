@@ -3,6 +3,8 @@ package supervise
 import (
 	"os"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ func TestWhatBelongsToAnEarlierWorker(t *testing.T) {
 		all                []proc.Process
 		session            int
 		groupOnly          bool
+		inherits           []int // the PIDs of those that have inherited something
 		certain, uncertain []int
 	}{
 		"nothing is left":                        {},
@@ -44,11 +47,16 @@ func TestWhatBelongsToAnEarlierWorker(t *testing.T) {
 		"the session is not this daemon's":       {all: []proc.Process{job}},
 		"only a later member of the session":     {all: []proc.Process{at(63, 107, 1, 107, 90)}, session: 90, uncertain: []int{107}},
 		"the session only, for a group":          {all: []proc.Process{job}, session: 90, groupOnly: true},
+		"only later members, one has inherited":  {all: []proc.Process{late, at(63, 109, 1, 100, 90)}, inherits: []int{109}, certain: []int{102, 109}},
+		"it has inherited, elsewhere":            {all: []proc.Process{at(64, 110, 1, 110, 7), at(65, 111, 110, 111, 7)}, inherits: []int{110}, certain: []int{110, 111}},
+		"inherited, elsewhere, for a group":      {all: []proc.Process{at(64, 110, 1, 110, 7)}, groupOnly: true, inherits: []int{110}},
+		"inherited, only in the session":         {all: []proc.Process{at(63, 107, 1, 107, 90), at(66, 112, 1, 112, 90)}, session: 90, inherits: []int{112}, certain: []int{107, 112}},
 		"a parent that is younger":               {all: []proc.Process{child, at(5, 108, 101, 108, 7)}, certain: []int{101}},
 	} {
-		m := mark{PID: 100, Session: tt.session, Namespace: "ns", ID: worker.ID}
+		m := mark{PID: 100, Session: tt.session, Namespace: "ns", ID: worker.ID, Keep: tt.groupOnly}
 		all := slices.Concat(tt.all, others)
-		f := m.find(all, "ns", ownedAt{50 * time.Second, 50 * time.Second}, look{groupOnly: tt.groupOnly})
+		inherits := func(p proc.Process) bool { return slices.Contains(tt.inherits, p.PID) }
+		f := m.find(all, "ns", ownedAt{50 * time.Second, 50 * time.Second}, look{inherits: inherits})
 		require.Equal(t, tt.certain, pids(f.certain), what)
 		require.Equal(t, tt.uncertain, pids(f.uncertain), what)
 		require.Zero(t, m.find(all, "another", ownedAt{}, look{}), what)
@@ -82,30 +90,46 @@ func TestAStartDoesNotEndItsCaller(t *testing.T) {
 	require.Equal(t, []int{101}, pids(f.uncertain))
 }
 
-// The supervisor may be killed at any time.
-func TestTheTimeAtWhichAWorkerWasKnownIsRecordedAgainAndAgain(t *testing.T) {
+func TestTheRecordOfAWorkerIsThatOfItsLastSignOfLife(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
-	p.marked = Marked{PID: p.PID, Mark: "its mark"}
-	known := make(chan time.Duration)
-	s.spec.Refresh = time.Millisecond
-	s.spec.On = func(e Event) {
-		require.Equal(t, Said{}, e)
-		at, ok := s.KnownAt("its mark")
-		require.True(t, ok)
-		known <- at
+	p.marked = Marked{PID: p.PID, Mark: "its mark", Image: "its image"}
+	first, ok := s.Known("its mark")
+	require.True(t, ok)
+	require.NotZero(t, first.At)
+	require.Equal(t, "its image", first.Image, "a worker that has ended has none")
+	again, ok := s.Known("its mark")
+	require.True(t, ok)
+	require.Greater(t, again.At, first.At)
+	_, ok = s.Known("another mark")
+	require.False(t, ok)
+	_, ok = (*Supervisor)(nil).Known("its mark")
+	require.False(t, ok)
+}
+
+func TestAMarkIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	m := mark{
+		PID: 100, Session: 90, Namespace: "pid:[1]/boot/5", ID: "boot/7", Invocation: digest("X"),
+		StopSignal: syscall.SIGINT, StopTimeout: time.Second, ThisBinary: true, Keep: true,
 	}
-	stop := s.refreshMark()
-	first := <-known
-	require.NotZero(t, first)
-	require.Greater(t, <-known, first)
-	stop()
-	go func() {
-		for range known { // one more may be on its way
-		}
-	}()
-	_, ok := s.KnownAt("another mark")
-	require.False(t, ok)
-	_, ok = (*Supervisor)(nil).KnownAt("its mark")
-	require.False(t, ok)
+	again, ok := parseMark(m.text())
+	require.True(t, ok)
+	require.Equal(t, m, again)
+	for _, text := range []string{"", "100", "100 90 ns id", strings.Replace(m.text(), "100", "1", 1), strings.TrimSuffix(m.text(), " true")} {
+		_, ok := parseMark(text)
+		require.False(t, ok, text)
+	}
+}
+
+// A process that cannot see process 1 knows less of its namespace.
+func TestTheNamespaceOfAMarkMayBeLessPrecise(t *testing.T) {
+	t.Parallel()
+	const precise, plain = "pid:[1]/boot/5", "pid:[1]/boot"
+	require.True(t, mark{Namespace: precise}.isIn(precise))
+	require.True(t, mark{Namespace: precise}.isIn(plain))
+	require.True(t, mark{Namespace: plain}.isIn(precise))
+	for _, other := range []string{"", "pid:[1]/boot/55", "pid:[2]/boot/5", "pid:[1]/boo"} {
+		require.False(t, mark{Namespace: precise}.isIn(other), other)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -15,10 +14,15 @@ import (
 type SurvivorsError struct {
 	Processes []string
 	Err       error // why they could not be ended; nil: they may belong to something else
+	hidden    bool  // /proc does not show them
 }
 
 func (e *SurvivorsError) Error() string {
 	all := strings.Join(e.Processes, ", ")
+	if e.hidden {
+		return fmt.Sprintf("/proc hides processes that may belong to an earlier worker: %s: "+
+			"end them, or delete the state file if they do not (hidepid in proc(5))", all)
+	}
 	if e.Err == nil {
 		return fmt.Sprintf("these processes may belong to an earlier worker: %s: end them, or delete the state file if they do not", all)
 	}
@@ -37,16 +41,14 @@ func endLimit(stopTimeout, startTimeout time.Duration) time.Duration {
 // endPrevious ends what the worker of a killed supervisor has left. If it returns an error, a
 // worker must not start.
 func (s *Supervisor) endPrevious(ctx context.Context) error {
-	v := &survivors{
-		at: ownedAt{s.spec.Previous.At, s.spec.Previous.At}, groupOnly: s.spec.Policy.KeepOrphans, log: s.spec.Log, stopSignal: s.spec.Policy.StopSignal,
-		pinned: map[int]*survivor{},
-	}
+	v := newSurvivors(Remains{
+		Of: s.spec.Previous, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
+	})
 	defer v.close()
-	v.mark, v.marked = parseMark(s.spec.Previous.Mark)
 	v.look() // while the worker lives, its children can be told by their parent
-	s.awaitPrevious(ctx)
+	v.awaitWorker(ctx)
 	s.endGroups(ctx)
-	err := v.end(ctx, endLimit(s.spec.StopTimeout, s.spec.StartTimeout))
+	err := v.end(ctx)
 	s.mu.Lock()
 	switch {
 	case errors.As(err, new(*SurvivorsError)):
@@ -58,32 +60,6 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	s.deliver()
 	return err
 }
-
-// awaitPrevious waits for the worker of a killed supervisor. A worker of this binary detects the
-// end of its supervisor and stops. A supervised program is killed with its supervisor, unless it
-// has changed its user.
-func (s *Supervisor) awaitPrevious(ctx context.Context) {
-	pid := s.spec.Previous.PID
-	if m, ok := parseMark(s.spec.Previous.Mark); ok {
-		if pid = m.PID; m.Namespace != proc.Namespace() || proc.Identity(pid) != m.ID {
-			return
-		}
-	}
-	if pid == 0 || pid == os.Getpid() {
-		return
-	}
-	limit := LostWorker + WorkerMargin
-	if s.spec.Program != nil {
-		limit = killedTime
-	}
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	AwaitExit(limited, pid)
-}
-
-// killedTime is how long a program may take to end that was killed with its supervisor. A longer
-// end is no error: it is asked to stop then.
-const killedTime = 100 * time.Millisecond
 
 // names returns the processes for people, at most maxNamed of them.
 func names(all []proc.Process) (texts []string) {

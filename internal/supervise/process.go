@@ -108,6 +108,8 @@ type process struct {
 	finished chan struct{} // closed when it has ended as another worker, with all that it left behind
 	since    func() string // returns the text written to the log since its start
 
+	invocation string // see worker.InvocationVariable
+
 	inTime context.Context // ends when the start must give up waiting for execve
 	giveUp context.CancelCauseFunc
 

@@ -1,7 +1,9 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/monotonic"
+	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -54,7 +57,7 @@ func (s *Supervisor) fork(ctx context.Context, after *process, op *operation) (*
 	}
 	p.group = s.newGroup()
 	order.Cgroup = p.group.Dir()
-	order.Forked = p.forked
+	order.Forked, order.Invocation = p.forked, p.invocation
 	p.began = monotonic.Boottime()
 	started, err := worker.Start(order)
 	if err != nil {
@@ -79,6 +82,7 @@ func (s *Supervisor) newProcess() *process {
 	return &process{
 		of: s, ready: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 		promoted: make(chan struct{}), replaced: make(chan struct{}), finished: make(chan struct{}),
+		invocation: rand.Text(),
 	}
 }
 
@@ -121,7 +125,7 @@ func (s *Supervisor) place(p, after *process, op *operation) {
 func (p *process) forked(pid int) {
 	s := p.of
 	m := Marked{PID: pid, At: monotonic.Boottime()}
-	m.Mark = s.markOf(pid)
+	m.Mark = s.markOf(pid, p.invocation)
 	s.mu.Lock()
 	if !isClosed(p.ended) { // its end may have been reported already
 		p.marked = m
@@ -146,25 +150,25 @@ func (s *Supervisor) living(more ...*process) (a Alive) {
 	return a
 }
 
-// KnownAt returns when the worker with that mark was last known not to have been waited for, which
-// may be now. Until then its PID was its own. It returns false if there is no such worker.
-// s may be nil.
-func (s *Supervisor) KnownAt(mark string) (at time.Duration, ok bool) {
+// Known returns what identifies the processes of the worker with that mark: its present image, and
+// when it was last known not to have been waited for, which may be now. Until then its PID was its
+// own. Known returns false if there is no such worker. s may be nil.
+func (s *Supervisor) Known(mark string) (m Marked, ok bool) {
 	if s == nil {
-		return 0, false
+		return m, false
 	}
 	p := s.marked(mark)
 	if p == nil {
-		return 0, false
+		return m, false
 	}
-	now := monotonic.Boottime()
+	now, image := monotonic.Boottime(), proc.UniqueImage(p.PID)
 	ended := errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !ended {
-		p.marked.At = max(p.marked.At, now)
+		p.marked.At, p.marked.Image = max(p.marked.At, now), cmp.Or(image, p.marked.Image)
 	}
-	return p.marked.At, true
+	return p.marked, true
 }
 
 // marked returns the worker with that mark, or nil.
@@ -177,34 +181,6 @@ func (s *Supervisor) marked(mark string) *process {
 		}
 	}
 	return nil
-}
-
-// refreshMark emits an empty Said from time to time, until stop is called. A program may replace
-// all its children long after its start. Unless the record is younger than one of them, the next
-// supervisor cannot tell them from strangers.
-func (s *Supervisor) refreshMark() (stop func()) {
-	if s.spec.Refresh == 0 {
-		return func() {}
-	}
-	over := make(chan struct{})
-	go func() {
-		ticker := time.NewTicker(s.spec.Refresh)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-over:
-				return
-			case <-ticker.C:
-			}
-			s.mu.Lock()
-			if !isClosed(s.last.Load().ended) {
-				s.emit(Said{})
-			}
-			s.mu.Unlock()
-			s.deliver()
-		}
-	}()
-	return func() { close(over) }
 }
 
 // awaitFork waits until fork has recorded a starting worker.

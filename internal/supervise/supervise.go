@@ -51,7 +51,6 @@ type Spec struct {
 	Stored     []fdstore.Entry // descriptors for every worker
 	Previous   Marked          // the worker of a killed supervisor
 	OwnSession bool            // the session of this process contains only this daemon
-	Refresh    time.Duration   // interval of empty Said events, at which On records KnownAt; 0: none
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
 	// Ready checks a supervised program that has sent READY=1 or has lived for Settle. A nil error
@@ -165,7 +164,6 @@ func (s *Supervisor) open() error {
 // After ctx has ended, the caller ends the worker with Stop. Run then returns the result of the
 // worker, unless Stop has already returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
-	defer s.refreshMark()()
 	p := s.last.Load()
 	for {
 		select {

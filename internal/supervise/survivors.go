@@ -17,17 +17,52 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
+// Remains is what the worker of a killed supervisor may have left.
+type Remains struct {
+	Of     Marked
+	Limit  time.Duration // until KILL; 0: the StopTimeout of that supervisor; negative: KILL at once
+	Margin time.Duration // for the processes that are sent TERM when the worker has ended
+	Owner  int           // only processes of this user are signalled; 0: of any user
+	Log    *slog.Logger
+}
+
+// Ended contains the processes that End has ended, for people.
+type Ended struct{ Names, Killed []string }
+
+// End ends the processes in order: the worker with its StopSignal, then the others with TERM. It
+// kills what has not ended after Limit. Before, a worker of this binary may stop by itself. End
+// signals no process if it is uncertain what belongs to the worker. It returns a *SurvivorsError if
+// processes may be left.
+func (r Remains) End(ctx context.Context) (Ended, error) {
+	v := newSurvivors(r)
+	defer v.close()
+	v.look() // while the worker lives, its children can be told by their parent
+	v.awaitWorker(ctx)
+	err := v.end(ctx)
+	return v.ended, err
+}
+
 // survivors are the processes that the worker of a killed supervisor has left.
 type survivors struct {
-	mark       mark
-	marked     bool
-	at         ownedAt
-	groupOnly  bool
-	stopSignal os.Signal
-	log        *slog.Logger
+	Remains
+	mark   mark
+	marked bool
+	at     ownedAt
 
 	pinned    map[int]*survivor
 	uncertain []proc.Process
+	unseen    bool      // the last list contains no member of the group
+	hiddenAt  time.Time // since when the group has members that are not listed; zero: it has none
+	ended     Ended
+}
+
+func newSurvivors(r Remains) *survivors {
+	v := &survivors{Remains: r, at: ownedAt{r.Of.At, r.Of.At}, pinned: map[int]*survivor{}}
+	v.mark, v.marked = parseMark(r.Of.Mark)
+	if r.Limit == 0 {
+		v.Limit = v.mark.StopTimeout
+	}
+	return v
 }
 
 // survivor is a process that is certain to be the worker's, and is pinned.
@@ -51,8 +86,9 @@ func (v *survivors) list() (certain []proc.Process) {
 		before := v.pinned[p.PID]
 		return before != nil && before.ID == p.ID && before.lives()
 	}
-	now := monotonic.Boottime()
-	f := v.mark.find(proc.List(), proc.Namespace(), v.at, look{v.groupOnly, known})
+	now, all := monotonic.Boottime(), proc.List()
+	f := v.mark.find(all, proc.Namespace(), v.at, look{known, v.mark.inherits(v.Of.Image)})
+	v.unseen = !slices.ContainsFunc(all, func(p proc.Process) bool { return p.Group == v.mark.PID })
 	if f.group {
 		v.at.group = now
 	}
@@ -61,6 +97,12 @@ func (v *survivors) list() (certain []proc.Process) {
 	}
 	v.uncertain = f.uncertain
 	return f.certain
+}
+
+// hidden reports whether the group has members, and the last list contains none of them: /proc
+// hides them, or they have just been forked.
+func (v *survivors) hidden() bool {
+	return v.marked && v.unseen && v.mark.isIn(proc.Namespace()) && proc.HasGroup(v.mark.PID)
 }
 
 // look pins the processes that are certain to be the worker's and that are not pinned yet.
@@ -85,6 +127,11 @@ func (v *survivors) look() {
 	for _, c := range candidates {
 		same := func(p proc.Process) bool { return p.PID == c.PID && p.ID == c.ID }
 		if !slices.ContainsFunc(again, same) {
+			_ = c.pin.Close()
+			continue
+		}
+		if uid, err := c.pin.UID(); v.Owner != 0 && uid != v.Owner && !errors.Is(err, os.ErrProcessDone) {
+			v.uncertain = append(v.uncertain, c.Process)
 			_ = c.pin.Close()
 			continue
 		}
@@ -125,12 +172,35 @@ func (v *survivors) living() (all []*survivor) {
 	return all
 }
 
-// end ends the survivors in order: the worker with StopSignal, then the others with TERM. It kills
-// what has not ended after limit. It does nothing if it is uncertain what belongs to the worker.
-func (v *survivors) end(ctx context.Context, limit time.Duration) error {
-	begun := time.Now()
-	deadline := begun.Add(limit)
-	var others time.Time // when the others were sent TERM
+// awaitWorker waits for the worker. A worker of this binary detects the end of its supervisor and
+// stops. A supervised program is killed with its supervisor, unless it has changed its user.
+func (v *survivors) awaitWorker(ctx context.Context) {
+	pid, stops := v.Of.PID, v.mark.ThisBinary || !v.marked
+	if v.marked {
+		if pid = v.mark.PID; !v.mark.isIn(proc.Namespace()) || proc.Identity(pid) != v.mark.ID {
+			return
+		}
+	}
+	if pid == 0 || pid == os.Getpid() {
+		return
+	}
+	limit := killedTime
+	if stops {
+		limit = LostWorker + WorkerMargin
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	AwaitExit(limited, pid)
+}
+
+// killedTime is how long a program may take to end that was killed with its supervisor. A longer
+// end is no error: it is asked to stop then.
+const killedTime = 100 * time.Millisecond
+
+// end is the second half of End.
+func (v *survivors) end(ctx context.Context) error {
+	var deadline time.Time // counted from the first signal: a look may take long
+	var others time.Time   // when the others were sent TERM
 	for delay := time.Millisecond; ; delay = min(2*delay, OrphansMargin/100) {
 		from := time.Now()
 		v.look()
@@ -139,21 +209,27 @@ func (v *survivors) end(ctx context.Context, limit time.Duration) error {
 		}
 		left := v.living()
 		if len(left) == 0 {
-			return nil
-		}
-		now := time.Now()
-		kill := deadline
-		if left[0].PID != v.mark.PID {
-			if others.IsZero() {
-				others = now
+			if done, err := v.noneLeft(from); done {
+				return err
 			}
-			if soonest := others.Add(OrphansMargin); soonest.After(kill) {
-				kill = soonest
+		} else {
+			now := time.Now()
+			if deadline.IsZero() {
+				deadline = now.Add(v.Limit)
 			}
-		}
-		v.signal(left, now.After(kill))
-		if err := refusal(left); err != nil || now.After(kill.Add(killMargin)) {
-			return &SurvivorsError{Processes: survivorNames(left), Err: cmp.Or(err, errors.New("they still run after KILL"))}
+			kill := deadline
+			if left[0].PID != v.mark.PID && v.Limit >= 0 {
+				if others.IsZero() {
+					others = now
+				}
+				if soonest := others.Add(v.Margin); soonest.After(kill) {
+					kill = soonest
+				}
+			}
+			v.signal(left, now.After(kill))
+			if err := refusal(left); err != nil || now.After(kill.Add(killMargin)) {
+				return &SurvivorsError{Processes: survivorNames(left), Err: cmp.Or(err, errors.New("they still run after KILL"))}
+			}
 		}
 		if !pause(ctx, max(delay, 2*time.Since(from))) {
 			return context.Cause(ctx)
@@ -161,26 +237,43 @@ func (v *survivors) end(ctx context.Context, limit time.Duration) error {
 	}
 }
 
+// noneLeft reports whether no survivor is left, or /proc has hidden one for a while.
+func (v *survivors) noneLeft(now time.Time) (done bool, err error) {
+	switch {
+	case !v.hidden():
+		return true, nil
+	case v.hiddenAt.IsZero():
+		v.hiddenAt = now
+	case now.Sub(v.hiddenAt) > v.Margin:
+		return true, &SurvivorsError{Processes: []string{v.mark.groupText()}, hidden: true}
+	}
+	return false, nil
+}
+
 // signal asks the worker to stop, or the others when it has ended.
 func (v *survivors) signal(left []*survivor, kill bool) {
 	for _, p := range left {
+		if !p.asked && !p.killed && len(v.ended.Names) < maxNamed {
+			v.ended.Names = append(v.ended.Names, named(p.Name, p.PID))
+		}
 		switch {
 		case kill:
 			if !p.killed {
-				v.log.Error("killing a process that an earlier worker left behind", "pid", p.PID, "name", p.Name)
+				v.Log.Error("killing a process that an earlier worker left behind", "pid", p.PID, "name", p.Name)
+				v.ended.Killed = append(v.ended.Killed, named(p.Name, p.PID))
 			}
 			p.killed = true
 			p.signal(syscall.SIGKILL)
 		case !p.asked:
-			v.log.Warn("ending a process that an earlier worker left behind", "pid", p.PID, "name", p.Name)
+			v.Log.Warn("ending a process that an earlier worker left behind", "pid", p.PID, "name", p.Name)
 			p.asked = true
 			if p.PID == v.mark.PID {
-				p.signal(v.stopSignal)
+				p.signal(v.mark.StopSignal)
 			} else {
 				p.signal(syscall.SIGTERM)
 			}
 		}
-		if p.PID == v.mark.PID {
+		if p.PID == v.mark.PID && !(kill && v.Limit < 0) {
 			return
 		}
 	}
@@ -192,7 +285,7 @@ func refusal(left []*survivor) (err error) {
 		switch {
 		case errors.Is(p.err, fs.ErrPermission):
 			err = syscall.EPERM
-		case p.asked:
+		case p.asked, p.killed:
 			return nil
 		}
 	}

@@ -17,3 +17,11 @@ func list() []Process { return nil }
 func namespace() string { return "" }
 
 func descends(int) bool { return false }
+
+func environmentOf(int, string) string { return "" }
+
+func image(int) string { return "" }
+
+func uniqueImage(int) string { return "" }
+
+func hasGroup(int) bool { return false }

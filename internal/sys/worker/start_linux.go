@@ -164,6 +164,9 @@ func (o *Spec) attributes(ctlEnd *os.File) (*os.ProcAttr, error) {
 	if o.Notify != "" {
 		set = append(set, "NOTIFY_SOCKET="+o.Notify)
 	}
+	if o.Invocation != "" {
+		set = append(set, InvocationVariable+"="+o.Invocation)
+	}
 	if o.Store > 0 {
 		set = append(set, "FDSTORE="+strconv.Itoa(o.Store))
 	}

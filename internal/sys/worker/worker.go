@@ -44,6 +44,10 @@ type Spec struct {
 	Store    int           // FDSTORE (systemd.exec(5)): number of sockets that are kept; 0: none
 	Watchdog time.Duration // WATCHDOG_USEC (sd_watchdog_enabled(3)); 0: none
 
+	// Invocation is passed on as [InvocationVariable], to the process and to those that it starts.
+	// "" means that it is not.
+	Invocation string
+
 	// Sockets are passed as LISTEN_FDS and LISTEN_FDNAMES (sd_listen_fds(3)), from descriptor 3
 	// on. They stay open in this process.
 	Sockets []activation.Socket
@@ -66,6 +70,10 @@ type Spec struct {
 	// control the terminal of the user who started the supervisor.
 	NoTerminal bool
 }
+
+// InvocationVariable is the variable that identifies a worker and the processes that it has
+// started, as INVOCATION_ID does for a service of systemd. Each worker has a value of its own.
+const InvocationVariable = "LIFECYCLE_INVOCATION_ID"
 
 // Credentials describes the user and the root directory of a supervised program.
 type Credentials struct {

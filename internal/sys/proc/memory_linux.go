@@ -1,0 +1,62 @@
+package proc
+
+import (
+	"os"
+	"sync"
+	"time"
+)
+
+// reads are reads of files in /proc that may hang: the kernel waits for locks of the other process,
+// such as the lock of its memory, and the other process may hold them while a file system does not
+// answer. So a read has a limit, and goes on in a goroutine.
+type reads struct {
+	limit time.Duration
+	most  int // how many may hang
+
+	mu   sync.Mutex
+	hung map[string]bool
+}
+
+// memory is package state because a read that hangs holds a thread of this process.
+var memory = reads{limit: 500 * time.Millisecond, most: 8}
+
+// read returns the content of a file, or nil if it cannot be read in time. It does not wait for a
+// file that hangs already, nor at all if too many do.
+func (r *reads) read(path string) []byte {
+	r.mu.Lock()
+	if r.hung[path] || len(r.hung) >= r.most {
+		r.mu.Unlock()
+		return nil
+	}
+	r.mu.Unlock()
+	result := make(chan []byte, 1)
+	go func() {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			text = nil
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.hung, path)
+		result <- text
+	}()
+	timer := time.NewTimer(r.limit)
+	defer timer.Stop()
+	select {
+	case text := <-result:
+		return text
+	case <-timer.C:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case text := <-result:
+		return text
+	default:
+	}
+	if r.hung == nil {
+		r.hung = map[string]bool{}
+	}
+	r.hung[path] = true
+	return nil
+}
