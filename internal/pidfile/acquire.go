@@ -260,3 +260,27 @@ func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup f
 		}
 	}
 }
+
+// Adopt takes over the lock of the program that ran in this process before, from its [Lock.Keep].
+// The file contains the PID already. Adopt writes nothing, and it never releases the lock in
+// between: it only makes sure that this process has each of the three locks. It returns an error if
+// another process holds the file. A file that was deleted or replaced is adopted too, as
+// [Lock.DetectLost] then reports.
+func Adopt(path string, f *os.File) (*Lock, error) {
+	if f == nil {
+		return nil, errors.New("the program before did not pass it")
+	}
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	if err := filelock.TryLock(f); err != nil {
+		return nil, lockError(err)
+	}
+	lock := newLock(path, f)
+	lock.written = true
+	lock.markErr = filelock.LockPresence(f)
+	if err := filelock.LockOwnership(f); lock.markErr == nil {
+		lock.markErr = err
+	}
+	held.add(lock)
+	return lock, nil
+}

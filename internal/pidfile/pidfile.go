@@ -166,3 +166,18 @@ func (l *Lock) holds(info fs.FileInfo) (holds, written bool) {
 	ours, err := l.file.File.Stat()
 	return err == nil && os.SameFile(ours, info), l.written
 }
+
+// Keep returns the open file, for the program that this process executes next (execve(2)). The
+// locks belong to the file and to the process. Therefore they stay, if no descriptor of the file is
+// closed. It returns nil if the file was released.
+func (l *Lock) Keep() *os.File {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return nil
+	}
+	return l.file.File
+}

@@ -221,3 +221,26 @@ func openStale(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// Kept returns the open file, for the program that this process executes next (execve(2)). It
+// returns nil if the file was closed.
+func (f *File) Kept() *os.File {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	return f.file.File
+}
+
+// Adopt takes over the state file of the program that ran in this process before, from its
+// [File.Kept]. The numbers of its records must go on.
+func Adopt(path string, file *os.File) (*File, error) {
+	if file == nil {
+		return nil, errors.New("the program before did not pass it")
+	}
+	return &File{file: safefile.NewOwned(path, file)}, nil
+}

@@ -288,3 +288,25 @@ func TestARecordIsReplacedAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.NoFileExists(t, path+unfinished)
 }
+
+func TestAFileThatWasAdoptedGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.state")
+	f, err := Create(path, 0o644)
+	require.NoError(t, err)
+	first, err := Seal([]byte(`{"format":1,"n":1}`))
+	require.NoError(t, err)
+	require.NoError(t, f.Write(7, first))
+	adopted, err := Adopt(path, f.Kept())
+	require.NoError(t, err)
+	second, err := Seal([]byte(`{"format":1,"n":2}`))
+	require.NoError(t, err)
+	require.NoError(t, adopted.Write(8, second))
+	object, err := Read(path, os.Geteuid())
+	require.NoError(t, err)
+	require.JSONEq(t, `{"format":1,"n":2}`, string(object))
+	require.True(t, IsHeld(path))
+	adopted.Keep()
+	require.Nil(t, adopted.Kept())
+	_, err = Adopt(path, nil)
+	require.EqualError(t, err, "the program before did not pass it")
+}
