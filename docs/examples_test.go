@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 	}
 	exampleGo(t, "vet", folders...)
 	programs := t.TempDir()
-	exampleGo(t, "build", append([]string{"-o", programs + "/"}, folders...)...)
+	exampleGo(t, "build", append([]string{"-ldflags=-s -w", "-o", programs + "/"}, folders...)...)
 	for name, drive := range exampleDrivers {
 		require.Contains(t, folders, "./_example/"+name, "_example/%s is gone, its driver is not", name)
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func driveGuard(t *testing.T, program string) {
 	dir := t.TempDir()
 	pidfile, log := filepath.Join(dir, "flaky.pid"), filepath.Join(dir, "flaky.log")
 	endInBackground(t, pidfile)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "flaky.sh"), []byte("echo \"flaky: $1\"; test -e works || exit 3; exec sleep 60\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "flaky.sh"), []byte("echo \"flaky: $1\"; test -e works || exit 3; : >runs; exec sleep 60\n"), 0o644))
 	guard := func(args ...string) *exampleProcess {
 		return startExample(t, dir, program, append([]string{"-name", "flaky", "-pidfile", pidfile, "-log", log}, args...)...)
 	}
@@ -91,6 +91,7 @@ func driveGuard(t *testing.T, program string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "works"), nil, 0o644))
 	start := guard("start", "--", "sh", "flaky.sh", "an argument")
 	require.Equal(t, 0, start.wait(), start.out)
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "runs")); return err == nil }, examplePatience, time.Millisecond)
 	require.NoError(t, os.Remove(filepath.Join(dir, "works")))
 	status := func() string {
 		p := guard("status")

@@ -38,8 +38,8 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 		"the second fails":            {[]string{"a.reload=", "b.reload=error", "c.reload="}, 1, "reload failed half-way: b: b.reload failed on purpose; already reloaded: a"},
 		"the third fails":             {[]string{"a.reload=", "b.reload=", "c.reload=error"}, 1, "reload failed half-way: c: c.reload failed on purpose; already reloaded: a, b"},
 		"the program's own is second": {[]string{"a.reload=", "parts.reload=error"}, 1, "reload failed half-way: parts.reload failed on purpose; already reloaded: a"},
-		"too long":                    {[]string{"db.reload=hang", "reloadtimeout=50ms"}, 1, rejected + "OnReload of db did not return in 50ms"},
-		"too long after another":      {[]string{"a.reload=", "db.reload=hang", "reloadtimeout=50ms"}, 1, "reload failed half-way: OnReload of db did not return in 50ms; already reloaded: a"},
+		"too long":                    {[]string{"db.reload=hang", "reloadtimeout=2s"}, 1, rejected + "OnReload of db did not return in 2s"},
+		"too long after another":      {[]string{"a.reload=", "db.reload=hang", "reloadtimeout=2s"}, 1, "reload failed half-way: OnReload of db did not return in 2s; already reloaded: a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

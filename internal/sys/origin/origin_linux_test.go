@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 var kept = Origin{PIDFile: "/run/a\xff.pid", Dir: "/d\xffr", Args: []string{"", "-c", "b\xff\n.yaml", strings.Repeat("x", 1<<20), "run"}}
@@ -94,7 +96,8 @@ func TestWhatAProcessShowsIsCompared(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	require.True(t, Runs(cmd.Process.Pid, []string{"60"}))
+	// Start returns when the execve(2) is certain to succeed. The arguments appear a moment later.
+	proctest.Eventually(t, func() bool { return Runs(cmd.Process.Pid, []string{"60"}) }, "the arguments")
 	require.False(t, Runs(cmd.Process.Pid, []string{"6"}))
 	require.False(t, Runs(cmd.Process.Pid, nil))
 	require.False(t, Runs(1<<30, nil))
