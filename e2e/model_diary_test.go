@@ -1,12 +1,13 @@
 package e2e
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"example.com/lifecycle/internal/proctest"
 )
 
 // diary contains the records of a daemon.
@@ -44,7 +45,7 @@ func (t attempt) applied() (components []string) {
 	return components
 }
 
-var notePattern = regexp.MustCompile(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n`)
+var notePattern = proctest.Pattern(`^note (\d+) (\w+) (\w+) (\w+)(?:: (.*))?\n`)
 
 // read reads the records of a daemon so far. It reports a broken law if hooks overlap.
 func (m *model) read(l *modelLife) diary {
@@ -53,7 +54,7 @@ func (m *model) read(l *modelLife) diary {
 		if strings.Contains(line, "INFO ready pid=") {
 			d.readyAt = len(d.hooks)
 		}
-		note := notePattern.FindStringSubmatch(line)
+		note := notePattern().FindStringSubmatch(line)
 		if note == nil {
 			continue
 		}
@@ -108,11 +109,11 @@ func (l *modelLife) quit() bool { return l.Out.Count("quitting at once") > 0 }
 
 func (l *modelLife) abrupt() bool { return l.killed() || l.quit() }
 
-var refusal = regexp.MustCompile(`Run returned: lifecycle: already running \(pid (\d+)\)`)
+var refusal = proctest.Pattern(`Run returned: lifecycle: already running \(pid (\d+)\)`)
 
 // refusedFor returns the PID of the daemon whose lock refused this start, or 0 if it was started.
 func (l *modelLife) refusedFor() (pid int) {
-	if found := refusal.FindStringSubmatch(l.text); found != nil {
+	if found := refusal().FindStringSubmatch(l.text); found != nil {
 		pid, _ = strconv.Atoi(found[1])
 	}
 	return pid

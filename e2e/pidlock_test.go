@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,11 +38,11 @@ func requireLogged(t *testing.T, stderr, text string) {
 
 // withoutLog removes the line with the path of the log from the output of a verb.
 func withoutLog(got proctest.Result) proctest.Result {
-	got.Stderr = logLine.ReplaceAllString(got.Stderr, "")
+	got.Stderr = logLine().ReplaceAllString(got.Stderr, "")
 	return got
 }
 
-var logLine = regexp.MustCompile(`(?m)^  log: /.*\n`)
+var logLine = proctest.Pattern(`(?m)^  log: /.*\n`)
 
 func requireRunning(t *testing.T, pidfile string, pid int) {
 	t.Helper()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,13 +51,13 @@ func (b *background) start(args ...string) (pid int) {
 	return b.readied(b.call(slices.Concat(args, []string{"start"})...))
 }
 
-var readyLine = regexp.MustCompile(`^\w+: ready \(pid (\d+), [\d.]+ m?s\)(?:, log (.*))?\n$`)
+var readyLine = proctest.Pattern(`^\w+: ready \(pid (\d+), [\d.]+ m?s\)(?:, log (.*))?\n$`)
 
 // readied requires that a start reports success and nothing else. It returns the reported PID.
 func (b *background) readied(got proctest.Result) (pid int) {
 	b.t.Helper()
 	require.Equal(b.t, 0, got.Code, "%s%s", got.Stdout, got.Stderr)
-	said := readyLine.FindStringSubmatch(got.Stderr)
+	said := readyLine().FindStringSubmatch(got.Stderr)
 	require.NotNil(b.t, said, "%q", got.Stderr)
 	require.Empty(b.t, got.Stdout)
 	pid, err := strconv.Atoi(said[1])
@@ -147,7 +146,7 @@ func (b *background) clear() {
 	}
 	// A daemon releases its PID file just before its process ends.
 	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 }, "the end of every process")
-	b.requireNothingLeft()
+	requireNothingLeft(b.t, b.pidfile)
 }
 
 // quietly returns the same background without a log.
@@ -158,7 +157,7 @@ func TestStartSaysThatItIsReadyAndWhereItsLogIs(t *testing.T) {
 	b := inBackground(t)
 	got := b.call("start")
 	pid := b.readied(got)
-	require.Equal(t, b.log, readyLine.FindStringSubmatch(got.Stderr)[2])
+	require.Equal(t, b.log, readyLine().FindStringSubmatch(got.Stderr)[2])
 	requireRunning(t, b.pidfile, pid)
 	proctest.RequireText(t, b.pidfile, fmt.Sprintln(pid))
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(pid), Code: 1}, b.call("start"))

@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-var startedText = regexp.MustCompile(`^daemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
+var startedText = proctest.Pattern(`^daemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
 
 // stopDetached stops a daemon that a test has started, even if the test fails.
 func stopDetached(t *testing.T, pidfile string) {
@@ -57,7 +57,7 @@ func TestOfManyDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
 	for _, r := range results {
 		if r.Code == 0 {
 			require.Empty(t, winner, "two starts have won")
-			found := startedText.FindStringSubmatch(r.Stderr)
+			found := startedText().FindStringSubmatch(r.Stderr)
 			require.NotNil(t, found, r.Stderr)
 			winner = found[1]
 		}
@@ -157,7 +157,7 @@ func storm(t *testing.T, rounds int) {
 	stopped := regexp.MustCompile(`^daemon: stopped \(pid (\d+), [\d.]+ m?s\)\n$`)
 	restarted := regexp.MustCompile(`daemon: stopped \(pid (\d+), [\d.]+ m?s\)\ndaemon: ready \(pid ([1-9]\d*), [\d.]+ m?s\)\n$`)
 	for range rounds {
-		verb("start", startedText)
+		verb("start", startedText())
 		verb("restart", restarted)
 		verb("restart", restarted)
 		verb("stop", stopped)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,13 +38,13 @@ func (b *background) killSupervisor() {
 	proctest.Eventually(b.t, func() bool { return !mustLook(b.t, b.pidfile).Held }, "the supervisor to be dead")
 }
 
-var iAm = regexp.MustCompile(`(?m)^I am (\d+)$`)
+var iAm = proctest.Pattern(`(?m)^I am (\d+)$`)
 
 // announced returns the PIDs in the log, once n of them are there. It kills them after the test.
 func (b *background) announced(n int) (pids []int) {
 	b.t.Helper()
-	proctest.Eventually(b.t, func() bool { return len(iAm.FindAllString(b.said(), -1)) >= n }, "%d processes", n)
-	for _, found := range iAm.FindAllStringSubmatch(b.said(), -1) {
+	proctest.Eventually(b.t, func() bool { return len(iAm().FindAllString(b.said(), -1)) >= n }, "%d processes", n)
+	for _, found := range iAm().FindAllStringSubmatch(b.said(), -1) {
 		pid, err := strconv.Atoi(found[1])
 		require.NoError(b.t, err)
 		pids = append(pids, pid)

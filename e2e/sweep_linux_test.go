@@ -30,7 +30,7 @@ func sweepStart(t *testing.T, stage, at int) (outcome string, counts []int) {
 	killed := p.numbers("killed")
 	what := fmt.Sprintf("killed %v, exit %d, then %d; said:\n%s", killed, code, running, p.Out)
 	hit := len(killed) > 0
-	said := readyText.FindStringSubmatch(p.Out.String())
+	said := readyText().FindStringSubmatch(p.Out.String())
 	launcherKilled := hit && killed[1] == p.numbers("launcher")[0]
 	status := callVerb(t, pidfile, "status")
 	switch {
@@ -81,8 +81,8 @@ func requireStartAfter(t *testing.T, pidfile, log string, running int, what stri
 		require.Equal(t, proctest.Result{Stderr: alreadyRunning(running), Code: 1}, next, what)
 	} else {
 		require.Equal(t, 0, next.Code, "%s%s", next.Stderr, what)
-		require.Regexp(t, readyText, next.Stderr, what)
-		running, _ = strconv.Atoi(readyText.FindStringSubmatch(next.Stderr)[1])
+		require.Regexp(t, readyText(), next.Stderr, what)
+		running, _ = strconv.Atoi(readyText().FindStringSubmatch(next.Stderr)[1])
 		requireVerbAlone(t, pidfile, running)
 		requireRunning(t, pidfile, running)
 	}
@@ -206,7 +206,7 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 	case verb == "restart":
 		require.Equal(t, 0, got.Code, what)
 		require.Contains(t, got.Stderr, fmt.Sprintf("daemon: stopped (pid %d, ", pid), what)
-		require.Equal(t, strconv.Itoa(running), readyText.FindStringSubmatch(got.Stderr)[1], what)
+		require.Equal(t, strconv.Itoa(running), readyText().FindStringSubmatch(got.Stderr)[1], what)
 	case verb == "reopen" && got.Code == 0:
 		require.Contains(t, got.Stderr, fmt.Sprintf("daemon: log reopened (pid %d)\n", pid), what)
 	case verb == "reopen":

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -128,13 +127,13 @@ func (p *sweptStart) settle() (pid int) {
 			return isFree(p.t, p.pidfile)
 		}
 		pid = pids[0]
-		return len(pids) == 1 && !hasSocket(pid) && settled.MatchString(callVerb(p.t, p.pidfile, "status").Stdout)
+		return len(pids) == 1 && !hasSocket(pid) && settled().MatchString(callVerb(p.t, p.pidfile, "status").Stdout)
 	}, "a ready daemon or none at %s", p.pidfile)
 	return pid
 }
 
 // settled matches the status of a daemon that is ready, or has no state file to report that.
-var settled = regexp.MustCompile(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); cannot read its state: )`)
+var settled = proctest.Pattern(`^daemon: (ready \(pid \d+\) |running \(pid \d+\); cannot read its state: )`)
 
 func hasSocket(pid int) bool {
 	found, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -158,4 +157,4 @@ func isFree(t *testing.T, pidfile string) bool {
 	return filelock.TryLock(f) == nil
 }
 
-var readyText = regexp.MustCompile(`(?m)^daemon: ready \(pid ([1-9]\d*), .* m?s\), log .*\n`)
+var readyText = proctest.Pattern(`(?m)^daemon: ready \(pid ([1-9]\d*), .* m?s\), log .*\n`)

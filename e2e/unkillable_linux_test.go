@@ -24,13 +24,13 @@ func (b *background) guardNotifierWithoutKill(args []string, steps ...string) pr
 	return proctest.CallCommand(b.t, proctest.Wrapped(withoutKill, guard, b.guardNotifier(args, steps...)...))
 }
 
-var stillRuns = regexp.MustCompile(`cannot signal the worker \(pid (\d+)\): operation not permitted: ` +
+var stillRuns = proctest.Pattern(`cannot signal the worker \(pid (\d+)\): operation not permitted: ` +
 	`it runs as another user, and its supervisor lacks CAP_KILL; it still runs`)
 
 // leftWorker requires that the text names a worker that still runs. It returns its PID.
 func leftWorker(t *testing.T, text string) (pid int) {
 	t.Helper()
-	named := stillRuns.FindStringSubmatch(text)
+	named := stillRuns().FindStringSubmatch(text)
 	require.NotNil(t, named, "%s", text)
 	pid, err := strconv.Atoi(named[1])
 	require.NoError(t, err)

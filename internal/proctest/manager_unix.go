@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +30,7 @@ func ManagerAt(t *testing.T, address string) *Manager {
 	return &Manager{Conn: conn, t: t}
 }
 
-var monotonicTime = regexp.MustCompile(`MONOTONIC_USEC=\d+`)
+var monotonicTime = Pattern(`MONOTONIC_USEC=\d+`)
 
 // Messages returns the messages that have arrived. It replaces the times in them by constants.
 func (m *Manager) Messages() (all []string) {
@@ -48,7 +47,7 @@ func (m *Manager) Messages() (all []string) {
 			return all
 		}
 		require.NoError(m.t, err)
-		all = append(all, monotonicTime.ReplaceAllString(string(buf[:n]), "MONOTONIC_USEC=N"))
+		all = append(all, monotonicTime().ReplaceAllString(string(buf[:n]), "MONOTONIC_USEC=N"))
 	}
 }
 

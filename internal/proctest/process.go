@@ -3,7 +3,6 @@ package proctest
 import (
 	"cmp"
 	"os/exec"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,13 +53,13 @@ func Launch(t *testing.T, cmd *exec.Cmd) *Process {
 }
 
 // crash matches the lines with which the Go runtime or the race detector ends a process.
-var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE|unexpected fault address ).*$`)
+var crash = Pattern(`(?m)^(panic: |fatal error: |WARNING: DATA RACE|unexpected fault address ).*$`)
 
 // RequireNoCrash fails the test for each crash in the output of a program, unless the line contains
 // "on purpose".
 func RequireNoCrash(t *testing.T, out string) {
 	t.Helper()
-	for _, line := range crash.FindAllString(out, -1) {
+	for _, line := range crash().FindAllString(out, -1) {
 		if !strings.Contains(line, "on purpose") {
 			t.Errorf("a program has crashed: %s", line)
 		}

@@ -86,7 +86,7 @@ func runTests(m *testing.M) (exitCode int) {
 	// Run more tests at the same time than there are processors, because the tests mostly wait for
 	// processes. The long forms need the processors more. The command line is parsed later and takes
 	// precedence.
-	perProcessor := 4
+	perProcessor := 8
 	if os.Getenv("LIFECYCLE_LONG") != "" {
 		perProcessor = 2
 	}
