@@ -75,7 +75,7 @@ var talker = proctest.Register("talker", func(args []string) int {
 		lifecycle.OnReload(func(context.Context) error {
 			switch does["do"] {
 			case "flood":
-				for n := range 20_000 {
+				for n := range proctest.Rounds(4_000, 20_000, 20_000) {
 					speak("STATUS=" + strconv.Itoa(n))
 				}
 			case "garbage":
@@ -121,9 +121,9 @@ func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
 	proctest.Needs(t, "root")
 	b := inBackground(t)
 	require.NoError(t, os.Chmod(filepath.Dir(b.log), 0o755))
-	b.readied(b.guard("id -u; id -g; echo $HOME; exec sleep 60", "user=12345:12345", "start"))
+	b.readied(b.guard("echo it is $(id -u) $(id -g); exec sleep 60", "user=12345:12345", "start"))
 	require.Equal(t, 0, uidOf(t, b.status().PID))
-	b.awaitSaid("12345\n12345\n") // it is executed by now
+	b.awaitSaid("it is 12345 12345\n") // it is executed by now
 	require.Equal(t, 12345, uidOf(t, b.worker(0)))
 	b.stop()
 

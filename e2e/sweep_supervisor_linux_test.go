@@ -35,7 +35,7 @@ func (b *background) instances() (pids []int) {
 	for _, p := range proc.List() {
 		lives[p.Group] = lives[p.Group] || !p.Ended
 	}
-	for _, said := range iAm.FindAllStringSubmatch(b.said(), -1) {
+	for _, said := range iAm().FindAllStringSubmatch(b.said(), -1) {
 		pid, err := strconv.Atoi(said[1])
 		require.NoError(b.t, err)
 		if lives[pid] {
@@ -71,7 +71,7 @@ func sweepSupervisor(t *testing.T, operation string, at int) (outcome string, co
 		case "restart of the worker":
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 			proctest.Eventually(t, func() bool {
-				return len(p.numbers("killed")) > 0 || len(iAm.FindAllString(b.said(), -1)) > 1 && b.worker(0) != worker
+				return len(p.numbers("killed")) > 0 || len(iAm().FindAllString(b.said(), -1)) > 1 && b.worker(0) != worker
 			}, "the next worker, or the end of the supervisor %d", supervisor)
 		default:
 			_ = proctest.Call(t, guard, b.args(operation)...)

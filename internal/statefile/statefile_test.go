@@ -193,10 +193,7 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 // often the checksum was needed.
 func requireNoWrongRecord(t *testing.T, path string) {
 	t.Helper()
-	reads := 30_000
-	if os.Getenv("LIFECYCLE_LONG") != "" {
-		reads = 5_000_000
-	}
+	reads := proctest.Rounds(10_000, 5_000_000, 5_000_000)
 	var records [][]byte
 	whole := map[string]bool{}
 	for n := range 16 {
