@@ -12,25 +12,26 @@ import (
 	"example.com/lifecycle/internal/sys/secureenv"
 )
 
-// stopCause is the cause of a stop that has no error type of its own. It wraps context.Canceled, so
-// a body may return it.
+// stopCause is the cause of a stop that has no error type of its own. It wraps context.Canceled,
+// because a body may return it and that is no failure.
 type stopCause string
 
 func (c stopCause) Error() string { return string(c) }
 
 func (c stopCause) Unwrap() error { return context.Canceled }
 
-// ErrBodyReturned is the cause of a stop because a body returned: fn, or the Run of a component.
+// ErrBodyReturned is the [context.Cause] of a stop that began because a body returned: fn, or the
+// Run of a component.
 var ErrBodyReturned error = stopCause("lifecycle: a body returned")
 
-// body is a body that was called, or the loop of an Every. A stop waits for both.
+// body is a body that was called, or the loop of an Every. A stop waits until both have returned.
 type body struct {
 	component, hook string
 	ctx             context.Context // of its component; fn and the Every functions share one context
 	done            chan struct{}
 	err             error // set when done is closed
 	before          bool  // the body returned before a stop was requested
-	failure         error // what Run returns of err, set by awaitBodies
+	failure         error // the part of err that Run returns, set by awaitBodies
 }
 
 // startBodies calls the Run of every component, and fn. When it returns, each of them has been
@@ -65,7 +66,7 @@ func (l *life) watchBody(b *body, result <-chan error, returned func()) {
 	go func() {
 		b.err = <-result
 		b.before = l.stopCtx.Err() == nil
-		returned() // before the log record, because a log may be slow
+		returned() // before logFailure, because a log may be slow
 		if l.bodyFailed(b) {
 			l.logFailure(b.component, b.hook, b.err)
 		}
@@ -87,11 +88,11 @@ func (l *life) bodyReturned() {
 	}
 }
 
-// Every calls f repeatedly while the life is Ready or Reloading, for the first time after one
-// interval. f may run concurrently with hooks but never with itself: calls are skipped while f
-// takes longer than the interval. An error or panic of f is logged and has no other effect. The
-// context of f ends with the context of fn. A stop waits for f as for fn. By default, nothing is
-// repeated.
+// Every calls f once per interval while the life is Ready or Reloading. The first call comes after
+// one interval. f may run concurrently with hooks. f never runs concurrently with itself: if f
+// takes longer than the interval, calls are skipped. The life logs an error or panic of f and goes
+// on. The context of f ends with the context of fn. A stop waits until f has returned. By default,
+// no function is called.
 func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if interval <= 0 || f == nil {
@@ -102,7 +103,8 @@ func Every(interval time.Duration, f func(ctx context.Context) error) Option {
 	})
 }
 
-// startPeriodic starts the functions of Every and Watchdog. Their return does not end the life.
+// startPeriodic starts the loops of Every and Watchdog. The life does not stop when one of them
+// returns.
 func (l *life) startPeriodic() {
 	for _, p := range l.plan.every {
 		l.startRepeating(p, "Every("+p.interval.String()+")")

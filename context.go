@@ -21,19 +21,18 @@ type Life struct {
 	ctx context.Context // the context passed to From
 }
 
-// From returns the life that ctx belongs to. ctx is the context of a hook or body, or is derived
-// from one. From never returns nil. Outside a life, the methods of the result do nothing and Phase
-// returns Exited.
+// From returns the life that ctx belongs to. ctx must be the context of a hook or body, or a
+// context derived from one. From never returns nil. For any other ctx, the methods of the result do
+// nothing and Phase returns Exited.
 func From(ctx context.Context) *Life {
 	l, _ := ctx.Value(engine.Key{}).(*life)
 	return &Life{l, ctx}
 }
 
 // Grace returns the context for work in progress. It carries the values of the life. The context
-// outlives the contexts of the bodies: it ends when StopTimeout is over or the life ends. Use it as
-// the base context of the requests of a server, so that the server can still answer requests that
-// are in progress when a stop is requested. Outside a life, Grace returns the context passed to
-// From.
+// outlives the contexts of the bodies: it ends when StopTimeout expires or the life ends. Use it as
+// the base context of the requests of a server: then a stop request does not cancel the requests in
+// progress. Outside a life, Grace returns the context passed to From.
 func (l *Life) Grace() context.Context {
 	if l.of == nil {
 		return l.ctx
@@ -50,8 +49,8 @@ func (l *Life) Phase() Phase {
 }
 
 // Stop requests a stop and does not wait for it. The reason becomes the [context.Cause] of the
-// contexts of the bodies. The reason alone is no failure: Run returns it only if a body returns it.
-// Only the first stop request has an effect.
+// contexts of the bodies. The reason is no failure: Run returns it only if a body returns it. Only
+// the first stop request has an effect.
 func (l *Life) Stop(reason error) {
 	if l.of == nil {
 		return
@@ -63,11 +62,10 @@ func (l *Life) Stop(reason error) {
 }
 
 // Reload asks the life to reload, as HUP does, and blocks until it has the verdict of a reload that
-// began after the call. It returns nil if that reload succeeded, and an error that wraps
-// [ErrReload] if it failed or the life stops instead. During the start, Reload waits until the life
-// is ready and has reloaded. If ctx ends first, Reload returns an error that wraps the cause of
-// ctx. Inside a hook, Reload returns an error at once, because a reload waits until the hook has
-// returned.
+// began after the call. It returns nil if that reload succeeded. The error wraps [ErrReload] if
+// that reload failed, or if the life stops instead. A reload requested during the start begins when
+// the life is ready. If ctx ends first, Reload returns an error that wraps the cause of ctx. Inside
+// a hook, Reload returns an error at once, because no reload begins before the hook has returned.
 func (l *Life) Reload(ctx context.Context) error {
 	if l.of == nil {
 		return nil

@@ -21,25 +21,25 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// Detach moves the life to the background. Run starts the program again as a new process, without a
-// terminal and in a session that it does not lead. Run returns nil when that process is ready. The
-// detached process calls Run too, and there Run runs the life. [InDaemon] reports whether this
-// process is the detached one.
+// Detach moves the life to the background. This process is then the launcher: Run starts the
+// program again as a detached process, and returns nil when the detached process is ready. The
+// detached process has no terminal and does not lead its session. It calls Run too, and there Run
+// runs the life. [InDaemon] reports whether this process is the detached one.
 //
 // If the detached process does not become ready, Run leaves nothing of it behind and returns the
 // reason: the error of the hook that failed, with its text and exit code; the last output of a
-// process that died; or [ErrStartTimeout]. If the launcher is interrupted or killed before it knows
-// the result, the start is undone. A second TERM or INT, more than a second after the first one,
-// kills a detached process that has not ended yet. Run returns an error in process 1 of a PID
-// namespace, because every process in the namespace ends with it.
+// process that died; or [ErrStartTimeout]. If a signal ends the launcher before it knows the
+// result, the start is undone. A second TERM or INT, more than a second after the first one, kills
+// a detached process that has not ended yet. In process 1 of a PID namespace, Run returns an error,
+// because every process in the namespace ends with process 1.
 //
-// The program's main runs up to Run in the launcher, and again in the detached process. A
-// short-lived process between these two runs only init functions: those of the packages that are
+// The program's main runs up to Run in the launcher, and again in the detached process. Between
+// these two, a short-lived process runs only the init functions of the packages that are
 // initialised before this package. The detached process gets the current environment of the
-// launcher. It starts in the directory in which the launcher was started, whatever os.Chdir did
-// since, so its main finds files by the same relative paths. Run changes the directory to "/", or
-// to WorkDir. [Main] ignores this option, since its verb decides. By default, Run stays in the
-// foreground; the verb start and Ensure detach without this option.
+// launcher. It starts in the directory in which the launcher was started, even after os.Chdir, so
+// its main finds files by the same relative paths. Run changes the directory to "/", or to WorkDir.
+// [Main] ignores this option, since its verb decides. By default, Run stays in the foreground; the
+// verb start and Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true
@@ -57,9 +57,9 @@ func Args(args ...string) Option {
 	})
 }
 
-// notUnderTest contains the options that are refused in a test binary, and why. Some would start
-// the test binary again, which would run its tests. The others would change the user or the root
-// directory for all tests.
+// notUnderTest contains the options that are refused in a test binary, and why. Some of them would
+// start the test binary again, and its tests would run twice. The others would change the user or
+// the root directory of all tests.
 var notUnderTest = map[string]string{
 	"Detach": errUnderTest, "LogFile": errUnderTest, "ErrorLogFile": errUnderTest,
 	"User":      "not possible under go test, because it would change the user of all tests: use Embedded or package lifecycletest, or build the program",
@@ -81,8 +81,8 @@ const errUnderTest = "not possible under go test, because it would start the tes
 // commandLine is package state because a program may replace flag.CommandLine.
 var commandLine = flag.CommandLine
 
-// underTest reports whether this process runs tests. It returns false if the test binary runs as
-// another program.
+// underTest reports whether this process runs tests. It returns false if a test executes its own
+// binary as another program: that process has not parsed the flags of go test.
 func underTest() bool { return commandLine.Lookup("test.v") != nil && commandLine.Parsed() }
 
 // daemonArgs returns the arguments of the daemon, with its name first.
@@ -111,14 +111,14 @@ type launch struct {
 	onPID func(pid int) (finish func()) // called when the daemon was started; may be nil
 
 	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this
-	// process during its start, so its exit code is known, and a signal undoes the start before it
-	// ends this process. A caller that lives on cannot do this: it would adopt all other orphans too,
-	// and it handles its signals itself.
+	// process during its start, so this process knows its exit code. A signal then undoes the start
+	// before this process ends. A caller that lives on can do neither: it would adopt all other
+	// orphans too, and it handles its signals itself.
 	oneShot bool
 }
 
-// keeper returns the service manager that has started this launcher. If this process lives on, the
-// manager keeps this process and not the daemon.
+// keeper returns the service manager that has started this launcher and keeps its daemon. It
+// returns none for a process that lives on: the manager keeps that process and not the daemon.
 func (s launch) keeper() keeper.Manager {
 	if !s.oneShot {
 		return keeper.Manager{}
@@ -127,8 +127,8 @@ func (s launch) keeper() keeper.Manager {
 	return m
 }
 
-// run starts the daemon and waits until it is ready or has failed. It holds the lock throughout, so
-// no other start can slip in, and a refused start changes nothing.
+// run starts the daemon and waits until it is ready or has failed. It holds the lock all the time,
+// so no other start can begin, and a refused start changes nothing.
 func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	p, began := s.plan, time.Now()
 	if underTest() {
@@ -175,8 +175,8 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Only here and not at a reopen: finding the default path may query the user database, which is
-	// slow.
+	// A reopen does not do this: the query for the default path may read the user database, and that
+	// is slow.
 	if err := makeDefaultDir(paths.stdout, ".log"); err != nil {
 		return nil, logFileError(paths.stdout, err)
 	}
@@ -250,8 +250,8 @@ func (p *plan) preflight(oneShot bool) (*credentials, error) {
 }
 
 // notifyLauncherSignals catches the signals that would end the launcher. The first one cancels ctx,
-// so that the launcher undoes the start before it ends. insisted is closed on another TERM or INT,
-// more than forceQuitAfter after the first one: then the caller does not want to wait.
+// and the launcher undoes the start before it ends. insisted is closed on another TERM or INT, more
+// than forceQuitAfter after the first one. The caller then does not wait for the daemon to end.
 func notifyLauncherSignals(parent context.Context) (ctx context.Context, insisted <-chan struct{}, stopSignals func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := make(chan os.Signal, 1)
@@ -289,8 +289,8 @@ func notifyLauncherSignals(parent context.Context) (ctx context.Context, insiste
 	}
 }
 
-// checkShared is refuseShared for files that have several names. It looks at the disk, so only a
-// start calls it.
+// checkShared is refuseShared for files that have several names. It reads the disk, so only a start
+// calls it.
 func (p *plan) checkShared() error {
 	found := plan{identity: p.identity, placement: p.placement}
 	found.refuseShared(statePath(p.pidFile), p.defaultLog, safefile.SameFile)

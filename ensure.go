@@ -20,18 +20,19 @@ import (
 
 // Ensure returns the running, ready daemon that the options describe. If none is running, Ensure
 // starts one, detached. If another caller is already starting it, Ensure waits for that start. Any
-// number of callers may race, in any number of processes: one daemon starts, and if the caller that
-// starts it dies, the next caller takes over. [Args] sets the arguments of the daemon. With these
-// arguments, the main of the daemon must call Run or Main with the same PID file. If this process
-// was itself started as the daemon and has not called Run yet, Ensure returns an error at once.
+// number of callers may call Ensure at once, in any number of processes: only one daemon starts. If
+// the caller that starts it dies, the next caller starts it. [Args] sets the arguments of the
+// daemon. With these arguments, the main of the daemon must call Run or Main with the same PID
+// file. If this process was itself started as the daemon and has not called Run yet, Ensure returns
+// an error at once.
 //
-// Ensure blocks until the daemon is ready. It returns the error of its own start if that fails. If
-// ctx ends first, Ensure undoes its own start, but not a start by another caller, and returns the
-// cause of ctx. This may take some seconds. The StartTimeout of opts limits the time from the start
-// of the daemon until its main calls Run. From then on, the options in the daemon's main apply. If
-// the daemon dies during its start, the error contains its last output but no exit code, because
-// the daemon is not a child of the caller. Ensure handles no signals: a signal that ends the caller
-// also undoes its start. The caller must close the [Process].
+// Ensure blocks until the daemon is ready. If the start by this caller fails, Ensure returns its
+// error. If ctx ends first, Ensure returns the cause of ctx. It first undoes a start by this
+// caller, but not a start by another caller. This may take some seconds. The StartTimeout in opts
+// limits the time until the main of the daemon calls Run. From then on, the options in that main
+// apply. If the daemon dies during its start, the error contains its last output but no exit code,
+// because the daemon is not a child of the caller. Ensure handles no signals: if a signal ends the
+// caller during its start, the start is undone too. The caller must close the [Process].
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
 		plan, err := newPlan(nil, opts)
@@ -153,8 +154,8 @@ func endRemains(ctx context.Context, pidFile string, limit time.Duration) (last 
 	return last, ended, err
 }
 
-// ending follows the state file of one daemon to its end. It stays with that file when the next
-// daemon replaces it.
+// ending reads the state file of one daemon until the daemon has ended. It keeps that file open, so
+// it does not read the file of the next daemon.
 type ending struct {
 	of    *Process
 	file  *statefile.Reader // nil: the state is unknown
@@ -173,8 +174,8 @@ func (e ending) close() {
 	}
 }
 
-// result returns an [*endError] if the end of the daemon is known to have failed. The daemon is
-// gone. A daemon that ended by itself has removed its PID file, or emptied it.
+// result returns an [*endError] if the daemon failed at its end. It must be called after the daemon
+// has ended. A daemon that did not die has removed or emptied its PID file.
 func (e ending) result() error {
 	var s Status
 	var err error

@@ -20,9 +20,9 @@ var ErrNotRunning = errors.New("lifecycle: not running")
 // another function of this package. The first rule that applies decides:
 //
 //   - A nil err is 0.
-//   - An error that carries a code has that code: from [WithExitCode], or from its own method
-//     ExitCode() int. A code outside 0 to 255, such as the -1 of an exec.ExitError of a killed
-//     program, counts as 1.
+//   - An error with a method ExitCode() int, such as the result of [WithExitCode], has the code
+//     that the method returns. A code outside 0 to 255 counts as 1. An exec.ExitError of a killed
+//     program has such a code, -1.
 //   - [ErrNotRunning] is 7 (LSB).
 //   - A missing permission (EPERM, EACCES) is 4 (LSB).
 //   - A [*PanicError] is 70 (sysexits(3)).
@@ -96,14 +96,14 @@ func (e *lifeErrors) Error() string {
 func (e *lifeErrors) Unwrap() []error { return e.errs }
 
 // logFailure logs one failure of the life, in one record of level ERROR. A [*HookError] names its
-// component and its hook. For any other err, the arguments name them. A failure that a worker has
-// logged is not repeated.
+// component and its hook. For any other err, the arguments name them. It does not log a failure
+// that the worker has already logged.
 func (l *life) logFailure(component, hook string, err error) {
 	if reported := l.reported.Load(); reported != nil && errors.Is(err, *reported) {
 		return
 	}
 	if l.mode.kind == modeSupervisor {
-		hook = "" // the body of a supervisor is no concern of a reader
+		hook = "" // the hook of the supervisor did not fail, but its worker
 	}
 	if h, ok := err.(*HookError); ok {
 		component, hook, err = h.Component, h.Hook, h.Err
@@ -129,8 +129,8 @@ func (l *life) logFailure(component, hook string, err error) {
 	}
 }
 
-// recordFailure writes the failure of the life to the state file. The file then stays after the
-// life.
+// recordFailure writes the failure of the life to the state file. The file then remains when the
+// life ends.
 func (l *life) recordFailure(result error) {
 	if early := l.returnedTooEarly(); result == nil && early != nil {
 		result = early
@@ -142,8 +142,8 @@ func (l *life) recordFailure(result error) {
 	}
 }
 
-// returnedTooEarly returns an error if a body ended the life before it was ready. Then the start
-// has failed for the launcher or the supervisor that waits for it, whatever Run returns.
+// returnedTooEarly returns an error if a body ended the life before it was ready. For the launcher
+// or supervisor that waits, the start has then failed, even if Run returns nil.
 func (l *life) returnedTooEarly() error {
 	waits := l.launcher != nil || l.mode.kind == modeWorker && l.mode.first
 	if waits && !isClosed(l.readyCh) && errors.Is(context.Cause(l.stopCtx), ErrBodyReturned) {
@@ -222,7 +222,7 @@ func failedText(err error) string {
 	return "it failed: " + trimPrefix(err)
 }
 
-// clauseError is a failure of a worker, as the worker has described it with failedText.
+// clauseError is the text with which failedText described a failure in the worker.
 type clauseError string
 
 func (e clauseError) Error() string { return string(e) }

@@ -20,7 +20,7 @@ import (
 
 // Status returns the state that the daemon publishes. It tries for 100 ms to read the state file.
 // The error wraps [ErrNotRunning] if the daemon is gone. Any other error explains why the state of
-// a running daemon cannot be read.
+// a running daemon could not be read.
 func (p *Process) Status() (Status, error) {
 	var gone error
 	s, err := readState(p.pidFile, func() (pidfile.Holder, error) {
@@ -38,7 +38,7 @@ func (p *Process) Status() (Status, error) {
 // WaitReady blocks until the daemon is ready. It returns nil at once if the daemon is ready or
 // reloading. It returns an error if the daemon stops, is gone ([ErrNotRunning]) or cannot report
 // its state. If ctx ends first, the error wraps the cause of ctx. A daemon cannot wait for itself:
-// called in the daemon before Run or in a hook, WaitReady returns an error at once.
+// in the daemon before Run, and in a hook, WaitReady returns an error at once.
 func (p *Process) WaitReady(ctx context.Context) error {
 	return p.follow(ctx, "it to be ready", func(s Status) (enough bool, err error) {
 		switch s.Phase {
@@ -52,8 +52,8 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	})
 }
 
-// errBeforeRun reports that a process that was started as the daemon waits for the daemon. Only the
-// StartTimeout of its launcher would end that wait.
+// errBeforeRun reports that a process that was started as the daemon waits for the daemon. Without
+// this error, the wait would last until the StartTimeout of its launcher.
 var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
 	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
 
@@ -94,10 +94,10 @@ func insideHook() bool {
 var errStops = errors.New("is stopping")
 
 // Reload asks the daemon to reload, with HUP, and blocks until it has the verdict of a reload that
-// began after the signal. It returns nil if that reload succeeded, or if the supervised [Program]
-// does not report a result; see [Verdict]. The error wraps [ErrReload] if the reload failed, or if
-// the daemon is stopping, has stopped or has died instead. The error wraps [ErrNotRunning] if the
-// daemon is gone. If ctx ends first, the error wraps the cause of ctx.
+// began after the signal. It returns nil if that reload succeeded, or if a supervised program (see
+// [Program]) reports no result. The error wraps [ErrReload] if the reload failed, or if the daemon
+// is stopping, has stopped or has died instead. The error wraps [ErrNotRunning] if the daemon is
+// gone. If ctx ends first, the error wraps the cause of ctx.
 func (p *Process) Reload(ctx context.Context) error {
 	_, err := p.reload(ctx)
 	return err
@@ -165,18 +165,18 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	return log, err
 }
 
-// keeper returns the state of the daemon, with KeptBy set. It returns an error if it is unknown
-// what keeps the daemon running.
+// keeper returns the state of the daemon, with KeptBy set. It returns an error if KeptBy is
+// unknown.
 func (p *Process) keeper() (s Status, err error) {
 	err = p.follow(context.Background(), "its state", func(now Status) (enough bool, err error) {
 		s = now
 		return true, nil
 	})
 	switch {
-	case s.KeptBy == "" && s.LogFile != "": // an earlier version; only a detached daemon has a log
+	case s.KeptBy == "" && s.LogFile != "": // of an earlier version; only a detached daemon has a log
 		s.KeptBy = keptDetached
 	case err == nil && s.KeptBy == "":
-		err = errors.New("its state file does not tell")
+		err = errors.New("its state file does not say what started it")
 	}
 	if err != nil && !errors.Is(err, ErrNotRunning) {
 		if _, originErr := p.origin(); originErr == nil { // only a detached daemon keeps its origin
@@ -195,8 +195,8 @@ func (p *Process) origin() (origin.Origin, error) {
 	return o, err
 }
 
-// restartWorker makes a supervisor replace its worker, and returns the state before and after. The
-// request is a lock on the state file, and USR1 makes the supervisor look for it.
+// restartWorker makes a supervisor replace its worker, and returns the state before and after. It
+// requests this by a lock on the state file. USR1 makes the supervisor check for such a lock.
 func (p *Process) restartWorker(ctx context.Context) (before, after Status, err error) {
 	if before, err = p.Status(); err != nil {
 		return before, after, err
@@ -242,7 +242,7 @@ func (p *Process) follow(ctx context.Context, what string, enough func(Status) (
 	heard, doing := time.Now(), ""
 	pause := time.Millisecond
 	for looks := 1; ; looks++ {
-		// Both are computed before the read, so follow reads once more after the time is over, before it
+		// Both are computed before the read. So follow reads once more after the time is over, and then
 		// gives up.
 		over, silence := ctx.Err(), time.Since(heard)
 		s, err := p.Status()

@@ -12,7 +12,7 @@ import (
 )
 
 // PanicError is the error of a hook or body that panicked or called runtime.Goexit. It never wraps
-// Value, even if that is an error: a panic with context.Canceled must not count as a clean end.
+// Value, even if Value is an error: a panic with context.Canceled must count as a failure.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked: function, file and line, one frame a line
@@ -61,12 +61,11 @@ type call struct {
 
 	ctx      context.Context      // ends when the hook must return
 	patience func() time.Duration // returns how long the hook may run after ctx has ended
-	tooLong  *timeoutError        // the cause of ctx if the time is over
+	tooLong  *timeoutError        // the cause of ctx if the hook exceeded its time
 }
 
-// do calls the hook in its own goroutine. It waits until the hook has returned, or until its
-// patience is over. In that case it abandons the hook. The caller logs the error. A nil hook does
-// nothing.
+// do calls the hook in its own goroutine and waits until the hook has returned. If the patience
+// ends first, do abandons the hook. The caller logs the error. A nil hook does nothing.
 func (l *life) do(c call) error {
 	if c.f == nil {
 		return nil
@@ -105,7 +104,7 @@ func (l *life) do(c call) error {
 }
 
 // lastChance waits for a hook whose context has ended. It returns the result of the hook, and
-// whether the hook returned. A stop request during the wait can only shorten the wait.
+// whether the hook has returned. A stop request can only shorten the wait.
 func (l *life) lastChance(done <-chan error, c call, patience time.Duration) (result error, returned bool) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -177,8 +176,8 @@ func stackOf(label string) []byte {
 	return []byte("(no stack: the hook has not begun, has just returned, or changed its profiler labels)")
 }
 
-// workerError is returned by a hook of a supervisor for a failure in the worker. do returns the
-// wrapped error and adds no HookError for the hook of the supervisor.
+// A hook of a supervisor returns a workerError for a failure in the worker. do then returns the
+// wrapped error, without a HookError of the supervisor.
 type workerError struct{ error }
 
 func ofWorker(err error) error {

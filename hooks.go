@@ -7,45 +7,45 @@ import (
 )
 
 // Hooks is a component: a set of hooks for one part of a program. Every field is optional. Hooks
-// never run concurrently, except with a hook that was abandoned because it exceeded its time.
+// never run concurrently. The only exception is a hook that exceeded its time: the life abandons
+// it, and the next hook may then run beside it.
 //
-// A stop reaches the components in reverse order, one at a time: the context of the component ends,
-// OnStop is called, and its Run is awaited. Only then does the stop reach the component before it.
-// So a component may use the components before it until its Run has returned. If a component passes
-// work to another component, it belongs behind that component.
+// The life stops the components in reverse order, one at a time: it ends the context of the
+// component, calls OnStop, and waits until Run has returned. Then it stops the next component. A
+// component may therefore use all earlier components until its own Run has returned. Add a
+// component that passes work to another component after that component.
 //
-// OnStop asks a component to stop, and OnExit frees what it holds. OnStop runs while bodies may
-// still work, OnExit after every body has returned. So close in OnExit what a body uses. Each of
-// the two runs exactly once for each started component, whatever caused the stop, unless another
-// stop signal ends the process at once.
+// OnStop asks a component to stop, and OnExit frees its resources. OnStop runs while bodies may
+// still work. OnExit runs after every body has returned, so it can close what a body uses. Both run
+// exactly once for each started component, unless a second stop signal ends the process at once.
 type Hooks struct {
 	// Name names the component in logs and errors. By default, it is "component" and its number.
 	Name string
 
 	// OnCheck reports whether the new configuration is valid. It must not change anything. It runs
-	// before every reload, and in the verb check, where no component is started. It shares
-	// ReloadTimeout with OnReload.
+	// before every reload and every restart, and for the verb check. In a verb, no component is
+	// started. ReloadTimeout limits OnCheck and OnReload together.
 	OnCheck func(ctx context.Context) error
 
-	// OnStart acquires what the component needs. If it returns an error, the start fails: the
-	// components started before get OnStop and OnExit, and Run returns the error. While OnStart runs,
-	// its context ends when StartTimeout expires or a stop is requested. After OnStart has returned,
-	// the context stays valid until the stop reaches this component.
+	// OnStart acquires what the component needs. If it returns an error, the start fails: the life
+	// calls OnStop and OnExit of the components that have started, and Run returns the error. While
+	// OnStart runs, its context ends when StartTimeout expires or a stop is requested. After OnStart
+	// has returned, its context ends when the life stops this component.
 	OnStart func(ctx context.Context) error
 
-	// Run is a body, like fn. It is called when all components are started. Its context ends when the
-	// stop reaches this component, just before OnStop is called. The stop reaches the components
-	// before this one only after Run has returned. When Run returns, the life ends.
+	// Run is a body, like fn. It is called when all components have started. Its context ends when the
+	// life stops this component, just before OnStop is called. The life stops the next component after
+	// Run has returned. When Run returns without a stop request, the life stops.
 	Run func(ctx context.Context) error
 
 	// OnReload applies the new configuration. If it returns an error, the component keeps the old
-	// configuration and the reload fails with that error. Components before this one keep the new
+	// configuration and the reload fails with that error. Earlier components keep the new
 	// configuration. Its context ends when ReloadTimeout expires or a stop is requested.
 	OnReload func(ctx context.Context) error
 
 	// OnStop asks the component to stop soon. It may wait until the component has stopped. When OnStop
-	// is called, the components that started after this one have already stopped. The context of
-	// OnStop ends when StopTimeout expires.
+	// is called, all later components have already stopped. The context of OnStop ends when
+	// StopTimeout expires.
 	OnStop func(ctx context.Context) error
 
 	// OnExit frees what OnStart acquired. Its context ends when StopTimeout expires.
@@ -66,19 +66,18 @@ func (h Hooks) withoutCheck() (names []string) {
 
 func hasMoreThanCheck(h Hooks) bool { return len(h.withoutCheck()) > 0 }
 
-// With adds a component. Each call adds another one. Components start in the order given and stop
-// in reverse order. A component without a hook is an error, and so are two with the same name. By
-// default, there is no component.
+// With adds a component. Each call adds another one. Components start in the order of the calls and
+// stop in reverse order. A component without a hook is an error. Two components with the same name
+// are an error. By default, there is no component.
 func With(h Hooks) Option {
 	return option(func(c *plan) { c.hooks = append(c.hooks, h) })
 }
 
-// OnStart sets the OnStart of a component that has the name of the program. The options OnReload,
-// OnStop, OnExit and OnCheck set the other hooks of that component. The first of these options
-// determines where the component stands in the order of components. It is an error to give one of
-// them twice.
-// A program with several components uses [With]. See [Hooks] for each hook. By default, there is no
-// such component.
+// OnStart sets the OnStart of the component that has the name of the program. The options OnReload,
+// OnStop, OnExit and OnCheck set the other hooks of that component. The first of these five options
+// sets the position of the component among the components. It is an error to give one of them
+// twice. A program with several components uses [With]. See [Hooks] for each hook. By default,
+// there is no such component.
 func OnStart(f func(ctx context.Context) error) Option {
 	return looseHook("OnStart", f, func(h *Hooks) *func(context.Context) error { return &h.OnStart })
 }
@@ -126,7 +125,8 @@ func looseHook(name string, f func(context.Context) error, field func(*Hooks) *f
 	})
 }
 
-// completeHooks names the components, and refuses those that do nothing or have the same name.
+// completeHooks names the components. It refuses a component without a hook, and two components
+// with the same name.
 func (p *plan) completeHooks() {
 	for i := range p.hooks {
 		h := &p.hooks[i]
@@ -155,7 +155,7 @@ func (p *plan) completeHooks() {
 }
 
 // HookError names the hook that failed and its component. It wraps the error that the hook
-// returned, or a [*PanicError]. If the hook exceeded its time, it wraps [ErrStartTimeout],
+// returned, or a [*PanicError]. If the hook exceeded its time, HookError wraps [ErrStartTimeout],
 // [ErrStopTimeout] or [ErrReload].
 type HookError struct {
 	Component string

@@ -35,7 +35,7 @@ type life struct {
 
 	launcher    *handshake.Launcher // nil: no launcher waits for this process
 	manager     *manager            // nil: no service manager waits for this process
-	credentials *credentials        // taken on after OnStart; nil: unchanged
+	credentials *credentials        // the user of the life after OnStart; nil: unchanged
 	logs        logPaths            // of a process in the background
 	outsideRoot []string            // logs outside the new root directory: they cannot be reopened
 
@@ -44,11 +44,11 @@ type life struct {
 	readyFD    *readyfd.Descriptor
 
 	values      context.Context // parent of all contexts of the life; never ends
-	stopCtx     context.Context // ends with the stop request, whose reason is its cause
+	stopCtx     context.Context // ends with the stop request; its cause is the reason
 	requestStop context.CancelCauseFunc
 	ctx         context.Context // of fn and Every; ends StopDelay after stopCtx
 	cancel      context.CancelCauseFunc
-	cancelStart context.CancelCauseFunc // ends the context of the OnStart that runs; nil: none runs
+	cancelStart context.CancelCauseFunc // ends the context of the running OnStart; nil: none runs
 	graceCtx    context.Context         // see Life.Grace
 	cancelGrace context.CancelCauseFunc
 	done        chan struct{} // closed when the life is over
@@ -60,7 +60,7 @@ type life struct {
 	readyCh         chan struct{} // closed when the life is ready
 
 	loggedStopping bool
-	reported       atomic.Pointer[error] // an error that the log contains already; nil: none
+	reported       atomic.Pointer[error] // the error that was logged already; nil: none
 
 	mu              sync.Mutex
 	status          Status        // holds the phase
@@ -74,7 +74,7 @@ type life struct {
 	wake            chan struct{}  // receives a value when pending may hold a job
 }
 
-// job is an action that a signal asked for. The goroutine of run does it once.
+// job is an action that a signal requested. The goroutine of run executes it.
 type job struct {
 	action action
 	signal os.Signal // for callHook
@@ -98,14 +98,14 @@ func lifeOf(p *plan) *life {
 func (l *life) run() error {
 	err := l.live()
 	refused := errors.Is(err, ErrAlreadyRunning)                // the life has not begun
-	if err != nil && !refused && l.snapshot().Phase != Exited { // stop has logged any other failure
+	if err != nil && !refused && l.snapshot().Phase != Exited { // stop has logged any other error
 		l.logFailure("", "", err)
 	}
 	return err
 }
 
-// live installs the handlers before it writes the PID, so that a TERM sent as soon as the PID is
-// readable reaches them.
+// live installs the signal handlers before it writes the PID, because a caller may send TERM as
+// soon as it can read the PID.
 func (l *life) live() (err error) {
 	l.began = time.Now()
 	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
@@ -136,7 +136,7 @@ func (l *life) live() (err error) {
 		l.credentials, unknown = l.plan.lookUpCredentials()
 		early = errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background))
 	}
-	// A launcher records an early failure itself.
+	// A launcher itself records a failure before the lock.
 	if l.mode.locks() && l.plan.pidFile != "" && (early == nil || l.launcher == nil) {
 		defer l.leave()
 		if err := cmp.Or(l.enterPIDFile(), early); err != nil {
@@ -151,7 +151,7 @@ func (l *life) live() (err error) {
 	baseEnded := func() { l.on(stopRequest, context.Cause(l.plan.base), nil) }
 	defer context.AfterFunc(l.plan.base, baseEnded)()
 	if l.plan.base.Err() != nil {
-		baseEnded() // AfterFunc would call it in another goroutine, which may run later
+		baseEnded() // AfterFunc would call it in another goroutine, and that may run later
 	}
 
 	failure := l.start()
@@ -177,8 +177,8 @@ func (l *life) endGrace() {
 	l.cancelGrace(context.Canceled)
 }
 
-// on handles event e as the dispatch table defines. It may be called from any goroutine and never
-// blocks. why is the cause of a stop. sig is the signal if the event is a signal.
+// on does what the dispatch table contains for the event e. It may be called from any goroutine and
+// never blocks. why is the cause of a stop. sig is the signal if the event is a signal.
 func (l *life) on(e event, why error, sig os.Signal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,8 +218,7 @@ func (l *life) beginStop(why error) {
 	}
 	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
 	if l.state != nil || l.manager != nil {
-		// A hook may still run for a while. Until then, the state must show that the stop request was
-		// received.
+		// A hook may still run. The state must show the stop request at once, not when the hook returns.
 		go l.publish()
 	}
 	if wasReady && l.plan.stopDelay > 0 && l.liveBodies > 0 {
@@ -229,7 +228,7 @@ func (l *life) beginStop(why error) {
 	l.cancel(why)
 }
 
-// serve does the jobs of signals until a stop is requested.
+// serve executes jobs until a stop is requested.
 func (l *life) serve() {
 	if !l.confirmReady() || !l.enter(Starting, Ready) {
 		return
@@ -291,5 +290,5 @@ func (l *life) handle(j job) {
 	}
 }
 
-// grace returns the extra time for hooks that have used up their budget.
+// grace returns the extra time after the budget of the hooks.
 func grace(budget time.Duration) time.Duration { return min(budget/4, 5*time.Second) }

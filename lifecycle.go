@@ -14,9 +14,10 @@
 //     a component. When a body returns, the daemon stops.
 //   - A component is a set of hooks for one part of the program, for example its database. See
 //     [Hooks].
-//   - A verdict is what a start or a reload came to: success, or the error that explains the
+//   - A verdict is the result of a start or a reload: success, or the error that explains the
 //     failure.
-//   - A phase is a stage of the life: starting, ready, reloading, stopping or exited. See [Phase].
+//   - A phase is a stage in the run of a daemon: starting, ready, reloading, stopping or exited.
+//     See [Phase].
 //
 // A life is one run of the daemon: it begins when [Run] is called and ends when Run returns. There
 // are four ways to use the package:
@@ -46,7 +47,7 @@
 //  5. Time is bounded. A hook that exceeds [StartTimeout], [ReloadTimeout] or [StopTimeout] is
 //     abandoned. The log names it and shows the stack of its goroutine. During a stop, the
 //     remaining hooks still run.
-//  6. A panic or runtime.Goexit in a hook or body becomes an error, like any other. A panic in a
+//  6. A panic or runtime.Goexit in a hook or body becomes the error of that hook or body. A panic in a
 //     goroutine that the program starts itself is a crash. The kernel then releases the lock, and
 //     the next start takes over the stale PID file.
 //  7. A verb signals a process only after the kernel has confirmed that this process holds the
@@ -62,21 +63,21 @@
 //
 // The signals work even if the caller of the program ignored or blocked them. TERM, INT and the
 // loss of the terminal take effect at any time. Any other signal that arrives during the start
-// takes effect right after it. Several signals of the same kind count as one until the life handles
-// them.
+// takes effect after the start. Several signals of the same kind count as one until the life
+// handles them.
 //
 // # systemd and containers
 //
-// A service manager should use the verb run. It stays in the foreground, logs to stderr, and exits
-// with a code that gives the reason; see [ExitCode].
+// A service manager should use the verb run. The process then stays in the foreground, logs to
+// stderr, and exits with a code that gives the reason; see [ExitCode].
 //
 // If NOTIFY_SOCKET is set, the life notifies the manager of every phase, of the hook that runs or
 // the text of [Life.SetStatus], and of the reason for a failure (sd_notify(3), Type=notify,
 // Type=notify-reload). If WATCHDOG_USEC is set, it also reports that the process is healthy; see
 // [Watchdog]. Processes that the daemon starts do not inherit these variables. If the manager
-// cannot be reached, the life goes on without it. If the manager does not read, each message waits
-// for at most half a second. Lines for the journal carry a priority and no timestamp; see
-// [StderrHandler].
+// cannot be reached, the life goes on without it. If the manager does not read its socket, each
+// message waits for at most half a second. Lines for the journal carry a priority and no timestamp;
+// see [StderrHandler].
 //
 // READY_FD is the number of an inherited pipe or socket, as s6, dinit and OpenRC use it. When the
 // daemon is ready, the life writes a newline to it and closes it. With the verb start, the launcher
@@ -111,8 +112,9 @@
 //
 // # What it does not do
 //
-//   - It cannot prevent a second daemon if the PID file is deleted while the first one runs, or if
-//     the file is on a file system whose locks do not reach every process that starts the daemon.
+//   - It cannot prevent a second daemon after the PID file was deleted while the first one runs. It
+//     cannot prevent one either if the file system of the PID file does not share its locks among
+//     all hosts.
 //   - It cannot end a goroutine. An abandoned hook runs on until the process ends.
 //   - A stop ends the daemon but, without a supervisor, not the processes that the daemon started.
 //   - It installs no service and rotates no log.
@@ -134,17 +136,17 @@ import (
 )
 
 // Run runs one life of this process. It blocks until the life is over and the PID file is removed.
-// With [Detach], Run starts the life in the background instead, and returns when that life is
-// ready. Run installs the signal handlers, locks the PID file, calls each OnStart, and then calls
-// fn and the other bodies. When a stop is requested, Run ends the context of fn. Then it stops the
-// components in reverse order, one at a time: it ends the context of the component, calls OnStop,
-// and waits for its body. Then Run waits for fn, because fn may return only after an OnStop.
-// Finally, Run calls each OnExit in reverse order.
+// With [Detach], Run starts the life in the background instead, and returns when that life is ready
+// or has failed. Run installs the signal handlers, locks the PID file, calls each OnStart, and then
+// calls fn and the other bodies. When a stop is requested, Run ends the context of fn. Then it
+// stops the components in reverse order, one at a time: it ends the context of the component, calls
+// OnStop, and waits for its body. Then Run waits for fn, because fn may return only after an
+// OnStop. Finally, Run calls each OnExit in reverse order.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of
 // the BaseContext, or the error of a failed start. A nil fn waits for the end of its context and
-// returns nil. When fn returns earlier, with or without an error, the life ends.
+// returns nil. When fn returns earlier, with or without an error, the life stops.
 //
 // Run joins the errors of the bodies, unwrapped, with the errors of the hooks. Each error of a hook
 // is a [*HookError]. A nil error is no failure. After a stop is requested, an error that wraps
@@ -152,8 +154,8 @@ import (
 // returns nil.
 //
 // Run returns an [*AlreadyRunningError] if another daemon holds the PID file, or if another Run is
-// active in this process. If an option is wrong, Run returns an error that names the option. In
-// both cases, Run has started nothing.
+// active in this process. If an option is wrong, the error names the option. In both cases, Run has
+// started nothing.
 //
 // A program usually passes the result to [ExitCode] and calls os.Exit. For one second after Run
 // returns, the signals that the life handles still have no effect, so a late signal cannot change
@@ -209,13 +211,13 @@ func runHere(l *life) error {
 	return err
 }
 
-// errSecondRun is returned for a second life of a process that was started for one life. No
-// launcher waits for the result of the second one.
+// errSecondRun is the error of a second Run in a detached process, because no launcher waits for
+// the result of a second life.
 var errSecondRun = errors.New("lifecycle: Detach: this process is the daemon of an earlier call of Run, so it " +
 	"cannot be the next one too: set Args so that the main of each daemon calls Run once")
 
-// abandon returns err. It first removes the files of sockets that the program has bound for a life
-// that does not begin in this process.
+// abandon returns err. It first removes the socket files that the program has made, because no life
+// begins in this process.
 func abandon(p *plan, err error) error {
 	if !p.embedded {
 		fdstore.Abandon()

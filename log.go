@@ -30,7 +30,7 @@ import (
 // at the end of the path. If root starts the daemon, no other user may have write access to a
 // directory of the path. There are two exceptions: the last directory may belong to [User], and the
 // group of /var/log is trusted. USR1, the verb reopen and every reload open the file again, for
-// logrotate(8); if that fails, the old file stays open. A relative path is relative to the working
+// logrotate(8). If that fails, the old file stays open. A relative path is relative to the working
 // directory at the start. An empty path means /dev/null. In the foreground nothing is redirected.
 // By default, the path is the result of DefaultLogFile for the name of the program.
 func LogFile(path string) Option {
@@ -60,9 +60,9 @@ func LogFileMode(mode fs.FileMode) Option {
 	})
 }
 
-// OnReopen sets a function that reopens the logs that the program itself has opened. It is called
-// after the log of [LogFile] was reopened: on USR1, for the verb reopen, and, in a detached
-// process, before each reload. It never runs concurrently with a hook. Its context ends when
+// OnReopen sets a function that reopens the logs that the program itself has opened. The life calls
+// f after it has reopened the log of [LogFile]: on USR1, for the verb reopen, and, in a detached
+// process, before each reload. f never runs concurrently with a hook. Its context ends when
 // ReloadTimeout expires or a stop is requested. An error is logged, and the verb reopen reports it.
 // By default, there is none.
 func OnReopen(f func(ctx context.Context) error) Option {
@@ -71,8 +71,8 @@ func OnReopen(f func(ctx context.Context) error) Option {
 
 // DefaultLogFile returns the default path of the log file for a program with that name:
 // /var/log/NAME.log for root, and a file in the directory of [DefaultPIDFile] for other users. On
-// Windows it returns "". If the user database does not answer, it returns "" as well, and a life
-// with an empty LogFile does not start; see DefaultPIDFile.
+// Windows it returns "". It also returns "" if the user database does not answer. A life with an
+// empty LogFile then does not start; see DefaultPIDFile.
 func DefaultLogFile(name string) string {
 	return orNoDefault(defaultLogFile(name))
 }
@@ -95,15 +95,15 @@ func (p *plan) completeLog() {
 	p.logFile, p.errorLogFile = p.logPath("LogFile", p.logFile), p.logPath("ErrorLogFile", p.errorLogFile)
 }
 
-// logPaths contains the log files of a process in the background. If stderr is "", it goes where
-// stdout goes. If stdout is "", it is /dev/null.
+// logPaths contains the log files of a process in the background. If stderr is "", stderr goes to
+// the file of stdout. If stdout is "", stdout goes to /dev/null.
 type logPaths struct {
 	stdout, stderr string
 	mode           fs.FileMode // of new files
 }
 
-// logPaths returns the log files with the default filled in. The default may query the user
-// database, which can run a program, so only a process with a log calls it.
+// logPaths returns the log files with the default filled in. Only a process with a log calls it:
+// the query for the default may read the user database, and that can execute a program.
 func (p *plan) logPaths() (paths logPaths, err error) {
 	paths = logPaths{p.logFile, p.errorLogFile, p.logFileMode}
 	switch {
@@ -168,8 +168,8 @@ func (l *life) openLogs() (*logfile.Pair, error) {
 	return l.logs.open(l.credentials)
 }
 
-// checkPaths returns an error if a start would reject a path. It lets restart fail before it stops
-// the daemon.
+// checkPaths returns an error if a start would reject a path. With it, restart fails before it
+// stops the daemon.
 func (p *plan) checkPaths(owner *credentials) error {
 	if err := safefile.GuardWrite(p.pidFile); err != nil {
 		return pidFileError(p.pidFile, err)
@@ -218,7 +218,7 @@ func (l *life) reopen() {
 }
 
 // reopenLog opens the log files again, so output goes to the files that the paths name now. It
-// replaces descriptors 1 and 2, so panics, C code and child processes use the new files too.
+// replaces descriptors 1 and 2, because panics, C code and child processes write to these.
 func (l *life) reopenLog() error {
 	began, begun := monotonic.Now(), time.Now()
 	err := l.redirect()
@@ -275,14 +275,14 @@ func StderrHandler(level slog.Leveler) slog.Handler {
 }
 
 // firstLogger is the default logger of slog, unless a package that is initialised earlier has
-// replaced it. It is package state because the default logger is known only at the start of the
-// process.
+// replaced it. It is package state because slog does not report later whether its default logger
+// was replaced.
 var firstLogger = slog.Default()
 
-// journalLogger returns the logger of a life whose program has not configured logging and whose
-// stderr is the journal. It returns nil otherwise: the option Logger, [slog.SetDefault],
-// log.SetOutput and log.SetPrefix have precedence. [slog.SetLogLoggerLevel] sets its level, as for
-// the default logger.
+// journalLogger returns a logger for the journal if stderr is the journal and the program has not
+// configured logging. Otherwise it returns nil. The option Logger, [slog.SetDefault], log.SetOutput
+// and log.SetPrefix configure logging. [slog.SetLogLoggerLevel] sets the level of the returned
+// logger.
 func (p *plan) journalLogger() *slog.Logger {
 	untouched := !p.ownLogger && slog.Default() == firstLogger && log.Writer() == startup.Stderr && log.Prefix() == ""
 	if !untouched || !stderrIsJournal() {
@@ -291,6 +291,6 @@ func (p *plan) journalLogger() *slog.Logger {
 	return slog.New(journal.New(startup.Stderr, firstLogger.Enabled))
 }
 
-// stderrIsJournal leaves JOURNAL_STREAM in the environment: child processes inherit the same
-// stderr.
+// stderrIsJournal reports whether stderr is the journal. JOURNAL_STREAM stays in the environment,
+// because child processes inherit the same stderr.
 func stderrIsJournal() bool { return journal.IsStderr(secureenv.Get("JOURNAL_STREAM")) }
