@@ -24,8 +24,8 @@
 //
 //   - [Run] runs the life of this process.
 //   - [Main] adds verbs for the command line: start, stop, restart, reload, status and others.
-//   - [Find] returns a daemon that another process runs. [Ensure] starts the daemon first if none
-//     is running.
+//   - [Find] returns a daemon that another process runs. [Ensure] does the same, and starts the
+//     daemon if none is running.
 //   - [From] returns the life to which a hook or a body belongs.
 //
 // Package [example.com/lifecycle/lifecycletest] runs a life inside a test.
@@ -34,16 +34,16 @@
 //
 //  1. One instance. While a daemon runs, every other start with the same PID file fails with an
 //     [*AlreadyRunningError]. The lock on the file decides, not the number in it.
-//  2. Order. Components start in the order given and stop in reverse order. A component is asked to
-//     stop only after the bodies of the components behind it have returned. Hooks never run
-//     concurrently. OnStop asks a component to stop, and OnExit frees what it holds. Both run
-//     exactly once for every started component, whatever caused the stop, unless another stop
-//     signal ends the process at once.
-//  3. A start means ready. A detached start ([Detach], the verb start, [Ensure]) returns when the
-//     daemon is ready, or returns the reason why it is not. A failed start leaves nothing behind:
-//     the started components are stopped and the PID file is removed.
-//  4. A failed reload does not end the daemon. The component that fails keeps its old
-//     configuration, and the caller that asked for the reload gets the verdict.
+//  2. Order. Components start in the order given and stop in reverse order. The life asks a
+//     component to stop only after the bodies of all later components have returned. Hooks never
+//     run concurrently. OnStop asks a component to stop, and OnExit frees its resources. Both run
+//     exactly once for every started component, unless a second stop signal ends the process at
+//     once.
+//  3. A start means ready. A detached start ([Detach], the verb start, [Ensure]) blocks until the
+//     daemon is ready or has failed, and returns the reason of a failure. A failed start leaves
+//     nothing behind: the started components are stopped and the PID file is removed.
+//  4. A failed reload does not end the daemon. The component that failed keeps its old
+//     configuration. The caller that requested the reload gets the verdict.
 //  5. Time is bounded. A hook that exceeds [StartTimeout], [ReloadTimeout] or [StopTimeout] is
 //     abandoned. The log names it and shows the stack of its goroutine. During a stop, the
 //     remaining hooks still run.

@@ -31,7 +31,8 @@ const (
 	modeWorker                 // the worker of a supervisor of this package
 )
 
-// mode describes the role of this process in a life. It is decided once, before the life begins.
+// mode describes the role of this process in a life. modeOf decides it once, before the life
+// begins.
 type mode struct {
 	kind       kind
 	background bool // this process or its supervisor is detached and has its own logs
@@ -49,7 +50,7 @@ func modeOf(p *plan) (mode, error) {
 		m.kind, m.first = modeWorker, note.First
 	case note != nil && p.policy != nil && p.noPIDFile != nil:
 		return m, p.noPIDFile
-	// With another PID file, the worker would become a supervisor itself.
+	// Without this error, a worker with another PID file would itself become a supervisor.
 	case note != nil && p.policy != nil:
 		return m, fmt.Errorf("lifecycle: the supervisor uses the PID file %q, but its worker uses %q: pass both the same PID file",
 			note.PIDFile, p.pidFile)
@@ -70,7 +71,7 @@ func (p *plan) supervises() bool {
 	return p.policy != nil && (p.program != nil || p.policy.Foreground || InDaemon() || os.Getpid() == 1)
 }
 
-// isProcess reports whether the life has the process to itself.
+// isProcess reports whether the life owns the process, because it is not embedded.
 func (m mode) isProcess() bool { return m.kind != modeEmbedded }
 
 // locks reports whether this process locks the PID file. For a worker, the supervisor holds the
@@ -112,17 +113,17 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 		return nil
 	}
 	note := new(workerNote)
-	_ = json.Unmarshal(in.Note, note) // the same program wrote it
+	_ = json.Unmarshal(in.Note, note) // a process of this binary wrote it
 	return note
 })
 
 // firstOther is the first descriptor after stdin, stdout and stderr.
 const firstOther = 3
 
-// keepFromChildren marks the descriptors of this process as close-on-exec, so that no program that
-// the life starts inherits what the caller left open. They stay open in this process, because the
-// caller may have passed them on purpose. A detached process has no such descriptors, and a worker
-// has already marked them.
+// keepFromChildren marks the descriptors of this process as close-on-exec. Programs that the life
+// starts then do not inherit descriptors that the caller left open. They stay open in this process,
+// because the caller may have passed them on purpose. A detached process has no such descriptors,
+// and a worker has already marked them.
 func keepFromChildren(m mode, log *slog.Logger) {
 	if m.background || m.kind == modeWorker {
 		return
@@ -148,15 +149,15 @@ func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 	return func() { signal.Stop(c) }
 }
 
-// underNohup is package state because only the start of the process shows it: the first
-// signal.Notify changes the answer for good.
+// underNohup reports whether SIGHUP was ignored at the start. It is package state because
+// signal.Ignored no longer reports that after the first signal.Notify.
 var underNohup = signal.Ignored(syscall.SIGHUP)
 
 // sigintIgnored reports whether SIGINT was ignored at the start. A shell without job control
-// ignores it for a command with &, because Ctrl-C is not meant for that command.
+// ignores SIGINT for a command in the background (&).
 var sigintIgnored = signal.Ignored(syscall.SIGINT)
 
-// terminal watches no terminal under nohup(1), which lets a program outlive its terminal.
+// terminal watches no terminal under nohup(1), because there the program must outlive its terminal.
 func (osEnv) terminal() (hungUp func() bool) {
 	if underNohup {
 		return func() bool { return false }

@@ -24,9 +24,9 @@ import (
 	"example.com/lifecycle/internal/sys/secureenv"
 )
 
-// manager is the connection to the service manager that waits for this process: systemd, or a
-// supervisor that implements sd_notify(3). It receives the same updates as the state file. It is
-// nil if no manager waits.
+// manager is the connection to the service manager of this process: systemd, or a supervisor that
+// implements sd_notify(3). The manager receives the same updates as the state file. A nil manager
+// means that there is none.
 type manager struct {
 	socket *sdnotify.Socket
 	log    *slog.Logger
@@ -34,8 +34,8 @@ type manager struct {
 
 	isParent bool // the supervisor of this binary, which receives the whole state
 
-	room    int           // number of sockets that it keeps for the next process
-	watches time.Duration // it ends a process that sends no watchdog ping for that long; 0: never
+	room    int           // number of sockets that the service manager keeps for the next process
+	watches time.Duration // longest time without a watchdog ping, then the service manager ends the process; 0: none
 
 	mu     sync.Mutex // may be held for half a second
 	seq    int
@@ -62,7 +62,7 @@ func (l *life) findManager() {
 	}}
 }
 
-// update sends what has changed, unless a later update was sent already.
+// update sends the changed fields, unless a later update was sent already.
 func (m *manager) update(now Status, turn int) {
 	if m == nil {
 		return
@@ -73,7 +73,7 @@ func (m *manager) update(now Status, turn int) {
 		return
 	}
 	if now.workerDown && m.phase == Ready {
-		now.Phase = Ready // sd_notify has no message for a ready service that restarts its worker
+		now.Phase = Ready // sd_notify has no message for a service that restarts its worker
 	}
 	var lines []string
 	if m.seq == 0 || now.Phase != m.phase {
@@ -97,7 +97,7 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	case Ready:
 		lines = append(lines, "READY=1")
 		if m.phase == Starting && InDaemon() {
-			// So far, the launcher was the main process.
+			// Until now, the launcher was the main process.
 			lines = append(lines, "MAINPID="+strconv.Itoa(os.Getpid()))
 		}
 		if m.phase == Reloading && now.LastReload != nil && now.LastReload.Error != "" {
@@ -114,8 +114,8 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	return lines
 }
 
-// maxLine is the longest text that is passed on to a manager. systemd drops a message of more than
-// 4096 bytes, and READY=1 with it.
+// maxLine is the longest text in a message to a manager. systemd drops a whole message of more than
+// 4096 bytes, even if it contains READY=1.
 const maxLine = 1024
 
 func managerLine(name, text string) string {
@@ -202,15 +202,15 @@ func (m *manager) send(lines []string) {
 	m.failed = err != nil
 }
 
-// readyVariable is the environment variable with the number of a descriptor to which a newline is
-// written when the daemon is ready. s6, dinit and OpenRC 0.60 pass such a descriptor to a service.
-// No standard defines how the service learns its number. The author of s6 proposes this name, and
-// dinit sets it with "ready-notification = pipevar:READY_FD".
+// readyVariable is an environment variable with the number of a descriptor. The life writes a
+// newline to that descriptor when the daemon is ready. s6, dinit and OpenRC 0.60 pass such a
+// descriptor to a service, but no standard defines how the service learns its number. The author of
+// s6 proposes this name, and dinit sets it with "ready-notification = pipevar:READY_FD".
 const readyVariable = "READY_FD"
 
 // takeReadyFD takes the descriptor from the environment. It returns nil if there is none. Processes
-// that the program starts inherit neither the descriptor nor the variable. A launcher keeps the
-// descriptor and writes to it when the start has succeeded, so a detached process has none.
+// that the program starts inherit neither the descriptor nor the variable. A detached process has
+// no such descriptor: its launcher keeps it and writes to it when the start has succeeded.
 func takeReadyFD(log *slog.Logger) *readyfd.Descriptor {
 	number := secureenv.Take(readyVariable)
 	if number == "" || InDaemon() {
@@ -251,8 +251,8 @@ func stageOf(p Phase) fdstore.Stage {
 	return fdstore.Stopping
 }
 
-// listenedTooEarly returns an error if this process has opened sockets. It is called before this
-// process starts the process that needs them.
+// listenedTooEarly returns an error if this process has opened sockets before it starts the process
+// that needs them.
 func listenedTooEarly() error {
 	u, ok := fdstore.FirstUse()
 	if !ok {
@@ -262,8 +262,9 @@ func listenedTooEarly() error {
 		"supervises itself: call it in OnStart", u.Call, u.Network, u.Address, u.Where)
 }
 
-// findKeeper finds out what may start this daemon again. It also takes the descriptor of readiness,
-// which shows that a manager waits. It must run after findManager.
+// findKeeper determines what may start this daemon again, for example a service manager. It also
+// takes the descriptor of READY_FD, because only a service manager passes one. It must run after
+// findManager.
 func (l *life) findKeeper() {
 	l.readyFD = takeReadyFD(l.log)
 	s := &l.status

@@ -23,18 +23,17 @@ import (
 // [*AlreadyRunningError].
 var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
-// ErrUnsafePIDFile reports that another user can change the PID file or what its path names, or
-// that the file contains data other than a PID. A file is unsafe if it is a symbolic link, a hard
-// link, a FIFO or another special file. It is also unsafe if all users can write to it, if other
-// users can write to its directory, or if it belongs to another user. Nothing was locked, written
-// or signalled.
+// ErrUnsafePIDFile reports that another user can change or replace the PID file, or that the file
+// contains data other than a PID. A file is unsafe if it is a symbolic link, a hard link, a FIFO or
+// another special file. It is also unsafe if all users can write to it, if other users can write to
+// its directory, or if it belongs to another user. Nothing was locked, written or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].
 type AlreadyRunningError struct {
 	PID     int // 0 if the holder is in another PID namespace or has not written its PID yet
 	PIDFile string
-	here    bool // set if another Run of this process holds it
+	here    bool // set if another Run of this process holds the file
 	lost    bool // set if the daemon has lost its PID file
 }
 
@@ -54,10 +53,10 @@ func (e *AlreadyRunningError) Unwrap() error { return ErrAlreadyRunning }
 
 // PIDFile sets the path of the PID file. The file contains the PID of the daemon in one line, as
 // the FHS specifies. The daemon holds a flock(2) lock on the file as long as it lives. The lock,
-// not the number, prevents a second daemon. A start takes over a stale file in place. The file
-// should be on a local file system. A relative path is relative to the working directory at the
-// start. An empty path disables the PID file: then nothing prevents a second daemon, and the verbs
-// stop, reload and status cannot find the daemon. By default, the path is the result of
+// not the number, prevents a second daemon. A start reuses a stale file and does not replace it.
+// The file should be on a local file system. A relative path is relative to the working directory
+// at the start. An empty path disables the PID file: then nothing prevents a second daemon, and the
+// verbs stop, reload and status cannot find the daemon. By default, the path is the result of
 // DefaultPIDFile for the name of the program.
 func PIDFile(path string) Option {
 	return option(func(c *plan) {
@@ -68,9 +67,10 @@ func PIDFile(path string) Option {
 
 // PIDFileMode sets the exact permissions of the PID file, independent of the umask. A file that
 // exists and belongs to another user keeps its permissions. Any user who can read the file of a
-// crashed daemon can lock it and so prevent the next start: use 0600 where other users are hostile.
-// The mode cannot let other users write. The state file gets the same permissions. On a file system
-// that keeps no modes, the start fails if the file would permit more. By default, the mode is 0644.
+// crashed daemon can lock it, and the next start then fails. Use 0600 where other users are
+// hostile. The mode cannot let other users write. The state file gets the same permissions. On a
+// file system that keeps no modes, the start fails if the file would permit more. By default, the
+// mode is 0644.
 func PIDFileMode(mode fs.FileMode) Option {
 	return option(func(c *plan) {
 		if mode&^fs.ModePerm != 0 || mode&0o600 != 0o600 || mode&0o022 != 0 {
@@ -128,8 +128,8 @@ func inspectPIDFile(path string) (pidfile.Holder, error) {
 	return h, nil
 }
 
-// releaseStale removes the files of a daemon that was killed or that may not remove them. It does
-// nothing if another process holds the PID file.
+// releaseStale removes the files of a daemon that was killed, or that lacks the permission to
+// remove them. It does nothing if another process holds the PID file.
 func (p *plan) releaseStale() {
 	pidfile.RemoveStale(p.pidFile, p.pidFileMode, patienceForDeath, p.removeStaleState)
 }
@@ -174,7 +174,7 @@ func isBelow(path, dir string) bool { return strings.HasPrefix(path, filepath.Cl
 //
 // The home directory comes from the password database and not from the environment, so cron, su and
 // a second login find the same file. If the database does not answer within 2 s, for example
-// because a directory service is down, DefaultPIDFile returns "". After that, a life with an empty
+// because a directory service is down, DefaultPIDFile returns "". In that case a life with an empty
 // PIDFile does not start in this process: Run, Ensure and the verbs return the reason.
 func DefaultPIDFile(name string) string {
 	return orNoDefault(defaultPIDFile(name))
@@ -189,8 +189,8 @@ func orNoDefault(path string, err error) string {
 }
 
 // noDefault is the reason why DefaultPIDFile or DefaultLogFile returned "". It is package state
-// because these functions return no error: the program may pass the "" to an option, and this must
-// not switch the file off.
+// because these functions return no error, and the program may pass the "" to an option. There, ""
+// would disable the file.
 var noDefault atomic.Pointer[error]
 
 // whyNoDefault returns an error if path, the value of an option, is "" and a default path could not
@@ -219,14 +219,14 @@ func defaultPIDFile(name string) (string, error) {
 	return filepath.Join(dir, name+".pid"), nil
 }
 
-// makeDefaultDir makes the directory of a default file, which may not exist yet for a user other
-// than root. It makes no other directory.
+// makeDefaultDir makes the directory of a default file. For a user other than root, it may not
+// exist yet. makeDefaultDir makes no other directory.
 func makeDefaultDir(path, suffix string) error {
 	return statedir.Make(filepath.Dir(path), strings.TrimSuffix(filepath.Base(path), suffix))
 }
 
-// enterPIDFile acquires the lock. It writes the state before the PID, so a process that finds the
-// PID also finds the state.
+// enterPIDFile acquires the lock and writes the state and the PID. It writes the state first,
+// because a process that reads the PID then reads the state.
 func (l *life) enterPIDFile() error {
 	var lock *pidfile.Lock
 	var err error
@@ -254,15 +254,15 @@ func (l *life) enterPIDFile() error {
 	return nil
 }
 
-// logUnmarked logs that the lock has no marks, so other processes learn less about its holder.
+// logUnmarked logs that the lock has no marks. Other processes then learn less about its holder.
 func logUnmarked(log *slog.Logger, lock *pidfile.Lock) {
 	if err := lock.MarkErr(); err != nil {
 		log.Debug("cannot mark the lock of the PID file, so other processes learn less about the daemon", "err", err)
 	}
 }
 
-// leave removes the files of the life, the PID file last: until then no other start binds the
-// sockets. The state file of a failed life stays. It is idempotent.
+// leave removes the files of the life. It removes the PID file last, so no other start binds the
+// sockets before. The state file of a failed life stays. leave is idempotent.
 func (l *life) leave() {
 	defer statedir.Release()
 	fdstore.RemoveFiles()

@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/sys/startup"
 )
 
-// Option configures a life. If an option is given twice, the last one wins, unless its
+// Option configures a life. If an option is given twice, the last one applies, unless its
 // documentation says otherwise.
 type Option interface{ apply(*plan) }
 
@@ -38,7 +38,7 @@ type plan struct {
 	wrong          []string // what is wrong with the options
 }
 
-// identity names the life and holds its logger, its base context and its process.
+// identity holds the name of the life, its logger, its base context and its process.
 type identity struct {
 	name      string
 	version   string
@@ -65,8 +65,8 @@ type placement struct {
 	user, chroot          string
 }
 
-// timeouts are the limits of the phases. A zero startTimeout or stopTimeout means no limit: the
-// hooks of a supervisor have limits of their own.
+// timeouts are the limits of the phases. A zero startTimeout or stopTimeout means no limit. They
+// are zero in a supervisor, because its hooks have limits of their own.
 type timeouts struct {
 	startTimeout, stopTimeout, reloadTimeout, stopDelay time.Duration
 
@@ -130,8 +130,8 @@ func (p *plan) refuse(format string, args ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, args...))
 }
 
-// processOnly records that an option has no effect in an embedded life, unless the option was given
-// to switch its feature off.
+// processOnly records that an option has no effect in an embedded life. It records nothing if on is
+// false, because the option then disables its feature.
 func (p *plan) processOnly(option string, on bool) {
 	p.processOptions = slices.DeleteFunc(p.processOptions, func(other string) bool { return other == option })
 	if on {
@@ -152,14 +152,14 @@ func (p *plan) refuseShared(state string, defaultLog func() string, same func(pa
 		case same(path, p.pidFile):
 			p.refuse("%s(%q) and PIDFile(%q): the log would be the PID file; give it another path", option, path, p.pidFile)
 		case same(path, state):
-			p.refuse("%s(%q) and PIDFile(%q): the log would be the state file, which is beside the PID file; give it another path", option, path, p.pidFile)
+			p.refuse("%s(%q) and PIDFile(%q): the log would be the state file of that PID file; give it another path", option, path, p.pidFile)
 		}
 	}
 	if log := p.name + ".log"; p.logFileSet || filepath.Base(p.pidFile) != log && filepath.Base(state) != log {
 		return // the default log is another file, and finding it may be slow
 	}
 	if path := defaultLog(); path != "" && (same(path, p.pidFile) || same(path, state)) {
-		p.refuse("PIDFile(%q): is the default log file or has it as its state file; give it another path, or set LogFile", p.pidFile)
+		p.refuse("PIDFile(%q): this path or its state file is the default log file; give it another path, or set LogFile", p.pidFile)
 	}
 }
 
@@ -188,7 +188,7 @@ func programName() string {
 	if name := filepath.Base(startup.Args()[0]); validName(name) {
 		return strings.TrimSuffix(name, ".exe")
 	}
-	path, _ := os.Executable() // without it, the name "." is refused
+	path, _ := os.Executable() // if this fails, the name is ".", and complete refuses it
 	return strings.TrimSuffix(filepath.Base(path), ".exe")
 }
 
@@ -213,12 +213,11 @@ func Version(v string) Option {
 	return option(func(c *plan) { c.version = v })
 }
 
-// Logger sets the logger of the life. It gets the phases, the verdicts of reloads, hooks that
-// exceed their time, and panics. It must not block, because a life that stops waits for it.
-// [StderrHandler] gives the other records of the program the same form in the journal. By default,
-// it is slog.Default(), with one exception: if stderr is the journal of systemd, and the program
-// has changed neither slog.Default() nor package log, it is a logger that writes a priority and no
-// timestamp.
+// Logger sets the logger of the life. The life logs its phases, the verdicts of reloads, hooks that
+// exceed their time, and panics. The logger must not block, because the life waits for each record.
+// By default, the logger is slog.Default(), with one exception. If stderr is the journal of
+// systemd, and the program has changed neither slog.Default() nor package log, each line carries a
+// priority and no timestamp. [StderrHandler] gives other records of the program the same form.
 func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }

@@ -21,9 +21,9 @@ import (
 // Close releases the resources of p. It has no effect on the daemon.
 func (p *Process) Close() error { return p.pin.Close() }
 
-// Signal sends a signal to the daemon and does not wait for its effect. It first asks the kernel
-// again whether the daemon holds the PID file. The error wraps [ErrNotRunning] if the daemon is
-// gone, and fs.ErrPermission if the caller may not signal it.
+// Signal sends a signal to the daemon and does not wait for its effect. Before that, it asks the
+// kernel again whether the daemon holds the PID file. The error wraps [ErrNotRunning] if the daemon
+// is gone, and fs.ErrPermission if the caller may not signal it.
 func (p *Process) Signal(sig os.Signal) error {
 	_, err := p.verify()
 	if err == nil {
@@ -42,9 +42,9 @@ func (p *Process) gone(err error) error {
 	return err
 }
 
-// Wait blocks until the daemon is gone: its process has ended and no longer holds the PID file. It
-// returns nil then. If ctx ends first, the error wraps the cause of ctx. Inside the daemon itself,
-// Wait returns an error at once.
+// Wait blocks until the daemon is gone: its process has ended and no longer holds the PID file.
+// Wait then returns nil. If ctx ends first, the error wraps the cause of ctx. Inside the daemon
+// itself, Wait returns an error at once.
 func (p *Process) Wait(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (p *Process) awaitGone(ctx context.Context) error {
 	// daemon left behind may still hold a copy of the descriptor.
 	for {
 		h, err := inspectPIDFile(p.pidFile)
-		// If the kernel names the holder, the holder lives: it is another process with the same
+		// A holder that the kernel names (Guessed is false) lives, so it is another process with the same
 		// PID.
 		if err != nil || !h.Held || h.PID != p.PID || !h.Guessed {
 			return nil
@@ -99,7 +99,7 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 		switch err := p.Signal(sig); {
 		case errors.Is(err, ErrNotRunning) && i == 0:
 			return p.awaitEnd(ctx)
-		case errors.Is(err, ErrUnsafePIDFile) && i > 0: // its end left other data in the file
+		case errors.Is(err, ErrUnsafePIDFile) && i > 0: // at its end, the file contained other data
 		case err != nil && !errors.Is(err, ErrNotRunning):
 			return err
 		}
@@ -107,8 +107,8 @@ func (p *Process) end(ctx context.Context, signals ...os.Signal) error {
 	return p.awaitGone(ctx)
 }
 
-// awaitEnd waits for a process that no longer holds the PID file and therefore may not be
-// signalled. It is about to end, unless something delays it.
+// awaitEnd waits for a process that has released the PID file, because such a process must not be
+// signalled. Usually it is about to end.
 func (p *Process) awaitEnd(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -119,12 +119,12 @@ func (p *Process) awaitEnd(ctx context.Context) error {
 	return err
 }
 
-// NotRunningError names the PID file that no process holds, and reports whether a dead daemon left
-// it behind. It wraps [ErrNotRunning].
+// NotRunningError names the PID file that no process holds. Stale reports whether a dead daemon
+// left the file behind. It wraps [ErrNotRunning].
 type NotRunningError struct {
 	PIDFile string
 	Stale   bool // the file contains a PID
-	PID     int  // the PID in a stale file; it proves nothing
+	PID     int  // the PID in a stale file; another process may have it now
 }
 
 func (e *NotRunningError) Error() string {
@@ -145,9 +145,8 @@ type Process struct {
 }
 
 // Find returns the daemon that holds the PID file. It only reads files and asks the kernel. It
-// writes and deletes nothing, and takes no lock that could make a concurrent start fail. If a
-// holder has not written its PID yet, Find waits for up to 2 s. A relative path is relative to the
-// current working directory.
+// takes no lock that could make a concurrent start fail. If a holder has not written its PID yet,
+// Find waits for up to 2 s. A relative path is relative to the current working directory.
 //
 // The error wraps [ErrNotRunning] if no process holds the file, and [ErrUnsafePIDFile] if the file
 // cannot be trusted. The caller must close the Process.
@@ -194,9 +193,9 @@ const (
 	lookAgain = 2 * time.Millisecond
 )
 
-// hold pins the process that h names, and then verifies that it holds the PID file: before the pin,
-// the PID could have been given to another process. It returns os.ErrProcessDone if h is out of
-// date.
+// hold pins the process that h names. It then verifies that this process holds the PID file,
+// because before the pin the kernel could have given the PID to another process. It returns
+// os.ErrProcessDone if h is out of date.
 func hold(pidFile string, h pidfile.Holder) (*Process, error) {
 	pinned, err := pin.Open(h.PID)
 	if err != nil {
@@ -210,9 +209,9 @@ func hold(pidFile string, h pidfile.Holder) (*Process, error) {
 	return p, nil
 }
 
-// verify returns the holder of the PID file if that is this process and the file may name it. A
-// file that does not belong to root may only name processes of its owner. verify returns
-// os.ErrProcessDone if the process does not hold the file.
+// verify returns the holder of the PID file if that is p and the file may name p. A file that does
+// not belong to root may only name processes of its owner. If p does not hold the file, verify
+// returns os.ErrProcessDone.
 func (p *Process) verify() (pidfile.Holder, error) {
 	h, err := inspectPIDFile(p.pidFile)
 	if err != nil {
@@ -230,8 +229,8 @@ func (p *Process) verify() (pidfile.Holder, error) {
 	return h, err
 }
 
-// verifyAlive is verify for a process that has not ended. A later daemon can have the same PID and
-// the same PID file, so verifyAlive also asks the kernel whether the pinned process lives.
+// verifyAlive is verify, and also asks the kernel whether the pinned process lives. A later daemon
+// can have the same PID and the same PID file.
 func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	h, err := p.verify()
 	if err == nil {
@@ -243,17 +242,17 @@ func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	return h, err
 }
 
-// verifyGuess returns an error if the system shows that the process has not opened the PID file.
-// Then the PID in the file comes from another PID namespace.
+// verifyGuess returns an error if the process has not opened the PID file, as far as the system
+// shows that. The PID in the file then comes from another PID namespace.
 func (p *Process) verifyGuess() error {
-	// A process that dies closes its files some time before its lock is gone and its end is
-	// visible.
+	// A dying process closes its files. Some time later, the kernel releases its lock and shows its
+	// end.
 	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
 		info, err := os.Lstat(p.pidFile)
 		switch {
 		case err == nil:
 		case safefile.OutcomeOf(err) == safefile.Absent:
-			return nil // the daemon removes the file just now
+			return nil // the daemon is removing the file
 		default:
 			return pidFileError(p.pidFile, err)
 		}

@@ -19,14 +19,14 @@ import (
 // recordFormat is the version of the record in the state file.
 const recordFormat = 1
 
-// fileRecord is a Status as it is in the state file.
+// fileRecord is the content of the state file: a Status, and its times on the boot clock.
 type fileRecord struct {
 	Status
 	Boottime *statefile.Times `json:"boottime,omitempty"` // of the times; nil: unknown
 }
 
-// times returns all times of a Status by their names in the record. With them, a reader of the
-// record knows how long ago an event was, even if the clock was set since.
+// times returns all times of a Status by their names in the record. A reader of the record thus
+// knows how long ago an event was, even if the clock was set since then.
 func (s *Status) times() map[string]*time.Time {
 	times := map[string]*time.Time{"since": &s.Since, "started": &s.Started, "ready": &s.Ready, "next_restart": &s.NextRestart}
 	if s.LastExit != nil {
@@ -68,8 +68,9 @@ func (s Status) fit(f *statefile.File) ([]byte, error) {
 	return text, err
 }
 
-// asText returns a copy of s whose strings are UTF-8, as JSON demands. Paths and names can have any
-// bytes. fromText reverses it for them. In other texts, bytes that are not UTF-8 become \xHH.
+// asText returns a copy of s whose strings are UTF-8, as JSON requires. In paths and names, it
+// escapes other bytes, and fromText reverses that. In other texts, bytes that are not UTF-8 become
+// \xHH.
 func (s Status) asText() Status {
 	s.Name, s.LogFile = bytetext.Escape(s.Name), bytetext.Escape(s.LogFile)
 	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp, &s.Left} {
@@ -98,7 +99,8 @@ func (s *Status) fromText() {
 	s.LastReopen.fromText()
 }
 
-// shorten cuts the longest text by a quarter. It reports whether there was a text to cut.
+// shorten cuts the longest text by a quarter, or a long list to 20 entries. It reports whether it
+// has cut anything.
 func (s *Status) shorten() bool {
 	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp, &s.Left}
 	if s.LastExit != nil {
@@ -176,18 +178,18 @@ func (p *plan) releaseKilled(last Status, why string) {
 	})
 }
 
-// removeStaleState removes the state file of a daemon that has died, unless it contains a failure,
-// or the next start needs it to find the processes that the worker has left. The caller holds the
-// lock.
+// removeStaleState removes the state file of a daemon that has died. It keeps a file that contains
+// a failure, and a file with which the next start finds the remaining processes of the worker. The
+// caller holds the lock.
 func (p *plan) removeStaleState() {
 	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && s.marked().Surviving() == (supervise.Marked{}) {
 		_ = statefile.RemoveStale(statePath(p.pidFile))
 	}
 }
 
-// leaveRecord leaves a state file with the failure of a daemon that could not write the failure
-// itself. The caller holds the lock, and has printed the failure: the record is lost if it cannot
-// be written.
+// leaveRecord writes a state file with the failure of a daemon that could not write the failure
+// itself. It ignores an error, because the caller reports the failure too. The caller holds the
+// lock.
 func (p *plan) leaveRecord(s Status) {
 	if last, err := lastState(p.pidFile); err == nil {
 		s.keepMarks(last.marked().Surviving())
@@ -218,7 +220,8 @@ func (e *launchError) Error() string {
 
 func (e *launchError) Unwrap() error { return e.error }
 
-// endFailedStart removes the state file of a failed start, or leaves the record of its failure.
+// endFailedStart records the failure of a start in the state file, unless the start was
+// interrupted. It removes a state file that records nothing.
 func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
 	if err != nil && !interrupted {
 		p.recordFailedStart(began, err)
@@ -226,8 +229,8 @@ func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
 	p.removeStaleState()
 }
 
-// recordFailedStart leaves a state file with the reason why the start failed, unless the daemon has
-// left such a file. The caller holds the lock, and no process of the daemon is left.
+// recordFailedStart writes a state file with the reason why the start failed, unless the daemon has
+// written one. The caller holds the lock, and no process of the daemon runs.
 func (p *plan) recordFailedStart(began time.Time, err error) {
 	if s, readErr := lastState(p.pidFile); readErr == nil && s.Failed != nil && s.Failed.At.After(began) {
 		return
@@ -243,7 +246,7 @@ func (p *plan) recordFailedStart(began time.Time, err error) {
 	p.leaveRecord(Status{Name: p.name, Version: p.version, Started: began, LogFile: log, Failed: f})
 }
 
-// readStateOnce reads a state file, which must belong to that owner.
+// readStateOnce reads a state file. It returns an error if the file does not belong to that owner.
 func readStateOnce(path string, owner int) (Status, error) {
 	f, err := statefile.Open(path, owner)
 	if err != nil {
@@ -256,8 +259,8 @@ func readStateOnce(path string, owner int) (Status, error) {
 // statePath returns the path of the state file for a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
-// createState creates the state file. If processes of an earlier worker still run, the file
-// identifies them at every moment.
+// createState creates the state file. If processes of an earlier worker still run, the file always
+// contains the mark that identifies them.
 func (l *life) createState() (f *statefile.File, err error) {
 	path := statePath(l.plan.pidFile)
 	last, _ := lastState(l.plan.pidFile)

@@ -15,9 +15,9 @@ import (
 // [*HookError] that names it.
 var ErrReload = errors.New("lifecycle: reload failed")
 
-// ReloadTimeout sets how long a reload may take. It covers every OnCheck and OnReload. A hook that
-// exceeds it is abandoned after another quarter of that time, at most 5 s. After an OnReload was
-// abandoned, every further reload fails. By default, it is 30 s.
+// ReloadTimeout sets how long a reload may take. The limit covers every OnCheck and OnReload. The
+// life abandons a hook that exceeds it after another quarter of that time, at most 5 s. After the
+// life has abandoned an OnReload, every further reload fails. By default, the limit is 30 s.
 func ReloadTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -30,7 +30,7 @@ func ReloadTimeout(d time.Duration) Option {
 // reloadError is the verdict of a failed reload.
 type reloadError struct {
 	cause   error
-	applied []string // the components that had already applied the new configuration
+	applied []string // the components that have already applied the new configuration
 	ended   bool     // the process ended instead of reloading
 }
 
@@ -44,8 +44,8 @@ func (e *reloadError) Error() string {
 
 func (e *reloadError) Unwrap() []error { return []error{ErrReload, e.cause} }
 
-// unknownResult is the result of a reload of a program that does not report one. The text describes
-// what was done.
+// unknownResult is the result of a reload if the supervised program reports none. The text
+// describes what the supervisor did.
 type unknownResult string
 
 func (r unknownResult) Error() string { return string(r) }
@@ -65,7 +65,7 @@ func (l *life) reload() {
 	}
 	verdict := newVerdict(began, time.Since(begun), err)
 	verdict.Note = string(unknown)
-	// One update: a reader that sees Ready again must see the verdict too.
+	// This must be one update: a reader that sees Ready again must see the verdict too.
 	l.update(func(s *Status) {
 		s.enter(Reloading, Ready)
 		s.Reloads++
@@ -142,8 +142,8 @@ func (l *life) interruptible(tooLong error) interruptible {
 	return interruptible{l, ctx, cancel, limit}
 }
 
-// do calls a hook unless the time is over. A hook called after that would be abandoned although
-// another hook used up the time.
+// do calls a hook unless the time is over. Otherwise the life would abandon this hook because an
+// earlier hook used up the time.
 func (i interruptible) do(component, hook string, f func(context.Context) error) error {
 	switch {
 	case f == nil:

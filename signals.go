@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/worker"
 )
 
-// event is something that can happen to a life.
+// event is a signal or request to which a life reacts.
 type event int
 
 const (
@@ -41,8 +41,8 @@ const (
 )
 
 // dispatch defines how a life reacts to every event in every phase. An action that waits for Ready
-// runs once, however many events ask for it. So a HUP during the start causes one reload right
-// after it, and any number of HUPs during a reload cause one more.
+// runs once for any number of events. So one or more HUPs during the start cause one reload after
+// the start. One or more HUPs during a reload cause one more reload.
 var dispatch = [...][events]action{
 	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
 	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
@@ -51,8 +51,8 @@ var dispatch = [...][events]action{
 	Exited:    {stopSignal: drop, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
 }
 
-// StopSignalError is the cause of a stop by a signal. It wraps context.Canceled, so a body may
-// return it.
+// StopSignalError is the [context.Cause] of a stop by a signal. It wraps context.Canceled, so a
+// body may return it without failing the life.
 type StopSignalError struct{ Signal os.Signal }
 
 func (e *StopSignalError) Error() string { return "lifecycle: stopped by signal: " + e.Signal.String() }
@@ -61,10 +61,11 @@ func (e *StopSignalError) Unwrap() error { return context.Canceled }
 
 // OnSignal sets a function for a signal. A nil f ignores the signal. f runs only while the life is
 // Ready and never concurrently with a hook. Signals that arrive before f can run cause one call.
-// The context of f ends when ReloadTimeout expires or a stop is requested. An error or panic of f
-// is logged. TERM, INT, HUP and USR1 are refused because the life handles them. KILL and STOP are
-// refused because they cannot be caught. A later OnSignal for the same signal replaces the earlier
-// one. By default, every other signal has its usual effect in a Go program; see package os/signal.
+// The context of f ends when ReloadTimeout expires or a stop is requested. The life logs an error
+// or panic of f. sig must not be TERM, INT, HUP or USR1, because the life handles these. It must
+// not be KILL or STOP, because no program can handle these. A later OnSignal for the same signal
+// replaces the earlier one. By default, every other signal has its usual effect in a Go program;
+// see package os/signal.
 func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		switch sig {
@@ -80,15 +81,15 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 	})
 }
 
-// signalGrace is how long the handlers outlive the life. A signal that arrives between the return
-// of Run and the end of the process must not change how the process ends.
+// signalGrace is how long the signal handlers outlive the life. A signal that arrives after the
+// return of Run must not change how the process ends.
 const signalGrace = time.Second
 
-// notifySignals installs the handlers. From now on the signals arrive, even if they were ignored or
-// blocked before.
+// notifySignals installs the signal handlers. From now on the signals arrive, even if the caller of
+// the program ignored or blocked them.
 //
-// Each signal has its own channel with room for one, so a flood of one signal never hides another.
-// A signal in the channel stands for all later ones of its kind.
+// Each signal has its own channel, so many signals of one kind never hide a signal of another kind.
+// The channel has room for one signal, and that one represents all later signals of its kind.
 func (l *life) notifySignals() (stopSignals func()) {
 	hungUp := l.terminal()
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
@@ -169,7 +170,7 @@ func (l *life) callSignalHook(sig os.Signal) {
 }
 
 // terminal returns a function that reports whether the terminal has hung up. In a worker it always
-// reports false: the supervisor watches the terminal and sends a HUP only for a reload.
+// reports false, because the supervisor watches the terminal and sends HUP only for a reload.
 func (l *life) terminal() (hungUp func() bool) {
 	if l.mode.kind == modeWorker {
 		return func() bool { return false }
@@ -178,11 +179,11 @@ func (l *life) terminal() (hungUp func() bool) {
 }
 
 // forceQuitAfter is the minimum time between two stop signals. A second signal after that time ends
-// the process at once. A second signal that comes earlier may be the same request, sent twice.
+// the process at once. An earlier second signal may be the same request, sent twice.
 const forceQuitAfter = time.Second
 
-// quit ends the process at once. Such an end is a failure. It never releases l.mu, so nothing else
-// happens to this life.
+// quit ends the process at once, and records that as a failure. The caller holds l.mu and quit
+// never releases it, so this life handles no other event.
 func (l *life) quit() {
 	if l.status.Failed == nil {
 		l.status.Failed = newFailure(quitError(l.status.Doing))
@@ -201,15 +202,15 @@ func (l *life) quit() {
 		_, _ = l.lock.Release()
 		l.log.Error("another stop signal: quitting at once")
 	}()
-	select { // a disk that hangs may be the reason for the second signal
+	select { // the first stop may hang because the disk hangs
 	case <-done:
 	case <-time.After(200 * time.Millisecond):
 	}
 	l.plan.env.exit(1)
 }
 
-// quitError returns the error of a life that quits during a hook or while it awaits a body. doing
-// names it, or is "".
+// quitError returns the error of a life that quits at once. doing names the running hook or the
+// awaited body, or is "".
 func quitError(doing string) error {
 	text := "another stop signal ended it at once"
 	if doing != "" {
@@ -261,7 +262,7 @@ func attachToSupervisor(l *life) {
 	_ = in.RedirectCrashOutput()
 	lost := in.Take()
 	go func() {
-		<-lost // this may happen after the life, while main still runs
+		<-lost // the supervisor may end after the life, while main still runs
 		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
 		l.on(stopRequest, errSupervisorLost, nil)
 	}()

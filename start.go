@@ -18,9 +18,10 @@ import (
 // ErrStartTimeout reports that the start took longer than StartTimeout.
 var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 
-// StartTimeout sets how long a start may take, counted from the call of Run. It covers every
-// OnStart and ReadyWhen. A hook that exceeds it is abandoned after another quarter of that time, at
-// most 5 s, and the start is rolled back. By default, it is 60 s.
+// StartTimeout sets how long a start may take, from the call of Run. The limit covers every OnStart
+// and ReadyWhen. The life abandons a hook that exceeds it after another quarter of that time, at
+// most 5 s. Then it rolls the start back: it stops the components that have started. By default,
+// the limit is 60 s.
 func StartTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -31,10 +32,11 @@ func StartTimeout(d time.Duration) Option {
 }
 
 // ReadyWhen sets a function that reports whether the daemon is ready, for example because a port
-// answers or a cache is warm. f runs when every body has been called. If f returns an error, f runs
-// again 50 ms later. The daemon is ready when f returns nil. StartTimeout limits the wait. A panic
-// of f fails the start. By default, the daemon is ready when every body has been called, or,
-// without an OnStart, when the bodies have run for 100 ms.
+// answers or a cache is warm. The life calls f after it has called every body. If f returns an
+// error, the life calls f again 50 ms later. The daemon is ready when f returns nil. StartTimeout
+// limits the wait. A panic of f fails the start. By default, the daemon is ready when every body
+// has been called. In a program without an OnStart, it is ready when the bodies have run for 100
+// ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if f == nil {
@@ -96,8 +98,8 @@ type component struct {
 	cancel context.CancelCauseFunc
 }
 
-// startComponent calls OnStart. The component counts as started if OnStart returns nil, even if
-// that is too late for the start.
+// startComponent calls OnStart. If OnStart returns nil, the component has started, even if the
+// start has exceeded its time.
 func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError) error {
 	c := &component{Hooks: h}
 	c.ctx, c.cancel = context.WithCancelCause(l.values)
@@ -118,7 +120,8 @@ func (l *life) startComponent(h *Hooks, deadline time.Time, limit *timeoutError)
 	return nil
 }
 
-// setCancelStart sets the function that a stop request calls, at once if a stop was requested.
+// setCancelStart sets the function that a stop request calls. If a stop was requested already,
+// setCancelStart calls it at once.
 func (l *life) setCancelStart(cancel context.CancelCauseFunc) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,9 +131,9 @@ func (l *life) setCancelStart(cancel context.CancelCauseFunc) {
 	}
 }
 
-// errWaitsForItself reports that a hook waits for something that the daemon does only after that
+// errWaitsForItself reports that a hook waits for an action that the daemon begins only after that
 // hook has returned.
-var errWaitsForItself = errors.New("this process is part of that daemon, which would wait for itself in a hook: " +
+var errWaitsForItself = errors.New("a hook of the daemon cannot wait for the daemon itself: " +
 	"wait in fn, or set PIDFile and Args of another daemon")
 
 // awaitReady calls ReadyWhen until it returns nil.
@@ -150,7 +153,7 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 		}
 		var h *HookError
 		if errors.As(err, &h) && (last == nil || !late) {
-			last = h.Err // a call that was cut short explains nothing
+			last = h.Err // the error of a call that the deadline ended explains nothing
 		}
 		l.sleep(min(askAgain, time.Until(deadline)))
 		if late || ctx.Err() != nil && l.stopCtx.Err() == nil {
@@ -159,8 +162,8 @@ func (l *life) awaitReady(deadline time.Time, limit *timeoutError) error {
 	}
 }
 
-// notReady returns the error of a ReadyWhen that did not return nil in time. last is its last
-// error, or nil if it returned nil too late.
+// notReady returns the error of a ReadyWhen that did not return nil in time. last is the last error
+// of ReadyWhen, or nil if it returned nil too late.
 func notReady(limit time.Duration, last error) error {
 	text := "not ready after " + console.FormatLimit(limit)
 	if last != nil {
@@ -189,7 +192,7 @@ func (l *life) sleep(d time.Duration) {
 	}
 }
 
-// limits returns how long the phases of this life take at most.
+// limits returns the longest time that the start and the stop of this life may take.
 func (p *plan) limits() handshake.Limits {
 	if p.longest != nil {
 		return *p.longest
@@ -216,8 +219,8 @@ func addPrefix(err error) error {
 	return fmt.Errorf("lifecycle: %w", err)
 }
 
-// attach tells the launcher that the life has begun. If the launcher ends before it knows that the
-// life is ready, the life stops.
+// attach notifies the launcher that the life has begun. If the launcher ends before it knows that
+// the life is ready, the life stops.
 func (l *life) attach() error {
 	if l.launcher == nil {
 		return nil
@@ -258,13 +261,13 @@ func (l *life) whyNotReady(err error) error {
 	return fmt.Errorf("stopped before it was ready: %s", trimPrefix(reason))
 }
 
-// readySettleDelay lets a body that fails at once do so before ready is reported. The delay adds
-// about a tenth to the time of a start. Without it, some starts on a busy machine report ready for
-// a daemon that ends.
+// readySettleDelay is the delay before ready is reported. A body that fails at once then fails
+// before that. The delay adds about a tenth to the time of a start. Without it, some starts on a
+// busy machine report ready for a daemon that ends.
 const readySettleDelay = time.Millisecond
 
-// confirmReady tells the launcher that the life is ready and reports whether the launcher has
-// confirmed it. Until then the start may still be undone, so the life is not Ready.
+// confirmReady notifies the launcher that the life is ready, and reports whether the launcher has
+// confirmed it. Until then the launcher may undo the start, so the life is not Ready.
 func (l *life) confirmReady() bool {
 	if l.launcher == nil && !l.mode.first {
 		return true

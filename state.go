@@ -17,15 +17,16 @@ import (
 
 // Status is the state that a daemon publishes in its state file. The state file is beside the PID
 // file, with .state instead of .pid at the end of its name. The file exists as long as the daemon
-// lives. After a crash, it stays until the next start. After a failed start or end it stays too,
-// with Failed or Left set. So the file does not prove that the daemon lives; the lock on the PID
-// file does.
+// lives. After a crash, it stays until the next start. After a failed start or end it also stays,
+// with Failed or Left set. So the file does not prove that the daemon lives. Only the lock on the
+// PID file proves that.
 //
 // The file is one JSON object with the fields below and a checksum, padded with spaces to 4096
 // bytes. The daemon rewrites it in place at each change and cuts long texts so that they fit. A
-// field that does not apply is left out. New fields may appear without a new Format. In a path or a
-// name, a backslash is written as \\ and each byte that is not part of a printable character as
-// \xHH; printf %b of a shell reverses that. [Process.Status] returns the bytes.
+// field that does not apply is missing. A later version of this package may add fields without a
+// new Format. In a path or a name, a backslash is written as \\, and each byte that is not part of
+// a printable character as \xHH. The command printf %b of a shell reverses that. [Process.Status]
+// returns the original bytes.
 type Status struct {
 	Format  int    `json:"format"`            // version of this record: 1
 	Name    string `json:"name"`              // name of the program, see [Name]
@@ -33,30 +34,31 @@ type Status struct {
 	PID     int    `json:"pid"`               // of the daemon, in its own PID namespace
 
 	Phase   Phase     `json:"phase"`           // "exited" only if Failed is set
-	Since   time.Time `json:"since"`           // start of the phase; for ready, equal to Ready
+	Since   time.Time `json:"since"`           // start of the phase; for the phase ready, equal to Ready
 	Started time.Time `json:"started"`         // when the life began
 	Ready   time.Time `json:"ready,omitzero"`  // when it became ready
-	Doing   string    `json:"doing,omitempty"` // running hook or awaited body, "OnStop of http"
+	Doing   string    `json:"doing,omitempty"` // running hook or awaited body, such as "OnStop of http"
 	Text    string    `json:"text,omitempty"`  // text of the program, see [Life.SetStatus]
 
 	Reloads    int      `json:"reloads"`               // number of reloads, including failed ones
 	LastReload *Verdict `json:"last_reload,omitempty"` // nil: none yet
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
-	Supervised   bool      `json:"supervised,omitempty"`    // a supervisor, see [Supervise]
+	Supervised   bool      `json:"supervised,omitempty"`    // the daemon is a supervisor, see [Supervise]
 	Worker       int       `json:"worker,omitempty"`        // PID of the worker, or 0
 	Restarts     int       `json:"restarts,omitempty"`      // number of restarts of the worker
 	LastExit     *Exit     `json:"last_exit,omitempty"`     // of the last worker that ended, or nil
 	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next worker starts
-	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in a row
+	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in its series
 	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
 	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
 	Left         string    `json:"left,omitempty"`          // why the worker still runs
-	WorkerID     string    `json:"worker_id,omitempty"`     // unique to this worker
+	WorkerID     string    `json:"worker_id,omitempty"`     // differs for every worker, even with the same PID
 	workerDown   bool      // the worker was ready and is not ready now
 
-	// If this supervisor is killed, the next one finds the processes of the worker by these fields.
-	WorkerMark string `json:"worker_mark,omitempty"` // numbers that these processes inherit
+	// If this supervisor is killed, the next supervisor finds the processes of the worker by these
+	// fields.
+	WorkerMark string `json:"worker_mark,omitempty"` // process group and other numbers that these processes inherit
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
 	WorkerImage string        `json:"worker_image,omitempty"` // of the memory of the worker
@@ -93,9 +95,8 @@ func (s *Status) enter(from, to Phase) bool {
 	return true
 }
 
-// external returns the status as published. A life that has recorded its failure is over. While the
-// worker of a supervisor is not ready, the published phase is not Ready, even if the life of the
-// supervisor is ready.
+// external returns the status that the life publishes. A life that has recorded its failure is
+// Exited. A supervisor whose worker is not ready is Starting.
 func (s Status) external() Status {
 	if s.Failed != nil {
 		s.Phase, s.Since, s.Doing = Exited, s.Failed.At, ""
@@ -110,7 +111,7 @@ func (s Status) external() Status {
 }
 
 // writeState writes the status now to the state file, unless the file already has a record with
-// that seq or a later one. It does not hold l.mu, because a disk may hang.
+// that seq or a later one. The caller must not hold l.mu, because the disk may hang.
 func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
@@ -121,7 +122,7 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 		}
 	}
 	record, err := now.encode(f)
-	// Without a record, empty the file: the old record is no longer true.
+	// If there is no new record, empty the file, because the old record is no longer true.
 	if writeErr := f.Write(seq, record); err == nil {
 		err = writeErr
 	}
@@ -152,8 +153,8 @@ func readState(pidFile string, inspect func() (pidfile.Holder, error)) (Status, 
 }
 
 // openState opens the state file of the holder of a PID file, and reads it. The file must belong to
-// the owner of the PID file, so that no other user can forge it. openState tries again for a moment
-// if the record is half written or belongs to an earlier daemon.
+// the owner of the PID file, because any other user could forge it. If the record is incomplete or
+// belongs to an earlier daemon, openState tries again for 100 ms.
 func openState(pidFile string, inspect func() (pidfile.Holder, error)) (f *statefile.Reader, s Status, err error) {
 	path := statePath(pidFile)
 	var inspectErr error
@@ -207,9 +208,9 @@ func lastState(pidFile string) (Status, error) {
 	return s, err
 }
 
-// refuseBesideLost returns an error if a daemon runs that has lost the PID file: another program
-// deleted or replaced it. Such a daemon still holds its state file. A daemon that is about to end
-// may also hold it for a moment.
+// refuseBesideLost returns an error if a daemon runs whose PID file was deleted or replaced. Such a
+// daemon still holds its state file. A daemon that is about to end may also hold its state file,
+// but only for a moment.
 func (p *plan) refuseBesideLost() error {
 	for end := time.Now().Add(patienceForLost); statefile.IsHeld(statePath(p.pidFile)); time.Sleep(time.Millisecond) {
 		if h, err := inspectPIDFile(p.pidFile); err != nil || h.Held {
@@ -257,7 +258,8 @@ func (l *life) update(change func(*Status)) {
 // publish writes the current status to the state file and sends it to the service manager.
 func (l *life) publish() { l.update(func(*Status) {}) }
 
-// trackHook publishes which hook runs, or which body the stop waits for, until done is called.
+// trackHook publishes the running hook, or the body for which the stop waits. The caller calls done
+// when that hook or body has returned.
 func (l *life) trackHook(label string) (done func()) {
 	l.update(func(s *Status) { s.Doing = label })
 	return func() {

@@ -12,12 +12,12 @@ import (
 // ErrStopTimeout reports that a hook or body did not return within StopTimeout.
 var ErrStopTimeout = errors.New("lifecycle: the stop took too long")
 
-// StopTimeout sets how long a stop may take, counted from the stop request. It covers StopDelay,
-// every OnStop, the return of the bodies, and every OnExit. A hook or body that exceeds it is
-// abandoned. Hooks and bodies whose turn comes later share a grace period of another quarter of
-// StopTimeout, at most 5 s. Each of them gets at most half of the remaining grace period. A failed
-// start has the same time to roll back. 0 means no limit. By default, it is 20 s, so that a stop
-// with its grace period fits into the 30 s of Kubernetes.
+// StopTimeout sets how long a stop may take, from the stop request. The limit covers StopDelay,
+// every OnStop, the return of the bodies, and every OnExit. The life abandons a hook or body that
+// exceeds the limit. The remaining hooks and bodies share a grace period of another quarter of
+// StopTimeout, at most 5 s. Each of them gets at most half of the rest of the grace period. The
+// rollback of a failed start has the same limit. 0 means no limit. By default, the limit is 20 s,
+// because a stop with its grace period then fits into the 30 s of Kubernetes.
 func StopTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d < 0 {
@@ -27,9 +27,9 @@ func StopTimeout(d time.Duration) Option {
 	})
 }
 
-// StopDelay sets how long the bodies go on serving after a stop request, while the daemon reports
-// that it is not ready. This gives a load balancer time to send requests elsewhere. StopDelay is a
-// part of StopTimeout. It does not apply if the daemon was never ready or its last body has
+// StopDelay sets how long the bodies continue to serve after a stop request. Meanwhile, the daemon
+// reports that it is not ready, and a load balancer can send requests elsewhere. StopTimeout
+// includes StopDelay. StopDelay does not apply if the daemon was never ready or its last body has
 // returned. By default, it is 0.
 func StopDelay(d time.Duration) Option {
 	return option(func(c *plan) {
@@ -48,7 +48,7 @@ func CleanErrors(errs ...error) Option {
 }
 
 // clean reports whether err is no failure after a stop request. A hook that exceeded its time has
-// failed, whatever it returned in the end.
+// failed, even if it then returned nil.
 func (l *life) clean(err error) bool {
 	var late *timeoutError
 	if errors.As(err, &late) {
@@ -103,15 +103,15 @@ func (l *life) stop(failure error) error {
 	return result
 }
 
-// stopsForSupervisor reports whether a signal stops this worker. It is usually the signal of the
-// supervisor, which logs the stop.
+// stopsForSupervisor reports whether a signal stops this worker. Usually the supervisor has sent
+// it, and the supervisor logs the stop.
 func (l *life) stopsForSupervisor() bool {
 	var signal *StopSignalError
 	return l.mode.kind == modeWorker && errors.As(context.Cause(l.stopCtx), &signal)
 }
 
-// logStopping logs the stop and its reason once. It is called when run reaches the stop, or earlier
-// if a hook that still runs delays the stop.
+// logStopping logs the stop and its reason once. The life calls it when the stop begins, or earlier
+// if a running hook delays the stop.
 func (l *life) logStopping() {
 	if l.loggedStopping {
 		return
@@ -142,8 +142,8 @@ func (l *life) stopHook(b budget, component, hook string, f func(context.Context
 	return err
 }
 
-// awaitBodies waits until every body with that context has returned. The context ended at the time
-// asked.
+// awaitBodies waits until every body with that context has returned. asked is the time at which the
+// context ended.
 func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 	end := b.next()
 	limit := time.NewTimer(time.Until(end))
@@ -163,8 +163,8 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 			select {
 			case <-body.done:
 			case <-limit.C:
-				l.expireGrace() // in case its own timer has not fired yet
-				limit.Reset(0)  // for the bodies after this one
+				l.expireGrace() // its own timer may not have fired yet
+				limit.Reset(0)  // the other bodies have no more time
 			}
 			doneWaiting()
 		}
@@ -203,12 +203,12 @@ func (p *plan) wholeStop() time.Duration {
 	return p.stopTimeout + grace(p.stopTimeout)
 }
 
-// unlimited is the duration of a stop without a limit, for other processes. It is longer than any
+// unlimited is the limit that other processes see for a stop without a limit. It is longer than any
 // stop.
 const unlimited = 1000 * time.Hour
 
-// next returns the deadline of the next hook. In the grace period the hook gets half of the time
-// that is left, so a hook that hangs leaves time for the hooks after it.
+// next returns the deadline of the next hook. In the grace period, a hook gets half of the
+// remaining time, so a hook that hangs leaves time for later hooks.
 func (b budget) next() time.Time {
 	now := time.Now()
 	if now.Before(b.end) {
@@ -217,15 +217,15 @@ func (b budget) next() time.Time {
 	return now.Add(max(0, b.last.Sub(now)/2))
 }
 
-// moment returns how long a hook may take to return after its context has ended, so that a hook
-// that reacts to that end is not abandoned.
+// moment returns how long a hook may take to return after its context has ended. A hook that
+// returns because of that end is thus not abandoned.
 func (b budget) moment() time.Duration {
 	return max(0, min(100*time.Millisecond, time.Until(b.last)/4))
 }
 
-// finalPatience is how long a worker that received a TERM waits for the message that no other
-// worker follows. The supervisor sends that message before its own TERM, so the worker waits only
-// if another process sent a TERM to both.
+// finalPatience is how long a worker that received TERM waits for the message that no other worker
+// follows. The supervisor sends that message before its own TERM. So the worker only waits if
+// another process sent TERM to both.
 const finalPatience = 100 * time.Millisecond
 
 // isLast reports whether no later process inherits the sockets of this one. err is the result of

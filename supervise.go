@@ -33,62 +33,62 @@ type RestartPolicy struct {
 	// default is 10 s.
 	Reset time.Duration
 
-	// Limit is the number of exits after which the supervisor gives up. It counts the exits within
-	// Window, and the exits in a row without a worker that was ready for Reset. A negative Limit means
-	// never. The defaults are 10 and 1 min.
+	// Limit is the number of exits after which the supervisor gives up. It applies to the exits within
+	// Window, and to the exits in a row without a worker that was ready for Reset. A negative Limit
+	// means that the supervisor never gives up. The defaults are 10 and 1 min.
 	Limit  int
 	Window time.Duration
 
 	// Permanent contains the exit codes after which a worker is not restarted. The default is 64, 66,
-	// 77 and 78 (sysexits). If this program was built with -race, 66 is not among them, because the
+	// 77 and 78 (sysexits). The default lacks 66 if this program was built with -race, because the
 	// race detector exits with 66. An empty slice means none.
 	Permanent []int
 
 	// Foreground enables supervision under Run and the verb run too.
 	Foreground bool
 
-	// Settle is how long a worker of [Program] must live to be ready, unless it uses sd_notify(3).
-	// The default is 100 ms.
+	// Settle is how long a supervised program (see [Program]) must live to be ready, unless it uses
+	// sd_notify(3). The default is 100 ms.
 	Settle time.Duration
 
-	// Notify requires READY=1 from a worker of [Program], as Type=notify of systemd does. By
-	// default, a program that does not use sd_notify(3) is ready after Settle.
+	// Notify requires READY=1 from a supervised program, as Type=notify of systemd does. By default, a
+	// program that does not use sd_notify(3) is ready after Settle.
 	Notify bool
 
 	// Clean contains the exit codes that are no failure after a stop request. The default is 0, 130
 	// and 143 (128 plus the signal, as shells and the JVM exit).
 	Clean []int
 
-	// StopSignal, ReloadSignal and ReopenSignal are sent to a worker of [Program] for a stop, for a
-	// reload, and after the log of the supervisor was reopened. The defaults are TERM, HUP and none.
+	// The supervisor sends StopSignal, ReloadSignal and ReopenSignal to a supervised program: for a
+	// stop, for a reload, and after it has reopened its own log. The defaults are TERM, HUP and none.
 	StopSignal   os.Signal
 	ReloadSignal os.Signal
 	ReopenSignal os.Signal
 
-	// KeepOrphans keeps the processes of a worker of [Program] that have left its process group,
-	// such as the sessions of sshd: they outlive the worker. By default, they end with it.
+	// KeepOrphans lets processes that have left the process group of a supervised program outlive it,
+	// such as the sessions of sshd. By default, the supervisor ends them too.
 	KeepOrphans bool
 }
 
 // Supervise runs the life in a worker process under a small supervisor process. The supervisor
-// starts the program again as its worker and restarts the worker after a crash. The supervisor
+// starts this binary again as its worker and restarts the worker after a crash. The supervisor
 // holds the PID file, so the PID never changes. The supervisor runs no hook and no body: hooks,
 // bodies, [User] and [Chroot] apply to the worker. It forwards signals to the worker, except TERM
-// and INT, which stop both. StopTimeout limits the stop as usual; a worker that exceeds it is
-// killed. In the supervisor, Run returns the error that Run returned in the worker that was
-// stopped, or an error that reports why no worker is left.
+// and INT, which stop both. StopTimeout limits the stop as usual. The supervisor kills a worker
+// that exceeds it. In the supervisor, Run returns the error of Run in the stopped worker. If the
+// supervisor has given up, Run returns the reason.
 //
-// If the first worker fails, the start fails. Later, the policy applies: a worker that ended with
-// an error, crashed, or was found hanging by [Watchdog] is restarted, after a delay that doubles.
-// All processes that a worker leaves behind, even detached ones, are ended before the next worker
-// starts. Sockets from socket.Listen stay open meanwhile, so no connection is refused. If the
-// supervisor is killed, the worker stops within a second.
+// If the first worker fails, the start fails. Later, the policy applies: the supervisor restarts a
+// worker that ended with an error, crashed, or failed its [Watchdog]. The delay before a restart
+// doubles with each restart. Before the next worker starts, the supervisor ends all processes that
+// a worker leaves behind, even detached ones. Sockets from socket.Listen stay open meanwhile, so no
+// connection is refused. If the supervisor is killed, the worker stops within a second.
 //
 // The verb start, [Detach] and [Ensure] supervise. Run and the verb run supervise only as process 1
 // of a container, with [Program], or with Foreground, because a service manager restarts its
-// services itself. The program's main runs in the supervisor and in the worker, before and after
-// Run. The supervisor and its worker communicate as systemd and a service do (sd_notify(3)).
-// Supervise requires Linux. By default, nothing is supervised.
+// services itself. The code of main before and after Run runs in the supervisor and in the worker.
+// The supervisor and its worker communicate as systemd and a service do (sd_notify(3)). Supervise
+// requires Linux. By default, nothing is supervised.
 func Supervise(p RestartPolicy) Option {
 	return option(func(c *plan) {
 		for name, d := range map[string]time.Duration{"MaxDelay": p.MaxDelay, "Reset": p.Reset, "Window": p.Window, "Settle": p.Settle} {
@@ -150,21 +150,25 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // Program supervises a program instead of running fn. The supervised program need not use this
 // library, but it must stay in the foreground. argv contains the name of the program and its
 // arguments. The name is looked up in PATH. Root runs no program from PATH that other users can
-// replace: for such a program, argv must begin with its path. The program is supervised under the
-// verb run too. Without [Supervise], the zero [RestartPolicy] applies.
+// replace: for such a program, argv must begin with its path. The verb run supervises the program
+// too. Without [Supervise], the zero [RestartPolicy] applies.
 //
-// A program that uses sd_notify(3) is ready when it reports so. Any other program is ready when it
-// has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a reload or
-// restart, [OnCheck] is called. Both run in this program, not in the worker. A reload sends
-// ReloadSignal to the worker. If the program then neither ends nor reports the reload (RELOADING=1,
-// then READY=1) within Settle, the result of the reload is unknown, and the verb reload reports
-// this. The signals of [OnSignal] are forwarded. The supervisor does not send a signal that the
-// program ignores or that would end the program. For a reload, this is an error. StopSignal asks
-// the program to stop. The processes that it leaves behind then have the rest of StopTimeout to
-// end. The program is killed when the supervisor is killed, unless it has changed its user. The
-// program and the supervisor write to the same output. If that is a log file, logrotate(8) needs
-// copytruncate, unless the program reopens the file on ReopenSignal. The program starts in the
-// working directory of the start, or in WorkDir. By default, fn runs.
+// A supervised program that uses sd_notify(3) is ready when it sends READY=1. Any other program is
+// ready when it has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a
+// reload or restart, the supervisor calls [OnCheck]. ReadyWhen and OnCheck run in this binary.
+//
+// A reload sends ReloadSignal to the program. If the program then neither ends nor reports the
+// reload (RELOADING=1, then READY=1) within Settle, the result of the reload is unknown, and the
+// verb reload reports this. The supervisor forwards the signals of [OnSignal]. It never sends a
+// signal that the program ignores or that would end the program; a reload then fails.
+//
+// StopSignal asks the program to stop. The processes that the program leaves behind then have the
+// rest of StopTimeout to end. If the supervisor is killed, the kernel kills the program too, unless
+// the program has changed its user.
+//
+// The program and the supervisor write to the same output. If that is a log file, logrotate(8)
+// needs copytruncate, unless the program reopens the file on ReopenSignal. The program starts in
+// the working directory of the start, or in WorkDir. By default, Run runs fn.
 func Program(argv ...string) Option {
 	return option(func(c *plan) {
 		if len(argv) == 0 || argv[0] == "" {
@@ -213,7 +217,7 @@ func (p *plan) completeProgram() {
 		p.refuse("Program(%q): cannot be combined with %s, because the worker runs no code of this program", p.program[0], option)
 	}
 	if p.stopDelay > 0 {
-		p.refuse("Program(%q) and StopDelay(%v): the program gets its stop signal at once, because it cannot be told to stop later; leave out StopDelay",
+		p.refuse("Program(%q) and StopDelay(%v): the program gets its stop signal at once, because it has no way to report that it is not ready; leave out StopDelay",
 			p.program[0], p.stopDelay)
 	}
 	if strings.ContainsRune(p.program[0], filepath.Separator) {
@@ -230,7 +234,7 @@ func (p *plan) findProgram() (path string, err error) {
 	switch {
 	case p.program == nil:
 		return "", nil
-	case p.chroot != "": // its path is inside the new root
+	case p.chroot != "": // the path is inside the new root
 		return p.program[0], nil
 	}
 	if path, err = exec.LookPath(p.program[0]); err != nil {
@@ -249,8 +253,7 @@ func (p *plan) findProgram() (path string, err error) {
 	return path, nil
 }
 
-// isFinal reports whether a worker that exits with that code is never restarted, however often it
-// has failed.
+// isFinal reports whether the supervisor never restarts a worker that exits with that code.
 func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }

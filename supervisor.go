@@ -21,13 +21,12 @@ import (
 	"example.com/lifecycle/internal/sys/worker"
 )
 
-// supervisorLife is the life of a supervisor. It is a normal life: its hooks start, reload and stop
-// the worker, and its body keeps the worker alive. So PID file, handshake, signals and state work
-// as in any life.
+// supervisorLife is the life of a supervisor. Its hooks start, reload and stop the worker, and its
+// body restarts the worker. PID file, handshake, signals and state work as in any other life.
 type supervisorLife struct {
 	life *life
 	of   *plan  // the plan of the worker
-	dir  string // working directory of the start, where main finds files by relative paths
+	dir  string // working directory of the start, to which main's relative paths refer
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
@@ -38,13 +37,13 @@ func superviseIn(l *life) {
 	s.dir = startup.Dir()
 	l.marks.known = func(mark string) (supervise.Marked, bool) { return s.worker.Load().Known(mark) }
 	l.plan = s.plan()
-	// A small heap matters more than speed here: collect when it has grown by a quarter, not only
-	// at 4 MiB (runtime/debug).
+	// A supervisor needs a small heap more than speed. So collect when the heap has grown by a
+	// quarter, not only at 4 MiB (runtime/debug).
 	debug.SetGCPercent(25)
 }
 
-// plan returns the plan of the supervisor. Its hooks enforce limits of their own, since a worker
-// can ask for more time (EXTEND_TIMEOUT_USEC).
+// plan returns the plan of the supervisor. Its hooks enforce limits of their own, because a worker
+// can request more time (EXTEND_TIMEOUT_USEC).
 func (s *supervisorLife) plan() *plan {
 	of := s.of
 	stop := of.wholeStop() + 2*supervise.WorkerMargin + 2*supervise.OrphansMargin
@@ -65,7 +64,7 @@ func (s *supervisorLife) plan() *plan {
 			}),
 			signals: s.forwarded(),
 			onReopen: func(ctx context.Context) error {
-				if s.life.state.HasRequest() { // of the verb restart
+				if s.life.state.HasRequest() { // the verb restart requests a restart of the worker
 					return ofWorker(fromWorker(s.worker.Load().Restart()))
 				}
 				return ofWorker(s.worker.Load().Reopen(ctx))
@@ -144,13 +143,13 @@ func (s *supervisorLife) spec() supervise.Spec {
 	return spec
 }
 
-// listenForWorker makes the socket to which the worker sends. No other user can send to it. There
-// are two exceptions: a program that root starts may change its user before it sends, and a program
-// in another root directory cannot see a file.
+// listenForWorker makes the socket to which the worker sends its notifications. Other users cannot
+// send to it, with two exceptions. A program that root starts may change its user before it sends.
+// A program in another root directory cannot see a socket file.
 func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	uid := os.Geteuid()
 	switch {
-	case s.of.program == nil: // it connects before it changes its user or root
+	case s.of.program == nil: // the worker connects before it changes its user or root directory
 	case s.of.chroot != "":
 		return sdnotify.Listen()
 	case s.life.credentials == nil && uid == 0:
@@ -165,7 +164,7 @@ func (s *supervisorLife) listenForWorker() (*sdnotify.Server, error) {
 	return server, nil
 }
 
-// tail returns a function that returns what was written to the log since this call.
+// tail returns a function that returns the text written to the log since the call of tail.
 func (s *supervisorLife) tail() (since func() string) {
 	none := func() string { return "" }
 	if !s.life.mode.background {
@@ -228,14 +227,14 @@ func (s *supervisorLife) kill() {
 	}
 }
 
-// become returns the credentials that the program gets, or nil if they do not change.
+// become returns the credentials of the supervised program, or nil if they do not change.
 func (s *supervisorLife) become() *worker.Credentials {
 	c := s.life.credentials
 	if c == nil && s.of.chroot == "" {
 		return nil
 	}
 	return &worker.Credentials{
-		Identity: c.identity(), Root: s.of.chroot, Env: c.environment(), Unset: c.foreignVariables(),
+		Identity: c.identity(), Root: s.of.chroot, Env: c.environment(), Unset: c.sessionVariables(),
 	}
 }
 
@@ -244,15 +243,15 @@ type loggedError struct{ error }
 
 func (e *loggedError) Unwrap() error { return e.error }
 
-// result converts an error of package supervise to an error of this package, and remembers it if
-// the log contains it.
+// result converts an error of package supervise to an error of this package. If the worker or
+// package supervise has logged it, result remembers it as reported.
 func (s *supervisorLife) result(err error) error {
 	var logged *loggedError
 	var gaveUp *supervise.GaveUpError
 	switch {
 	case errors.As(err, &logged):
 		err = logged.error
-	case errors.As(err, &gaveUp): // package supervise logs it
+	case errors.As(err, &gaveUp): // package supervise has logged it
 		err = fromWorker(err)
 	default:
 		return fromWorker(err)
@@ -261,8 +260,8 @@ func (s *supervisorLife) result(err error) error {
 	return err
 }
 
-// verdict converts err like reloadOfWorker. It remembers a verdict of the worker, because the
-// worker has logged it.
+// verdict converts err like reloadOfWorker. It remembers a verdict of the worker as reported,
+// because the worker has logged it.
 func (s *supervisorLife) verdict(err error) error {
 	refused := errors.As(err, new(*supervise.ReloadError))
 	err = reloadOfWorker(err)
@@ -285,8 +284,8 @@ func (s *supervisorLife) workerDir() string {
 	return dir
 }
 
-// programDir returns the working directory of the program as seen from its root directory, or ""
-// for that root directory.
+// programDir returns the working directory of the supervised program, as a path inside its root
+// directory. "" means that root directory itself.
 func (s *supervisorLife) programDir() string {
 	if s.of.chroot == "" {
 		return cmp.Or(s.of.workDir, s.dir)

@@ -19,18 +19,19 @@ import (
 
 // User sets the user that the life becomes, permanently, when every OnStart has succeeded. The name
 // is "user", "user:group", or numbers, as in "1000:1000". OnStart still runs with the privileges of
-// the start, for ports below 1024 and for keys. The bodies, all other hooks and the roll-back of a
-// start that fails later run as the user, with the groups that the user has after a login. All
-// threads change (syscall.Setuid). The start fails if a thread did not change, or if the process
-// could become root again.
+// the start, for ports below 1024 and for keys. The bodies and all other hooks run as the user,
+// with the groups that the user has after a login. So does the rollback of a start that fails
+// later. Run changes the user of all threads (syscall.Setuid). The start fails if a thread did not
+// change, or if the process could become root again.
 //
 // HOME, USER, LOGNAME and SHELL get the values of the user if the user database knows the user. A
-// numeric user that the database does not know needs a group. Variables of the session that started
-// the life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER, are removed; all others stay.
+// numeric user that the database does not know needs a group. Run removes variables of the session
+// that started the life, such as SSH_AUTH_SOCK, XDG_RUNTIME_DIR and SUDO_USER. All other variables
+// stay.
 //
-// New log files belong to the user. The PID file still belongs to root: at the end it is removed,
-// or emptied if the user may not remove it. Only root can become another user. A process that
-// already runs as the user does not change. By default, the user does not change.
+// New log files belong to the user. The PID file still belongs to root: at its end, the life
+// removes the file, or empties it if the user may not remove it. Only root can become another user.
+// A process that already runs as the user does not change. By default, the user does not change.
 func User(name string) Option {
 	return option(func(c *plan) {
 		c.user = name
@@ -43,16 +44,17 @@ func User(name string) Option {
 }
 
 // Chroot sets the root directory of the life when every OnStart has succeeded; see chroot(2). The
-// working directory becomes WorkDir if that is inside, else the new root. Chroot confines the life
-// only together with [User]: root can leave the directory. The start fails if an OnStart has left a
-// directory open, because the process could leave the new root through it. A relative path is
-// relative to the working directory of the process at its start.
+// working directory becomes WorkDir if WorkDir is inside the new root directory, else that
+// directory. Chroot confines the life only together with [User], because root can leave the
+// directory. The start fails if an OnStart has left a directory open, because the process could
+// leave the new root through it. A relative path is relative to the working directory of the
+// process at its start.
 //
-// No file outside can be opened any more. A log file outside is not reopened. A PID file outside is
-// emptied at the end and not removed, and a socket file outside stays. Paths inside stay as they
-// are: LogFile("/srv/jail/log/x.log") with Chroot("/srv/jail"). A relative path that is used later,
-// as in socket.Listen, works only if the directory of the start is inside the new root. By default,
-// the root directory does not change.
+// The life can no longer open a file outside the new root. It does not reopen a log file outside.
+// At its end, it empties a PID file outside and does not remove it. A socket file outside stays.
+// Options take the paths from before the change: LogFile("/srv/jail/log/x.log") with
+// Chroot("/srv/jail"). A relative path that is used later, as in socket.Listen, works only if the
+// directory of the start is inside the new root. By default, the root directory does not change.
 func Chroot(path string) Option {
 	return option(func(c *plan) {
 		c.chroot = path
@@ -67,8 +69,7 @@ type credentials struct {
 }
 
 // lookUpCredentials returns the credentials of the option User, or nil without that option. It
-// returns an error if this process cannot assume them or change its root directory. It runs before
-// anything is started.
+// returns an error if this process cannot change to that user or to the root directory of Chroot.
 func (p *plan) lookUpCredentials() (c *credentials, err error) {
 	if p.chroot != "" {
 		if info, err := os.Stat(p.chroot); err != nil {
@@ -138,15 +139,15 @@ func number(text string) (int, error) {
 	return int(n), err
 }
 
-// dropPrivileges gives up the privileges of the start, permanently. It logs at once what the
-// process can no longer do.
+// dropPrivileges gives up the privileges of the start, permanently. It logs what the process can no
+// longer do.
 func (l *life) dropPrivileges() error {
 	stays := !l.mode.isProcess() || l.mode.kind == modeSupervisor
 	if stays || l.plan.chroot == "" && (l.credentials == nil || os.Geteuid() != 0) {
 		return nil
 	}
 	seen := l.pathsFrom(l.plan.chroot)
-	foreign := l.credentials.foreignVariables()
+	session := l.credentials.sessionVariables()
 	_ = time.Local.String() // loads the time zone from its file, once
 	if err := privilege.Drop(l.plan.chroot, l.credentials.identity()); err != nil {
 		return fmt.Errorf("lifecycle: cannot run %s: %w", l.credentialsText(), err)
@@ -154,7 +155,7 @@ func (l *life) dropPrivileges() error {
 	if l.plan.chroot != "" {
 		l.take(seen)
 	}
-	l.credentials.takeEnvironment(foreign)
+	l.credentials.takeEnvironment(session)
 	l.log.Info("running " + l.credentialsText())
 	l.sayWhatIsLost()
 	return nil
@@ -243,10 +244,10 @@ func (c *credentials) environment() []string {
 	return []string{"HOME=" + c.Home, "USER=" + c.Name, "LOGNAME=" + c.Name, "SHELL=" + cmp.Or(c.Shell, "/bin/sh")}
 }
 
-// foreignVariables returns the names of the variables that the life removes when the user changes.
-// They lead to the session, the keys and the mail of the user who started the life, or identify
-// that user. All other variables stay, so a secret does not belong in the environment.
-func (c *credentials) foreignVariables() (names []string) {
+// sessionVariables returns the names of the variables that the life removes when the user changes.
+// They refer to the session, the keys and the mail of the user who started the life, or identify
+// that user. All other variables stay, even if they contain a secret.
+func (c *credentials) sessionVariables() (names []string) {
 	if !c.differs() {
 		return nil
 	}
@@ -269,10 +270,10 @@ func isOfSession(name string) bool {
 	}, name)
 }
 
-// takeEnvironment removes the foreign variables and sets the variables of the user. The caller
-// collects the foreign variables before the user changes.
-func (c *credentials) takeEnvironment(foreign []string) {
-	for _, name := range foreign {
+// takeEnvironment removes the variables of the session and sets the variables of the user. The
+// caller gets the names from sessionVariables before the user changes.
+func (c *credentials) takeEnvironment(session []string) {
+	for _, name := range session {
 		os.Unsetenv(name)
 	}
 	for _, variable := range c.environment() {

@@ -23,7 +23,7 @@ type Verdict struct {
 	Error     string        `json:"error,omitempty"`     // "" if nothing failed
 	TimedOut  bool          `json:"timed_out,omitempty"` // the hook exceeded its time
 	Applied   []string      `json:"applied,omitempty"`   // components with the new configuration
-	Ended     bool          `json:"ended,omitempty"`     // the worker ended instead of a reload
+	Ended     bool          `json:"ended,omitempty"`     // the process ended instead of reloading
 	Note      string        `json:"note,omitempty"`      // set if the program reports no result
 }
 
@@ -113,19 +113,19 @@ func (f *failure) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// crossing lists the errors that errors.Is also finds in the other process. Other errors, such as
-// ErrNotRunning, would name another daemon there, so only their text and exit code are sent.
+// crossing lists the errors that errors.Is also finds in the other process. Of other errors, only
+// the text and the exit code are sent: there, ErrNotRunning would refer to another daemon.
 var crossing = []error{ErrStartTimeout, ErrStopTimeout, ErrReload}
 
 // withoutText replaces an empty text, because a Verdict with an empty text is a success.
 const withoutText = "an error without a text"
 
-// maxStack is how many bytes of a stack are sent.
+// maxStack is the greatest number of bytes of a stack that are sent.
 const maxStack = 16 << 10
 
-// encodeError returns the form of err. decodeError turns it into an error with the same text, exit
-// code, hook and panic. If a life returned several errors, the form contains the first one, which
-// decides the exit code.
+// encodeError returns err as a failure. decodeError turns it into an error with the same text, exit
+// code, hook and panic. If a life returned several errors, the failure contains the first one,
+// because that one decides the exit code.
 func encodeError(err error) *failure {
 	f := &failure{Code: max(1, ExitCode(err))}
 	err = withoutCode(err)
@@ -249,8 +249,7 @@ func fromWorker(err error) error {
 	return addPrefix(err)
 }
 
-// reloadOfWorker is fromWorker for a reload. The verdict of the worker becomes the verdict of the
-// supervisor.
+// reloadOfWorker is fromWorker for a reload. The supervisor adopts the verdict of its worker.
 func reloadOfWorker(err error) error {
 	var refused *supervise.ReloadError
 	var silent *supervise.SilentError
@@ -275,7 +274,7 @@ func verdictOf(r *supervise.Reload) *Verdict {
 	}
 	given := new(Verdict)
 	if err := json.Unmarshal(r.Verdict, given); err != nil {
-		v.Error = cmp.Or(v.Error, "a verdict that cannot be read: "+err.Error())
+		v.Error = cmp.Or(v.Error, "the verdict of the worker cannot be read: "+err.Error())
 		return v
 	}
 	given.fromText()

@@ -151,7 +151,7 @@ func TestAVerdictThatCannotBeReadIsAFailure(t *testing.T) {
 	verdict := json.RawMessage(`{"error":"x","at":"never"}`)
 	bad := &supervise.ReloadError{Reload: supervise.Reload{Verdict: verdict}}
 	got := reloadOfWorker(bad).(workerError).error
-	require.ErrorContains(t, got, "a verdict that cannot be read: ")
+	require.ErrorContains(t, got, "the verdict of the worker cannot be read: ")
 	require.ErrorIs(t, got, ErrReload)
 	bad.Reload = supervise.Reload{Error: "refused"}
 	got = reloadOfWorker(bad).(workerError).error

@@ -41,7 +41,7 @@ func TestHelpAndVersionGoToStdoutAndAreNoError(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	usage := proctest.Call(t, versioned, pidfile, "", "help")
 	require.True(t, strings.HasPrefix(usage.Stdout, "usage: app [flags] VERB\n  start           start in"), usage.Stdout)
-	require.Contains(t, usage.Stdout, "  version         print the version of the program\n  VERB --quiet    print nothing but errors\n")
+	require.Contains(t, usage.Stdout, "  version         print the version of the program\n  VERB --quiet    print errors only\n")
 	require.Equal(t, proctest.Result{Stdout: usage.Stdout}, usage)
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"start", "--help"}, {"stop", "--oknodo", "-h"}} {
 		require.Equal(t, usage, proctest.Call(t, versioned, append([]string{pidfile, ""}, args...)...), args)

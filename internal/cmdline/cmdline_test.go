@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var quiet = Flag{"quiet", "print nothing but errors"}
+var quiet = Flag{"quiet", "print errors only"}
 
 var table = Table{
 	{"start", "start it", []Flag{{"oknodo", "the same"}, quiet}},
@@ -77,7 +77,7 @@ func TestTheUsageListsEachFlagAndACommonOneOnce(t *testing.T) {
   reload          read again
   help            print this
   version         print the version
-  VERB --quiet    print nothing but errors
+  VERB --quiet    print errors only
 `, table.Usage("app"))
 }
 
