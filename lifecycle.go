@@ -47,9 +47,9 @@
 //  5. Time is bounded. A hook that exceeds [StartTimeout], [ReloadTimeout] or [StopTimeout] is
 //     abandoned. The log names it and shows the stack of its goroutine. During a stop, the
 //     remaining hooks still run.
-//  6. A panic or runtime.Goexit in a hook or body becomes the error of that hook or body. A panic in a
-//     goroutine that the program starts itself is a crash. The kernel then releases the lock, and
-//     the next start takes over the stale PID file.
+//  6. A panic or runtime.Goexit in a hook or body becomes the error of that hook or body. A panic
+//     in a goroutine that the program starts itself is a crash. The kernel then releases the lock,
+//     and the next start reuses the stale PID file.
 //  7. A verb signals a process only after the kernel has confirmed that this process holds the
 //     lock.
 //

@@ -35,7 +35,7 @@ type manager struct {
 	isParent bool // the supervisor of this binary, which receives the whole state
 
 	room    int           // number of sockets that the service manager keeps for the next process
-	watches time.Duration // longest time without a watchdog ping, then the service manager ends the process; 0: none
+	watches time.Duration // longest time without a watchdog ping; 0: no limit
 
 	mu     sync.Mutex // may be held for half a second
 	seq    int

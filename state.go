@@ -34,17 +34,17 @@ type Status struct {
 	PID     int    `json:"pid"`               // of the daemon, in its own PID namespace
 
 	Phase   Phase     `json:"phase"`           // "exited" only if Failed is set
-	Since   time.Time `json:"since"`           // start of the phase; for the phase ready, equal to Ready
+	Since   time.Time `json:"since"`           // start of the phase; in phase ready: Ready
 	Started time.Time `json:"started"`         // when the life began
 	Ready   time.Time `json:"ready,omitzero"`  // when it became ready
-	Doing   string    `json:"doing,omitempty"` // running hook or awaited body, such as "OnStop of http"
+	Doing   string    `json:"doing,omitempty"` // running hook or awaited body
 	Text    string    `json:"text,omitempty"`  // text of the program, see [Life.SetStatus]
 
 	Reloads    int      `json:"reloads"`               // number of reloads, including failed ones
 	LastReload *Verdict `json:"last_reload,omitempty"` // nil: none yet
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
-	Supervised   bool      `json:"supervised,omitempty"`    // the daemon is a supervisor, see [Supervise]
+	Supervised   bool      `json:"supervised,omitempty"`    // by a supervisor, see [Supervise]
 	Worker       int       `json:"worker,omitempty"`        // PID of the worker, or 0
 	Restarts     int       `json:"restarts,omitempty"`      // number of restarts of the worker
 	LastExit     *Exit     `json:"last_exit,omitempty"`     // of the last worker that ended, or nil
@@ -53,12 +53,12 @@ type Status struct {
 	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
 	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
 	Left         string    `json:"left,omitempty"`          // why the worker still runs
-	WorkerID     string    `json:"worker_id,omitempty"`     // differs for every worker, even with the same PID
+	WorkerID     string    `json:"worker_id,omitempty"`     // different for every worker
 	workerDown   bool      // the worker was ready and is not ready now
 
 	// If this supervisor is killed, the next supervisor finds the processes of the worker by these
 	// fields.
-	WorkerMark string `json:"worker_mark,omitempty"` // process group and other numbers that these processes inherit
+	WorkerMark string `json:"worker_mark,omitempty"` // numbers that these processes inherit
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
 	WorkerImage string        `json:"worker_image,omitempty"` // of the memory of the worker

@@ -198,7 +198,7 @@ func (l *life) pathsFrom(root string) paths {
 	}
 }
 
-// take replaces the paths with those seen from the new root directory.
+// take replaces the paths of the life with paths inside the new root directory.
 func (l *life) take(seen paths) {
 	l.lock.SetPath(seen.pidFile)
 	l.state.SetPath(seen.state)
@@ -219,7 +219,7 @@ func (l *life) take(seen paths) {
 }
 
 func (l *life) sayWhatIsLost() {
-	_ = l.state.CheckRemovable() // only the PID file is logged: it is beside the state file
+	_ = l.state.CheckRemovable() // the PID file is in the same directory, so one log record is enough
 	if why := l.lock.CheckRemovable(); why != nil {
 		l.log.Info("the daemon cannot remove the PID file at its end and will empty it instead", "pidfile", l.plan.pidFile, "why", why)
 	}

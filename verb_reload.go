@@ -22,7 +22,8 @@ func (p program) reloadVerb(flags) (exitCode int) {
 	}
 	defer daemon.Close()
 	begun := time.Now()
-	// The extra half second is for the verdict on a hook that returns just before its timeout.
+	// The daemon needs the extra half second to publish its verdict if a hook returns just before its
+	// timeout.
 	ctx, cancel := context.WithTimeout(context.Background(), p.life.plan.reloadTimeout+500*time.Millisecond)
 	defer cancel()
 	note := ""
@@ -92,7 +93,7 @@ func (p program) forceReloadVerb(given flags) (exitCode int) {
 	return p.tryRestartVerb(given)
 }
 
-// hasReload reports whether a reload does anything. For a supervised program it returns true,
+// hasReload reports whether a reload has an effect. For a supervised program it returns true,
 // because only that program knows.
 func (p program) hasReload() bool {
 	if p.life.plan.policy != nil && p.life.plan.fn == nil && !slices.ContainsFunc(p.life.plan.hooks, hasMoreThanCheck) {
@@ -117,7 +118,7 @@ func (p program) hasCheck() bool {
 func (p program) check() (exitCode int) {
 	i := p.life.interruptible(ErrReload)
 	defer i.cancel()
-	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // a check belongs to no life
+	i.ctx = context.WithValue(i.ctx, engine.Key{}, (*life)(nil)) // no life runs in this process
 	for _, h := range p.life.plan.hooks {
 		if err := i.do(h.Name, "OnCheck", h.OnCheck); err != nil {
 			p.say("check failed: %s", p.text(err))

@@ -26,8 +26,8 @@ func (p program) startVerb(given flags) (exitCode int) {
 }
 
 // startDetached starts the daemon in the background and prints the result. If args is nil, the
-// arguments are those of the option Args or of this call. If dir is "", the directory is where
-// this call was made.
+// daemon gets the arguments of the option Args or of this call. If dir is "", the daemon starts in
+// the directory of this call.
 func (p program) startDetached(args []string, dir string, oknodo bool) (exitCode int) {
 	plan := p.life.plan
 	if args == nil {
@@ -57,14 +57,14 @@ func (p program) startDetached(args []string, dir string, oknodo bool) (exitCode
 	return ExitCode(err)
 }
 
-// sayFailedStart prints why the start failed, and below that the stack of a panic and the path of
-// the log.
+// sayFailedStart prints why the start failed. The next lines show the stack of a panic and the path
+// of the log.
 func (p program) sayFailedStart(err error) {
 	var killed *handshake.KilledError
 	var launched *launchError
 	if errors.As(err, &launched) {
 		err = launched.error
-		if !errors.As(err, new(*StopSignalError)) { // a start that was interrupted needs no explanation
+		if !errors.As(err, new(*StopSignalError)) { // the user knows why an interrupted start failed
 			defer func() { fmt.Fprintf(p.stderr, "  log: %s\n", console.SanitizeInline(launched.log)) }()
 		}
 	}
@@ -84,8 +84,8 @@ func (p program) sayFailedStart(err error) {
 	}
 }
 
-// startArgs returns the arguments of this process with run in place of its verb, so ps shows the
-// verb run, and not the verb that started the daemon.
+// startArgs returns the arguments of this process with run in place of its verb. ps then shows the
+// verb run, and not start or restart.
 func (p program) startArgs() []string {
 	args, _ := origin.WithVerb(startup.Args()[1:], p.verb, "run")
 	return args
@@ -125,12 +125,12 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 	defer daemon.Close()
 	s, err := daemon.keeper()
 	switch {
-	case errors.Is(err, ErrNotRunning): // it has just ended
+	case errors.Is(err, ErrNotRunning): // the daemon has just ended
 	case err != nil:
-		p.say("%s refused: it is not known what keeps pid %d (%s): use the verbs stop and start", verb, daemon.PID, console.SanitizeInline(p.text(err)))
+		p.say("%s refused: it is unknown what started pid %d (%s): use the verbs stop and start", verb, daemon.PID, console.SanitizeInline(p.text(err)))
 		return 3
-	// A stop of the whole daemon would end a verb that its worker has started, and nothing would
-	// start it again.
+	// If the worker has started this verb, a stop of the whole daemon would end the verb too, and the
+	// daemon would not start again.
 	case s.Supervised && (s.KeptBy == keptProcess1 || proc.Descends(daemon.PID)):
 		return p.restartWorker(verb, daemon)
 	case s.KeptBy != keptDetached:
@@ -144,9 +144,9 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 	return p.replace(verb, daemon, like)
 }
 
-// replace stops daemon, unless it is nil, and starts a new process with the arguments and the
-// directory of like. For the zero Origin it uses those of this call. It stops the daemon only if
-// the start can succeed.
+// replace stops daemon, unless daemon is nil, and starts a new process with the arguments and the
+// directory of like. If like is zero, replace uses those of this call. It does not stop the daemon
+// if the start cannot succeed.
 func (p program) replace(verb string, daemon *Process, like origin.Origin) (exitCode int) {
 	err := p.life.plan.checkDetach()
 	var credentials *credentials
@@ -174,17 +174,17 @@ func (p program) replace(verb string, daemon *Process, like origin.Origin) (exit
 }
 
 // namesNothing reports whether this call names nothing to run: no function, no component and no
-// program. Then it can only name a daemon that runs.
+// program. Such a call can only refer to a running daemon.
 func (p program) namesNothing() bool {
 	c := p.life.plan
 	return c.policy != nil && c.program == nil && c.fn == nil && !slices.ContainsFunc(c.hooks, hasMoreThanCheck)
 }
 
 // likeRunning makes this call use the arguments and the directory of daemon, unless the call has
-// flags of its own. The options of a process come from its arguments. So if the arguments of daemon
-// differ, likeRunning executes this program again, with those arguments and in that directory. If
-// those arguments contain no verb that can be replaced, likeRunning returns them for the start. If
-// this call needs no change, it returns the zero Origin. It does not affect the daemon.
+// flags of its own. If the arguments of daemon differ, likeRunning executes this binary again with
+// them, in the directory of daemon, because main sets its options from the arguments. If those
+// arguments contain no verb to replace, likeRunning returns them for the start. If this call needs
+// no change, it returns the zero Origin. It does not affect the daemon.
 func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	none, call := origin.Origin{}, startup.Args()[1:]
 	words, _ := origin.WithVerb(call, p.verb)
@@ -197,11 +197,11 @@ func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	case errors.Is(err, ErrNotRunning):
 		return none, nil
 	case unknown && p.namesNothing():
-		return none, fmt.Errorf("lifecycle: it is not known which program pid %d runs: name it in this call too", daemon.PID)
+		return none, fmt.Errorf("lifecycle: it is unknown which program pid %d supervises: name the program in this call too", daemon.PID)
 	case unknown, err != nil && origin.Runs(daemon.PID, p.startArgs()):
 		return none, nil
 	case err != nil:
-		return none, fmt.Errorf("lifecycle: cannot read what pid %d was started with: repeat its flags in this call: %w", daemon.PID, err)
+		return none, fmt.Errorf("lifecycle: cannot read the arguments of pid %d: repeat its flags in this call: %w", daemon.PID, err)
 	case !origin.Contains(ran.Args, words) && p.namesNothing():
 		return none, fmt.Errorf("lifecycle: pid %d was not started with %s: name its program in this call too", daemon.PID, strings.Join(words, " "))
 	case !origin.Contains(ran.Args, words):
@@ -221,7 +221,7 @@ func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	return ran, nil
 }
 
-// executeAgain executes this program again in that directory. It returns only an error.
+// executeAgain executes this binary again in that directory. It returns only if that fails.
 func executeAgain(daemon *Process, dir string, args []string) error {
 	if err := os.Chdir(dir); err != nil {
 		return fmt.Errorf("lifecycle: cannot enter the directory in which pid %d was started: %w; use the verbs stop and start", daemon.PID, err)
@@ -229,8 +229,8 @@ func executeAgain(daemon *Process, dir string, args []string) error {
 	return fmt.Errorf("lifecycle: cannot execute this program again: %w", execve.Replace(args))
 }
 
-// restartWorker restarts the worker of a supervisor that must live on. A verb that the worker has
-// started ends with it, but its request does not.
+// restartWorker restarts the worker of a supervisor that must not end. If the worker has started
+// this verb, the verb ends with the worker, but the supervisor still handles the request.
 func (p program) restartWorker(verb string, daemon *Process) (exitCode int) {
 	if code := p.check(); code != 0 {
 		return code

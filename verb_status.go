@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// report is the answer of the verb status. As JSON, it is the Status preceded by the state of the
-// lock.
+// report is the answer of the verb status. Its JSON form is the state of the lock, followed by the
+// fields of Status.
 type report struct {
 	State   string `json:"state"`           // "running", "dead", "not running" or "unknown"
 	Error   string `json:"error,omitempty"` // why State or Status is unknown
@@ -67,7 +67,7 @@ func (p program) look() report {
 	r := report{State: "running", PIDFile: p.life.plan.pidFile}
 	var daemon *Process
 	var err error
-	for range 3 { // a daemon may end between Find and Status, and another one may follow
+	for range 3 { // between find and Status, a daemon may end and another one may start
 		if daemon, err = p.life.plan.find(); err != nil {
 			break
 		}
@@ -102,7 +102,7 @@ func (p program) look() report {
 	return r
 }
 
-// lookBack fills in what is known about a daemon that does not run, or that has lost its PID file.
+// lookBack sets the report of a daemon that does not run, or that has lost its PID file.
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
 	if err == nil && !s.PIDFileLost && s.Left == "" {
@@ -131,7 +131,8 @@ func (r *report) lookBack(gone *NotRunningError) {
 	}
 }
 
-// runningText returns the first line for a running daemon: ready (pid 4127, version 1.2) for 3h12m.
+// runningText returns the first line for a running daemon, such as: ready (pid 4127, version 1.2)
+// for 3h12m.
 func runningText(s Status) string {
 	who := fmt.Sprintf("pid %d", s.PID)
 	if s.Worker != 0 {
@@ -234,8 +235,8 @@ func (s Status) failedText() string {
 	return text
 }
 
-// notReady returns what the running daemon does, for the message of a refused start. It returns ""
-// if the daemon is ready or its state is unknown.
+// notReady returns the phase of the running daemon, for the message of a refused start. It returns
+// "" if the daemon is ready or its state is unknown.
 func (p program) notReady(running *AlreadyRunningError) string {
 	if running.here {
 		return ""
@@ -251,8 +252,8 @@ func (p program) notReady(running *AlreadyRunningError) string {
 	return ""
 }
 
-// colour returns the colour of the state on a terminal. Green is fine, yellow may pass without
-// help, red needs help.
+// colour returns the colour of the state on a terminal. Green means that the daemon is ready.
+// Yellow means that it may soon be ready. Red means that it needs help.
 func (r report) colour() console.Colour {
 	switch {
 	case r.ready:
@@ -274,7 +275,7 @@ func (p program) sayStatus(r report) {
 	_, _ = io.WriteString(p.stdout, line+"\n")
 }
 
-// keeperText returns what keeps the daemon running, for people, or "" for a detached daemon.
+// keeperText returns the text about KeptBy for people, or "" for a detached daemon.
 func (s Status) keeperText() string {
 	switch s.KeptBy {
 	case keptForeground:
@@ -282,7 +283,7 @@ func (s Status) keeperText() string {
 	case keptProcess1:
 		return "runs as process 1 of its container"
 	case keptManager:
-		text := "kept by " + s.managerName()
+		text := "managed by " + s.managerName()
 		if s.Unit != "" {
 			text += ", unit " + console.SanitizeInline(s.Unit)
 		}

@@ -67,14 +67,14 @@ func (p program) stopRemains() (exitCode int, done bool) {
 }
 
 // stopDaemon stops the daemon for that verb, and kills it if the stop takes too long. It also
-// removes the PID file of a killed daemon, if it may. gone reports whether the daemon is gone. If
-// it is, an exit code other than 0 means that its end failed.
+// removes the PID file of a killed daemon, if it has the permission. gone reports whether the
+// daemon has ended. If gone is true, an exit code other than 0 means that the end failed.
 func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bool) {
 	begun, again := time.Now(), ""
 	if s, err := daemon.Status(); err == nil && verb == "stop" {
 		again = s.againText()
 	}
-	held, _ := inspectPIDFile(p.life.plan.pidFile) // a state file counts only if it has this owner
+	held, _ := inspectPIDFile(p.life.plan.pidFile) // the state file must have this owner
 	ctx, overdue := context.WithCancelCause(context.Background())
 	defer overdue(nil)
 	go p.watchStop(ctx, daemon, overdue)
@@ -125,7 +125,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bo
 		return p.fail(verb, err), false
 	}
 	if worker != 0 {
-		// The worker ends by itself. Until then it holds what the next worker needs.
+		// The worker ends because its supervisor is gone. Until then it holds files and sockets that the
+		// next worker needs.
 		supervise.AwaitExit(limited, worker)
 		if workerID != "" && proc.Identity(worker) == workerID {
 			p.say("killed (pid %d), but its worker (pid %d) still runs", daemon.PID, worker)
@@ -138,8 +139,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bo
 	return 1, true
 }
 
-// watchStop calls overdue when the stop has exceeded the time that the daemon reports for it. If
-// the daemon reports none, the limit is the stop time of the options given here.
+// watchStop calls overdue when the stop has exceeded its time. The daemon reports that time in
+// StopBy. If it reports none, the options of this call set the time.
 func (p program) watchStop(ctx context.Context, daemon *Process, overdue context.CancelCauseFunc) {
 	begun := monotonic.Now()
 	deadline := begun + p.life.plan.wholeStop()
@@ -165,23 +166,23 @@ func (p program) watchStop(ctx context.Context, daemon *Process, overdue context
 	}
 }
 
-// restartText returns why no verb restarts the daemon, and how to restart it instead.
+// restartText returns why no verb may restart the daemon, and how to restart it instead.
 func (s Status) restartText() string {
 	switch s.KeptBy {
 	case keptProcess1:
-		return fmt.Sprintf("pid %d is process 1 of its container, which ends with it: restart the container", s.PID)
+		return fmt.Sprintf("pid %d is process 1 of its container, so the container ends with it: restart the container", s.PID)
 	case keptManager:
 		command := s.managerCommand("restart")
 		if command == "" {
-			return fmt.Sprintf("%s keeps pid %d: restart the service there", s.managerName(), s.PID)
+			return fmt.Sprintf("%s manages pid %d: restart the service there", s.managerName(), s.PID)
 		}
-		return fmt.Sprintf("%s keeps pid %d: use %s", s.managerName(), s.PID, command)
+		return fmt.Sprintf("%s manages pid %d: use %s", s.managerName(), s.PID, command)
 	}
 	return fmt.Sprintf("pid %d runs in the foreground, and only the process that started it can start it again: restart it there", s.PID)
 }
 
-// againText completes the line of a stop if a service manager may start the daemon again. It
-// returns "" in a process that the manager has started itself, such as ExecStop=.
+// againText returns the end of the line of a stop if a service manager may start the daemon again.
+// It returns "" in a process that the manager has started itself, such as ExecStop=.
 func (s Status) againText() string {
 	if s.KeptBy != keptManager {
 		return ""
@@ -203,7 +204,8 @@ func (s Status) managerName() string {
 	return console.SanitizeInline(s.Manager)
 }
 
-// managerCommand returns the command of the manager for that verb, or "" if it is not known.
+// managerCommand returns the command of the manager for that verb, or "" if that command is
+// unknown.
 func (s Status) managerCommand(verb string) string {
 	command := map[string]string{"systemd": "systemctl", "systemd --user": "systemctl --user", "supervisord": "supervisorctl"}[s.Manager]
 	if command == "" || s.Unit == "" {

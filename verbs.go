@@ -24,7 +24,7 @@ import (
 //
 //	os.Exit(lifecycle.Main(os.Args[1:], serve, lifecycle.OnReload(load)))
 //
-// It blocks until the verb is done: run until the life is over, stop until the daemon is gone.
+// Main blocks until the verb is done: run until the life is over, stop until the daemon is gone.
 // Messages go to stderr, and the answer of status to stdout. Each message begins with the name of
 // the program. The codes below are exit codes.
 //
@@ -61,11 +61,11 @@ import (
 //	help          prints the usage to stdout, as --help and -h do. Code: 0
 //	version       prints the Version to stdout, as --version does; only with that option. Code: 0
 //
-// All of these verbs except run, help and version take --quiet. With it, a verb prints errors only,
-// so "start --oknodo --quiet" in a crontab mails nothing if all is well. These are the exit codes
-// of the LSB for init scripts. Without a verb, with an unknown verb or flag, or with an extra
+// All of these verbs except run, help and version take --quiet. With it, a verb prints errors only:
+// then "start --oknodo --quiet" in a crontab sends no mail without an error. The exit codes are
+// those of the LSB for init scripts. Without a verb, with an unknown verb or flag, or with an extra
 // argument, Main prints the usage to stderr and returns 2. In a detached process, Main runs the
-// life, whatever the verb is.
+// life for any verb.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, append(slices.Clone(opts), notDetached))
 	if err != nil {
@@ -77,7 +77,7 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 		broken := make(chan os.Signal, 1)
 		signal.Notify(broken, syscall.SIGPIPE)
 		defer signal.Stop(broken)
-		defer fdstore.Abandon() // main may have opened sockets before
+		defer fdstore.Abandon() // main may have opened sockets
 	}
 	return program{life: l, stdout: os.Stdout, stderr: os.Stderr}.main(args)
 }
@@ -85,7 +85,7 @@ func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (ex
 // notDetached undoes [Detach]: the verb decides whether the life is in the background.
 var notDetached = option(func(p *plan) { p.detach = false })
 
-// program is a program that was started with a verb.
+// program is the state of one call of Main.
 type program struct {
 	life           *life
 	verb           []string // with its flags, as given
@@ -104,29 +104,29 @@ type flags map[string]bool
 
 // verbs is the only table of the verbs and their flags. The usage prints its texts.
 func verbs() []verb {
-	quiet := cmdline.Flag{Name: "quiet", Short: "print nothing but errors"}
+	quiet := cmdline.Flag{Name: "quiet", Short: "print errors only"}
 	row := func(name, short string, do func(program, flags) int, flags ...cmdline.Flag) verb {
 		return verb{cmdline.Verb{Name: name, Short: short, Flags: flags}, do}
 	}
 	return []verb{
 		row("start", "start in the background and wait until the daemon is ready", program.startVerb,
-			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if it runs already"}, quiet),
+			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if the daemon runs already"}, quiet),
 		row("run", "run in the foreground until Ctrl-C or TERM", program.runVerb),
 		row("stop", "stop the daemon and wait until it has ended", program.stopVerb,
-			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if it does not run"}, quiet),
+			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if no daemon runs"}, quiet),
 		row("restart", "check the configuration, stop the daemon, start it again", program.restartVerb, quiet),
 		row("reload", "let the daemon read its configuration again", program.reloadVerb, quiet),
 		row("reopen", "let the daemon reopen its log after a rotation", program.reopenVerb, quiet),
 		row("check", "check the configuration", program.checkVerb, quiet),
 		row("status", "print whether the daemon runs and what it does", program.statusVerb,
 			cmdline.Flag{Name: "json", Short: "print the same as JSON"},
-			cmdline.Flag{Name: "ready", Short: "print the same, and exit 0 if it is ready, else 150"}, quiet),
+			cmdline.Flag{Name: "ready", Short: "print the same, and exit 0 if the daemon is ready, else 150"}, quiet),
 		row("try-restart", "restart the daemon if it runs", program.tryRestartVerb, quiet),
-		row("force-reload", "reload it if the program can, else restart it if it runs", program.forceReloadVerb, quiet),
+		row("force-reload", "reload the daemon if possible, else restart it if it runs", program.forceReloadVerb, quiet),
 	}
 }
 
-// table returns the verbs of this program, with those that only print something.
+// table returns all verbs of this program, including help and version.
 func (p program) table() (t cmdline.Table) {
 	for _, v := range verbs() {
 		t = append(t, v.Verb)
@@ -139,7 +139,7 @@ func (p program) table() (t cmdline.Table) {
 }
 
 func (p program) main(args []string) (exitCode int) {
-	if InDaemon() || supervisorNote() != nil { // whatever the verb is
+	if InDaemon() || supervisorNote() != nil { // for any verb
 		return p.runVerb(nil)
 	}
 	name, given, err := p.table().Parse(args)
@@ -158,21 +158,21 @@ func (p program) main(args []string) (exitCode int) {
 	return all[slices.IndexFunc(all, func(v verb) bool { return v.Name == name })].do(p, given)
 }
 
-// usage prints what is wrong with the arguments, and how to use the program.
+// usage prints the mistake in the arguments, and how to use the program.
 func (p program) usage(wrong string) (exitCode int) {
 	p.say("%s", wrong)
 	fmt.Fprint(p.stderr, p.table().Usage(p.life.plan.name))
 	return 2
 }
 
-// report prints a result that is as expected. It prints nothing with --quiet.
+// report prints the result of a success. It prints nothing with --quiet.
 func (p program) report(format string, args ...any) {
 	if !p.quiet {
 		p.say(format, args...)
 	}
 }
 
-// say prints an error, or a result that a person must see.
+// say prints an error, or a result that a person must see even with --quiet.
 func (p program) say(format string, args ...any) {
 	fmt.Fprintln(p.stderr, console.SanitizeMessage(p.life.plan.name+": "+fmt.Sprintf(format, args...)))
 }
@@ -232,8 +232,8 @@ func (p program) fail(verb string, err error) (exitCode int) {
 	return 1
 }
 
-// sayNotRunning prints that no daemon runs. A daemon that lost its PID file may still run although
-// no verb can find it, so sayNotRunning prints the PID of that daemon.
+// sayNotRunning prints that no daemon runs. No verb can find a daemon that has lost its PID file.
+// So if such a daemon may still run, sayNotRunning prints its PID.
 func (p program) sayNotRunning() {
 	p.say("not running (nobody holds %s)", bytetext.Escape(p.life.plan.pidFile))
 	if s, err := lastState(p.life.plan.pidFile); err == nil && s.PIDFileLost {
@@ -241,7 +241,7 @@ func (p program) sayNotRunning() {
 	}
 }
 
-// withProgress calls do. Meanwhile it shows on a terminal what the verb waits for.
+// withProgress calls do. On a terminal, it shows meanwhile what the verb waits for.
 func (p program) withProgress(what string, daemon *Process, do func() error) error {
 	stop := p.showProgress(what, daemon.PID, daemon.Status)
 	defer stop()
@@ -267,7 +267,8 @@ func (p program) showProgress(what string, pid int, status func() (Status, error
 	})
 }
 
-// progressText returns the progress line: waiting for echod (pid 12) to stop: OnStop of http, 2 s.
+// progressText returns the progress line, such as: waiting for echod (pid 12) to stop: OnStop of
+// http, 2 s.
 func progressText(name string, pid int, what, doing string, elapsed time.Duration, columns int) string {
 	head := fmt.Sprintf("waiting for %s (pid %d) to %s: ", console.SanitizeInline(name), pid, what)
 	return console.FitLine(head, console.SanitizeInline(doing), ", ", console.FormatElapsed(elapsed), columns)

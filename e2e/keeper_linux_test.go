@@ -65,18 +65,18 @@ func TestNoVerbRestartsADaemonThatAServiceManagerKeeps(t *testing.T) {
 		"runit": {
 			`"$@"; exit`,
 			lifecycle.Status{Manager: "runsv"},
-			"runsv keeps pid %d: restart the service there", "; runsv may start it again", "kept by runsv",
+			"runsv manages pid %d: restart the service there", "; runsv may start it again", "managed by runsv",
 		},
 		"supervisord": {
 			supervisord + `exec "$@"`,
 			lifecycle.Status{Manager: "supervisord", Unit: "web:daemon_1"},
-			"supervisord keeps pid %d: use `supervisorctl restart web:daemon_1`",
-			"; supervisord may start it again, use `supervisorctl stop web:daemon_1`", "kept by supervisord, unit web:daemon_1",
+			"supervisord manages pid %d: use `supervisorctl restart web:daemon_1`",
+			"; supervisord may start it again, use `supervisorctl stop web:daemon_1`", "managed by supervisord, unit web:daemon_1",
 		},
 		"a manager that waits for readiness": {
 			`exec 9>/dev/null; READY_FD=9 "$@"; exit`,
 			lifecycle.Status{Manager: "runsv"},
-			"runsv keeps pid %d: restart the service there", "; runsv may start it again", "kept by runsv",
+			"runsv manages pid %d: restart the service there", "; runsv may start it again", "managed by runsv",
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestSystemdKeepsWhatItHasStartedAndNothingElse(t *testing.T) {
 				require.Equal(t, 0, got.Code, got.Stderr)
 			} else {
 				require.Equal(t, 3, got.Code, got.Stderr)
-				require.Regexp(t, `^daemon: restart refused: systemd( --user)? keeps pid \d+: `, got.Stderr)
+				require.Regexp(t, `^daemon: restart refused: systemd( --user)? manages pid \d+: `, got.Stderr)
 			}
 			require.Equal(t, 0, callVerb(t, pidfile, "stop").Code)
 			p.Wait()
@@ -149,7 +149,7 @@ func TestADaemonUnderASupervisorOfThisLibraryIsNotRestarted(t *testing.T) {
 	require.Equal(t, "manager", keptAs(t, inner).KeptBy)
 	got := callVerb(t, inner, "restart")
 	require.Equal(t, 3, got.Code, got.Stderr)
-	require.Regexp(t, `^daemon: restart refused: .+ keeps pid \d+: restart the service there\n$`, got.Stderr)
+	require.Regexp(t, `^daemon: restart refused: .+ manages pid \d+: restart the service there\n$`, got.Stderr)
 	require.Equal(t, 0, proctest.Call(t, guard, b.args("stop")...).Code)
 }
 
@@ -160,7 +160,7 @@ func TestADaemonWhoseStateFileIsGoneIsRestartedOnlyIfItIsDetached(t *testing.T) 
 	require.NoError(t, os.Remove(strings.TrimSuffix(pidfile, ".pid")+".state"))
 	got := callVerb(t, pidfile, "restart")
 	require.Equal(t, 3, got.Code, got.Stderr)
-	require.Regexp(t, fmt.Sprintf(`^daemon: restart refused: it is not known what keeps pid %d \(.*\): use the verbs stop and start\n$`, p.PID()), got.Stderr)
+	require.Regexp(t, fmt.Sprintf(`^daemon: restart refused: it is unknown what started pid %d \(.*\): use the verbs stop and start\n$`, p.PID()), got.Stderr)
 	requireLives(t, p)
 
 	b := inBackground(t)
@@ -189,7 +189,7 @@ func TestARestartOfProcess1IsRefusedOrRestartsItsWorker(t *testing.T) {
 		p.Await("msg=ready")
 		require.Equal(t, lifecycle.Status{KeptBy: "process 1"}, keptAs(t, pidfile))
 		one := mustFind(t, pidfile)
-		const why = "daemon: restart refused: pid %d is process 1 of its container, which ends with it: restart the container\n"
+		const why = "daemon: restart refused: pid %d is process 1 of its container, so the container ends with it: restart the container\n"
 		require.Equal(t, proctest.Result{Code: 3, Stderr: fmt.Sprintf(why, 1)}, inside(one.PID, "pidfile="+pidfile, "restart"))
 		require.Equal(t, proctest.Result{Code: 3, Stderr: fmt.Sprintf(why, one.PID)}, callVerb(t, pidfile, "restart"))
 		require.Contains(t, inside(one.PID, "pidfile="+pidfile, "status").Stdout, "daemon: ready (pid 1) for ")
