@@ -147,18 +147,18 @@ func (l *life) repeat(p periodic, hook string) {
 	}
 }
 
-// Watchdog sets a health check for a service manager that watches this process. check runs
-// repeatedly. every is the longest interval between two calls. If check returns nil in time, the
-// life reports to the manager that all is well. A manager that gets no such report for too long
-// ends the process with ABRT and starts it again. So check should test what can hang, for example
-// by taking the lock that every request takes. systemd watches a unit that has WatchdogSec=, and
-// gets at least two reports in that time (sd_watchdog_enabled(3)).
+// Watchdog sets a health check for a service manager that watches this process. The life calls
+// check repeatedly, at least once per interval every. If check returns nil in time, the life
+// reports to the manager that the process is healthy. A manager that gets no such report for too
+// long ends the process with ABRT and starts it again. So check should test what can hang, for
+// example by taking the lock that every request takes. systemd watches a unit that has
+// WatchdogSec=, and gets at least two reports in that time (sd_watchdog_enabled(3)).
 //
-// check runs while the life is Ready or Reloading, for the first time after one interval. It may
-// run concurrently with hooks but never with itself. Its context ends after that interval, and with
-// the context of fn. An error or panic of check is logged, and so is the stack of a check that does
-// not return in time. If no manager watches, check is not called. By default, the life reports
-// that all is well as long as its goroutines run.
+// check runs while the life is Ready or Reloading. The first call comes after one interval. check
+// may run concurrently with hooks but never with itself. Its context ends after the interval, and
+// with the context of fn. The life logs an error or panic of check, and the stack of a check that
+// does not return in time. If no manager watches, the life does not call check. By default, the
+// life reports that the process is healthy as long as its goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if every <= 0 || check == nil {
@@ -170,9 +170,8 @@ func Watchdog(every time.Duration, check func(ctx context.Context) error) Option
 	})
 }
 
-// takeWatchdog returns how long the manager waits for a report that all is well, or 0 if the
-// manager does not watch this process. It removes the variables of the watchdog from the
-// environment.
+// takeWatchdog returns how long the manager waits for a watchdog ping, or 0 if the manager does not
+// watch this process. It removes the variables of the watchdog from the environment.
 func takeWatchdog() time.Duration {
 	pid, text := secureenv.Take("WATCHDOG_PID"), secureenv.Take("WATCHDOG_USEC")
 	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
@@ -185,7 +184,7 @@ func takeWatchdog() time.Duration {
 	return time.Duration(usec) * time.Microsecond
 }
 
-// signOfLife returns the periodic report to a manager that watches this process.
+// signOfLife returns the periodic function that pings the watchdog of the manager.
 func (l *life) signOfLife() (p periodic, wanted bool) {
 	if l.manager == nil || l.manager.watches == 0 {
 		return p, false
@@ -213,9 +212,9 @@ func (l *life) signOfLife() (p periodic, wanted bool) {
 	return p, true
 }
 
-// logHang logs where the check of the watchdog hangs. The manager has not ended the process yet: at
-// most half of its time passes before the check is called, and logHang is called after another 3/8
-// of that time.
+// logHang logs where the check of the watchdog hangs, before the manager ends the process. The
+// check is called within half of the time of the manager, and logHang after another 3/8 of that
+// time.
 func (l *life) logHang() {
 	label := "Watchdog of " + l.plan.name
 	l.log.Warn(label+" does not return, so the manager is about to end this process", "stack", stacktrace.Line(stackOf(label)))

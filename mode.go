@@ -167,10 +167,10 @@ func (osEnv) terminal() (hungUp func() bool) {
 
 func (osEnv) exit(code int) { os.Exit(code) }
 
-// WorkDir sets the working directory. Run changes to it before the first hook, so main still runs
-// in the working directory of the start. A relative path is relative to that directory, whatever
-// os.Chdir did since. By default, a detached process changes to "/", and any other process stays
-// where it is.
+// WorkDir sets the working directory. Run changes to it before the first hook. Until then, main
+// runs in the working directory of the start. A relative path is relative to the directory of the
+// start, even after os.Chdir. By default, a detached process changes to "/", and any other process
+// does not change its directory.
 func WorkDir(path string) Option {
 	return option(func(c *plan) {
 		c.workDir = path
@@ -235,15 +235,15 @@ func (p *plan) applyWorkDir(background bool) error {
 	return nil
 }
 
-// keepOrigin keeps the arguments and the directory of a detached daemon for a restart, until
-// release is called.
+// keepOrigin stores the arguments and the directory of a detached daemon for the verb restart,
+// until release is called.
 func (p *plan) keepOrigin(m mode) (release func()) {
 	if !m.background || !m.locks() || p.pidFile == "" {
 		return func() {}
 	}
 	kept, err := origin.Keep(origin.Origin{PIDFile: p.pidFile, Dir: startup.Dir(), Args: startup.Args()[1:]})
 	if err != nil {
-		p.logger.Debug("cannot keep the arguments, so the verb restart uses its own", "err", err)
+		p.logger.Debug("cannot store the arguments of this daemon, so the verb restart uses its own", "err", err)
 		return func() {}
 	}
 	return func() { kept.Close() }
