@@ -38,7 +38,7 @@ func TestEveryBeginsAfterOneIntervalAndOnlyWhileReady(t *testing.T) {
 	})
 }
 
-func TestEveryRunsBesideTheHooksButNeverBesideItself(t *testing.T) {
+func TestEveryRunsConcurrentlyWithHooksButNotWithItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inside, most, calls atomic.Int32
 		slow := func(context.Context) error {
@@ -60,11 +60,11 @@ func TestEveryRunsBesideTheHooksButNeverBesideItself(t *testing.T) {
 		require.EqualValues(t, 1, most.Load())
 		time.Sleep(15 * time.Second)
 		require.NoError(t, v.stopped())
-		require.EqualValues(t, 0, inside.Load(), "the stop waits for it")
+		require.EqualValues(t, 0, inside.Load(), "the stop waits for f")
 	})
 }
 
-func TestEveryThatFailsOrPanicsIsLoggedAndGoesOn(t *testing.T) {
+func TestAnErrorOrPanicOfEveryIsLoggedAndEveryContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started), Every(time.Second, fails), Every(time.Second, panics))
 		time.Sleep(3500 * time.Millisecond)
@@ -75,7 +75,7 @@ func TestEveryThatFailsOrPanicsIsLoggedAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestEveryIsCancelledByAStopAndAbandonedWhereItDoesNotHeedThat(t *testing.T) {
+func TestEveryIsCancelledByAStopAndAbandonedAfterStopTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started), Every(time.Second, serve))
 		time.Sleep(time.Second)
@@ -93,7 +93,7 @@ func TestEveryIsCancelledByAStopAndAbandonedWhereItDoesNotHeedThat(t *testing.T)
 	})
 }
 
-func TestEveryThatPanicsDuringTheStopIsLogged(t *testing.T) {
+func TestAPanicOfEveryDuringTheStopIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started), Every(time.Second, func(ctx context.Context) error { <-ctx.Done(); panic("boom") }))
 		time.Sleep(time.Second)
@@ -102,12 +102,12 @@ func TestEveryThatPanicsDuringTheStopIsLogged(t *testing.T) {
 	})
 }
 
-// drained is a component whose hooks check that the components behind it are still up.
+// drained returns a component whose hooks check that the components in others still run.
 func drained(t *testing.T, trace *proctest.Lines, name string, behind ...*Hooks) *Hooks {
 	var own context.Context
 	h := &Hooks{Name: name}
 	h.OnStart = func(ctx context.Context) error { own = ctx; return nil }
-	h.OnReload = func(context.Context) error { return own.Err() } // reports whether it is up
+	h.OnReload = func(context.Context) error { return own.Err() } // an error if the component has stopped
 	h.Run = func(ctx context.Context) error {
 		<-ctx.Done()
 		time.Sleep(time.Second)
@@ -132,7 +132,7 @@ func drained(t *testing.T, trace *proctest.Lines, name string, behind ...*Hooks)
 }
 
 // Row G21.
-func TestTheDrainAwaitsEachComponentBeforeTheOneBehindIt(t *testing.T) {
+func TestAStopWaitsForEachComponentBeforeItStopsTheEarlierOne(t *testing.T) {
 	for how, embedded := range map[string][]Option{"process": nil, "embedded": {Embedded()}} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestTheDrainAwaitsEachComponentBeforeTheOneBehindIt(t *testing.T) {
 	}
 }
 
-func TestAFailedStartIsRolledBackInTheOrderOfTheDrain(t *testing.T) {
+func TestAFailedStartStopsComponentsInTheOrderOfAStop(t *testing.T) {
 	for how, fail := range map[string]Option{"OnStart": With(Hooks{OnStart: fails}), "ReadyWhen": ReadyWhen(panics)} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestAFailedStartIsRolledBackInTheOrderOfTheDrain(t *testing.T) {
 	}
 }
 
-func TestAStopDuringTheStartEndsTheContextOfTheOnStartThatRunsAndOfNoOther(t *testing.T) {
+func TestAStopDuringTheStartEndsOnlyTheContextOfTheRunningOnStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		a := drained(t, &trace, "a")
@@ -213,7 +213,7 @@ func TestAFailedOnStartEndsItsContext(t *testing.T) {
 	})
 }
 
-func TestABodyThatDiedHasItsOnStopAtItsTurn(t *testing.T) {
+func TestOnStopRunsInOrderEvenIfTheBodyHasReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		a := drained(t, &trace, "a")
@@ -234,7 +234,7 @@ func TestABodyThatDiedHasItsOnStopAtItsTurn(t *testing.T) {
 // still runs.
 //
 // Row G15.
-func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
+func TestOnlyTheHookThatHangsDuringAStopIsAbandoned(t *testing.T) {
 	steps := []string{
 		"OnStop c", "Run c", "OnStop b", "Run b", "OnStop a", "Run a", "Run app",
 		"OnExit c", "OnExit b", "OnExit a",
@@ -274,7 +274,7 @@ func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
 				require.ErrorIs(t, err, ErrStopTimeout)
 				require.Equal(t, 1, v.log.Count("was abandoned"))
 				require.LessOrEqual(t, time.Since(begun), 25*time.Second)
-				others := func(steps []string) []string { // Run app returns first, concurrently with OnStop
+				others := func(steps []string) []string { // Run of app may return during an OnStop
 					return slices.DeleteFunc(steps, func(s string) bool { return s == hangs || s == "Run app" })
 				}
 				require.Equal(t, others(slices.Clone(steps)), others(trace.All()))
@@ -283,7 +283,7 @@ func TestOneThatHangsInTheDrainCostsOnlyItself(t *testing.T) {
 	}
 }
 
-func TestABodyThatWasAskedInTheGraceIsReportedWithTheTimeThatItHad(t *testing.T) {
+func TestTheErrorOfABodyAbandonedInTheGracePeriodNamesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		hang := func(context.Context) error { <-release; return nil }

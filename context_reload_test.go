@@ -28,7 +28,7 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 		try := func(check, reload func(context.Context) error) error {
 			onCheck, onReload = check, reload
 			err := inside.Reload(t.Context())
-			require.Equal(t, Ready, inside.Phase(), "it is over when the verdict is there")
+			require.Equal(t, Ready, inside.Phase(), "the reload is over when Reload returns")
 			return err
 		}
 		failed := func(err error, hook, text string) {
@@ -57,7 +57,7 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 		var p *PanicError
 		require.ErrorAs(t, err, &p)
 
-		require.NoError(t, try(started, started), "and the next one has its own")
+		require.NoError(t, try(started, started), "the next reload has its own verdict")
 		require.NoError(t, v.stopped())
 		require.Equal(t, 5, v.snapshot().Reloads)
 	})
@@ -71,7 +71,7 @@ func TestAReloadWithoutAnythingToReloadSucceeds(t *testing.T) {
 	})
 }
 
-func TestReloadReturnsWhenAnOnReloadIsAbandonedAndFailsFromThenOn(t *testing.T) {
+func TestReloadFailsAfterAnOnReloadWasAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		v := live(t, serve, OnStart(started), ReloadTimeout(8*time.Second), OnReload(func(context.Context) error { <-release; return nil }))
@@ -87,7 +87,7 @@ func TestReloadReturnsWhenAnOnReloadIsAbandonedAndFailsFromThenOn(t *testing.T) 
 	})
 }
 
-func TestBodiesAndWhatEveryRepeatsMayWaitForAReload(t *testing.T) {
+func TestBodiesAndEveryMayWaitForAReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reloads atomic.Int32
 		var verdicts [3]error
@@ -113,7 +113,7 @@ func TestBodiesAndWhatEveryRepeatsMayWaitForAReload(t *testing.T) {
 				return nil
 			}))
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 1, reloads.Load(), "one for both bodies, which asked before it was ready")
+		require.EqualValues(t, 1, reloads.Load(), "one reload for both bodies, because both asked before the life was ready")
 		time.Sleep(time.Hour)
 		require.NoError(t, v.stopped())
 		require.EqualValues(t, 2, reloads.Load())
@@ -123,7 +123,7 @@ func TestBodiesAndWhatEveryRepeatsMayWaitForAReload(t *testing.T) {
 	})
 }
 
-func TestAHundredWhoAskDuringAReloadShareTheOneThatFollows(t *testing.T) {
+func TestAHundredRequestsDuringAReloadCauseOneMoreReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var reloads atomic.Int32
@@ -143,9 +143,9 @@ func TestAHundredWhoAskDuringAReloadShareTheOneThatFollows(t *testing.T) {
 		}
 		synctest.Wait()
 		close(release)
-		require.NoError(t, <-first, "the verdict of the one that was its own")
+		require.NoError(t, <-first, "the verdict of the reload that it requested")
 		for range 100 {
-			require.ErrorIs(t, <-others, errBoom, "and not of one that had begun before")
+			require.ErrorIs(t, <-others, errBoom, "not the verdict of the reload that had begun before")
 		}
 		synctest.Wait()
 		require.EqualValues(t, 2, reloads.Load())
@@ -179,7 +179,7 @@ func TestAReloadDuringTheStartWaitsUntilTheLifeIsReady(t *testing.T) {
 	})
 }
 
-func TestWhatAHookStartedMayReloadWhenTheHookHasReturned(t *testing.T) {
+func TestAGoroutineOfAHookMayReloadAfterTheHookHasReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		change, verdicts := make(chan struct{}), make(chan error)
 		watch := func(ctx context.Context) error {
@@ -201,7 +201,7 @@ func TestWhatAHookStartedMayReloadWhenTheHookHasReturned(t *testing.T) {
 	})
 }
 
-func TestAHookThatAsksForAReloadIsToldAtOnceThatItCannotWaitForItself(t *testing.T) {
+func TestReloadInsideAHookReturnsAnErrorAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		refused := map[string]int{}
@@ -231,14 +231,14 @@ func TestAHookThatAsksForAReloadIsToldAtOnceThatItCannotWaitForItself(t *testing
 		v := live(t, fn, opts...)
 		begun := time.Now()
 		require.NoError(t, v.visitAll())
-		require.Equal(t, 61*time.Second, time.Since(begun), "nobody waited for anybody")
+		require.Equal(t, 61*time.Second, time.Since(begun), "no call waited")
 		require.Equal(t, map[string]int{
 			"OnStart": 1, "ReadyWhen": 1, "OnCheck": 1, "OnReload": 1, "OnSignal": 1, "OnStop": 1, "OnExit": 1,
-		}, refused, "and none of them led to a reload")
+		}, refused, "and no call caused a reload")
 	})
 }
 
-func TestTheEndOfItsContextEndsTheWaitingForAReloadAndNotTheReload(t *testing.T) {
+func TestTheEndOfTheContextEndsTheWaitButNotTheReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var done bool
 		v := live(t, serve, OnStart(started), OnReload(func(context.Context) error { time.Sleep(10 * time.Second); done = true; return nil }))
@@ -247,19 +247,19 @@ func TestTheEndOfItsContextEndsTheWaitingForAReloadAndNotTheReload(t *testing.T)
 		begun := time.Now()
 		err := From(v.ctx).Reload(ctx)
 		require.ErrorIs(t, err, errBoom, "the cause")
-		require.NotErrorIs(t, err, ErrReload, "for whether it fails is not known")
+		require.NotErrorIs(t, err, ErrReload, "because nobody knows yet whether the reload fails")
 		require.Equal(t, time.Second, time.Since(begun))
 		time.Sleep(10 * time.Second)
 		require.Equal(t, Ready, v.phaseNow())
 		require.True(t, done)
-		require.NoError(t, From(v.ctx).Reload(t.Context()), "who asks next is told nothing that was meant for another")
+		require.NoError(t, From(v.ctx).Reload(t.Context()), "the next caller gets the verdict of its own reload")
 		require.NoError(t, v.stopped())
 	})
 }
 
-func TestEveryoneWhoWaitsForAReloadIsTold(t *testing.T) {
+func TestEveryCallerThatWaitsForAReloadGetsAVerdict(t *testing.T) {
 	for seed := range uint64(20) {
-		synctest.Test(t, func(t *testing.T) { // fails if a goroutine waits for ever
+		synctest.Test(t, func(t *testing.T) { // fails if a goroutine waits forever
 			random := rand.New(rand.NewPCG(seed, 0))
 			v := live(t, serve, OnStart(started), Every(time.Millisecond, func(ctx context.Context) error { return From(ctx).Reload(ctx) }),
 				OnReload(func(context.Context) error { time.Sleep(time.Duration(seed) * time.Millisecond); return nil }))

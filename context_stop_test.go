@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestStopIsTheCauseForWhichTheBodiesEnd(t *testing.T) {
+func TestTheReasonOfStopIsTheCauseInAllBodies(t *testing.T) {
 	for reason, check := range map[error]func(t *testing.T, cause error){
 		errBoom: func(t *testing.T, cause error) { require.True(t, cause == errBoom, "the very error") },
 		nil:     func(t *testing.T, cause error) { require.ErrorIs(t, cause, context.Canceled) },
@@ -36,7 +36,7 @@ func TestStopIsTheCauseForWhichTheBodiesEnd(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				inside.Stop(reason)
-				require.NoError(t, v.end(), "it is no failure by itself")
+				require.NoError(t, v.end(), "the reason alone is no failure")
 				for _, where := range []string{"fn", "Run", "Every"} {
 					cause, _ := causes.Load(where)
 					require.NotNil(t, cause, where)
@@ -48,7 +48,7 @@ func TestStopIsTheCauseForWhichTheBodiesEnd(t *testing.T) {
 	}
 }
 
-func TestABodyThatReturnsTheReasonOfAStopWantsItToBeAFailure(t *testing.T) {
+func TestTheReasonOfAStopIsAFailureIfABodyReturnsIt(t *testing.T) {
 	returns := map[string]func(context.Context) error{
 		"nil":   func(context.Context) error { return nil },
 		"err":   func(ctx context.Context) error { return ctx.Err() },
@@ -66,11 +66,11 @@ func TestABodyThatReturnsTheReasonOfAStopWantsItToBeAFailure(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, func(ctx context.Context) error { From(ctx).Stop(nil); <-ctx.Done(); return context.Cause(ctx) })
-		require.NoError(t, v.end(), "no reason is no failure even then")
+		require.NoError(t, v.end(), "a stop without a reason is never a failure")
 	})
 }
 
-func TestOfSeveralStopsTheFirstCounts(t *testing.T) {
+func TestOnlyTheFirstStopHasAnEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		v := live(t, func(ctx context.Context) error {
@@ -104,12 +104,12 @@ func TestOfSeveralStopsTheFirstCounts(t *testing.T) {
 		require.NoError(t, v.end())
 		n := 0
 		causes.Range(func(any, any) bool { n++; return true })
-		require.Equal(t, 1, n, "all bodies hear of the same")
+		require.Equal(t, 1, n, "all bodies have the same cause")
 		require.Equal(t, 1, v.log.Count("msg=stopping"))
 	})
 }
 
-func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
+func TestStopFromAnyHookOrBodyIsACleanEnd(t *testing.T) {
 	for _, from := range []string{"OnStart", "ReadyWhen", "fn", "Run", "Every", "OnSignal", "OnCheck", "OnReload", "OnStop", "OnExit"} {
 		t.Run(from, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -118,16 +118,16 @@ func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
 					if where == from {
 						begun := time.Now()
 						From(ctx).Stop(errBoom)
-						require.Equal(t, begun, time.Now(), "it does not wait")
+						require.Equal(t, begun, time.Now(), "Stop does not wait")
 						require.Equal(t, Stopping, From(ctx).Phase())
-						return ctx.Err() // nil if it is already a stop
+						return ctx.Err() // nil if the life is stopping already
 					}
 					return nil
 				})
 				v := live(t, fn, append(opts, With(traced(&trace, "last")))...)
 				require.NoError(t, v.visitAll())
 				if from == "OnStart" {
-					require.Empty(t, trace.All(), "a component whose turn does not come")
+					require.Empty(t, trace.All(), "the component is not started")
 					return
 				}
 				require.Equal(t, 1, trace.Count("OnStop last"))
@@ -137,7 +137,7 @@ func TestStopFromWithinWhateverALifeCallsIsACleanEnd(t *testing.T) {
 	}
 }
 
-func TestAStopFromWithinOnStartCutsTheStartShort(t *testing.T) {
+func TestAStopInOnStartEndsTheStart(t *testing.T) {
 	for what, returns := range map[string]func(context.Context) error{
 		"nil": started, "err": func(ctx context.Context) error { return ctx.Err() }, "cause": context.Cause,
 	} {
@@ -169,7 +169,7 @@ func TestAStopFromWithinOnStartCutsTheStartShort(t *testing.T) {
 	}
 }
 
-func TestAfterTheEndOfALifeNothingCanBeAskedOfIt(t *testing.T) {
+func TestTheMethodsOfAnEndedLifeHaveNoEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inside *Life
 		v := live(t, serve, OnStart(func(ctx context.Context) error { inside = From(ctx); return nil }), OnReload(fails))
@@ -186,7 +186,7 @@ func TestAfterTheEndOfALifeNothingCanBeAskedOfIt(t *testing.T) {
 	})
 }
 
-func TestAStopIsTheVerdictOfAReloadThatIsWaitedFor(t *testing.T) {
+func TestAStopFailsTheReloadsForWhichCallersWait(t *testing.T) {
 	stopsInstead := func(t *testing.T, err error) {
 		t.Helper()
 		require.ErrorIs(t, err, ErrReload)
@@ -225,7 +225,7 @@ func TestAStopIsTheVerdictOfAReloadThatIsWaitedFor(t *testing.T) {
 			v.send(syscall.SIGTERM)
 			err := <-first
 			require.ErrorIs(t, err, ErrReload)
-			require.ErrorIs(t, err, context.Canceled, "the one that ran was cut short")
+			require.ErrorIs(t, err, context.Canceled, "the stop ended the running reload")
 			stopsInstead(t, <-second)
 			require.NoError(t, v.end())
 			require.Equal(t, begun, time.Now())

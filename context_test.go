@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// visited returns every function that a life calls. Each calls visit with its name. The bodies then
-// wait for their context.
+// visited returns fn and the options with every function that a life calls. Each function calls
+// visit with its name. The bodies then wait until their context ends.
 func visited(visit func(where string, ctx context.Context) error) (fn func(context.Context) error, opts []Option) {
 	at := func(where string) func(context.Context) error {
 		return func(ctx context.Context) error { return visit(where, ctx) }
@@ -45,7 +45,7 @@ func (v *lived) visitAll() error {
 	return v.stopped()
 }
 
-func TestOutsideALifeThereIsNothingToDo(t *testing.T) {
+func TestOutsideALifeTheMethodsOfLifeDoNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	life := From(ctx)
 	require.NotNil(t, life)
@@ -62,7 +62,7 @@ func TestOutsideALifeThereIsNothingToDo(t *testing.T) {
 	require.Equal(t, Exited, From(context.Background()).Phase())
 }
 
-func TestFromFindsTheLifeFromWhateverItCallsInThePhaseThatItIsIn(t *testing.T) {
+func TestFromReturnsTheLifeAndItsPhaseInEveryHookAndBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		var mu sync.Mutex
@@ -78,7 +78,7 @@ func TestFromFindsTheLifeFromWhateverItCallsInThePhaseThatItIsIn(t *testing.T) {
 			phases[where] = last.Phase()
 			lives[last.of] = true
 			if where == "ReadyWhen" && !again {
-				return errBoom // ReadyWhen is called again after the bodies have come here
+				return errBoom // ReadyWhen is called again, after the bodies have called visit
 			}
 			return nil
 		})
@@ -94,7 +94,7 @@ func TestFromFindsTheLifeFromWhateverItCallsInThePhaseThatItIsIn(t *testing.T) {
 	})
 }
 
-func TestTheRollbackOfAFailedStartIsAStop(t *testing.T) {
+func TestTheRollbackOfAFailedStartHasThePhaseStopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		var inside *Life
@@ -107,7 +107,7 @@ func TestTheRollbackOfAFailedStartIsAStop(t *testing.T) {
 		require.ErrorIs(t, v.end(), errBoom)
 		require.Equal(t, []string{"starting <nil>", "stopping <nil>", "stopping <nil>"}, trace.All())
 		require.Equal(t, Exited, inside.Phase())
-		require.ErrorIs(t, inside.Grace().Err(), context.Canceled, "it ends with the life")
+		require.ErrorIs(t, inside.Grace().Err(), context.Canceled, "Grace ends with the life")
 	})
 }
 
@@ -160,14 +160,14 @@ func TestGraceEndsWhenStopTimeoutIsOver(t *testing.T) {
 		asked := time.Now()
 		v.send(syscall.SIGTERM)
 		<-begun
-		require.Equal(t, 8*time.Second, ended.Sub(asked), "counted from when it was asked for, and not from when the delay was over")
+		require.Equal(t, 8*time.Second, ended.Sub(asked), "from the stop request, not from the end of StopDelay")
 		require.ErrorIs(t, v.end(), ErrStopTimeout)
 		close(release)
 		synctest.Wait()
 	})
 }
 
-func TestWorkInHandCanBeFinishedBeforeABodyReturns(t *testing.T) {
+func TestWorkInProgressMayFinishBeforeABodyReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var result error
 		v := live(t, func(ctx context.Context) error {
@@ -175,7 +175,7 @@ func TestWorkInHandCanBeFinishedBeforeABodyReturns(t *testing.T) {
 			go func() {
 				work, cancel := context.WithTimeoutCause(From(ctx).Grace(), 10*time.Second, errBoom)
 				defer cancel()
-				<-work.Done() // stands for 10 s of work
+				<-work.Done() // represents 10 s of work
 				worked <- context.Cause(work)
 			}()
 			<-ctx.Done()
@@ -185,12 +185,12 @@ func TestWorkInHandCanBeFinishedBeforeABodyReturns(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		asked := time.Now()
 		require.NoError(t, v.stopped())
-		require.Equal(t, errBoom, result, "it took its own time, and was not cut short")
+		require.Equal(t, errBoom, result, "the work ended before its context")
 		require.Equal(t, 5*time.Second, time.Since(asked))
 	})
 }
 
-func TestStatusShowsWhatTheProgramSaysThatItIsDoing(t *testing.T) {
+func TestStatusShowsTheTextOfSetStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		shown := map[string]string{}
@@ -208,7 +208,7 @@ func TestStatusShowsWhatTheProgramSaysThatItIsDoing(t *testing.T) {
 		for where, text := range shown {
 			require.Equal(t, "in "+where, text)
 		}
-		require.Equal(t, "in OnExit", v.snapshot().Text, "until it says something else")
+		require.Equal(t, "in OnExit", v.snapshot().Text, "until the program sets another text")
 		From(v.ctx).SetStatus("")
 		require.Empty(t, v.snapshot().Text)
 	})

@@ -29,7 +29,7 @@ const (
 	signalsPage   = "docs/signals.md"
 )
 
-// phaseText is the name of the constant.
+// phaseText contains the name of the constant of each phase.
 func phaseText(p Phase) string {
 	name := p.String()
 	return "`" + strings.ToUpper(name[:1]) + name[1:] + "`"
@@ -43,7 +43,7 @@ func TestDocsNameEveryPhase(t *testing.T) {
 	require.Equal(t, want, pagetest.Columns(t, lifePage, "## States", "phase"))
 }
 
-// requireTimes requires that these are the times that the page names.
+// requireTimes requires that the page names exactly these times.
 func requireTimes(t *testing.T, path string, times ...time.Duration) {
 	t.Helper()
 	want, got := map[string]bool{}, map[string]bool{}
@@ -63,8 +63,8 @@ func timeText(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d/time.Millisecond)
 }
 
-// The test reads the record as the page describes it for other languages.
-func TestDocsTellHowToReadARecord(t *testing.T) {
+// The test reads the record by the rules that the page contains for other languages.
+func TestDocsDescribeHowToReadARecord(t *testing.T) {
 	record, err := Status{Name: "echod", PID: 4127, Text: strings.Repeat("text ", 2000)}.encode(nil)
 	require.NoError(t, err)
 	require.Len(t, record, 4096)
@@ -91,7 +91,7 @@ func TestDocsTellHowToReadARecord(t *testing.T) {
 	}
 }
 
-func TestDocsShowWhatStatusAnswers(t *testing.T) {
+func TestDocsShowTheAnswerOfStatus(t *testing.T) {
 	example := regexp.MustCompile("(?s)```json\n(.*?\n)```").FindStringSubmatch(pagetest.Read(t, pidFilePage))
 	require.NotNil(t, example)
 	var r report
@@ -105,7 +105,7 @@ func TestDocsShowWhatStatusAnswers(t *testing.T) {
 	require.Equal(t, again.String(), example[1])
 }
 
-// eventText contains the names of the events in the pages.
+// eventText contains the name of each event as the pages write it.
 var eventText = [events]string{
 	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
 	stopRequest: "other stop request",
@@ -129,14 +129,14 @@ func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
 	}
 	pagetest.RequireTable(t, lifePage, "dispatch of signals.go", rows...)
 	for _, text := range actionText {
-		require.Contains(t, pagetest.Read(t, lifePage), "*"+text+"*", "what it means")
+		require.Contains(t, pagetest.Read(t, lifePage), "*"+text+"*", "the meaning of the action")
 	}
 }
 
-// The diagram shows the same events between two phases as the table.
-func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
+// The diagram and the table contain the same events between two phases.
+func TestDocsHaveTheDiagramOfTheStates(t *testing.T) {
 	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
-	// what returns the events that cause this action in a phase.
+	// what returns the names of the events that cause this action in a phase.
 	what := func(p Phase, does action) string {
 		var texts []string
 		for e, act := range dispatch[p] {
@@ -165,7 +165,7 @@ func TestThePictureOfTheStatesIsThatOfTheTable(t *testing.T) {
 	pagetest.RequireTable(t, lifePage, "states of signals.go", rows...)
 }
 
-func TestDocsSayHowLongThingsTake(t *testing.T) {
+func TestDocsNameTheTimeLimits(t *testing.T) {
 	c, err := newPlan(nil, []Option{Embedded()})
 	require.NoError(t, err)
 	require.Equal(t, time.Second, grace(4*time.Second), "a quarter")

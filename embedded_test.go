@@ -36,7 +36,7 @@ func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() er
 	case inside = <-begun:
 	case err := <-result:
 		require.NoError(t, err)
-		require.Fail(t, "it has ended")
+		require.Fail(t, "the life has ended")
 	}
 	<-inside.of.Ready()
 	return inside, func() error {
@@ -45,7 +45,7 @@ func embeddedLife(t *testing.T, opts ...Option) (inside *Life, stopped func() er
 	}
 }
 
-func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) {
+func TestAHundredEmbeddedLivesRunBesideTheLifeOfTheProcess(t *testing.T) {
 	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 	ofProcess := func() error {
 		return Run(fails, quiet, PIDFile(""), option(func(c *plan) { c.env = host }))
@@ -75,19 +75,19 @@ func TestAHundredEmbeddedLivesAtTheSameTimeBesideThatOfTheProcess(t *testing.T) 
 	}
 }
 
-func TestAnEmbeddedLifeDoesNotKeepThatOfTheProcessFromStartingNorTheOtherWayRound(t *testing.T) {
+func TestAnEmbeddedLifeAndTheLifeOfTheProcessDoNotPreventEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, stop := embeddedLife(t)
 		v := live(t, serve)
 		_, stopSecond := embeddedLife(t)
-		require.ErrorIs(t, Run(nil, PIDFile("")), ErrAlreadyRunning, "for that is what they are beside")
+		require.ErrorIs(t, Run(nil, PIDFile("")), ErrAlreadyRunning, "the life of the process runs too")
 		require.NoError(t, stop())
 		require.NoError(t, v.stopped())
 		require.NoError(t, stopSecond())
 	})
 }
 
-func TestALifeInALifeIsTheOneThatItsHooksFind(t *testing.T) {
+func TestFromReturnsTheInnerOfTwoNestedLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var verdict error
 		outer, stop := embeddedLife(t, Name("outer"), OnReload(func(ctx context.Context) error {
@@ -119,10 +119,10 @@ func TestAHookMayWaitForTheReloadOfAnotherLife(t *testing.T) {
 	})
 }
 
-func TestAnEmbeddedLifeHearsNoSignals(t *testing.T) {
+func TestAnEmbeddedLifeHandlesNoSignals(t *testing.T) {
 	heard := make(chan os.Signal, 2)
 	signals := []os.Signal{syscall.SIGUSR2, syscall.SIGHUP}
-	signal.Notify(heard, signals...) // so that they do not end this process
+	signal.Notify(heard, signals...) // because the signals must not end this process
 	defer signal.Stop(heard)
 
 	host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
@@ -136,14 +136,14 @@ func TestAnEmbeddedLifeHearsNoSignals(t *testing.T) {
 		require.NoError(t, self.Signal(sig))
 		require.Equal(t, sig, <-heard)
 	}
-	require.Empty(t, host.listeners(), "it did not even ask for them")
+	require.Empty(t, host.listeners(), "the life asked for no signals")
 	require.Equal(t, Ready, inside.Phase())
 	require.NoError(t, stop())
 	require.Zero(t, called.Load())
 	require.Empty(t, host.listeners())
 }
 
-func TestAnEmbeddedLifeEndsNoProcessHoweverOftenItIsToldToStop(t *testing.T) {
+func TestRepeatedStopsOfAnEmbeddedLifeDoNotEndTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := &testHost{heard: map[os.Signal][]chan<- os.Signal{}}
 		slow := func(context.Context) error { time.Sleep(10 * time.Second); return nil }
@@ -187,14 +187,14 @@ func TestAnEmbeddedLifeMakesNoFilesAndNamesTheOptionsThatItIgnores(t *testing.T)
 	}
 }
 
-func TestAWrongOptionIsRefusedEmbeddedToo(t *testing.T) {
+func TestAnEmbeddedLifeRefusesWrongOptions(t *testing.T) {
 	require.ErrorContains(t, Run(nil, Embedded(), quiet, PIDFileMode(0o666)), "lifecycle: wrong option: PIDFileMode(0666)")
 	require.ErrorContains(t, Run(nil, Embedded(), quiet, Name("a/b")), `lifecycle: wrong option: Name("a/b")`)
 }
 
-// Each case runs twice, as the life of a process and embedded. A life that does not end by itself
-// is stopped after two minutes.
-func TestAnEmbeddedLifeGoesWrongAsAnyOther(t *testing.T) {
+// Each case runs twice, as the life of a process and embedded. The test stops a life after two
+// minutes.
+func TestAnEmbeddedLifeFailsLikeAnyOtherLife(t *testing.T) {
 	var release chan struct{}
 	hang := func(context.Context) error { <-release; return nil }
 	goexit := func(context.Context) error { runtime.Goexit(); return nil }
@@ -255,7 +255,7 @@ func TestAnEmbeddedLifeHasTheSameErrors(t *testing.T) {
 		run := func(fn func(context.Context) error, opts ...Option) error {
 			return Run(fn, append(opts, quiet, Embedded())...)
 		}
-		require.True(t, run(fails) == errBoom, "that of a body unwrapped")
+		require.True(t, run(fails) == errBoom, "the error of a body is unwrapped")
 		var h *HookError
 		require.ErrorAs(t, run(serve, With(Hooks{Name: "db", OnStart: fails})), &h)
 		require.Equal(t, HookError{"db", "OnStart", errBoom}, *h)

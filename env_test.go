@@ -17,11 +17,11 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// The tests of the life run in this process, in a synctest bubble. Its clock makes deadlines exact,
-// and the bubble fails if a goroutine remains. A real signal cannot reach a bubble, so a host
-// delivers signals.
+// The tests of the life run in this process, in a synctest bubble. The clock of the bubble makes
+// deadlines exact, and the bubble fails if a goroutine remains. A real signal cannot reach a
+// bubble, so a testHost delivers signals.
 
-// testHost is a process as a life sees it.
+// testHost implements env. It delivers signals and records exits.
 type testHost struct {
 	mu     sync.Mutex
 	heard  map[os.Signal][]chan<- os.Signal
@@ -52,7 +52,7 @@ func (h *testHost) exit(code int) {
 	h.mu.Lock()
 	h.exited = append(h.exited, code)
 	h.mu.Unlock()
-	runtime.Goexit() // os.Exit does not return either
+	runtime.Goexit() // because os.Exit does not return
 }
 
 func (h *testHost) exits() []int {
@@ -141,7 +141,7 @@ func (v *lived) stopped() error {
 	return v.end()
 }
 
-// traced is a component whose hooks only record that they ran: "OnStart a".
+// traced returns a component whose hooks only record that they ran, such as "OnStart a".
 func traced(trace *proctest.Lines, name string) Hooks {
 	say := func(hook string) func(context.Context) error {
 		return func(context.Context) error { trace.Say(hook + " " + name); return nil }

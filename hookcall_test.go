@@ -30,7 +30,7 @@ func TestAnyPanicIsAnError(t *testing.T) {
 				err := v.stopped()
 				var p *PanicError
 				require.ErrorAs(t, err, &p)
-				require.NotErrorIs(t, err, context.Canceled, "a panic is no clean end, whatever its value")
+				require.NotErrorIs(t, err, context.Canceled, "a panic is no clean end, even with this value")
 				require.Contains(t, err.Error(), "panic: ")
 				require.Contains(t, v.log.String(), "panic in Run of app")
 			})
@@ -39,7 +39,7 @@ func TestAnyPanicIsAnError(t *testing.T) {
 }
 
 // Row G7.
-func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
+func TestGoexitIsAnErrorAndNoDeadlock(t *testing.T) {
 	goexit := func(context.Context) error { runtime.Goexit(); return nil }
 	for _, hook := range []string{"OnStart", "OnReload", "OnStop", "OnExit", "Run", "fn", "Every", "OnSignal"} {
 		t.Run(hook, func(t *testing.T) {
@@ -76,14 +76,14 @@ func TestGoexitIsAFaultAndNoDeadlock(t *testing.T) {
 					require.Equal(t, 70, ExitCode(err))
 				}
 				require.Contains(t, v.log.String(), "runtime.Goexit was called")
-				require.Contains(t, v.log.String(), "TestGoexit", "the stack names who called it")
+				require.Contains(t, v.log.String(), "TestGoexit", "the stack names the caller of Goexit")
 			})
 		})
 	}
 }
 
 // Row G1.
-func TestAPanicInFnStopsTheLifeAndExitsWithSoftwareError(t *testing.T) {
+func TestAPanicInFnStopsTheLifeWithExitCode70(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Minute); panic("boom") }, With(traced(&trace, "a")))
@@ -103,7 +103,7 @@ func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *tes
 	begun := make(chan struct{})
 	spawn(t.Context(), "OnStop of crowd", func(context.Context) error {
 		for range 1000 {
-			go func() { <-release }() // they inherit the label
+			go func() { <-release }() // these goroutines inherit the label
 		}
 		close(begun)
 		<-release
@@ -113,9 +113,9 @@ func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *tes
 	var stack string
 	proctest.Eventually(t, func() bool {
 		stack = string(stackOf("OnStop of crowd"))
-		return strings.Contains(stack, "TestTheStackOf") // it may not be blocked yet
+		return strings.Contains(stack, "TestTheStackOf") // the goroutine may not be blocked yet
 	}, "the stack")
-	require.NotContains(t, stack, "\n", "one frame, and none of the others")
+	require.NotContains(t, stack, "\n", "one frame, and no frame of the other goroutines")
 }
 
 func TestAHookThatChangedItsLabelsIsStillNamed(t *testing.T) {

@@ -61,17 +61,17 @@ func TestFnThatReturnsNilEndsTheLifeCleanly(t *testing.T) {
 }
 
 // Row G14.
-func TestFnThatFailsEndsTheLifeAndItsErrorComesBackUnwrapped(t *testing.T) {
+func TestRunReturnsTheErrorOfFnUnwrapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return errBoom }, With(traced(&trace, "a")))
-		require.True(t, v.end() == errBoom, "the very error, not one that wraps it")
+		require.True(t, v.end() == errBoom, "the same error, not an error that wraps it")
 		require.Equal(t, 1, trace.Count("OnStop a"))
 		require.Equal(t, 1, trace.Count("OnExit a"))
 	})
 }
 
-func TestABodyThatEndsBeforeReadyWasNeverReady(t *testing.T) {
+func TestALifeWhoseBodyReturnsBeforeReadyIsNeverReady(t *testing.T) {
 	for _, returns := range []error{nil, errBoom} {
 		synctest.Test(t, func(t *testing.T) {
 			v := live(t, func(context.Context) error { time.Sleep(50 * time.Millisecond); return returns })
@@ -82,14 +82,14 @@ func TestABodyThatEndsBeforeReadyWasNeverReady(t *testing.T) {
 	}
 }
 
-func TestABodyThatEndedBeforeTheStopIsNotExcusedByIt(t *testing.T) {
+func TestAnErrorFromBeforeTheStopIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, func(context.Context) error { time.Sleep(time.Second); return context.Canceled })
 		require.ErrorIs(t, v.end(), context.Canceled)
 	})
 }
 
-func TestReadyAfterHundredMillisecondsWhereNothingGivesASign(t *testing.T) {
+func TestALifeWithoutOnStartAndReadyWhenIsReadyAfter100ms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve)
 		begun := time.Now()
@@ -146,7 +146,7 @@ func TestWrongOptionsAreNamedAndNothingIsStarted(t *testing.T) {
 	}
 }
 
-func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
+func TestSingleHookOptionsFormOneComponentAtThePositionOfTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		say := func(line string) func(context.Context) error {
@@ -164,7 +164,7 @@ func TestLooseHooksFormOneComponentInThePlaceOfTheFirst(t *testing.T) {
 	})
 }
 
-func TestBaseContextGivesValuesAndItsEndIsAStop(t *testing.T) {
+func TestBaseContextProvidesValuesAndItsEndIsAStop(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
 		base, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "value"))
@@ -206,7 +206,7 @@ func TestASecondRunInOneProcessIsRefused(t *testing.T) {
 		require.Equal(t, os.Getpid(), already.PID)
 		require.ErrorContains(t, err, "already running in this process")
 		require.NoError(t, v.stopped())
-		require.NoError(t, live(t, serve).stopped(), "one after the other is fine")
+		require.NoError(t, live(t, serve).stopped(), "a second Run is allowed after the first has returned")
 	})
 }
 
@@ -220,10 +220,10 @@ func TestRunInsideAHookIsRefusedAndDoesNotBlock(t *testing.T) {
 }
 
 // Row G20.
-func TestNoGoroutineIsLeft(t *testing.T) {
+func TestNoGoroutineRemainsAfterALife(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 50 {
-		synctest.Test(t, func(t *testing.T) { // it fails if a goroutine remains
+		synctest.Test(t, func(t *testing.T) { // the bubble fails if a goroutine remains
 			v := live(t, serve, Every(time.Millisecond, serve), OnSignal(syscall.SIGUSR2, serve), OnReload(serve))
 			v.send(syscall.SIGHUP)
 			require.NoError(t, v.stopped())
@@ -241,7 +241,7 @@ func TestPhaseHasAName(t *testing.T) {
 }
 
 // Row I10.
-func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
+func TestTenThousandEmbeddedLivesLeakNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	t.Setenv("TMPDIR", dir)
@@ -256,13 +256,13 @@ func TestTenThousandEmbeddedLivesLeaveNothing(t *testing.T) {
 	lives(1000)
 	before := heap()
 	lives(9000)
-	require.Less(t, heap()-before, int64(1<<20), "bytes more after 9,000 lives more")
+	require.Less(t, heap()-before, int64(1<<20), "the heap must not grow during the last 9,000 lives")
 	proctest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, "%d goroutines", goroutines)
 	require.LessOrEqual(t, openDescriptors(t), descriptors)
 	require.Empty(t, folder(t, dir))
 }
 
-// heap returns the size of the heap that is in use.
+// heap returns the number of bytes in use on the heap.
 func heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-func TestALongTextDoesNotKeepAManagerFromHearingWhatGoesWithIt(t *testing.T) {
+func TestALongTextIsCutSoThatAManagerGetsTheWholeMessage(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	at := proctest.ManagerAt(t, address)

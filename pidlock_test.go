@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/sys/filelock"
 )
 
-func TestAlreadyRunningErrorSaysWhoAndWhere(t *testing.T) {
+func TestAlreadyRunningErrorNamesPIDAndFile(t *testing.T) {
 	for text, err := range map[string]*AlreadyRunningError{
 		"lifecycle: already running (pid 4711), PID file /run/x.pid":               {PID: 4711, PIDFile: "/run/x.pid"},
 		"lifecycle: already running (pid unknown), PID file /run/x.pid":            {PIDFile: "/run/x.pid"},
@@ -44,7 +44,7 @@ func TestAPIDFileThatCanNeitherBeRemovedNorEmptiedIsStale(t *testing.T) {
 	l.leave()
 	require.Equal(t, 1, said.Count("cannot remove or empty the PID file"))
 	require.Equal(t, 1, verbHere(t, pidfile, "status").Code)
-	lock, err = takePIDFile(pidfile) // as a start does
+	lock, err = takePIDFile(pidfile) // as a start does it
 	require.NoError(t, err)
 	_, err = lock.Release()
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func takePIDFile(path string) (*pidfile.Lock, error) {
 	return lock, nil
 }
 
-func TestWhatAKilledDaemonHasLeftIsRemovedOnlyUnderTheLockAndOnlyWhereAStartWouldTakeIt(t *testing.T) {
+func TestFilesOfAKilledDaemonAreRemovedOnlyUnderTheLockAndOnlyIfSafe(t *testing.T) {
 	t.Parallel()
 	stale := func(t *testing.T) (c *plan, path string) {
 		path = proctest.PIDFileWith(t, "4242\n")
@@ -111,7 +111,7 @@ func held(t *testing.T, path string) *os.File {
 	return f
 }
 
-// requireNothingLeft requires that the PID file and all files beside it are gone.
+// requireNothingLeft requires that no file is in the directory of the PID file.
 func requireNothingLeft(t *testing.T, path string) {
 	t.Helper()
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -134,7 +134,7 @@ var holding = proctest.Register("holding", func(args []string) int {
 	}
 	fmt.Println("listens")
 	for sig := range signals {
-		if sig != syscall.SIGURG { // the Go runtime sends it to itself
+		if sig != syscall.SIGURG { // the Go runtime sends SIGURG to its own process
 			fmt.Println("got", sig)
 		}
 	}
@@ -156,15 +156,15 @@ func startHolding(t *testing.T, pidfile ...string) (p *proctest.Process, require
 }
 
 // Row C9.
-func TestWhoDoesNotHoldTheFileAnyMoreIsNotHeldOnTo(t *testing.T) {
+func TestHoldReturnsAnErrorIfTheHolderHasChanged(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p, requireUnsignalled := startHolding(t, path)
 	bystander, requireLives := startHolding(t)
 	requireUntouched := proctest.Untouched(t, path)
 	for _, h := range []holder{
-		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another process holds it now
-		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // it has ended
+		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another process holds the file now
+		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // the process has ended
 	} {
 		_, err := hold(path, h)
 		require.ErrorIs(t, err, os.ErrProcessDone)
@@ -185,7 +185,7 @@ func openForReading(t *testing.T, path string) *os.File {
 	return f
 }
 
-func TestAnAccountWithoutAHomeIsToldOfTheOptions(t *testing.T) {
+func TestTheErrorForAUserWithoutAHomeNamesTheOptions(t *testing.T) {
 	t.Parallel()
 	const path = "/nonexistent/.local/state/app/app.pid"
 	failed := func(op, at string) error { return &fs.PathError{Op: op, Path: at, Err: syscall.EACCES} }

@@ -215,9 +215,9 @@ func Version(v string) Option {
 
 // Logger sets the logger of the life. The life logs its phases, the verdicts of reloads, hooks that
 // exceed their time, and panics. The logger must not block, because the life waits for each record.
-// By default, the logger is slog.Default(), with one exception. If stderr is the journal of
-// systemd, and the program has changed neither slog.Default() nor package log, each line carries a
-// priority and no timestamp. [StderrHandler] gives other records of the program the same form.
+// If stderr is the journal of systemd, and the program has changed neither slog.Default() nor
+// package log, each line of the default logger carries a priority and no timestamp. [StderrHandler]
+// gives other records of the program the same form. By default, the logger is slog.Default().
 func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }

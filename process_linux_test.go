@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/internal/sys/filelock"
 )
 
-// callHere calls a verb in this process. A verb that would start a process is refused here, but
+// callHere calls a verb in this process. A verb that would start a process fails under go test, but
 // only after all other checks.
 func callHere(pidfile, verb string) proctest.Result {
 	l, err := newLife(nil, []Option{Name("daemon"), PIDFile(pidfile), OnReload(func(context.Context) error { return nil })})
@@ -30,7 +30,7 @@ func callHere(pidfile, verb string) proctest.Result {
 }
 
 // Rows C3, C4, C5, C6, C8, L2.
-func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
+func TestNoVerbSignalsAProcessThatDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
 	p, requireUntouched := startHolding(t)
 	pid := p.PID()
@@ -51,7 +51,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 	rows := []row{
 		{"locked by a stranger", number, func(path string) { held(t, path) }, inUse},
 		{"locked by a stranger", group, func(path string) { held(t, path) }, inUse},
-		// A mark needs the right to write the file, which a group may have.
+		// A mark needs the permission to write the file. A group may have this permission.
 		{"held and marked by a stranger", number, func(path string) { mark(held(t, path)) }, elsewhere},
 		{"held and marked by a stranger", group, func(path string) { mark(held(t, path)) }, inUse},
 		{"marked, but locked by nobody", number, func(path string) { mark(openForWriting(t, path)) }, elsewhere},
@@ -96,7 +96,7 @@ func TestNoVerbSignalsWhoDoesNotHoldTheLock(t *testing.T) {
 			requireFiles = append(requireFiles, proctest.Untouched(t, path))
 		}
 		for verb := range r.codes {
-			asked++ // all at once: each verb waits while the holder of its file is unknown
+			asked++ // all at once, because each verb waits while the holder of its file is unknown
 			go func() { answers <- answer{r, verb, callHere(path, verb)} }()
 		}
 	}
@@ -120,8 +120,8 @@ func openForWriting(t *testing.T, path string) *os.File {
 }
 
 const (
-	service  = 12345 // a user that is not in the database
-	stranger = 54321 // another
+	service  = 12345 // a user who is not in the user database
+	stranger = 54321 // another such user
 )
 
 func statusField(t *testing.T, pid int, field string) string {

@@ -74,7 +74,7 @@ func TestATextThatIsTooLongIsCutAtARuneAndTheOthersAreKept(t *testing.T) {
 			require.True(t, marked, got.Text)
 			require.True(t, utf8.ValidString(kept))
 			require.True(t, strings.HasPrefix(long, kept))
-			require.Greater(t, len(kept), statefile.Size/2, "no more is cut than needed")
+			require.Greater(t, len(kept), statefile.Size/2, "encode cuts no more than necessary")
 			got.Text = long
 			require.Equal(t, want, got)
 		}
@@ -95,7 +95,7 @@ func TestATextOfAnyLengthThatFitsIsKept(t *testing.T) {
 	for length := 3800; length < 4096; length++ {
 		text := strings.Repeat("x", length)
 		if recoded(t, Status{Text: text}).Text == text {
-			require.Equal(t, length-3800, fits, "a shorter one was cut")
+			require.Equal(t, length-3800, fits, "encode cut a text that fits")
 			fits++
 		}
 	}
@@ -103,7 +103,7 @@ func TestATextOfAnyLengthThatFitsIsKept(t *testing.T) {
 	require.Less(t, fits, 296)
 }
 
-func TestOfManyComponentsTwentyAreNamed(t *testing.T) {
+func TestARecordNamesAtMostTwentyComponents(t *testing.T) {
 	names := func(n int) (all []string) {
 		for i := range n {
 			all = append(all, fmt.Sprintf("component %d", i))
@@ -112,7 +112,7 @@ func TestOfManyComponentsTwentyAreNamed(t *testing.T) {
 	}
 	want := fullStatus()
 	want.LastReload.Applied = names(25)
-	require.Equal(t, want, recoded(t, want), "what fits is kept")
+	require.Equal(t, want, recoded(t, want), "encode keeps a list that fits")
 
 	want.LastReload.Applied = names(10_000)
 	require.Equal(t, append(names(19), "… and 9981 more"), recoded(t, want).LastReload.Applied)
@@ -133,7 +133,7 @@ func hugeStatus(filler string, length int) Status {
 	return s
 }
 
-func TestWhateverTheTextsAreTheRecordFits(t *testing.T) {
+func TestARecordFitsForAnyTexts(t *testing.T) {
 	for _, filler := range fillers {
 		s := hugeStatus(filler, 500)
 		got := recoded(t, s)
@@ -144,18 +144,18 @@ func TestWhateverTheTextsAreTheRecordFits(t *testing.T) {
 			for _, text := range slices.Concat(v.Applied, []string{got.Name, got.Version, got.Doing, got.Text, v.Component, v.Hook, v.Error}) {
 				require.NotEmpty(t, text)
 			}
-			// Names can have any bytes.
+			// Names can contain any bytes.
 			for _, text := range []string{got.Version, got.Doing, got.Text, v.Error} {
 				require.True(t, utf8.ValidString(text))
 			}
 		}
 	}
-	for length := range 64 { // around the limits: one byte too many, and nothing left to cut
+	for length := range 64 { // around the limits: one byte too many, and no text left to cut
 		recoded(t, hugeStatus("\x00", 40+length))
 	}
 }
 
-func TestEncodingChangesNothing(t *testing.T) {
+func TestEncodeDoesNotChangeTheStatus(t *testing.T) {
 	for _, filler := range fillers[:5] {
 		s, want := hugeStatus(filler, 500), hugeStatus(filler, 500)
 		mustEncode(t, s)
@@ -217,7 +217,7 @@ func FuzzRecord(f *testing.F) {
 		if len(text) <= statefile.MaxObject {
 			whole, err := json.Marshal(again)
 			require.NoError(t, err)
-			require.Equal(t, string(text), string(whole), "what fits is not cut")
+			require.Equal(t, string(text), string(whole), "encode does not cut a text that fits")
 		}
 	})
 }

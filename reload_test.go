@@ -32,7 +32,7 @@ func TestAFailedOnCheckChangesNothing(t *testing.T) {
 }
 
 // Row G3.
-func TestAFailedOnReloadEndsTheReloadAndNamesWhatWasApplied(t *testing.T) {
+func TestAFailedOnReloadEndsTheReloadAndNamesTheAppliedComponents(t *testing.T) {
 	for how, bad := range map[string]func(context.Context) error{"error": fails, "panic": panics} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestOnReloadThatNeverReturnsIsAbandonedAndFurtherReloadsFail(t *testing.T) 
 }
 
 // Row G12.
-func TestAStopEndsAReloadThatHeedsItsContext(t *testing.T) {
+func TestAStopEndsAReloadThatObeysItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		v := live(t, serve, With(Hooks{Name: "db", OnStart: started, OnReload: func(ctx context.Context) error {
@@ -104,7 +104,7 @@ func TestAStopEndsAReloadThatHeedsItsContext(t *testing.T) {
 }
 
 // Row G12.
-func TestAReloadThatHangsDoesNotEatTheStop(t *testing.T) {
+func TestAReloadThatHangsDoesNotUseUpTheTimeOfTheStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var told, asked time.Time
@@ -117,14 +117,14 @@ func TestAReloadThatHangsDoesNotEatTheStop(t *testing.T) {
 		v.send(syscall.SIGHUP)
 		begun := time.Now()
 		require.NoError(t, v.stopped())
-		require.Equal(t, begun, told, "the bodies are told at once")
-		require.Equal(t, 5*time.Second, asked.Sub(begun), "the hooks wait for it, but not all the time that they have")
+		require.Equal(t, begun, told, "the contexts of the bodies end at once")
+		require.Equal(t, 5*time.Second, asked.Sub(begun), "the hooks of the stop wait for the reload, but only for a part of their time")
 		require.Contains(t, v.log.String(), "OnReload of db was abandoned")
 		close(release)
 	})
 }
 
-func TestHUPsDuringAReloadMakeExactlyOneMore(t *testing.T) {
+func TestHUPsDuringAReloadCauseExactlyOneMoreReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reloads atomic.Int32
 		v := live(t, serve, OnStart(started), OnReload(func(context.Context) error {
@@ -143,7 +143,7 @@ func TestHUPsDuringAReloadMakeExactlyOneMore(t *testing.T) {
 }
 
 // Row G19.
-func TestHooksNeverRunBesideEachOther(t *testing.T) {
+func TestHooksNeverRunConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inside, most, calls atomic.Int32
 		hook := func(context.Context) error {
@@ -167,7 +167,7 @@ func TestHooksNeverRunBesideEachOther(t *testing.T) {
 	})
 }
 
-func TestABrokenReloadLeavesTheHookOfTheNextOneAlone(t *testing.T) {
+func TestAReloadSucceedsAfterAFailedReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var n atomic.Int32
 		v := live(t, serve, OnStart(started), OnReload(func(context.Context) error {
@@ -198,7 +198,7 @@ func TestAReloadWhoseTimeIsOverCallsNoFurtherHook(t *testing.T) {
 	})
 }
 
-func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
+func TestAStopDuringAReloadSkipsTheRemainingHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		slow := Hooks{Name: "slow", OnStart: started, OnReload: func(context.Context) error { time.Sleep(time.Second); return nil }}
@@ -213,14 +213,14 @@ func TestAStopDuringAReloadCallsNoFurtherHookOfIt(t *testing.T) {
 	})
 }
 
-func TestAStopShortensThePatienceWithAHookThatOverranBefore(t *testing.T) {
+func TestAStopShortensTheWaitForAHookThatExceededItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace proctest.Lines
 		hang := Hooks{Name: "hang", OnStart: started, OnReload: func(context.Context) error { <-release; return nil }}
 		v := live(t, serve, ReloadTimeout(16*time.Second), StopTimeout(4*time.Second), With(hang), With(traced(&trace, "a")))
 		v.send(syscall.SIGHUP)
-		time.Sleep(17 * time.Second) // 3 s of its last quarter are left
+		time.Sleep(17 * time.Second) // 3 s of its grace period remain
 		begun := time.Now()
 		require.NoError(t, v.stopped())
 		require.Equal(t, time.Second, time.Since(begun), "a quarter of StopTimeout")

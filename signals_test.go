@@ -90,7 +90,7 @@ func TestDispatchTable(t *testing.T) {
 						require.Equal(t, Exited, v.phaseNow())
 					case reload:
 						want := 1
-						if phase == Reloading { // the running reload, and one more
+						if phase == Reloading { // the running reload and one more
 							want = 2
 						}
 						require.Equal(t, Ready, v.phaseNow())
@@ -108,7 +108,7 @@ func TestDispatchTable(t *testing.T) {
 						require.Zero(t, v.log.Count("nothing to reopen"))
 						require.Empty(t, v.host.exits())
 					default:
-						t.Fatalf("nobody has said what %v is", act)
+						t.Fatalf("no case for action %v", act)
 					}
 					if v.phaseNow() != Exited {
 						require.NoError(t, v.stopped())
@@ -130,7 +130,7 @@ func TestAStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) {
 			v.send(syscall.SIGINT)
 			time.Sleep(time.Second)
 			v.send(sig)
-			require.Empty(t, v.host.exits(), "within the second it is the same wish")
+			require.Empty(t, v.host.exits(), "within a second, the signal counts as the same request")
 			time.Sleep(time.Nanosecond)
 			v.send(sig)
 			require.Equal(t, []int{1}, v.host.exits())
@@ -140,7 +140,7 @@ func TestAStopSignalMoreThanASecondAfterTheFirstEndsTheProcess(t *testing.T) {
 	}
 }
 
-func TestAStopSignalDuringAStopForAnotherReasonIsTheFirst(t *testing.T) {
+func TestTheFirstStopSignalDuringAStopDoesNotEndTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		base, cancel := context.WithCancel(t.Context())
@@ -191,7 +191,7 @@ func TestQuittingAtOnceDoesNotWaitForALogThatHangs(t *testing.T) {
 func TestOnSignalHasItsContextAndItsErrorIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started),
-			OnSignal(syscall.SIGUSR2, panics), // the last wins
+			OnSignal(syscall.SIGUSR2, panics), // the last OnSignal applies
 			OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { <-ctx.Done(); return errBoom }),
 			OnSignal(syscall.SIGWINCH, fails),
 			OnSignal(syscall.SIGALRM, panics))
@@ -208,7 +208,7 @@ func TestOnSignalHasItsContextAndItsErrorIsLogged(t *testing.T) {
 	})
 }
 
-func TestOnSignalNilIgnoresIt(t *testing.T) {
+func TestOnSignalWithNilIgnoresTheSignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, OnStart(started), OnSignal(syscall.SIGUSR2, nil))
 		for range 3 {
@@ -219,7 +219,7 @@ func TestOnSignalNilIgnoresIt(t *testing.T) {
 	})
 }
 
-func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
+func TestTheSignalHandlersOutliveTheLifeByASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve)
 		require.NoError(t, v.stopped())
@@ -234,8 +234,7 @@ func TestTheHandlersOutliveTheLifeByASecond(t *testing.T) {
 	})
 }
 
-// After random sequences of signals in any order, the life ends stopped, with balanced hooks.
-// Row F11.
+// After any sequence of signals, the life ends, and every started component has stopped. Row F11.
 func TestRandomSignalsKeepTheInvariants(t *testing.T) {
 	seeds := 1000
 	if testing.Short() {

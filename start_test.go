@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestAFailedOnStartRollsBackWhatWasStarted(t *testing.T) {
+func TestAFailedOnStartRollsBackTheStartedComponents(t *testing.T) {
 	for how, bad := range map[string]func(context.Context) error{"error": fails, "G2 panic": panics} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestAPanicInOnStartFailsTheStartWithItsStack(t *testing.T) {
 	})
 }
 
-func TestRollBackHasAFreshContextAndABudgetOfItsOwn(t *testing.T) {
+func TestTheRollbackHasItsOwnContextAndTimeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		check := func(ctx context.Context) error {
 			deadline, ok := ctx.Deadline()
@@ -75,7 +75,7 @@ func TestOnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
 				OnStop:  fails, OnExit: fails, // an abandoned component was not started
 			}))
 		err := v.end()
-		require.Equal(t, 10*time.Second, time.Since(begun), "8 s, and a quarter of that for a hook which heeds its context")
+		require.Equal(t, 10*time.Second, time.Since(begun), "8 s, and a quarter of that in which the hook could still return")
 		require.ErrorIs(t, err, ErrStartTimeout)
 		require.EqualError(t, err, "lifecycle: OnStart of db: did not return in 8s")
 		require.Contains(t, v.log.String(), "OnStart of db was abandoned")
@@ -85,7 +85,7 @@ func TestOnStartThatNeverReturnsIsAbandonedAndNamedWithItsStack(t *testing.T) {
 	})
 }
 
-func TestOnStartThatHeedsItsContextIsNotAbandoned(t *testing.T) {
+func TestOnStartThatObeysItsContextIsNotAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		v := live(t, serve, StartTimeout(8*time.Second), With(Hooks{Name: "db", OnStart: func(ctx context.Context) error {
@@ -104,7 +104,7 @@ func TestOnStartThatHeedsItsContextIsNotAbandoned(t *testing.T) {
 	})
 }
 
-func TestOnStartThatSucceedsTooLateIsFreed(t *testing.T) {
+func TestAComponentWhoseOnStartSucceedsTooLateIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		late := traced(&trace, "late")
@@ -115,16 +115,16 @@ func TestOnStartThatSucceedsTooLateIsFreed(t *testing.T) {
 	})
 }
 
-func TestTheContextOfOnStartLivesOnUntilTheBodiesAreToReturn(t *testing.T) {
+func TestTheContextOfOnStartLastsUntilTheStopOfTheComponent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var started context.Context
 		var trace proctest.Lines
 		fn := func(ctx context.Context) error { <-ctx.Done(); trace.Say("told"); return nil }
 		v := live(t, fn, StopDelay(5*time.Second), OnStart(func(ctx context.Context) error { started = ctx; return nil }))
-		time.Sleep(2 * time.Hour) // far beyond StartTimeout
+		time.Sleep(2 * time.Hour) // much longer than StartTimeout
 		require.NoError(t, started.Err())
 		v.send(syscall.SIGTERM)
-		require.NoError(t, started.Err(), "StopDelay goes on")
+		require.NoError(t, started.Err(), "StopDelay is not over")
 		require.NoError(t, v.end())
 		require.ErrorIs(t, started.Err(), context.Canceled)
 		var by *StopSignalError
@@ -158,7 +158,7 @@ func TestAStopDuringOnStartRollsBackAndIsClean(t *testing.T) {
 	}
 }
 
-func TestAStopWaitsForAnOnStartAsLongAsForEverythingElse(t *testing.T) {
+func TestAStopWaitsForAnOnStartUntilStopTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace proctest.Lines
@@ -168,12 +168,12 @@ func TestAStopWaitsForAnOnStartAsLongAsForEverythingElse(t *testing.T) {
 		err := v.stopped()
 		require.Equal(t, 20*time.Second, time.Since(begun))
 		require.ErrorIs(t, err, ErrStopTimeout)
-		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All(), "in the last grace")
+		require.Equal(t, []string{"OnStart a", "OnStop a", "OnExit a"}, trace.All(), "in the grace period")
 		close(release)
 	})
 }
 
-func TestReadyWhenIsAskedUntilItIsContent(t *testing.T) {
+func TestReadyWhenIsCalledUntilItReturnsNil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		v := live(t, serve, ReadyWhen(func(context.Context) error {
@@ -190,7 +190,7 @@ func TestReadyWhenIsAskedUntilItIsContent(t *testing.T) {
 	})
 }
 
-func TestReadyWhenThatIsNeverContentFailsTheStart(t *testing.T) {
+func TestAReadyWhenThatNeverReturnsNilFailsTheStart(t *testing.T) {
 	for how, f := range map[string]func(context.Context) error{
 		"returns an error": fails,
 		"blocks":           func(ctx context.Context) error { <-ctx.Done(); return errBoom },
@@ -217,7 +217,7 @@ func TestReadyWhenThatPanicsFailsTheStartAtOnce(t *testing.T) {
 	})
 }
 
-func TestReadyWhenComesAfterTheBodies(t *testing.T) {
+func TestReadyWhenIsCalledAfterTheBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(chan struct{})
 		fn := func(ctx context.Context) error { close(answers); return serve(ctx) }
@@ -240,7 +240,7 @@ func TestAStopDuringReadyWhenIsClean(t *testing.T) {
 	})
 }
 
-func TestReadyWhenThatIsSatisfiedTooLateFailsTheStart(t *testing.T) {
+func TestAReadyWhenThatReturnsNilTooLateFailsTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, StartTimeout(8*time.Second), ReadyWhen(func(context.Context) error { time.Sleep(9 * time.Second); return nil }))
 		err := v.end()
@@ -250,7 +250,7 @@ func TestReadyWhenThatIsSatisfiedTooLateFailsTheStart(t *testing.T) {
 	})
 }
 
-func TestReadyWhenThatWasNeverSatisfiedSaysWhatItSaidAtLast(t *testing.T) {
+func TestTheErrorOfALateReadyWhenContainsItsLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		v := live(t, serve, ReadyWhen(func(ctx context.Context) error {
@@ -265,7 +265,7 @@ func TestReadyWhenThatWasNeverSatisfiedSaysWhatItSaidAtLast(t *testing.T) {
 	})
 }
 
-func TestAReadyWhenThatNeverReturnsIsAbandonedAndSaidSoAlsoAtAStop(t *testing.T) {
+func TestAReadyWhenThatNeverReturnsIsAbandonedAndReportedAlsoAtAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		v := live(t, serve, ReadyWhen(func(context.Context) error { <-release; return nil }))
@@ -276,7 +276,7 @@ func TestAReadyWhenThatNeverReturnsIsAbandonedAndSaidSoAlsoAtAStop(t *testing.T)
 	})
 }
 
-func TestAStopIsSaidAtOnceEvenIfAHookHoldsItUp(t *testing.T) {
+func TestAStopIsLoggedAtOnceEvenIfAHookDelaysIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, With(Hooks{Name: "db", OnStart: func(context.Context) error { time.Sleep(10 * time.Second); return nil }}))
 		v.send(syscall.SIGTERM)

@@ -36,7 +36,7 @@ func writeState(t *testing.T, pidfile string, s Status) {
 	require.NoError(t, os.WriteFile(statePath(pidfile), recordOf(t, s), 0o644))
 }
 
-func TestAReaderTriesForAMomentAndNoLonger(t *testing.T) {
+func TestAReaderTriesOnlyForTheRetryTime(t *testing.T) {
 	good := recordOf(t, Status{PID: 4127})
 	for what, c := range map[string]struct {
 		left []byte // nil: no file
@@ -108,12 +108,12 @@ func TestAReaderReturnsAsSoonAsItCan(t *testing.T) {
 			}
 			return sees(4127)()
 		})
-		require.Equal(t, gone, err, "there is nobody any more whose state it could be")
+		require.Equal(t, gone, err, "no daemon holds the PID file any more")
 		require.Equal(t, 3, looks)
 	})
 }
 
-// fullStatus returns a Status without a zero field. Each call returns another one.
+// fullStatus returns a Status without a zero field. Each call returns a new value.
 func fullStatus() Status {
 	at := func(second int) time.Time { return time.Date(2026, 2, 3, 4, 5, second, 678, time.UTC) }
 	return Status{
@@ -142,8 +142,8 @@ func fullStatus() Status {
 	}
 }
 
-// fullRecord is the record of fullStatus in the file, without the checksum. Other programs read it:
-// fields may be added, and nothing else may change.
+// fullRecord is the record of fullStatus in the file, without the checksum. Other programs read
+// such records, so a change may add fields but must not change the others.
 const fullRecord = `{
 	"format": 1, "name": "echod", "version": "1.2.3", "pid": 4127,
 	"phase": "reloading", "since": "2026-02-03T04:05:03.000000678Z", "started": "2026-02-03T04:05:01.000000678Z",
@@ -171,7 +171,7 @@ const fullRecord = `{
 	"stop_by_monotonic_ns": 5555, "pid_file_lost": true, "kept_by": "manager", "manager": "systemd", "unit": "echod.service", "log_file": "/var/log/echod.log"
 }`
 
-func TestARecordComesBackAsItWas(t *testing.T) {
+func TestDecodingARecordReturnsTheSameStatus(t *testing.T) {
 	noFieldIsZero(t, reflect.ValueOf(fullStatus()))
 	require.Equal(t, fullStatus(), recoded(t, fullStatus()))
 	require.Equal(t, Status{Format: 1}, recoded(t, Status{}))
@@ -181,7 +181,7 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 
 	now := time.Now()
 	local := recoded(t, Status{Since: now}).Since
-	require.True(t, local.Equal(now), "to the nanosecond, in whatever time zone")
+	require.True(t, local.Equal(now), "to the nanosecond, in any time zone")
 }
 
 func noFieldIsZero(t *testing.T, v reflect.Value) {
@@ -216,7 +216,7 @@ func TestTheFileIsOneJSONObjectWithTheFieldsThatAreDocumented(t *testing.T) {
 }
 
 // Row H10.
-func TestEveryTimeOfARecordIsAlsoOnAClockThatCannotBeSet(t *testing.T) {
+func TestEveryTimeOfARecordIsAlsoOnTheBootClock(t *testing.T) {
 	s := fullStatus()
 	var count func(v reflect.Value) int
 	count = func(v reflect.Value) (n int) {

@@ -14,7 +14,7 @@ import (
 )
 
 // Row G11.
-func TestOnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T) {
+func TestOnStopThatNeverReturnsIsNamedAndTheOthersShareTheGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace proctest.Lines
@@ -24,7 +24,7 @@ func TestOnStopThatNeverReturnsIsNamedAndTheOthersHaveTheLastGrace(t *testing.T)
 		begun := time.Now()
 		err := v.stopped()
 		require.GreaterOrEqual(t, time.Since(begun), 8*time.Second)
-		require.LessOrEqual(t, time.Since(begun), 10*time.Second, "the grace is a quarter")
+		require.LessOrEqual(t, time.Since(begun), 10*time.Second, "the grace period is a quarter of StopTimeout")
 		require.ErrorIs(t, err, ErrStopTimeout)
 		require.EqualError(t, err, "lifecycle: OnStop of b: did not return in 8s")
 		require.Contains(t, v.log.String(), "OnStop of b was abandoned")
@@ -46,7 +46,7 @@ func withoutRuns(trace *proctest.Lines) (kept []string) {
 	return kept
 }
 
-func TestEveryHookHasItsTurnEvenWhenAllOfThemHang(t *testing.T) {
+func TestEveryHookIsCalledEvenIfAllHooksHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var trace proctest.Lines
@@ -85,7 +85,7 @@ func TestFnThatIgnoresItsContextIsAbandonedAndOnExitStillRuns(t *testing.T) {
 	})
 }
 
-func TestOnStopThatHeedsItsContextIsNotAbandoned(t *testing.T) {
+func TestOnStopThatObeysItsContextIsNotAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, With(Hooks{Name: "http", OnStop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}))
 		begun := time.Now()
@@ -98,7 +98,7 @@ func TestOnStopThatHeedsItsContextIsNotAbandoned(t *testing.T) {
 }
 
 // Row G4.
-func TestAPanicInOnStopIsReportedAndTheOthersGoOn(t *testing.T) {
+func TestAPanicInOnStopIsReportedAndTheOtherHooksRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trace proctest.Lines
 		v := live(t, serve, With(traced(&trace, "a")), With(Hooks{Name: "b", OnStop: panics, OnExit: fails}))
@@ -171,13 +171,13 @@ func TestABodyMayReturnTheCauseOfAStop(t *testing.T) {
 	})
 }
 
-func TestStopDelayGoesOnServingButIsNotReady(t *testing.T) {
+func TestDuringStopDelayTheBodiesServeButTheLifeIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told time.Time
 		fn := func(ctx context.Context) error { <-ctx.Done(); told = time.Now(); return nil }
 		v := live(t, fn, StopDelay(5*time.Second), OnStop(func(ctx context.Context) error {
 			deadline, _ := ctx.Deadline()
-			require.Equal(t, 15*time.Second, time.Until(deadline), "the delay is a part of StopTimeout")
+			require.Equal(t, 15*time.Second, time.Until(deadline), "StopTimeout includes StopDelay")
 			return nil
 		}))
 		time.Sleep(time.Second)
@@ -194,7 +194,7 @@ func TestStopDelayEndsWithTheLastBody(t *testing.T) {
 		v := live(t, func(context.Context) error { time.Sleep(time.Hour); return nil }, StopDelay(5*time.Second))
 		begun := time.Now()
 		require.NoError(t, v.end())
-		require.Equal(t, time.Hour, time.Since(begun), "nobody serves, so nobody need look away")
+		require.Equal(t, time.Hour, time.Since(begun), "no body serves, so StopDelay is over")
 	})
 }
 
@@ -207,7 +207,7 @@ func TestALifeThatWasNeverReadyDoesNotDelayItsStop(t *testing.T) {
 	})
 }
 
-func TestAHookThatUsedUpStopTimeoutHasFailedWhateverItReturns(t *testing.T) {
+func TestAHookThatExceededStopTimeoutHasFailedEvenIfItReturnsNil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, CleanErrors(errBoom), OnStop(func(ctx context.Context) error {
 			<-ctx.Done()

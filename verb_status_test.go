@@ -39,7 +39,7 @@ func startSilent(t *testing.T) (pid int, pidfile string) {
 // ago returns the time d before now. It is exact in a bubble.
 func ago(d time.Duration) time.Time { return time.Now().Add(-d) }
 
-func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
+func TestStatusShowsWhatARunningDaemonDoes(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := startSilent(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -102,8 +102,8 @@ func TestStatusTellsWhatARunningDaemonIsDoing(t *testing.T) {
 	})
 }
 
-// leftBy returns a PID file that a daemon with that PID has left, with the last state of the
-// daemon.
+// leftBy returns the path of a PID file that a dead daemon with that PID has left, beside a file
+// with its last state.
 func leftBy(t *testing.T, pid int, s Status) (pidfile string) {
 	t.Helper()
 	pidfile = proctest.PIDFileWith(t, fmt.Sprintln(pid))
@@ -111,7 +111,7 @@ func leftBy(t *testing.T, pid int, s Status) (pidfile string) {
 	return pidfile
 }
 
-func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
+func TestStatusShowsWhatADeadDaemonDid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for want, s := range map[string]Status{
 			", was ready 3h ago":                       {PID: 4127, Phase: Ready, Since: ago(3 * time.Hour), Text: "serving 3 clients"},
@@ -138,7 +138,7 @@ func TestStatusTellsWhatADaemonThatIsDeadWasDoing(t *testing.T) {
 	})
 }
 
-func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
+func TestStatusReportsADeadDaemonWithoutAReadableState(t *testing.T) {
 	for what, left := range map[string][]byte{
 		"none":              nil,
 		"empty":             {},
@@ -153,7 +153,7 @@ func TestADeadDaemonWithoutAStateThatCanBeReadIsDeadAllTheSame(t *testing.T) {
 	}
 }
 
-func TestStatusWhereNoneIsRunning(t *testing.T) {
+func TestStatusWithoutADaemon(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	want := "daemon: not running (nobody holds " + pidfile + ")\n"
 	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
@@ -161,13 +161,13 @@ func TestStatusWhereNoneIsRunning(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 
 	writeState(t, pidfile, Status{PID: 4127})
-	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"), "a state without PID file says nothing")
+	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"), "a state file without a PID file is ignored")
 	writeState(t, pidfile, Status{PID: 4127, PIDFileLost: true})
 	want += "  pid 4127 may still run: its PID file was deleted or replaced\n"
 	require.Equal(t, proctest.Result{Stdout: want, Code: 3}, verbHere(t, pidfile, "status"))
 }
 
-func TestStatusWhereItCannotBeTold(t *testing.T) {
+func TestStatusWhenTheStateIsUnknown(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	require.NoError(t, os.Mkdir(pidfile, 0o755))
 	want := "daemon: unknown: unsafe PID file " + pidfile + ": it is a directory, not a regular file\n"
@@ -175,7 +175,7 @@ func TestStatusWhereItCannotBeTold(t *testing.T) {
 	require.Equal(t, proctest.Result{Stdout: want, Code: 150}, verbHere(t, pidfile, "status", "--ready"))
 }
 
-// answered returns the answer of status --json and requires this exit code.
+// answered returns the answer of status --json. It requires this exit code.
 func answered(t *testing.T, pidfile string, code int) (all map[string]any) {
 	t.Helper()
 	got := verbHere(t, pidfile, "status", "--json")
@@ -213,7 +213,7 @@ func TestStatusInJSON(t *testing.T) {
 	}, answered(t, pidfile, 4))
 }
 
-func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
+func TestStatusInJSONOfADaemonWithoutAState(t *testing.T) {
 	t.Parallel()
 	_, pidfile := startSilent(t)
 	require.NoError(t, os.WriteFile(statePath(pidfile), nil, 0o644))
@@ -223,11 +223,11 @@ func TestStatusInJSONOfADaemonThatSaysNothing(t *testing.T) {
 		pidfile, "state file "+statePath(pidfile)+": the record is damaged"), got.Stdout)
 }
 
-// nasty contains terminal commands: clear the screen, set the title, ring, hide text, write
+// nasty contains commands for a terminal: clear the screen, set the title, ring, hide text, write
 // backwards.
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
-func TestWhatComesFromElsewhereDoesNotReachTheTerminalAsACommand(t *testing.T) {
+func TestTextsOfOthersReachTheTerminalSanitized(t *testing.T) {
 	t.Parallel()
 	s := Status{
 		Name: nasty, Version: nasty, Doing: nasty, Text: nasty, Phase: Ready,
@@ -268,7 +268,7 @@ func TestStatusTakesNoOtherFlags(t *testing.T) {
 	require.Equal(t, 3, verbHere(t, pidfile, "status", "--json", "--json").Code)
 }
 
-func TestAFailureSaysAnExitCodeOnce(t *testing.T) {
+func TestAFailureContainsTheExitCodeOnce(t *testing.T) {
 	for failed, want := range map[string]string{
 		"the port is taken":                 "the port is taken (exit 1)",
 		"the worker ended with exit 1":      "the worker ended with exit 1",

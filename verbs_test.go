@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/supervise"
 )
 
-func TestTheUsageFitsIntoAnyTerminalAndSaysWhatEveryVerbDoes(t *testing.T) {
+func TestTheUsageFits80ColumnsAndDescribesEveryVerb(t *testing.T) {
 	t.Parallel()
 	usage := program{life: &life{plan: &plan{identity: identity{name: "app", version: "1"}}}}.table().Usage("app")
 	for _, v := range verbs() {
@@ -59,7 +59,7 @@ func TestTheProgressLineFitsIntoItsColumns(t *testing.T) {
 	}
 }
 
-func TestAStackIsToldWithoutWhatATerminalWouldObey(t *testing.T) {
+func TestAStackIsPrintedSanitized(t *testing.T) {
 	t.Parallel()
 	l, err := newLife(nil, []Option{Name("app"), quiet, Embedded()})
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestMainRunsAnEmbeddedLife(t *testing.T) {
 	stops := func(ctx context.Context) error { From(ctx).Stop(nil); return nil }
 	require.Equal(t, 0, Main([]string{"run"}, stops, Embedded(), quiet))
 	require.Equal(t, proctest.Result{Stderr: "app: boom\n", Code: 9}, embeddedMain(t, "run", func(ctx context.Context) error {
-		err := From(ctx).Reload(ctx) // it has been ready
+		err := From(ctx).Reload(ctx) // the life was ready
 		return errors.Join(err, WithExitCode(errBoom, 9))
 	}))
 	require.Equal(t, proctest.Result{Stderr: "app: start failed: boom\n", Code: 1}, embeddedMain(t, "run", nil, OnStart(fails)))
@@ -101,8 +101,8 @@ func embeddedMain(t *testing.T, verb string, fn func(context.Context) error, opt
 	return proctest.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}
 }
 
-// FuzzVerbs: for any arguments Main returns a documented code, and prints the usage for unknown
-// ones.
+// FuzzVerbs checks that Main returns a documented code for any arguments, and prints the usage for
+// unknown ones.
 func FuzzVerbs(f *testing.F) {
 	for _, v := range verbs() {
 		f.Add(v.Name)
@@ -150,8 +150,8 @@ func FuzzVerbs(f *testing.F) {
 	})
 }
 
-// FuzzFailure: for any failure and reload that a worker reports, the failure is an error with an
-// exit code other than 0, and the reload is a verdict with a text if it failed.
+// FuzzFailure checks any failure and any reload that a worker reports. The failure must become an
+// error with an exit code other than 0. A failed reload must become a verdict with a text.
 func FuzzFailure(f *testing.F) {
 	for _, text := range []string{
 		`{"component":"db","hook":"OnStart","error":"connection refused","code":69}`,

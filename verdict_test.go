@@ -63,7 +63,7 @@ func sent(t testing.TB, err error) error {
 // unnamed returns the text of err without the name of this package, which is not sent.
 func unnamed(err error) string { return strings.ReplaceAll(err.Error(), "lifecycle: ", "") }
 
-// requireSame requires that got is the error that another process must receive for err.
+// requireSame requires that got is the error that another process receives for err.
 func requireSame(t testing.TB, err, got error) {
 	require.Equal(t, unnamed(err), unnamed(got))
 	require.Equal(t, max(1, ExitCode(err)), ExitCode(got), "%v", err)
@@ -93,7 +93,7 @@ func requireSame(t testing.TB, err, got error) {
 }
 
 // A worker sends the error to its supervisor, and the supervisor sends it to the launcher.
-func TestAnErrorIsTheSameInEveryProcessThatIsToldIt(t *testing.T) {
+func TestAnErrorIsTheSameInTheProcessThatReceivesIt(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1000) {
 		err := errorTree(rand.New(rand.NewPCG(seed, 15)))
@@ -103,11 +103,11 @@ func TestAnErrorIsTheSameInEveryProcessThatIsToldIt(t *testing.T) {
 		requireSame(t, err, twice)
 		require.Equal(t, once, twice, "%v", err)
 		both := joinErrors(err, errors.New("another"))
-		require.Equal(t, once, sent(t, both), "the first error of a life decides")
+		require.Equal(t, once, sent(t, both), "the first error of a life counts")
 	}
 }
 
-// The state file holds the public part only: no exit code, no panic.
+// A Verdict has no exit code and no panic, so the state file has none either.
 func TestAVerdictHasTheTextAndTheHookOfTheError(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1000) {
