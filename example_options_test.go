@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// A part that several programs share can be a function that returns an Option.
+// A function that returns an Option can provide a component for several programs.
 func ExampleOption() {
 	cache := func(size int) lifecycle.Option {
 		return lifecycle.With(lifecycle.Hooks{
@@ -29,7 +29,7 @@ func ExampleOption() {
 	// <nil>
 }
 
-// Messages of the program begin with the name. Its default files have the name too.
+// Messages of the program and its default files begin with the name.
 func ExampleName() {
 	err := lifecycle.Run(nil, lifecycle.Name("echod"), lifecycle.Embedded(), withoutLog,
 		lifecycle.OnStart(func(context.Context) error { return errors.New("no disk") }))
@@ -77,7 +77,7 @@ func ExamplePIDFile() {
 	// <nil> true
 }
 
-// The file has exactly this mode, whatever the umask is.
+// The file has exactly this mode, with any umask.
 func ExamplePIDFileMode() {
 	pidFile, stop := echodInBackground(lifecycle.PIDFileMode(0o600))
 	defer stop()
@@ -128,7 +128,7 @@ func ExampleOnExit() {
 	// <nil>
 }
 
-// If a reload takes too long, its context ends, and the life goes on with the old configuration.
+// If a reload takes too long, its context ends, and the life continues with the old configuration.
 func ExampleReloadTimeout() {
 	fetch := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
 	ask := func(ctx context.Context) error {
@@ -161,7 +161,7 @@ func ExampleFrom() {
 	// <nil>
 }
 
-// A program that notices a change of its file can reload by itself. Reload returns the verdict.
+// A program that watches its configuration file can request a reload. Reload returns the verdict.
 func ExampleLife_Reload() {
 	watch := func(ctx context.Context) error {
 		if err := lifecycle.From(ctx).Reload(ctx); err != nil {
@@ -177,7 +177,7 @@ func ExampleLife_Reload() {
 	// <nil>
 }
 
-// The verdict of the last reload stays in the state, so other processes can read it later.
+// The verdict of the last reload stays in the state file, so other processes can read it later.
 func ExampleVerdict() {
 	pidFile, stop := echodInBackground(lifecycle.OnStart(saying("started")),
 		lifecycle.With(lifecycle.Hooks{Name: "tls", OnReload: saying("tls has the new certificate")}),
@@ -231,7 +231,7 @@ func ExampleProcess_Reopen() {
 	// <nil>
 }
 
-// Wait returns when the daemon has ended, whatever stopped it.
+// Wait returns when the daemon has ended, for any reason.
 func ExampleProcess_Wait() {
 	process, err := lifecycle.Find("/run/echod.pid")
 	if err != nil {
@@ -252,7 +252,7 @@ func ExampleLogFile() {
 		lifecycle.Umask(0o027)))
 }
 
-// Only OnStart runs as root here, to open the port. Everything after it runs as the user.
+// Only OnStart runs as root, to open the port. All later hooks and bodies run as the user.
 func ExampleUser() {
 	os.Exit(lifecycle.Main(os.Args[1:], nil,
 		lifecycle.Name("echod"),
@@ -260,8 +260,8 @@ func ExampleUser() {
 		lifecycle.Chroot("/var/lib/echod")))
 }
 
-// The check acquires the lock that every request acquires. If that hangs, systemd with WatchdogSec=
-// restarts the program.
+// The check acquires the lock that every request acquires. If the check hangs, systemd with
+// WatchdogSec= restarts the program.
 func ExampleWatchdog() {
 	var mu sync.Mutex
 	alive := func(context.Context) error {

@@ -13,7 +13,7 @@ import (
 	"example.com/lifecycle"
 )
 
-// This daemon does not even have a PID file.
+// No daemon runs, and there is no PID file.
 func ExampleFind() {
 	process, err := lifecycle.Find("/nowhere/echod.pid")
 	var gone *lifecycle.NotRunningError

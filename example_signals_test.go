@@ -24,7 +24,7 @@ func ExampleOnSignal() {
 	}
 	work := func(ctx context.Context) error {
 		self, _ := os.FindProcess(os.Getpid())
-		_ = self.Signal(syscall.SIGUSR2) // as kill -USR2 does
+		_ = self.Signal(syscall.SIGUSR2) // like kill -USR2
 		<-ctx.Done()
 		return nil
 	}
@@ -37,7 +37,7 @@ func ExampleOnSignal() {
 	// <nil>
 }
 
-// The function is called again and again while the life is ready, and never concurrently with
+// The life calls the function once per interval while it is ready, and never concurrently with
 // itself.
 func ExampleEvery() {
 	left := 3
@@ -88,7 +88,7 @@ func ExampleReadyWhen() {
 	// <nil>
 }
 
-// After a stop request the life is no longer ready but continues to serve, so a load balancer has
+// After a stop request the life is no longer ready but continues to serve. A load balancer then has
 // time to remove it.
 func ExampleStopDelay() {
 	serve := func(ctx context.Context) error {
@@ -109,7 +109,7 @@ func ExampleStopDelay() {
 	// <nil>
 }
 
-// The values of the context reach every hook and body, and its end is a stop request.
+// Every hook and body gets the values of the context. The end of the context is a stop request.
 func ExampleBaseContext() {
 	type region struct{}
 	base, cancel := context.WithCancelCause(context.WithValue(context.Background(), region{}, "north"))
@@ -127,7 +127,7 @@ func ExampleBaseContext() {
 	// <nil>
 }
 
-// The error that a server returns after a stop request is no failure.
+// The error that the server returns after the stop request is no failure.
 func ExampleCleanErrors() {
 	serve := func(ctx context.Context) error {
 		lifecycle.From(ctx).Stop(nil)
@@ -156,8 +156,8 @@ func ExampleStopTimeout() {
 	// true
 }
 
-// An OnStart that returns when its context ends is not abandoned. Its error is reported, and the
-// start has failed.
+// The life does not abandon an OnStart that returns when its context ends. The start fails with the
+// error of the hook.
 func ExampleStartTimeout() {
 	connect := func(ctx context.Context) error {
 		<-ctx.Done()
@@ -182,7 +182,7 @@ func ExampleStderrHandler() {
 }
 
 func ExampleLogger() {
-	same := func(_ []string, a slog.Attr) slog.Attr { // the time and such differ from run to run
+	same := func(_ []string, a slog.Attr) slog.Attr { // times differ between two runs
 		if a.Key == slog.LevelKey || a.Key == slog.MessageKey || a.Key == "reason" {
 			return a
 		}
@@ -203,7 +203,7 @@ func ExampleLogger() {
 func ExampleStopSignalError() {
 	work := func(ctx context.Context) error {
 		self, _ := os.FindProcess(os.Getpid())
-		_ = self.Signal(syscall.SIGTERM) // as kill does
+		_ = self.Signal(syscall.SIGTERM) // like kill
 		<-ctx.Done()
 		var by *lifecycle.StopSignalError
 		if errors.As(context.Cause(ctx), &by) {
@@ -217,7 +217,7 @@ func ExampleStopSignalError() {
 	// <nil>
 }
 
-// Any number of embedded lives may run at once. For tests, package lifecycletest does the rest.
+// Any number of embedded lives may run at once. For tests, package lifecycletest is easier to use.
 func ExampleEmbedded() {
 	ball := make(chan string)
 	throw := func(context.Context) error { ball <- "a ball"; return nil }
@@ -265,7 +265,7 @@ func ExamplePhase() {
 	// exited <nil>
 }
 
-// A program with a log of its own reopens it when logrotate asks for it.
+// A program that writes its own log reopens that log when logrotate calls the verb reopen.
 func ExampleOnReopen() {
 	access := &accessLog{path: "/var/log/echod/access.log"}
 	os.Exit(lifecycle.Main(os.Args[1:], nil,

@@ -14,12 +14,11 @@ import (
 	"example.com/lifecycle"
 )
 
-// Most lives here are Embedded and log nothing, since they share a process. A daemon needs neither
-// option.
+// Most lives in these examples are Embedded and log nothing, because they share a process. A daemon
+// needs neither option.
 var withoutLog = lifecycle.Logger(slog.New(slog.DiscardHandler))
 
-// endWhenReady replaces the TERM that ends a daemon. A function of Every runs only when the life is
-// ready.
+// endWhenReady stops the life when it is ready. In a daemon, TERM does that.
 var endWhenReady = lifecycle.Every(time.Millisecond, func(ctx context.Context) error {
 	lifecycle.From(ctx).Stop(nil)
 	return nil
@@ -49,7 +48,7 @@ func Example() {
 			listener, err = net.Listen("tcp", "127.0.0.1:0")
 			return err // an address in use fails the start
 		}),
-		lifecycle.OnStop(srv.Shutdown), // requests in flight are answered
+		lifecycle.OnStop(srv.Shutdown), // requests in progress are answered
 		lifecycle.CleanErrors(http.ErrServerClosed),
 		lifecycle.With(lifecycle.Hooks{Name: "visitor", Run: visit}),
 		lifecycle.Embedded(), withoutLog)
@@ -59,8 +58,8 @@ func Example() {
 	// exit code 0
 }
 
-// The context of fn ends when fn should return, and its cause is the reason. In a program
-// os.Exit(lifecycle.ExitCode(err)) follows.
+// The context of fn ends when fn should return, and its cause is the reason. A program then calls
+// os.Exit(lifecycle.ExitCode(err)).
 func ExampleRun() {
 	base, cancel := context.WithCancelCause(context.Background())
 	work := func(ctx context.Context) error {
@@ -87,7 +86,7 @@ func ExampleMain() {
 	echod("check")            // echod: check failed: echod.json:7: unknown field "lisen"
 	echod("reload")           // echod: nothing to reload: this program does not support reload
 	echod("stop")             // echod: not running (…)
-	echod("stop", "--oknodo") // the same, but that is fine
+	echod("stop", "--oknodo") // the same message, but exit code 0
 	// Output:
 	// [check] 6
 	// [reload] 3
@@ -95,7 +94,7 @@ func ExampleMain() {
 	// [stop --oknodo] 0
 }
 
-// First, every OnStop runs in reverse order, each when the Run of the components behind it has
+// First, every OnStop runs in reverse order, each after the Run of all later components has
 // returned. When all bodies have returned, every OnExit runs, also in reverse order. So OnStop of a
 // runs before OnExit of b.
 func ExampleWith() {
@@ -148,8 +147,8 @@ func ExampleHooks() {
 	// <nil>
 }
 
-// An error of OnStart fails the start: no body is called, and components started before it are
-// stopped and freed.
+// An error of OnStart fails the start: the life calls no body, and calls OnStop and OnExit of the
+// components that have started.
 func ExampleOnStart() {
 	listen := func(context.Context) error { return errors.New("listen tcp :80: address already in use") }
 	err := lifecycle.Run(saying("never said"),
@@ -219,8 +218,9 @@ func ExampleOnReload() {
 	// <nil>
 }
 
-// Two requests are in progress at the stop request. The order uses the context of Grace, and
-// finishes. The feed, which would go on forever, uses the context of the body, and is cut.
+// Two requests are in progress at the stop request. The order uses the context of Grace, so it
+// finishes. The feed would never finish. It uses the context of the body, so the stop request ends
+// it.
 func ExampleLife_Grace() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -248,7 +248,7 @@ func ExampleLife_Grace() {
 		}
 		go server.Serve(listener)
 		<-ctx.Done()
-		return server.Shutdown(grace) // returns when all are answered
+		return server.Shutdown(grace) // returns when all requests are answered
 	}
 	get := func(path string) <-chan string {
 		answer := make(chan string, 1)

@@ -33,18 +33,18 @@ func (g *greeter) load(context.Context) error {
 	return nil
 }
 
-// options returns the options that its main passes to lifecycle.Main, and its test to Start.
+// options returns the options for lifecycle.Main in main, and for Start in a test.
 func (g *greeter) options() []lifecycle.Option {
 	return []lifecycle.Option{lifecycle.OnStart(g.load), lifecycle.OnReload(g.load)}
 }
 
-// testGreeter is its test. In a test file its name would be TestGreeter.
+// testGreeter is the test of greeter. In a test file its name would be TestGreeter.
 func testGreeter(t *testing.T) {
 	g := &greeter{path: filepath.Join(t.TempDir(), "greeting")}
 	write := func(text string) { require.NoError(t, os.WriteFile(g.path, []byte(text), 0o600)) }
 
 	write("hello\n")
-	// The life is ready now. The test stops it at its end.
+	// The life is ready when Start returns. It is stopped at the end of the test.
 	life := lifecycletest.Start(t, nil, g.options()...)
 	require.Equal(t, "hello", g.greeting.Load())
 
@@ -54,11 +54,11 @@ func testGreeter(t *testing.T) {
 
 	write("")
 	require.ErrorIs(t, life.Reload(), lifecycle.ErrReload)
-	require.Equal(t, "good morning", g.greeting.Load(), "the old one stays")
+	require.Equal(t, "good morning", g.greeting.Load(), "the old greeting stays")
 }
 
-// A program is tested with the functions that it passes to lifecycle.Main. No program is built or
-// executed, no signal is sent and no file is locked. So such tests can also run in parallel.
+// The test of a program uses the functions that the program passes to lifecycle.Main. It builds and
+// executes no program, sends no signal and locks no file. So such tests can run in parallel.
 func Example() {
 	var t *testing.T // the argument of the test
 	testGreeter(t)

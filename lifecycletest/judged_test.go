@@ -11,9 +11,9 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// judged is a test under test, which may fail.
+// judged is the testing.TB of a test that may fail. It records the failures.
 type judged struct {
-	testing.TB // the test that it is a part of
+	testing.TB // the test that checks it
 
 	failures []string
 	fatal    bool
@@ -21,13 +21,13 @@ type judged struct {
 	output   proctest.Lines
 }
 
-// judge runs test as go test would, with its cleanups.
+// judge runs test as go test does, with its cleanups.
 func judge(t *testing.T, test func(tb testing.TB)) *judged {
 	t.Helper()
 	j := &judged{TB: t}
 	run := func(f func()) {
 		done := make(chan struct{})
-		go func() { // FailNow ends its goroutine
+		go func() { // FailNow ends the goroutine that calls it
 			defer close(done)
 			f()
 		}()
@@ -62,8 +62,8 @@ func (j *judged) passes(t *testing.T) {
 	require.Empty(t, j.failures)
 }
 
-// failsOnce requires that the test has failed for this one reason, and checks whether it failed at
-// once.
+// failsOnce requires that the test has failed for this one reason. fatal is whether it must have
+// failed at once.
 func (j *judged) failsOnce(t *testing.T, fatal bool, text string) {
 	t.Helper()
 	require.Len(t, j.failures, 1)

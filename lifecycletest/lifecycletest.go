@@ -6,8 +6,8 @@
 //		require.NoError(t, life.Reload())
 //	}
 //
-// Any number of lives may run at once, and in parallel tests. Inside a bubble of testing/synctest,
-// deadlines cost no time. To test a start that fails, call [lifecycle.Run] with
+// Any number of lives may run at once, also in parallel tests. Inside a bubble of testing/synctest,
+// a test does not wait for deadlines. To test a start that fails, call [lifecycle.Run] with
 // [lifecycle.Embedded] and check its error.
 package lifecycletest
 
@@ -25,8 +25,8 @@ import (
 	"example.com/lifecycle/internal/engine"
 )
 
-// Life is an embedded life in a test. Its methods may be called from any goroutine. Only Signal and
-// Tick must be called from the goroutine of the test, because they may fail the test.
+// Life is an embedded life in a test. Signal and Tick must be called from the goroutine of the
+// test, because they may fail the test. All other methods may be called from any goroutine.
 type Life struct {
 	tb     testing.TB
 	inside *lifecycle.Life
@@ -39,10 +39,10 @@ type Life struct {
 }
 
 // Start starts an embedded life with the arguments of [lifecycle.Run], and blocks until it is
-// ready. If the life does not become ready, the test fails at once. The life ends at the cleanup of
-// the test, if it has not ended before. If Run then returned an error, and no call of Stop has
-// returned that error to the test, the test fails. The log of the life goes to the output of the
-// test, unless opts contains a Logger.
+// ready. If the life does not become ready, the test fails at once. Start registers a cleanup of
+// the test that stops the life. The cleanup fails the test if Run returned an error that no call of
+// Stop has returned to the test. The log of the life goes to the output of the test, unless opts
+// contains a Logger.
 func Start(tb testing.TB, fn func(ctx context.Context) error, opts ...lifecycle.Option) *Life {
 	tb.Helper()
 	l := &Life{tb: tb, over: make(chan struct{})}
@@ -111,8 +111,8 @@ func (l *Life) judge() (first bool) {
 	return first
 }
 
-// Stop stops the life, if it has not ended by itself. It blocks until Run has returned, and returns
-// its result.
+// Stop stops the life, unless it has already ended. Stop blocks until Run has returned, and returns
+// the result of Run.
 func (l *Life) Stop() error {
 	l.inside.Stop(nil)
 	<-l.over
@@ -120,13 +120,13 @@ func (l *Life) Stop() error {
 	return l.err
 }
 
-// Reload reloads, as HUP does. It blocks until it has the verdict, and returns it; see
-// [lifecycle.Life.Reload].
+// Reload makes the life reload, as HUP does. It blocks until it has the verdict and returns the
+// verdict; see [lifecycle.Life.Reload].
 func (l *Life) Reload() error { return l.inside.Reload(context.Background()) }
 
-// Signal has the effect that sig has on a daemon. It does not wait for that effect, and the process
-// of the test receives no signal. The test fails if the life does not handle sig, because sig could
-// have ended a daemon.
+// Signal makes the life react as a daemon reacts to sig. It does not wait for that reaction, and
+// the process of the test receives no signal. The test fails if the life does not handle sig,
+// because sig could end a daemon.
 func (l *Life) Signal(sig os.Signal) {
 	l.tb.Helper()
 	if !l.engine.Deliver(sig) {
@@ -135,9 +135,9 @@ func (l *Life) Signal(sig os.Signal) {
 }
 
 // Tick calls the functions of [lifecycle.Every] with that interval, for example "1m", as if the
-// interval had passed. The name "" stands for all functions. Tick calls one function after the
-// other, blocks until they have returned, and returns their errors, joined. The test fails if there
-// is no such function.
+// interval had passed. The name "" means all functions. Tick calls one function after the other,
+// blocks until they have returned, and returns their errors, joined. The test fails if there is no
+// such function.
 func (l *Life) Tick(name string) error {
 	l.tb.Helper()
 	called, err := l.engine.Tick(context.Background(), name)

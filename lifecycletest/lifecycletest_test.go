@@ -32,7 +32,7 @@ func waits(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 func TestTheExamplePasses(t *testing.T) { testGreeter(t) }
 
-func TestStartReturnsWhenTheLifeIsReadyAndTheTestStopsItAtItsEnd(t *testing.T) {
+func TestStartReturnsAReadyLifeThatEndsWithTheTest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var order []string
 		say := func(what string, slow time.Duration) func(context.Context) error {
@@ -55,7 +55,7 @@ func TestStartReturnsWhenTheLifeIsReadyAndTheTestStopsItAtItsEnd(t *testing.T) {
 	})
 }
 
-func TestTheBodyIsThatOfTheProgram(t *testing.T) {
+func TestStartRunsTheBodyOfTheProgram(t *testing.T) {
 	type key struct{}
 	base := context.WithValue(t.Context(), key{}, "value")
 	got := make(chan any, 1)
@@ -68,7 +68,7 @@ func TestTheBodyIsThatOfTheProgram(t *testing.T) {
 	require.NoError(t, life.Stop())
 }
 
-func TestALifeThatWasNotCleanFailsTheTest(t *testing.T) {
+func TestALifeThatEndsWithAnErrorFailsTheTest(t *testing.T) {
 	for name, c := range map[string]struct {
 		fn   func(context.Context) error
 		opts []lifecycle.Option
@@ -98,19 +98,19 @@ func TestAnErrorThatStopHasReturnedDoesNotFailTheTestAgain(t *testing.T) {
 	judge(t, func(tb testing.TB) {
 		life := lifecycletest.Start(tb, nil, lifecycle.OnStart(nothing), lifecycle.OnExit(fails))
 		require.ErrorIs(t, life.Stop(), errBoom)
-		require.ErrorIs(t, life.Stop(), errBoom, "however often it is asked for")
+		require.ErrorIs(t, life.Stop(), errBoom, "at every call")
 	}).passes(t)
 
 	synctest.Test(t, func(t *testing.T) {
 		judge(t, func(tb testing.TB) {
 			life := lifecycletest.Start(tb, func(context.Context) error { time.Sleep(time.Hour); return errBoom })
 			<-life.Done()
-			require.Equal(t, errBoom, life.Stop(), "of a life that has ended by itself, too")
+			require.Equal(t, errBoom, life.Stop(), "also of a life that had already ended")
 		}).passes(t)
 	})
 }
 
-func TestStopMayBeCalledByAnyNumberAtOnce(t *testing.T) {
+func TestStopMayBeCalledConcurrently(t *testing.T) {
 	life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.OnExit(fails))
 	var all sync.WaitGroup
 	for range 10 {
@@ -144,7 +144,7 @@ func TestALifeThatDoesNotBecomeReadyFailsTheTestAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				verdict := judge(t, func(tb testing.TB) {
 					lifecycletest.Start(tb, c.fn, append(c.opts, lifecycle.Name("app"))...)
-					assert.Fail(t, "the test goes on")
+					assert.Fail(t, "the test continues")
 				})
 				verdict.failsOnce(t, true, "lifecycletest: "+c.text)
 				verdict.failsOnce(t, true, c.cause)
@@ -153,7 +153,7 @@ func TestALifeThatDoesNotBecomeReadyFailsTheTestAtOnce(t *testing.T) {
 	}
 }
 
-func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
+func TestSignalHasTheEffectThatItHasOnADaemon(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		synctest.Test(t, func(t *testing.T) {
 			var cause error
@@ -162,7 +162,7 @@ func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
 			<-life.Done()
 			require.Equal(t, &lifecycle.StopSignalError{Signal: sig}, cause)
 			life.Signal(sig)
-			require.NoError(t, life.Stop(), "one after the end does nothing")
+			require.NoError(t, life.Stop(), "a signal after the end does nothing")
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
 			return calls.String()
 		}
 		require.Equal(t, "OnReload\n", happened(syscall.SIGHUP))
-		require.Equal(t, lifecycle.Reloading, life.Phase(), "it did not wait for that")
+		require.Equal(t, lifecycle.Reloading, life.Phase(), "Signal does not wait for the reload")
 		require.Equal(t, "OnSignal\n", happened(syscall.SIGUSR2))
 		require.Contains(t, happened(syscall.SIGUSR1), "nothing to reopen")
 		require.Empty(t, happened(syscall.SIGWINCH), "nil ignores it")
@@ -188,7 +188,7 @@ func TestSignalDoesWhatThatSignalDoesToADaemon(t *testing.T) {
 	})
 }
 
-func TestASignalThatTheProgramDoesNotKnowFailsTheTest(t *testing.T) {
+func TestAnUnhandledSignalFailsTheTest(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGUSR2, syscall.SIGQUIT, syscall.SIGKILL} {
 		judge(t, func(tb testing.TB) {
 			life := lifecycletest.Start(tb, nil, lifecycle.OnStart(nothing), lifecycle.OnSignal(syscall.SIGWINCH, nothing))
@@ -214,12 +214,12 @@ func TestReloadReturnsTheVerdict(t *testing.T) {
 	require.Equal(t, lifecycle.HookError{Component: "db", Hook: "OnReload", Err: errBoom}, *failed)
 
 	verdict = nil
-	require.NoError(t, life.Reload(), "it goes on")
+	require.NoError(t, life.Reload(), "the life continues")
 	require.NoError(t, life.Stop())
-	require.ErrorIs(t, life.Reload(), lifecycle.ErrReload, "for it has ended")
+	require.ErrorIs(t, life.Reload(), lifecycle.ErrReload, "because the life has ended")
 }
 
-func TestTheLogIsInTheOutputOfTheTestUnlessThereIsALogger(t *testing.T) {
+func TestTheLogGoesToTheTestUnlessThereIsALogger(t *testing.T) {
 	life := func(opts ...lifecycle.Option) func(tb testing.TB) {
 		return func(tb testing.TB) { lifecycletest.Start(tb, nil, append(opts, lifecycle.OnStart(nothing))...) }
 	}
@@ -235,7 +235,7 @@ func TestTheLogIsInTheOutputOfTheTestUnlessThereIsALogger(t *testing.T) {
 	require.Empty(t, j.output.String())
 }
 
-func TestParallelTestsHaveALifeEach(t *testing.T) {
+func TestParallelTestsHaveSeparateLives(t *testing.T) {
 	for i := range 10 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -247,13 +247,13 @@ func TestParallelTestsHaveALifeEach(t *testing.T) {
 			}
 			life.Signal(syscall.SIGTERM)
 			<-life.Done()
-			require.EqualValues(t, i, reloads.Load(), "none of another's")
+			require.EqualValues(t, i, reloads.Load(), "no reload of another life")
 			require.NoFileExists(t, "the same.pid")
 		})
 	}
 }
 
-func TestInABubbleAnHourTakesNoTime(t *testing.T) {
+func TestInASynctestBubbleAnHourTakesNoTime(t *testing.T) {
 	begun := time.Now()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

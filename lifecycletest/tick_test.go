@@ -17,7 +17,7 @@ import (
 	"example.com/lifecycle/lifecycletest"
 )
 
-func TestTickCallsWhatEveryWasGivenByTheNameOfItsInterval(t *testing.T) {
+func TestTickCallsTheFunctionsOfEveryWithThatInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls proctest.Lines
 		say := func(what string, err error) func(context.Context) error {
@@ -52,11 +52,11 @@ func TestTickCallsWhatEveryWasGivenByTheNameOfItsInterval(t *testing.T) {
 		require.Equal(t, "a b c ", called, "all of them")
 		require.ErrorIs(t, err, errBoom)
 		require.ErrorAs(t, err, &p)
-		require.Equal(t, lifecycle.Ready, life.Phase(), "what goes wrong in them does no harm")
+		require.Equal(t, lifecycle.Ready, life.Phase(), "errors of the functions do not stop the life")
 	})
 }
 
-func TestATickThatNoneHasFailsTheTest(t *testing.T) {
+func TestATickWithAnUnknownIntervalFailsTheTest(t *testing.T) {
 	for name, opts := range map[string][]lifecycle.Option{
 		"1h": {lifecycle.Every(time.Minute, nothing)}, "minute": {lifecycle.Every(time.Minute, nothing)}, "": nil,
 	} {
@@ -70,7 +70,7 @@ func TestATickThatNoneHasFailsTheTest(t *testing.T) {
 // s     60         65          70                  80
 // own    [ the ticker's call ]
 // Tick             asked       [ its own call ]    returns
-func TestATickWaitsForACallThatRuns(t *testing.T) {
+func TestATickWaitsForARunningCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var inside, most, calls atomic.Int32
 		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, func(context.Context) error {
@@ -82,7 +82,7 @@ func TestATickWaitsForACallThatRuns(t *testing.T) {
 		}))
 		begun := time.Now()
 		time.Sleep(65 * time.Second)
-		require.EqualValues(t, 1, calls.Load(), "in a bubble the interval itself works, too")
+		require.EqualValues(t, 1, calls.Load(), "in a bubble, the interval itself also passes")
 		require.NoError(t, life.Tick("1m"))
 		require.Equal(t, 80*time.Second, time.Since(begun))
 		require.EqualValues(t, 2, calls.Load())
@@ -93,11 +93,11 @@ func TestATickWaitsForACallThatRuns(t *testing.T) {
 		}
 		all.Wait()
 		require.Equal(t, 110*time.Second, time.Since(begun))
-		require.EqualValues(t, 1, most.Load(), "never beside itself")
+		require.EqualValues(t, 1, most.Load(), "never concurrently with itself")
 	})
 }
 
-func TestATickDoesNotWaitForALifeThatStops(t *testing.T) {
+func TestATickReturnsWhenTheLifeStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life := lifecycletest.Start(t, nil, lifecycle.OnStart(nothing), lifecycle.Every(time.Minute, nothing))
 		require.NoError(t, life.Stop())
@@ -109,6 +109,6 @@ func TestATickDoesNotWaitForALifeThatStops(t *testing.T) {
 		go func() { tick <- life.Tick("1m") }()
 		synctest.Wait()
 		require.NoError(t, life.Stop())
-		require.ErrorIs(t, <-tick, context.Canceled, "what the function returned")
+		require.ErrorIs(t, <-tick, context.Canceled, "the error of the function")
 	})
 }

@@ -24,8 +24,8 @@ type request struct {
 	noPath                 error  // why the path is unknown
 }
 
-// newRequest returns the request of the program. Its caller must be the function that the program
-// calls.
+// newRequest returns a request. Only Listen and ListenPacket may call it directly, because it
+// records the line that called them.
 func newRequest(call, network, address string) request {
 	r := request{call: call, network: network, address: address}
 	_, file, line, _ := runtime.Caller(2)
@@ -37,8 +37,8 @@ func newRequest(call, network, address string) request {
 }
 
 // socketAddress returns the address for package net. The path of a socket file is absolute, because
-// the working directory may have changed. If only the relative path is short enough, it is used as
-// long as it means the same file.
+// the working directory may have changed. If the absolute path is too long, socketAddress returns
+// the relative path, provided that it still means the same file.
 func (r request) socketAddress() string {
 	switch {
 	case r.path == "", len(r.path) > maxPath && safefile.SameEntry(r.address, r.path):
@@ -48,7 +48,8 @@ func (r request) socketAddress() string {
 }
 
 // name returns the name of the socket in the manager: its network and address. If several sockets
-// have the same name, as with ":0", the later ones have a number in front.
+// have the same network and address, as with ":0", the names of all but the first begin with a
+// number.
 func (r request) name(n int) string {
 	key := r.network + ":" + r.address
 	if n > 1 {
@@ -157,7 +158,8 @@ type socket struct {
 	fd   *fdstore.Descriptor
 }
 
-// close closes fd first, because fdstore copies a socket that can be claimed again.
+// close closes fd first. At that moment fdstore may copy the socket, because a later call may claim
+// it again.
 func (s *socket) close() error {
 	s.fd.Close()
 	return s.conn.Close()

@@ -12,8 +12,8 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// The listener is the socket of a systemd socket unit if there is one for the address. Otherwise it
-// is a new one.
+// The listener is the socket of a systemd socket unit, if a unit has this address. Otherwise Listen
+// binds a new socket.
 func ExampleListen() {
 	var listener net.Listener
 	serve := func(context.Context) error {
@@ -52,7 +52,7 @@ func ExampleListenPacket() {
 	// Output: hello <nil>
 }
 
-// A worker keeps its counters in an open file. The next worker goes on with them, even after a
+// A worker keeps its counters in an open file. The next worker continues with them, even after a
 // crash.
 func ExampleStore() {
 	var counters *os.File

@@ -49,7 +49,7 @@ func bind(r request) (socketConn, error) {
 	}
 }
 
-// advise adds advice for the user to the error of a bind, if there is any.
+// advise adds advice for the user to the error of a bind, if it knows any.
 func (r request) advise(err error) error {
 	advice := ""
 	if errors.Is(err, fs.ErrPermission) {
@@ -65,7 +65,7 @@ func (r request) advise(err error) error {
 	return fmt.Errorf("%w (%s)", err, advice)
 }
 
-// portOf returns the port of a failed bind, or 0 if it has none.
+// portOf returns the port of a failed bind, or 0 if there is none.
 func portOf(err error) int {
 	var failed *net.OpError
 	if errors.As(err, &failed) {
@@ -79,12 +79,13 @@ func portOf(err error) int {
 	return 0
 }
 
-// maxPath is the greatest length of the path of a socket (unix(7)). Go wants a zero byte after it.
+// maxPath is the greatest length of the path of a socket (unix(7)). Go needs a zero byte after the
+// path.
 const maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // guard returns an error if the path is too long, or if this process is root and another user
-// controls the path. That user could make root remove a file elsewhere. A process without root can
-// only remove files that its own user may remove.
+// controls the path. That user could make root remove any file. A process of another user can only
+// remove files that its own user may remove.
 func (r request) guard() error {
 	if r.noPath != nil {
 		return &net.OpError{Op: "listen", Net: r.network, Addr: &net.UnixAddr{Name: r.address, Net: r.network}, Err: r.noPath}
@@ -99,7 +100,7 @@ func (r request) guard() error {
 	}
 	err := safefile.GuardEntry(r.path)
 	if !errors.Is(err, safefile.ErrUnsafe) {
-		return nil // the bind reports a missing directory
+		return nil // a missing directory is an error of the bind
 	}
 	cause := fmt.Errorf("%w: as root, use a directory that only root can write, or start as the user",
 		safefile.Cause(r.path, err))
@@ -107,10 +108,10 @@ func (r request) guard() error {
 }
 
 // removeDeadSocket removes a socket file without a listener, or returns the reason why it does not.
-// The kernel cannot do that in one step with the bind (unix(7)). So two things are lost between the
-// last check and the unlink: a file that another process creates at the path, and a socket that
-// another process has bound but does not listen on yet. The PID file keeps two starts of one daemon
-// apart.
+// The kernel cannot do that in one step with the bind (unix(7)). So between the last check and the
+// removal, another process may create a file at the path, and removeDeadSocket removes that file.
+// It also removes a socket that another process has bound but does not listen on yet. The PID file
+// prevents this between two starts of one daemon.
 func removeDeadSocket(network, path, address string) (removed bool, why string) {
 	before, err := os.Lstat(path)
 	if err != nil {
@@ -136,8 +137,8 @@ func removeDeadSocket(network, path, address string) (removed bool, why string) 
 	return true, ""
 }
 
-// fileOf returns the socket file of conn. It stops package net from removing the file at that path
-// when conn is closed, because the path may name another file by then.
+// fileOf returns the socket file of conn. It prevents package net from removing the file when conn
+// is closed, because the path may then name another file.
 func fileOf(r request, conn socketConn) fs.FileInfo {
 	if r.path == "" {
 		return nil

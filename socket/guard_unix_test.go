@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stranger is another user than the one of the test.
+// stranger is a user other than the user of the test.
 const stranger = 54321
 
 // needRoot skips the test if it cannot make directories of other users.
@@ -33,7 +33,7 @@ func dirOf(t *testing.T, path string, mode fs.FileMode, uid int) string {
 }
 
 // Row L18.
-func TestRootListensOnlyWhereNobodyElseLeadsIt(t *testing.T) {
+func TestRootListensOnlyIfNoOtherUserControlsThePath(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
 	dir := shortDir(t)
@@ -73,8 +73,8 @@ func TestRootListensOnlyWhereNobodyElseLeadsIt(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOENT)
 }
 
-// A file of another user is not removed to make room for a socket.
-func TestRootRemovesNoDeadSocketWhereAnotherUserLeadsIt(t *testing.T) {
+// Listen removes no dead socket file from a directory that other users can write.
+func TestRootRemovesNoDeadSocketIfAnotherUserControlsThePath(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
 	dir := shortDir(t)

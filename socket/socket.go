@@ -3,8 +3,8 @@
 //
 //	listener, err := socket.Listen("tcp", ":8080")
 //
-// A daemon of package lifecycle calls it in OnStart. Only this package imports package net, so a
-// daemon without a network does not pay for it.
+// A daemon of package lifecycle calls [Listen] in OnStart. Package lifecycle itself does not import
+// package net, so a daemon without a network stays small.
 package socket
 
 import (
@@ -18,8 +18,8 @@ import (
 
 // Listen is net.Listen for a socket that outlives the process. If this process has inherited a
 // socket for that network and address, Listen returns it. Otherwise it binds a new one. A process
-// inherits the sockets of a systemd socket unit and those that its manager keeps
-// (sd_listen_fds(3)). A detached process inherits those of its launcher.
+// inherits the sockets of a systemd socket unit and the sockets that its manager keeps
+// (sd_listen_fds(3)). A detached process inherits the sockets of its launcher.
 //
 // If the manager keeps sockets, as systemd does with FileDescriptorStoreMax= in the unit
 // (systemd.service(5)), Listen passes it the new socket, and the next process inherits it. A client
@@ -30,30 +30,30 @@ import (
 // with %3A for each colon: tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
 //
 // Listen may be called at any time and from any goroutine. The best place is OnStart. When the life
-// is ready, it closes the inherited sockets that no call has claimed, and the log names them. They
-// stay open if neither Listen nor ListenPacket was called before the bodies were called. In a
-// program that detaches, a call before Run fails the start, because it would run in the launcher.
+// is ready, it closes the inherited sockets that no call has claimed, and the log names them. It
+// leaves them open if neither Listen nor ListenPacket was called before the bodies. In a program
+// that detaches, a call before Run makes the start fail, because that call runs in the launcher.
 //
-// Listen replaces a socket file that has no listener. Its error wraps syscall.EADDRINUSE if a
-// process listens there, this process included, or if the file is no socket. As root, Listen also
-// returns an error for an unsafe path (see below). Any other error comes from net.Listen. Listen
-// blocks while it looks up a name, and for at most one second while a manager closes its copy of a
-// socket that was closed before.
+// Listen replaces a socket file that has no listener. The error wraps syscall.EADDRINUSE if this or
+// another process listens there, or if the file is not a socket. As root, Listen also returns an
+// error for an unsafe path (see below). Any other error comes from net.Listen. Listen blocks while
+// it looks up a name, and for at most one second while a manager closes its copy of a socket that
+// was closed before.
 //
 // A relative path of a socket file is relative to the working directory of the process at its
 // start, like a relative path in an option of package lifecycle. Addr and errors show the absolute
-// path.
-// The path of an inherited socket may name the same directory differently: /var/run/x is /run/x.
+// path. An inherited socket may be bound to another path of the same file, such as /run/x for
+// /var/run/x.
 //
-// While the life is ready, Close makes the manager remove its copy, and removes the socket file
-// that Listen has made. During a stop, Close leaves both for the next process, if the manager keeps
-// the socket. The last worker of a supervised daemon removes the file at its end. If the program
-// does not close the socket, Run removes the file at the end of the life and of a failed start,
-// unless the manager keeps the socket. An embedded life removes no file.
+// While the life is ready, Close removes the socket file that Listen has made, and the manager
+// closes its copy of the socket. During a stop, Close leaves both for the next process, if the
+// manager keeps the socket. The last worker of a supervised daemon removes the file at its end. If
+// the program does not close the socket, Run removes the file at the end of the life, unless the
+// manager keeps the socket. An embedded life removes no file.
 //
-// As root, Listen makes a socket file only if no other user controls its path; for the rules see
-// ErrUnsafePIDFile in package lifecycle. The last directory may belong to another user if all other
-// users cannot write it.
+// As root, Listen makes a socket file only if no other user controls its path. The rules are those
+// of ErrUnsafePIDFile in package lifecycle, with one exception: the last directory may belong to
+// another user if no third user can write to it.
 //
 // The listener has all methods of a *net.TCPListener or *net.UnixListener, such as File and
 // SyscallConn, but its type is different. On Windows, Listen only binds.
@@ -99,7 +99,7 @@ func claim(r request) *socket {
 		return err
 	})
 	if fd == nil && len(fdstore.Unclaimed()) > 0 {
-		wanted := r.resolve() // may ask a name server
+		wanted := r.resolve() // may query a name server
 		fd = fdstore.ClaimWhere(use, func(f *os.File) (err error) {
 			if !r.fits(activation.Network(f)) {
 				return errOther
@@ -122,7 +122,7 @@ func claim(r request) *socket {
 
 var errOther = errors.New("another socket")
 
-// use describes the socket to fdstore. conn may be set later.
+// use returns the description of the socket for fdstore. The caller may set conn later.
 func (r request) use(conn *socketConn) fdstore.Use {
 	return fdstore.Use{
 		Call: r.call, Network: r.network, Address: r.address, Where: r.where, Path: r.path,

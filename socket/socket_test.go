@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestListenBindsWhereNothingWasGiven(t *testing.T) {
+func TestListenBindsASocketIfNoneIsInherited(t *testing.T) {
 	t.Parallel()
 	l, err := Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ func TestListenBindsWhereNothingWasGiven(t *testing.T) {
 	require.NotEqual(t, l.Addr().String(), other.Addr().String())
 	_, err = Listen("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	require.EqualError(t, err, "listen tcp "+l.Addr().String()+": bind: address already in use", "as net says it")
+	require.EqualError(t, err, "listen tcp "+l.Addr().String()+": bind: address already in use", "the error of package net")
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, l.Close(), net.ErrClosed)
 	require.NoError(t, other.Close())
@@ -53,7 +53,7 @@ func TestListenBindsWhereNothingWasGiven(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
+func TestListenReplacesADeadSocketFileAndRefusesALiveOne(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(shortDir(t), "s")
 	leaveDead(t, path)
@@ -70,7 +70,7 @@ func TestADeadSocketFileIsReplacedAndALiveOneIsAnError(t *testing.T) {
 	_, err = Listen("unix", path)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
 	require.EqualError(t, err, "listen unix "+path+": bind: address already in use: another process listens there")
-	_, err = foreign.Accept() // the look
+	_, err = foreign.Accept() // the connection with which Listen checks for a listener
 	require.NoError(t, err)
 	_, err = ListenPacket("unixgram", path)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -125,7 +125,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func TestASocketFileThatIsSomebodyElsesByNowIsNotRemoved(t *testing.T) {
+func TestCloseDoesNotRemoveASocketFileThatWasReplaced(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(shortDir(t), "s")
 	l, err := Listen("unix", path)
@@ -138,7 +138,7 @@ func TestASocketFileThatIsSomebodyElsesByNowIsNotRemoved(t *testing.T) {
 	require.FileExists(t, path)
 }
 
-func TestASocketIsFoundByWhereItIsBound(t *testing.T) {
+func TestAnInheritedSocketIsFoundByItsAddress(t *testing.T) {
 	t.Parallel()
 	tcp := func(address string) net.Addr {
 		a, err := net.ResolveTCPAddr("tcp", address)
@@ -185,7 +185,7 @@ func TestASocketIsFoundByWhereItIsBound(t *testing.T) {
 	}
 }
 
-func TestAPathThatIsTooLongForASocketIsRefusedWithTheLimit(t *testing.T) {
+func TestASocketPathThatIsTooLongIsRefusedWithTheLimit(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
 	longest := filepath.Join(dir, strings.Repeat("n", maxPath-len(dir)-1))

@@ -14,12 +14,12 @@ import (
 	"example.com/lifecycle"
 )
 
-// agent is the daemon as its clients see it. The daemon and its clients share only the directory.
+// agent contains what the daemon and its clients share: the directory of the files.
 type agent struct{ dir string }
 
 func (a agent) socket() string { return filepath.Join(a.dir, "agentd.sock") }
 
-// options returns the options of the daemon. Clients that start it need the same ones.
+// options returns the options of the daemon. Clients that start the daemon need the same options.
 func (a agent) options() []lifecycle.Option {
 	var listener net.Listener
 	srv := &http.Server{Handler: new(memory)}

@@ -13,8 +13,8 @@ import (
 	"example.com/lifecycle"
 )
 
-// ensure returns when the daemon is ready. It starts the daemon if none runs. The client does not
-// need to stop the daemon.
+// ensure returns when the daemon is ready. It starts the daemon if none runs. The client never
+// stops the daemon.
 func (a agent) ensure(ctx context.Context) error {
 	daemon, err := lifecycle.Ensure(ctx, append(a.options(),
 		lifecycle.Args("-dir", a.dir, "daemon", "start"))...)

@@ -21,13 +21,13 @@ import (
 //		"level":    "info"
 //	}
 //
-// A config never changes. A reload replaces it by a new one.
+// A config never changes. A reload replaces it with a new one.
 type config struct {
 	listen   string
 	greeting string     // default: hello
 	level    slog.Level // default: info
 
-	listenLine int // for the error if it changes
+	listenLine int // for the error about a changed address
 }
 
 // configFile is the component that holds the live configuration.
@@ -115,9 +115,9 @@ var levels = map[string]slog.Level{
 	"error": slog.LevelError,
 }
 
-// parse reads the tokens of the file. json.Unmarshal would be shorter, but it does not report the
-// line of a wrong value, accepts "Listen" for "listen", and silently takes the last of two equal
-// fields.
+// parse reads the tokens of the file. It does not use json.Unmarshal, which does not report the
+// line of a wrong value. json.Unmarshal also accepts "Listen" for "listen", and the last of two
+// equal fields.
 func parse(path string, data []byte) (*config, error) {
 	p := &parser{path: path, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	c := &config{greeting: "hello", level: slog.LevelInfo}

@@ -110,8 +110,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A refused reload keeps the old configuration and its level. An accepted reload takes all of the
-// new one.
+// A rejected reload keeps the old configuration and level. A successful reload applies the new
+// configuration and level.
 func TestReload(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "echod.json")

@@ -31,12 +31,12 @@ const usual = `{"listen": "127.0.0.1:0", "greeting": "hello"}`
 type running struct {
 	*lifecycletest.Life
 	t      *testing.T
-	config string // its configuration file
+	config string // path of its configuration file
 	log    string
 	addr   string
 }
 
-// start starts an echod that the test stops at its end.
+// start starts an echod, which stops at the end of the test.
 func start(t *testing.T, config string, opts ...lifecycle.Option) *running {
 	t.Helper()
 	dir := t.TempDir()
@@ -79,7 +79,7 @@ func (e *running) get(path string) string {
 	return string(text)
 }
 
-// hand starts a request to echod without sending its body. It returns when echod is handling the
+// hand starts a request to echod and does not send the body. It returns when echod handles the
 // request.
 func (e *running) hand(length int) (conn net.Conn, answers *bufio.Reader) {
 	e.t.Helper()
@@ -95,7 +95,7 @@ func (e *running) hand(length int) (conn net.Conn, answers *bufio.Reader) {
 	return conn, answers
 }
 
-func TestItAnswersAsSoonAsItHasStarted(t *testing.T) {
+func TestEchodAnswersAsSoonAsItHasStarted(t *testing.T) {
 	t.Parallel()
 	e := start(t, usual)
 	assert.Equal(t, "hello\n", e.get("/"))
@@ -143,7 +143,7 @@ func TestABadReloadKeepsTheConfigurationAndNamesFileLineAndField(t *testing.T) {
 	assert.Equal(t, "bye\n", e.get("/"))
 }
 
-func TestABadConfigurationRefusesTheStart(t *testing.T) {
+func TestABadConfigurationFailsTheStart(t *testing.T) {
 	t.Parallel()
 	err := refused(t, "{\n\"lisen\": \":80\"\n}")
 	var failed *lifecycle.HookError
@@ -152,7 +152,7 @@ func TestABadConfigurationRefusesTheStart(t *testing.T) {
 	assert.ErrorContains(t, err, `echod.json:2: unknown field "lisen"`)
 }
 
-func TestAnAddressThatIsTakenRefusesTheStart(t *testing.T) {
+func TestAnAddressInUseFailsTheStart(t *testing.T) {
 	t.Parallel()
 	first := start(t, usual)
 	err := refused(t, fmt.Sprintf(`{"listen": %q}`, first.addr))
@@ -163,7 +163,7 @@ func TestAnAddressThatIsTakenRefusesTheStart(t *testing.T) {
 	assert.Equal(t, "hello\n", first.get("/"), "the first one answers on")
 }
 
-func TestARequestInHandIsAnsweredDuringTheStop(t *testing.T) {
+func TestARequestInProgressIsAnsweredDuringTheStop(t *testing.T) {
 	t.Parallel()
 	e := start(t, usual)
 	conn, answers := e.hand(len("world"))
@@ -188,7 +188,7 @@ func TestARequestInHandIsAnsweredDuringTheStop(t *testing.T) {
 	require.NoError(t, e.Stop())
 }
 
-func TestARequestThatHangsIsCutWhenTheTimeOfTheStopIsOver(t *testing.T) {
+func TestARequestThatHangsIsAbortedAfterTheTimeOfTheStop(t *testing.T) {
 	t.Parallel()
 	e := start(t, usual, lifecycle.StopTimeout(200*time.Millisecond))
 	_, answers := e.hand(len("never"))

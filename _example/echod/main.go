@@ -1,6 +1,6 @@
-// Echod is a small HTTP service with a configuration file. It shows what a service needs in
-// operation: only one instance runs, a failed start reports why, a new configuration needs no
-// restart, and a stop loses no request.
+// Echod is a small HTTP service with a configuration file. It shows what a service needs: only one
+// instance runs, a failed start reports the reason, a new configuration needs no restart, and a
+// stop loses no request.
 //
 //	echod -config echod.json start
 //	echod status
@@ -44,8 +44,8 @@ func main() {
 // journal if stderr is the journal.
 var level slog.LevelVar
 
-// echod assembles the program, for main and for its tests. A nil logger means the default logger.
-// echod opens no file and no address: the hooks do.
+// echod returns the server and the options of the program, for main and for the tests. A nil logger
+// means the default logger. echod opens no file and no address: the hooks do.
 func echod(configPath string, logger *slog.Logger, setLevel func(slog.Level)) (*server, []lifecycle.Option) {
 	conf := &configFile{path: configPath, setLevel: setLevel}
 	srv := &server{conf: conf, logger: logger}

@@ -57,12 +57,11 @@ func (s *server) listen(ctx context.Context) error {
 // serve does not use its context. drain ends it, and then it returns http.ErrServerClosed.
 func (s *server) serve(context.Context) error { return s.http.Serve(s.listener) }
 
-// drain accepts no new connections. It returns when the last request has been answered, or its time
-// has expired.
+// drain accepts no new connections. It returns when the last request has been answered, or when ctx
+// ends.
 func (s *server) drain(ctx context.Context) error { return s.http.Shutdown(ctx) }
 
-// close closes the connections that drain had no time for, and the listener if serve was never
-// called.
+// close closes the connections that remain after drain, and the listener if serve was never called.
 func (s *server) close(context.Context) error {
 	err := s.http.Close()
 	if lerr := s.listener.Close(); !errors.Is(lerr, net.ErrClosed) {

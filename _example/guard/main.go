@@ -1,12 +1,11 @@
-// Guard keeps any foreground program alive, and runs it as a daemon:
+// Guard runs any foreground program as a daemon, and restarts it after a crash:
 //
 //	guard -name flaky start -- python3 flaky.py
 //	guard -name flaky status
 //	guard -name flaky restart
 //	guard -name flaky stop
 //
-// It notices the end of the program at once. It does not search the process list for a name every
-// few seconds.
+// It detects the end of the program at once, because it is the parent of the program.
 package main
 
 import (
@@ -54,7 +53,7 @@ func main() {
 			*name = filepath.Base(argv[0])
 		}
 	} else if len(args) > 0 && (args[0] == "start" || args[0] == "run") {
-		// restart needs no program here: it reuses the program of the running daemon.
+		// The verb restart needs no program: it uses the program of the running daemon.
 		fail("%s: no program given; put it after --, for example: guard -name flaky %[1]s -- python3 flaky.py", args[0])
 	}
 	if *name == "" {
@@ -92,8 +91,8 @@ func shell(command string) func(context.Context) error {
 	}
 }
 
-// signalFlag defines a flag for a signal by its name, such as USR1. It is nil if the flag is not
-// given.
+// signalFlag defines a flag for the name of a signal, such as USR1. Without the flag, the signal is
+// nil.
 func signalFlag(name, usage string) *os.Signal {
 	var sig os.Signal
 	flag.Func(name, usage, func(text string) (err error) {

@@ -63,15 +63,14 @@ func (sh *shell) replied(got reply, want string) {
 	}
 }
 
-// held is a request that the server is handling, because the client has not sent the body.
+// held is a request in progress: the server waits for its body.
 type held struct {
 	sh   *shell
 	body *io.PipeWriter
 	done chan reply
 }
 
-// hold returns when the server is handling the request: when it has asked for the body with 100
-// Continue.
+// hold starts a request. It returns when the server has requested the body with 100 Continue.
 func (sh *shell) hold(path string) (*held, error) {
 	sh.prompt("curl -X POST -T - %s%s &", sh.echo.url, path)
 	asked := make(chan struct{})

@@ -1,10 +1,10 @@
-// Tour builds echod in a temporary directory and shows its life, step by step. It prints each
-// command as a user would type it, and the answer:
+// Tour builds echod in a temporary directory, starts it and calls every verb, step by step. It
+// prints each command as a user would type it, and the answer:
 //
 //	go run ./_example/tour
 //
-// It checks every answer and exits 1 if one is wrong. At the end it removes what it has started and
-// written.
+// It checks every answer and exits with 1 if one is wrong. At the end, it stops echod and removes
+// the directory.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// Each step starts from the state that the step before has left. An error ends the tour. The shell
+// Each step begins in the state in which the previous step ended. An error ends the tour. The shell
 // records a wrong answer and continues.
 var steps = []struct {
 	title string

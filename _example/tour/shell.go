@@ -23,11 +23,11 @@ const patience = 15 * time.Second
 const program = "example.com/lifecycle/_example/echod"
 
 // shell prints the commands that a user would type, runs them in a directory of its own, prints the
-// output and checks it. It collects wrong answers, and the tour continues as far as it can.
+// output and checks it. It collects wrong answers.
 type shell struct {
 	ctx    context.Context // of the whole tour; Ctrl-C ends it
 	dir    string
-	echo   *daemon // nil until one is started
+	echo   *daemon // nil before the first start
 	logged int     // how much of its log has been shown
 	wrong  []error
 }
@@ -113,7 +113,7 @@ func (sh *shell) letGo() {
 	}
 }
 
-// cleanUp ends an echod in the background that a wrong answer or Ctrl-C has left.
+// cleanUp ends an echod in the background that still runs after a wrong answer or Ctrl-C.
 func (sh *shell) cleanUp() error {
 	sh.letGo()
 	left, err := lifecycle.Find(sh.path("echod.pid"))
@@ -242,7 +242,7 @@ func (sh *shell) write(name, text string) {
 	sh.cat(name, text)
 }
 
-// edit replaces texts in the file. oldnew has pairs of an old and a new text.
+// edit replaces texts in the file. oldnew contains pairs of an old and a new text.
 func (sh *shell) edit(name string, oldnew ...string) {
 	var script []string
 	for i := 0; i < len(oldnew); i += 2 {
