@@ -107,7 +107,7 @@ func drained(t *testing.T, trace *proctest.Lines, name string, behind ...*Hooks)
 	var own context.Context
 	h := &Hooks{Name: name}
 	h.OnStart = func(ctx context.Context) error { own = ctx; return nil }
-	h.OnReload = func(context.Context) error { return own.Err() } // an error if the component has stopped
+	h.OnReload = func(context.Context) error { return own.Err() } // an error after the stop
 	h.Run = func(ctx context.Context) error {
 		<-ctx.Done()
 		time.Sleep(time.Second)

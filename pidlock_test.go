@@ -163,7 +163,7 @@ func TestHoldReturnsAnErrorIfTheHolderHasChanged(t *testing.T) {
 	bystander, requireLives := startHolding(t)
 	requireUntouched := proctest.Untouched(t, path)
 	for _, h := range []holder{
-		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // another process holds the file now
+		{Held: true, Daemon: true, Known: true, PID: bystander.PID()}, // now of another process
 		{Held: true, Daemon: true, Known: true, PID: 1<<31 - 1},       // the process has ended
 	} {
 		_, err := hold(path, h)
