@@ -13,10 +13,10 @@ const (
 	killMargin = 2 * time.Second
 	// traceMargin is how long a worker may take to write its trace.
 	traceMargin = 5 * time.Second
-	// maxExtension limits EXTEND_TIMEOUT_USEC during a stop: a stop takes at most this many times
+	// maxExtension limits EXTEND_TIMEOUT_USEC during a stop: a stop takes at most maxExtension times
 	// its limit.
 	maxExtension = 10
-	// noTimeout is longer than any deadline. A worker cannot ask for more.
+	// noTimeout is longer than any deadline. A worker cannot request more.
 	noTimeout = 1000 * time.Hour
 )
 
@@ -29,7 +29,7 @@ func (p *process) setDeadline(d time.Duration) {
 	p.timer.Reset(d)
 }
 
-// setStopDeadline sets the deadline of a state that belongs to the stop. Supervisor.mu is held.
+// setStopDeadline sets the deadline of a state during the stop. Supervisor.mu is held.
 func (p *process) setStopDeadline(d time.Duration) {
 	if p.stopBy.IsZero() {
 		p.stopBy = time.Now().Add(maxExtension * p.of.stopLimit())
@@ -64,7 +64,7 @@ func (p *process) expired() {
 	}
 }
 
-// resetWatchdog restarts the wait for the next sign of life. Supervisor.mu is held.
+// resetWatchdog restarts the timer for the next watchdog ping (WATCHDOG=1). Supervisor.mu is held.
 func (p *process) resetWatchdog() {
 	if p.of.spec.Watchdog == 0 || p.state > stopping {
 		return
@@ -77,22 +77,22 @@ func (p *process) resetWatchdog() {
 	p.watchdog = time.AfterFunc(p.of.spec.Watchdog, func() { p.watchdogExpired(due) })
 }
 
-// watchdogExpired ends a worker that gave no sign of life until due.
+// watchdogExpired ends a worker that has sent no watchdog ping until due.
 func (p *process) watchdogExpired(due time.Time) {
 	late := time.Since(due)
-	p.of.server.Barrier(WorkerMargin) // a sign of life may still be unread
+	p.of.server.Barrier(WorkerMargin) // a ping may still be unread
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	switch {
 	case p.signOfLife != due:
-	case late > p.of.spec.Watchdog/8: // this process, and maybe the worker, was suspended
+	case late > p.of.spec.Watchdog/8: // this process was suspended, and maybe the worker too
 		p.resetWatchdog()
 	default:
 		p.abort(errors.New("no sign of life for " + console.FormatLimit(p.of.spec.Watchdog)))
 	}
 }
 
-// abort ends a hanging worker so that it writes its trace. Supervisor.mu is held.
+// abort ends a hanging worker with ABRT, which makes it write its trace. Supervisor.mu is held.
 func (p *process) abort(why error) {
 	if transitions[p.state][watchdogExpired] != stay {
 		p.why = why

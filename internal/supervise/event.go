@@ -23,7 +23,7 @@ type Living struct{ Alive }
 // Started reports that a worker has executed its program.
 type Started struct{ PID, Restarts int }
 
-// Said contains what the worker reports of itself. A nil field has not changed.
+// Said contains the state that the worker reports. A nil field has not changed.
 type Said struct {
 	PID    int     // of a worker that drains; 0: the current worker
 	Up     bool    // the worker is ready or reloads
@@ -32,7 +32,7 @@ type Said struct {
 	Reload *Reload // verdict of a reload that this supervisor did not request
 }
 
-// Reload is the verdict of a worker on a reload.
+// Reload is the verdict of a worker about a reload.
 type Reload struct {
 	Verdict json.RawMessage // from a worker of this binary; nil: it sent none
 	Error   string          // from a supervised program; "": success
@@ -83,7 +83,7 @@ func (Drained) event()  {}
 // emit queues an event. s.mu is held.
 func (s *Supervisor) emit(e Event) { s.events = append(s.events, e) }
 
-// deliver delivers the queued events in order. It may block, since the receiver may write to a
+// deliver delivers the queued events in order. It may block, because the receiver may write to a
 // disk.
 func (s *Supervisor) deliver() {
 	s.delivering.Lock()

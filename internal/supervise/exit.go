@@ -91,7 +91,7 @@ type GaveUpError struct {
 
 func (e *GaveUpError) Error() string { return "gave up: " + e.Why + "; last: " + e.Exit.Text() }
 
-// ExitCode returns the exit code of the worker if it is final, else 1.
+// ExitCode returns the exit code of the worker if that code is permanent, else 1.
 func (e *GaveUpError) ExitCode() int {
 	if e.final {
 		return e.Exit.Code
@@ -99,7 +99,7 @@ func (e *GaveUpError) ExitCode() int {
 	return 1
 }
 
-// forksAway is why a program that exited with 0 is no worker.
+// forksAway is the error of a supervised program that exited with 0 and left processes.
 const forksAway = "it left processes behind: a supervised program must stay in the foreground"
 
 // end returns how the worker ended.
@@ -142,8 +142,8 @@ func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 	return status, ok
 }
 
-// whyNotReady returns why the first worker is not ready. The worker has ended, or it cannot be
-// ended. left is the number of processes that the worker left behind.
+// whyNotReady returns why the first worker is not ready. The worker has ended, or the supervisor
+// cannot end it. left is the number of processes that the worker left behind.
 func (s *Supervisor) whyNotReady(p *process, left int) error {
 	s.mu.Lock()
 	failure, failed, why, exit, endErr := p.failure, p.failed, p.why, p.exit, p.endError()
@@ -169,9 +169,9 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	return died
 }
 
-// result returns the result of a stopped worker to its first caller, and nil to later callers. An
-// end by TERM or StopSignal is a clean stop: the sender was the supervisor, or a service manager
-// that signals all processes of the service.
+// result returns the result of a stopped worker to its first caller, and nil to later callers. If
+// TERM or StopSignal ended the worker, the stop is clean. The sender was the supervisor, or a
+// service manager that signals all processes of the service.
 func (p *process) result(e end) error {
 	p.of.mu.Lock()
 	again, failure, killed, endErr := p.told, p.failure, p.wasKilled, p.endError()

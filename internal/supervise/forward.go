@@ -20,14 +20,15 @@ import (
 )
 
 var (
-	// ErrStopping is returned if an operation is not possible because of a stop.
+	// ErrStopping reports that an operation is not possible because of a stop.
 	ErrStopping = errors.New("the supervisor is stopping")
 	errNoWorker = errors.New("no worker is ready: the supervisor is about to start one")
-	// ErrEnded is returned if the worker ended before it replied.
+	// ErrEnded reports that the worker ended before it replied.
 	ErrEnded = errors.New("the worker ended instead")
 )
 
-// Forward sends a signal to the worker. The worker must be ready, so that it has its handlers.
+// Forward sends a signal to the worker. It returns an error if the worker is not ready, because the
+// worker may not have installed its signal handlers.
 func (s *Supervisor) Forward(sig os.Signal) error {
 	p := s.last.Load()
 	if p == nil || !isClosed(p.ready) || p.hasEnded() {
@@ -36,14 +37,14 @@ func (s *Supervisor) Forward(sig os.Signal) error {
 	return p.pass(sig)
 }
 
-// pass sends a signal to the worker. It returns an error and sends nothing if the worker is another
-// program that does not handle the signal.
+// pass sends a signal to the worker. If a supervised program does not handle the signal, pass sends
+// nothing and returns an error.
 func (p *process) pass(sig os.Signal) error {
 	handled := proc.Catches
 	if p.of.spec.Program != nil {
 		handled = proc.DispositionOf(p.PID, sig)
 	}
-	// The worker may have ended, and its PID may belong to another process now.
+	// If the worker has ended, handled may describe another process with the same PID.
 	if err := p.Signal(syscall.Signal(0)); err != nil {
 		return err
 	}
@@ -59,8 +60,8 @@ func (p *process) pass(sig os.Signal) error {
 // name returns the name of the supervised program, for messages.
 func (s *Supervisor) name() string { return filepath.Base(s.spec.Args[0]) }
 
-// pendingReply is the reply that Reload or Reopen waits for. A nil pendingReply means that neither
-// waits. Supervisor.mu guards it.
+// pendingReply is the reply for which Reload or Reopen waits. It is nil if neither waits.
+// Supervisor.mu guards it.
 type pendingReply struct {
 	worker *process
 	reload bool          // true: wait for a reload; false: for a reopened log
@@ -100,7 +101,7 @@ func (r *pendingReply) finish(result error) bool {
 	return true
 }
 
-// reopened ends the wait of Reopen if last is the verdict on the request of Reopen.
+// reopened ends the wait of Reopen if last is the verdict about that request.
 func (r *pendingReply) reopened(last json.RawMessage) {
 	var verdict struct {
 		Began time.Duration `json:"began_monotonic_ns"`
@@ -130,7 +131,7 @@ func (r *pendingReply) decide(result error) {
 	}
 }
 
-// ReloadError is the verdict of a worker that refused a reload.
+// ReloadError is the verdict of a worker that rejected a reload.
 type ReloadError struct{ Reload }
 
 func (e *ReloadError) Error() string { return "the worker rejected the reload: " + e.Reload.Error }
@@ -150,7 +151,7 @@ func (r *Reload) err() error {
 	return &ReloadError{*r}
 }
 
-// SilentError reports that a program was sent the signal for a reload, and neither ended nor
+// SilentError reports that a supervised program got the signal for a reload, but neither ended nor
 // reported a reload within Settle.
 type SilentError struct {
 	Program string
@@ -224,7 +225,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	r, err := s.request(s.spec.Policy.ReopenSignal, false)
 	switch {
 	case errors.Is(err, errNoWorker), err != nil && s.spec.Program == nil:
-		return nil // no worker has the old log
+		return nil // no worker has the old log open
 	case err != nil:
 		return err
 	}
@@ -247,7 +248,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	}
 }
 
-// request sends a signal to a ready worker and returns the reply to wait for.
+// request sends a signal to a ready worker and returns the pending reply.
 func (s *Supervisor) request(sig os.Signal, reload bool) (*pendingReply, error) {
 	s.mu.Lock()
 	p := s.last.Load()

@@ -8,9 +8,9 @@ import (
 	"example.com/lifecycle/internal/sys/cgroup"
 )
 
-// newGroup returns an empty control group for the next worker, or nil if it cannot make one, or if
-// some processes may outlive the worker. Each
-// worker gets a new group, because a worker of root could have changed or frozen its group.
+// newGroup returns an empty control group for the next worker. It returns nil if it cannot make
+// one, or if some processes may outlive the worker. Each worker gets a new group, because a worker
+// of root may have changed or frozen its group.
 func (s *Supervisor) newGroup() *cgroup.Group {
 	if s.tree == nil || s.spec.Policy.KeepOrphans {
 		return nil
@@ -33,7 +33,7 @@ func (s *Supervisor) endGroups(ctx context.Context) {
 			_ = group.Each(func(p cgroup.Process) {
 				if !told[p.PID] {
 					told[p.PID] = true
-					_ = p.Signal(syscall.SIGTERM) // if it is refused, so is Kill below, which reports it
+					_ = p.Signal(syscall.SIGTERM) // if the kernel refuses TERM, Kill below reports that
 				}
 			})
 		}

@@ -99,7 +99,7 @@ func (m mark) isIn(namespace string) bool {
 		strings.HasPrefix(m.Namespace, namespace+"/") || strings.HasPrefix(namespace, m.Namespace+"/"))
 }
 
-// Marked is what an earlier supervisor has recorded of its worker.
+// Marked contains the data of a worker that an earlier supervisor has recorded.
 type Marked struct {
 	PID   int           // of the worker; 0: none
 	Mark  string        // from Forked; "": unknown
@@ -114,7 +114,7 @@ type Alive struct {
 }
 
 // Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
-// mark, it reads all of /proc.
+// mark, Surviving reads all of /proc.
 func (m Marked) Surviving() Marked {
 	if len(m.Survivors()) == 0 {
 		return Marked{}
@@ -158,7 +158,7 @@ func (m mark) inherits(imageOfWorker string) func(proc.Process) bool {
 // have been those of the worker.
 type ownedAt struct{ group, session time.Duration }
 
-// look describes how find looks.
+// look contains the options of find.
 type look struct {
 	known    func(proc.Process) bool // reports whether a process was certain before; nil: none was
 	inherits func(proc.Process) bool // see mark.inherits; nil: no process does
@@ -167,7 +167,7 @@ type look struct {
 // found is the result of find.
 type found struct {
 	certain, uncertain []proc.Process
-	group, session     bool // the numbers are still those of the worker
+	group, session     bool // the numbers still belong to the worker
 }
 
 // find returns the processes of the worker. They are certain if they have inherited something from
@@ -206,7 +206,7 @@ func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (
 		for _, pid := range members {
 			if ours {
 				sure[pid] = true
-			} else if !used { // otherwise another process has got the number
+			} else if !used { // otherwise another process has the number
 				unsure[pid] = true
 			}
 		}

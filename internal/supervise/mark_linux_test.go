@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-func TestAMarkComesBackAsItWas(t *testing.T) {
+func TestParsingAMarkReturnsTheSameMark(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -20,7 +20,7 @@ func at(second, pid, parent, group, session int) proc.Process {
 }
 
 // The worker 100 led the group 100 in the session 90, and was known until second 50.
-func TestWhatBelongsToAnEarlierWorker(t *testing.T) {
+func TestFindReturnsTheProcessesOfAnEarlierWorker(t *testing.T) {
 	t.Parallel()
 	worker, child, late := at(10, 100, 1, 100, 90), at(20, 101, 100, 100, 90), at(60, 102, 1, 100, 90)
 	zombie := worker
@@ -35,7 +35,7 @@ func TestWhatBelongsToAnEarlierWorker(t *testing.T) {
 		inherits           []int // the PIDs of those that have inherited something
 		certain, uncertain []int
 	}{
-		"nothing is left":                        {},
+		"no process is left":                     {},
 		"the worker, and what it has started":    {all: []proc.Process{worker, child, late, escaped, grandchild}, certain: []int{100, 101, 102, 103, 104}},
 		"only its group is asked for":            {all: []proc.Process{worker, child, escaped}, groupOnly: true, certain: []int{100, 101}},
 		"the worker is a zombie":                 {all: []proc.Process{zombie, late}, certain: []int{102}},
@@ -70,8 +70,8 @@ func pids(all []proc.Process) (numbers []int) {
 	return numbers
 }
 
-// The first look has found a member that proves the group. It has ended since.
-func TestAGroupThatWasProvenStaysSo(t *testing.T) {
+// The first find sees a member that proves the group. That member has ended before the second find.
+func TestAGroupStaysProvenAfterTheMemberHasEnded(t *testing.T) {
 	t.Parallel()
 	m := mark{PID: 100, Namespace: "ns", ID: "ended"}
 	late := []proc.Process{at(60, 102, 1, 100, 90)}
@@ -80,7 +80,7 @@ func TestAGroupThatWasProvenStaysSo(t *testing.T) {
 	require.Equal(t, late, m.find(late, "ns", ownedAt{}, look{known: func(proc.Process) bool { return true }}).certain)
 }
 
-// A start that a process of the earlier worker has called does not end its caller.
+// A process of the earlier worker may call the start. The start does not end that process.
 func TestAStartDoesNotEndItsCaller(t *testing.T) {
 	t.Parallel()
 	self := at(70, os.Getpid(), 101, 100, 90)

@@ -9,8 +9,8 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// A worker sends its supervisor the messages for any service manager (sd_notify(3)), and these
-// fields:
+// A worker sends its supervisor the same messages as to any service manager (sd_notify(3)), and
+// these fields:
 //
 //	X_LIFECYCLE_ERROR    why a reload (with READY=1) or a start failed
 //	X_LIFECYCLE_EXIT     the exit code that a failed start will have
@@ -27,8 +27,9 @@ type report struct {
 	LastReopen json.RawMessage `json:"last_reopen"`
 }
 
-// Messages of a worker are limited before they are parsed. maxReport fits a state, which is never
-// longer than a record. maxFailure fits the two texts of a failure in JSON. maxDepth fits both.
+// These limits apply to a message of a worker before it is parsed. A state fits into maxReport,
+// because it is never longer than a record. The two texts of a failure in JSON fit into maxFailure.
+// Neither is nested deeper than maxDepth.
 const (
 	maxReport  = statefile.MaxObject
 	maxFailure = 48 << 10
@@ -36,8 +37,8 @@ const (
 	maxDepth   = 16
 )
 
-// object returns the JSON object in that field. It returns nil if there is none, or if the object
-// is too long or nested too deeply.
+// object returns the JSON object in that field. It returns nil if there is no object, or if the
+// object is too long or nested too deeply.
 func object(m sdnotify.Message, name string, size int) json.RawMessage {
 	text, ok := m.Value(name)
 	if !ok || len(text) == 0 || text[0] != '{' || !isModest(text, size) || !json.Valid([]byte(text)) {
@@ -177,7 +178,7 @@ func (p *process) received(m sdnotify.Message) (said Said, any bool) {
 	case sign == "1" && p.watchdog != nil:
 		p.resetWatchdog()
 	case sign == "trigger":
-		// The worker asks the supervisor to end it like a hanging worker (sd_notify(3)).
+		// The worker requests that the supervisor ends it like a hanging worker (sd_notify(3)).
 		p.abort(errors.New("it sent WATCHDOG=trigger"))
 	}
 	if wasReloading && p.state == ready {

@@ -23,9 +23,9 @@ import (
 // The supervisor is a subreaper or process 1, so it adopts all processes that a worker leaves
 // behind, even detached ones (PR_SET_CHILD_SUBREAPER(2const)).
 
-// reapOrphans reaps orphans that end by themselves, so that none stays a zombie. It uses at most a
-// fifth of a processor, even if many end. It calls changed after children have ended, stopped or
-// continued.
+// reapOrphans reaps orphans that have ended, because they would stay zombies. It uses at most a
+// fifth of a processor, even if many orphans end. It calls changed after children have ended,
+// stopped or continued.
 func reapOrphans(changed func()) (stopReaping func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, ossignal.Child)
@@ -145,14 +145,14 @@ func (o *orphans) end(until time.Time) (left int, err error) {
 		o.log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
 		return o.left, &OrphansError{PIDs: pids, Names: names, Err: cmp.Or(err, errors.New("they still run after KILL"))}
 	}
-	if len(pids) == 0 { // the last one ended meanwhile
+	if len(pids) == 0 { // the last orphan ended meanwhile
 		return o.left, nil
 	}
 	o.log.Error("killed processes that the worker left behind", "pids", pids, "names", names)
 	return o.left, &OrphansError{PIDs: pids, Names: names}
 }
 
-// kill kills all orphans and their descendants, except those that it must keep.
+// kill kills all orphans and their descendants, except processes that it must keep.
 func (o *orphans) kill(deadline time.Time) error {
 	if !o.keeps && len(o.beside) == 0 {
 		return reaper.Kill(deadline)
@@ -197,8 +197,8 @@ func (o *orphans) mine(pid int) bool {
 	return true
 }
 
-// OrphansError reports that processes did not stop in time after the worker had ended, and were
-// killed, or could not be killed.
+// OrphansError reports that processes which the worker left behind did not end in time. The
+// supervisor has killed them, or could not kill them.
 type OrphansError struct {
 	PIDs  []int
 	Names []string
@@ -248,7 +248,7 @@ func (o *orphans) tell() (none bool) {
 		if o.left++; o.left <= maxNamed {
 			pids, names = append(pids, pid), append(names, proc.Name(pid))
 		}
-		// If this signal is refused, KILL is refused later too, and kill returns that error.
+		// If the kernel refuses this signal, it later refuses KILL too, and kill returns that error.
 		_ = signal(syscall.SIGTERM)
 		_ = signal(ossignal.Continue)
 	}
@@ -278,7 +278,8 @@ func (o *orphans) living() (pids []int, names []string) {
 	return pids, names
 }
 
-// AwaitExit waits for a process that is not a child of this one.
+// AwaitExit waits until a process has ended, or until ctx ends. The process need not be a child of
+// this process.
 func AwaitExit(ctx context.Context, pid int) {
 	p, err := pin.Open(pid)
 	if err != nil {

@@ -51,7 +51,7 @@ func (p Policy) isPermanent(code int) bool { return slices.Contains(p.Permanent,
 type backoff struct {
 	policy Policy
 	exits  []time.Time // within Window
-	series int         // exits since a worker last stayed ready for the time Reset
+	series int         // exits since the last worker that was ready for Reset
 	// attempt is the greater of len(exits) and series. Limit applies to both, because a worker that
 	// fails slowly never has Limit exits within Window.
 	attempt int
@@ -62,7 +62,7 @@ type backoff struct {
 type end struct {
 	Exit
 	at       time.Time
-	readyFor time.Duration // 0: it never was ready
+	readyFor time.Duration // 0: the worker was never ready
 	asked    bool          // Restart has ended it
 }
 
@@ -106,8 +106,8 @@ func (b *backoff) next(e end) (delay time.Duration, again bool, why string) {
 	return jitter(b.delay), true, ""
 }
 
-// jitter returns a random duration between three quarters of d and d, so that workers that died of
-// the same cause do not restart at the same time.
+// jitter returns a random duration between three quarters of d and d. Workers that died of the same
+// cause thus do not restart at the same time.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Int64N(int64(d)/4+1)) // #nosec G404 -- not a secret
 }

@@ -23,7 +23,7 @@ func completed(p Policy) Policy {
 }
 
 // Row H1.
-func TestTheDelayDoublesUntilItIsGivenUp(t *testing.T) {
+func TestTheDelayDoublesUntilTheSupervisorGivesUp(t *testing.T) {
 	t.Parallel()
 	r := backoff{policy: completed(Policy{Limit: 8, MinDelay: time.Second, MaxDelay: 10 * time.Second, Window: time.Hour})}
 	now := time.Now()
@@ -40,7 +40,7 @@ func TestTheDelayDoublesUntilItIsGivenUp(t *testing.T) {
 }
 
 // Rows H4, H6.
-func TestWhatIsNotRetried(t *testing.T) {
+func TestExitsAfterWhichAWorkerIsNotRestarted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		policy Policy
@@ -67,7 +67,7 @@ func TestWhatIsNotRetried(t *testing.T) {
 }
 
 // Row H11.
-func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
+func TestAWorkerThatWasReadyForResetStartsANewSeries(t *testing.T) {
 	t.Parallel()
 	r := backoff{policy: completed(Policy{MinDelay: time.Second})}
 	now := time.Now()
@@ -78,7 +78,7 @@ func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
 	require.True(t, again)
 	require.Zero(t, delay)
 	delay, _, _ = r.next(end{at: now, Exit: Exit{Code: 1}, readyFor: 9 * time.Second})
-	require.LessOrEqual(t, delay, time.Second, "the row begins anew")
+	require.LessOrEqual(t, delay, time.Second, "a new series begins")
 	require.Positive(t, delay)
 
 	r = backoff{policy: completed(Policy{MinDelay: -1})}
@@ -95,12 +95,12 @@ func TestAWorkerThatWasReadyForLongStartsANewRow(t *testing.T) {
 	r = backoff{policy: completed(Policy{Limit: 2, Window: time.Minute})}
 	for range 10 {
 		_, again, _ = r.next(end{at: now, Exit: Exit{Code: 1}, readyFor: 10 * time.Second})
-		require.True(t, again, "only those within the window count")
+		require.True(t, again, "only exits within Window count")
 		now = now.Add(time.Minute)
 	}
 }
 
-func TestTheExitCodeOfTheRaceDetectorIsNotPermanentForAWorkerThatHasIt(t *testing.T) {
+func TestTheExitCodeOfTheRaceDetectorIsNotPermanent(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []int{64, 77, 78}, defaultPermanent(true))
 	require.Equal(t, []int{64, 66, 77, 78}, defaultPermanent(false))
@@ -109,7 +109,7 @@ func TestTheExitCodeOfTheRaceDetectorIsNotPermanentForAWorkerThatHasIt(t *testin
 }
 
 // A program that takes minutes to fail never ends ten times in a minute.
-func TestTheLimitCountsExitsInARowHoweverSlowTheyAre(t *testing.T) {
+func TestTheLimitCountsSlowExitsInARow(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []time.Duration{0, time.Second, 2500 * time.Millisecond, 9 * time.Second, time.Minute, time.Hour} {
 		r := backoff{policy: completed(Policy{})}

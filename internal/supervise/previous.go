@@ -10,7 +10,8 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// SurvivorsError reports that processes of an earlier worker run, so no worker starts beside them.
+// SurvivorsError reports that processes of an earlier worker still run. No worker starts beside
+// them.
 type SurvivorsError struct {
 	Processes []string
 	Err       error // why they could not be ended; nil: they may belong to something else
@@ -29,7 +30,7 @@ func (e *SurvivorsError) Error() string {
 	return fmt.Sprintf("cannot end processes of an earlier worker: %s: %v: end them first", all, e.Err)
 }
 
-// EndLimit returns how long the end of the processes of an earlier worker takes at most.
+// EndLimit returns the longest time that Start may take to end the processes of an earlier worker.
 func EndLimit(stopTimeout, startTimeout time.Duration) time.Duration {
 	return endLimit(stopTimeout, startTimeout) + 2*OrphansMargin + killMargin
 }
@@ -38,8 +39,8 @@ func endLimit(stopTimeout, startTimeout time.Duration) time.Duration {
 	return min(stopTimeout, startTimeout/2)
 }
 
-// endPrevious ends what the worker of a killed supervisor has left. If it returns an error, a
-// worker must not start.
+// endPrevious ends the processes that the worker of a killed supervisor has left. If it returns an
+// error, no worker may start.
 func (s *Supervisor) endPrevious(ctx context.Context) error {
 	v := newSurvivors(Remains{
 		Of: s.spec.Previous, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
@@ -72,5 +73,5 @@ func names(all []proc.Process) (texts []string) {
 	return texts
 }
 
-// named returns the name of a process for people.
+// named returns the name and PID of a process for people.
 func named(name string, pid int) string { return fmt.Sprintf("%s (pid %d)", name, pid) }

@@ -33,24 +33,24 @@ const (
 type event int
 
 const (
-	executed        event = iota // its program was executed
-	saidReady                    // it is ready: see reportedReady
+	executed        event = iota // the program was executed
+	saidReady                    // see reportedReady
 	saidReloading                // RELOADING=1
 	saidStopping                 // STOPPING=1
 	replaced                     // another worker replaces it
 	stopRequested                // the supervisor stops
 	deadlineExpired              // of the state
 	watchdogExpired              // no sign of life, or WATCHDOG=trigger
-	notExecuted                  // its program cannot be executed
-	notPermitted                 // this process may not signal it
-	exited                       // it has ended
+	notExecuted                  // the program cannot be executed
+	notPermitted                 // the supervisor may not signal the worker
+	exited                       // the worker has ended
 	events
 )
 
 // transitions is the table of states and events. If a row does not name an event, the state stays.
 var transitions = [states][events]state{
-	// A message of the worker may arrive before the result of its exec. It proves that the program
-	// was executed, because only the program sends messages.
+	// A message of the worker may arrive before the result of execve(2). Such a message proves that
+	// the program was executed, because the stage sends no message.
 	staged: {
 		executed: starting, saidReady: ready, saidStopping: stopping, replaced: killing, stopRequested: killing,
 		deadlineExpired: killing, watchdogExpired: aborting, notExecuted: killing, exited: gone,
@@ -75,7 +75,7 @@ var transitions = [states][events]state{
 	gone:        {},
 }
 
-// stay is the zero state, to which no event leads.
+// stay means that the state does not change. No event leads to the zero state.
 const stay = staged
 
 // child is the started process; see [worker.Process].
@@ -110,13 +110,13 @@ type process struct {
 
 	invocation string // see worker.InvocationVariable
 
-	inTime context.Context // ends when the start must give up waiting for execve
+	inTime context.Context // ends when the start must no longer wait for execve
 	giveUp context.CancelCauseFunc
 
 	successor bool // of another worker
 	state     state
 	readyAt   time.Time
-	why       error            // why the supervisor ends it; nil: a stop, or it does not
+	why       error            // why the supervisor ends the worker; nil: a stop, or it does not
 	exit      *os.ProcessState // nil: not ended, or unknown
 	wasKilled bool             // it was sent KILL
 	refusal   error            // why it could not be signalled
@@ -129,22 +129,22 @@ type process struct {
 
 	stored []*os.File // by a candidate: removed again if it does not become the current worker
 
-	suspended bool // reportSuspension has logged it; only the reaping goroutine uses this
+	suspended bool // reportSuspension has logged the suspension; only the reaping goroutine uses this
 
 	usesNotify bool  // it has sent a message
 	confirming bool  // Spec.Ready is being called
 	notReady   error // the last result of Spec.Ready
 	report     report
-	failure    json.RawMessage // why it ends; from a worker of this binary
-	failed     string          // why it ends; from X_LIFECYCLE_ERROR
+	failure    json.RawMessage // why the worker ends; from a worker of this binary
+	failed     string          // why the worker ends; from X_LIFECYCLE_ERROR
 
 	deadline time.Time // of the state; zero: none
 	timer    *time.Timer
-	stopBy   time.Time // the latest end of its stop; zero: it does not stop
+	stopBy   time.Time // the latest end of the stop; zero: no stop
 	staleLog bool      // the log was reopened before the worker was ready
 
 	watchdog   *time.Timer // nil: not watched
-	signOfLife time.Time   // when the next sign of life is due
+	signOfLife time.Time   // when the next watchdog ping is due
 }
 
 // handle changes the state according to the table and reports whether it changed. Supervisor.mu is
@@ -207,7 +207,7 @@ func (p *process) terminate(from state) {
 // it even if it is suspended. Supervisor.mu is held.
 func (p *process) killed(from state, e event) {
 	p.setDeadline(killMargin)
-	p.told = from == staged // it never became the worker
+	p.told = from == staged // a stage has no result
 	switch {
 	case from != staged || !p.isProgram() && e != notExecuted:
 		p.wasKilled = true
@@ -274,7 +274,7 @@ func isClosed(c <-chan struct{}) bool {
 // awaitExit waits for the end of the worker.
 func (p *process) awaitExit() {
 	exit, err := p.Wait()
-	p.of.server.Barrier(WorkerMargin) // its last messages may still be unread
+	p.of.server.Barrier(WorkerMargin) // the last messages may still be unread
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	p.exit = exit

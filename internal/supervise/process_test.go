@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// noChild stands for a started process. It records the signals that the supervisor sends.
+// noChild implements child without a process. It records the signals that the supervisor sends.
 type noChild struct{ signals []os.Signal }
 
 func (*noChild) Executed(context.Context) error { return nil }
@@ -51,11 +51,11 @@ func newProcess(t *testing.T) (*Supervisor, *process, *[]Event) {
 	return s, p, events
 }
 
-func TestAWorkerThatAsksForMoreTimeDoesNotGetLess(t *testing.T) {
+func TestARequestForMoreTimeNeverShortensTheDeadline(t *testing.T) {
 	t.Parallel()
 	_, p, _ := newProcess(t)
 	p.extend("1")
-	require.Zero(t, p.deadline, "nothing is limited")
+	require.Zero(t, p.deadline, "a ready worker has no deadline")
 	p.setDeadline(time.Minute)
 	due := p.deadline
 	for _, less := range []string{"", "x", "-1", "0", "1000000", "99999999999999999999"} {
@@ -66,12 +66,12 @@ func TestAWorkerThatAsksForMoreTimeDoesNotGetLess(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(time.Hour+WorkerMargin), p.deadline, time.Minute)
 }
 
-func TestAWorkerThatAsksForMoreTimeStopsInTheEnd(t *testing.T) {
+func TestRequestsForMoreTimeAreLimitedDuringAStop(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
 	say := func(text string) { s.received(sdnotify.Message{PID: p.PID, Text: text}) }
 	say("EXTEND_TIMEOUT_USEC=3600000000")
-	require.True(t, p.deadline.IsZero(), "it has no limit")
+	require.True(t, p.deadline.IsZero(), "a reload has no deadline")
 	say("STOPPING=1")
 	require.Equal(t, stopping, p.state)
 	once := time.Until(p.deadline)
@@ -81,11 +81,10 @@ func TestAWorkerThatAsksForMoreTimeStopsInTheEnd(t *testing.T) {
 	}
 	require.Equal(t, last, p.stopBy)
 	require.False(t, p.deadline.After(last.Add(time.Second)))
-	require.Greater(t, time.Until(p.deadline), 5*once, "it has got more")
+	require.Greater(t, time.Until(p.deadline), 5*once, "the worker has got more time")
 }
 
-// FuzzWorker checks that a worker counts as ready only after it has reported that, whatever else it
-// sends.
+// FuzzWorker sends any messages. It checks that a worker is ready only after it has reported that.
 func FuzzWorker(f *testing.F) {
 	for _, said := range []string{
 		"READY=1\nSTATUS=serves",
@@ -111,7 +110,7 @@ func FuzzWorker(f *testing.F) {
 			s.received(m)
 			before := len(*events)
 			s.received(sdnotify.Message{PID: 1, Text: "READY=1\nSTATUS=x"})
-			require.Len(t, *events, before, "of a stranger")
+			require.Len(t, *events, before, "messages of another process cause no events")
 		}
 		require.True(t, saysReady || !isClosed(p.ready))
 		require.LessOrEqual(t, len(p.failure), maxFailure)
@@ -120,7 +119,7 @@ func FuzzWorker(f *testing.F) {
 }
 
 // The supervisor may read READY=1 before or after the result of the exec.
-func TestAWorkerThatIsReadyBeforeItsExecIsKnownIsReady(t *testing.T) {
+func TestAWorkerThatIsReadyBeforeTheResultOfExecIsReady(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
 	p.state = staged

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// settle treats a program as ready if it has lived for Settle and does not use sd_notify.
+// settle reports that a supervised program is ready, because it has lived for Settle. It does
+// nothing if the program uses sd_notify.
 func (p *process) settle() {
 	p.checkSignals()
 	p.of.mu.Lock()
@@ -17,8 +18,8 @@ func (p *process) settle() {
 	p.of.deliver()
 }
 
-// reportedReady is called when the program has sent READY=1 or has lived for Settle. If Spec.Ready
-// is set, the program is ready only when Spec.Ready returns nil. Supervisor.mu is held.
+// reportedReady is called when the worker has sent READY=1 or has lived for Settle. With
+// Spec.Ready, the worker becomes ready only when Spec.Ready returns nil. Supervisor.mu is held.
 func (p *process) reportedReady() {
 	switch {
 	case p.of.spec.Ready == nil, isClosed(p.ready):

@@ -9,9 +9,9 @@ import (
 // errRestart is why Restart ends a worker.
 var errRestart = errors.New("a restart was requested")
 
-// Restart ends the worker and starts the next one at once, whatever the policy is. If no worker
-// runs because the supervisor waits before the next start, Restart ends that wait. It does not
-// block: the events report the end and the start.
+// Restart ends the worker and starts the next one at once, even if the policy would not restart it.
+// If the supervisor waits before the next start, Restart ends that wait. Restart does not block:
+// the events report the end and the start.
 func (s *Supervisor) Restart() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func (s *Supervisor) pauseRestart(ctx context.Context, p *process, d time.Durati
 	case <-ctx.Done():
 	}
 	select {
-	case <-s.atOnce: // it must not shorten a later wait
+	case <-s.atOnce: // the request must not end a later wait
 	default:
 	}
 	return ctx.Err() == nil

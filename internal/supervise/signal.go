@@ -13,13 +13,14 @@ import (
 )
 
 // A worker may run as another user than its supervisor: it may change its user, or its file may be
-// setuid. Without CAP_KILL, the supervisor may not signal such a worker (kill(2)). A refused signal
-// was not sent, so the supervisor does not wait for its effect.
+// setuid. Without CAP_KILL, the supervisor may not signal such a worker (kill(2)). If the kernel
+// refuses a signal, the supervisor does not wait for its effect.
 
-// EndError reports that the supervisor may not signal a worker, or that KILL does not end it.
+// EndError reports that the supervisor may not signal a worker, or that KILL did not end the
+// worker.
 type EndError struct {
 	PID  int
-	Err  error // of the signal; nil: it was sent
+	Err  error // of the signal; nil: the signal was sent
 	Runs bool  // the worker has not ended
 }
 
@@ -39,14 +40,15 @@ func (e *EndError) Error() string {
 
 func (e *EndError) Unwrap() error { return e.Err }
 
-// send sends a signal, and CONT after it for a suspended worker. Supervisor.mu is held.
+// send sends a signal. It then sends CONT, because a suspended worker does not handle the signal.
+// Supervisor.mu is held.
 func (p *process) send(sig os.Signal) {
 	p.of.mu.After(func() {
 		if err := p.signal(sig); err != nil {
 			p.refused(err)
 			return
 		}
-		_ = p.Signal(ossignal.Continue) // if this fails, the worker is killed at its deadline
+		_ = p.Signal(ossignal.Continue) // if this fails, the deadline of the state kills the worker
 	})
 }
 
@@ -79,9 +81,9 @@ func (p *process) checkSignals() {
 	}
 }
 
-// kill ends a worker with KILL. If that is refused, kill tries two other ways. A worker of this
-// binary ends when its control socket is closed. A control group kills all its processes, whatever
-// their user.
+// kill ends a worker with KILL. If the kernel refuses KILL, kill tries two other ways. A worker of
+// this binary ends when its control socket is closed. The kernel kills all processes of a control
+// group, of any user.
 func (p *process) kill() {
 	err := p.signal(syscall.SIGKILL)
 	if err == nil {
@@ -120,8 +122,8 @@ func (p *process) runsStill() error {
 	return p.endError()
 }
 
-// awaitEnded waits for the end of a worker that could not be ended, so that no second worker runs
-// at the same time. It returns false if ctx ends first.
+// awaitEnded waits for the end of a worker that the supervisor could not end, because two workers
+// must not run at the same time. It returns false if ctx ends first.
 func (p *process) awaitEnded(ctx context.Context) bool {
 	select {
 	case <-p.ended:

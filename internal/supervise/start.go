@@ -50,7 +50,7 @@ func (s *Supervisor) fork(ctx context.Context, after *process, op *operation) (*
 	p := s.newProcess()
 	p.since = s.spec.Tail()
 	p.inTime, p.giveUp = context.WithCancelCause(ctx)
-	s.forking.Lock() // its first messages wait until it is known
+	s.forking.Lock() // the first messages of the worker wait until fork has recorded it
 	defer s.forking.Unlock()
 	if err := s.beginFork(after, op); err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func (p *process) forked(pid int) {
 	m := Marked{PID: pid, At: monotonic.Boottime()}
 	m.Mark = s.markOf(pid, p.invocation)
 	s.mu.Lock()
-	if !isClosed(p.ended) { // its end may have been reported already
+	if !isClosed(p.ended) { // the end of the worker may have been reported already
 		p.marked = m
 		s.emit(Forked{s.living(p)})
 	}
@@ -189,8 +189,8 @@ func (s *Supervisor) awaitFork() {
 	defer s.forking.Unlock()
 }
 
-// awaitExecuted waits until the program is executed. If it returns an error, it has killed the
-// process and waited for its end, unless the process cannot be ended.
+// awaitExecuted waits until the program is executed. If it returns an error, the process has ended,
+// unless the supervisor cannot end it.
 func (p *process) awaitExecuted() error {
 	s := p.of
 	err := p.Executed(p.inTime)
@@ -209,7 +209,7 @@ func (p *process) awaitExecuted() error {
 		p.checkSignals()
 		return nil
 	}
-	// Executed has tried to kill it.
+	// Executed has already tried to kill the process, but it does not report a refusal.
 	if killErr := p.signal(syscall.SIGKILL); killErr != nil {
 		p.refused(killErr)
 	}

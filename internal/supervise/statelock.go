@@ -2,9 +2,9 @@ package supervise
 
 import "sync"
 
-// stateLock guards the state of the worker. Under the lock, code only changes that state. Effects
-// of a change, such as a signal, a close or a log line, may take long or hang, and would then delay
-// a stop. After postpones them until the lock is free.
+// stateLock guards the state of the worker. Code that holds the lock only changes that state. An
+// effect of a change, such as a signal, a close or a log line, may block and would then delay a
+// stop. After postpones effects until the lock is free.
 type stateLock struct {
 	mu      sync.Mutex
 	effects []func()

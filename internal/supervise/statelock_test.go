@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatFollowsFromAChangeIsDoneInOrderAndWithoutTheLock(t *testing.T) {
+func TestEffectsRunInOrderAndWithoutTheLock(t *testing.T) {
 	t.Parallel()
 	var l stateLock
 	var done []int

@@ -85,7 +85,7 @@ func (p *process) killNow() error {
 	if p == nil {
 		return nil
 	}
-	// This kills all processes that are still in the group. The signals below reach the others, and
+	// This kills all processes in the control group. The signals below reach all other processes, and
 	// their errors are more precise.
 	_ = p.group.Kill(time.Now().Add(forceQuitMargin))
 	err := p.signal(syscall.SIGKILL)

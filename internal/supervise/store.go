@@ -11,14 +11,14 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// maxNames limits the total length of the names in LISTEN_FDNAMES. execve(2) fails if one variable
-// has 128 KiB.
+// maxNames limits the total length of the names in LISTEN_FDNAMES, because execve(2) fails if one
+// variable has 128 KiB.
 const maxNames = 32 << 10
 
 // store contains the descriptors for the next worker. Supervisor.mu guards it.
 type store struct {
 	all    []fdstore.Entry
-	warned bool // a descriptor was refused, and that was logged
+	warned bool // a refused descriptor was logged
 }
 
 // storeRequest is a request to store or remove descriptors, from one message
@@ -112,9 +112,9 @@ func (s *Supervisor) stored() (entries []fdstore.Entry) {
 	return slices.Clone(s.store.all)
 }
 
-// closeStore closes the stored descriptors. It waits at most WorkerMargin until they are closed. It
-// removes no socket file, because the supervisor does not trust a path that a worker names. The
-// process that bound the socket removes the file.
+// closeStore closes the stored descriptors. It waits at most WorkerMargin for that. It removes no
+// socket file, because the supervisor does not trust a path that a worker names. The process that
+// bound the socket removes the file.
 func (s *Supervisor) closeStore() {
 	s.mu.Lock()
 	all := s.store.all

@@ -36,7 +36,7 @@ func FuzzStore(f *testing.F) {
 			request := newStoreRequest(m)
 			s.store.update(&request)
 			for _, c := range request.close {
-				require.True(t, given[c], "it is closed once")
+				require.True(t, given[c], "every descriptor is closed once")
 				delete(given, c)
 				c.Close()
 			}
@@ -50,7 +50,7 @@ func FuzzStore(f *testing.F) {
 			require.True(t, fdstore.ValidName(e.Name), "%q", e.Name)
 			names = append(names, e.Name)
 		}
-		require.Len(t, given, len(names), "what is not stored is closed")
+		require.Len(t, given, len(names), "every descriptor that is not stored is closed")
 		require.LessOrEqual(t, len(names), sdnotify.Room())
 		require.LessOrEqual(t, len(strings.Join(names, ":")), maxNames)
 		s.closeStore()

@@ -1,14 +1,14 @@
-// Package supervise keeps one worker alive. It starts the worker, watches it, forwards signals to
-// it, restarts it when it has ended, and ends it. The worker runs this program or any other
-// program. It uses sd_notify(3) as under a service manager.
+// Package supervise keeps one worker running. It starts the worker, watches it, forwards signals to
+// it, restarts it when it has ended, and ends it. The worker is a worker of this binary or a
+// supervised program. The worker uses sd_notify(3) as under a service manager.
 //
-// The package knows no life, no verb and no option. A [Spec] describes the worker. [Event] values
+// The package does not depend on package lifecycle. A [Spec] describes the worker. [Event] values
 // report what happens.
 //
 // A worker often has fewer privileges than its supervisor, so the supervisor does not trust it. No
 // message of a worker makes the supervisor resolve a path, wait without a limit or keep an
-// unbounded amount of data. The lock of the supervisor guards only its state. The effects of a
-// change (a signal, a close, a log line) follow when the lock is free.
+// unlimited amount of data. Code that holds the lock of the supervisor only changes the state. The
+// effects of a change (a signal, a close, a log line) follow when the lock is free.
 package supervise
 
 import (
@@ -45,7 +45,7 @@ type Spec struct {
 	StartLimit    time.Duration // from the start of the worker until it is ready
 	StopTimeout   time.Duration // of the worker, including its grace
 	ReloadTimeout time.Duration // for a log that the worker reopens
-	Watchdog      time.Duration // longest time without a sign of life; 0: not watched
+	Watchdog      time.Duration // longest time without a watchdog ping; 0: not watched
 
 	Listen     func() (*sdnotify.Server, error)
 	Stored     []fdstore.Entry // descriptors for every worker
@@ -73,7 +73,7 @@ const (
 	LostWorker = 900 * time.Millisecond
 )
 
-// Supervisor keeps one worker alive. Its methods are safe for concurrent use, but Start, Run and
+// Supervisor keeps one worker running. Its methods are safe for concurrent use, but Start, Run and
 // Close must be called once each, in this order.
 type Supervisor struct {
 	spec   Spec
@@ -94,7 +94,7 @@ type Supervisor struct {
 	backoff  backoff
 	executed int // number of workers that have executed their program
 	store    store
-	pending  *pendingReply // reply that Reload or Reopen waits for; nil: none
+	pending  *pendingReply // reply for which Reload or Reopen waits; nil: none
 	atOnce   chan struct{} // receives a value when the next worker must not wait
 
 	delivering sync.Mutex
@@ -108,8 +108,8 @@ func New(spec Spec) *Supervisor {
 	return s
 }
 
-// Start starts the first worker and blocks until it is ready. If it returns an error, the worker
-// has ended, or the error reports that it cannot be ended.
+// Start starts the first worker and blocks until it is ready. If Start returns an error, the worker
+// has ended, or the error reports that Start could not end it.
 func (s *Supervisor) Start(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return err
@@ -153,16 +153,16 @@ func (s *Supervisor) open() error {
 		server.Close()
 		stopReaping()
 		releaseOrphans()
-		s.tree.Abandoned("") // removes the groups whose processes ended late
+		s.tree.Abandoned("") // removes groups whose processes ended late
 		s.tree.Close()
 	})
 	go server.Serve(s.isWorker, s.received)
 	return nil
 }
 
-// Run keeps the worker alive until ctx ends, the worker has ended cleanly, or the policy gives up.
-// After ctx has ended, the caller ends the worker with Stop. Run then returns the result of the
-// worker, unless Stop has already returned it.
+// Run restarts the worker until ctx ends, the worker has ended cleanly, or the policy permits no
+// further restart. After ctx has ended, the caller ends the worker with Stop. Run then returns the
+// result of the worker, unless Stop has already returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
 	p := s.last.Load()
 	for {

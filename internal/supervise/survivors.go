@@ -65,11 +65,11 @@ func newSurvivors(r Remains) *survivors {
 	return v
 }
 
-// survivor is a process that is certain to be the worker's, and is pinned.
+// survivor is a pinned process that certainly belongs to the worker.
 type survivor struct {
 	proc.Process
 	pin    *pin.Pin
-	asked  bool // it was sent StopSignal, or TERM
+	asked  bool // the process got StopSignal or TERM
 	killed bool
 	err    error // of the last signal
 }
@@ -80,7 +80,7 @@ func (v *survivors) close() {
 	}
 }
 
-// list returns the processes that are certain to be the worker's.
+// list returns the processes that certainly belong to the worker.
 func (v *survivors) list() (certain []proc.Process) {
 	known := func(p proc.Process) bool {
 		before := v.pinned[p.PID]
@@ -122,7 +122,8 @@ func (v *survivors) look() {
 	if len(candidates) == 0 {
 		return
 	}
-	// Between the list and the pin, the process may have ended, and its PID may be another's.
+	// Between the list and the pin, a process may have ended, and another process may have got its
+	// PID.
 	again := v.list()
 	for _, c := range candidates {
 		same := func(p proc.Process) bool { return p.PID == c.PID && p.ID == c.ID }
@@ -279,7 +280,7 @@ func (v *survivors) signal(left []*survivor, kill bool) {
 	}
 }
 
-// refusal returns why none of the processes that were signalled may be, or nil.
+// refusal returns an error if the kernel refused the signals to all processes, else nil.
 func refusal(left []*survivor) (err error) {
 	for _, p := range left {
 		switch {

@@ -25,7 +25,8 @@ func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
 	}
 }
 
-// A ready worker can only reload, stop and end. It never returns to an earlier state.
+// A ready worker can only reload, stop and end. It never becomes ready again after a stop has
+// begun.
 func TestAWorkerThatStopsDoesNotBecomeReadyAgain(t *testing.T) {
 	t.Parallel()
 	for s := stopping; s < states; s++ {
