@@ -35,8 +35,8 @@ const (
 
 func asksForHelp(arg string) bool { return arg == "--help" || arg == "-h" }
 
-// Parse returns the name of the verb in args and the names of the flags after it. The table must
-// contain [Help]. An error is a message for the user who typed args.
+// Parse returns the name of the verb in args, and the names of the flags that follow the verb. The
+// table must contain [Help]. The error is a message for the user who typed args.
 func (t Table) Parse(args []string) (verb string, given map[string]bool, err error) {
 	if len(args) == 0 {
 		return "", nil, fmt.Errorf("no verb given")
@@ -93,7 +93,7 @@ func (v Verb) refuse(arg string) error {
 	return fmt.Errorf("%s takes no %s; flags of the program go before the verb", v.Name, arg)
 }
 
-// Usage returns the usage of a program with that name: a line for each verb and each flag. A flag
+// Usage returns the usage of a program with that name: one line for each verb and each flag. A flag
 // of more than two verbs has only one line, at the end.
 func (t Table) Usage(program string) string {
 	verbsOf := map[Flag]int{}

@@ -37,7 +37,7 @@ func TestAVerbAndItsFlagsAreParsed(t *testing.T) {
 	}
 }
 
-func TestAnErrorSaysWhatWasProbablyMeant(t *testing.T) {
+func TestAnErrorSuggestsTheNearestVerbOrFlag(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                "no verb given",
 		"strat":           "unknown verb strat; did you mean start?",

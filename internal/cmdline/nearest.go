@@ -2,9 +2,9 @@ package cmdline
 
 import "strings"
 
-// Nearest returns the word that the user probably meant by typed: the first word with the fewest
-// mistakes, or "" if every word has too many. One mistake is allowed, or one for every three
-// characters of a longer word. Case does not matter.
+// Nearest returns the word that is most similar to typed: the first word with the fewest mistakes.
+// It returns "" if every word has too many mistakes. One mistake is allowed, and in a longer word
+// one for every three characters. Nearest ignores the case of typed.
 func Nearest(typed string, words []string) (near string) {
 	if len(typed) > 64 {
 		return ""
@@ -19,8 +19,8 @@ func Nearest(typed string, words []string) (near string) {
 	return near
 }
 
-// mistakes returns the optimal string alignment distance: how many insertions, deletions,
-// substitutions and transpositions of adjacent characters turn a into b.
+// mistakes returns the optimal string alignment distance: the number of insertions, deletions,
+// substitutions and transpositions of adjacent characters that turn a into b.
 func mistakes(a, b []rune) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

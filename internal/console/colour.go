@@ -21,7 +21,7 @@ const (
 const reset = "\x1b[0m"
 
 // Colourize returns text in that colour if out is a terminal that supports colours and the
-// environment does not forbid them. Otherwise it returns text.
+// environment does not forbid them. Otherwise it returns text unchanged.
 func Colourize(out io.Writer, colour Colour, text string) string {
 	f, ok := out.(*os.File)
 	if colour == "" || !ok || !terminal.Is(f) || !supportsANSI() || noColour() {

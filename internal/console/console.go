@@ -1,5 +1,5 @@
 // Package console makes the text that a terminal shows: sanitized strings, durations, colours and a
-// progress line. A terminal must never execute text from another process as a command.
+// progress line. A terminal must not execute text from another process as a command.
 package console
 
 import (
@@ -11,10 +11,10 @@ import (
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
-// QuoteMark stands before each line that the program quotes from another source.
+// QuoteMark begins each line that the program quotes from another source.
 const QuoteMark = "  | "
 
-// SanitizeLine replaces characters that a terminal would execute: control and format characters
+// SanitizeLine replaces characters that a terminal would execute. Control and format characters
 // become U+FFFD. White space other than a tab becomes a space. Bytes that are not UTF-8, as in a
 // path, become \xHH.
 func SanitizeLine(line string) string {
@@ -31,14 +31,14 @@ func SanitizeLine(line string) string {
 	}, bytetext.Valid(line))
 }
 
-// SanitizeInline makes one line from text that the program inserts into its own line. It trims the
-// text, replaces tabs by spaces, and sanitizes it as [SanitizeLine] does.
+// SanitizeInline returns text for insertion into a line of the program. It trims the text, replaces
+// tabs with spaces, and sanitizes it as [SanitizeLine] does.
 func SanitizeInline(text string) string {
 	return strings.ReplaceAll(SanitizeLine(strings.TrimSpace(text)), "\t", " ")
 }
 
-// SanitizeMessage sanitizes each line. It quotes all lines but the first with [QuoteMark], so that
-// foreign text cannot look like a line of the program.
+// SanitizeMessage sanitizes each line. It begins all lines except the first with [QuoteMark]. Text
+// of another process then cannot look like a line of the program.
 func SanitizeMessage(text string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {

@@ -23,7 +23,7 @@ func TestSanitizedTextIsOneLineWithoutTerminalCommands(t *testing.T) {
 	}
 }
 
-func TestAQuotedLineCannotPassForOneOfTheProgram(t *testing.T) {
+func TestAQuotedLineDoesNotLookLikeALineOfTheProgram(t *testing.T) {
 	require.Equal(t, "echod: no\n  | echod: yes\n  | \ufffd[2J", SanitizeMessage("echod: no\nechod: yes\n  | \x1b[2J\n"))
 }
 

@@ -26,7 +26,7 @@ func FormatElapsed(d time.Duration) string {
 }
 
 // FormatAge formats an age in at most two units: 12s, 5m, 3h12m, 4d3h. It returns 0s for a negative
-// age, which a clock that was set back causes.
+// age. An age is negative if the clock was set back.
 func FormatAge(d time.Duration) string {
 	minutes := int(d.Minutes())
 	switch {

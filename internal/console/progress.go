@@ -14,7 +14,7 @@ import (
 // progressInterval is the delay before the progress line appears, and the time between two updates.
 const progressInterval = time.Second
 
-// progress is a line that is rewritten in place while a command waits:
+// progress is a line that changes while a command waits:
 //
 //	waiting for echod (pid 12) to stop: OnStop of http, 2 s
 type progress struct {
@@ -28,7 +28,7 @@ type progress struct {
 }
 
 // StartProgress shows a progress line on out, and rewrites it each second until stop is called.
-// stop erases the line. text returns the line, which must fit into that many columns.
+// stop erases the line. text returns the line. The line must fit into that number of columns.
 //
 // The line appears only on a terminal that supports it, and only while this process is in the
 // foreground of that terminal.
@@ -54,7 +54,7 @@ func (p *progress) run(done <-chan struct{}) {
 		case <-done:
 			return
 		case <-ticker.C:
-			// p.mu is not held here: text may be slow, and stop must not wait for it.
+			// The call of text is without p.mu, because text may be slow and stop must not wait for it.
 			p.show(p.text(time.Since(p.start).Truncate(time.Second), p.columns()))
 		}
 	}
@@ -90,7 +90,7 @@ func (p *progress) erase() string {
 	return "\r\x1b[K"
 }
 
-// columns returns how many columns may be used. It excludes the last column, because some terminals
+// columns returns the number of usable columns. It excludes the last column, because some terminals
 // wrap after it.
 func (p *progress) columns() int {
 	columns := terminal.Columns(p.tty)
@@ -100,8 +100,8 @@ func (p *progress) columns() int {
 	return columns - 1
 }
 
-// FitLine joins head, detail and tail into one line of at most that many columns. It shortens
-// detail first. If detail is not empty, separator stands before tail.
+// FitLine joins head, detail and tail into one line of at most that number of columns. It shortens
+// detail first. If detail is not empty, separator is inserted before tail.
 func FitLine(head, detail, separator, tail string, columns int) string {
 	detail = fit(detail, columns-width(head)-width(separator+tail))
 	if detail != "" {
@@ -110,7 +110,7 @@ func FitLine(head, detail, separator, tail string, columns int) string {
 	return fit(head+detail+tail, columns)
 }
 
-// fit shortens text to that many columns.
+// fit shortens text to that number of columns.
 func fit(text string, columns int) string {
 	for i, r := range text {
 		if columns -= width(string(r)); columns < 0 {

@@ -1,5 +1,5 @@
-// Package engine lets package lifecycletest control a life. A program has no access to some of
-// these operations.
+// Package engine contains the operations with which package lifecycletest controls a life. Programs
+// cannot call them.
 package engine
 
 import (
@@ -14,11 +14,11 @@ type Key struct{}
 type Engine interface {
 	// Ready is closed when the life has become ready.
 	Ready() <-chan struct{}
-	// Deliver makes the life act as if that signal had arrived. It reports whether the life handles
+	// Deliver makes the life react as if the signal had arrived. It reports whether the life handles
 	// the signal.
 	Deliver(sig os.Signal) bool
-	// Tick calls functions of Every, one after the other, and waits for them. name is the interval
-	// of the functions to call, or "" for all functions. Tick returns the number of functions
-	// called.
+	// Tick calls functions of Every, one after the other, and blocks until they have returned. name is
+	// the interval of the functions to call, or "" for all functions. called is the number of
+	// functions.
 	Tick(ctx context.Context, name string) (called int, err error)
 }

@@ -52,7 +52,7 @@ func (t *table) claim(use Use, open func(*os.File) error) *Descriptor {
 	return nil
 }
 
-// ClaimWhere is like Claim, but accepts any name.
+// ClaimWhere is like Claim, but it tries descriptors with any name.
 func ClaimWhere(use Use, open func(*os.File) error) *Descriptor {
 	d := process.claimWhere(use, open)
 	d.findFile()
@@ -106,7 +106,7 @@ func (t *table) has(name string) bool {
 }
 
 // store gives the manager a copy, unless the manager has one. It skips inherited descriptors,
-// because systemd keeps the sockets of a socket unit anyway.
+// because the manager keeps the sockets of a socket unit itself.
 func (d *Descriptor) store(m *Manager) {
 	if m == nil || m.Room <= 0 || d.inherited {
 		return
@@ -152,9 +152,8 @@ func (t *table) unreserve() {
 	t.stored--
 }
 
-// Close is called before the program closes the descriptor. The stage of the life decides what
-// happens. The program can claim the descriptor again, or Close removes the socket file and the
-// manager's copy, or both stay for the next process. Further calls do nothing.
+// Close must be called before the program closes the descriptor. Its effect depends on the stage of
+// the life; see [Stage]. Further calls do nothing.
 func (d *Descriptor) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,7 +164,7 @@ func (d *Descriptor) Close() {
 	stage := process.stage()
 	switch {
 	case stage < Stopping && d.inherited && !d.stored, stage == Starting && d.stored:
-		// The manager still has the socket, so binding it again would fail.
+		// The manager still has the socket open, so a second bind would fail.
 		if f, err := d.use.Copy(); err == nil {
 			process.release(d, &Entry{Name: d.name, File: f})
 			return
@@ -181,8 +180,7 @@ func (d *Descriptor) Close() {
 	process.release(d, nil)
 }
 
-// release ends the use of a descriptor. If again is not nil, it is a copy that the program can
-// claim.
+// release ends the use of a descriptor. If again is not nil, the program can claim it as a copy.
 func (t *table) release(d *Descriptor, again *Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

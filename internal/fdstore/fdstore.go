@@ -1,10 +1,9 @@
-// Package fdstore holds the descriptors of this process by name: the descriptors that it has
-// inherited from a service manager, and the descriptors that the program has claimed or opened. It
-// also records which of them the manager keeps for the next process (sd_listen_fds(3), FDSTORE in
-// sd_notify(3)).
+// Package fdstore holds descriptors of this process by name. The process has inherited them from a
+// service manager, or the program has opened them. The package also records which of them the
+// manager keeps for the next process (sd_listen_fds(3), FDSTORE in sd_notify(3)).
 //
-// The life passes the manager and its own present stage to this package as values. The stage
-// determines what closing a descriptor means.
+// The life passes the manager and its stage to this package. The effect of closing a descriptor
+// depends on the stage.
 package fdstore
 
 import (
@@ -32,25 +31,25 @@ type table struct {
 	unclaimed []Entry
 	claimed   []*Descriptor // in the order in which they were claimed
 	kept      []kept        // oldest first
-	everUsed  bool          // the program has claimed or opened one
-	usedEarly bool          // everUsed was true before the bodies ran
-	stored    int           // how many descriptors the manager keeps
-	removed   time.Time     // when the manager was last asked to remove one
+	everUsed  bool          // the program has claimed or opened a descriptor
+	usedEarly bool          // everUsed was true when the bodies began
+	stored    int           // number of descriptors that the manager keeps
+	removed   time.Time     // time of the last request to remove a descriptor
 	left      []socketFile  // files of closed sockets that the manager keeps
 	life      Life
-	living    bool // the life has begun and not ended
+	living    bool // the life has begun and has not ended
 }
 
-// InheritFrom sets a second source of inherited descriptors beside the environment: files returns
-// the descriptors that the launcher has handed to this process. files is called once, when the
-// first descriptor is needed.
+// InheritFrom sets a second source of inherited descriptors, besides the environment: files returns
+// the descriptors that the launcher passed to this process. This package calls files once, when it
+// needs the first descriptor.
 func InheritFrom(files func() []*os.File) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	process.handedOn = files
 }
 
-// inherit takes the inherited descriptors. It does so once. The caller holds t.mu.
+// inherit takes the inherited descriptors. Further calls do nothing. The caller holds t.mu.
 func (t *table) inherit() {
 	if t.inherited {
 		return
@@ -98,8 +97,8 @@ func TakeUnclaimed() []Entry {
 	return all
 }
 
-// FirstUse returns how the program claimed or opened the first descriptor that is in use. ok is
-// false if none is in use.
+// FirstUse returns the use of the first descriptor that the program has claimed or opened. ok is
+// false if there is none.
 func FirstUse() (use Use, ok bool) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
@@ -116,8 +115,8 @@ func Uses(path string) bool {
 	return slices.ContainsFunc(process.claimed, func(d *Descriptor) bool { return d.use.Path != "" && safefile.SameEntry(d.use.Path, path) })
 }
 
-// LastRemoved returns when the manager was last asked to remove a descriptor. The manager may close
-// its copy later. The address is in use until then.
+// LastRemoved returns the time of the last request to the manager to remove a descriptor. The
+// manager may close its copy later, and until then the address is in use.
 func LastRemoved() time.Time {
 	process.mu.Lock()
 	defer process.mu.Unlock()

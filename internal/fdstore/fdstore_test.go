@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-// store is a manager that records its calls.
+// store implements the functions of a Manager and records their calls.
 type store struct{ told []string }
 
 func (s *store) manager(room int) *Manager {
@@ -66,7 +66,7 @@ func use(key string) Use {
 
 func opens(*os.File) error { return nil }
 
-func TestWhatClosingMeansDependsOnTheStage(t *testing.T) {
+func TestTheEffectOfCloseDependsOnTheStage(t *testing.T) {
 	for _, tt := range []struct {
 		stage     Stage
 		inherited bool
@@ -114,7 +114,7 @@ func TestWhatClosingMeansDependsOnTheStage(t *testing.T) {
 func TestADescriptorOfASocketUnitCanBeClaimedAgainUntilTheStop(t *testing.T) {
 	stage := Running
 	fresh(t, &stage, nil, "http.socket")
-	require.Nil(t, Claim(use("tcp::80"), opens), "the name is another one")
+	require.Nil(t, Claim(use("tcp::80"), opens), "the descriptor has another name")
 	require.Nil(t, ClaimWhere(use("tcp::80"), func(*os.File) error { return errors.New("elsewhere") }))
 	d := ClaimWhere(use("tcp::80"), opens)
 	require.NotNil(t, d)
@@ -127,13 +127,13 @@ func TestADescriptorOfASocketUnitCanBeClaimedAgainUntilTheStop(t *testing.T) {
 	require.Empty(t, Unclaimed())
 }
 
-func TestEachDescriptorHasANameOfItsOwnAndComesBackInOrder(t *testing.T) {
+func TestDescriptorsHaveDifferentNamesAndAreClaimedInOrder(t *testing.T) {
 	var s store
 	stage := Starting
 	fresh(t, &stage, s.manager(2), "2%3Atcp%3A%3A0")
 	Add(use("tcp::0"))
 	Add(use("tcp::0"))
-	require.Equal(t, []string{"store tcp%3A%3A0"}, s.told, "there was room for one more")
+	require.Equal(t, []string{"store tcp%3A%3A0"}, s.told, "the manager had room for one")
 	require.NotNil(t, Claim(use("tcp::0"), opens), "the second")
 	require.Nil(t, Claim(use("tcp::0"), opens))
 	first, ok := FirstUse()
@@ -141,7 +141,7 @@ func TestEachDescriptorHasANameOfItsOwnAndComesBackInOrder(t *testing.T) {
 	require.Equal(t, "tcp%3A%3A0", first.Name(1))
 }
 
-func TestTheManagerGetsWhatWasOpenedBeforeTheLifeBegan(t *testing.T) {
+func TestTheManagerGetsDescriptorsFromBeforeTheLife(t *testing.T) {
 	var s store
 	stage := Starting
 	fresh(t, &stage, nil)
@@ -152,10 +152,10 @@ func TestTheManagerGetsWhatWasOpenedBeforeTheLifeBegan(t *testing.T) {
 	End(func() bool { t.Error("there are no files"); return false })
 	stage = Running
 	Add(use("tcp::81"))
-	require.Equal(t, []string{"store tcp%3A%3A80"}, s.told, "nobody is told any more")
+	require.Equal(t, []string{"store tcp%3A%3A80"}, s.told, "no manager is notified after the end")
 }
 
-func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
+func TestTakeUnclaimedTransfersTheDescriptors(t *testing.T) {
 	stage := Starting
 	fresh(t, &stage, nil, "a.socket", "tcp%3A%3A80")
 	require.Len(t, Unclaimed(), 2)
@@ -167,7 +167,7 @@ func TestWhoTakesTheUnclaimedOwnsThem(t *testing.T) {
 }
 
 // A worker that runs as another user can bind the socket at any path.
-func TestRootTakesNoPathFromAnUnclaimedSocket(t *testing.T) {
+func TestRootUsesNoPathOfAnUnclaimedSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs a Unix: no process inherits a socket")
 	}
@@ -185,7 +185,7 @@ func TestRootTakesNoPathFromAnUnclaimedSocket(t *testing.T) {
 	require.Equal(t, os.Geteuid() != 0, file.info != nil)
 }
 
-func TestTheLastProcessRemovesTheFilesThatItWouldLeave(t *testing.T) {
+func TestTheLastProcessRemovesTheFilesOfKeptSockets(t *testing.T) {
 	for _, last := range []bool{true, false} {
 		for _, closed := range []bool{true, false} {
 			var s store

@@ -11,9 +11,9 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Only the process that has bound a socket, or a process that has inherited the socket from it,
-// removes the socket file. A supervisor never does: the worker may run as another user, who chooses
-// the path and could make a privileged process remove any file.
+// Only the process that has bound a socket, or a process that has inherited the socket, removes the
+// socket file. A supervisor never removes one. Its worker may run as another user, and that user
+// could choose a path that makes a privileged supervisor remove any file.
 
 // socketFile is the file of a unix socket.
 type socketFile struct {
@@ -42,8 +42,8 @@ func (d *Descriptor) findFile() {
 	}
 }
 
-// fileOf returns the file of an unclaimed socket that an earlier process has bound. Root takes no
-// path from such a socket, because another user may have bound it.
+// fileOf returns the file of an unclaimed socket that an earlier process has bound. As root, fileOf
+// returns none, because another user may have bound the socket and chosen its path.
 func fileOf(e Entry) socketFile {
 	if os.Geteuid() == 0 {
 		return socketFile{}
@@ -55,8 +55,8 @@ func fileOf(e Entry) socketFile {
 	return socketFile{path, activation.File(e.File, path)}
 }
 
-// dropUnreachable closes inherited sockets of this use that an earlier process has bound and whose
-// file is gone. No client can reach such a socket. The program then binds a new one.
+// dropUnreachable closes inherited sockets of this use whose socket file is gone, because no client
+// can reach such a socket. The program then binds a new one.
 func (t *table) dropUnreachable(use Use) {
 	t.mu.Lock()
 	t.inherit()
@@ -107,7 +107,7 @@ func (t *table) leftFiles() []socketFile {
 }
 
 // ChangeRoot prepares the paths of the socket files for another root directory. inside returns a
-// path as seen from that directory, or "" if it is outside. The caller calls apply after the root
+// path inside that directory, or "" for a path outside. The caller calls apply after the root
 // directory has changed.
 func ChangeRoot(inside func(path string) string) (apply func()) {
 	process.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-func TestStoredFilesComeBackOldestFirstAndOnce(t *testing.T) {
+func TestKeptReturnsStoredFilesOnceAndOldestFirst(t *testing.T) {
 	var s store
 	stage := Starting
 	names := []string{"file:20:a", "tcp::80", "file:3:a", "file:100:a", "file:4:b", "file:x:a", "file:5"}
@@ -18,7 +18,7 @@ func TestStoredFilesComeBackOldestFirstAndOnce(t *testing.T) {
 		names[i] = activation.Name(names[i])
 	}
 	fresh(t, &stage, s.manager(9), names...)
-	require.Len(t, Unclaimed(), 3, "two are no files")
+	require.Len(t, Unclaimed(), 3, "two of them are not stored files")
 	files := Kept("a")
 	require.Len(t, files, 3)
 	require.Empty(t, Kept("a"), "each file once")
@@ -29,11 +29,11 @@ func TestStoredFilesComeBackOldestFirstAndOnce(t *testing.T) {
 	}
 	require.NoError(t, Keep("a", nil))
 	require.Equal(t, []string{"remove file%3A3%3Aa", "remove file%3A20%3Aa", "remove file%3A100%3Aa"}, s.told)
-	require.NoError(t, Keep("b", nil), "it was not taken")
+	require.NoError(t, Keep("b", nil), "the program has not taken this file")
 	require.Empty(t, Kept("b"))
 }
 
-func TestAFileIsStoredUnderAKeyOfItsOwnWhileThereIsRoom(t *testing.T) {
+func TestKeepStoresEachFileUnderANewKeyWhileThereIsRoom(t *testing.T) {
 	var s store
 	stage := Starting
 	fresh(t, &stage, s.manager(2))

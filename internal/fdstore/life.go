@@ -15,7 +15,7 @@ type Stage int
 const (
 	Starting Stage = iota // the program can claim it again
 	Running               // the socket file and the manager's copy are removed
-	Stopping              // it stays for the next process, if the manager keeps it
+	Stopping              // both stay for the next process, if the manager keeps the socket
 )
 
 // Life describes the life of this process.
@@ -32,8 +32,8 @@ type Manager struct {
 	Remove func(name string)
 }
 
-// Begin begins a life. It takes the inherited descriptors, so that no child inherits them, and
-// gives the manager the descriptors that the program has opened before.
+// Begin begins a life. It takes the inherited descriptors, and children then do not inherit them.
+// It gives the manager the descriptors that the program has opened before.
 func Begin(l Life) {
 	t := &process
 	t.mu.Lock()
@@ -47,9 +47,9 @@ func Begin(l Life) {
 }
 
 // End ends the life. It removes the files of the sockets that the program has bound and not closed,
-// unless the manager keeps the socket. isLast reports whether no process follows that would get the
-// kept sockets. If it returns true, End removes their files too. End calls isLast only if there are
-// such files. A later Close still uses the stage of the life.
+// unless the manager keeps the socket. isLast reports whether no later process inherits the kept
+// sockets. If it returns true, End removes their files too. End calls isLast only if there are such
+// files. A Close after End still uses the stage of the life.
 func End(isLast func() bool) {
 	RemoveFiles()
 	if files := process.leftFiles(); len(files) > 0 && isLast() {
@@ -115,8 +115,8 @@ func BodiesBegin() {
 }
 
 // CloseUnclaimed closes the listening sockets that are still unclaimed when the life is ready,
-// because their clients would wait forever. If the program has not claimed any descriptor before
-// its bodies began, the sockets stay open: it may claim them later, or read LISTEN_FDS itself.
+// because their clients would wait forever. If the program used no descriptor before its bodies
+// began, CloseUnclaimed closes none: the program may claim them later, or read LISTEN_FDS itself.
 func CloseUnclaimed(log *slog.Logger) {
 	t := &process
 	t.mu.Lock()

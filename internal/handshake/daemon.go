@@ -17,7 +17,7 @@ import (
 type Launcher struct {
 	PIDFile string         // the PID file that the launcher locked; "": none
 	Lock    *os.File       // lock of that PID file; nil: the launcher did not hand it over
-	Keeper  keeper.Manager // has started the launcher; zero: none
+	Keeper  keeper.Manager // the service manager that started the launcher; zero: none
 
 	noLog    bool
 	limits   Limits
@@ -70,8 +70,8 @@ func newLauncher(peer *detach.Peer, messages <-chan json.RawMessage) *Launcher {
 	return &Launcher{peer: peer, messages: messages, ack: make(chan struct{}), gone: make(chan struct{})}
 }
 
-// Attach notifies the launcher that Run has begun, and passes it the limits of the daemon. It calls
-// lost once if the launcher is gone before it knows the result of the start.
+// Attach notifies the launcher that Run has begun, and passes it the limits of the daemon. If the
+// launcher ends before it knows the result of the start, Attach calls lost once.
 func (l *Launcher) Attach(limits Limits, lost func()) error {
 	l.limits = limits
 	ack := sync.OnceFunc(func() { close(l.ack) })
@@ -90,13 +90,13 @@ func (l *Launcher) Attach(limits Limits, lost func()) error {
 	return l.peer.Send(message{Living: true, Limits: &limits})
 }
 
-// ErrSilent is returned by ConfirmReady if the launcher neither answers nor ends, such as a
-// suspended one.
+// ErrSilent is the error of ConfirmReady if the launcher neither answers nor ends, for example
+// because it is suspended.
 var ErrSilent = errors.New("the launcher does not answer")
 
-// ConfirmReady tells the launcher that the daemon is ready. It blocks until the launcher confirms,
-// the launcher is gone, stop is closed, or the time limit of the start has passed. It reports
-// whether the launcher confirmed.
+// ConfirmReady notifies the launcher that the daemon is ready. It blocks until the launcher
+// confirms, the launcher is gone, stop is closed, or the time limit of the start has passed. It
+// reports whether the launcher has confirmed.
 func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error) {
 	_ = l.peer.Send(message{Ready: true})
 	limit := time.NewTimer(l.limits.Start)
@@ -112,10 +112,10 @@ func (l *Launcher) ConfirmReady(stop <-chan struct{}) (confirmed bool, err error
 	return false, nil
 }
 
-// Finish tells the launcher that the start has succeeded.
+// Finish notifies the launcher that the start has succeeded.
 func (l *Launcher) Finish() { l.end(message{Done: true}) }
 
-// Fail tells the launcher why the start failed, if the launcher still waits.
+// Fail notifies the launcher why the start failed, if the launcher still waits.
 func (l *Launcher) Fail(why any) {
 	text, err := json.Marshal(why)
 	if err != nil {
@@ -132,7 +132,7 @@ func (l *Launcher) lose() bool {
 	return !l.finished
 }
 
-// end sends the last message, once.
+// end sends the last message. Only the first call sends one.
 func (l *Launcher) end(last message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,11 +13,11 @@ import (
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
-// TimeoutError reports that a daemon did not call Run in time, or that after the call it neither
-// became ready nor ended in time.
+// TimeoutError reports that a daemon did not call Run in time. If Living is set, the daemon called
+// Run, but neither became ready nor ended in time.
 type TimeoutError struct {
 	Timeout time.Duration
-	Living  bool // it called Run
+	Living  bool // the daemon called Run
 }
 
 func (e *TimeoutError) Error() string {
@@ -27,11 +27,11 @@ func (e *TimeoutError) Error() string {
 	return "its main did not call Run in " + console.FormatLimit(e.Timeout)
 }
 
-// UnkillableError reports that a process still runs after a failed start: KILL was refused, or the
-// process is in an uninterruptible wait.
+// UnkillableError reports that a process still runs after a failed start. Either the kernel refused
+// KILL, or the process is in an uninterruptible wait.
 type UnkillableError struct {
 	PID int
-	Err error // of KILL; nil: it was sent
+	Err error // of KILL; nil: KILL was sent
 }
 
 func (e *UnkillableError) Error() string {
@@ -43,15 +43,16 @@ func (e *UnkillableError) Error() string {
 
 func (e *UnkillableError) Unwrap() error { return e.Err }
 
-// KilledError reports that KILL ended a failed start, so the start may not be undone completely.
+// KilledError reports that KILL ended a failed start. The daemon may not have undone its start
+// completely.
 type KilledError struct{ Err error }
 
 func (e *KilledError) Error() string { return e.Err.Error() + "; killed" }
 
 func (e *KilledError) Unwrap() error { return e.Err }
 
-// Died returns the error of a start whose process ended and did not report why. lines are the last
-// lines of its output. A nil state is unknown.
+// Died returns the error of a start whose process ended and did not report the reason. lines
+// contains the last lines of its output. A nil state means that the exit status is unknown.
 func Died(state *os.ProcessState, lines []string) error {
 	text := "died before it was ready"
 	if how := ExitText(state); how != "" {
@@ -66,7 +67,8 @@ func Died(state *os.ProcessState, lines []string) error {
 // lastWords separates the text of an error from the last lines of the output.
 const lastWords = "; its last words:\n  | "
 
-// Summary shortens the text of a failed start to one line. It keeps the first line of the output.
+// Summary shortens the text of a failed start to one line. That line contains the first line of the
+// output.
 func Summary(text string) string {
 	text, lines, _ := strings.Cut(text, lastWords)
 	if first, _, _ := strings.Cut(lines, "\n"); first != "" {
@@ -103,7 +105,7 @@ func LastLines(text string) []string {
 	if at < 0 {
 		return lines[max(0, len(lines)-maxLines):]
 	}
-	// The runtime may write lines above it: "runtime: failed to create new OS thread".
+	// The runtime may write lines above the report: "runtime: failed to create new OS thread".
 	for at > 0 && strings.HasPrefix(lines[at-1], "runtime") {
 		at--
 	}

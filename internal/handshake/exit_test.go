@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLastLinesBeginWhereACrashDoes(t *testing.T) {
+func TestLastLinesBeginWithTheCrashReport(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("\nrax 0x0", 30)
 	for _, tt := range []struct{ text, first, last string }{

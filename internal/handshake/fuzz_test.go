@@ -61,7 +61,7 @@ func FuzzLauncher(f *testing.F) {
 			text, marked := bytes.CutPrefix(line, []byte{0})
 			done = done || marked && bytes.HasSuffix(line, []byte("\n")) && json.Unmarshal(text, &m) == nil && m.Done
 		}
-		require.True(t, done, "done was not said")
+		require.True(t, done, "the daemon has not sent done")
 		require.Equal(t, math.MaxInt32, pid)
 	})
 }

@@ -2,17 +2,16 @@
 // launcher and the daemon exchange one-line messages over the socket of package detach:
 //
 //	stage 1   pid        the daemon was started
-//	daemon    living     Run has begun: from now on the daemon ends by itself, within its limits
+//	daemon    living     Run has begun: from now on the daemon enforces its own limits
 //	daemon    ready
 //	launcher  go         the launcher has read ready and still waits
 //	daemon    done       the daemon has read go; only now has the start succeeded for both
 //	daemon    failed     instead of ready, when the daemon has undone everything
 //
-// When one side reads the end of the socket, it assumes that the other side has ended. A daemon
-// that reads the end before it sends done stops.
+// The end of the socket means that the other side has ended. If the daemon reads that end before it
+// sends done, the daemon stops.
 //
-// This package knows no hooks and no error types of its callers. It passes the reason of a failed
-// start on as JSON.
+// This package does not interpret the reason of a failed start. The daemon sends it as JSON.
 package handshake
 
 import (
@@ -36,15 +35,15 @@ type message struct {
 	Failed json.RawMessage `json:"failed,omitempty"`
 }
 
-// Limits are the longest times that a daemon takes. The daemon's options set them, and those may
-// differ from the options of its launcher.
+// Limits are the longest times that a daemon may take. The options of the daemon set them. The
+// options of its launcher may differ.
 type Limits struct {
 	Start time.Duration `json:"start_ns"`
 	Stop  time.Duration `json:"stop_ns"`
 }
 
-// handoff is the note that the launcher passes to the daemon together with descriptors. The first
-// descriptor is the lock of the PID file, if there is one. The others follow.
+// handoff is the note that the launcher passes to the daemon together with descriptors. If there is
+// a PID file, the first descriptor is its lock.
 type handoff struct {
 	PIDFile []byte `json:"pid_file"`
 	NoLog   bool   `json:"no_log"` // the stderr of the daemon is /dev/null
@@ -53,7 +52,7 @@ type handoff struct {
 }
 
 func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.File) {
-	_ = json.Unmarshal(given.Note, &h) // the same program wrote it
+	_ = json.Unmarshal(given.Note, &h) // a process of this binary wrote it
 	others = given.Files
 	if len(h.PIDFile) > 0 && len(others) > 0 {
 		lock, others = others[0], others[1:]

@@ -17,24 +17,25 @@ type Spec struct {
 	PIDFile        string         // its lock is the first of Files; "": none
 	Stdout, Stderr *os.File       // nil: /dev/null
 	Files          []*os.File     // the daemon gets copies
-	Keeper         keeper.Manager // has started the launcher; zero: none
+	Keeper         keeper.Manager // started the launcher; zero: none
 
 	Began        time.Time     // when the start began
 	StartTimeout time.Duration // from Began until the daemon must call Run
 	Limits       Limits        // of the daemon, until it sends its own
 
-	OneShot bool                            // only starts the daemon, so it may adopt orphans
+	OneShot bool                            // this process only starts the daemon, so it may adopt orphans
 	Insist  <-chan struct{}                 // closed to kill the daemon instead of undoing the start
 	OnPID   func(pid int) (finish func())   // called when the daemon was started; may be nil
 	Tail    func() string                   // returns what the daemon wrote to a log since Began
 	Decode  func(why json.RawMessage) error // returns the error that the daemon passed to Fail
 }
 
-// Start starts the daemon. It blocks until the daemon is ready, or until no process of it is left.
-// Start returns the PID of a ready daemon. If ctx ends, Start undoes the start and returns the
-// cause of ctx. Its other errors are the result of Decode for a failure that the daemon reports,
-// the result of [Died], *TimeoutError, *UnkillableError, or the reason why the process could not be
-// started. If Start had to kill the daemon, a *KilledError wraps the error.
+// Start starts the daemon. It blocks until the daemon is ready, and returns its PID, or until all
+// processes of a failed start have ended. If ctx ends, Start undoes the start and returns the cause
+// of ctx. For a failure that the daemon reports, Start returns the result of Decode. For a daemon
+// that dies, it returns the result of [Died]. Other errors are *TimeoutError, *UnkillableError, and
+// the reason why the process could not be started. If Start had to kill the daemon, a *KilledError
+// wraps the error.
 func Start(ctx context.Context, spec Spec) (pid int, err error) {
 	if spec.OneShot {
 		defer detach.AdoptOrphans()()

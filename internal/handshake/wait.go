@@ -13,31 +13,31 @@ import (
 	"example.com/lifecycle/internal/sys/pin"
 )
 
-// state is the state of a start as its launcher sees it. Each state has a deadline; see expired.
+// state is the state of a start in its launcher. Each state has a deadline; see expired.
 type state int
 
 const (
 	launching state = iota // the daemon has not called Run yet
-	starting               // Run has begun: the daemon becomes ready or ends by itself
-	undoing                // the daemon was asked to stop, or has reported that it failed
-	killing                // the daemon was killed
+	starting               // Run has begun: the daemon becomes ready or ends
+	undoing                // the launcher has requested a stop, or the daemon has reported a failure
+	killing                // the launcher has killed the daemon
 )
 
 const (
-	// StopMargin is how much longer a launcher or a verb waits than a daemon may take to stop.
+	// StopMargin is the additional time that a launcher or a verb waits for a daemon to stop.
 	StopMargin = 2 * time.Second
-	// readMargin allows for messages that arrived while the launcher itself did not run.
+	// readMargin is the time to read messages that arrived while the launcher was suspended.
 	readMargin = 100 * time.Millisecond
 )
 
-// launch is a start in progress, as the launcher sees it.
+// launch is a start in progress, in the launcher.
 type launch struct {
 	Spec
 
 	state    state
 	overdue  bool // the deadline of the state has expired once
 	deadline *time.Timer
-	cause    error           // why the launcher undoes the start; nil: it does not
+	cause    error           // why the launcher undoes the start; nil: the start is not undone
 	failure  json.RawMessage // the reason that the daemon reports
 
 	peer     *detach.Peer
@@ -47,7 +47,7 @@ type launch struct {
 	pid     int
 	process *os.Process
 	exited  chan *os.ProcessState // receives how the daemon ended; nil if unknown
-	killed  bool                  // the daemon itself was killed, not only stage 1
+	killed  bool                  // KILL was sent to the daemon, not only to stage 1
 	killErr error                 // why it could not be killed
 }
 
@@ -105,7 +105,7 @@ func (l *launch) received(m message) (ready bool) {
 	switch {
 	case m.Error != "":
 		l.cause = fmt.Errorf("cannot detach: %s", m.Error)
-	case m.PID != 0 && l.pid == 0: // stage 1 and the daemon both send it
+	case m.PID != 0 && l.pid == 0: // stage 1 and the daemon both send the PID
 		l.watch(m.PID)
 	case m.Living:
 		if m.Limits != nil {
@@ -138,7 +138,7 @@ func (l *launch) requestStop() {
 	}
 }
 
-// expired handles the deadline of the state. It reports whether there is nothing left to wait for.
+// expired handles the deadline of the state. over is true if the launcher must not wait longer.
 func (l *launch) expired() (over bool) {
 	if !l.overdue {
 		l.overdue = true
@@ -198,7 +198,7 @@ func (l *launch) read() {
 }
 
 // watch waits for the end of the daemon. The daemon is a child of this process if the system has
-// subreapers.
+// subreapers and the start is one-shot.
 func (l *launch) watch(pid int) {
 	l.pid, l.exited = pid, make(chan *os.ProcessState, 1)
 	process, err := os.FindProcess(pid)
@@ -207,7 +207,7 @@ func (l *launch) watch(pid int) {
 		return
 	}
 	pinned, err := pin.Open(pid)
-	if err != nil { // it has ended and need not be reaped
+	if err != nil { // the daemon has ended, and this process need not reap it
 		l.exited <- nil
 		return
 	}
@@ -223,9 +223,9 @@ func (l *launch) watch(pid int) {
 	}()
 }
 
-// awaitStage1 waits until stage 1 has ended. systemd looks for the main process of a service when
-// the launcher ends. While stage 1 lives, the daemon is a child of stage 1 and not of systemd.
-// systemd would then not notice the end of the daemon, and would stop it with KILL.
+// awaitStage1 waits until stage 1 has ended. When the launcher ends, systemd determines the main
+// process of the service. While stage 1 lives, the daemon is a child of stage 1 and not of systemd.
+// systemd would then not detect the end of the daemon, and would stop the daemon with KILL.
 func (l *launch) awaitStage1() {
 	for range 2 {
 		select {

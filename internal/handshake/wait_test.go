@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The launcher requests a stop from a daemon that does nothing, if the daemon can receive one, and
-// then kills it. No state waits forever.
+// If a daemon does nothing, the launcher requests a stop, if the state permits one, and then kills
+// the daemon. No state lasts forever.
 func TestEveryStateOfAStartEndsByItsDeadline(t *testing.T) {
 	t.Parallel()
 	for state, next := range map[state][]state{

@@ -16,7 +16,7 @@ import (
 type Log struct {
 	*os.File
 	Created bool  // Open has created the file
-	ModeErr error // why a created file does not have its mode; nil if it has
+	ModeErr error // why a created file has another mode; nil: it has its mode
 }
 
 // Open opens the log at path for appending. It creates a missing file with that mode, independent

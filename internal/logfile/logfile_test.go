@@ -20,8 +20,7 @@ import (
 
 const mode = 0o640
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains.
+// TestMain gives root a directory for temporary files that only root can write.
 func TestMain(m *testing.M) {
 	syscall.Umask(0o077)
 	proctest.Main(m, false)
@@ -45,7 +44,7 @@ func mustWrite(t *testing.T, f *os.File, text string) {
 	require.NoError(t, err)
 }
 
-func TestALogIsAppendedToAndHasItsModeWhateverTheUmask(t *testing.T) {
+func TestALogIsAppendedToAndHasItsModeWithAnyUmask(t *testing.T) {
 	path := logPath(t)
 	for _, want := range []bool{true, false} {
 		f, err := Open(path, mode, nil)
@@ -77,7 +76,7 @@ func TestOnlyARegularFileWithOneNameIsALog(t *testing.T) {
 	}
 }
 
-func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
+func TestOnlyTheCreatedLogIsRemoved(t *testing.T) {
 	path := logPath(t)
 	f, err := Open(path, mode, nil)
 	require.NoError(t, err)
@@ -90,10 +89,10 @@ func TestTheLogThatIsRemovedIsTheOneThatWasMade(t *testing.T) {
 	require.NoError(t, os.Rename(path+".1", path))
 	require.NoError(t, safefile.Remove(f.File, path))
 	require.NoFileExists(t, path)
-	require.NoError(t, safefile.Remove(f.File, path), "and where it is gone, it is gone")
+	require.NoError(t, safefile.Remove(f.File, path), "a removed file is no error")
 }
 
-func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
+func TestAFailedOpenPairRemovesTheLogThatItCreated(t *testing.T) {
 	path := logPath(t)
 	missing := filepath.Join(filepath.Dir(path), "missing", "error.log")
 	_, err := OpenPair(path, missing, mode, nil)
@@ -101,15 +100,15 @@ func TestALogThatCannotBeOpenedLeavesNoOther(t *testing.T) {
 	require.ErrorAs(t, err, &at)
 	require.Equal(t, missing, at.Path)
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.NoFileExists(t, path, "this call had made it")
+	require.NoFileExists(t, path, "this call had created the file")
 
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err = OpenPair(path, missing, mode, nil)
 	require.Error(t, err)
-	require.FileExists(t, path, "it was there before")
+	require.FileExists(t, path, "the file existed before")
 }
 
-func TestTheTailIsWhatStderrGotSinceItWasOpened(t *testing.T) {
+func TestTailReturnsTheTextSinceOpenPair(t *testing.T) {
 	path := logPath(t)
 	require.NoError(t, os.WriteFile(path, []byte("before\n"), 0o600))
 	for _, separate := range []string{"", path + ".error"} {
@@ -127,7 +126,7 @@ func TestTheTailIsWhatStderrGotSinceItWasOpened(t *testing.T) {
 	none.Close()
 }
 
-func TestOfALongTailTheEndIsRead(t *testing.T) {
+func TestTailReturnsTheEndOfALongText(t *testing.T) {
 	p, err := OpenPair(logPath(t), "", mode, nil)
 	require.NoError(t, err)
 	defer p.Close()
@@ -136,7 +135,7 @@ func TestOfALongTailTheEndIsRead(t *testing.T) {
 	require.True(t, strings.HasSuffix(p.Tail(), "xthe end"))
 }
 
-func TestAnotherFileHasNoTail(t *testing.T) {
+func TestTailOfAReplacedFileIsEmpty(t *testing.T) {
 	path := logPath(t)
 	p, err := OpenPair(path, "", mode, nil)
 	require.NoError(t, err)
@@ -167,7 +166,7 @@ func TestRootGivesANewLogToItsOwner(t *testing.T) {
 	require.Equal(t, user, safefile.Owner(info))
 }
 
-func TestRootLogsInTheDirectoryOfTheOwnerAndOfNoOtherUser(t *testing.T) {
+func TestRootLogsInTheDirectoryOfTheOwnerButOfNoOtherUser(t *testing.T) {
 	owner, path := needsRoot(t), logPath(t)
 	require.NoError(t, os.Chown(filepath.Dir(path), user, user))
 	require.NoError(t, CheckPath(path, owner))
@@ -178,7 +177,7 @@ func TestRootLogsInTheDirectoryOfTheOwnerAndOfNoOtherUser(t *testing.T) {
 		require.ErrorContains(t, err, logAsRoot)
 	}
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o777))
-	require.ErrorIs(t, CheckPath(path, owner), safefile.ErrUnsafe, "others can write it")
+	require.ErrorIs(t, CheckPath(path, owner), safefile.ErrUnsafe, "other users can write the directory")
 }
 
 func TestAFileThatAnotherUserHasPutIntoAStickyDirectoryIsNoLog(t *testing.T) {

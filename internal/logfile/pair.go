@@ -10,11 +10,11 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Pair holds the open logs of stdout and stderr. They may be the same file. A nil file stands for
+// Pair holds the open logs of stdout and stderr. They may be the same file. A nil file means
 // /dev/null.
 type Pair struct {
 	Stdout, Stderr *os.File
-	ModeErrs       []ModeError // of new logs that do not have their mode
+	ModeErrs       []ModeError // of new logs with another mode
 
 	path   string // of Stderr
 	owner  *privilege.Identity
@@ -90,8 +90,8 @@ func (p *Pair) add(path string, log *Log) {
 	p.ModeErrs = append(p.ModeErrs, e)
 }
 
-// RemoveEmpty removes the logs that OpenPair has created and that are still empty. A failed start
-// calls it before Close.
+// RemoveEmpty removes the logs that OpenPair has created and that are still empty. After a failed
+// start, the caller calls it before Close.
 func (p *Pair) RemoveEmpty() error {
 	var errs []error
 	for path, f := range p.created {
@@ -129,7 +129,7 @@ func (p *Pair) Tail() string {
 	}
 	defer f.Close()
 	if safefile.Still(f, p.opened) != nil {
-		return "" // another file, from a user who can write the directory
+		return "" // a user who can write the directory has replaced the file
 	}
 	start := p.opened.Size()
 	if info, err := f.Stat(); err == nil {

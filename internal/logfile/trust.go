@@ -12,28 +12,28 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// A user who can replace a directory on the path of a log decides which file root creates or
-// appends to. In CVE-2016-1247, the user of a web server became root that way. So only root may be
-// able to change the path. The last directory may belong to the user that the daemon runs as. That
-// user can replace the log only by a file that belongs to the same user: Open follows no link,
-// refuses a file with two names, and opens the file with the rights of that user.
+// A user who can replace a directory of the path chooses the file that root creates or appends to.
+// In CVE-2016-1247, the user of a web server became root in this way. So only root may be able to
+// change the path. There is one exception: the last directory may belong to the user of the daemon.
+// That user can replace the log only with a file of the same user: Open follows no link, refuses a
+// file with two names, and opens the file with the rights of that user.
 
 const logAsRoot = "as root, put the log into a directory that only root can write " +
 	"(the file may belong to the user), or start as the user"
 
 // CheckPath returns an error if this process is root and a user other than owner can change which
-// file the path names. It returns nil in a process of another user, which can reach no more files
-// than that user can.
+// file the path names. In a process of another user it returns nil, because such a process can only
+// open files of its own user.
 func CheckPath(path string, owner *privilege.Identity) error {
 	_, err := trust(path, owner)
 	return err
 }
 
-// trust does the checks of [CheckPath]. It returns the user with whose rights root opens the log.
-// That is owner if the directory belongs to owner, who could put a link to another user's file
-// there for an instant. It is nil, for the rights of root, only if no other user can write a
-// directory on the path. One function checks the path and selects the user, because the owner of a
-// directory could change it between two checks.
+// trust makes the checks of [CheckPath]. It returns the user with whose rights root opens the log.
+// If the directory belongs to owner, that user is owner, because owner could put a link to another
+// user's file there. If no other user can write a directory of the path, trust returns nil: root
+// opens the log with its own rights. One function checks the path and selects the user, because the
+// owner of a directory could change the directory between two checks.
 func trust(path string, owner *privilege.Identity) (as *privilege.Identity, err error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -84,8 +84,8 @@ func logGroup() []int {
 
 // checkOpened returns an error for a file that another user has put into a directory like /tmp,
 // because that user could read the log. The kernel refuses such a file only if fs.protected_regular
-// is 2 (proc_sys_fs(5)). In a directory of another user, root also refuses a file that belongs
-// neither to root nor to that user.
+// is 2 (proc_sys_fs(5)). As root, checkOpened also returns an error in a directory of another user,
+// if the file belongs neither to root nor to that user.
 func checkOpened(f *os.File) error {
 	dir, err := os.Stat(filepath.Dir(f.Name()))
 	if err != nil {

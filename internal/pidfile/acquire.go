@@ -13,20 +13,21 @@ import (
 )
 
 const (
-	// AcquireTime is how long [Acquire] retries while it does not know which process holds the
-	// file. That can be an inspection, which locks the file for an instant, or another start that
+	// AcquireTime is how long [Acquire] retries while it does not know which process holds the file.
+	// The holder may be an inspection, which locks the file only for a moment, or another start that
 	// has not yet written its PID.
 	AcquireTime = time.Second
 	// startTime is how long Acquire retries while a daemon holds the file and has not written its
 	// PID. A launcher holds the lock while the program of the daemon loads.
 	startTime = 5 * time.Second
 
-	// A time limit alone is not enough, because on a stalled machine it can expire after one try.
+	// These are minimum numbers of tries, because on a stalled machine a time limit can expire after
+	// one try.
 	minTries        = 100
 	minTriesUnknown = 1000
 )
 
-// HeldError is returned if a daemon of this library holds the file.
+// HeldError reports that a daemon of this library holds the file.
 type HeldError struct {
 	PID int // 0: the daemon is in another PID namespace or has not written its PID
 }
@@ -36,24 +37,24 @@ func (e *HeldError) Error() string { return fmt.Sprintf("held by a daemon (pid %
 const needsFlock = "the file system must support flock(2): use a local one such as /run"
 
 var (
-	// errMoved is returned if each time the file is locked, the path already names another file.
+	// errMoved reports that the path no longer names the locked file.
 	errMoved = errors.New("another process keeps replacing the file")
-	// errMarkTaken is returned if another process holds a lock on the bytes of our marks. Any
-	// process that can read a stale file can do that. Acquire then replaces the file by a new one.
+	// errMarkTaken reports that another process holds a lock on the bytes of our marks. Any process
+	// that can read a stale file can set such a lock. Acquire then replaces the file with a new one.
 	errMarkTaken = errors.New("another process holds the lock that marks the daemon")
 )
 
 // Acquire locks the PID file at path for this process and empties it. It creates a missing file
-// with exactly this mode, and takes over a stale one. The caller then writes the PID with
+// with exactly this mode, and reuses a stale file. The caller then writes the PID with
 // [Lock.WritePID].
 //
 // It returns a [*HeldError] if a daemon holds the file, and an [*OtherHolderError] if another
-// program does. If the file contains other data than a PID, it returns an error and does not change
-// the file.
+// program holds it. If the file contains other data than a PID, Acquire returns an error and does
+// not change the file.
 func Acquire(path string, mode fs.FileMode) (*Lock, error) { return acquire(path, mode, true) }
 
-// AcquireForChild is [Acquire] for a launcher. The child inherits the lock, and takes the owner
-// lock itself.
+// AcquireForChild is [Acquire] for a launcher. The child inherits the lock, and sets the owner lock
+// itself.
 func AcquireForChild(path string, mode fs.FileMode) (*Lock, error) {
 	return acquire(path, mode, false)
 }
@@ -84,9 +85,9 @@ func acquire(path string, mode fs.FileMode, own bool) (*Lock, error) {
 	}
 }
 
-// attempt opens, locks and initializes the file once. Inspections by this process wait until
-// attempt returns, because they recognize the file as ours only when the lock is registered. If the
-// error wraps filelock.ErrHeld, attempt returns the holder.
+// attempt tries once to open, lock and initialize the file. Inspections by this process wait until
+// attempt returns, because they recognize a file of this process only when its lock is registered.
+// If the error wraps filelock.ErrHeld, attempt returns the holder.
 func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Holder, error) {
 	held.mu.Lock()
 	defer held.mu.Unlock()
@@ -109,7 +110,7 @@ func attempt(path string, mode fs.FileMode, own, acceptNoMark bool) (*Lock, Hold
 	return lock, holder, nil
 }
 
-// tryAcquire opens and locks the file once. It writes nothing.
+// tryAcquire tries once to open and lock the file. It writes nothing.
 func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error) {
 	if err := safefile.GuardWrite(path); err != nil {
 		return nil, h, err
@@ -144,8 +145,8 @@ func tryAcquire(path string, mode fs.FileMode) (_ *os.File, h Holder, err error)
 		}
 		return nil, h, lockError(err)
 	}
-	// The holder may have removed the file between our open and our lock. Our lock would then
-	// protect nothing. See flopen(3) of FreeBSD.
+	// The holder may have removed the file after this process opened it and before this process locked
+	// it. The lock would then protect nothing. See flopen(3) of FreeBSD.
 	if same, err := safefile.Same(f, path); err != nil || !same {
 		return nil, h, errors.Join(err, errMoved)
 	}
@@ -166,8 +167,8 @@ func lockError(err error) error {
 	return err
 }
 
-// deniedBy returns the error for a file that this user may not write. If the user can see that a
-// process holds the file, the error names that process instead.
+// deniedBy returns the error for a file that this user may not write. If the user may see which
+// process holds the file, the error names that process.
 func deniedBy(path string, err error) error {
 	switch h, lookErr := Inspect(path); {
 	case lookErr != nil || !h.Held:
@@ -186,8 +187,8 @@ func discard(f *os.File, path string) {
 	}
 }
 
-// initialize empties the locked file, sets its mode and takes the marks. It empties the file first,
-// so that the number in a held file is always the PID of its holder. It returns errMarkTaken if
+// initialize empties the locked file, sets its mode and sets the marks. It empties the file first,
+// because the number in a held file must be the PID of its holder. It returns errMarkTaken if
 // another process holds a lock on the bytes of the marks.
 func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	f := l.file.File
@@ -201,7 +202,7 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	if err != nil {
 		return err
 	}
-	// These locks only inform inspections. The flock is held even if they fail.
+	// These locks only serve inspections. This process holds the flock even if they fail.
 	l.markErr = filelock.LockPresence(f)
 	if own {
 		l.markErr = errors.Join(l.markErr, filelock.LockOwnership(f))
@@ -212,9 +213,9 @@ func (l *Lock) initialize(mode fs.FileMode, own bool) error {
 	return nil
 }
 
-// Inherit takes over a lock that a launcher has acquired with [AcquireForChild], and takes the
-// owner lock. It does not trust the launcher, and locks f again. The kernel grants the flock to a
-// process that already has it (flock(2)), and otherwise only if the lock is free.
+// Inherit returns the lock that a launcher has acquired with [AcquireForChild], and sets the owner
+// lock. It does not trust the launcher, and locks f again. The kernel grants the flock if this
+// process already has it (flock(2)), or if the lock is free.
 func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	if f == nil {
 		return nil, errors.New("the launcher did not pass it")
@@ -242,9 +243,9 @@ func Inherit(path string, f *os.File, mode fs.FileMode) (*Lock, error) {
 	return lock, nil
 }
 
-// RemoveStale removes the file of a process that was killed or may not remove the file. It locks
-// the file and makes the checks of [Acquire]. It calls cleanup before it removes the file. It
-// retries until timeout, because a dying process holds its lock until it is dead.
+// RemoveStale removes the file of a process that was killed or lacks the permission to remove it.
+// It locks the file and makes the checks of [Acquire]. It calls cleanup before it removes the file.
+// It retries until timeout, because a dying process still holds its lock.
 func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup func()) {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Lstat(path); err != nil {

@@ -22,7 +22,7 @@ func mustAcquire(t *testing.T, path string) *Lock {
 	return lock
 }
 
-// hasMarks reports whether this system shows the presence lock and the owner lock.
+// hasMarks reports whether this system reports the presence lock and the owner lock.
 func hasMarks(lock *Lock) bool { return !errors.Is(lock.MarkErr(), errors.ErrUnsupported) }
 
 func TestAStaleFileIsTakenOverAndEmptied(t *testing.T) {
@@ -35,7 +35,7 @@ func TestAStaleFileIsTakenOverAndEmptied(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o644), info.Mode())
 	same, err := safefile.Same(lock.File(), path)
 	require.NoError(t, err)
-	require.True(t, same, "in place")
+	require.True(t, same, "the same file")
 }
 
 func TestAHolderIsNamedToTheNextAcquire(t *testing.T) {
@@ -48,21 +48,21 @@ func TestAHolderIsNamedToTheNextAcquire(t *testing.T) {
 	require.Equal(t, os.Getpid(), held.PID)
 }
 
-func TestAnotherProgramThatHoldsTheFileIsTold(t *testing.T) {
+func TestAcquireReportsAnotherProgramThatHoldsTheFile(t *testing.T) {
 	path := pidFileWith(t, "4242\n")
 	lockedBy(t, path)
 	if state, err := filelock.Inspect(openFile(t, path)); err != nil || state.NoMarks {
-		t.Skip("on this system the number alone makes it a daemon")
+		t.Skip("on this system, a number in the file means that a daemon holds it")
 	}
 	_, err := Acquire(path, 0o644)
 	var other *OtherHolderError
 	require.ErrorAs(t, err, &other)
 	require.ErrorContains(t, err, "locked by another program")
-	require.Contains(t, []int{0, os.Getpid()}, other.PID, "some file systems do not tell")
+	require.Contains(t, []int{0, os.Getpid()}, other.PID, "some file systems do not report the PID")
 	requireContent(t, path, "4242\n")
 }
 
-func TestAnInspectionKnowsTheOwnLockWithoutOpeningTheFile(t *testing.T) {
+func TestInspectRecognizesALockOfThisProcessWithoutOpeningTheFile(t *testing.T) {
 	path := pidFileWith(t, "")
 	lock := mustAcquire(t, path)
 	want := Holder{Held: true, Daemon: true, Known: true, PID: os.Getpid(), Owner: os.Geteuid()}
@@ -72,12 +72,12 @@ func TestAnInspectionKnowsTheOwnLockWithoutOpeningTheFile(t *testing.T) {
 	require.Equal(t, want, mustInspect(t, path))
 }
 
-func TestTheLockOfALauncherIsNotTheOwnOne(t *testing.T) {
+func TestInspectDoesNotTakeALauncherForTheDaemon(t *testing.T) {
 	path := pidFileWith(t, "")
 	launcher, err := AcquireForChild(path, 0o644)
 	require.NoError(t, err)
 	if !hasMarks(launcher) {
-		t.Skip("marks cannot be seen on this system")
+		t.Skip("this system does not report marks")
 	}
 	require.Equal(t, Holder{Held: true, Daemon: true, Owner: os.Geteuid()}, mustInspect(t, path))
 	require.Equal(t, ErrNoPID, mustInspect(t, path).Unidentified(path))
@@ -99,11 +99,11 @@ func TestInheritAcceptsOnlyTheLockOfTheFile(t *testing.T) {
 	require.EqualError(t, inherit(given), "another process has locked the file that the launcher passed")
 	require.EqualError(t, inherit(nil), "the launcher did not pass it")
 	requireContent(t, path, "4242\n")
-	require.ErrorIs(t, filelock.TryLock(given), filelock.ErrHeld, "the holder still has it")
+	require.ErrorIs(t, filelock.TryLock(given), filelock.ErrHeld, "the holder still has the lock")
 
 	require.NoError(t, other.Close())
-	require.NoError(t, inherit(given), "nobody has it")
-	require.NoError(t, inherit(given), "it has it itself")
+	require.NoError(t, inherit(given), "no process has the lock")
+	require.NoError(t, inherit(given), "this process has the lock")
 	require.ErrorIs(t, filelock.TryLock(openFile(t, path)), filelock.ErrHeld)
 	requireContent(t, path, "")
 
@@ -120,16 +120,16 @@ func TestAfterTheHandOffTheLauncherRemovesNothing(t *testing.T) {
 	removeErr, emptyErr := launcher.ReleaseStale(func() { cleaned = true })
 	require.NoError(t, errors.Join(removeErr, emptyErr))
 	require.False(t, cleaned)
-	require.FileExists(t, path, "it belongs to the daemon now")
+	require.FileExists(t, path, "the file belongs to the daemon now")
 }
 
-func TestWhatADeadProcessHasLeftIsRemovedUnderTheLock(t *testing.T) {
+func TestFilesOfADeadProcessAreRemovedUnderTheLock(t *testing.T) {
 	path := pidFileWith(t, "4242\n")
 	f := lockedBy(t, path)
 	cleanups := 0
 	RemoveStale(path, 0o644, 10*time.Millisecond, func() { cleanups++ })
 	requireContent(t, path, "4242\n")
-	require.Zero(t, cleanups, "another process holds it")
+	require.Zero(t, cleanups, "another process holds the file")
 
 	require.NoError(t, f.Close())
 	RemoveStale(path, 0o644, time.Minute, func() {
@@ -159,7 +159,7 @@ func TestAFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	lock := mustAcquire(t, path)
 	require.NoError(t, lock.WritePID())
 	lock.SetPath("")
-	require.False(t, lock.DetectLost(), "it cannot be seen")
+	require.False(t, lock.DetectLost(), "the path is outside the root directory")
 	removeErr, emptyErr := lock.Release()
 	require.EqualError(t, removeErr, "it is outside the root directory")
 	require.NoError(t, emptyErr)
@@ -185,7 +185,7 @@ func registered() (count int) {
 	return count
 }
 
-func TestInspectionsAndAcquisitionsOfOneProcessDoNotDisturbEachOther(t *testing.T) {
+func TestInspectAndAcquireMayRunConcurrentlyInOneProcess(t *testing.T) {
 	path, before := pidFileWith(t, ""), registered()
 	over := make(chan struct{})
 	var all sync.WaitGroup
@@ -212,7 +212,7 @@ func TestInspectionsAndAcquisitionsOfOneProcessDoNotDisturbEachOther(t *testing.
 	}
 	close(over)
 	all.Wait()
-	require.Equal(t, before, registered(), "each was released")
+	require.Equal(t, before, registered(), "each lock was released")
 }
 
 func TestANilLockDoesNothing(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Holder is the result of [Inspect] for a PID file. It comes from the locks. The number in the file
-// counts only if the locks do not identify the holder.
+// Holder is the result of [Inspect] for a PID file. Inspect reads it from the locks. It uses the
+// number in the file only if the locks do not identify the holder.
 type Holder struct {
 	Held   bool
 	Daemon bool // the locks show that the holder uses this package
@@ -22,13 +22,14 @@ type Holder struct {
 	otherPID int  // of that program; 0 if unknown
 	unmarked bool // the system shows no marks, so the holder may be a daemon
 
-	Guessed bool // PID is the number in the file; the kernel does not confirm it
+	Guessed bool // PID is the number in the file, and the kernel does not confirm it
 }
 
 var (
 	// ErrNoPID is the result of [Holder.Unidentified] if the holder has not written its PID.
 	ErrNoPID = errors.New("held by a process that has not written its PID")
-	// ErrOtherNamespace is its result if the holder is not in this PID namespace.
+	// ErrOtherNamespace is the result of [Holder.Unidentified] if the holder is in another PID
+	// namespace.
 	ErrOtherNamespace = errors.New("held by a daemon in another PID namespace")
 )
 
@@ -45,9 +46,9 @@ func (h Holder) Unidentified(path string) error {
 	return otherHolder(path)
 }
 
-// Inspect returns the holder of the PID file at path. It changes nothing. A missing file is no
-// error and has no holder. A file with other data than a PID is an error, unless a daemon has
-// marked it.
+// Inspect returns the holder of the PID file at path. It changes nothing. A missing file has no
+// holder and is no error. A file with other data than a PID is an error, unless a daemon has marked
+// it.
 func Inspect(path string) (Holder, error) {
 	held.mu.RLock()
 	defer held.mu.RUnlock()
@@ -89,9 +90,9 @@ func readHolder(f *os.File) (h Holder, err error) {
 	var text []byte
 	var readErr error
 	look := func() { text, readErr = read(f) }
-	// The number is read during the inspection of the lock, and again if the file is held. So the
-	// number in a free file cannot come from a daemon that started after the inspection, and the
-	// number in a held file cannot come from a daemon that ended before it.
+	// Read the number during the inspection of the lock, and again if the file is held. The number in
+	// a free file is then not from a daemon that started after the inspection. The number in a held
+	// file is then not from a daemon that ended before the inspection.
 	state, err := filelock.InspectWith(f, look)
 	if err == nil && state.Held {
 		look()

@@ -17,8 +17,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains.
+// TestMain gives root a directory for temporary files that only root can write.
 func TestMain(m *testing.M) { proctest.Main(m, false) }
 
 // pidFileWith creates a PID file with this content. No process holds it.
@@ -38,7 +37,7 @@ func openFile(t *testing.T, path string) *os.File {
 	return f
 }
 
-// lockedBy locks the file as a program does that does not use this package.
+// lockedBy locks the file like a program that does not use this package.
 func lockedBy(t *testing.T, path string) *os.File {
 	t.Helper()
 	f := openFile(t, path)
@@ -86,7 +85,7 @@ func TestAFileWithoutAPIDNamesNoProcess(t *testing.T) {
 	require.Equal(t, Holder{}, mustInspect(t, filepath.Join(t.TempDir(), "none")), "no file")
 }
 
-func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
+func TestANumberInAHeldFileCountsOnlyIfADaemonHoldsTheFile(t *testing.T) {
 	const number = 4242
 	path := pidFileWith(t, fmt.Sprintln(number))
 	owner := os.Geteuid()
@@ -94,7 +93,7 @@ func TestANumberInAHeldFileCountsOnlyIfADaemonOfOursHoldsIt(t *testing.T) {
 
 	f := lockedBy(t, path)
 	if state, err := filelock.Inspect(openFile(t, path)); err != nil || state.NoMarks {
-		t.Skip("marks cannot be seen on this system, so the number decides")
+		t.Skip("this system does not report marks, so the number counts")
 	}
 	require.Equal(t, Holder{Held: true, Number: number, Owner: owner}, mustInspect(t, path), "held by a stranger")
 	require.NoError(t, filelock.LockPresence(f))
@@ -122,7 +121,7 @@ func requireData(t *testing.T, path string) {
 }
 
 // Row C5.
-func TestOnlyNothingOrANumberIsTakenOver(t *testing.T) {
+func TestAcquireAcceptsOnlyAnEmptyFileOrANumber(t *testing.T) {
 	for _, text := range []string{
 		"", "\n", " \t\r\n", "0\n", "-1\n", "+7\n", " 7\n", "7 \n", "7\r\n", "7\n\n", "012\n",
 		"99999999999999999999\n", "7" + strings.Repeat("\n", 63), "\x00\x00\x00\x00", strings.Repeat("\x00", maxRead),
@@ -142,7 +141,7 @@ func TestOnlyNothingOrANumberIsTakenOver(t *testing.T) {
 }
 
 // For example, a program saves its configuration at the path of its PID file.
-func TestDataThatAnotherProgramWroteIntoAHeldFileIsNotRemoved(t *testing.T) {
+func TestReleaseKeepsAFileWithDataOfAnotherProgram(t *testing.T) {
 	path := pidFileWith(t, "")
 	lock := mustAcquire(t, path)
 	require.NoError(t, lock.WritePID())
@@ -156,7 +155,7 @@ func TestDataThatAnotherProgramWroteIntoAHeldFileIsNotRemoved(t *testing.T) {
 }
 
 // Row C5.
-func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
+func TestInspectReadsAtMostTheSizeOfAPIDFile(t *testing.T) {
 	const size = 64 << 20
 	path := pidFileWith(t, "")
 	require.NoError(t, os.Truncate(path, size))
@@ -168,7 +167,7 @@ func TestNoMoreThanAPIDFileCanHoldIsRead(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(size/2))
 }
 
-func TestAFileThatEverybodyCanWriteIsNotInspected(t *testing.T) {
+func TestInspectRefusesAFileThatAllUsersCanWrite(t *testing.T) {
 	path := pidFileWith(t, "1\n")
 	require.NoError(t, os.Chmod(path, 0o646))
 	_, err := Inspect(path)

@@ -14,13 +14,13 @@ const (
 	maxRead = 4096 // bytes; a power failure can leave a block of NUL bytes
 )
 
-// errData is returned for a file whose content no PID file can have. The file may contain a user's
-// data.
+// errData reports that a file contains data that no program writes into a PID file. The file may
+// contain a user's data.
 var errData = safefile.Unsafe("it contains other data than a PID, so it was left untouched: correct the path, or remove the file")
 
 // isPIDFile reports whether text can be the content of a PID file of any program: nothing, or a
-// number and white space. NUL bytes alone count too: after a power failure, a file can contain them
-// instead of its data.
+// number and white space. It also accepts only NUL bytes, because a file can contain them after a
+// power failure.
 func isPIDFile(text []byte) bool {
 	if len(text) <= maxRead && len(bytes.Trim(text, "\x00")) == 0 {
 		return true
@@ -35,8 +35,8 @@ func isPIDFile(text []byte) bool {
 	return !bytes.ContainsFunc(number, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// read returns the content of an open PID file. It stops one byte after the largest possible PID
-// file.
+// read returns the content of an open PID file. It reads at most one byte more than the largest PID
+// file has.
 func read(f *os.File) ([]byte, error) { return io.ReadAll(io.NewSectionReader(f, 0, maxRead+1)) }
 
 // checkContent returns [errData] if the content of the file cannot be the content of a PID file.
@@ -49,8 +49,8 @@ func checkContent(f *os.File) error {
 }
 
 // parsePID returns the PID in a PID file, or 0. A PID consists of decimal digits without a leading
-// zero. At most one newline follows them. It is at most maxPID. Any other content is not a PID at
-// all: "12abc" is not 12.
+// zero, and is at most maxPID. At most one newline follows it. Any other content is not a PID:
+// "12abc" is not 12.
 func parsePID(text []byte) int {
 	digits := bytes.TrimSuffix(text, []byte("\n"))
 	if len(text) > maxSize || len(digits) == 0 || len(digits) > 10 || digits[0] == '0' {

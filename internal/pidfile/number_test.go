@@ -50,7 +50,7 @@ var noPIDs = map[string]string{
 }
 
 // Row C5.
-func TestOnlyAWholeAndPlainNumberIsAPID(t *testing.T) {
+func TestOnlyAPlainNumberIsAPID(t *testing.T) {
 	for text, lenient := range noPIDs {
 		require.Zero(t, parsePID([]byte(text)), "%.70q, which a lenient reader may take for %s", text, lenient)
 	}

@@ -10,9 +10,9 @@ import (
 	"example.com/lifecycle/internal/sys/pin"
 )
 
-// OtherHolderError is returned if a program that does not use this package holds the file. It names
-// the process if the system reports it, because an administrator must end that process: any user
-// who can read the file can lock it.
+// OtherHolderError reports that a program that does not use this package holds the file. Any user
+// who can read the file can lock it, and only the end of that process releases the lock. So the
+// error names the process if the system reports it.
 type OtherHolderError struct {
 	PID  int    // 0 if unknown
 	Name string // of the program; "" if unknown
@@ -40,15 +40,15 @@ func otherHolder(path string) *OtherHolderError {
 		return &OtherHolderError{}
 	}
 	defer p.Close()
-	// A process that no longer has the file open has passed the lock to another process.
+	// If the process no longer has the file open, it has passed the lock to another process.
 	if has, err := p.HasOpen(info); err == nil && !has {
 		return &OtherHolderError{}
 	}
 	return &OtherHolderError{PID: p.PID(), Name: programOf(p.PID())}
 }
 
-// programOf returns the name of the program that a process executes. The process chooses the name,
-// so control characters are replaced.
+// programOf returns the name of the program that a process executes. It replaces control
+// characters, because the process can choose the name.
 func programOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {

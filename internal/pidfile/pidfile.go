@@ -1,14 +1,15 @@
-// Package pidfile locks a PID file for as long as a process lives, and reports to other processes
-// which process holds it.
+// Package pidfile locks a PID file as long as a process lives, and reports to other processes which
+// process holds the file.
 //
-// The lock decides whether a daemon runs. The number in the file is only a hint: it shows neither
-// whether that process lives, nor whether that process wrote the file. Four rules follow:
+// The lock shows whether a daemon runs. The number in the file is only a hint: it does not show
+// whether that process lives or wrote the file. There are four rules:
 //
 //   - Only the holder of the lock writes or removes the file. It removes the file before it
 //     releases the lock.
-//   - The holder never opens its own file again: closing it would drop the owner lock.
-//   - A file with other data than a PID is never written or removed.
-//   - Root uses no path that another user can change. No process uses a file that everybody can
+//   - The holder never opens its own file again, because closing the second descriptor would
+//     release the owner lock.
+//   - No process writes or removes a file with other data than a PID.
+//   - Root uses no path that another user can change. No process uses a file that all users can
 //     write.
 package pidfile
 
@@ -23,13 +24,13 @@ import (
 )
 
 // Lock is a PID file that this process holds. All methods of a nil Lock do nothing. A Lock is safe
-// for concurrent use, because a process that must end at once releases it from another goroutine.
+// for concurrent use. A process that must end at once releases it from another goroutine.
 type Lock struct {
 	mu       sync.Mutex
 	file     safefile.Owned
 	written  bool // the PID is in the file
 	released bool
-	lost     bool // DetectLost has reported it
+	lost     bool // DetectLost has reported the loss
 	markErr  error
 }
 
@@ -42,8 +43,8 @@ func (l *Lock) File() *os.File { return l.file.File }
 // returns nil if it holds both.
 func (l *Lock) MarkErr() error { return l.markErr }
 
-// WritePID writes the PID of this process, so that other processes can find it. It writes the
-// number in one write, so that no reader sees half of it.
+// WritePID writes the PID of this process for other processes. It uses one write(2), so no reader
+// sees half of the number.
 func (l *Lock) WritePID() error {
 	if l == nil {
 		return nil
@@ -92,10 +93,9 @@ func (l *Lock) CheckRemovable() error {
 	return l.file.CheckRemovable()
 }
 
-// DetectLost reports whether this process has lost its PID file since the last call: the path names
-// another file, or the program has closed the descriptor, which releases the lock. It returns true
-// only once. It does not open the file, because closing a second descriptor would drop the owner
-// lock.
+// DetectLost reports whether this process has lost its PID file: the path names another file, or
+// the program has closed the descriptor and so released the lock. It returns true only once. It
+// does not open the file, because closing a second descriptor would release the owner lock.
 func (l *Lock) DetectLost() bool {
 	if l == nil {
 		return false
@@ -113,9 +113,10 @@ func (l *Lock) DetectLost() bool {
 	return l.lost
 }
 
-// Release removes the file if it is still ours, and then unlocks it. In the opposite order, the
-// next start could lock a file that is about to be removed. Release keeps a file if another program
-// has written data into it. It may be called again. [safefile.Owned.Remove] describes the results.
+// Release removes the file, unless the path names another file, and then unlocks the file. In the
+// opposite order, the next start could lock a file that is about to be removed. Release keeps a
+// file into which another program has written data. Further calls do nothing.
+// [safefile.Owned.Remove] describes the results.
 func (l *Lock) Release() (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil
@@ -143,9 +144,9 @@ func (l *Lock) checkData() error {
 	return checkContent(l.file.File)
 }
 
-// ReleaseStale is [Lock.Release] on behalf of a process that has never run or has died. If the path
-// still names the file, it first calls cleanup under the lock. It does nothing after
-// [Lock.HandOff].
+// ReleaseStale is [Lock.Release] for the file of another process, which has never run or has died.
+// If the path still names the file, ReleaseStale first calls cleanup, with the lock held. It does
+// nothing after [Lock.HandOff].
 func (l *Lock) ReleaseStale(cleanup func()) (removeErr, emptyErr error) {
 	if l == nil {
 		return nil, nil

@@ -13,9 +13,9 @@ import (
 var held registry
 
 type registry struct {
-	// mu separates inspections from acquisitions. An inspection holds it for reading. An
-	// acquisition holds it for writing, from before it opens the file until the lock is registered.
-	// A release does not take it, because a disk may hang.
+	// No inspection runs during an acquisition. An inspection holds mu for reading. An acquisition
+	// holds mu for writing, from before it opens the file until the lock is registered. A release does
+	// not hold mu, because the disk may hang.
 	mu    sync.RWMutex
 	locks sync.Map // of *Lock
 }

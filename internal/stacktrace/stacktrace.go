@@ -16,7 +16,7 @@ const maxFrames = 100
 
 // OfPanic returns the stack of the function that panicked or called runtime.Goexit. A deferred
 // function of that goroutine must call it. The text ends above the function whose name ends with
-// bottom, and also omits the methods of its package that it calls.
+// bottom. It also omits the methods of that package that the function calls first.
 func OfPanic(bottom string) []byte {
 	pc := make([]uintptr, 2*maxFrames)
 	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
@@ -41,8 +41,8 @@ func OfPanic(bottom string) []byte {
 // contains a function with a name that ends with bottom. Each text ends above that function.
 // OfLabel returns nil if there is no such goroutine.
 //
-// It uses the goroutine profile, because runtime.Stack for all goroutines would stop the world for
-// much longer.
+// It uses the goroutine profile, because runtime.Stack for all goroutines would stop all goroutines
+// for much longer.
 func OfLabel(key, value, bottom string) []byte {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -85,7 +85,7 @@ func readRecord(record, bottom string) (stack []byte, found bool) {
 	return nil, false
 }
 
-// Line returns a stack as one line. It is for log records, because their handler would escape each
+// Line returns a stack as one line, for log records. The handler of a log would escape each
 // newline.
 func Line(stack []byte) string {
 	return strings.ReplaceAll(string(bytes.TrimSpace(stack)), "\n", " < ")

@@ -76,7 +76,7 @@ func TestADeepStackIsCut(t *testing.T) {
 	require.True(t, strings.HasSuffix(stack, "\n…"))
 }
 
-func TestALabelShowsOnlyTheGoroutineConcerned(t *testing.T) {
+func TestOfLabelReturnsOnlyTheGoroutineWithTheLabel(t *testing.T) {
 	t.Parallel()
 	release, begun := make(chan struct{}), make(chan struct{})
 	defer close(release)
@@ -89,13 +89,13 @@ func TestALabelShowsOnlyTheGoroutineConcerned(t *testing.T) {
 	})
 	<-begun
 	var stack []byte
-	for stack == nil || !strings.Contains(string(stack), "waits") { // it may not wait yet
+	for stack == nil || !strings.Contains(string(stack), "waits") { // the goroutine may not wait yet
 		stack = OfLabel("test", "the \"one\"", ".bottom")
 	}
-	requireReadable(t, stack, "waits", "TestALabelShows")
+	requireReadable(t, stack, "waits", "TestOfLabelReturnsOnly")
 	require.NotContains(t, string(stack), "blocks")
 	require.Empty(t, OfLabel("test", "another", ".bottom"))
-	require.Regexp(t, regexp.MustCompile(`^\S+waits \S+:\d+ < \S+TestALabelShows\S+ \S+:\d+$`), Line(stack))
+	require.Regexp(t, regexp.MustCompile(`^\S+waits \S+:\d+ < \S+TestOfLabelReturnsOnly\S+ \S+:\d+$`), Line(stack))
 }
 
 //go:noinline

@@ -11,12 +11,11 @@ import (
 // RetryTime is how long [Retry] retries. Writing a record takes some microseconds.
 const RetryTime = 100 * time.Millisecond
 
-// Reader reads one state file. It keeps reading that file even after another process has replaced
-// it.
+// Reader reads one state file. It reads the same file even after another process has replaced it.
 type Reader struct{ f *os.File }
 
-// Open opens the state file for reading. The file must belong to the user with the ID owner. Root
-// refuses a path that another user can change.
+// Open opens the state file for reading. The file must belong to the user with the ID owner. As
+// root, Open refuses a path that another user can change.
 func Open(path string, owner int) (*Reader, error) {
 	if _, err := safefile.GuardRead(path); err != nil {
 		return nil, err
@@ -61,9 +60,10 @@ func Read(path string, owner int) (object []byte, err error) {
 	return r.Read()
 }
 
-// Retry calls read until it succeeds, for up to [RetryTime]. A record is incomplete while it is
-// written, and a new process removes the old file before it creates its own. Retry returns at once
-// if the file is unsafe, if this user may not read it, or if read returns false for again.
+// Retry calls read until it succeeds, for up to [RetryTime]. An error may be temporary: a record is
+// incomplete during a write, and a new process removes the old file before it creates its own.
+// Retry returns at once if the file is unsafe, if this user may not read it, or if read returns
+// false for again.
 func Retry(read func() (again bool, err error)) error {
 	for deadline := time.Now().Add(RetryTime); ; time.Sleep(time.Millisecond) {
 		again, err := read()
@@ -73,11 +73,10 @@ func Retry(read func() (again bool, err error)) error {
 	}
 }
 
-// readRecord reads at most one byte more than a record has. A file with that extra byte is not a
-// record.
+// readRecord reads one byte more than a record has, because a longer file is not a record.
 func readRecord(f *os.File) ([]byte, error) {
 	record := make([]byte, Size+1)
-	n, err := f.ReadAt(record, 0) // one pread(2), so that the record is rarely torn
+	n, err := f.ReadAt(record, 0) // one pread(2), so the record is rarely torn
 	if err == io.EOF {
 		err = nil
 	}

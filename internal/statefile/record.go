@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A record is the JSON object, padded with spaces, with the checksum as its last field. The
-// checksum is needed because on tmpfs and ext4 a read can see an incomplete pwrite(2), and reading
-// twice does not detect that.
+// A record is a JSON object, padded with spaces, with the checksum as its last field. The checksum
+// is necessary because on tmpfs and ext4 a read can return an incomplete pwrite(2). Two equal reads
+// do not prove that a record is complete.
 
 const (
 	// Size is the size of a record.
@@ -30,7 +30,7 @@ const recordPrefix = `{"format":`
 // sumTable is computed at its first use, because a launcher does not need it.
 var sumTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(crc64.ECMA) })
 
-// ErrDamaged is returned for a record that was read during a write, or was never completed.
+// ErrDamaged reports that a record was read during a write, or was never completed.
 var ErrDamaged = errors.New("the record is damaged")
 
 // Seal makes a record from a JSON object.
@@ -57,8 +57,8 @@ func Unseal(record []byte) (object []byte, err error) {
 	return slices.Concat(bytes.TrimRight(body, " "), []byte("}")), nil
 }
 
-// resemblesRecord reports whether the content of a file is a record or the rest of one. A power
-// loss or a full disk can leave a part of a record, or zeros.
+// resemblesRecord reports whether the content of a file is a record or a part of one. A power
+// failure or a full disk can leave a part of a record, or NUL bytes.
 func resemblesRecord(content []byte) bool {
 	return len(content) <= Size &&
 		(bytes.HasPrefix(content, []byte(recordPrefix)) || len(bytes.Trim(content, "\x00")) == 0)

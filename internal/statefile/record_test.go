@@ -20,7 +20,7 @@ func mustSeal(t testing.TB, text string) (record []byte) {
 	return record
 }
 
-func TestAnObjectOfAnySizeThatFitsComesBack(t *testing.T) {
+func TestUnsealReturnsAnObjectOfAnySizeThatFits(t *testing.T) {
 	for size := len(`{"":0}`); size <= MaxObject; size++ {
 		object := []byte(`{"` + strings.Repeat("x", size-len(`{"":0}`)) + `":0}`)
 		record, err := Seal(object)
@@ -33,7 +33,7 @@ func TestAnObjectOfAnySizeThatFitsComesBack(t *testing.T) {
 	require.EqualError(t, err, "does not fit")
 }
 
-func TestEveryByteThatIsChangedIsFound(t *testing.T) {
+func TestUnsealDetectsAChangeOfAnyByte(t *testing.T) {
 	record := mustSeal(t, "any")
 	for i := range record {
 		for _, flip := range []byte{1 << (i % 8), 0xff} {
@@ -48,7 +48,7 @@ func TestEveryByteThatIsChangedIsFound(t *testing.T) {
 }
 
 // A torn read returns the front of one record and the back of another.
-func TestEveryMixOfTwoRecordsIsFound(t *testing.T) {
+func TestUnsealDetectsAnyMixOfTwoRecords(t *testing.T) {
 	one := mustSeal(t, "7")
 	for _, other := range [][]byte{mustSeal(t, strings.Repeat("x", 3000)), mustSeal(t, "8")} {
 		mixes := 0
@@ -66,7 +66,7 @@ func TestEveryMixOfTwoRecordsIsFound(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRecordIsRefused(t *testing.T) {
+func TestUnsealRefusesOtherContent(t *testing.T) {
 	record := mustSeal(t, "any")
 	for what, content := range map[string][]byte{
 		"nothing":             nil,

@@ -7,10 +7,10 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// Request makes a request to the process that keeps the state file at path. The request lasts until
-// the returned file is closed. The process detects it with [File.HasRequest]. The caller needs the
-// right to write the file. The error wraps [filelock.ErrHeld] if another process makes a request at
-// the same time.
+// Request makes a request to the process that writes the state file at path. The request lasts
+// until the caller closes the returned file. The process detects the request with
+// [File.HasRequest]. The caller needs the permission to write the file. The error wraps
+// [filelock.ErrHeld] if another process makes a request at the same time.
 func Request(path string) (*os.File, error) {
 	if err := safefile.GuardWrite(path); err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
-// Package statefile keeps a record of fixed size in a file. One process rewrites the record in
-// place while other processes read it. The content of a record is a JSON object, which this package
-// does not interpret.
+// Package statefile stores a record of fixed size in a file. One process overwrites the record
+// while other processes read it. The content of a record is a JSON object, and this package does
+// not interpret it.
 package statefile
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 // File is the state file of this process. All methods of a nil File do nothing. A File is safe for
-// concurrent use. Its methods may block for long, because a disk may hang.
+// concurrent use. Its methods may block for a long time, because the disk may hang.
 type File struct {
 	mu      sync.Mutex
 	file    safefile.Owned
@@ -25,19 +25,19 @@ type File struct {
 }
 
 // Create makes the state file. It replaces the file of a process that has died. It does not reuse
-// the old file, because a process that has lost its path may still write to it.
+// the old file, because a process that has lost its PID file may still write to it.
 //
 // Only the process that holds the lock of the PID file may call it.
 func Create(path string, mode fs.FileMode) (*File, error) {
-	_ = RemoveStale(path + unfinished) // a process that was killed in Replace has left it
+	_ = RemoveStale(path + unfinished) // left by a process that was killed in Replace
 	if err := RemoveStale(path); err != nil {
 		return nil, err
 	}
 	return create(path, mode)
 }
 
-// Replace is Create for a file whose record must not be lost: even if this process is killed, the
-// path names a file with the old record, or one with this record.
+// Replace is Create for a file whose record must not be lost. At every moment, the path names a
+// file with the old record or a file with this record, even if this process is killed.
 func Replace(path string, mode fs.FileMode, record []byte) (*File, error) {
 	if err := RemoveStale(path + unfinished); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (f *File) Write(seq int, record []byte) error {
 	f.seq = seq
 	err := f.file.CheckOpen()
 	if err == nil {
-		if err = f.put(record); err != nil { // remove the outdated record
+		if err = f.put(record); err != nil { // the old record is no longer true
 			_ = f.file.File.Truncate(0)
 		}
 	}
@@ -139,8 +139,8 @@ func (f *File) CheckRemovable() error {
 	return f.file.CheckRemovable()
 }
 
-// Keep closes the file and leaves it in place, with its last record. If the last record could not
-// be written, Keep removes the file.
+// Keep closes the file and does not remove it. If the last record could not be written, Keep
+// removes the file.
 func (f *File) Keep() {
 	if f == nil {
 		return
@@ -158,7 +158,7 @@ func (f *File) Keep() {
 	f.file.File.Close()
 }
 
-// Remove removes the file and closes it; see [safefile.Owned.Remove]. It may be called again.
+// Remove removes the file and closes it; see [safefile.Owned.Remove]. Further calls do nothing.
 func (f *File) Remove() (removeErr, emptyErr error) {
 	if f == nil {
 		return nil, nil
@@ -172,8 +172,9 @@ func (f *File) Remove() (removeErr, emptyErr error) {
 	return f.file.Remove()
 }
 
-// IsHeld reports whether the process that created the state file lives and still uses it. It
-// detects a daemon that has lost its PID file. It returns false if the system cannot tell.
+// IsHeld reports whether the process that created the state file lives and still uses it. This
+// process may be a daemon that has lost its PID file. IsHeld returns false if the system does not
+// report this.
 func IsHeld(path string) bool {
 	f, err := safefile.Open(path)
 	if err != nil {

@@ -19,8 +19,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// TestMain gives root a directory for temporary files that only root can write, whatever TMPDIR
-// contains.
+// TestMain gives root a directory for temporary files that only root can write.
 func TestMain(m *testing.M) { proctest.Main(m, false) }
 
 // newFile creates a state file.
@@ -40,7 +39,7 @@ func requireRecord(t *testing.T, path string, want []byte) {
 	require.Equal(t, string(want), string(got))
 }
 
-func TestALaterWriteIsNotUndoneByAnEarlierOne(t *testing.T) {
+func TestAWriteWithAnEarlierNumberIsIgnored(t *testing.T) {
 	f, path := newFile(t)
 	require.NoError(t, f.Write(2, mustSeal(t, "2")))
 	require.NoError(t, f.Write(1, mustSeal(t, "1")))
@@ -64,7 +63,7 @@ func TestAnEmptyRecordEmptiesTheFile(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 }
 
-func TestAFileThatWasReplacedIsLeftAlone(t *testing.T) {
+func TestAReplacedFileIsNotChanged(t *testing.T) {
 	f, path := newFile(t)
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
@@ -73,7 +72,7 @@ func TestAFileThatWasReplacedIsLeftAlone(t *testing.T) {
 		removeErr, emptyErr := f.Remove()
 		require.NoError(t, removeErr)
 		require.NoError(t, emptyErr)
-		require.NoError(t, f.Write(2, mustSeal(t, "2")), "it is closed")
+		require.NoError(t, f.Write(2, mustSeal(t, "2")), "the file is closed")
 	}
 	requireRecord(t, path, []byte("precious"))
 }
@@ -100,7 +99,7 @@ func TestAFileOutsideOfTheRootDirectoryIsEmptied(t *testing.T) {
 	f.SetPath("")
 	require.Error(t, f.CheckRemovable())
 	removeErr, emptyErr = f.Remove()
-	require.NoError(t, removeErr, "it was reported")
+	require.NoError(t, removeErr, "CheckRemovable has reported the error")
 	require.NoError(t, emptyErr)
 	require.FileExists(t, path)
 }
@@ -126,7 +125,7 @@ func TestANilFileDoesNothing(t *testing.T) {
 func TestOnlyTheRemainsOfARecordAreRemoved(t *testing.T) {
 	record := mustSeal(t, "any")
 	path := filepath.Join(t.TempDir(), "daemon.state")
-	require.NoError(t, RemoveStale(path), "there is none")
+	require.NoError(t, RemoveStale(path), "there is no file")
 	for what, content := range map[string][]byte{
 		"a record": record, "half of one": record[:100], "nothing": {}, "zeros": make([]byte, Size),
 		"a front and zeros": append(bytes.Clone(record[:100]), make([]byte, Size-100)...),
@@ -158,7 +157,7 @@ func TestOnlyTheFileOfTheOwnerIsRead(t *testing.T) {
 	require.ErrorIs(t, err, safefile.ErrUnsafe)
 }
 
-func TestRetryStopsWhereItCannotHelp(t *testing.T) {
+func TestRetryReturnsAtOnceIfItCannotHelp(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
 		again bool
@@ -178,7 +177,7 @@ func TestRetryStopsWhereItCannotHelp(t *testing.T) {
 	}
 }
 
-func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
+func TestAConcurrentReaderGetsAWholeRecordOrNone(t *testing.T) {
 	dirs := []string{t.TempDir()}
 	if dir, err := os.MkdirTemp("/dev/shm", "statefile-test-"); err == nil { // tmpfs
 		t.Cleanup(func() { os.RemoveAll(dir) })
@@ -190,7 +189,7 @@ func TestAReaderBesideAWriterGetsAWholeRecordOrNone(t *testing.T) {
 }
 
 // requireNoWrongRecord reads and writes a state file concurrently, as fast as it can. It logs how
-// often the checksum was needed.
+// often only the checksum detected a torn record.
 func requireNoWrongRecord(t *testing.T, path string) {
 	t.Helper()
 	reads := proctest.Rounds(10_000, 5_000_000, 5_000_000)
@@ -241,8 +240,9 @@ func requireNoWrongRecord(t *testing.T, path string) {
 	require.Zero(t, wrong)
 }
 
-// A record that is replaced is never missing. A file of another program stays as it is.
-func TestARecordIsReplacedAtOnce(t *testing.T) {
+// During Replace, the path always names a record. Replace does not change a file of another
+// program.
+func TestReplaceLeavesNoMomentWithoutARecord(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "d.state")
 	sealed := func(text string) []byte {

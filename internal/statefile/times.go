@@ -7,15 +7,16 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-// Times are the times of a record on a clock that cannot be set. A machine without a battery starts
-// in 1970 or at the time of its last shutdown, and its time of day is set when it has a network.
+// Times contains the times of a record on a clock that cannot be set. It corrects the time of day
+// on a machine whose clock has no battery: such a clock starts in 1970 or at the last shutdown, and
+// is set when the machine has a network.
 type Times struct {
 	Clock string                   `json:"clock"` // see monotonic.Clock
 	At    map[string]time.Duration `json:"at_ns"` // on monotonic.Boottime, by name
 }
 
-// stamps caches the converted times. A later conversion of the same time would be wrong by the time
-// for which the machine was suspended in between.
+// stamps caches the converted times. If the machine was suspended, a second conversion of the same
+// time would have another result.
 type stamps struct {
 	mu    sync.Mutex
 	known map[time.Time]time.Duration
@@ -45,8 +46,8 @@ func (f *File) Times(times map[string]*time.Time) *Times {
 	return &Times{Clock: clock, At: at}
 }
 
-// setMargin is the smallest difference that shows that the time of day was set. A smaller
-// difference may come from an adjustment of its rate.
+// setMargin is the smallest difference that proves that the time of day was set. A smaller
+// difference may come from an adjustment of the rate of the clock.
 const setMargin = time.Second
 
 // Correct corrects the times of a record if the time of day was set after they were recorded. It
