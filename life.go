@@ -40,7 +40,7 @@ type life struct {
 	outsideRoot []string            // logs outside the new root directory: they cannot be reopened
 
 	marks      workerMarks
-	onStopping func(reason error) // shows the stop on a terminal; nil: the log is enough
+	onStopping func(reason error) // shows the stop on a terminal; nil: no terminal
 	readyFD    *readyfd.Descriptor
 
 	values      context.Context // parent of all contexts of the life; never ends

@@ -33,8 +33,8 @@ import (
 //	          error of the start carries another code, see ExitCode
 //	run       runs the life in the foreground, like Run.
 //	          Codes: 0; 1 or the code that the error carries
-//	stop      sends TERM and waits until the daemon is gone. It sends KILL if the daemon has not
-//	          ended 2 s after StopTimeout and its grace. If the daemon was a supervisor that has been
+//	stop      sends TERM and waits until the daemon is gone. Main sends KILL if the daemon has not
+//	          ended 2 s after StopTimeout and its grace period. If the daemon was a supervisor that has been
 //	          killed, stop ends the processes that it has left.
 //	          Codes: 0; 1 if the daemon is gone but its end failed or it had to be killed; 4 if the
 //	          caller may not stop it; 7 if no daemon is running (0 with --oknodo); 1 for any other

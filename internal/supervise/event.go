@@ -12,8 +12,8 @@ type Event interface{ event() }
 // Alone reports that no process of a worker runs.
 type Alone struct{}
 
-// Forked reports that a worker was forked. It executes its program only after the event was
-// delivered, so that a killed supervisor does not leave an unknown worker.
+// Forked reports that a worker was forked. The process executes its program only after the event
+// was delivered. So even a killed supervisor has recorded every worker.
 type Forked struct{ Alive }
 
 // Living identifies the workers that still run, after a worker has ended that was not the current

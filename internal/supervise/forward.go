@@ -78,7 +78,7 @@ func (r *pendingReply) of(p *process) *pendingReply {
 	return r
 }
 
-// begin records that a reload begins. It may not be the reload that Reload waits for.
+// begin records that a reload begins, if it is the reload for which Reload waits.
 func (r *pendingReply) begin(m sdnotify.Message) {
 	if r == nil || !r.reload || isClosed(r.begun) {
 		return
@@ -163,8 +163,8 @@ func (e *SilentError) Error() string {
 }
 
 // Reload sends HUP, or ReloadSignal, to the worker and blocks until the worker returns its verdict.
-// The error is a *ReloadError if the worker refused, and a *SilentError if a supervised program
-// reports nothing. If an upgrade replaces the worker meanwhile, the new worker is reloaded.
+// The error is a *ReloadError if the worker rejected the reload, and a *SilentError if a supervised
+// program reports nothing. If an upgrade replaces the worker meanwhile, the new worker is reloaded.
 func (s *Supervisor) Reload(ctx context.Context) error {
 	for {
 		if err := s.reload(ctx); !errors.Is(err, errReplaced) {
@@ -174,7 +174,7 @@ func (s *Supervisor) Reload(ctx context.Context) error {
 }
 
 func (s *Supervisor) reload(ctx context.Context) error {
-	// A starting worker may have read the old configuration already.
+	// Wait for a starting worker, because it may have read the old configuration already.
 	if p := s.last.Load(); p != nil {
 		select {
 		case <-p.ready:
@@ -238,7 +238,7 @@ func (s *Supervisor) Reopen(ctx context.Context) error {
 	select {
 	case err := <-r.result:
 		if errors.Is(err, ErrEnded) || errors.Is(err, errReplaced) {
-			return nil // the next worker has the new log
+			return nil // the next worker opens the new log
 		}
 		return err
 	case <-timer.C:

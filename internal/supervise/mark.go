@@ -14,9 +14,9 @@ import (
 	"example.com/lifecycle/internal/sys/worker"
 )
 
-// mark identifies a worker, and the processes that it has started, to the next supervisor. Each
-// worker leads a process group, which its descendants stay in unless they leave it. The kernel does
-// not reuse a PID while a process group or a session has that number.
+// mark identifies a worker, and the processes that it has started, for the next supervisor. Each
+// worker leads a process group, and its descendants stay in that group unless they leave it. The
+// kernel does not reuse a PID while a process group or a session has that number.
 //
 // The numbers alone do not prove that a group belongs to the worker: it may have ended, and its
 // number may have been given to another process. These facts prove it, without a record that the
@@ -154,13 +154,13 @@ func (m mark) inherits(imageOfWorker string) func(proc.Process) bool {
 	}
 }
 
-// ownedAt contains the last times at which the numbers of the group and of the session are known to
-// have been those of the worker.
+// ownedAt contains the last times at which the numbers of the group and of the session certainly
+// belonged to the worker.
 type ownedAt struct{ group, session time.Duration }
 
 // look contains the options of find.
 type look struct {
-	known    func(proc.Process) bool // reports whether a process was certain before; nil: none was
+	known    func(proc.Process) bool // reports whether an earlier find was certain; nil: none was
 	inherits func(proc.Process) bool // see mark.inherits; nil: no process does
 }
 

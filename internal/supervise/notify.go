@@ -78,7 +78,7 @@ func (s *Supervisor) isWorker(pid int) bool {
 	if s.worker(pid) != nil {
 		return true
 	}
-	s.awaitFork() // a starting worker may send before it is known
+	s.awaitFork() // a starting worker may send before fork has recorded it
 	return s.worker(pid) != nil
 }
 

@@ -50,8 +50,8 @@ func reapOrphans(changed func()) (stopReaping func()) {
 	})
 }
 
-// reportSuspension logs once that a worker was suspended or continued. A suspended worker looks
-// like a hanging one, and the record shows the difference.
+// reportSuspension logs once that a worker was suspended or continued. The record distinguishes a
+// suspended worker from a hanging one.
 func (s *Supervisor) reportSuspension() {
 	s.mu.Lock()
 	all := s.workers()
@@ -73,8 +73,8 @@ func (s *Supervisor) reportSuspension() {
 // reapPause is the shortest time between two calls of Reap.
 const reapPause = 5 * time.Millisecond
 
-// endOrphans ends the processes that a worker left, and returns their number. It takes at most
-// 2*OrphansMargin per worker, however often it is called.
+// endOrphans ends the processes that a worker left, and returns their number. All calls for one
+// worker together take at most 2*OrphansMargin.
 func (s *Supervisor) endOrphans(p *process) (left int) {
 	left, _ = s.endOrphansBy(p, time.Time{})
 	return left
@@ -115,7 +115,7 @@ type orphans struct {
 	keeps  bool          // see KeepOrphans
 	beside []*process    // workers whose processes must stay
 	group  *cgroup.Group // of that worker
-	told   map[int]bool  // processes that were sent TERM and still live
+	told   map[int]bool  // processes that got TERM and still live
 	left   int
 }
 

@@ -14,7 +14,7 @@ import (
 // them.
 type SurvivorsError struct {
 	Processes []string
-	Err       error // why they could not be ended; nil: they may belong to something else
+	Err       error // why they could not be ended; nil: they may not belong to that worker
 	hidden    bool  // /proc does not show them
 }
 
@@ -46,7 +46,7 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 		Of: s.spec.Previous, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
 	})
 	defer v.close()
-	v.look() // while the worker lives, its children can be told by their parent
+	v.look() // while the worker lives, its children have it as their parent
 	v.awaitWorker(ctx)
 	s.endGroups(ctx)
 	err := v.end(ctx)
@@ -62,7 +62,7 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	return err
 }
 
-// names returns the processes for people, at most maxNamed of them.
+// names returns the names and PIDs of the processes for people, at most maxNamed of them.
 func names(all []proc.Process) (texts []string) {
 	for _, p := range all[:min(len(all), maxNamed)] {
 		texts = append(texts, named(p.Name, p.PID))

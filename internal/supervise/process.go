@@ -20,11 +20,11 @@ const (
 	starting                 // runs, but is not ready
 	ready                    // reported ready, or has lived long enough
 	reloading                // reported a reload
-	stopping                 // reported that it stops by itself
+	stopping                 // reported that it is stopping
 	draining                 // another worker replaces it, and it finishes its work
-	terminating              // was sent TERM, or StopSignal
-	aborting                 // was sent ABRT and writes its trace
-	killing                  // was sent KILL
+	terminating              // got TERM or StopSignal
+	aborting                 // got ABRT and writes its trace
+	killing                  // got KILL
 	gone                     // has ended, or cannot be ended; see EndError
 	states
 )
@@ -38,7 +38,7 @@ const (
 	saidReloading                // RELOADING=1
 	saidStopping                 // STOPPING=1
 	replaced                     // another worker replaces it
-	stopRequested                // the supervisor stops
+	stopRequested                // the supervisor ends the worker
 	deadlineExpired              // of the state
 	watchdogExpired              // no sign of life, or WATCHDOG=trigger
 	notExecuted                  // the program cannot be executed
@@ -120,7 +120,7 @@ type process struct {
 	exit      *os.ProcessState // nil: not ended, or unknown
 	wasKilled bool             // it was sent KILL
 	refusal   error            // why it could not be signalled
-	told      bool             // result has returned its result
+	told      bool             // result has returned the result of this worker
 	again     bool             // Restart or Upgrade ends it
 
 	drains     bool          // another worker has replaced it, and awaitDrained waits for its end
@@ -203,8 +203,8 @@ func (p *process) terminate(from state) {
 	}
 }
 
-// killed kills a worker that was in state from. It leaves a staged worker to Executed, which kills
-// it even if it is suspended. Supervisor.mu is held.
+// killed kills a worker that was in state from. It does not kill a stage itself: Executed kills the
+// stage, even if the stage is suspended. Supervisor.mu is held.
 func (p *process) killed(from state, e event) {
 	p.setDeadline(killMargin)
 	p.told = from == staged // a stage has no result

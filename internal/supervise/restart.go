@@ -19,7 +19,7 @@ func (s *Supervisor) Restart() error {
 	switch {
 	case s.stops:
 		return ErrStopping
-	case p == nil || p.state == staged: // the worker is a new one already
+	case p == nil || p.state == staged: // the worker is new already
 	case s.upgrade.state.isHeld(): // it will be a new one
 	case p.state == gone:
 		select {

@@ -28,7 +28,7 @@ func (s *Supervisor) Stop() error {
 		awaitOthers(others)
 		return nil
 	}
-	p.Final() // before the signal, so that the worker removes its socket files
+	p.Final() // before the signal, because the last worker removes its socket files
 	s.mu.Lock()
 	p.handle(stopRequested)
 	s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Supervisor) Kill() error {
 		o := orphans{of: p, keeps: s.spec.Policy.KeepOrphans, log: s.spec.Log}
 		errs = append(errs, o.kill(time.Now().Add(forceQuitMargin)))
 		if p != nil {
-			_ = p.group.Remove() // the next start removes a group that is not empty now
+			_ = p.group.Remove() // the next start removes a group that is not empty yet
 		}
 	}
 	return errors.Join(errs...)

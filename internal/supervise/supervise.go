@@ -82,7 +82,7 @@ type Supervisor struct {
 	idle   func()                  // undoes open
 	last   atomic.Pointer[process] // the current worker
 
-	forking sync.Mutex // held while a worker starts, until it is known
+	forking sync.Mutex // held while a worker starts, until fork has recorded it
 
 	mu       stateLock
 	stops    bool       // no further worker starts

@@ -42,7 +42,7 @@ func (r Remains) End(ctx context.Context) (Ended, error) {
 	return v.ended, err
 }
 
-// survivors are the processes that the worker of a killed supervisor has left.
+// survivors contains the processes that the worker of a killed supervisor has left.
 type survivors struct {
 	Remains
 	mark   mark
@@ -105,7 +105,7 @@ func (v *survivors) hidden() bool {
 	return v.marked && v.unseen && v.mark.isIn(proc.Namespace()) && proc.HasGroup(v.mark.PID)
 }
 
-// look pins the processes that are certain to be the worker's and that are not pinned yet.
+// look pins the processes that certainly belong to the worker and are not pinned yet.
 func (v *survivors) look() {
 	if !v.marked {
 		return
@@ -201,7 +201,7 @@ const killedTime = 100 * time.Millisecond
 // end is the second half of End.
 func (v *survivors) end(ctx context.Context) error {
 	var deadline time.Time // counted from the first signal: a look may take long
-	var others time.Time   // when the others were sent TERM
+	var others time.Time   // when the others got TERM
 	for delay := time.Millisecond; ; delay = min(2*delay, OrphansMargin/100) {
 		from := time.Now()
 		v.look()
@@ -251,7 +251,7 @@ func (v *survivors) noneLeft(now time.Time) (done bool, err error) {
 	return false, nil
 }
 
-// signal asks the worker to stop, or the others when it has ended.
+// signal asks the worker to stop. If the worker has ended, signal asks the other processes to end.
 func (v *survivors) signal(left []*survivor, kill bool) {
 	for _, p := range left {
 		if !p.asked && !p.killed && len(v.ended.Names) < maxNamed {
