@@ -23,7 +23,7 @@ type Spec struct {
 	StartTimeout time.Duration // from Began until the daemon must call Run
 	Limits       Limits        // of the daemon, until it sends its own
 
-	OneShot bool                            // this process only starts the daemon, so it may adopt orphans
+	OneShot bool                            // its lock is the first of Files; "": none
 	Insist  <-chan struct{}                 // closed to kill the daemon instead of undoing the start
 	OnPID   func(pid int) (finish func())   // called when the daemon was started; may be nil
 	Tail    func() string                   // returns what the daemon wrote to a log since Began
