@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -156,9 +157,6 @@ var errFlood = errors.New("the peer sends too much")
 // socket for reading. This is more than any crash report has. A peer that floods the socket then
 // gets EPIPE. Only one goroutine may call Serve.
 func (p *Peer) Serve(handle func(message json.RawMessage)) {
-	if p.left == 0 {
-		p.left = maxServed
-	}
 	for p.serveLine(handle) {
 	}
 }
@@ -167,6 +165,9 @@ func (p *Peer) Serve(handle func(message json.RawMessage)) {
 func (p *Peer) serveLine(handle func(json.RawMessage)) (more bool) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
+	if p.left == 0 {
+		p.left = maxServed
+	}
 	message, err := p.receiveLine(maxReport)
 	switch {
 	case err == nil && message != nil:
@@ -186,6 +187,48 @@ type partial struct {
 	text      []byte // of a message that is not too long
 }
 
+// State is what a Peer has read and not handled yet, and the output that it has kept. With the
+// socket, it is the whole Peer.
+type State struct {
+	Buffered  []byte `json:"buffered,omitempty"`
+	Begun     bool   `json:"begun,omitempty"`
+	IsMessage bool   `json:"is_message,omitempty"`
+	IsTooLong bool   `json:"is_too_long,omitempty"`
+	Line      []byte `json:"line,omitempty"`
+	Left      int    `json:"left"`
+	Output    []byte `json:"output,omitempty"`
+}
+
+// Pause makes Serve wait until Resume is called, and returns the state and the socket. Meanwhile
+// nothing reads the socket and no message is handled. It must not be called twice in a row.
+func (p *Peer) Pause() (State, *os.File, error) {
+	if err := p.conn.SetReadDeadline(longAgo); err != nil {
+		return State{}, nil, err
+	}
+	p.reading.Lock()
+	buffered, _ := p.in.Peek(p.in.Buffered())
+	return State{
+		Buffered: bytes.Clone(buffered), Left: p.left, Output: []byte(p.Output()),
+		Begun: p.line.begun, IsMessage: p.line.isMessage, IsTooLong: p.line.isTooLong, Line: bytes.Clone(p.line.text),
+	}, p.conn, nil
+}
+
+// Resume ends a Pause.
+func (p *Peer) Resume() {
+	_ = p.conn.SetReadDeadline(time.Time{})
+	p.reading.Unlock()
+}
+
+// ResumePeer returns the peer of an open socket with the state that Pause has returned in another
+// program.
+func ResumePeer(conn *os.File, s State) *Peer {
+	p := NewPeer(conn)
+	p.in = bufio.NewReader(io.MultiReader(bytes.NewReader(s.Buffered), conn))
+	p.left, p.output = s.Left, s.Output
+	p.line = partial{begun: s.Begun, isMessage: s.IsMessage, isTooLong: s.IsTooLong, text: s.Line}
+	return p
+}
+
 // receiveLine reads one line, piece by piece. It returns the message, or nil if the line is output
 // or a message that is longer than limit. With an error, it returns the beginning of a message. If
 // a deadline interrupts it, the next call continues with the same line.
@@ -193,10 +236,12 @@ func (p *Peer) receiveLine(limit int) (message json.RawMessage, err error) {
 	l := &p.line
 	for {
 		piece, err := p.in.ReadSlice('\n')
-		if !l.begun && len(piece) > 0 {
+		isFirst := !l.begun
+		if isFirst && len(piece) > 0 {
 			l.begun, l.isMessage = true, piece[0] == messageMark
 		}
 		switch {
+		case !l.isMessage && isFirst && len(bytes.TrimSpace(piece)) == 0: // a blank line
 		case !l.isMessage:
 			p.keepOutput(piece)
 		case l.isTooLong:
@@ -237,9 +282,6 @@ const maxOutput = 64 << 10
 
 // keepOutput appends to the output, up to maxOutput.
 func (p *Peer) keepOutput(piece []byte) {
-	if len(bytes.TrimSpace(piece)) == 0 {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.output = append(p.output, piece[:min(len(piece), maxOutput-len(p.output))]...)

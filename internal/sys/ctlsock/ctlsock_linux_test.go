@@ -1,6 +1,7 @@
 package ctlsock
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/rawconn"
 )
 
 // testPair returns the launcher's end and the descriptor of the other end.
@@ -188,4 +191,41 @@ func requireCloseOnExec(t *testing.T, fd int, want bool) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	require.NoError(t, err)
 	require.Equal(t, want, flags&unix.FD_CLOEXEC != 0, "descriptor %d", fd)
+}
+
+// The peer is cut after each number of bytes, and continues in another Peer.
+func TestAPeerContinuesWhereAnotherOneWasPaused(t *testing.T) {
+	t.Parallel()
+	const sent = "half\n\x00{\"a\":1}\nmore\n\n\x00[2]\n\n\x00\"" + "x" + "\"\nlast"
+	for cut := range len(sent) {
+		first, theirs := testPair(t)
+		messages := make(chan string, 10)
+		handle := func(message json.RawMessage) { messages <- string(message) }
+		served := make(chan struct{})
+		go func() { first.Serve(handle); close(served) }()
+		_, err := theirs.WriteString(sent[:cut])
+		require.NoError(t, err)
+		state, conn, err := first.Pause()
+		require.NoError(t, err)
+		text, err := json.Marshal(state)
+		require.NoError(t, err)
+		var passed State
+		require.NoError(t, json.Unmarshal(text, &passed))
+		// In place of an execve, the other Peer gets a copy of the socket.
+		var fd int
+		require.NoError(t, rawconn.Control(conn, func(ours int) (err error) { fd, err = unix.Dup(ours); return err }))
+		second := ResumePeer(Conn(fd), passed)
+		_, err = theirs.WriteString(sent[cut:])
+		require.NoError(t, err)
+		require.NoError(t, theirs.Close())
+		second.Serve(handle)
+		require.Equal(t, "half\nmore\nlast", second.Output(), "cut after %d bytes", cut)
+		for _, want := range []string{`{"a":1}`, "[2]", `"x"`} {
+			require.Equal(t, want, <-messages, "cut after %d bytes", cut)
+		}
+		require.Empty(t, messages)
+		require.NoError(t, second.Close())
+		first.Resume()
+		<-served
+	}
 }

@@ -102,18 +102,25 @@ func (t *talk) close(id int) {
 	delete(t.answers, id)
 }
 
-var errNotBegun = errors.New("the worker has not begun")
-
 // canBeTold returns why no message can be sent to the process.
 func (r *running) canBeTold() error {
 	if r.isProgram {
 		return errors.ErrUnsupported
 	}
+	if !r.awaitOrders() { // they must come first
+		return ErrNotBegun
+	}
+	return nil
+}
+
+// awaitOrders waits until the process has got its orders, and reports whether it has. It waits for
+// sendTime at most.
+func (r *running) awaitOrders() bool {
 	select {
-	case <-r.told: // the orders must come first
-		return nil
-	default:
-		return errNotBegun
+	case <-r.told:
+		return true
+	case <-time.After(sendTime):
+		return false
 	}
 }
 

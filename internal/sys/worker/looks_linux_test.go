@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,6 +116,15 @@ func work(in *Handoff) {
 			return nil
 		})
 		<-lost
+	case "halves":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, unix.SIGUSR1)
+		in.Take()
+		for _, text := range []string{"panic: half", " a line\n\n\x00{\"hello\":{\"version\":\"", "v1\"}}\nall\n"} {
+			_, _ = unix.Write(controlSocket(), []byte(text))
+			fmt.Println("wrote")
+			<-c
+		}
 	case "lies":
 		lies(in)
 	case "flood":

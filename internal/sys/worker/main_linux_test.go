@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/takeover"
 )
 
 // The tests execute this binary again as a supervisor, which starts the worker. A test can then
@@ -116,8 +117,15 @@ func supervise() {
 	if o.Before == "limit" {
 		_ = unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{})
 	}
-	p, err := startOn(o.Spec, o.Thread)
-	if err == nil {
+	var p *Process
+	var err error
+	if in := takeover.Inherited(); in != nil {
+		var s State
+		if err := json.Unmarshal(in.State, &s); err != nil {
+			panic(err)
+		}
+		p, err = Adopt(s, in.Files)
+	} else if p, err = startOn(o.Spec, o.Thread); err == nil {
 		err = executed(p)
 	}
 	if err != nil {
@@ -236,12 +244,46 @@ func noChildren() bool {
 	return err == syscall.ECHILD
 }
 
+// frozen is what the last Freeze has returned.
+var (
+	frozen      State
+	frozenFiles []*os.File
+)
+
+func executeAgain(path string) {
+	err := takeover.Execute(OnForkThread, takeover.Spec{
+		Path: path, Args: os.Args, Env: os.Environ(), State: frozen, Files: frozenFiles,
+	})
+	fmt.Println("not executed:", err)
+}
+
 // obey executes the commands of the test.
 func obey(p *Process) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
 		case "close":
 			p.Close()
+		case "freeze":
+			s, files, err := p.Freeze()
+			fmt.Println("frozen", s.PID == p.PID, len(files), err)
+			frozen, frozenFiles = s, files
+		case "thaw":
+			p.Thaw()
+			fmt.Println("thawed")
+		case "execute":
+			self, _ := os.Executable()
+			executeAgain(self)
+		case "execute in vain":
+			executeAgain("/no/such/program")
+		case "start another":
+			another, err := Start(Spec{Args: []string{"sleep", "60"}, Program: "/bin/sleep", Umask: -1})
+			if err == nil {
+				err = another.Executed(context.Background())
+			}
+			if err != nil {
+				panic(err)
+			}
+			fmt.Println("another", another.PID)
 		case "final":
 			p.Final()
 		case "hello":

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,12 +25,15 @@ type running struct {
 	heard     chan struct{} // closed after the last message on the control socket
 	told      chan struct{} // closed after the orders were sent
 	dialogue
+
+	reaping *sync.Mutex // held while the process is reaped, and while it is frozen
+	reaped  bool
 }
 
 func newRunning(conn *os.File, o *Spec) running {
 	return running{
 		peer: ctlsock.NewPeer(conn), name: o.Args[0], isProgram: o.Program != "",
-		heard: make(chan struct{}), told: make(chan struct{}), dialogue: newDialogue(),
+		heard: make(chan struct{}), told: make(chan struct{}), dialogue: newDialogue(), reaping: new(sync.Mutex),
 	}
 }
 
@@ -211,23 +213,6 @@ func nameOf(variable string) string {
 	name, _, _ := strings.Cut(variable, "=")
 	return name
 }
-
-// forks passes functions to one thread that makes all forks. That thread never ends, because a
-// child is killed when the thread that forked it ends (PR_SET_PDEATHSIG(2const): "the 'parent' in
-// this case is considered to be the thread"). It blocks no signal, because a child inherits the
-// signal mask of that thread. If this process executes itself, this thread must do it, because
-// execve(2) ends all other threads. forks is package state because threads belong to the process.
-var forks = sync.OnceValue(func() chan<- func() {
-	c := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		execve.EmptySignalMask()
-		for do := range c {
-			do()
-		}
-	}()
-	return c
-})
 
 func onForkThread(f func()) {
 	done := make(chan struct{})

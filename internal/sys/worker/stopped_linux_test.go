@@ -166,17 +166,22 @@ func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) 
 
 // flood writes to the control socket until that fails. It never writes a newline.
 func flood() error {
-	text := make([]byte, 1<<20)
-	for fd := firstSocket; fd < 64; fd++ {
-		if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
-			continue
-		}
-		_ = unix.SetNonblock(fd, false)
-		for range 500 {
-			if _, err := unix.Write(fd, text); err != nil {
-				return err
-			}
+	text, fd := make([]byte, 1<<20), controlSocket()
+	_ = unix.SetNonblock(fd, false)
+	for range 500 {
+		if _, err := unix.Write(fd, text); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// controlSocket returns the descriptor of the control socket of a worker.
+func controlSocket() (fd int) {
+	for fd = firstSocket; fd < 64; fd++ {
+		if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && kind == unix.SOCK_STREAM {
+			return fd
+		}
+	}
+	panic("it has no control socket")
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"example.com/lifecycle/internal/sys/pin"
 )
 
@@ -24,7 +26,7 @@ func (r *running) wait() (*os.ProcessState, error) {
 	waited := make(chan ended, 1)
 	over, unpin := r.over()
 	go func() {
-		state, err := r.process.Wait()
+		state, err := r.reap()
 		waited <- ended{state, err}
 	}()
 	var e ended
@@ -41,6 +43,22 @@ func (r *running) wait() (*os.ProcessState, error) {
 	_ = r.peer.CloseRead() // children of the worker may hold its end open for a moment
 	<-r.heard
 	return e.state, e.err
+}
+
+// reap waits for the end of the process and reaps it, but not while it is frozen: another program
+// that is executed in this process must get the exit status.
+func (r *running) reap() (*os.ProcessState, error) {
+	for {
+		// WNOWAIT leaves the process as a zombie (waitid(2)).
+		err := unix.Waitid(unix.P_PID, r.process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	r.reaping.Lock()
+	defer r.reaping.Unlock()
+	r.reaped = true
+	return r.process.Wait()
 }
 
 // over returns a channel that is closed when the process has ended, even if it is traced. The

@@ -16,10 +16,12 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"time"
 
 	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/ctlsock"
 	"example.com/lifecycle/internal/sys/privilege"
 )
 
@@ -140,6 +142,33 @@ func (p *Process) AskAdopt(ctx context.Context, state json.RawMessage) error {
 // Final notifies a worker of this binary that no other worker will follow it. Call it before asking
 // the worker to end. It never blocks.
 func (p *Process) Final() { p.final() }
+
+// State is a Process without its open files. A program that is executed in this process (package
+// takeover) continues with it.
+type State struct {
+	PID    int            `json:"pid"`
+	Name   []byte         `json:"name"` // bytes, because JSON text must be UTF-8
+	Hello  *Hello         `json:"hello,omitempty"`
+	Socket *ctlsock.State `json:"socket,omitempty"` // nil: the process is a supervised program
+}
+
+// Freeze returns the state and the files of the process. Until Thaw is called, this program does
+// not read the control socket of the process and does not reap the process. It blocks for a second
+// at most. It returns an error that matches os.ErrProcessDone if the process was reaped already,
+// and [ErrNotBegun] if the process has not received its orders, or if its program was not executed.
+// After an error, Thaw must not be called.
+func (p *Process) Freeze() (State, []*os.File, error) { return p.freeze() }
+
+// Thaw ends a Freeze, if no program was executed.
+func (p *Process) Thaw() { p.thaw() }
+
+// ErrNotBegun is returned if a message cannot be sent to the process yet.
+var ErrNotBegun = errors.New("the worker has not begun")
+
+// Adopt returns the process that another program of this process has started and frozen. It owns
+// the files from then on. [Process.Hello] returns the Hello of the worker again. Executed must not
+// be called. After an error, the files are closed.
+func Adopt(s State, files []*os.File) (*Process, error) { return adopt(s, files) }
 
 // Close closes our end of the control socket. The worker then treats this process as gone.
 func (p *Process) Close() { p.close() }

@@ -28,6 +28,12 @@ func (running) replace() error { return errors.ErrUnsupported }
 
 func (running) askAdopt(context.Context, json.RawMessage) error { return errors.ErrUnsupported }
 
+func (running) freeze() (State, []*os.File, error) { return State{}, nil, errors.ErrUnsupported }
+
+func (running) thaw() {}
+
+func adopt(State, []*os.File) (*Process, error) { return nil, errors.ErrUnsupported }
+
 func (running) final() {}
 
 func (running) close() {}
