@@ -38,18 +38,36 @@ func (s *Supervisor) try(op *operation) {
 		op.why = cmp.Or(op.why, err)
 		s.mu.Unlock()
 	}
-	select {
-	case <-p.ready:
+	if op.awaitReady(p) {
 		s.mu.Lock()
 		s.event(op, candidateReady)
 		s.mu.Unlock()
-	case <-p.gone:
 	}
 	select {
 	case <-p.promoted:
 	case <-p.gone:
 		s.candidateGone(op, p)
 	}
+}
+
+// awaitReady waits until a candidate can be asked. It returns false if the candidate ends.
+func (op *operation) awaitReady(p *process) bool {
+	var greetings <-chan Hello
+	if op.spec.Probe != nil {
+		greetings = p.Hello()
+	}
+	select {
+	case <-p.ready:
+	case hello, ok := <-greetings:
+		if !ok {
+			<-p.gone
+			return false
+		}
+		op.greet(hello)
+	case <-p.gone:
+		return false
+	}
+	return true
 }
 
 // candidateGone reports that a candidate has ended, or cannot be ended. In the second case, nothing
@@ -68,7 +86,9 @@ func (s *Supervisor) candidateGone(op *operation, p *process) {
 		s.mu.Unlock()
 		return
 	}
-	op.why = cmp.Or(op.why, why)
+	if op.done.New == 0 { // otherwise the probe has answered
+		op.why = cmp.Or(op.why, why)
+	}
 	op.candidate = nil
 	s.store.forget(p.stored)
 	request := storeRequest{close: p.stored}
@@ -94,7 +114,7 @@ func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
 	switch {
 	case isClosed(p.ready):
 		return fmt.Errorf("the new worker ended right after it was ready: %w", err)
-	case !p.isProgram() && !op.greeted:
+	case !p.isProgram() && !op.isGreeted():
 		return fmt.Errorf("%w\n(it did not report to its supervisor: "+
 			"a program without this library, or with an older release of it, never does)", err)
 	}
@@ -145,6 +165,9 @@ func (s *Supervisor) ask(op *operation, p *process) {
 	s.mu.Lock()
 	if err != nil {
 		s.refuseCandidate(op, err)
+	} else if op.spec.Probe != nil {
+		op.done = Replaced{New: s.last.Load().PID, Version: op.hello.Version, Took: time.Since(op.begun)}
+		s.event(op, candidateAnswered)
 	} else if p.isUp() {
 		s.event(op, candidateApproved)
 	}
@@ -178,28 +201,39 @@ func (s *Supervisor) greeting(op *operation, p *process) error {
 	if p.isProgram() {
 		return nil
 	}
+	if !op.isGreeted() && !op.awaitHello(p) {
+		return errors.New("the new worker is ready but did not report to its supervisor: " +
+			"its program uses an older release of this library, or none")
+	}
+	if op.spec.Check == nil {
+		return nil
+	}
+	return op.spec.Check(op.hello)
+}
+
+// awaitHello waits for the Hello of a candidate that is ready. It returns false if there is none.
+func (op *operation) awaitHello(p *process) bool {
 	limit := time.NewTimer(askLimit)
 	defer limit.Stop()
-	var hello Hello
-	greeted := false
 	select {
-	case hello, greeted = <-p.Hello():
+	case hello, ok := <-p.Hello():
+		if ok {
+			op.greet(hello)
+		}
+		return ok
 	case <-limit.C:
 	case <-p.gone:
 	case <-op.over.Done():
 	}
-	if !greeted {
-		return errors.New("the new worker is ready but did not report to its supervisor: " +
-			"its program uses an older release of this library, or none")
-	}
-	s.mu.Lock()
-	op.hello, op.greeted = hello, true
-	s.mu.Unlock()
-	if op.spec.Check == nil {
-		return nil
-	}
-	return op.spec.Check(hello)
+	return false
 }
+
+func (op *operation) greet(h Hello) {
+	op.hello = h
+	close(op.greeted)
+}
+
+func (op *operation) isGreeted() bool { return isClosed(op.greeted) }
 
 // askAdopt asks the program of a candidate whether it can be the supervisor too.
 func askAdopt(op *operation, p *process) error {

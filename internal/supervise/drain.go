@@ -9,7 +9,7 @@ import (
 
 // drain makes a worker that was replaced finish its work and end within limit. s.mu is held.
 func (s *Supervisor) drain(p *process, limit time.Duration) {
-	p.drains, p.drainLimit = true, limit
+	p.drains, p.drainLimit = true, min(limit, noTimeout)
 	s.others = append(s.others, p)
 	p.handle(replaced)
 	s.emit(Draining{PID: p.PID, Until: p.deadline})
@@ -87,4 +87,4 @@ func (p *process) tellReplaced() {
 }
 
 // isProgram reports whether the worker is a supervised program.
-func (p *process) isProgram() bool { return p.of.spec.Program != nil }
+func (p *process) isProgram() bool { return p.of.spec.Program != nil && !p.probe }

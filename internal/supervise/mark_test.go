@@ -93,7 +93,7 @@ func TestAStartDoesNotEndItsCaller(t *testing.T) {
 func TestTheRecordOfAWorkerIsThatOfItsLastSignOfLife(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
-	p.marked = Marked{PID: p.PID, Mark: "its mark", Image: "its image"}
+	s.setMark(p, Marked{PID: p.PID, Mark: "its mark", Image: "its image"})
 	first, ok := s.Known("its mark")
 	require.True(t, ok)
 	require.NotZero(t, first.At)

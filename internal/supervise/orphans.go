@@ -18,6 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/pin"
 	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/reaper"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // The supervisor is a subreaper or process 1, so it adopts all processes that a worker leaves
@@ -176,8 +177,9 @@ func (o *orphans) kill(deadline time.Time) error {
 	}
 }
 
-// mine reports whether an orphan must end with its worker. If other workers run, it must only if it
-// is certain that none of them has started it. The others end with the last worker.
+// mine reports whether an orphan must end with its worker. If other workers run, it must only if
+// its environment shows that the worker has started it, or if it is certain that no other one has.
+// The others end with the last worker.
 func (o *orphans) mine(pid int) bool {
 	if !o.keeps && len(o.beside) == 0 {
 		return true
@@ -189,8 +191,12 @@ func (o *orphans) mine(pid int) bool {
 	if !ok || o.keeps {
 		return false
 	}
+	inherited := proc.EnvironmentOf(pid, worker.InvocationVariable)
+	if o.of != nil && inherited == o.of.invocation {
+		return true
+	}
 	for _, other := range o.beside {
-		if p.Group == other.PID || p.Session == other.PID || p.Began+proc.Tick > other.began {
+		if p.Group == other.PID || p.Session == other.PID || inherited == other.invocation || p.Began+proc.Tick > other.began {
 			return false
 		}
 	}

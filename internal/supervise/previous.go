@@ -1,10 +1,13 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/lifecycle/internal/sys/proc"
@@ -39,22 +42,34 @@ func endLimit(stopTimeout, startTimeout time.Duration) time.Duration {
 	return min(stopTimeout, startTimeout/2)
 }
 
-// endPrevious ends the processes that the worker of a killed supervisor has left. If it returns an
-// error, no worker may start.
+// endPrevious ends the processes that the workers of a killed supervisor have left. If it returns
+// an error, no worker may start.
 func (s *Supervisor) endPrevious(ctx context.Context) error {
-	v := newSurvivors(Remains{
-		Of: s.spec.Previous, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
-	})
-	defer v.close()
-	v.look() // while the worker lives, its children have it as their parent
-	v.awaitWorker(ctx)
+	var all []*survivors
+	for _, m := range append([]Marked{s.spec.Previous}, s.spec.Others...) {
+		v := newSurvivors(Remains{
+			Of: m, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
+		})
+		defer v.close()
+		v.look() // while the worker lives, its children have it as their parent
+		all = append(all, v)
+	}
+	for _, v := range all {
+		v.awaitWorker(ctx)
+	}
 	s.endGroups(ctx)
-	err := v.end(ctx)
+	errs := make([]error, len(all))
+	var ends sync.WaitGroup
+	for i, v := range all {
+		ends.Go(func() { errs[i] = v.end(ctx) })
+	}
+	ends.Wait()
+	err := cmp.Or(errs...)
 	s.mu.Lock()
 	switch {
 	case errors.As(err, new(*SurvivorsError)):
 		s.emit(Stuck{Why: err.Error()})
-	case err == nil && v.marked:
+	case err == nil && slices.ContainsFunc(all, func(v *survivors) bool { return v.marked }):
 		s.emit(Alone{})
 	}
 	s.mu.Unlock()

@@ -123,6 +123,7 @@ type process struct {
 	told      bool             // result has returned the result of this worker
 	again     bool             // Restart or Upgrade ends it
 
+	probe      bool          // see UpgradeSpec.Probe
 	drains     bool          // another worker has replaced it, and awaitDrained waits for its end
 	drainLimit time.Duration // how long it may then take
 	orphans    orphans
@@ -158,7 +159,7 @@ func (p *process) handle(e event) (changed bool) {
 	p.state = next
 	switch next {
 	case starting:
-		if p.of.spec.Program != nil && !p.of.spec.Policy.Notify {
+		if p.isProgram() && !p.of.spec.Policy.Notify {
 			time.AfterFunc(p.of.spec.Policy.Settle, p.settle)
 		}
 	case ready:

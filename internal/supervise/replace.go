@@ -19,6 +19,11 @@ type UpgradeSpec struct {
 
 	NoOverlap bool // the old worker ends before the new one starts
 
+	// Probe is for the supervisor of a program. If it is set, Path is the next program of the
+	// supervisor itself. It starts as a worker of this library, is asked, and ends again. It need
+	// not become ready. The supervised program runs on.
+	Probe *Probe
+
 	// DrainTimeout is how long the old worker may take to end after the new one is ready. 0 means
 	// StopTimeout.
 	DrainTimeout time.Duration
@@ -30,6 +35,12 @@ type UpgradeSpec struct {
 	// State returns what the new worker is asked about; see worker.Process.AskAdopt. If it is nil,
 	// the new worker is not asked.
 	State func() (json.RawMessage, error)
+}
+
+// Probe describes how the next program of a supervisor is started to be asked.
+type Probe struct {
+	Args []string // with its name first
+	Dir  string   // working directory; "": unchanged
 }
 
 // Replaced reports that a new worker is the current one, and that the old one drains. If Old is 0,
@@ -64,10 +75,10 @@ type operation struct {
 	begun     time.Time
 	over      context.Context // ends with the operation
 	cancel    context.CancelFunc
-	candidate *process // nil: not forked yet, or it has ended
-	hello     Hello
+	candidate *process      // nil: not forked yet, or it has ended
+	hello     Hello         // valid when greeted is closed
+	greeted   chan struct{} // closed when the candidate has sent its Hello
 	why       error         // why it fails
-	greeted   bool          // hello was received
 	held      chan struct{} // NoOverlap: closed when Run may continue; nil: not held
 	old       error         // NoOverlap: why the old program does not run again
 	done      Replaced
@@ -85,7 +96,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, u UpgradeSpec) (Replaced, erro
 			return Replaced{}, err
 		}
 	}
-	op := &operation{spec: u, begun: time.Now(), result: make(chan error, 1)}
+	op := &operation{spec: u, begun: time.Now(), greeted: make(chan struct{}), result: make(chan error, 1)}
 	op.over, op.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer op.cancel()
 	if err := s.beginUpgrade(op); err != nil {
@@ -107,7 +118,7 @@ func (s *Supervisor) beginUpgrade(op *operation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	request := upgradeRequested
-	if op.spec.NoOverlap {
+	if op.spec.NoOverlap && op.spec.Probe == nil {
 		request = upgradeAloneRequested
 	}
 	switch {
@@ -119,7 +130,7 @@ func (s *Supervisor) beginUpgrade(op *operation) error {
 		return ErrStopping
 	case s.upgrade.state != serving:
 		return ErrUpgrading
-	case op.spec.NoOverlap && (s.starting || s.last.Load().state == staged):
+	case request == upgradeAloneRequested && (s.starting || s.last.Load().state == staged):
 		return errNoWorker
 	}
 	s.op = op
@@ -158,8 +169,8 @@ func (s *Supervisor) perform(a upgradeAction) {
 		s.endOld(op)
 	case restoreOld:
 		op.release()
-	case reportFailure:
-		s.finish(op, op.failure())
+	case reportResult:
+		s.finish(op, op.verdict())
 	case endAll:
 		s.stopOthers()
 		if op != nil {
@@ -176,9 +187,9 @@ func (s *Supervisor) finish(op *operation, err error) {
 	op.result <- err
 }
 
-// failure returns why the operation has failed.
-func (op *operation) failure() error {
-	if op.held == nil {
+// verdict returns why the operation has failed, or nil.
+func (op *operation) verdict() error {
+	if op.held == nil || op.why == nil {
 		return op.why
 	}
 	return &RestoreError{Err: op.why, Old: op.old}

@@ -54,6 +54,9 @@ func work(in *worker.Handoff) int {
 			return 1
 		}
 	}
+	if name == "waits" {
+		awaitFile(exe+".go", terminated)
+	}
 	in.OnAsk(func(state json.RawMessage) error {
 		if name == "refuses" {
 			return errors.New("cannot read " + string(state))
@@ -76,6 +79,20 @@ func work(in *worker.Handoff) int {
 		return 0
 	case <-lost:
 		return 1
+	}
+}
+
+// awaitFile waits until there is a file at that path, or the process is asked to end.
+func awaitFile(path string, terminated <-chan os.Signal) {
+	for {
+		select {
+		case <-terminated:
+			os.Exit(0)
+		case <-time.After(time.Millisecond):
+		}
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
 	}
 }
 
@@ -272,6 +289,114 @@ func TestAStopEndsWhatDrainsToo(t *testing.T) {
 	r.Close()
 	_, err = r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v4")})
 	require.ErrorIs(t, err, ErrStopping)
+}
+
+// inProgress begins an upgrade to a program that is not ready until goOn is called.
+func inProgress(t *testing.T, r *running, u UpgradeSpec) (candidate *process, goOn func(), verdict <-chan error) {
+	t.Helper()
+	u.Path = program(t, "waits")
+	over := make(chan error, 1)
+	go func() {
+		_, err := r.Upgrade(t.Context(), u)
+		over <- err
+	}()
+	require.Eventually(t, func() bool {
+		r.Supervisor.mu.Lock()
+		defer r.Supervisor.mu.Unlock()
+		if r.op != nil {
+			candidate = r.op.candidate
+		}
+		return candidate != nil
+	}, 20*time.Second, time.Millisecond)
+	return candidate, func() { require.NoError(t, os.WriteFile(u.Path+".go", nil, 0o600)) }, over
+}
+
+func TestTheOldWorkerIsRestartedDuringAnUpgrade(t *testing.T) {
+	for what, end := range map[string]func(r *running) error{
+		"a crash":   func(r *running) error { return syscall.Kill(r.pid(), syscall.SIGKILL) },
+		"a restart": func(r *running) error { return r.Restart() },
+	} {
+		r := run(t, nil)
+		old := r.pid()
+		candidate, goOn, verdict := inProgress(t, r, UpgradeSpec{})
+		require.NoError(t, end(r), what)
+		again := await(r, func(s Started) bool { return s.PID != old && s.Restarts == 1 }).PID
+		await(r, func(s Said) bool { return s.Text != nil && strings.HasPrefix(*s.Text, "serves supervise.test") })
+		require.False(t, candidate.hasEnded(), what)
+		goOn()
+		require.NoError(t, <-verdict, what)
+		r.requireServing(candidate.PID)
+		await(r, func(d Drained) bool { return d.PID == again })
+	}
+}
+
+func TestAnUpgradeThatIsGivenUpLeavesTheOldWorker(t *testing.T) {
+	r := run(t, nil)
+	old := r.pid()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	time.AfterFunc(200*time.Millisecond, func() { cancel(enough) })
+	_, err := r.Upgrade(ctx, UpgradeSpec{Path: program(t, "waits")})
+	require.ErrorIs(t, err, enough)
+	r.requireServing(old)
+	require.Empty(t, r.others)
+}
+
+func TestOneUpgradeAtATime(t *testing.T) {
+	r := run(t, nil)
+	candidate, goOn, verdict := inProgress(t, r, UpgradeSpec{})
+	_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v2")})
+	require.ErrorIs(t, err, ErrUpgrading)
+	goOn()
+	require.NoError(t, <-verdict)
+	r.requireServing(candidate.PID)
+}
+
+func TestAStopDuringAnUpgradeEndsTheCandidateToo(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		r := run(t, nil)
+		candidate, _, verdict := inProgress(t, r, UpgradeSpec{NoOverlap: alone})
+		r.stop()
+		require.NoError(t, r.Stop())
+		require.ErrorIs(t, <-verdict, ErrStopping)
+		require.ErrorIs(t, syscall.Kill(candidate.PID, 0), syscall.ESRCH)
+		require.NoError(t, <-r.result)
+	}
+}
+
+func TestManyUpgradesInARow(t *testing.T) {
+	r := run(t, nil)
+	path := program(t, "lingers")
+	for range maxDraining + 4 {
+		_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: path, DrainTimeout: time.Hour})
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		r.Supervisor.mu.Lock()
+		defer r.Supervisor.mu.Unlock()
+		return len(r.others) <= maxDraining
+	}, 20*time.Second, time.Millisecond, "the oldest are ended")
+}
+
+// A candidate stores descriptors only if it becomes the worker.
+func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
+	t.Parallel()
+	s, current, _ := newProcess(t)
+	candidate := s.newProcess()
+	candidate.child, candidate.PID, candidate.state, candidate.timer = new(noChild), current.PID-1, starting, time.NewTimer(time.Hour)
+	s.others = append(s.others, candidate)
+	store := func(p *process, name string) {
+		f, err := os.Open(t.TempDir())
+		require.NoError(t, err)
+		s.received(sdnotify.Message{PID: p.PID, Text: "FDSTORE=1\nFDNAME=" + name, Files: []*os.File{f}})
+	}
+	store(current, "old")
+	store(candidate, "new")
+	s.received(sdnotify.Message{PID: candidate.PID, Text: "FDSTOREREMOVE=1\nFDNAME=old"})
+	require.Len(t, s.stored(), 2, "only the current worker removes")
+	s.store.forget(candidate.stored)
+	require.Len(t, s.stored(), 1)
+	require.Equal(t, "old", s.stored()[0].Name)
 }
 
 func TestWithoutOverlapTheOldWorkerEndsFirstAndComesBack(t *testing.T) {

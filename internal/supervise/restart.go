@@ -40,15 +40,23 @@ func (s *Supervisor) Restart() error {
 func (s *Supervisor) pauseRestart(ctx context.Context, p *process, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	s.setNext(time.Now().Add(d))
 	select {
 	case <-timer.C:
 	case <-s.atOnce:
 	case <-p.replaced:
 	case <-ctx.Done():
 	}
+	s.setNext(time.Time{})
 	select {
 	case <-s.atOnce: // the request must not end a later wait
 	default:
 	}
 	return ctx.Err() == nil
+}
+
+func (s *Supervisor) setNext(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = at
 }

@@ -89,7 +89,7 @@ func (p *process) kill() {
 	if err == nil {
 		return
 	}
-	own := p.of.spec.Program == nil
+	own := !p.isProgram()
 	if own {
 		p.Close()
 	}

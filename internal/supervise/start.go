@@ -48,6 +48,7 @@ func (s *Supervisor) fork(ctx context.Context, after *process, op *operation) (*
 		return nil, err
 	}
 	p := s.newProcess()
+	p.probe = op != nil && op.spec.Probe != nil
 	p.since = s.spec.Tail()
 	p.inTime, p.giveUp = context.WithCancelCause(ctx)
 	s.forking.Lock() // the first messages of the worker wait until fork has recorded it
@@ -128,7 +129,7 @@ func (p *process) forked(pid int) {
 	m.Mark = s.markOf(pid, p.invocation)
 	s.mu.Lock()
 	if !isClosed(p.ended) { // the end of the worker may have been reported already
-		p.marked = m
+		s.setMark(p, m)
 		s.emit(Forked{s.living(p)})
 	}
 	s.mu.Unlock()
@@ -137,6 +138,8 @@ func (p *process) forked(pid int) {
 
 // living identifies the workers that have not ended, and those in more. s.mu is held.
 func (s *Supervisor) living(more ...*process) (a Alive) {
+	s.marks.Lock()
+	defer s.marks.Unlock()
 	var all []Marked
 	for _, p := range slices.Concat(s.workers(), more) {
 		known := slices.ContainsFunc(all, func(m Marked) bool { return m.PID == p.marked.PID })
@@ -157,30 +160,38 @@ func (s *Supervisor) Known(mark string) (m Marked, ok bool) {
 	if s == nil {
 		return m, false
 	}
-	p := s.marked(mark)
+	p := s.workerMarked(mark)
 	if p == nil {
 		return m, false
 	}
 	now, image := monotonic.Boottime(), proc.UniqueImage(p.PID)
 	ended := errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.marks.Lock()
+	defer s.marks.Unlock()
 	if !ended {
 		p.marked.At, p.marked.Image = max(p.marked.At, now), cmp.Or(image, p.marked.Image)
 	}
 	return p.marked, true
 }
 
-// marked returns the worker with that mark, or nil.
-func (s *Supervisor) marked(mark string) *process {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.workers() {
+// workerMarked returns the worker with that mark, or nil.
+func (s *Supervisor) workerMarked(mark string) *process {
+	s.marks.Lock()
+	defer s.marks.Unlock()
+	for _, p := range s.marked {
 		if p.marked.Mark == mark {
 			return p
 		}
 	}
 	return nil
+}
+
+// setMark records the mark of a worker.
+func (s *Supervisor) setMark(p *process, m Marked) {
+	s.marks.Lock()
+	defer s.marks.Unlock()
+	p.marked = m
+	s.marked = append(slices.DeleteFunc(s.marked, func(p *process) bool { return isClosed(p.ended) }), p)
 }
 
 // awaitFork waits until fork has recorded a starting worker.
@@ -228,6 +239,11 @@ func (s *Supervisor) order(op *operation) (o worker.Spec, err error) {
 	s.mu.Unlock()
 	if op != nil {
 		path = op.spec.Path
+	}
+	if op != nil && op.spec.Probe != nil {
+		return worker.Spec{
+			Args: op.spec.Probe.Args, Path: path, Note: s.spec.Note(false), Notify: s.server.Address, Dir: op.spec.Probe.Dir, Umask: -1,
+		}, nil
 	}
 	o = worker.Spec{
 		Args: s.spec.Args, Notify: s.server.Address, Store: sdnotify.Room(), Watchdog: s.spec.Watchdog, Umask: s.spec.Umask,

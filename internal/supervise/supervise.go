@@ -50,6 +50,7 @@ type Spec struct {
 	Listen     func() (*sdnotify.Server, error)
 	Stored     []fdstore.Entry // descriptors for every worker
 	Previous   Marked          // the worker of a killed supervisor
+	Others     []Marked        // further workers of that supervisor, which ran beside it
 	OwnSession bool            // the session of this process contains only this daemon
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 
@@ -84,6 +85,9 @@ type Supervisor struct {
 
 	forking sync.Mutex // held while a worker starts, until fork has recorded it
 
+	marks  sync.Mutex // guards marked and process.marked; may be locked with mu held
+	marked []*process // workers with a mark
+
 	mu       stateLock
 	stops    bool       // no further worker starts
 	others   []*process // the candidate, and replaced workers that have not ended, the oldest first
@@ -91,6 +95,7 @@ type Supervisor struct {
 	upgrade  upgrading
 	op       *operation // the upgrade in progress; nil: none
 	starting bool       // Run starts a worker, and it is not known yet
+	next     time.Time  // when Run starts the next worker; zero: it does not wait
 	backoff  backoff
 	executed int // number of workers that have executed their program
 	store    store
@@ -144,20 +149,30 @@ func (s *Supervisor) open() error {
 		return fmt.Errorf("cannot supervise: %w", err)
 	}
 	s.server = server
+	s.ownTree()
+	s.serve()
+	return nil
+}
+
+func (s *Supervisor) ownTree() {
+	var err error
 	if s.tree, err = cgroup.Own(); err != nil {
 		s.spec.Log.Debug("cannot create control groups for the workers", "why", err)
 	}
+}
+
+// serve adopts orphans and handles the messages of workers, until idle is called.
+func (s *Supervisor) serve() {
 	releaseOrphans := detach.AdoptOrphans()
 	stopReaping := reapOrphans(s.reportSuspension)
 	s.idle = sync.OnceFunc(func() {
-		server.Close()
+		s.server.Close()
 		stopReaping()
 		releaseOrphans()
 		s.tree.Abandoned("") // removes groups whose processes ended late
 		s.tree.Close()
 	})
-	go server.Serve(s.isWorker, s.received)
-	return nil
+	go s.server.Serve(s.isWorker, s.received)
 }
 
 // Run restarts the worker until ctx ends, the worker has ended cleanly, or the policy permits no
@@ -165,6 +180,15 @@ func (s *Supervisor) open() error {
 // result of the worker, unless Stop has already returned it.
 func (s *Supervisor) Run(ctx context.Context) error {
 	p := s.last.Load()
+	if !s.next.IsZero() { // see Resume
+		next, failed, err := s.startAfter(ctx, p, time.Until(s.next))
+		if err == nil && failed != nil {
+			next, err = s.restartLoop(ctx, next, failed, 0)
+		}
+		if p = next; p == nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case <-p.gone:
@@ -190,7 +214,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			e.Code, e.Error = 1, forksAway
 		}
 		var err error
-		if p, err = s.restartLoop(ctx, p, e, left); p == nil {
+		if p, err = s.restartLoop(ctx, p, &e, left); p == nil {
 			return err
 		}
 	}
@@ -199,29 +223,40 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // restartLoop starts the next worker after the exit e of p. It returns the new current worker if an
 // upgrade has replaced p meanwhile. It returns a nil process if the policy or a stop forbids
 // another worker.
-func (s *Supervisor) restartLoop(ctx context.Context, p *process, e end, left int) (*process, error) {
-	for {
-		delay, again, err := s.workerExited(p, e, left)
-		if isClosed(p.replaced) {
+func (s *Supervisor) restartLoop(ctx context.Context, p *process, e *end, left int) (*process, error) {
+	for e != nil {
+		delay, again, err := s.workerExited(p, *e, left)
+		switch {
+		case isClosed(p.replaced):
 			return s.last.Load(), nil
-		}
-		if !again || !s.pauseRestart(ctx, p, delay) {
+		case !again:
 			return nil, err
 		}
-		next, err := s.startNext(ctx, p)
-		switch {
-		case isClosed(p.replaced), next != nil && isClosed(next.replaced):
-			return s.last.Load(), nil
-		case err == nil:
-			return next, nil
-		case errors.Is(err, ErrStopping), !s.last.Load().awaitEnded(ctx), ctx.Err() != nil:
-			return nil, s.last.Load().runsStill()
+		left = 0
+		if p, e, err = s.startAfter(ctx, p, delay); err != nil {
+			return nil, err
 		}
-		if next != nil {
-			p = next
-		}
-		e, left = end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: s.spec.Text(err)}}, 0
 	}
+	return p, nil
+}
+
+// startAfter starts the worker that follows p after a delay. If its program cannot be executed, it
+// returns the exit that counts for the policy. Otherwise, next is as from restartLoop.
+func (s *Supervisor) startAfter(ctx context.Context, p *process, delay time.Duration) (next *process, failed *end, err error) {
+	if !s.pauseRestart(ctx, p, delay) {
+		return nil, nil, nil
+	}
+	next, err = s.startNext(ctx, p)
+	switch {
+	case isClosed(p.replaced), next != nil && isClosed(next.replaced):
+		return s.last.Load(), nil, nil
+	case err == nil:
+		return next, nil, nil
+	case errors.Is(err, ErrStopping), !s.last.Load().awaitEnded(ctx), ctx.Err() != nil:
+		return nil, nil, s.last.Load().runsStill()
+	}
+	failed = &end{at: time.Now(), Exit: Exit{At: time.Now(), Code: 1, Error: s.spec.Text(err)}}
+	return cmp.Or(next, p), failed, nil
 }
 
 // startNext starts the worker that follows p. It returns no error and no process if an upgrade has

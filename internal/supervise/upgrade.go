@@ -28,6 +28,7 @@ const (
 	upgradeAloneRequested              // the same, with NoOverlap
 	candidateReady                     // the candidate is ready
 	candidateApproved                  // the candidate has passed all checks and still runs
+	candidateAnswered                  // the same, and the candidate is not to become the worker
 	candidateRefused                   // the candidate failed a check, or the caller gave up
 	candidateEnded                     // the candidate has ended, or could not be started
 	workerEnded                        // the current worker has ended, with all that it left behind
@@ -52,9 +53,9 @@ const (
 	promote                             // makes the candidate the current worker; the old one drains
 	endOld                              // ends the old worker and starts no other one
 	restoreOld                          // starts the old program again
-	reportFailure                       // reports the failure to the caller
+	reportResult                        // reports the result to the caller
 	refuse                              // reports to the caller that no upgrade is possible now
-	endAll                              // reports the failure; ends the candidate and what drains
+	endAll                              // reports the stop; ends the candidate and what drains
 	upgradeActions
 )
 
@@ -78,21 +79,22 @@ var upgradeSteps = [upgradeStates][upgradeEvents]upgradeStep{
 		upgradeRequested: {trying, refuse}, upgradeAloneRequested: {trying, refuse},
 		candidateReady:   {asking, askCandidate},
 		candidateRefused: {dropping, endCandidate},
-		candidateEnded:   {serving, reportFailure},
+		candidateEnded:   {serving, reportResult},
 		freezeRequested:  {trying, refuse},
 		stopAsked:        {stopped, endAll},
 	},
 	asking: {
 		upgradeRequested: {asking, refuse}, upgradeAloneRequested: {asking, refuse},
 		candidateApproved: {serving, promote},
+		candidateAnswered: {dropping, endCandidate},
 		candidateRefused:  {dropping, endCandidate},
-		candidateEnded:    {serving, reportFailure},
+		candidateEnded:    {serving, reportResult},
 		freezeRequested:   {asking, refuse},
 		stopAsked:         {stopped, endAll},
 	},
 	dropping: {
 		upgradeRequested: {dropping, refuse}, upgradeAloneRequested: {dropping, refuse},
-		candidateEnded:  {serving, reportFailure},
+		candidateEnded:  {serving, reportResult},
 		freezeRequested: {dropping, refuse},
 		stopAsked:       {stopped, endAll},
 	},
@@ -127,9 +129,9 @@ var upgradeSteps = [upgradeStates][upgradeEvents]upgradeStep{
 	},
 	restoring: {
 		upgradeRequested: {restoring, refuse}, upgradeAloneRequested: {restoring, refuse},
-		candidateRefused: {serving, reportFailure},
-		workerReady:      {serving, reportFailure},
-		workerLost:       {serving, reportFailure},
+		candidateRefused: {serving, reportResult},
+		workerReady:      {serving, reportResult},
+		workerLost:       {serving, reportResult},
 		freezeRequested:  {restoring, refuse},
 		stopAsked:        {stopped, endAll},
 	},

@@ -55,7 +55,7 @@ func (h *fakeHost) perform(a upgradeAction) {
 		}
 	case restoreOld:
 		h.requireThat(h.current == none || h.current == ends, "restored beside the old one")
-	case reportFailure:
+	case reportResult:
 		h.requireThat(h.candidate == none, "a verdict while the candidate lives")
 		h.verdict()
 	case endAll:
@@ -92,7 +92,7 @@ func (h *fakeHost) happen(e upgradeEvent) bool {
 			return false
 		}
 		h.candidate = serves
-	case candidateApproved:
+	case candidateApproved, candidateAnswered:
 		if h.candidate != serves || h.state != asking && h.state != askingAlone {
 			return false
 		}
