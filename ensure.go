@@ -30,9 +30,10 @@ import (
 // error. If ctx ends first, Ensure returns the cause of ctx. It first undoes a start by this
 // caller, but not a start by another caller. This may take some seconds. The StartTimeout in opts
 // limits the time until the main of the daemon calls Run. From then on, the options in that main
-// apply. If the daemon dies during its start, the error contains its last output but no exit code,
-// because the daemon is not a child of the caller. Ensure handles no signals: if a signal ends the
-// caller during its start, the start is undone too. The caller must close the [Process].
+// apply. If the daemon dies during its start, the error contains its last output. It contains no
+// exit code, because the daemon is not a child of the caller. Ensure handles no signals: if a
+// signal ends the caller during its start, the start is undone too. The caller must close the
+// [Process].
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {
 		plan, err := newPlan(nil, opts)
@@ -87,13 +88,14 @@ func (p *plan) find() (*Process, error) {
 }
 
 // Stop asks the daemon to stop, with TERM, and blocks until it is gone; see [Process.Wait]. If the
-// daemon reports that it is already stopping, Stop sends no second TERM, which would cut the stop
-// short. Stop returns nil if the daemon ended cleanly, or was already gone. If its end failed, Stop
-// returns an error that describes the failure: it wraps a [*HookError] if a hook failed. A process
-// that no longer holds the PID file is not signalled, and Stop returns an error if that process
-// still runs 2 s later. If the daemon was a supervisor that was killed, Stop ends the processes
-// that it has left, and names those that it cannot end in an error. Inside the daemon itself, Stop
-// returns an error at once, because it would wait for its own end; use [Life.Stop] there.
+// daemon reports that it is already stopping, Stop sends no second TERM, because a second TERM
+// could end the process at once. Stop returns nil if the daemon ended cleanly, or was already gone.
+// If its end failed, the error describes the failure, and wraps a [*HookError] if a hook failed.
+// Stop does not signal a process that no longer holds the PID file. It returns an error if that
+// process still runs 2 s later. If the daemon was a supervisor and was killed, Stop ends the
+// processes that it has left. The error names processes that Stop cannot end. Inside the daemon
+// itself, Stop returns an error at once, because it would wait for its own end; use [Life.Stop]
+// there.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.checkOther(); err != nil {
 		return err
@@ -115,8 +117,8 @@ func (p *Process) Stop(ctx context.Context) error {
 	return err
 }
 
-// endRemains ends what the worker of the daemon has left, if the daemon was a supervisor and is
-// gone. limit is as in [endRemains].
+// endRemains calls the function endRemains if the state file is from this daemon. The daemon must
+// have ended.
 func (p *Process) endRemains(ctx context.Context, limit time.Duration) error {
 	if s, err := lastState(p.pidFile); err != nil || s.PID != p.PID {
 		return nil
@@ -125,11 +127,11 @@ func (p *Process) endRemains(ctx context.Context, limit time.Duration) error {
 	return err
 }
 
-// killAtOnce is a limit for endRemains.
+// killAtOnce is the limit of endRemains that means KILL at once.
 const killAtOnce = -1
 
-// endRemains ends what the worker of a killed supervisor has left, for a verb. limit is the time
-// until KILL, or 0 for the StopTimeout of that supervisor. It returns the last status of the
+// endRemains ends the processes that the worker of a killed supervisor has left. limit is the time
+// until KILL. 0 means the StopTimeout of that supervisor. It returns the last status of the
 // supervisor, or the zero Status if nothing is left or the next start has begun.
 func endRemains(ctx context.Context, pidFile string, limit time.Duration) (last Status, ended supervise.Ended, err error) {
 	last, err = lastState(pidFile)

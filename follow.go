@@ -57,8 +57,8 @@ func (p *Process) WaitReady(ctx context.Context) error {
 var errBeforeRun = errors.New("lifecycle: this process was started as the daemon, but waits for the daemon " +
 	"before it calls Run: set Args so that the main of the daemon calls Run or Main")
 
-// waitsForItself returns an error if the caller would wait for itself: it is part of the daemon and
-// has not called Run, or it runs in a hook.
+// waitsForItself returns an error if the caller would wait for itself. The caller is then part of
+// the daemon, and has not called Run or runs in a hook.
 func (p *Process) waitsForItself(ctx context.Context) error {
 	if !p.isOurs() {
 		return nil

@@ -28,9 +28,9 @@ type Hooks struct {
 	OnCheck func(ctx context.Context) error
 
 	// OnStart acquires what the component needs. If it returns an error, the start fails: the life
-	// calls OnStop and OnExit of the components that have started, and Run returns the error. While
-	// OnStart runs, its context ends when StartTimeout expires or a stop is requested. After OnStart
-	// has returned, its context ends when the life stops this component.
+	// stops the components that have started, and Run returns the error. While OnStart runs, its
+	// context ends when StartTimeout expires or a stop is requested. After OnStart has returned, its
+	// context ends when the life stops this component.
 	OnStart func(ctx context.Context) error
 
 	// Run is a body, like fn. It is called when all components have started. Its context ends when the

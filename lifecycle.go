@@ -71,13 +71,13 @@
 // A service manager should use the verb run. The process then stays in the foreground, logs to
 // stderr, and exits with a code that gives the reason; see [ExitCode].
 //
-// If NOTIFY_SOCKET is set, the life notifies the manager of every phase, of the hook that runs or
-// the text of [Life.SetStatus], and of the reason for a failure (sd_notify(3), Type=notify,
-// Type=notify-reload). If WATCHDOG_USEC is set, it also reports that the process is healthy; see
-// [Watchdog]. Processes that the daemon starts do not inherit these variables. If the manager
-// cannot be reached, the life goes on without it. If the manager does not read its socket, each
-// message waits for at most half a second. Lines for the journal carry a priority and no timestamp;
-// see [StderrHandler].
+// If NOTIFY_SOCKET is set, the life notifies the manager of every phase and of the reason for a
+// failure (sd_notify(3), Type=notify, Type=notify-reload). The status line shows the running hook,
+// or the text of [Life.SetStatus]. If WATCHDOG_USEC is set, it also reports that the process is
+// healthy; see [Watchdog]. Processes that the daemon starts do not inherit these variables. If the
+// manager cannot be reached, the life goes on without it. If the manager does not read its socket,
+// each message waits for at most half a second. Lines for the journal carry a priority and no
+// timestamp; see [StderrHandler].
 //
 // READY_FD is the number of an inherited pipe or socket, as s6, dinit and OpenRC use it. When the
 // daemon is ready, the life writes a newline to it and closes it. With the verb start, the launcher
@@ -158,8 +158,8 @@ import (
 // started nothing.
 //
 // A program usually passes the result to [ExitCode] and calls os.Exit. For one second after Run
-// returns, the signals that the life handles still have no effect, so a late signal cannot change
-// the exit code. After that second they have their previous effect again.
+// returns, the signals that the life handles still have no effect. So a late signal cannot change
+// the exit code. After that second, they have their previous effect again.
 func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	l, err := newLife(fn, opts)
 	if err != nil {

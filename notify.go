@@ -204,8 +204,8 @@ func (m *manager) send(lines []string) {
 
 // readyVariable is an environment variable with the number of a descriptor. The life writes a
 // newline to that descriptor when the daemon is ready. s6, dinit and OpenRC 0.60 pass such a
-// descriptor to a service, but no standard defines how the service learns its number. The author of
-// s6 proposes this name, and dinit sets it with "ready-notification = pipevar:READY_FD".
+// descriptor to a service. No standard defines how the service learns its number. The author of s6
+// proposes this name, and dinit sets it with "ready-notification = pipevar:READY_FD".
 const readyVariable = "READY_FD"
 
 // takeReadyFD takes the descriptor from the environment. It returns nil if there is none. Processes

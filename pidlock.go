@@ -25,8 +25,8 @@ var ErrAlreadyRunning = errors.New("lifecycle: already running")
 
 // ErrUnsafePIDFile reports that another user can change or replace the PID file, or that the file
 // contains data other than a PID. A file is unsafe if it is a symbolic link, a hard link, a FIFO or
-// another special file. It is also unsafe if all users can write to it, if other users can write to
-// its directory, or if it belongs to another user. Nothing was locked, written or signalled.
+// another special file. A file is also unsafe if it belongs to another user, if all users can write
+// to it, or if other users can write to its directory. Nothing was locked, written or signalled.
 var ErrUnsafePIDFile = errors.New("lifecycle: unsafe PID file")
 
 // AlreadyRunningError names the daemon that holds the PID file. It wraps [ErrAlreadyRunning].

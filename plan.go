@@ -215,9 +215,9 @@ func Version(v string) Option {
 
 // Logger sets the logger of the life. The life logs its phases, the verdicts of reloads, hooks that
 // exceed their time, and panics. The logger must not block, because the life waits for each record.
-// If stderr is the journal of systemd, and the program has changed neither slog.Default() nor
-// package log, each line of the default logger carries a priority and no timestamp. [StderrHandler]
-// gives other records of the program the same form. By default, the logger is slog.Default().
+// If stderr is the journal of systemd, each line of the default logger carries a priority and no
+// timestamp, unless the program has changed slog.Default() or package log. [StderrHandler] gives
+// other records of the program the same form. By default, the logger is slog.Default().
 func Logger(l *slog.Logger) Option {
 	return option(func(c *plan) { c.logger = l })
 }

@@ -82,8 +82,8 @@ func (p *Process) checkOther() error {
 }
 
 // Kill ends the daemon with KILL and blocks until it is gone; see [Process.Wait]. The daemon cannot
-// stop cleanly. If it is a supervisor, Kill also ends the processes of its worker. It returns an
-// error that names those that it cannot end.
+// stop cleanly. If the daemon is a supervisor, Kill also ends the processes of its worker. The
+// error names processes that Kill cannot end.
 func (p *Process) Kill(ctx context.Context) error {
 	if err := p.end(ctx, syscall.SIGKILL); err != nil {
 		return err

@@ -269,8 +269,8 @@ func (l *life) trackHook(label string) (done func()) {
 	}
 }
 
-// endSurvivors ends what the worker of a killed supervisor has left, before anything starts beside
-// it. A supervisor does so itself before it starts a worker.
+// endSurvivors ends the processes that the worker of a killed supervisor has left, because no
+// daemon may start beside them. A supervisor ends them itself before it starts a worker.
 func (l *life) endSurvivors(deadline time.Time, limit *timeoutError) error {
 	if l.mode.kind == modeSupervisor || !l.snapshot().carried {
 		return nil

@@ -59,8 +59,9 @@ type RestartPolicy struct {
 	// and 143 (128 plus the signal, as shells and the JVM exit).
 	Clean []int
 
-	// The supervisor sends StopSignal, ReloadSignal and ReopenSignal to a supervised program: for a
-	// stop, for a reload, and after it has reopened its own log. The defaults are TERM, HUP and none.
+	// The supervisor sends these signals to a supervised program: StopSignal for a stop, ReloadSignal
+	// for a reload, and ReopenSignal after it has reopened its own log. The defaults are TERM, HUP and
+	// none.
 	StopSignal   os.Signal
 	ReloadSignal os.Signal
 	ReopenSignal os.Signal
@@ -85,9 +86,9 @@ type RestartPolicy struct {
 // connection is refused. If the supervisor is killed, the worker stops within a second.
 //
 // The verb start, [Detach] and [Ensure] supervise. Run and the verb run supervise only as process 1
-// of a container, with [Program], or with Foreground, because a service manager restarts its
-// services itself. The code of main before and after Run runs in the supervisor and in the worker.
-// The supervisor and its worker communicate as systemd and a service do (sd_notify(3)). Supervise
+// of a container, with [Program], or with Foreground. Otherwise a service manager usually restarts
+// the process. The code of main before and after Run runs in the supervisor and in the worker. The
+// supervisor and its worker communicate as systemd and a service do (sd_notify(3)). Supervise
 // requires Linux. By default, nothing is supervised.
 func Supervise(p RestartPolicy) Option {
 	return option(func(c *plan) {
@@ -157,10 +158,10 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // ready when it has lived for Settle. [ReadyWhen], if given, must then return nil too. Before a
 // reload or restart, the supervisor calls [OnCheck]. ReadyWhen and OnCheck run in this binary.
 //
-// A reload sends ReloadSignal to the program. If the program then neither ends nor reports the
-// reload (RELOADING=1, then READY=1) within Settle, the result of the reload is unknown, and the
-// verb reload reports this. The supervisor forwards the signals of [OnSignal]. It never sends a
-// signal that the program ignores or that would end the program; a reload then fails.
+// A reload sends ReloadSignal to the program. The program reports the result with RELOADING=1, then
+// READY=1. If it neither begins this nor ends within Settle, the verb reload reports that the
+// result is unknown. The supervisor forwards the signals of [OnSignal]. It never sends a signal
+// that the program ignores or that would end the program; a reload then fails.
 //
 // StopSignal asks the program to stop. The processes that the program leaves behind then have the
 // rest of StopTimeout to end. If the supervisor is killed, the kernel kills the program too, unless

@@ -129,8 +129,8 @@ func (p program) restart(verb string, daemon *Process) (exitCode int) {
 	case err != nil:
 		p.say("%s refused: it is unknown what started pid %d (%s): use the verbs stop and start", verb, daemon.PID, console.SanitizeInline(p.text(err)))
 		return 3
-	// If the worker has started this verb, a stop of the whole daemon would end the verb too, and the
-	// daemon would not start again.
+	// A stop of the whole daemon would end a verb that the worker has started. Nothing would then
+	// start the daemon again.
 	case s.Supervised && (s.KeptBy == keptProcess1 || proc.Descends(daemon.PID)):
 		return p.restartWorker(verb, daemon)
 	case s.KeptBy != keptDetached:
@@ -181,10 +181,10 @@ func (p program) namesNothing() bool {
 }
 
 // likeRunning makes this call use the arguments and the directory of daemon, unless the call has
-// flags of its own. If the arguments of daemon differ, likeRunning executes this binary again with
-// them, in the directory of daemon, because main sets its options from the arguments. If those
-// arguments contain no verb to replace, likeRunning returns them for the start. If this call needs
-// no change, it returns the zero Origin. It does not affect the daemon.
+// flags of its own. If the arguments of daemon differ, likeRunning executes this binary again, with
+// the arguments and in the directory of daemon. It does so because main sets its options from the
+// arguments. If those arguments contain no verb to replace, likeRunning returns them for the start.
+// If this call needs no change, it returns the zero Origin. It does not affect the daemon.
 func (p program) likeRunning(daemon *Process) (origin.Origin, error) {
 	none, call := origin.Origin{}, startup.Args()[1:]
 	words, _ := origin.WithVerb(call, p.verb)

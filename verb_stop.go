@@ -39,8 +39,8 @@ func (p program) stopVerb(given flags) (exitCode int) {
 	return exitCode
 }
 
-// stopRemains ends what the worker of a killed supervisor has left. done is false if nothing is
-// left.
+// stopRemains ends the processes that the worker of a killed supervisor has left. done is false if
+// there are none.
 func (p program) stopRemains() (exitCode int, done bool) {
 	begun := time.Now()
 	last, ended, err := endRemains(context.Background(), p.life.plan.pidFile, 0)

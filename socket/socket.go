@@ -21,12 +21,12 @@ import (
 // inherits the sockets of a systemd socket unit and the sockets that its manager keeps
 // (sd_listen_fds(3)). A detached process inherits the sockets of its launcher.
 //
-// If the manager keeps sockets, as systemd does with FileDescriptorStoreMax= in the unit
-// (systemd.service(5)), Listen passes it the new socket, and the next process inherits it. A client
-// that connects during a restart waits and is not refused. The manager knows such a socket by the
-// network and address in the call, so ":0" keeps its port. Listen finds a socket of a socket unit
-// by the address to which it is bound: ":8080" is port 8080 of all addresses, and Listen looks up
-// names of hosts and ports. FileDescriptorName= of the socket unit can name the socket instead,
+// If the manager keeps sockets, Listen passes it the new socket, and the next process inherits that
+// socket. systemd keeps sockets with FileDescriptorStoreMax= in the unit (systemd.service(5)). A
+// client that connects during a restart waits and is not refused. The manager knows such a socket
+// by the network and address in the call, so ":0" keeps its port. Listen finds a socket of a socket
+// unit by the address to which it is bound: ":8080" is port 8080 of all addresses, and Listen looks
+// up names of hosts and ports. FileDescriptorName= of the socket unit can name the socket instead,
 // with %3A for each colon: tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
 //
 // Listen may be called at any time and from any goroutine. The best place is OnStart. When the life
@@ -37,13 +37,12 @@ import (
 // Listen replaces a socket file that has no listener. The error wraps syscall.EADDRINUSE if this or
 // another process listens there, or if the file is not a socket. As root, Listen also returns an
 // error for an unsafe path (see below). Any other error comes from net.Listen. Listen blocks while
-// it looks up a name, and for at most one second while a manager closes its copy of a socket that
-// was closed before.
+// it looks up a name. If the program has closed a socket with the same address, Listen waits for at
+// most one second until the manager has closed its copy.
 //
-// A relative path of a socket file is relative to the working directory of the process at its
-// start, like a relative path in an option of package lifecycle. Addr and errors show the absolute
-// path. An inherited socket may be bound to another path of the same file, such as /run/x for
-// /var/run/x.
+// A relative path of a socket file is relative to the working directory in which the process was
+// started, as in an option of package lifecycle. Addr and errors show the absolute path. An
+// inherited socket may be bound to another path of the same file, such as /run/x for /var/run/x.
 //
 // While the life is ready, Close removes the socket file that Listen has made, and the manager
 // closes its copy of the socket. During a stop, Close leaves both for the next process, if the

@@ -14,16 +14,15 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// kept is a file that the program has stored under a name. The program of this process or of an
-// earlier one has stored it.
+// kept is a file that the program has stored under a name, in this process or in an earlier one.
 type kept struct {
 	name string
 	key  string   // of the manager's copy; see keptKey
 	file *os.File // inherited and not returned to the program yet; nil: none
 }
 
-// keptKey returns the key of a file that is stored now. Keys of one name are in the order of their
-// times, so the order survives any manager.
+// keptKey returns the key for a file that is stored now. The key contains the time, because a
+// manager may not keep the order of the files.
 func keptKey(name string) string {
 	return fmt.Sprintf("%s%d:%s", activation.FilePrefix, int64(monotonic.Boottime()), name)
 }
@@ -38,7 +37,7 @@ func parseKept(descriptor string) (name string, at int64, ok bool) {
 	return name, at, ok && isFile && hasName && err == nil
 }
 
-// takeKept moves the stored files of earlier processes out of the unclaimed descriptors. The caller
+// takeKept moves the files that earlier processes have stored from unclaimed to kept. The caller
 // holds t.mu.
 func (t *table) takeKept() {
 	at := map[string]int64{}
@@ -55,9 +54,9 @@ func (t *table) takeKept() {
 	})
 }
 
-// Keep gives the manager a copy of a file for the next processes. A nil file removes all files that
-// are stored under that name. The error wraps errors.ErrUnsupported if no manager keeps
-// descriptors.
+// Keep gives the manager a copy of a file for the next processes. If the file is nil, Keep removes
+// all files that are stored under that name. The error wraps errors.ErrUnsupported if no manager
+// keeps descriptors.
 func Keep(name string, f *os.File) error {
 	t := &process
 	t.mu.Lock()
@@ -90,12 +89,12 @@ func Keep(name string, f *os.File) error {
 	return nil
 }
 
-// maxKept is the longest name of a stored file, in bytes. Its key fits into the name of a
-// descriptor even if every byte is escaped.
+// maxKept is the length of the longest name of a stored file, in bytes. Its key fits into the name
+// of a descriptor even if every byte is escaped.
 const maxKept = 64
 
-// forget removes the files that are stored under a name, and closes those that the program has not
-// taken.
+// forget removes the files that are stored under a name. It closes the files that Kept has not
+// returned.
 func (t *table) forget(name string) {
 	var gone []kept
 	t.mu.Lock()
