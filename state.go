@@ -61,7 +61,7 @@ type Status struct {
 	WorkerMark string `json:"worker_mark,omitempty"` // numbers that these processes inherit
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
-	WorkerImage string        `json:"worker_image,omitempty"` // of the memory of the worker
+	WorkerImage string        `json:"worker_image,omitempty"` // memory addresses of the worker
 	carried     bool          // the mark belongs to the worker of an earlier supervisor
 
 	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil

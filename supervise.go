@@ -259,7 +259,7 @@ func (p *RestartPolicy) isFinal(code int) bool {
 	return code == 0 && !p.Always || slices.Contains(p.Permanent, code)
 }
 
-// workerMarks is what a process knows about the processes of workers.
+// workerMarks contains the data with which this process identifies the processes of workers.
 type workerMarks struct {
 	previous supervise.Marked // the worker of a killed supervisor
 	// known is [supervise.Supervisor.Known]; nil: this process is no supervisor.

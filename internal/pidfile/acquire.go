@@ -262,14 +262,14 @@ func RemoveStale(path string, mode fs.FileMode, timeout time.Duration, cleanup f
 	}
 }
 
-// Adopt takes over the lock of the program that ran in this process before, from its [Lock.Keep].
-// The file contains the PID already. Adopt writes nothing, and it never releases the lock in
-// between: it only makes sure that this process has each of the three locks. It returns an error if
-// another process holds the file. A file that was deleted or replaced is adopted too, as
-// [Lock.DetectLost] then reports.
+// Adopt returns the lock that the previous program of this process has kept with [Lock.Keep]. The
+// file already contains the PID, so Adopt writes nothing. It never releases a lock: it only ensures
+// that this process has each of the three locks. It returns an error if another process holds the
+// file. It also adopts a file that was deleted or replaced, and [Lock.DetectLost] then reports
+// that.
 func Adopt(path string, f *os.File) (*Lock, error) {
 	if f == nil {
-		return nil, errors.New("the program before did not pass it")
+		return nil, errors.New("the previous program did not pass it")
 	}
 	held.mu.Lock()
 	defer held.mu.Unlock()

@@ -70,5 +70,5 @@ func TestAProgramAdoptsTheLockOfTheOneBefore(t *testing.T) {
 
 func TestNoLockIsAdoptedWithoutAFile(t *testing.T) {
 	_, err := Adopt(proctest.PIDPath(t), nil)
-	require.EqualError(t, err, "the program before did not pass it")
+	require.EqualError(t, err, "the previous program did not pass it")
 }

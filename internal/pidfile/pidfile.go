@@ -169,8 +169,8 @@ func (l *Lock) holds(info fs.FileInfo) (holds, written bool) {
 }
 
 // Keep returns the open file, for the program that this process executes next (execve(2)). The
-// locks belong to the file and to the process. Therefore they stay, if no descriptor of the file is
-// closed. It returns nil if the file was released.
+// locks belong to the file and to the process, so they stay as long as no descriptor of the file is
+// closed. Keep returns nil if the file was released.
 func (l *Lock) Keep() *os.File {
 	if l == nil {
 		return nil

@@ -223,7 +223,7 @@ func openStale(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Kept returns the open file, for the program that this process executes next (execve(2)). It
+// Kept returns the open file, for the program that this process executes next (execve(2)). Kept
 // returns nil if the file was closed.
 func (f *File) Kept() *os.File {
 	if f == nil {
@@ -237,11 +237,11 @@ func (f *File) Kept() *os.File {
 	return f.file.File
 }
 
-// Adopt takes over the state file of the program that ran in this process before, from its
-// [File.Kept]. The numbers of its records must go on.
+// Adopt returns the state file that the previous program of this process has kept with [File.Kept].
+// The caller must continue the numbers of its records.
 func Adopt(path string, file *os.File) (*File, error) {
 	if file == nil {
-		return nil, errors.New("the program before did not pass it")
+		return nil, errors.New("the previous program did not pass it")
 	}
 	return &File{file: safefile.NewOwned(path, file)}, nil
 }

@@ -305,5 +305,5 @@ func TestAFileThatWasAdoptedGoesOn(t *testing.T) {
 	adopted.Keep()
 	require.Nil(t, adopted.Kept())
 	_, err = Adopt(path, nil)
-	require.EqualError(t, err, "the program before did not pass it")
+	require.EqualError(t, err, "the previous program did not pass it")
 }

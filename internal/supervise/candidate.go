@@ -15,15 +15,16 @@ import (
 
 const (
 	// maxDraining is the greatest number of workers that drain at the same time. If there are more,
-	// the oldest is ended.
+	// the supervisor ends the oldest of them.
 	maxDraining = 8
 	// askLimit is how long a candidate may take to answer one question.
 	askLimit = 5 * time.Second
-	// provenAfter is how long a candidate must live after it is ready.
+	// provenAfter is how long a candidate must live after it is ready, before it becomes the current
+	// worker.
 	provenAfter = 100 * time.Millisecond
 )
 
-// try starts the candidate and follows it until it is the current worker, or has ended.
+// try starts the candidate and waits until it is the current worker, or has ended.
 func (s *Supervisor) try(op *operation) {
 	p, err := s.fork(op.over, nil, op)
 	if err != nil {
@@ -82,7 +83,7 @@ func (s *Supervisor) candidateGone(op *operation, p *process) {
 	}
 	why := s.whyRefused(op, p, left)
 	s.mu.Lock()
-	if isClosed(p.promoted) { // it ended as the current worker
+	if isClosed(p.promoted) { // the candidate has become the current worker before its end
 		s.mu.Unlock()
 		return
 	}
@@ -127,7 +128,7 @@ func whyNotStarted(err error) error {
 	case errors.Is(err, ErrStopping):
 		return err
 	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("%w: it is no program for this machine", err)
+		return fmt.Errorf("%w: it is not a program for this machine", err)
 	case errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("%w: the program or its interpreter does not exist", err)
 	case errors.Is(err, syscall.EAGAIN):
@@ -142,7 +143,8 @@ func whyNotStarted(err error) error {
 	return err
 }
 
-// ask asks a ready candidate everything that it must answer before it becomes the current worker.
+// ask sends a ready candidate the questions that it must answer before it becomes the current
+// worker.
 func (s *Supervisor) ask(op *operation, p *process) {
 	proven := time.NewTimer(provenAfter)
 	defer proven.Stop()
@@ -151,7 +153,7 @@ func (s *Supervisor) ask(op *operation, p *process) {
 		err = askAdopt(op, p)
 	}
 	if err != nil && p.isEnding() {
-		return // its end is the reason; see candidateGone
+		return // candidateGone reports the end of the candidate
 	}
 	if err == nil {
 		select {
@@ -175,15 +177,15 @@ func (s *Supervisor) ask(op *operation, p *process) {
 	s.deliver()
 }
 
-// isEnding reports whether a candidate of this library has ended, or is about to. It waits a moment
-// for that.
+// isEnding reports whether a candidate of this library has ended or is about to end. It waits for a
+// moment before it returns false.
 func (p *process) isEnding() bool {
 	soon := time.NewTimer(provenAfter)
 	defer soon.Stop()
 	select {
 	case <-p.gone:
 		return true
-	case <-p.Hello(): // its control socket is closed
+	case <-p.Hello(): // the candidate has closed its control socket
 	case <-soon.C:
 		return false
 	}
@@ -249,7 +251,7 @@ func askAdopt(op *operation, p *process) error {
 	return nil
 }
 
-// promote makes the candidate the current worker. The old one drains. s.mu is held.
+// promote makes the candidate the current worker. The old worker then drains. s.mu is held.
 func (s *Supervisor) promote(op *operation) {
 	p, old := op.candidate, s.last.Load()
 	s.remove(p)
@@ -290,14 +292,14 @@ func (s *Supervisor) endOld(op *operation) {
 	}
 }
 
-// errUpgrade is why an upgrade with NoOverlap ends a worker. errReplaced is why a request to a
-// worker that was replaced has no verdict.
+// errUpgrade is the reason for which an upgrade with NoOverlap ends a worker. errReplaced is the
+// error of a request to a replaced worker, which returns no verdict.
 var (
 	errUpgrade  = errors.New("an upgrade was requested")
 	errReplaced = errors.New("another worker has replaced it")
 )
 
-// leave removes a candidate that has ended. s.mu is held.
+// leave removes an ended candidate from the supervisor. s.mu is held.
 func (s *Supervisor) leave(p *process) {
 	if slices.Contains(s.others, p) {
 		s.remove(p)
@@ -305,7 +307,7 @@ func (s *Supervisor) leave(p *process) {
 	}
 }
 
-// remove removes a worker that has ended from the others. s.mu is held.
+// remove removes an ended worker from s.others. s.mu is held.
 func (s *Supervisor) remove(p *process) {
 	s.others = slices.DeleteFunc(s.others, func(o *process) bool { return o == p })
 }

@@ -7,7 +7,7 @@ import (
 	"example.com/lifecycle/internal/sys/ossignal"
 )
 
-// drain makes a worker that was replaced finish its work and end within limit. s.mu is held.
+// drain makes a replaced worker finish its work and end within limit. s.mu is held.
 func (s *Supervisor) drain(p *process, limit time.Duration) {
 	p.drains, p.drainLimit = true, min(limit, noTimeout)
 	s.others = append(s.others, p)
@@ -46,7 +46,7 @@ func (s *Supervisor) endOldest() {
 	}
 }
 
-// awaitDrained waits for the end of a worker that is not the current one any more.
+// awaitDrained waits until a replaced worker has ended.
 func (s *Supervisor) awaitDrained(p *process) {
 	<-p.ended
 	<-p.gone
@@ -54,7 +54,7 @@ func (s *Supervisor) awaitDrained(p *process) {
 	close(p.finished)
 }
 
-// drained reports the end of a worker that was the current one.
+// drained reports the end of a replaced worker.
 func (s *Supervisor) drained(p *process, left int) {
 	e := p.end()
 	s.mu.Lock()
@@ -71,11 +71,11 @@ func (s *Supervisor) drained(p *process, left int) {
 	}
 }
 
-// errNotDrained is why a worker that drains is killed.
+// errNotDrained is the reason for which the supervisor kills a worker that drains.
 var errNotDrained = errors.New("it did not drain in time")
 
 // tellReplaced makes the worker drain. A worker of this library gets a message. A supervised
-// program gets StopSignal, and so does a worker that the message does not reach.
+// program gets StopSignal. So does a worker to which the message cannot be sent.
 func (p *process) tellReplaced() {
 	if p.isProgram() || p.Replace() != nil {
 		if err := p.signal(p.of.spec.Policy.StopSignal); err != nil {
@@ -83,7 +83,7 @@ func (p *process) tellReplaced() {
 			return
 		}
 	}
-	_ = p.Signal(ossignal.Continue) // if this fails, the worker is killed at its deadline
+	_ = p.Signal(ossignal.Continue) // if this fails, the deadline of the state kills the worker
 }
 
 // isProgram reports whether the worker is a supervised program.

@@ -16,8 +16,7 @@ type Alone struct{}
 // was delivered. So even a killed supervisor has recorded every worker.
 type Forked struct{ Alive }
 
-// Living identifies the workers that still run, after a worker has ended that was not the current
-// one.
+// Living identifies the running workers, after another worker than the current one has ended.
 type Living struct{ Alive }
 
 // Started reports that a worker has executed its program.
@@ -49,7 +48,8 @@ type Exited struct {
 // Stuck reports why a worker that should end still runs. No other worker starts until it has ended.
 type Stuck struct{ Why string }
 
-// Draining reports that a replaced worker drains. It is killed if it has not ended by Until.
+// Draining reports that a replaced worker drains. If it has not ended by Until, the supervisor
+// kills it.
 type Draining struct {
 	PID   int
 	Until time.Time

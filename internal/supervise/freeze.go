@@ -9,8 +9,8 @@ import (
 // Snapshot returns the state that Freeze would return now, for [CheckState]. It changes nothing.
 func (s *Supervisor) Snapshot() (json.RawMessage, error) { return nil, errors.ErrUnsupported }
 
-// Freeze stops the supervisor, but no worker, until Thaw is called, and returns what Resume needs
-// in another image of this process. The files stay open in this process.
+// Freeze suspends the supervisor, but no worker, until Thaw is called. It returns the arguments for
+// Resume in the next program of this process. The files stay open in this process.
 func (s *Supervisor) Freeze() (state json.RawMessage, files []*os.File, err error) {
 	return nil, nil, errors.ErrUnsupported
 }
@@ -18,11 +18,11 @@ func (s *Supervisor) Freeze() (state json.RawMessage, files []*os.File, err erro
 // Thaw continues the supervisor after Freeze.
 func (s *Supervisor) Thaw() {}
 
-// CheckState returns why this program cannot adopt that state, or nil. It changes nothing.
+// CheckState returns an error if this program cannot adopt that state. It changes nothing.
 func CheckState(state json.RawMessage) error { return errors.ErrUnsupported }
 
-// Resume returns the supervisor that another image of this process has frozen. It replaces [New]
-// and Start. The caller must call Run.
+// Resume returns the supervisor that the previous program of this process has frozen. It replaces
+// [New] and Start. The caller must call Run.
 func Resume(spec Spec, state json.RawMessage, files []*os.File) (*Supervisor, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -18,17 +18,18 @@ import (
 // worker leads a process group, and its descendants stay in that group unless they leave it. The
 // kernel does not reuse a PID while a process group or a session has that number.
 //
-// The numbers alone do not prove that a group belongs to the worker: it may have ended, and its
-// number may have been given to another process. These facts prove it, without a record that the
-// supervisor would have to renew while it is idle:
+// The number alone does not prove that a group belongs to the worker. The group may have ended, and
+// another process may have got its number. Each of these facts proves it, and an idle supervisor
+// need not renew the record:
 //
-//   - Every process inherits the environment, with [worker.InvocationVariable], unless a program
-//     removes it. The mark contains only a digest, because every user can read the state file.
-//   - A process that was forked and has executed no other program has the same memory addresses
-//     as the worker ([Marked.Image]). Such programs, as nginx and php-fpm, overwrite the memory of
-//     their environment (setproctitle).
-//   - A process that already ran when the supervisor last knew that the worker existed
-//     ([Marked.At]) was in the group before the number could be reused.
+//   - A process has the value of [worker.InvocationVariable] in its environment. Descendants
+//     inherit the variable, unless a program removes it. The mark contains only a digest of the
+//     value, because every user can read the state file.
+//   - A process has the same memory addresses as the worker ([Marked.Image]), because it was forked
+//     and has executed no other program. nginx and php-fpm fork such processes, and overwrite the
+//     memory of their environment (setproctitle).
+//   - A member of the group already ran when the supervisor last knew that the worker existed
+//     ([Marked.At]). The number could not be reused before that time.
 type mark struct {
 	PID       int    // of the worker, and the number of its process group
 	Session   int    // a session that contains only processes of this daemon; 0: none
@@ -65,7 +66,7 @@ func (m mark) text() string {
 	return fmt.Sprintf("%d %d %s %s %s %d %d %t %t", m.PID, m.Session, m.Namespace, m.ID, m.Invocation, m.StopSignal, m.StopTimeout, m.ThisBinary, m.Keep)
 }
 
-// parseMark is the reverse of text. It returns false if the text is no mark.
+// parseMark parses the result of text. ok is false if the text is not a mark.
 func parseMark(text string) (m mark, ok bool) {
 	n, err := fmt.Sscan(text, &m.PID, &m.Session, &m.Namespace, &m.ID, &m.Invocation, &m.StopSignal, &m.StopTimeout, &m.ThisBinary, &m.Keep)
 	if m.StopSignal == 0 {
@@ -92,8 +93,8 @@ func digest(invocation string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// isIn reports whether a mark with the namespace m.Namespace may be of this namespace. If this
-// process cannot see process 1, its proc.Namespace is less precise than the recorded one.
+// isIn reports whether m may be a mark of this namespace. If this process cannot see process 1, its
+// proc.Namespace is less precise than m.Namespace.
 func (m mark) isIn(namespace string) bool {
 	return namespace != "" && (m.Namespace == namespace ||
 		strings.HasPrefix(m.Namespace, namespace+"/") || strings.HasPrefix(namespace, m.Namespace+"/"))
@@ -104,13 +105,14 @@ type Marked struct {
 	PID   int           // of the worker; 0: none
 	Mark  string        // from Forked; "": unknown
 	Image string        // of the worker, see proc.UniqueImage; from Known; "": unknown
-	At    time.Duration // CLOCK_BOOTTIME when the worker was known; from Forked or Known
+	At    time.Duration // CLOCK_BOOTTIME at which the worker existed; from Forked or Known
 }
 
-// Alive identifies all workers that run: one of them, the current one if it runs, and the others.
+// Alive identifies all running workers. The embedded Marked is the current worker, or another one
+// if the current worker does not run.
 type Alive struct {
 	Marked
-	Others []Marked // a candidate, and workers that drain
+	Others []Marked // the candidate and draining workers
 }
 
 // Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
@@ -122,8 +124,8 @@ func (m Marked) Surviving() Marked {
 	return m
 }
 
-// Survivors returns the processes of the worker that may still run, for people. If m has a mark, it
-// reads all of /proc.
+// Survivors returns the names and PIDs of processes of the worker that may still run, for people.
+// If m has a mark, Survivors reads all of /proc.
 func (m Marked) Survivors() []string {
 	v := newSurvivors(Remains{Of: m})
 	if !v.marked {
@@ -145,7 +147,7 @@ func (m mark) inherits(imageOfWorker string) func(proc.Process) bool {
 	known := map[int]bool{}
 	return func(p proc.Process) bool {
 		has, asked := known[p.PID]
-		if !asked && !p.Ended && p.Began >= m.began() { // no older process descends from the worker
+		if !asked && !p.Ended && p.Began >= m.began() { // no older process descends from it
 			has = imageOfWorker != "" && proc.Image(p.PID) == imageOfWorker ||
 				m.Invocation != "-" && digest(proc.EnvironmentOf(p.PID, worker.InvocationVariable)) == m.Invocation
 			known[p.PID] = has
@@ -170,12 +172,12 @@ type found struct {
 	group, session     bool // the numbers still belong to the worker
 }
 
-// find returns the processes of the worker. They are certain if they have inherited something from
-// it. They are certain too if they were in its group, or in its session, when these numbers
-// belonged to the worker, or if one such process still is. The descendants of a certain process are
-// certain too. Other members of the group are uncertain: the group may have ended, and its number
-// may have been given to another process, which has ended too.
-// Ancestors of this process are uncertain, because this start may come from them.
+// find returns the processes of the worker. A process is certain if it has inherited a property of
+// the worker (look.inherits). A member of the group or of the session is certain if one member
+// proves that the number still belongs to the worker. The descendants of a certain process are
+// certain too. Other members of the group are uncertain: the group may have ended, and another
+// process, which has ended too, may have got its number. Ancestors of this process are uncertain,
+// because one of them may have called this start.
 func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (f found) {
 	if !m.isIn(namespace) {
 		return f

@@ -12,8 +12,8 @@ import (
 	"example.com/lifecycle/internal/sys/execve"
 )
 
-// checkProgram returns why the file at path cannot be the new program, or nil. It knows the errors
-// that execve(2) reports unclearly.
+// checkProgram returns an error if the file at path cannot be the new program. It describes errors
+// that execve(2) does not distinguish.
 func checkProgram(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -22,7 +22,7 @@ func checkProgram(path string) error {
 	case info.IsDir():
 		return &os.PathError{Op: "exec", Path: path, Err: syscall.EISDIR}
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("exec %s: it is no regular file", path)
+		return fmt.Errorf("exec %s: it is not a regular file", path)
 	}
 	if info.Mode().Perm()&0o111 == 0 {
 		return &os.PathError{Op: "exec", Path: path, Err: syscall.EACCES}
@@ -63,7 +63,7 @@ func checkHead(path string, head []byte) error {
 	case bytes.HasPrefix(head, []byte("#!")):
 		return fmt.Errorf("exec %s: it is a script, not a program with this library", path)
 	case !bytes.HasPrefix(head, []byte("\x7fELF")) || len(head) < maxHead:
-		return fmt.Errorf("exec %s: it is no program: %w", path, syscall.ENOEXEC)
+		return fmt.Errorf("exec %s: it is not a program: %w", path, syscall.ENOEXEC)
 	}
 	own, err := headOf(execve.ProcessExecutable)
 	if err != nil || len(own) < maxHead {

@@ -13,8 +13,8 @@ import (
 
 // UpgradeSpec describes the program that replaces the program of the worker.
 type UpgradeSpec struct {
-	// Path is the absolute path of the new program. "" is for a supervised program: Spec.Program
-	// returns its path.
+	// Path is the absolute path of the new program. For a supervised program it is "", because
+	// Spec.Program returns that path.
 	Path string
 
 	NoOverlap bool // the old worker ends before the new one starts
@@ -28,12 +28,12 @@ type UpgradeSpec struct {
 	// StopTimeout.
 	DrainTimeout time.Duration
 
-	// Check returns why a worker that sent this Hello must not become the worker. If it is nil, every
-	// worker of this library may.
+	// Check returns an error if a worker that sent this Hello must not become the current worker. If
+	// Check is nil, every worker of this library may become it.
 	Check func(Hello) error
 
-	// State returns what the new worker is asked about; see worker.Process.AskAdopt. If it is nil,
-	// the new worker is not asked.
+	// State returns the state that the new worker is asked to adopt; see worker.Process.AskAdopt. If
+	// State is nil, the supervisor does not ask.
 	State func() (json.RawMessage, error)
 }
 
@@ -51,13 +51,13 @@ type Replaced struct {
 	Took     time.Duration
 }
 
-// ErrUpgrading is returned if an upgrade is in progress.
+// ErrUpgrading reports that an upgrade is in progress.
 var ErrUpgrading = errors.New("another upgrade is in progress")
 
 // RestoreError reports that an upgrade with NoOverlap failed, after it had ended the old worker.
 type RestoreError struct {
 	Err error // why the new program failed
-	Old error // why the old program does not run again; nil: it does
+	Old error // why the old program does not run again; nil: it runs
 }
 
 func (e *RestoreError) Error() string {
@@ -86,7 +86,7 @@ type operation struct {
 }
 
 // Upgrade replaces the worker with a worker of another program. It blocks until the new worker is
-// the current one and the old one drains. The new worker must become ready within StartLimit. If
+// the current one and the old worker drains. The new worker must become ready within StartLimit. If
 // Upgrade returns an error, a worker of the old program serves as before, unless the error is a
 // *[RestoreError] or the supervisor stops. If ctx ends, Upgrade ends the new worker and returns the
 // cause. Start must have returned, and Run must run.
@@ -145,13 +145,13 @@ func (s *Supervisor) event(op *operation, e upgradeEvent) {
 	}
 }
 
-// refuseCandidate ends the operation because of err. s.mu is held.
+// refuseCandidate ends the operation with the error err. s.mu is held.
 func (s *Supervisor) refuseCandidate(op *operation, err error) {
 	op.why = cmp.Or(op.why, err)
 	s.event(op, candidateRefused)
 }
 
-// perform does what follows from an event of an upgrade. s.mu is held.
+// perform performs an action of the table of upgrades. s.mu is held.
 func (s *Supervisor) perform(a upgradeAction) {
 	op := s.op
 	switch a {
@@ -202,7 +202,7 @@ func (op *operation) release() {
 	}
 }
 
-// SetPath makes later workers start from the program at that path. "" means this program.
+// SetPath sets the path of the program of all later workers. "" means this binary.
 func (s *Supervisor) SetPath(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -236,7 +236,7 @@ func TestABadProgramCostsNothing(t *testing.T) {
 		"missing":              {path: filepath.Join(dir, "none"), want: "no such file or directory"},
 		"a directory":          {path: dir, want: "is a directory"},
 		"not executable":       {path: unset, want: "permission denied"},
-		"a text":               {path: text, want: "it is no program"},
+		"a text":               {path: text, want: "it is not a program"},
 		"a script":             {path: script, want: "it is a script"},
 		"another architecture": {path: other, want: "another architecture"},
 		"dies":                 {path: program(t, "dies"), want: "died before it was ready (exit 3)"},

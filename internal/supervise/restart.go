@@ -20,7 +20,7 @@ func (s *Supervisor) Restart() error {
 	case s.stops:
 		return ErrStopping
 	case p == nil || p.state == staged: // the worker is new already
-	case s.upgrade.state.isHeld(): // it will be a new one
+	case s.upgrade.state.isHeld(): // the next worker will be new
 	case p.state == gone:
 		select {
 		case s.atOnce <- struct{}{}:

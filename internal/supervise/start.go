@@ -18,9 +18,9 @@ import (
 )
 
 // startWorker starts a worker and returns when the worker has executed its program. If ctx ends
-// first, or the supervisor stops, startWorker kills the process and returns the cause.
-// The worker follows the worker after; nil means that it is the first. If there is an error, the
-// process may be nil.
+// first, or the supervisor stops, startWorker kills the process and returns the cause. The new
+// worker follows the worker after. If after is nil, the new worker is the first one. With an error,
+// the process may be nil.
 func (s *Supervisor) startWorker(ctx context.Context, after *process) (*process, error) {
 	p, err := s.fork(ctx, after, nil)
 	if err != nil {
@@ -40,8 +40,8 @@ func (s *Supervisor) startWorker(ctx context.Context, after *process) (*process,
 
 // fork starts the process. For a supervised program, the process runs a stage of this binary until
 // execve. fork does not wait for the stage: the stage changes its user, and any process of that
-// user can suspend it. The process is the candidate of op, or if op is nil, the current worker that
-// follows the worker after.
+// user can suspend it. The process becomes the candidate of op. If op is nil, it becomes the
+// current worker, which follows the worker after.
 func (s *Supervisor) fork(ctx context.Context, after *process, op *operation) (*process, error) {
 	order, err := s.order(op)
 	if err != nil {
@@ -87,10 +87,10 @@ func (s *Supervisor) newProcess() *process {
 	}
 }
 
-// errHeld is returned if an upgrade forbids a worker of the old program.
+// errHeld reports that an upgrade forbids a worker of the old program.
 var errHeld = errors.New("an upgrade is in progress")
 
-// beginFork returns why no worker may start now, or nil.
+// beginFork returns an error if no worker may start now.
 func (s *Supervisor) beginFork(after *process, op *operation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *Supervisor) beginFork(after *process, op *operation) error {
 	return nil
 }
 
-// place records what a process is that was just forked. s.mu is held.
+// place records the role of a process that was just forked. s.mu is held.
 func (s *Supervisor) place(p, after *process, op *operation) {
 	switch {
 	case op != nil:
@@ -113,7 +113,7 @@ func (s *Supervisor) place(p, after *process, op *operation) {
 		if s.op != op || op.why != nil { // the operation was given up during the fork
 			p.handle(stopRequested)
 		}
-	case after != nil && isClosed(after.replaced): // an upgrade has replaced it during the fork
+	case after != nil && isClosed(after.replaced): // an upgrade has just replaced that worker
 		close(p.replaced)
 		s.drain(p, s.spec.StopTimeout)
 	default:
@@ -136,7 +136,7 @@ func (p *process) forked(pid int) {
 	s.deliver()
 }
 
-// living identifies the workers that have not ended, and those in more. s.mu is held.
+// living identifies the workers that have not ended, and the workers in more. s.mu is held.
 func (s *Supervisor) living(more ...*process) (a Alive) {
 	s.marks.Lock()
 	defer s.marks.Unlock()
@@ -153,9 +153,10 @@ func (s *Supervisor) living(more ...*process) (a Alive) {
 	return a
 }
 
-// Known returns what identifies the processes of the worker with that mark: its present image, and
-// when it was last known not to have been waited for, which may be now. Until then its PID was its
-// own. Known returns false if there is no such worker. s may be nil.
+// Known returns the data that identifies the processes of the worker with that mark: its image, and
+// the last time at which the supervisor had certainly not reaped it. Until that time, no other
+// process could have its PID. If the worker lives, that time is now. ok is false if there is no
+// such worker. s may be nil.
 func (s *Supervisor) Known(mark string) (m Marked, ok bool) {
 	if s == nil {
 		return m, false

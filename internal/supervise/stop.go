@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Stop ends all workers permanently and blocks until they have ended: first the candidate of an
-// upgrade and the workers that drain, then the current one. It returns the result of the current
-// worker, unless Run has already returned it.
+// Stop ends all workers permanently and blocks until they have ended. It first ends the candidate
+// of an upgrade and the workers that drain, then the current worker. It returns the result of the
+// current worker, unless Run has already returned it.
 func (s *Supervisor) Stop() error {
 	s.mu.Lock()
 	s.stops = true
@@ -20,7 +20,7 @@ func (s *Supervisor) Stop() error {
 	s.awaitFork()
 	begun := time.Now()
 	s.mu.Lock()
-	s.stopOthers() // one may just have been forked
+	s.stopOthers() // another worker may just have been forked
 	others := slices.Clone(s.others)
 	s.mu.Unlock()
 	p := s.last.Load()
@@ -46,8 +46,8 @@ func (s *Supervisor) Stop() error {
 	return cmp.Or(p.result(p.end()), orphansErr)
 }
 
-// awaitOthers waits until these workers have ended, with all that they left behind, or cannot be
-// ended.
+// awaitOthers waits until these workers and the processes that they left behind have ended. It does
+// not wait for a worker that the supervisor cannot end.
 func awaitOthers(others []*process) {
 	for _, p := range others {
 		<-p.gone
@@ -101,7 +101,7 @@ func (p *process) killNow() error {
 	return err
 }
 
-// isAlone reports whether no worker but the current one runs.
+// isAlone reports whether no worker except the current one runs.
 func (s *Supervisor) isAlone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -91,7 +91,7 @@ type Supervisor struct {
 	mu       stateLock
 	stops    bool       // no further worker starts
 	others   []*process // the candidate, and replaced workers that have not ended, the oldest first
-	path     string     // of the program of the next worker; "": this program
+	path     string     // of the program of the next worker; "": this binary
 	upgrade  upgrading
 	op       *operation // the upgrade in progress; nil: none
 	starting bool       // Run starts a worker, and it is not known yet
@@ -259,8 +259,8 @@ func (s *Supervisor) startAfter(ctx context.Context, p *process, delay time.Dura
 	return cmp.Or(next, p), failed, nil
 }
 
-// startNext starts the worker that follows p. It returns no error and no process if an upgrade has
-// replaced p meanwhile.
+// startNext starts the worker that follows p. If an upgrade has replaced p meanwhile, it returns
+// neither a process nor an error.
 func (s *Supervisor) startNext(ctx context.Context, p *process) (next *process, err error) {
 	for {
 		if !s.awaitTurn(ctx, p) {
@@ -273,7 +273,7 @@ func (s *Supervisor) startNext(ctx context.Context, p *process) (next *process, 
 }
 
 // awaitTurn waits until no upgrade with NoOverlap forbids a worker of the old program. It reports
-// whether one may start.
+// whether such a worker may start.
 func (s *Supervisor) awaitTurn(ctx context.Context, p *process) bool {
 	s.mu.Lock()
 	s.upgrade.handle(workerEnded)
@@ -297,7 +297,7 @@ func (s *Supervisor) workerExited(p *process, e end, left int) (delay time.Durat
 	s.mu.Lock()
 	if isClosed(p.replaced) {
 		s.mu.Unlock()
-		if !p.drains { // it had ended before
+		if !p.drains { // the worker had ended before
 			s.drained(p, left)
 		}
 		return 0, false, nil

@@ -17,26 +17,27 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// Remains is what the worker of a killed supervisor may have left.
+// Remains describes the processes that the worker of a killed supervisor may have left, and how to
+// end them.
 type Remains struct {
 	Of     Marked
 	Limit  time.Duration // until KILL; 0: the StopTimeout of that supervisor; negative: KILL at once
-	Margin time.Duration // for the processes that are sent TERM when the worker has ended
-	Owner  int           // only processes of this user are signalled; 0: of any user
+	Margin time.Duration // for the processes that get TERM when the worker has ended
+	Owner  int           // End signals only processes of this user; 0: of any user
 	Log    *slog.Logger
 }
 
-// Ended contains the processes that End has ended, for people.
+// Ended contains the names of the processes that End has ended, for people.
 type Ended struct{ Names, Killed []string }
 
 // End ends the processes in order: the worker with its StopSignal, then the others with TERM. It
-// kills what has not ended after Limit. Before, a worker of this binary may stop by itself. End
-// signals no process if it is uncertain what belongs to the worker. It returns a *SurvivorsError if
-// processes may be left.
+// kills processes that have not ended after Limit. First, it gives a worker of this binary time to
+// detect the end of its supervisor. If it is uncertain which processes belong to the worker, End
+// signals none. It returns a *SurvivorsError if processes may still run.
 func (r Remains) End(ctx context.Context) (Ended, error) {
 	v := newSurvivors(r)
 	defer v.close()
-	v.look() // while the worker lives, its children can be told by their parent
+	v.look() // while the worker lives, its children have it as their parent
 	v.awaitWorker(ctx)
 	err := v.end(ctx)
 	return v.ended, err
@@ -52,7 +53,7 @@ type survivors struct {
 	pinned    map[int]*survivor
 	uncertain []proc.Process
 	unseen    bool      // the last list contains no member of the group
-	hiddenAt  time.Time // since when the group has members that are not listed; zero: it has none
+	hiddenAt  time.Time // when the group first had unlisted members; zero: none
 	ended     Ended
 }
 
@@ -99,8 +100,8 @@ func (v *survivors) list() (certain []proc.Process) {
 	return f.certain
 }
 
-// hidden reports whether the group has members, and the last list contains none of them: /proc
-// hides them, or they have just been forked.
+// hidden reports whether the group has members but the last list contains none of them. Then /proc
+// hides them, or they were forked after the list.
 func (v *survivors) hidden() bool {
 	return v.marked && v.unseen && v.mark.isIn(proc.Namespace()) && proc.HasGroup(v.mark.PID)
 }
@@ -194,13 +195,13 @@ func (v *survivors) awaitWorker(ctx context.Context) {
 	AwaitExit(limited, pid)
 }
 
-// killedTime is how long a program may take to end that was killed with its supervisor. A longer
-// end is no error: it is asked to stop then.
+// killedTime is how long a supervised program may take to die with its supervisor. After that, End
+// asks the program to stop.
 const killedTime = 100 * time.Millisecond
 
-// end is the second half of End.
+// end ends the survivors in order. It is the part of End after awaitWorker.
 func (v *survivors) end(ctx context.Context) error {
-	var deadline time.Time // counted from the first signal: a look may take long
+	var deadline time.Time // from the first signal, because a look may take a long time
 	var others time.Time   // when the others got TERM
 	for delay := time.Millisecond; ; delay = min(2*delay, OrphansMargin/100) {
 		from := time.Now()
@@ -238,7 +239,8 @@ func (v *survivors) end(ctx context.Context) error {
 	}
 }
 
-// noneLeft reports whether no survivor is left, or /proc has hidden one for a while.
+// noneLeft reports whether no survivor is left. It returns an error if /proc has hidden one for a
+// while.
 func (v *survivors) noneLeft(now time.Time) (done bool, err error) {
 	switch {
 	case !v.hidden():

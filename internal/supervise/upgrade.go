@@ -1,18 +1,18 @@
 package supervise
 
-// upgradeState is the state of a supervisor with regard to an upgrade. The states whose names end
-// in Alone belong to an upgrade with NoOverlap. The old worker has then ended before the candidate
-// starts. The candidate is the new worker until it replaces the old one.
+// upgradeState is the state of a supervisor with regard to an upgrade. The candidate is the new
+// worker, until it replaces the old worker. The states whose names end in Alone belong to an
+// upgrade with NoOverlap: there, the old worker ends before the candidate starts.
 type upgradeState int
 
 const (
 	serving       upgradeState = iota // no upgrade is in progress
 	trying                            // the candidate starts
-	asking                            // the candidate is ready and is asked
+	asking                            // the candidate is ready and answers questions
 	dropping                          // the candidate was refused and ends
 	ending                            // the old worker ends before the candidate starts
 	tryingAlone                       // the candidate starts
-	askingAlone                       // the candidate is ready and is asked
+	askingAlone                       // the candidate is ready and answers questions
 	droppingAlone                     // the candidate was refused and ends
 	restoring                         // the old program starts again
 	frozen                            // the process may execute the new program
@@ -25,19 +25,19 @@ type upgradeEvent int
 
 const (
 	upgradeRequested      upgradeEvent = iota
-	upgradeAloneRequested              // the same, with NoOverlap
+	upgradeAloneRequested              // an upgrade with NoOverlap was requested
 	candidateReady                     // the candidate is ready
 	candidateApproved                  // the candidate has passed all checks and still runs
 	candidateAnswered                  // the same, and the candidate is not to become the worker
 	candidateRefused                   // the candidate failed a check, or the caller gave up
 	candidateEnded                     // the candidate has ended, or could not be started
-	workerEnded                        // the current worker has ended, with all that it left behind
+	workerEnded                        // the current worker and its processes have ended
 	workerReady                        // another current worker is ready
-	workerLost                         // the policy starts no other worker
+	workerLost                         // the policy permits no other worker
 	drainedEnded                       // a worker that drains has ended
 	freezeRequested                    // this process is about to execute the new program
-	thawed                             // it did not
-	stopAsked                          // the supervisor stops
+	thawed                             // this process did not execute the new program
+	stopAsked                          // a stop was requested
 	upgradeEvents
 )
 
@@ -50,8 +50,8 @@ const (
 	startCandidate                      // starts the candidate
 	askCandidate                        // asks the candidate
 	endCandidate                        // ends the candidate
-	promote                             // makes the candidate the current worker; the old one drains
-	endOld                              // ends the old worker and starts no other one
+	promote                             // makes the candidate the current worker
+	endOld                              // ends the old worker and starts no other
 	restoreOld                          // starts the old program again
 	reportResult                        // reports the result to the caller
 	refuse                              // reports to the caller that no upgrade is possible now
@@ -59,15 +59,15 @@ const (
 	upgradeActions
 )
 
-// upgradeStep is what follows from an event: the next state, and an action.
+// upgradeStep is the result of an event: the next state and an action.
 type upgradeStep struct {
 	to  upgradeState
 	act upgradeAction
 }
 
-// upgradeSteps is the table of states and events. If a row does not name an event, the state stays
-// and nothing is done. The current worker is restarted after a crash in every state, except in the
-// states in which there is none on purpose (isHeld), and except when it is frozen.
+// upgradeSteps is the table of states and events. If a row does not name an event, that event has
+// no effect. After a crash, the supervisor restarts the current worker in every state except frozen
+// and the states of isHeld.
 var upgradeSteps = [upgradeStates][upgradeEvents]upgradeStep{
 	serving: {
 		upgradeRequested:      {trying, startCandidate},
@@ -146,7 +146,7 @@ var upgradeSteps = [upgradeStates][upgradeEvents]upgradeStep{
 	},
 }
 
-// isHeld reports whether the supervisor starts no worker but the candidate in that state.
+// isHeld reports whether, in that state, the supervisor starts no worker except the candidate.
 func (u upgradeState) isHeld() bool { return u >= ending && u <= droppingAlone }
 
 // upgradeHost performs the actions of the table.
@@ -158,8 +158,8 @@ type upgrading struct {
 	host  upgradeHost
 }
 
-// handle changes the state according to the table. It then performs the action, unless that is
-// refuse: it returns false, and its caller refuses the request.
+// handle changes the state according to the table and performs the action. If the action is refuse,
+// handle returns false and the caller refuses the request.
 func (u *upgrading) handle(e upgradeEvent) (accepted bool) {
 	step := upgradeSteps[u.state][e]
 	switch step.act {
