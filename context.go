@@ -167,9 +167,9 @@ func isClosed(c <-chan struct{}) bool {
 // Embedded makes the life share its process with other code, for example with a test. The life
 // handles no signals and makes no files. Any number of embedded lives may run at once, also in a
 // bubble of testing/synctest. Hooks, deadlines, panics and the result of Run are as in any other
-// life. The life ignores options that need a process of their own, and the log names them. A
-// repeated stop request does not end the process. Package lifecycletest uses this option. By
-// default, a life does not share its process.
+// life. The life ignores options that apply to a whole process, and the log names them. A repeated
+// stop request does not end the process. Package lifecycletest uses this option. By default, a life
+// does not share its process.
 func Embedded() Option {
 	return option(func(c *plan) { c.embedded = true })
 }

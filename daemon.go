@@ -38,8 +38,8 @@ import (
 // initialised before this package. The detached process gets the current environment of the
 // launcher. It starts in the directory in which the launcher was started, even after os.Chdir, so
 // its main finds files by the same relative paths. Run changes the directory to "/", or to WorkDir.
-// [Main] ignores this option, since its verb decides. By default, Run stays in the foreground; the
-// verb start and Ensure detach without this option.
+// [Main] ignores this option, because its verb decides. By default, Run stays in the foreground;
+// the verb start and Ensure detach without this option.
 func Detach() Option {
 	return option(func(c *plan) {
 		c.detach = true

@@ -44,7 +44,7 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 		if errors.Is(err, ErrNotRunning) {
 			_, err = launch{plan: plan}.run(ctx)
 			if err == nil || errors.Is(err, ErrAlreadyRunning) {
-				continue // Find returns it
+				continue // find returns the new daemon
 			}
 			return nil, err
 		}
@@ -66,8 +66,8 @@ func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	}
 }
 
-// settled returns nil when the daemon is ready. It returns ErrNotRunning when the daemon has ended;
-// it waits for the end of a daemon that is stopping.
+// settled returns nil when the daemon is ready. It waits for the end of a daemon that is stopping.
+// If the daemon has ended, it returns ErrNotRunning.
 func (p *Process) settled(ctx context.Context) error {
 	err := p.WaitReady(ctx)
 	if !errors.Is(err, errStops) {

@@ -11,8 +11,8 @@ import (
 // it, and the next hook may then run beside it.
 //
 // The life stops the components in reverse order, one at a time: it ends the context of the
-// component, calls OnStop, and waits until Run has returned. Then it stops the next component. A
-// component may therefore use all earlier components until its own Run has returned. Add a
+// component, calls OnStop, and waits until Run has returned. Then it stops the component before it.
+// A component may therefore use all earlier components until its own Run has returned. Add a
 // component that passes work to another component after that component.
 //
 // OnStop asks a component to stop, and OnExit frees its resources. OnStop runs while bodies may
@@ -34,8 +34,8 @@ type Hooks struct {
 	OnStart func(ctx context.Context) error
 
 	// Run is a body, like fn. It is called when all components have started. Its context ends when the
-	// life stops this component, just before OnStop is called. The life stops the next component after
-	// Run has returned. When Run returns without a stop request, the life stops.
+	// life stops this component, just before OnStop is called. The life stops the component before
+	// this one after Run has returned. When Run returns without a stop request, the life stops.
 	Run func(ctx context.Context) error
 
 	// OnReload applies the new configuration. If it returns an error, the component keeps the old

@@ -85,8 +85,8 @@ func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
 // return of Run must not change how the process ends.
 const signalGrace = time.Second
 
-// notifySignals installs the signal handlers. From now on the signals arrive, even if the caller of
-// the program ignored or blocked them.
+// notifySignals installs the signal handlers. The signals then arrive even if the caller of the
+// program ignored or blocked them.
 //
 // Each signal has its own channel, so many signals of one kind never hide a signal of another kind.
 // The channel has room for one signal, and that one represents all later signals of its kind.
