@@ -24,8 +24,8 @@ import (
 
 // life is one life, from the first signal handler to the release of the PID file.
 //
-// One goroutine executes run, so hooks never run concurrently. Every event, from any goroutine,
-// enters through on, which records what to do and never blocks.
+// One goroutine executes run, so hooks never run concurrently. Every event enters through the
+// method on, from any goroutine. on records the action and never blocks.
 type life struct {
 	plan  *plan
 	mode  mode

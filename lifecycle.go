@@ -75,9 +75,9 @@
 // failure (sd_notify(3), Type=notify, Type=notify-reload). The status line shows the running hook,
 // or the text of [Life.SetStatus]. If WATCHDOG_USEC is set, it also reports that the process is
 // healthy; see [Watchdog]. Processes that the daemon starts do not inherit these variables. If the
-// manager cannot be reached, the life goes on without it. If the manager does not read its socket,
-// each message waits for at most half a second. Lines for the journal carry a priority and no
-// timestamp; see [StderrHandler].
+// life cannot connect to the manager, it runs without a manager. If the manager does not read its
+// socket, each message waits for at most half a second. Lines for the journal carry a priority and
+// no timestamp; see [StderrHandler].
 //
 // READY_FD is the number of an inherited pipe or socket, as s6, dinit and OpenRC use it. When the
 // daemon is ready, the life writes a newline to it and closes it. With the verb start, the launcher

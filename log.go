@@ -31,7 +31,7 @@ import (
 // directory of the path. There are two exceptions: the last directory may belong to [User], and the
 // group of /var/log is trusted. USR1, the verb reopen and every reload open the file again, for
 // logrotate(8). If that fails, the old file stays open. A relative path is relative to the working
-// directory at the start. An empty path means /dev/null. In the foreground nothing is redirected.
+// directory at the start. An empty path means /dev/null. In the foreground, Run redirects nothing.
 // By default, the path is the result of DefaultLogFile for the name of the program.
 func LogFile(path string) Option {
 	return option(func(c *plan) {
@@ -63,8 +63,8 @@ func LogFileMode(mode fs.FileMode) Option {
 // OnReopen sets a function that reopens the logs that the program itself has opened. The life calls
 // f after it has reopened the log of [LogFile]: on USR1, and for the verb reopen. In a detached
 // process, it also does so before each reload. f never runs concurrently with a hook. Its context
-// ends when ReloadTimeout expires or a stop is requested. An error is logged, and the verb reopen
-// reports it. By default, there is none.
+// ends when ReloadTimeout expires or a stop is requested. The life logs an error of f, and the verb
+// reopen reports it. By default, there is none.
 func OnReopen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) { c.onReopen = f })
 }

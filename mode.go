@@ -99,7 +99,7 @@ func InDaemon() bool {
 	return detach.Inherited() != nil || note != nil && note.Detached
 }
 
-// workerNote is what a supervisor passes to its worker.
+// workerNote contains the data that a supervisor passes to its worker.
 type workerNote struct {
 	PIDFile  []byte `json:"pid_file"` // of the supervisor
 	Detached bool   `json:"detached"`
@@ -137,7 +137,7 @@ func keepFromChildren(m mode, log *slog.Logger) {
 type env interface {
 	// notify relays sig to c until stop is called.
 	notify(c chan<- os.Signal, sig os.Signal) (stop func())
-	// terminal remembers the controlling terminal. hungUp reports whether it has hung up since.
+	// terminal records the controlling terminal. hungUp reports whether that terminal has hung up.
 	terminal() (hungUp func() bool)
 	exit(code int)
 }

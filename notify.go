@@ -44,8 +44,8 @@ type manager struct {
 	failed bool
 }
 
-// findManager takes the manager from the environment. If the manager cannot be reached, the life
-// goes on without it.
+// findManager takes the manager from the environment. If the life cannot connect to the manager, it
+// runs without a manager.
 func (l *life) findManager() {
 	address, watches := secureenv.Take("NOTIFY_SOCKET"), takeWatchdog()
 	room, _ := strconv.Atoi(secureenv.Take("FDSTORE"))
@@ -141,9 +141,9 @@ func (m *manager) ping() {
 	m.send([]string{"WATCHDOG=1"})
 }
 
-// store passes a socket to the manager, which passes it to the next process under that name
-// (sd_pid_notify_with_fds(3)). FDPOLL=0 makes the manager keep a socket with an error, which a UDP
-// socket can have.
+// store passes a socket to the manager. The manager passes it to the next process under that name
+// (sd_pid_notify_with_fds(3)). With FDPOLL=0 the manager also keeps a socket that reports an error,
+// as a UDP socket may.
 func (m *manager) store(name string, f *os.File) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -232,7 +232,7 @@ func tellReadyFD(log *slog.Logger, fd *readyfd.Descriptor) {
 
 func init() { fdstore.InheritFrom(handshake.Given) }
 
-// descriptors returns what package fdstore needs from the life.
+// descriptors returns the description of this life for package fdstore.
 func (l *life) descriptors() fdstore.Life {
 	tells := fdstore.Life{Stage: func() fdstore.Stage { return stageOf(l.snapshot().Phase) }}
 	if m := l.manager; m != nil {
