@@ -184,7 +184,7 @@ func TestALongReloadAndALongReopenAreShown(t *testing.T) {
 	requireStops(t, p)
 }
 
-func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
+func TestNoProgressIsShownWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	gate, file := gatePath(t), filepath.Join(t.TempDir(), "said")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -240,7 +240,7 @@ func waits(pid int) bool {
 	return false
 }
 
-func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
+func TestTheProgressLineFitsTheWidthOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -258,7 +258,7 @@ func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-func TestCtrlCUndoesAStartThatIsShown(t *testing.T) {
+func TestCtrlCUndoesAStartWithProgress(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	b := inBackground(t)
@@ -274,7 +274,7 @@ func TestCtrlCUndoesAStartThatIsShown(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestWhatTheWorkerOfASupervisorDoesIsShown(t *testing.T) {
+func TestProgressShowsTheRunningHookOfTheWorker(t *testing.T) {
 	t.Parallel()
 	gate, again := gatePath(t), gatePath(t)
 	b := inBackground(t)
@@ -290,7 +290,7 @@ func TestWhatTheWorkerOfASupervisorDoesIsShown(t *testing.T) {
 	s.requireShows(`daemon: ready .*\ndaemon: stopped .*`)
 }
 
-func TestCtrlCEndsAStopThatIsShownAndTheDaemonStops(t *testing.T) {
+func TestCtrlCEndsTheProgressOfAStopAndTheDaemonStops(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)
