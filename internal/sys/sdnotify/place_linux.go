@@ -114,6 +114,13 @@ func (p *place) remove() {
 	}
 }
 
+func (p *place) parts() (path string, lock *os.File) {
+	if p == nil {
+		return "", nil
+	}
+	return p.path, p.lock
+}
+
 // removeDeadPlaces removes the directories of killed processes of this user.
 func removeDeadPlaces(base string) {
 	entries, err := os.ReadDir(base)

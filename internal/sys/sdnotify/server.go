@@ -180,6 +180,35 @@ func (s *Server) Barrier(limit time.Duration) {
 	}
 }
 
+// State is a Server without its open files. A program that is executed in this process (package
+// takeover) continues with it.
+type State struct {
+	Address   []byte `json:"address"` // bytes, because JSON text must be UTF-8
+	Directory []byte `json:"directory,omitempty"`
+	Refusing  bool   `json:"refusing,omitempty"` // the kernel refuses descriptors
+}
+
+// Freeze returns the state and the files of the server. Until Thaw is called, no message is
+// received or handled; messages wait in the queue of the socket. Freeze waits for a message that is
+// being handled. It must not be called from hear.
+func (s *Server) Freeze() (State, []*os.File) {
+	s.turn <- struct{}{}
+	state := State{Address: []byte(s.Address), Refusing: s.refusing.Load()}
+	files := []*os.File{s.file}
+	if path, lock := s.place.parts(); lock != nil {
+		state.Directory = []byte(path)
+		files = append(files, lock)
+	}
+	return state, files
+}
+
+// Thaw ends a Freeze, if no program was executed.
+func (s *Server) Thaw() { <-s.turn }
+
+// AdoptServer returns the server that another program of this process has frozen. Its address, its
+// queue and its directory stay. It owns the files from then on. After an error, they are closed.
+func AdoptServer(s State, files []*os.File) (*Server, error) { return adopt(s, files) }
+
 // Close closes the socket and removes its file. It waits for a second at most. With the socket, the
 // kernel closes the descriptors that are still in the queue. That may take longer.
 func (s *Server) Close() error {

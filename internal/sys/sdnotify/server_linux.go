@@ -2,6 +2,7 @@ package sdnotify
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -41,10 +42,33 @@ func bindAt(address unix.Sockaddr) (*Server, error) {
 		file.Close()
 		return nil, os.NewSyscallError("bind", err)
 	}
+	return newServer(name.(*unix.SockaddrUnix).Name, file), nil
+}
+
+func newServer(address string, file *os.File) *Server {
 	return &Server{
-		Address: name.(*unix.SockaddrUnix).Name, file: file, turn: make(chan struct{}, 1), queued: maxQueued(),
+		Address: address, file: file, turn: make(chan struct{}, 1), queued: maxQueued(),
 		buf: make([]byte, maxMessage), control: make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*maxFiles)),
-	}, nil
+	}
+}
+
+func adopt(s State, files []*os.File) (*Server, error) {
+	want := 1
+	if len(s.Directory) > 0 {
+		want = 2
+	}
+	if len(files) != want {
+		for _, f := range files {
+			f.Close()
+		}
+		return nil, fmt.Errorf("cannot adopt a notify socket with %d files instead of %d", len(files), want)
+	}
+	adopted := newServer(string(s.Address), files[0])
+	adopted.refusing.Store(s.Refusing)
+	if want == 2 {
+		adopted.place = &place{path: string(s.Directory), lock: files[1]}
+	}
+	return adopted, nil
 }
 
 // shutdown makes every later send fail.

@@ -26,4 +26,8 @@ type place struct{}
 
 func (*place) remove() {}
 
+func (*place) parts() (path string, lock *os.File) { return "", nil }
+
+func adopt(State, []*os.File) (*Server, error) { return nil, errors.ErrUnsupported }
+
 func canKeep(*os.File) error { return errors.ErrUnsupported }
