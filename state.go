@@ -279,7 +279,7 @@ func (l *life) endSurvivors(deadline time.Time, limit *timeoutError) error {
 	defer cancel()
 	quarter := l.plan.startTimeout / 4
 	_, err := supervise.Remains{
-		Of: l.marks.previous, Limit: min(l.plan.wholeStop(), quarter), Margin: min(supervise.OrphansMargin, quarter), Log: l.log,
+		Of: l.marks.previous, Limit: min(l.plan.wholeStop(), quarter), Margin: min(supervise.OrphansMargin, quarter), Crash: true, Log: l.log,
 	}.End(ctx)
 	switch {
 	case err == nil:

@@ -223,9 +223,9 @@ func (b budget) moment() time.Duration {
 	return max(0, min(100*time.Millisecond, time.Until(b.last)/4))
 }
 
-// finalPatience is how long a worker that received TERM waits for the message that no other worker
-// follows. The supervisor sends that message before its own TERM. So the worker only waits if
-// another process sent TERM to both.
+// finalPatience is how long a worker that received TERM waits for the message whether another
+// worker follows. The supervisor sends that message before its own TERM. So the worker only waits
+// if another process sent TERM.
 const finalPatience = 100 * time.Millisecond
 
 // isLast reports whether no later process inherits the sockets of this one. err is the result of
@@ -235,16 +235,22 @@ func (l *life) isLast(err error) bool {
 		return false // a service manager does not report this
 	}
 	why := context.Cause(l.stopCtx)
+	var signal *StopSignalError
+	patience := time.Duration(0)
+	if errors.As(why, &signal) {
+		patience = finalPatience
+	}
 	switch {
 	case worker.Inherited().IsFinal(0), errors.Is(why, errSupervisorLost):
 		return true
 	case !isClosed(l.readyCh):
 		return l.mode.first // its failure fails the start
+	case worker.Inherited().IsFollowed(patience):
+		return false
 	case l.plan.policy.isFinal(ExitCode(err)):
 		return true
 	}
-	var signal *StopSignalError
-	return errors.As(why, &signal) && worker.Inherited().IsFinal(finalPatience)
+	return patience > 0 && worker.Inherited().IsFinal(patience)
 }
 
 // errSupervisorLost is the cause of a stop because the supervisor has died.

@@ -138,7 +138,7 @@ http { access_log %[1]s/access.log; root %[1]s; server { listen 127.0.0.1:%[2]d;
 `, g.dir, g.port, body)
 }
 
-func TestAGuardSupervisesNginx(t *testing.T) {
+func TestAGuardKeepsNginx(t *testing.T) {
 	t.Parallel()
 	g, nginx := needProgram(t, "nginx")
 	g.nginx("one")
@@ -245,7 +245,7 @@ func hasGone(pid int) bool {
 	return !lists
 }
 
-func TestAGuardSupervisesRedis(t *testing.T) {
+func TestAGuardKeepsRedis(t *testing.T) {
 	t.Parallel()
 	g, redis := needProgram(t, "redis-server")
 	cli := func(args ...string) string {
@@ -266,7 +266,7 @@ func TestAGuardSupervisesRedis(t *testing.T) {
 	g.succeeds("stop")
 }
 
-func TestAGuardSupervisesPostgres(t *testing.T) {
+func TestAGuardKeepsPostgres(t *testing.T) {
 	t.Parallel()
 	g, postgres := needProgram(t, "postgres")
 	if _, err := exec.Command("id", "-u", "postgres").Output(); err != nil || os.Getuid() != 0 {
@@ -295,7 +295,7 @@ func TestAGuardSupervisesPostgres(t *testing.T) {
 	require.NotContains(t, string(text), "killed")
 }
 
-func TestAGuardSupervisesMemcached(t *testing.T) {
+func TestAGuardKeepsMemcached(t *testing.T) {
 	t.Parallel()
 	g, memcached := needProgram(t, "memcached")
 	g.program = []string{memcached, "-l", "127.0.0.1", "-p", strconv.Itoa(g.port), "-u", "nobody"}
@@ -311,7 +311,7 @@ func TestAGuardSupervisesMemcached(t *testing.T) {
 	require.False(t, answers())
 }
 
-func TestAGuardSupervisesHAProxy(t *testing.T) {
+func TestAGuardKeepsHAProxy(t *testing.T) {
 	t.Parallel()
 	g, haproxy := needProgram(t, "haproxy")
 	configure := func(body string) {

@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestEnsureWaitsForAStartInProgress(t *testing.T) {
+func TestEnsureWaitsForOneThatIsStarting(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	pidfile := verbPlace(t)
@@ -31,7 +31,7 @@ func TestEnsureWaitsForAStartInProgress(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestEnsureStartsTheDaemonIfAnotherStartFails(t *testing.T) {
+func TestEnsureStartsItselfWhereTheStartOfAnotherFails(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "starttimeout=2s", "start")
@@ -42,7 +42,7 @@ func TestEnsureStartsTheDaemonIfAnotherStartFails(t *testing.T) {
 	requireVerbRuns(t, pidfile, verbSays(t, ensureReady, says))
 }
 
-func TestEnsureWaitsForAStopAndStartsTheDaemonAgain(t *testing.T) {
+func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	pidfile := verbPlace(t)
@@ -61,7 +61,7 @@ func TestEnsureWaitsForAStopAndStartsTheDaemonAgain(t *testing.T) {
 }
 
 // The caller's own limit would expire after about 2 s.
-func TestEnsureUsesTheLimitsOfTheDaemon(t *testing.T) {
+func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"the start", "the roll-back"} {
 		t.Run(what, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n  log: /.*\n$`, verb.Out.String())
 }
 
-func TestEnsureUndoesItsStartWhenItsContextEnds(t *testing.T) {
+func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("cancelled", func(t *testing.T) {
 		t.Parallel()
@@ -165,7 +165,7 @@ func TestEnsureUndoesItsStartWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-func TestASignalDuringEnsureGoesToTheCallerAndTheEndOfTheCallerUndoesTheStart(t *testing.T) {
+func TestASignalDuringEnsureIsTheCallersAndWhereItEndsThatTheStartIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		b := inBackground(t)
@@ -181,7 +181,7 @@ func TestASignalDuringEnsureGoesToTheCallerAndTheEndOfTheCallerUndoesTheStart(t 
 	}
 }
 
-func TestTheEndOfItsContextDoesNotUndoTheStartOfAnotherProcess(t *testing.T) {
+func TestEnsureLeavesTheStartOfAnotherAloneWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate, enough := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "enough")
 	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=until:"+gate, "start")
@@ -198,7 +198,7 @@ func TestTheEndOfItsContextDoesNotUndoTheStartOfAnotherProcess(t *testing.T) {
 	requireVerbRuns(t, pidfile, verbSays(t, verbReady, other.Out.String()))
 }
 
-func TestTheEndOfItsContextDoesNotAffectTheStopOfAnotherProcess(t *testing.T) {
+func TestEnsureLeavesTheStopOfAnotherAloneWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	pidfile, gate := verbPlace(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "stop=until:"+gate)

@@ -44,7 +44,7 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 
 // The new file may be an unrelated program.
 // Row E16.
-func TestAStartFailsIfTheProgramWasReplacedByAnotherProgram(t *testing.T) {
+func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		script, says string
@@ -66,7 +66,7 @@ func TestAStartFailsIfTheProgramWasReplacedByAnotherProgram(t *testing.T) {
 }
 
 // Row E16.
-func TestAProgramIsFoundByPATHAndInARemovedDirectory(t *testing.T) {
+func TestAProgramThatIsFoundByPATHOrInADirectoryThatIsGone(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Dir(copyOfTestBinary(t))
 	for name, script := range map[string]string{

@@ -15,7 +15,7 @@ import (
 )
 
 // Row C2.
-func TestAVerbWaitsForAHolderThatHasNotWrittenItsPID(t *testing.T) {
+func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"status", "reload"} {
 		t.Run(what, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestAVerbWaitsForAHolderThatHasNotWrittenItsPID(t *testing.T) {
 }
 
 // Row C8.
-func TestAZombieIsNotADaemonIfItsChildHoldsTheFile(t *testing.T) {
+func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	proctest.Use(idle)

@@ -26,7 +26,7 @@ func mustLook(t *testing.T, path string) holder {
 	return h
 }
 
-func TestAPIDFileThatEveryUserCanWriteIsNotRead(t *testing.T) {
+func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
 	path := proctest.PIDFileWith(t, "1\n")
 	require.NoError(t, os.Chmod(path, 0o646))
 	_, err := lifecycle.Find(path)
@@ -35,7 +35,7 @@ func TestAPIDFileThatEveryUserCanWriteIsNotRead(t *testing.T) {
 }
 
 // Two processes inspect a stale file and a missing file as fast as they can.
-func TestAnInspectionNeverMakesAStartFail(t *testing.T) {
+func TestALookNeverMakesAStartFail(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	over := make(chan struct{})
@@ -90,7 +90,7 @@ var lookingDaemon = proctest.Register("looking daemon", func(args []string) int 
 	return lifecycle.ExitCode(err)
 })
 
-func TestInspectingItsOwnPIDFileKeepsTheOwnerLock(t *testing.T) {
+func TestALookAtOurOwnPIDFileLeavesItsNameAlone(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, lookingDaemon, path)
@@ -129,7 +129,7 @@ var searchingDaemon = proctest.Register("searching daemon", func(args []string) 
 	return lifecycle.ExitCode(err)
 })
 
-func TestAnInspectionDuringAStartIsSafe(t *testing.T) {
+func TestALookFromBesideAStartIsSafe(t *testing.T) {
 	t.Parallel()
 	for range 3 {
 		path := proctest.PIDPath(t)

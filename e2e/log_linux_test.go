@@ -40,7 +40,7 @@ func logOpened(t *testing.T, pid, fd int) string {
 	return path
 }
 
-func TestADaemonWithoutALogWritesToDevNull(t *testing.T) {
+func TestWithoutALogWhatADaemonWritesGoesToADevNullThatItCanWrite(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"log="}, {"log=/dev/null"}, {"log=/dev/null", "errorlog=/dev/null"}} {
 		pid, pidfile := verbStart(t, args...)
@@ -55,7 +55,7 @@ func TestADaemonWithoutALogWritesToDevNull(t *testing.T) {
 	}
 }
 
-func TestTheLogIsOpenForAppendingAndNotInherited(t *testing.T) {
+func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
 	t.Parallel()
 	log := logPlace(t)
 	pid, pidfile := verbStart(t, "log="+log)
@@ -100,7 +100,7 @@ var logDefault = proctest.Register("default", func(args []string) int {
 	}, lifecycle.Name(args[0]))
 })
 
-func TestTheDefaultLogOfAnOrdinaryUserIsBesideThePIDFile(t *testing.T) {
+func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
 	proctest.Use(logDefault)
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -203,7 +203,7 @@ var logWriter = proctest.Register("writer", func(args []string) int {
 var logFiller = strings.Repeat("x", 100)
 
 // Row K12.
-func TestAfterAReopenAllOutputGoesToTheNewLog(t *testing.T) {
+func TestAfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	got := proctest.Call(t, logWriter, "pidfile="+pidfile, log, "", "start")
@@ -223,7 +223,7 @@ func TestAfterAReopenAllOutputGoesToTheNewLog(t *testing.T) {
 }
 
 // Row K12.
-func TestRotationsLoseDuplicateAndTearNoLine(t *testing.T) {
+func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 	t.Parallel()
 	lines, rotations := 10_000, 10
 	if proctest.Long() {
@@ -278,7 +278,7 @@ func TestRotationsLoseDuplicateAndTearNoLine(t *testing.T) {
 }
 
 // Row K15.
-func TestALogAfterCopytruncateHasNoHole(t *testing.T) {
+func TestALogThatIsTruncatedInItsPlaceHasNoHole(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate")
 	got := proctest.Call(t, logWriter, "pidfile="+pidfile, log, gate, "start")

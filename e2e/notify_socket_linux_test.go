@@ -118,7 +118,7 @@ func addressOf(t *testing.T, pid int) string {
 	return ""
 }
 
-func TestASupervisorLeavesTheSocketFileToTheWorker(t *testing.T) {
+func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	path := filepath.Join(proctest.ShortDir(t), "s")
@@ -132,7 +132,7 @@ func TestASupervisorLeavesTheSocketFileToTheWorker(t *testing.T) {
 	require.FileExists(t, path)
 }
 
-func TestALingeringSocketOfTheWorkerDoesNotDelayAStop(t *testing.T) {
+func TestASocketOfTheWorkerThatLingersDelaysNoStop(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	before := b.hoards("linger", "linger", "linger")
@@ -142,7 +142,7 @@ func TestALingeringSocketOfTheWorkerDoesNotDelayAStop(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestStoredDescriptorsOfAWorkerAreLimited(t *testing.T) {
+func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	before := b.hoards("names", "kinds", "many")
@@ -159,7 +159,7 @@ func TestStoredDescriptorsOfAWorkerAreLimited(t *testing.T) {
 	b.stop()
 }
 
-func TestMessagesOfOtherProcessesDoNotDelayThoseOfTheWorker(t *testing.T) {
+func TestStrangersDoNotKeepAParentFromHearingItsWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	first := b.hoards()
@@ -180,7 +180,7 @@ func TestMessagesOfOtherProcessesDoNotDelayThoseOfTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestAFloodOfMessagesOfOtherProcessesDoesNotDelayTheWorker(t *testing.T) {
+func TestAFloodOfStrangersCostsAParentLittleAndItsWorkerIsHeard(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	worker := b.hoards()
@@ -221,7 +221,7 @@ func cpuOf(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
-func TestTheNotifySocketBelongsToTheWorkersUserAndIsRemoved(t *testing.T) {
+func TestTheNotifySocketIsAFileOfTheWorkersUserAndIsRemoved(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce)
@@ -242,7 +242,7 @@ func TestTheNotifySocketBelongsToTheWorkersUserAndIsRemoved(t *testing.T) {
 	b.stop()
 }
 
-func TestOnlyItsUserCanSendToTheNotifySocketOfAProgram(t *testing.T) {
+func TestTheNotifySocketOfAProgramIsForItsUserOnly(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)

@@ -17,7 +17,7 @@ import (
 )
 
 // Row L14.
-func TestNoOtherUserCanWriteTheFilesOfALifeWithAnyUmask(t *testing.T) {
+func TestNothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testing.T) {
 	t.Parallel()
 	for _, umask := range []string{"0", "0777"} {
 		t.Run(umask, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestNoOtherUserCanWriteTheFilesOfALifeWithAnyUmask(t *testing.T) {
 }
 
 // Row L14.
-func TestOnlyItsUserCanUseTheDefaultDirectoryWithAnyUmask(t *testing.T) {
+func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	binary := filepath.Join(nobodys(t), "program")

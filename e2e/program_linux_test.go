@@ -70,7 +70,7 @@ func (b *background) guard(script string, args ...string) proctest.Result {
 	return proctest.Call(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
 }
 
-func TestAnyProgramCanBeSupervised(t *testing.T) {
+func TestAnyProgramIsKeptAlive(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.readied(b.guard("echo it runs; exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
@@ -149,7 +149,7 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestTheErrorOfAProgramThatForksIntoTheBackgroundGivesAdvice(t *testing.T) {
+func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.guard("setsid sleep 60 & exit 0", "supervise=settle:1h", "start")
@@ -158,7 +158,19 @@ func TestTheErrorOfAProgramThatForksIntoTheBackgroundGivesAdvice(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestProcessesThatAStoppedProgramLeavesAreEnded(t *testing.T) {
+// squid writes its errors to a log of its own, and leaves a helper.
+func TestAProgramThatFailsAndLeavesAChildHasOnlyItsOwnLastWords(t *testing.T) {
+	t.Parallel()
+	b := inBackground(t)
+	for words, want := range map[string]string{"": "", "echo the port is in use; ": "; its last words:\n  | the port is in use"} {
+		got := withoutLog(b.guard("sleep 60 & "+words+"exit 7", "supervise=settle:1h", "start"))
+		require.Equal(t, proctest.Result{Stderr: "guard: start failed: died before it was ready (exit 7)" + want + "\n", Code: 1}, got)
+		require.Contains(t, b.said(), "ending a process that the worker left behind")
+		b.requireNothingLeft()
+	}
+}
+
+func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	p := proctest.Start(t, guard, "pidfile="+pidfile, "run", "--", "sh", "-c", "trap 'exit 0' TERM; sleep 60 & echo waits; wait")
@@ -169,7 +181,7 @@ func TestProcessesThatAStoppedProgramLeavesAreEnded(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestAProgramThatIgnoresTERMIsKilled(t *testing.T) {
+func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("trap 'echo asked' TERM; while :; do sleep 0.01; done", "stoptimeout=50ms", "start"))
@@ -208,7 +220,7 @@ while True:
 	return path
 }
 
-func TestAProgramThatUsesNotifyIsReadyWhenItSendsREADY(t *testing.T) {
+func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
 	t.Parallel()
 	say := notifies(t)
 	b := inBackground(t)

@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestAProgramIsReadyWhenReadyWhenReturnsNil(t *testing.T) {
+func TestAProgramIsReadyWhenReadyWhenSaysSo(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -27,7 +27,7 @@ func TestAProgramIsReadyWhenReadyWhenReturnsNil(t *testing.T) {
 	b.stop()
 }
 
-func TestAStartFailsIfReadyWhenNeverReturnsNil(t *testing.T) {
+func TestAProgramThatReadyWhenNeverFindsReadyFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for ready, want := range map[string]string{
@@ -53,7 +53,7 @@ func TestAProgramThatEndsBeforeItIsReadyFailsTheStart(t *testing.T) {
 	}
 }
 
-func TestAProgramWithNotifyIsReadyOnlyWhenItSendsREADY(t *testing.T) {
+func TestAProgramThatMustNotifyIsReadyOnlyThen(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -70,7 +70,7 @@ func TestAProgramWithNotifyIsReadyOnlyWhenItSendsREADY(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestABrokenConfigurationOfAProgramStopsNoProcess(t *testing.T) {
+func TestABrokenConfigurationOfAProgramStopsNothing(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	broken := filepath.Join(t.TempDir(), "broken")

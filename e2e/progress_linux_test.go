@@ -184,7 +184,7 @@ func TestALongReloadAndALongReopenAreShown(t *testing.T) {
 	requireStops(t, p)
 }
 
-func TestNoProgressIsShownWithoutATerminal(t *testing.T) {
+func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
 	t.Parallel()
 	gate, file := gatePath(t), filepath.Join(t.TempDir(), "said")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -240,7 +240,7 @@ func waits(pid int) bool {
 	return false
 }
 
-func TestTheProgressLineFitsTheWidthOfTheTerminal(t *testing.T) {
+func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -258,7 +258,7 @@ func TestTheProgressLineFitsTheWidthOfTheTerminal(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-func TestCtrlCUndoesAStartWithProgress(t *testing.T) {
+func TestCtrlCUndoesAStartThatIsShown(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	b := inBackground(t)
@@ -274,7 +274,7 @@ func TestCtrlCUndoesAStartWithProgress(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestProgressShowsTheRunningHookOfTheWorker(t *testing.T) {
+func TestWhatTheWorkerOfASupervisorDoesIsShown(t *testing.T) {
 	t.Parallel()
 	gate, again := gatePath(t), gatePath(t)
 	b := inBackground(t)
@@ -290,7 +290,7 @@ func TestProgressShowsTheRunningHookOfTheWorker(t *testing.T) {
 	s.requireShows(`daemon: ready .*\ndaemon: stopped .*`)
 }
 
-func TestCtrlCEndsTheProgressOfAStopAndTheDaemonStops(t *testing.T) {
+func TestCtrlCEndsAStopThatIsShownAndTheDaemonStops(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)

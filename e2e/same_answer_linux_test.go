@@ -60,7 +60,7 @@ func adviceFor(why string) string {
 }
 
 // Rows C16, L1.
-func TestStartAndStatusAgreeAboutAFileThatThisUserMayNotRead(t *testing.T) {
+func TestStartAndStatusSayTheSameOfAFileThatThisUserMayNotRead(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := filepath.Join(nobodys(t), "d")
@@ -81,7 +81,7 @@ func TestStartAndStatusAgreeAboutAFileThatThisUserMayNotRead(t *testing.T) {
 }
 
 // Row C16.
-func TestAStartByAnotherUserReportsThatTheDaemonRuns(t *testing.T) {
+func TestAnotherUserWhoStartsTheDaemonIsToldThatItRuns(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	pidfile := filepath.Join(nobodys(t), "daemon.pid")
@@ -95,7 +95,7 @@ func TestAStartByAnotherUserReportsThatTheDaemonRuns(t *testing.T) {
 }
 
 // Rows B2, B3.
-func TestStartAndStatusAgreeAboutAPathThatDoesNotExist(t *testing.T) {
+func TestStartAndStatusSayTheSameOfAPathThatLeadsNowhere(t *testing.T) {
 	t.Parallel()
 	loop, file := filepath.Join(t.TempDir(), "loop"), proctest.PIDFileWith(t, "untouched")
 	require.NoError(t, os.Symlink(loop, loop))
@@ -111,7 +111,7 @@ func TestStartAndStatusAgreeAboutAPathThatDoesNotExist(t *testing.T) {
 
 // A program that locks its PID file with lockf(3) is a daemon too. No verb empties or replaces its
 // file, or signals it.
-func TestStartAndStatusAgreeAboutAFileThatAnotherProgramLocks(t *testing.T) {
+func TestStartAndStatusSayTheSameOfAFileThatAnotherProgramLocks(t *testing.T) {
 	t.Parallel()
 	whole, first := unix.Flock_t{Type: unix.F_WRLCK}, unix.Flock_t{Type: unix.F_WRLCK, Len: 1}
 	for name, lock := range map[string]func(f *os.File) error{
@@ -150,7 +150,7 @@ func TestStartAndStatusAgreeAboutAFileThatAnotherProgramLocks(t *testing.T) {
 }
 
 // Row I7.
-func TestAnErrorDoesNotMeanThatNoDaemonRuns(t *testing.T) {
+func TestAFaultIsNoAnswer(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, why := range map[string]string{

@@ -82,7 +82,7 @@ func requireObeys(t *testing.T, p *proctest.Process, stop syscall.Signal) {
 	requireExited(t, p, 0)
 }
 
-func TestAStopSignalAsSoonAsThePIDCanBeReadEndsCleanly(t *testing.T) {
+func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
 	t.Parallel()
 	rounds := 40
 	if testing.Short() {
@@ -114,7 +114,7 @@ func requireNothingLeft(t *testing.T, path string) {
 }
 
 // Rows F4, F16.
-func TestAHUPAsSoonAsThePIDCanBeReadIsAReload(t *testing.T) {
+func TestAHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		path := proctest.PIDPath(t)
@@ -131,7 +131,7 @@ func TestAHUPAsSoonAsThePIDCanBeReadIsAReload(t *testing.T) {
 }
 
 // Row F16.
-func TestAHUPRightAfterReadyIsAReload(t *testing.T) {
+func TestAHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p := proctest.Start(t, daemon, "pidfile="+proctest.PIDPath(t))
@@ -147,7 +147,7 @@ func TestAHUPRightAfterReadyIsAReload(t *testing.T) {
 }
 
 // Row F1.
-func TestAHUPUnderNohupIsAReload(t *testing.T) {
+func TestUnderNohupAHUPIsAReload(t *testing.T) {
 	proctest.Needs(t, "nohup")
 	t.Parallel()
 	p := proctest.Launch(t, proctest.Wrapped([]string{"nohup"}, daemon, "pidfile="+proctest.PIDPath(t)))
@@ -162,7 +162,7 @@ func TestAHUPUnderNohupIsAReload(t *testing.T) {
 }
 
 // Row F2.
-func TestSignalsThatTheCallerIgnoredArrive(t *testing.T) {
+func TestWhatTheCallerIgnoresArrives(t *testing.T) {
 	t.Parallel()
 	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -207,7 +207,7 @@ func (h stuckHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // Row F9.
-func TestTheLastContentIsReadAfterAFloodOfHUPs(t *testing.T) {
+func TestAfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "config")
 	write := func(text string) {

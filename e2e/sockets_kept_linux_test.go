@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-func TestASocketThatIsClosedWhileReadyIsNotStoredAnyMore(t *testing.T) {
+func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -36,7 +36,7 @@ func TestASocketThatIsClosedWhileReadyIsNotStoredAnyMore(t *testing.T) {
 }
 
 // A manager may close its copy late. Until then, the address cannot be bound.
-func TestAReloadCanListenAgainIfAManagerStoresSockets(t *testing.T) {
+func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	probe, err := net.Listen("tcp", "127.0.0.1:0") // a free port
@@ -64,7 +64,7 @@ func TestAReloadCanListenAgainIfAManagerStoresSockets(t *testing.T) {
 	}
 }
 
-func TestASocketCanBeClosedAndRequestedAgainDuringTheStart(t *testing.T) {
+func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -77,7 +77,7 @@ func TestASocketCanBeClosedAndRequestedAgainDuringTheStart(t *testing.T) {
 	require.Len(t, socketsOf(t, p.PID()), 3)
 }
 
-func TestASocketThatWasBoundBeforeRunIsStoredToo(t *testing.T) {
+func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "early=", "pidfile=" + filepath.Join(dir, "x.pid")}
@@ -92,7 +92,7 @@ func TestASocketThatWasBoundBeforeRunIsStoredToo(t *testing.T) {
 	require.Equal(t, where, listensAt(t, p, "tcp,127.0.0.1:0"))
 }
 
-func TestAStoredSocketThatIsNotRequestedIsClosed(t *testing.T) {
+func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
@@ -106,7 +106,7 @@ func TestAStoredSocketThatIsNotRequestedIsClosed(t *testing.T) {
 }
 
 // If the name differs, Listen finds the socket by its address.
-func TestAStoredSocketIsFoundByItsAddressToo(t *testing.T) {
+func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
@@ -120,7 +120,7 @@ func TestAStoredSocketIsFoundByItsAddressToo(t *testing.T) {
 	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
 }
 
-func TestNoMoreSocketsAreStoredThanTheManagerKeeps(t *testing.T) {
+func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
 	t.Parallel()
 	k := newKeeper(t)
 	for room, kept := range map[string]int{"1": 1, "0": 0, "": 0, "x": 0, "-1": 0} {

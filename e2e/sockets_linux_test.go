@@ -170,7 +170,7 @@ func (k *keeper) run(program string, args ...string) *proctest.Process {
 	return proctest.Launch(k.t, cmd)
 }
 
-func TestABoundSocketIsStoredAndReturnedAfterACrash(t *testing.T) {
+func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -207,7 +207,7 @@ func onlyLines(text, begin string) (found string) {
 	return found
 }
 
-func TestAStopKeepsStoredSocketsForTheNextProcess(t *testing.T) {
+func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -228,7 +228,7 @@ func TestAStopKeepsStoredSocketsForTheNextProcess(t *testing.T) {
 	require.Len(t, k.heard(), 3, "no file was removed")
 }
 
-func TestAFailedStartKeepsStoredSocketsForTheNextProcess(t *testing.T) {
+func TestAFailedStartLeavesSocketsToTheNextProcess(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "pidfile=" + filepath.Join(dir, "x.pid")}

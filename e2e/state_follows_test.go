@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-func TestTheStateFileShowsThePhaseOfTheLife(t *testing.T) {
+func TestTheStateFollowsTheLife(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	gate := func(name string) string { return filepath.Join(dir, name) }
@@ -95,7 +95,7 @@ func TestTheStateFileShowsThePhaseOfTheLife(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestTheStateFileShowsAStopAtOnceEvenIfAHookDelaysIt(t *testing.T) {
+func TestAStopIsToldAtOnceThoughAHookHoldsItUp(t *testing.T) {
 	t.Parallel()
 	pidfile, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)

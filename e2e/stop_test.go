@@ -18,7 +18,7 @@ import (
 )
 
 // Row C17.
-func TestADaemonThatCtrlZSuspendedCanBeStopped(t *testing.T) {
+func TestADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	p.Signal(syscall.SIGSTOP)
@@ -30,7 +30,7 @@ func TestADaemonThatCtrlZSuspendedCanBeStopped(t *testing.T) {
 }
 
 // Row C17.
-func TestADaemonAbandonsAHangingOnStop(t *testing.T) {
+func TestAnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t, "stop=hang", "stoptimeout=2s")
 	stopped := callVerb(t, path, "stop", "stoptimeout=2s")
@@ -58,7 +58,7 @@ func TestADaemonThatIgnoresTERMIsKilledAndTheVerbReportsIt(t *testing.T) {
 }
 
 // Row C18.
-func TestTheFileIsUnlockedWhenStopReturns(t *testing.T) {
+func TestWhenStopReturnsTheFileIsFree(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p, path := startDaemon(t)
@@ -83,7 +83,7 @@ func startHeir(t *testing.T) (p *proctest.Process, heir *os.Process, path string
 }
 
 // Row C18.
-func TestStopWaitsWhileAnyProcessHoldsTheFile(t *testing.T) {
+func TestADaemonIsNotGoneWhileAnyProcessHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	found, err := lifecycle.Find(path)
@@ -131,7 +131,7 @@ func TestAProcessThatInheritedTheFileOfADeadDaemonIsReported(t *testing.T) {
 }
 
 // Row C20.
-func TestAVerbThatIsKilledWhileItWaitsDoesNotAffectTheDaemon(t *testing.T) {
+func TestAVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		gate := filepath.Join(t.TempDir(), "gate")
@@ -152,7 +152,7 @@ func TestAVerbThatIsKilledWhileItWaitsDoesNotAffectTheDaemon(t *testing.T) {
 }
 
 // Row C20.
-func TestTheEndOfTheContextEndsTheWaitAndNotTheDaemon(t *testing.T) {
+func TestTheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := lifecycle.Find(path)
@@ -177,7 +177,7 @@ var lingerer = proctest.Register("lingerer", func(args []string) int {
 })
 
 // Row C18.
-func TestStopWaitsForADaemonThatHasReleasedTheFileAndDoesNotSignalIt(t *testing.T) {
+func TestADaemonThatHasReleasedTheFileIsNotSignalledAndNotGoneUntilItEnds(t *testing.T) {
 	t.Parallel()
 	path, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, lingerer, path, gate)

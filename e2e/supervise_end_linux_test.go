@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestTheSupervisorExitsWithTheCodeOfTheStoppedWorker(t *testing.T) {
+func TestTheExitCodeOfAStoppedWorkerIsThatOfItsParent(t *testing.T) {
 	t.Parallel()
 	for what, want := range map[string]int{"stop=": 0, "exit=exit:5": 5, "stop=error": 1, "run=hang": 1} {
 		t.Run(what, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestTheSupervisorExitsWithTheCodeOfTheStoppedWorker(t *testing.T) {
 	}
 }
 
-func TestASecondInterruptEndsSupervisorAndWorkerAtOnce(t *testing.T) {
+func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "supervise=foreground", "stop=hang", "run")
 	b := &background{t: t, pidfile: pidfile}
@@ -41,7 +41,7 @@ func TestASecondInterruptEndsSupervisorAndWorkerAtOnce(t *testing.T) {
 }
 
 // Row H6.
-func TestAPermanentExitCodeIsNotRetried(t *testing.T) {
+func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
@@ -51,7 +51,7 @@ func TestAPermanentExitCodeIsNotRetried(t *testing.T) {
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
-func TestASupervisorThatGivesUpExitsWithOne(t *testing.T) {
+func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
@@ -62,7 +62,7 @@ func TestASupervisorThatGivesUpExitsWithOne(t *testing.T) {
 }
 
 // Row H4.
-func TestACleanExitEndsTheSupervisorUnlessThePolicyIsAlways(t *testing.T) {
+func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, _ := startDaemon(t, "supervise=foreground", "run=until:"+gate, "run")
@@ -103,7 +103,7 @@ func (b *background) left(n int) (pids []int) {
 }
 
 // Row H8.
-func TestOrphansOfAWorkerAreEndedBeforeTheNextWorkerAndAtTheStop(t *testing.T) {
+func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))

@@ -2,17 +2,12 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -21,10 +16,9 @@ import (
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/sdnotify"
-	"example.com/lifecycle/socket"
 )
 
-func TestSignalsAreForwardedToTheWorker(t *testing.T) {
+func TestSignalsGoOnToTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
@@ -38,7 +32,7 @@ func TestSignalsAreForwardedToTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestTheVerbRunDoesNotSuperviseUnlessThePolicySaysSo(t *testing.T) {
+func TestUnderRunNothingIsSupervisedUnlessThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "supervise=", "run")
 	b := &background{t: t, pidfile: pidfile}
@@ -94,7 +88,7 @@ var talker = proctest.Register("talker", func(args []string) int {
 		}))
 })
 
-func TestMessagesOfAWorkerDoNotHarmItsSupervisor(t *testing.T) {
+func TestWhatAWorkerSaysDoesItsParentNoHarm(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"flood", "garbage", "imposter"} {
 		t.Run(what, func(t *testing.T) {
@@ -116,7 +110,7 @@ func TestMessagesOfAWorkerDoNotHarmItsSupervisor(t *testing.T) {
 	}
 }
 
-func TestOnlyTheWorkerChangesItsUser(t *testing.T) {
+func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -149,99 +143,6 @@ func uidOf(t *testing.T, pid int) (uid int) {
 	return uid
 }
 
-// listener is a supervised program that answers on a TCP and a unix socket.
-var listener = proctest.Register("listener", func(args []string) int {
-	does := map[string]string{}
-	for len(args) > 1 {
-		key, value, _ := strings.Cut(args[0], "=")
-		does[key], args = value, args[1:]
-	}
-	var open []net.Listener
-	return lifecycle.Main(args, func(ctx context.Context) error {
-		for _, l := range open {
-			go func() {
-				for {
-					conn, err := l.Accept()
-					if err != nil {
-						return
-					}
-					fmt.Fprintln(conn, os.Getpid())
-					conn.Close()
-				}
-			}()
-		}
-		<-ctx.Done()
-		return nil
-	}, lifecycle.Name("listener"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.Supervise(parsePolicy("min:-1ns,limit:-1")),
-		lifecycle.OnStart(func(context.Context) error {
-			for _, at := range []struct{ network, address string }{{"tcp", "127.0.0.1:0"}, {"unix", does["socket"]}} {
-				l, err := socket.Listen(at.network, at.address)
-				if err != nil {
-					return err
-				}
-				open = append(open, l)
-				if at.network == "tcp" {
-					if err := os.WriteFile(does["port"], []byte(l.Addr().String()), 0o644); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		}),
-		lifecycle.OnExit(func(context.Context) error { return errors.Join(open[0].Close(), open[1].Close()) }))
-})
-
-func TestUnderLoadAKillOfTheWorkerRefusesNoConnection(t *testing.T) {
-	t.Parallel()
-	b := inBackground(t)
-	dir := proctest.ShortDir(t)
-	socket, port := filepath.Join(dir, "socket"), filepath.Join(dir, "port")
-	b.readied(proctest.Call(t, listener, b.args("socket="+socket, "port="+port, "start")...))
-	address, err := os.ReadFile(port)
-	require.NoError(t, err)
-
-	var refused atomic.Pointer[error]
-	var connected atomic.Int64
-	ctx, stop := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	for _, at := range []struct{ network, address string }{{"tcp", string(address)}, {"unix", socket}} {
-		for range 2 {
-			clients.Go(func() {
-				for ctx.Err() == nil {
-					conn, err := net.Dial(at.network, at.address)
-					if err != nil {
-						if !errors.Is(err, syscall.EAGAIN) { // the backlog of a unix socket is full
-							refused.Store(&err)
-						}
-						continue
-					}
-					connected.Add(1)
-					_, _ = io.Copy(io.Discard, conn) // a reset: the accepting process died
-					conn.Close()
-				}
-			})
-		}
-	}
-	worker := b.worker(0)
-	for range 10 {
-		before := connected.Load()
-		proctest.Eventually(t, func() bool { return connected.Load() > before+50 }, "clients to be answered")
-		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
-		worker = b.worker(worker)
-	}
-	stop()
-	clients.Wait()
-	if err := refused.Load(); err != nil {
-		t.Errorf("refused: %v", *err)
-	}
-	after, err := os.ReadFile(port)
-	require.NoError(t, err)
-	require.Equal(t, string(address), string(after), "the next worker listens on the same port")
-	b.stop()
-	_, err = net.Dial("tcp", string(address))
-	require.Error(t, err)
-}
-
 // moving is a program that requests another PID file in each process.
 var moving = proctest.Register("moving", func(args []string) int {
 	err := lifecycle.Run(nil, lifecycle.PIDFile(args[0]+strconv.Itoa(os.Getpid())), lifecycle.OnStart(started), lifecycle.Supervise(parsePolicy("foreground")))
@@ -249,7 +150,7 @@ var moving = proctest.Register("moving", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-func TestAWorkerWithAnotherPIDFileDoesNotBecomeASupervisor(t *testing.T) {
+func TestAWorkerThatIsToHaveAnotherPIDFileIsNoParentOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, moving, proctest.PIDPath(t))
 	require.Equal(t, 1, p.Wait())

@@ -74,7 +74,7 @@ func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 
 // The supervisor learns only from the kernel that it may not signal a setuid program, or a program
 // under sudo.
-func TestAProgramThatCannotBeSignalledFailsTheStart(t *testing.T) {
+func TestAProgramThatCannotBeSignalledFailsTheStartAndNoOtherOneStarts(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()
@@ -97,7 +97,7 @@ func TestAProgramThatCannotBeSignalledFailsTheStart(t *testing.T) {
 	b.stop()
 }
 
-func TestAStopReportsAProgramThatCannotBeSignalledAndARestartStartsNone(t *testing.T) {
+func TestAStopOfAProgramThatCannotBeSignalledSaysSoAndARestartStartsNoOtherOne(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()
@@ -121,7 +121,7 @@ func TestAStopReportsAProgramThatCannotBeSignalledAndARestartStartsNone(t *testi
 }
 
 // For example, a hanging worker must end before the next one starts.
-func TestNoWorkerStartsWhileThePreviousOneCannotBeEnded(t *testing.T) {
+func TestNoWorkerStartsWhileTheOneBeforeItCannotBeEnded(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()

@@ -78,7 +78,7 @@ func jail(t *testing.T) (root string) {
 	return root
 }
 
-func TestANewLogFileBelongsToTheUser(t *testing.T) {
+func TestALogFileThatIsMadeBelongsToTheUser(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)

@@ -21,7 +21,7 @@ func callParts(t *testing.T, code int, want, pidfile string, args ...string) {
 	require.Regexp(t, "^parts: "+want+"\n$", got.Stderr)
 }
 
-func TestTheVerbReloadPrintsTheVerdict(t *testing.T) {
+func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 	t.Parallel()
 	const rejected = "reload rejected, old configuration kept: "
 	for name, tt := range map[string]struct {
@@ -53,7 +53,7 @@ func TestTheVerbReloadPrintsTheVerdict(t *testing.T) {
 
 // An OnReload that ignores its context already runs when the test calls the verb. Therefore the
 // verb knows which hook runs, even on a slow machine.
-func TestTheVerbReloadGivesUpAfterReloadTimeoutAndNamesTheRunningHook(t *testing.T) {
+func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startParts(t, "db.reload=until:"+gate)
@@ -66,7 +66,7 @@ func TestTheVerbReloadGivesUpAfterReloadTimeoutAndNamesTheRunningHook(t *testing
 	requireExited(t, p, 0)
 }
 
-func TestTheVerbReloadSendsNoSignalIfThereIsNothingToReload(t *testing.T) {
+func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -78,13 +78,13 @@ func TestTheVerbReloadSendsNoSignalIfThereIsNothingToReload(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestTheVerbReloadReportsThatNoDaemonRuns(t *testing.T) {
+func TestTheVerbReloadSaysThatNoneIsRunning(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	callParts(t, 7, `not running \(nobody holds `+path+`\)`, path, "a.reload=", "reload")
 }
 
-func TestTheVerbReloadReportsThatTheDaemonEnded(t *testing.T) {
+func TestTheVerbReloadSaysThatTheDaemonEndedInstead(t *testing.T) {
 	t.Parallel()
 	p, path := startParts(t, "a.reload=exit:3")
 	callParts(t, 1, fmt.Sprintf("reload: no verdict: pid %d ended during the reload", p.PID()), path, "a.reload=", "reload")

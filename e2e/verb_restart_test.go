@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestForceReloadRestartsIfThereIsNoOnReload(t *testing.T) {
+func TestForceReloadRestartsWhereThereIsNothingToReload(t *testing.T) {
 	t.Parallel()
 	pidfile, down := verbPlace(t), filepath.Join(t.TempDir(), "down")
 	call := func(verb string) proctest.Result { return proctest.Call(t, verbCoded, "pidfile="+pidfile, down, verb) }
@@ -36,7 +36,7 @@ func TestForceReloadRestartsIfThereIsNoOnReload(t *testing.T) {
 	require.Equal(t, 0, call("stop").Code)
 }
 
-func TestForceReloadReloadsIfThereIsAnOnReload(t *testing.T) {
+func TestForceReloadReloadsWhereThereIsSomethingToReload(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	got := callVerb(t, pidfile, "force-reload")
@@ -48,7 +48,7 @@ func TestForceReloadReloadsIfThereIsAnOnReload(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile), Code: 7}, callVerb(t, pidfile, "force-reload"))
 }
 
-func TestRestartReplacesTheProcess(t *testing.T) {
+func TestRestartPutsANewProcessInThePlaceOfTheOld(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	for _, verb := range []string{"restart", "try-restart"} {
@@ -65,7 +65,7 @@ func TestRestartReplacesTheProcess(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestRestartStopsNothingIfTheCheckFails(t *testing.T) {
+func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	requireUntouched := proctest.Untouched(t, pidfile)
@@ -83,7 +83,7 @@ func TestRestartStopsNothingIfTheCheckFails(t *testing.T) {
 }
 
 // Row C15.
-func TestRestartStartsADaemonIfNoneRuns(t *testing.T) {
+func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
 	t.Parallel()
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
@@ -112,14 +112,14 @@ func TestRestartStartsADaemonIfNoneRuns(t *testing.T) {
 	})
 }
 
-func TestTryRestartStartsNothingIfNoDaemonRuns(t *testing.T) {
+func TestTryRestartWhereNoneRunsStartsNothing(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile)}, callVerb(t, pidfile, "check=error", "try-restart"), "OnCheck was not called")
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestARestartReportsAFailedStartAndLeavesNothing(t *testing.T) {
+func TestARestartWhoseStartFailsSaysSoAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	got := callVerb(t, pidfile, "start=error", "restart")
@@ -128,7 +128,7 @@ func TestARestartReportsAFailedStartAndLeavesNothing(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestARestartDuringAStartIsReportedToBothCallers(t *testing.T) {
+func TestARestartOfOneThatIsStartingIsToldToBothWhoStartedIt(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), filepath.Join(t.TempDir(), "log")
 	first := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "start")
@@ -141,7 +141,7 @@ func TestARestartDuringAStartIsReportedToBothCallers(t *testing.T) {
 }
 
 // Row A7.
-func TestTwoRestartsAtTheSameTimeReportTheirResults(t *testing.T) {
+func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
 	t.Parallel()
 	old, pidfile := verbStart(t)
 	for range 4 {
@@ -188,7 +188,7 @@ var verbStuck = proctest.Register("stuck", func(args []string) int {
 
 type verbStuckLog struct{ slog.Handler }
 
-func TestStopKillsADaemonAfterItsDeadlineAndNamesTheHangingHook(t *testing.T) {
+func TestStopKillsWhoOverrunsItsTimeAndNamesTheHookThatHangs(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), filepath.Join(t.TempDir(), "log")
 	for _, verb := range []string{"stop", "restart"} {

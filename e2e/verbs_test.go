@@ -16,7 +16,7 @@ import (
 )
 
 // Rows C12, C14.
-func TestVerbsThatNeedADaemonReportThatNoneRuns(t *testing.T) {
+func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -33,7 +33,7 @@ func TestVerbsThatNeedADaemonReportThatNoneRuns(t *testing.T) {
 }
 
 // Row C13.
-func TestASecondStartIsRefusedWithThePIDOfTheDaemon(t *testing.T) {
+func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -44,7 +44,7 @@ func TestASecondStartIsRefusedWithThePIDOfTheDaemon(t *testing.T) {
 }
 
 // Row C19.
-func TestAFailedReloadKeepsTheOldConfiguration(t *testing.T) {
+func TestAFailedReloadKeepsWhatWas(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"check=error", "reload=error", "reload=panic"} {
 		p, path := startDaemon(t, how)
@@ -60,7 +60,7 @@ func TestAFailedReloadKeepsTheOldConfiguration(t *testing.T) {
 }
 
 // Row C21.
-func TestABrokenStdoutDoesNotChangeTheExitCode(t *testing.T) {
+func TestWithoutAReaderOfTheOutputTheExitCodeIsTheSame(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		none := proctest.PIDPath(t)
@@ -92,7 +92,7 @@ func TestABrokenStdoutDoesNotChangeTheExitCode(t *testing.T) {
 }
 
 // Row C22.
-func TestAnUnknownVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
+func TestWhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -144,7 +144,7 @@ var verbless = proctest.Register("verbless", func(args []string) int {
 	}))
 })
 
-func TestVerbsReportARunningDaemon(t *testing.T) {
+func TestVerbsTellTheTruthAboutARunningDaemon(t *testing.T) {
 	p, pidfile := startDaemon(t)
 	verb := func(name ...string) proctest.Result {
 		return proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, name...)...)
@@ -170,7 +170,7 @@ func TestVerbsReportARunningDaemon(t *testing.T) {
 	require.Equal(t, proctest.Result{Stdout: "daemon: not running (nobody holds " + pidfile + ")\n", Code: 3}, verb("status"))
 }
 
-func TestStatusReportsADeadDaemon(t *testing.T) {
+func TestStatusTellsOfADeadDaemon(t *testing.T) {
 	p, pidfile := startDaemon(t)
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
@@ -186,7 +186,7 @@ func TestStatusReportsADeadDaemon(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%d\n", next.PID()), string(number))
 }
 
-func TestAVerbThatMayNotSignalNamesTheSignalAndTheProcess(t *testing.T) {
+func TestAVerbThatMayNotSignalSaysWhichSignalToWhom(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root", "setpriv")
 	p, pidfile := startDaemon(t)

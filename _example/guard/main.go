@@ -83,7 +83,9 @@ func main() {
 // shell returns a function that runs a command of sh. Its error contains the output.
 func shell(command string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput()
+		cmd := exec.CommandContext(ctx, "sh", "-c", command)
+		killsGroup(cmd)
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(out))
 		}

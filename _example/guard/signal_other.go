@@ -5,6 +5,9 @@ package main
 import (
 	"errors"
 	"os"
+	"os/exec"
 )
 
 func parseSignal(string) (os.Signal, error) { return nil, errors.ErrUnsupported }
+
+func killsGroup(*exec.Cmd) {}

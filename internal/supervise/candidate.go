@@ -109,7 +109,7 @@ func (s *Supervisor) candidateGone(op *operation, p *process) {
 
 // whyRefused returns why a candidate that has ended did not become the current worker.
 func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
-	err := s.whyNotReady(p, left)
+	err := s.whyNotReady(p, p.since(), left)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -143,8 +143,9 @@ func waitStatus(state *os.ProcessState) (status syscall.WaitStatus, ok bool) {
 }
 
 // whyNotReady returns why the first worker is not ready. The worker has ended, or the supervisor
-// cannot end it. left is the number of processes that the worker left behind.
-func (s *Supervisor) whyNotReady(p *process, left int) error {
+// cannot end it. logged is the text that the worker wrote to the log. left is the number of
+// processes that it left behind.
+func (s *Supervisor) whyNotReady(p *process, logged string, left int) error {
 	s.mu.Lock()
 	failure, failed, why, exit, endErr := p.failure, p.failed, p.why, p.exit, p.endError()
 	s.mu.Unlock()
@@ -160,10 +161,10 @@ func (s *Supervisor) whyNotReady(p *process, left int) error {
 	}
 	lines := handshake.LastLines(p.Output())
 	if len(lines) == 0 {
-		lines = handshake.LastLines(p.since())
+		lines = handshake.LastLines(logged)
 	}
 	died := handshake.Died(exit, lines)
-	if left > 0 && s.spec.Program != nil {
+	if left > 0 && exit != nil && exit.Success() && s.spec.Program != nil {
 		return fmt.Errorf("%w\n  | (%s: %s)", died, filepath.Base(s.spec.Args[0]), forksAway)
 	}
 	return died

@@ -90,7 +90,7 @@ func TestAStartDoesNotEndItsCaller(t *testing.T) {
 	require.Equal(t, []int{101}, pids(f.uncertain))
 }
 
-func TestTheRecordOfAWorkerIsRewrittenAtEachSignOfLife(t *testing.T) {
+func TestTheRecordOfAWorkerIsThatOfItsLastSignOfLife(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
 	s.setMark(p, Marked{PID: p.PID, Mark: "its mark", Image: "its image"})

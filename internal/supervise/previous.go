@@ -35,7 +35,7 @@ func (e *SurvivorsError) Error() string {
 
 // EndLimit returns the longest time that Start may take to end the processes of an earlier worker.
 func EndLimit(stopTimeout, startTimeout time.Duration) time.Duration {
-	return endLimit(stopTimeout, startTimeout) + 2*OrphansMargin + killMargin
+	return endLimit(stopTimeout, startTimeout) + 2*OrphansMargin + killMargin + reapTime
 }
 
 func endLimit(stopTimeout, startTimeout time.Duration) time.Duration {
@@ -48,7 +48,7 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	var all []*survivors
 	for _, m := range append([]Marked{s.spec.Previous}, s.spec.Others...) {
 		v := newSurvivors(Remains{
-			Of: m, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Log: s.spec.Log,
+			Of: m, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Crash: true, Log: s.spec.Log,
 		})
 		defer v.close()
 		v.look() // while the worker lives, its children have it as their parent
@@ -61,7 +61,11 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var ends sync.WaitGroup
 	for i, v := range all {
-		ends.Go(func() { errs[i] = v.end(ctx) })
+		ends.Go(func() {
+			if errs[i] = v.end(ctx); errs[i] == nil && v.marked {
+				s.awaitReaped(ctx, v.mark)
+			}
+		})
 	}
 	ends.Wait()
 	err := cmp.Or(errs...)
@@ -76,6 +80,27 @@ func (s *Supervisor) endPrevious(ctx context.Context) error {
 	s.deliver()
 	return err
 }
+
+// awaitReaped waits until the parent of the earlier worker has reaped it. Until then its PID
+// exists, and postgres refuses to start if the PID in its own file exists. The parent is process 1
+// or another subreaper, which may be slow, or may never reap.
+func (s *Supervisor) awaitReaped(ctx context.Context, m mark) {
+	zombie := func() bool {
+		p, ok := proc.Of(m.PID)
+		return ok && p.Ended && p.ID == m.ID
+	}
+	if s.spec.Program == nil || !zombie() {
+		return
+	}
+	s.spec.Log.Info("waiting until the earlier worker, which is a zombie, is reaped", "pid", m.PID)
+	limited, cancel := context.WithTimeout(ctx, reapTime)
+	defer cancel()
+	for zombie() && pause(limited, OrphansMargin/100) {
+	}
+}
+
+// reapTime is how long the parent of an earlier worker may take to reap it.
+const reapTime = 3 * time.Second
 
 // names returns the names and PIDs of the processes for people, at most maxNamed of them.
 func names(all []proc.Process) (texts []string) {

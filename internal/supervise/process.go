@@ -87,6 +87,7 @@ type child interface {
 	Hello() <-chan Hello
 	AskAdopt(ctx context.Context, state json.RawMessage) error
 	Replace() error
+	NotLast() error
 	Final()
 	Close()
 }

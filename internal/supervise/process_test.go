@@ -32,6 +32,8 @@ func (*noChild) AskAdopt(context.Context, json.RawMessage) error { return nil }
 
 func (*noChild) Replace() error { return nil }
 
+func (*noChild) NotLast() error { return nil }
+
 func (*noChild) Final() {}
 
 func (*noChild) Close() {}

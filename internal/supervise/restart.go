@@ -27,6 +27,10 @@ func (s *Supervisor) Restart() error {
 		default:
 		}
 	default:
+		if !p.again {
+			// Before the signal, so that the worker leaves its socket files.
+			s.mu.After(func() { _ = p.NotLast() })
+		}
 		p.again, p.why = true, errRestart
 		if !p.stops() {
 			p.handle(stopRequested)

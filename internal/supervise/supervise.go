@@ -134,7 +134,8 @@ func (s *Supervisor) Start(ctx context.Context) error {
 		if ctx.Err() != nil {
 			err = cmp.Or(s.Stop(), context.Cause(ctx))
 		} else {
-			err = s.whyNotReady(p, s.endOrphans(p))
+			logged := p.since() // before the supervisor logs what it ends
+			err = s.whyNotReady(p, logged, s.endOrphans(p))
 		}
 	}
 	s.Close()

@@ -23,6 +23,7 @@ type Remains struct {
 	Of     Marked
 	Limit  time.Duration // until KILL; 0: the StopTimeout of that supervisor; negative: KILL at once
 	Margin time.Duration // for the processes that get TERM when the worker has ended
+	Crash  bool          // if the worker ended before End, KILL follows after Margin, not Limit
 	Owner  int           // End signals only processes of this user; 0: of any user
 	Log    *slog.Logger
 }
@@ -203,6 +204,7 @@ const killedTime = 100 * time.Millisecond
 func (v *survivors) end(ctx context.Context) error {
 	var deadline time.Time // from the first signal, because a look may take a long time
 	var others time.Time   // when the others got TERM
+	asked := false         // the worker was asked to stop
 	for delay := time.Millisecond; ; delay = min(2*delay, OrphansMargin/100) {
 		from := time.Now()
 		v.look()
@@ -220,11 +222,14 @@ func (v *survivors) end(ctx context.Context) error {
 				deadline = now.Add(v.Limit)
 			}
 			kill := deadline
-			if left[0].PID != v.mark.PID && v.Limit >= 0 {
+			switch {
+			case left[0].PID == v.mark.PID:
+				asked = true
+			case v.Limit >= 0:
 				if others.IsZero() {
 					others = now
 				}
-				if soonest := others.Add(v.Margin); soonest.After(kill) {
+				if soonest := others.Add(v.Margin); soonest.After(kill) || v.Crash && !asked {
 					kill = soonest
 				}
 			}

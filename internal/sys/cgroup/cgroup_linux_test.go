@@ -136,7 +136,7 @@ func killBy(kill func(*Group, time.Time) error) error {
 	return g.Remove()
 }
 
-func TestNestedGroupsAreKilledAndRemoved(t *testing.T) {
+func TestGroupsInAGroupAreKilledAndRemovedWithIt(t *testing.T) {
 	_, dir := runInside(t, true, "tree")
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
@@ -230,7 +230,7 @@ func abandonedGroups() error {
 	return errors.Join(tree.root.Remove(foreign), tree.root.Remove("other"))
 }
 
-func TestKillDoesNotKillItsOwnProcess(t *testing.T) { runInside(t, true, "moved") }
+func TestAProcessDoesNotKillItself(t *testing.T) { runInside(t, true, "moved") }
 
 func movedInside() error {
 	_, g, err := newGroup("")

@@ -72,7 +72,7 @@ func divided() error {
 	return g.Remove()
 }
 
-func TestDirectoryUsesTheMountOfTheGroup(t *testing.T) {
+func TestTheDirectoryOfAGroupIsFoundByItsMount(t *testing.T) {
 	t.Parallel()
 	for mounts, want := range map[string]string{
 		"": "",
@@ -93,7 +93,7 @@ func TestDirectoryUsesTheMountOfTheGroup(t *testing.T) {
 	require.Empty(t, dir)
 }
 
-func TestALimitIsAnyValueExceptMax(t *testing.T) {
+func TestALimitIsOneThatIsNotTheMaximum(t *testing.T) {
 	t.Parallel()
 	require.False(t, isLimit("max 100000\n"))
 	require.False(t, isLimit("max\n"))

@@ -25,7 +25,7 @@ func testPair(t *testing.T) (ours *Peer, theirs *os.File) {
 	return ours, theirs
 }
 
-func TestMessagesAreDistinguishedFromOutput(t *testing.T) {
+func TestMessagesAreToldFromWords(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		sent     string
@@ -66,7 +66,7 @@ func TestMessagesAreDistinguishedFromOutput(t *testing.T) {
 	}
 }
 
-func TestTheOutputIsLimited(t *testing.T) {
+func TestWordsHaveALimit(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	go func() {
@@ -103,7 +103,7 @@ func TestAPeerThatHasCalledCloseWriteStillReceives(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestAMarkIdentifiesOneSocket(t *testing.T) {
+func TestTheMarkIsThatOfOneSocket(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)
 	_, other := testPair(t)
@@ -125,7 +125,7 @@ func TestAMarkIdentifiesOneSocket(t *testing.T) {
 	require.False(t, IsMarked(int(file.Fd()), mark), "the file is not a socket")
 }
 
-func TestNoEndOfAPairIsInherited(t *testing.T) {
+func TestNothingOfASocketpairIsInherited(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := Pair()
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestAPeerThatHasCalledCloseReadStillReceivesEarlierData(t *testing.T) {
 	require.Equal(t, "last words\n", ours.Output())
 }
 
-func TestIsGoneReportsTheEndOfThePeer(t *testing.T) {
+func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := Pair()
 	require.NoError(t, err)
@@ -161,7 +161,7 @@ func TestIsGoneReportsTheEndOfThePeer(t *testing.T) {
 // A service of root is the peer of each of its clients, and may send data that a client has
 // requested.
 // Row L9.
-func TestMadeByUsAcceptsOnlyAPair(t *testing.T) {
+func TestOnlyAPairIsMadeByUs(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)
 	require.True(t, MadeByUs(int(theirs.Fd())))

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAnEndThatCalledCloseWriteIsNotGone(t *testing.T) {
+func TestAnEndThatIsClosedForWritingIsNotGone(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	fd, err := unix.Dup(int(theirs.Fd()))

@@ -30,7 +30,7 @@ func TestTheEndsOfAPipeAreNotTheSame(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestInodesDistinguishTwoFilesAndTwoModes(t *testing.T) {
+func TestInodesTellTwoFilesAndTwoModesApart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open := func(name string, flags int) int {

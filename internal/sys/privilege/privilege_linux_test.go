@@ -18,7 +18,7 @@ CapPrm:	0000000000000000
 CapEff:	0000000000000000
 `
 
-func TestCheckComparesEveryIDOfAThread(t *testing.T) {
+func TestEveryIDOfAThreadIsCompared(t *testing.T) {
 	t.Parallel()
 	id := Identity{UID: 7, GID: 8, Groups: []int{10, 9, 8, 9}}
 	require.NoError(t, id.compare(status))
@@ -41,7 +41,7 @@ func TestCheckComparesEveryIDOfAThread(t *testing.T) {
 	require.Error(t, id.compare(""))
 }
 
-func TestCheckAcceptsTheThreadsOfThisProcess(t *testing.T) {
+func TestTheThreadsOfThisProcessAreAsTheyAre(t *testing.T) {
 	t.Parallel()
 	groups, err := os.Getgroups()
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestCheckAcceptsTheThreadsOfThisProcess(t *testing.T) {
 	require.ErrorContains(t, (&threads{nowhere}).check(id), "no thread found")
 }
 
-func TestDropNamesAnOpenDirectory(t *testing.T) {
+func TestAnOpenDirectoryIsNamed(t *testing.T) {
 	require.NoError(t, noDirectories())
 	path := t.TempDir()
 	dir, err := os.Open(path)

@@ -22,7 +22,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-func TestAnInterruptedCallIsRepeated(t *testing.T) {
+func TestACallThatASignalInterruptsIsMadeAgain(t *testing.T) {
 	r, w := pipe(t)
 	var calls int
 	interrupted := func(int) error {
@@ -37,7 +37,7 @@ func TestAnInterruptedCallIsRepeated(t *testing.T) {
 	require.Equal(t, 9, calls)
 }
 
-func TestReadWaitsUntilThereIsData(t *testing.T) {
+func TestReadWaitsUntilThereIsSomething(t *testing.T) {
 	r, w := pipe(t)
 	tried := make(chan struct{}, 10)
 	go func() {

@@ -79,7 +79,7 @@ var theService = &privilege.Identity{UID: service, GID: service, Groups: []int{s
 // one of 4000 tries failed.
 var opens = proctest.Rounds(5_000, 20_000, 20_000)
 
-func TestRootOpensNoFileThatAnotherUserHasLinked(t *testing.T) {
+func TestRootOpensNoFileThatAnotherUserHasLinkedForAnInstant(t *testing.T) {
 	path, secret := startExchanger(t)
 	opened := 0
 	for range opens {
@@ -99,7 +99,7 @@ func TestRootOpensNoFileThatAnotherUserHasLinked(t *testing.T) {
 	t.Logf("%d of %d opened a file of the user's", opened, opens)
 }
 
-func TestAFileThatTheUserMayNotOpenIsNotOpenedInTheUsersDirectory(t *testing.T) {
+func TestAFileThatTheUserMayNotOpenIsNotOpenedInHisDirectory(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("dir", 0o755, service, service)
@@ -122,7 +122,7 @@ func TestAFileThatTheUserMayNotOpenIsNotOpenedInTheUsersDirectory(t *testing.T) 
 	require.Equal(t, []int{service, service}, []int{Owner(info), Group(info)})
 }
 
-func TestTheThreadGetsItsOwnRightsBack(t *testing.T) {
+func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("dir", 0o755, service, service)
@@ -149,7 +149,7 @@ func TestTheThreadGetsItsOwnRightsBack(t *testing.T) {
 }
 
 // Without O_NONBLOCK, the holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
-func TestALeaseDoesNotDelayAnOpen(t *testing.T) {
+func TestALeaseDelaysNoOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "")
 	lease := func() *os.File {

@@ -87,7 +87,7 @@ func lingers(t *testing.T) *os.File {
 	return f
 }
 
-func TestALingeringSocketDoesNotBlockAServer(t *testing.T) {
+func TestALingeringSocketBlocksNoServer(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
 			s := serve(t)
@@ -126,7 +126,7 @@ func hidden(t *testing.T, inner *os.File) *os.File {
 
 // Each socket keeps one closing goroutine busy. When all goroutines are busy and the queue is full,
 // the kernel refuses further descriptors.
-func TestLingeringSocketsOfOtherProcessesDoNotBlockAServer(t *testing.T) {
+func TestLingeringSocketsInTheQueuesOfOthersBlockNoServer(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
 	fd, err := descriptor(s.server.file)
@@ -195,7 +195,7 @@ func (s *served) sendManyAndOneThatLingers(c *Socket) {
 	require.NoError(s.t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
 }
 
-func TestALingeringSocketAfterManyDescriptorsDoesNotBlockAServer(t *testing.T) {
+func TestALingeringSocketBehindManyDescriptorsBlocksNoServer(t *testing.T) {
 	s := serve(t)
 	s.server.turn <- struct{}{}
 	s.sendManyAndOneThatLingers(s.dial())
@@ -203,7 +203,7 @@ func TestALingeringSocketAfterManyDescriptorsDoesNotBlockAServer(t *testing.T) {
 	s.requireHears()
 }
 
-func TestPeekReceivesNoDescriptorsOfAnotherProcess(t *testing.T) {
+func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
 	s, c := connected(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -225,7 +225,7 @@ func TestPeekReceivesNoDescriptorsOfAnotherProcess(t *testing.T) {
 	require.LessOrEqual(t, len(after), len(before)) // an earlier server may still close its own
 }
 
-func TestABarrierEndsWhileOtherProcessesFillTheQueue(t *testing.T) {
+func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	over := make(chan struct{})

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOnlyItsUserCanSendToAPrivateSocket(t *testing.T) {
+func TestAPrivateSocketIsForItsUserOnly(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("this test needs root, which is not here")
@@ -53,7 +53,7 @@ func uidOf(t *testing.T, path string) uint32 {
 	return stat.Uid
 }
 
-func TestAPrivateSocketLeavesNoFile(t *testing.T) {
+func TestAPrivateSocketLeavesNothing(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	alive, err := listenIn(base, os.Geteuid())
@@ -81,7 +81,7 @@ func TestAPrivateSocketLeavesNoFile(t *testing.T) {
 	require.NoDirExists(t, filepath.Dir(alive.Address))
 }
 
-func TestAPathThatIsTooLongForASocketIsAnError(t *testing.T) {
+func TestAPlaceThatIsTooDeepForASocketIsAnError(t *testing.T) {
 	t.Parallel()
 	base := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
 	require.NoError(t, os.Mkdir(base, 0o700))

@@ -71,7 +71,7 @@ var given = func() (all []string) {
 	return append(all, "ZZZ")
 }()
 
-func TestAnUntrustedCallersVariablesReachNeitherTheProcessNorItsPrograms(t *testing.T) {
+func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -90,7 +90,7 @@ func TestAnUntrustedCallersVariablesReachNeitherTheProcessNorItsPrograms(t *test
 	}
 }
 
-func TestNoVariableIsRemovedFromAnOrdinaryProcess(t *testing.T) {
+func TestNothingIsRemovedWithoutMoreRightsThanTheCallers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -101,7 +101,7 @@ func TestNoVariableIsRemovedFromAnOrdinaryProcess(t *testing.T) {
 	}
 }
 
-func TestTheVariablesOfAProvenSupervisorAreRead(t *testing.T) {
+func TestWhatASupervisorHasSetIsHeededOnceItHasProvedItself(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -116,7 +116,7 @@ func TestTheVariablesOfAProvenSupervisorAreRead(t *testing.T) {
 	require.Contains(t, out, "PATH="+Path+" ")
 }
 
-func TestAVariableThatIsNotListedIsNotRead(t *testing.T) {
+func TestAVariableThatIsNotListedIsNotHeeded(t *testing.T) {
 	t.Setenv("ZZZ", "1")
 	t.Setenv("TERM", "1")
 	require.Empty(t, Get("ZZZ"))
@@ -124,7 +124,7 @@ func TestAVariableThatIsNotListedIsNotRead(t *testing.T) {
 	require.Empty(t, os.Getenv("TERM"))
 }
 
-func TestATimeZoneMayBeANameButNotAFile(t *testing.T) {
+func TestATimeZoneMayNameAZoneButNoFile(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{"", ":", "UTC", ":UTC", "Europe/Rome", "CET-1CEST,M3.5.0,M10.5.0/3"} {
 		require.False(t, namesFile(zone), zone)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestColumnsReturnsTheCurrentWidthOfTheTerminal(t *testing.T) {
+func TestColumnsAreThoseThatTheTerminalHasNow(t *testing.T) {
 	master, slave := pty(t)
 	require.Zero(t, Columns(slave), "no process has set the size")
 	for _, columns := range []uint16{1, 80, 65535} {
@@ -22,7 +22,7 @@ func TestColumnsReturnsTheCurrentWidthOfTheTerminal(t *testing.T) {
 	require.Zero(t, Columns(nil))
 }
 
-func TestInBackgroundReturnsFalseForAnotherTerminal(t *testing.T) {
+func TestATerminalThatIsNotTheControllingOneHasNoBackground(t *testing.T) {
 	_, slave := pty(t)
 	require.False(t, InBackground(slave))
 	require.False(t, InBackground(nil))

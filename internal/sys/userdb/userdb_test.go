@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRootComesFromTheUserDatabaseAndNotFromTheEnvironment(t *testing.T) {
+func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
 	passwd, err := os.ReadFile("/etc/passwd")
 	require.NoError(t, err)
 	want := User{Name: "root"}
@@ -33,7 +33,7 @@ func TestRootComesFromTheUserDatabaseAndNotFromTheEnvironment(t *testing.T) {
 	require.Equal(t, want, byName)
 }
 
-func TestAUserWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
+func TestWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 	t.Setenv("HOME", "/elsewhere")
 	t.Setenv("USER", "somebody")
 	_, err := ByID(54321)

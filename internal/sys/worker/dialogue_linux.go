@@ -17,6 +17,7 @@ type (
 	// notice is a message of the supervisor.
 	notice struct {
 		Replaced bool      `json:"replaced,omitempty"`
+		NotLast  bool      `json:"not_last,omitempty"`
 		Question *question `json:"question,omitempty"`
 	}
 	question struct {
@@ -124,13 +125,17 @@ func (r *running) awaitOrders() bool {
 	}
 }
 
-func (r *running) replace() error {
+func (r *running) replace() error { return r.notify(notice{Replaced: true}) }
+
+func (r *running) notLast() error { return r.notify(notice{NotLast: true}) }
+
+func (r *running) notify(n notice) error {
 	if err := r.canBeTold(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), sendTime, errors.New("the worker does not read its messages"))
 	defer cancel()
-	return r.peer.SendContext(ctx, notice{Replaced: true})
+	return r.peer.SendContext(ctx, n)
 }
 
 func (r *running) askAdopt(ctx context.Context, state json.RawMessage) error {
@@ -161,6 +166,9 @@ func (l *line) handle(message json.RawMessage) {
 	if json.Unmarshal(message, &told) != nil {
 		return
 	}
+	if told.Replaced || told.NotLast {
+		l.followedOnce.Do(func() { close(l.followed) })
+	}
 	if told.Replaced {
 		l.replacedOnce.Do(func() { close(l.replaced) })
 	}
@@ -173,6 +181,22 @@ func (l *line) handle(message json.RawMessage) {
 }
 
 func (l *line) isReplaced() <-chan struct{} { return l.replaced }
+
+func (l *line) isFollowed(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-l.followed:
+	case <-l.ended:
+	case <-timer.C:
+	}
+	select {
+	case <-l.followed:
+		return true
+	default:
+		return false
+	}
+}
 
 func (l *line) sendHello(h Hello) error { return l.reply(reply{Hello: &h}) }
 

@@ -122,9 +122,11 @@ type line struct {
 	lost chan struct{} // closed when the supervisor is gone
 
 	replaced chan struct{} // closed when another worker replaces this one
+	followed chan struct{} // closed when another worker follows this one
+	ended    chan struct{} // closed after the last message of the supervisor
 	asks     chan question
 
-	replacedOnce sync.Once
+	replacedOnce, followedOnce sync.Once
 
 	mu    sync.Mutex
 	taken bool
@@ -133,7 +135,7 @@ type line struct {
 func newLine(peer *ctlsock.Peer) line {
 	return line{
 		peer: peer, lost: make(chan struct{}),
-		replaced: make(chan struct{}), asks: make(chan question, maxQuestions),
+		replaced: make(chan struct{}), followed: make(chan struct{}), ended: make(chan struct{}), asks: make(chan question, maxQuestions),
 	}
 }
 
@@ -156,6 +158,7 @@ func (l *line) watch() {
 		}
 		l.handle(message)
 	}
+	close(l.ended)
 	l.peer.AwaitGone() // the supervisor may have called Final
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -132,6 +132,11 @@ func (p *Process) Hello() <-chan Hello { return p.hello() }
 // worker has not begun, if the worker does not read its messages, or after Final.
 func (p *Process) Replace() error { return p.replace() }
 
+// NotLast notifies a worker of this binary that another worker follows it, whatever its exit code
+// is. Call it before asking the worker to end. It blocks for a second at most. It returns an error
+// in the same cases as Replace.
+func (p *Process) NotLast() error { return p.notLast() }
+
 // AskAdopt asks a worker of this binary whether its program, as a supervisor, could continue with
 // that state. It returns nil or the reason of the worker; see [Handoff.OnAsk]. If ctx ends first,
 // it returns the cause of ctx.
@@ -193,6 +198,11 @@ func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
 // IsFinal reports whether the supervisor has called Final or is gone. No other worker follows this
 // worker then. IsFinal waits for at most the given time.
 func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
+
+// IsFollowed reports whether another worker follows this one: the supervisor has called
+// [Process.NotLast] or [Process.Replace]. It waits for that at most the given time, and not after
+// the supervisor has called Final.
+func (i *Handoff) IsFollowed(within time.Duration) bool { return i.isFollowed(within) }
 
 // RedirectCrashOutput makes the Go runtime also send the report of a panic or fatal error to the
 // supervisor, until debug.SetCrashOutput is called again. [Process.Output] returns the report.

@@ -26,6 +26,8 @@ func (running) hello() <-chan Hello { return nil }
 
 func (running) replace() error { return errors.ErrUnsupported }
 
+func (running) notLast() error { return errors.ErrUnsupported }
+
 func (running) askAdopt(context.Context, json.RawMessage) error { return errors.ErrUnsupported }
 
 func (running) freeze() (State, []*os.File, error) { return State{}, nil, errors.ErrUnsupported }
@@ -43,6 +45,8 @@ type line struct{}
 func (line) take() (lost <-chan struct{}) { return nil }
 
 func (line) isFinal(time.Duration) bool { return false }
+
+func (line) isFollowed(time.Duration) bool { return false }
 
 func (line) takeCrashes() error { return errors.ErrUnsupported }
 
