@@ -38,6 +38,16 @@ func (t *Tree) New(owner string) (*Group, error) {
 	return t.makeGroup(owner)
 }
 
+// Adopt returns the group with that name, which another program of this process has made (package
+// takeover). It returns an error if the group was removed, or if another process uses it. It tries
+// for a second, because another process may be checking whether the group is abandoned.
+func (t *Tree) Adopt(name string) (*Group, error) {
+	if t == nil {
+		return nil, os.ErrInvalid
+	}
+	return t.adopt(name)
+}
+
 // Abandoned returns the populated groups for that owner whose makers have ended. It removes all
 // empty abandoned groups, for any owner.
 func (t *Tree) Abandoned(owner string) []*Group {
@@ -57,6 +67,14 @@ func (t *Tree) Close() {
 // Group is a control group that this process has made. Any goroutine may call its methods. A nil
 // Group is empty.
 type Group struct{ group }
+
+// Name returns the name of the group in its tree, for [Tree.Adopt]. It returns "" for a nil group.
+func (g *Group) Name() string {
+	if g == nil {
+		return ""
+	}
+	return g.name
+}
 
 // Dir returns the open directory of the group, or nil for a nil group. With it, a process can be
 // started in the group (CLONE_INTO_CGROUP, clone(2)). Remove closes the directory.

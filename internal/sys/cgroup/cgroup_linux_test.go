@@ -34,6 +34,7 @@ func init() {
 	functions = map[string]func() error{
 		"refused": refused, "kill": killAll, "frozen": killAllFrozen, "tree": treeOfGroups, "divided": divided,
 		"abandoned": abandonedGroups, "moved": movedInside, "hold": hold, "others": otherUsers,
+		"adopt": adoptGroup,
 	}
 }
 

@@ -14,11 +14,16 @@ func own() (*Tree, error) { return nil, errors.ErrUnsupported }
 
 func (tree) makeGroup(string) (*Group, error) { return nil, errors.ErrUnsupported }
 
+func (tree) adopt(string) (*Group, error) { return nil, errors.ErrUnsupported }
+
 func (tree) abandoned(string) []*Group { return nil }
 
 func (tree) release() {}
 
-type group struct{ dir *os.File }
+type group struct {
+	name string
+	dir  *os.File
+}
 
 func (Process) signal(os.Signal) error { return errors.ErrUnsupported }
 

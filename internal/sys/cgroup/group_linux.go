@@ -6,9 +6,11 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +52,26 @@ func (t *tree) makeGroup(owner string) (g *Group, err error) {
 		_ = t.root.Remove(name)
 	}
 	return nil, err
+}
+
+// adoptTime is how long adopt tries.
+const adoptTime = time.Second
+
+func (t *tree) adopt(name string) (g *Group, err error) {
+	if !strings.HasPrefix(name, prefix) || strings.Contains(name, "/") {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	// New groups of this process must get other names.
+	_, number, _ := strings.Cut(name, fmt.Sprintf("-%d-", os.Getpid()))
+	if n, err := strconv.ParseInt(number, 10, 64); err == nil && n > made.Load() {
+		made.Store(n)
+	}
+	for end := time.Now().Add(adoptTime); ; time.Sleep(time.Millisecond) {
+		g, err = t.open(name)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return g, err
+		}
+	}
 }
 
 // open opens and locks a group of this user that no process has locked.

@@ -188,6 +188,14 @@ type State struct {
 	Refusing  bool   `json:"refusing,omitempty"` // the kernel refuses descriptors
 }
 
+// Files returns how many files belong to the state.
+func (s State) Files() int {
+	if len(s.Directory) > 0 {
+		return 2
+	}
+	return 1
+}
+
 // Freeze returns the state and the files of the server. Until Thaw is called, no message is
 // received or handled; messages wait in the queue of the socket. Freeze waits for a message that is
 // being handled. It must not be called from hear.

@@ -53,19 +53,15 @@ func newServer(address string, file *os.File) *Server {
 }
 
 func adopt(s State, files []*os.File) (*Server, error) {
-	want := 1
-	if len(s.Directory) > 0 {
-		want = 2
-	}
-	if len(files) != want {
+	if len(files) != s.Files() {
 		for _, f := range files {
 			f.Close()
 		}
-		return nil, fmt.Errorf("cannot adopt a notify socket with %d files instead of %d", len(files), want)
+		return nil, fmt.Errorf("cannot adopt a notify socket with %d files instead of %d", len(files), s.Files())
 	}
 	adopted := newServer(string(s.Address), files[0])
 	adopted.refusing.Store(s.Refusing)
-	if want == 2 {
+	if len(files) == 2 {
 		adopted.place = &place{path: string(s.Directory), lock: files[1]}
 	}
 	return adopted, nil
