@@ -21,9 +21,9 @@ import (
 // Close releases the resources of p. It has no effect on the daemon.
 func (p *Process) Close() error { return p.pin.Close() }
 
-// Signal sends a signal to the daemon and does not wait for its effect. Before that, it asks the
-// kernel again whether the daemon holds the PID file. The error wraps [ErrNotRunning] if the daemon
-// is gone, and fs.ErrPermission if the caller may not signal it.
+// Signal sends a signal to the daemon and does not wait for its effect. Before it sends the signal,
+// it asks the kernel again whether the daemon holds the PID file. The error wraps [ErrNotRunning]
+// if the daemon is gone, and fs.ErrPermission if the caller may not signal it.
 func (p *Process) Signal(sig os.Signal) error {
 	_, err := p.verify()
 	if err == nil {
@@ -193,7 +193,7 @@ const (
 	lookAgain = 2 * time.Millisecond
 )
 
-// hold pins the process that h names. It then verifies that this process holds the PID file,
+// hold pins the process that h names. It then verifies that the pinned process holds the PID file,
 // because before the pin the kernel could have given the PID to another process. It returns
 // os.ErrProcessDone if h is out of date.
 func hold(pidFile string, h pidfile.Holder) (*Process, error) {
@@ -242,11 +242,11 @@ func (p *Process) verifyAlive() (pidfile.Holder, error) {
 	return h, err
 }
 
-// verifyGuess returns an error if the process has not opened the PID file, as far as the system
-// shows that. The PID in the file then comes from another PID namespace.
+// verifyGuess returns an error if the system reports that the process has not opened the PID file.
+// The PID in the file then comes from another PID namespace.
 func (p *Process) verifyGuess() error {
-	// A dying process closes its files. Some time later, the kernel releases its lock and shows its
-	// end.
+	// A dying process closes its files. Some time later, the kernel releases the lock and reports the
+	// end of the process.
 	for deadline := time.Now().Add(patienceForDeath); ; time.Sleep(time.Millisecond) {
 		info, err := os.Lstat(p.pidFile)
 		switch {

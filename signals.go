@@ -28,7 +28,7 @@ const (
 	events
 )
 
-// action is how a life reacts to an event.
+// action is the reaction of a life to an event.
 type action int
 
 const (

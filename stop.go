@@ -41,7 +41,7 @@ func StopDelay(d time.Duration) Option {
 }
 
 // CleanErrors sets errors that are no failure if a body or hook returns them after a stop request,
-// for example http.ErrServerClosed. An error that wraps context.Canceled is never a failure then.
+// for example http.ErrServerClosed. An error that wraps context.Canceled is then never a failure.
 // Each call adds to the earlier ones. By default, there are none.
 func CleanErrors(errs ...error) Option {
 	return option(func(c *plan) { c.cleanErrors = append(c.cleanErrors, errs...) })
@@ -58,7 +58,7 @@ func (l *life) clean(err error) bool {
 		slices.ContainsFunc(l.plan.cleanErrors, func(target error) bool { return errors.Is(err, target) })
 }
 
-// stop ends the life in order, whatever the cause, and returns the result of Run.
+// stop ends the life in order and returns the result of Run.
 func (l *life) stop(failure error) error {
 	if l.stopCtx.Err() != nil && l.clean(failure) {
 		failure = nil
@@ -180,7 +180,7 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 	}
 }
 
-// budget is the time that a stop has.
+// budget contains the time limits of a stop.
 type budget struct {
 	end  time.Time // of StopTimeout
 	last time.Time // of the grace period after it
