@@ -70,7 +70,7 @@ type Status struct {
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
 
-	// KeptBy is what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
+	// KeptBy says what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
 	// caller of the process), "manager" (the service manager in Manager) or "process 1" (the program
 	// that keeps the container). Unit is the name that the manager uses for the daemon.
 	KeptBy  string `json:"kept_by,omitempty"`

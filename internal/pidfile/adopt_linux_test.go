@@ -48,7 +48,7 @@ var executor = proctest.Register("executor", func(args []string) int {
 	return 0
 })
 
-func TestAProgramAdoptsTheLockOfTheOneBefore(t *testing.T) {
+func TestAProgramAdoptsTheLockOfThePreviousProgram(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	cmd := proctest.Command(executor, path)
@@ -68,7 +68,7 @@ func TestAProgramAdoptsTheLockOfTheOneBefore(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestNoLockIsAdoptedWithoutAFile(t *testing.T) {
+func TestAdoptReturnsAnErrorWithoutAFile(t *testing.T) {
 	_, err := Adopt(proctest.PIDPath(t), nil)
 	require.EqualError(t, err, "the previous program did not pass it")
 }

@@ -286,7 +286,7 @@ func TestReplaceLeavesNoMomentWithoutARecord(t *testing.T) {
 	require.NoFileExists(t, path+unfinished)
 }
 
-func TestAFileThatWasAdoptedGoesOn(t *testing.T) {
+func TestAnAdoptedFileContinues(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.state")
 	f, err := Create(path, 0o644)
 	require.NoError(t, err)

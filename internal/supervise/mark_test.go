@@ -32,7 +32,7 @@ func TestFindReturnsTheProcessesOfAnEarlierWorker(t *testing.T) {
 		all                []proc.Process
 		session            int
 		groupOnly          bool
-		inherits           []int // the PIDs of those that have inherited something
+		inherits           []int // PIDs of the processes that have inherited a property
 		certain, uncertain []int
 	}{
 		"no process is left":                     {},
@@ -90,14 +90,14 @@ func TestAStartDoesNotEndItsCaller(t *testing.T) {
 	require.Equal(t, []int{101}, pids(f.uncertain))
 }
 
-func TestTheRecordOfAWorkerIsThatOfItsLastSignOfLife(t *testing.T) {
+func TestTheRecordOfAWorkerShowsWhenItLastExisted(t *testing.T) {
 	t.Parallel()
 	s, p, _ := newProcess(t)
 	s.setMark(p, Marked{PID: p.PID, Mark: "its mark", Image: "its image"})
 	first, ok := s.Known("its mark")
 	require.True(t, ok)
 	require.NotZero(t, first.At)
-	require.Equal(t, "its image", first.Image, "a worker that has ended has none")
+	require.Equal(t, "its image", first.Image, "an ended worker has no image")
 	again, ok := s.Known("its mark")
 	require.True(t, ok)
 	require.Greater(t, again.At, first.At)
@@ -107,7 +107,7 @@ func TestTheRecordOfAWorkerIsThatOfItsLastSignOfLife(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestAMarkIsReadAsItWasWritten(t *testing.T) {
+func TestAMarkOfAnyValuesIsParsedUnchanged(t *testing.T) {
 	t.Parallel()
 	m := mark{
 		PID: 100, Session: 90, Namespace: "pid:[1]/boot/5", ID: "boot/7", Invocation: digest("X"),
@@ -122,7 +122,7 @@ func TestAMarkIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// A process that cannot see process 1 knows less of its namespace.
+// If a process cannot see process 1, its proc.Namespace is less precise.
 func TestTheNamespaceOfAMarkMayBeLessPrecise(t *testing.T) {
 	t.Parallel()
 	const precise, plain = "pid:[1]/boot/5", "pid:[1]/boot"

@@ -139,8 +139,8 @@ func (s *Supervisor) update(p *process, r *storeRequest) {
 	}
 }
 
-// said reports the changes of a worker. Those of a candidate are reported when it becomes the
-// current worker. s.mu is held.
+// said reports the changes of a worker. It does not report changes of a candidate, because promote
+// reports them. s.mu is held.
 func (s *Supervisor) said(p *process, said Said) {
 	switch {
 	case p.isCurrent():

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// work is the whole code of a worker. The name of its program decides what it does.
+// work is all code that a worker runs. Its behaviour depends on the name of its program.
 func work(in *worker.Handoff) int {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -106,7 +106,7 @@ func tellManager(text string) error {
 	return err
 }
 
-// program returns the path of a program with that name, which is this one.
+// program returns the path of a copy of this program with that name.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -166,7 +166,7 @@ func (r *running) happened(e Event) {
 
 func (r *running) pid() int { return r.last.Load().PID }
 
-// await waits for an event of that type that is.
+// await waits for an event of that type for which is returns true.
 func await[E Event](r *running, is func(E) bool) (found E) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
@@ -203,17 +203,17 @@ func TestAnUpgradeReplacesTheWorkerAndTheOldOneDrains(t *testing.T) {
 	require.Equal(t, Replaced{Old: old, New: r.pid(), Version: "v2", Took: done.Took}, done)
 	r.requireServing(done.New)
 	drained := await(r, func(d Drained) bool { return d.PID == old })
-	require.Zero(t, drained.Exit.Code, "it was told, and not killed")
+	require.Zero(t, drained.Exit.Code, "the old worker got the message and was not killed")
 	await(r, func(s Said) bool { return s.PID == 0 && s.Text != nil && *s.Text == "serves v2" })
 	require.NoError(t, syscall.Kill(done.New, syscall.SIGKILL))
 	started := await(r, func(s Started) bool { return s.PID != old && s.PID != done.New })
-	require.Equal(t, 1, started.Restarts, "an upgrade is no restart")
+	require.Equal(t, 1, started.Restarts, "an upgrade does not count as a restart")
 	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", started.PID))
 	require.NoError(t, err)
 	require.Equal(t, "v2", filepath.Base(exe), "the next worker runs the new program too")
 }
 
-func TestABadProgramCostsNothing(t *testing.T) {
+func TestAFailedUpgradeChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	require.NoError(t, os.WriteFile(text, []byte("just a text, longer than a header\n"), 0o700))
@@ -275,7 +275,7 @@ func TestAWorkerThatDoesNotDrainIsKilled(t *testing.T) {
 	r.requireServing(second.New)
 }
 
-func TestAStopEndsWhatDrainsToo(t *testing.T) {
+func TestAStopEndsDrainingWorkersToo(t *testing.T) {
 	r := run(t, nil)
 	first, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "lingers")})
 	require.NoError(t, err)

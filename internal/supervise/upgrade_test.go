@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fakeWorker is what a worker of a fakeHost does.
+// fakeWorker is the state of a worker of a fakeHost.
 type fakeWorker int
 
 const (
@@ -17,8 +17,8 @@ const (
 	ends
 )
 
-// fakeHost is a supervisor without processes. Its fields are the world outside of the table. It is
-// copied at each branch of the walk.
+// fakeHost is a supervisor without processes. Its fields are the state outside of the table. The
+// walk copies it at each branch.
 type fakeHost struct {
 	upgrading
 	current   fakeWorker
@@ -27,7 +27,7 @@ type fakeHost struct {
 	stops     bool // a stop was requested
 
 	waiting bool // a caller waits for the verdict of an upgrade
-	alone   bool // it is one with NoOverlap
+	alone   bool // it is an upgrade with NoOverlap
 	fault   string
 }
 
@@ -79,7 +79,7 @@ func (h *fakeHost) requireThat(is bool, fault string) {
 	}
 }
 
-// happen makes an event happen in the world. It returns false if the event cannot happen.
+// happen makes an event happen. It returns false if the event cannot happen in this state.
 func (h *fakeHost) happen(e upgradeEvent) bool {
 	switch e {
 	case upgradeRequested, upgradeAloneRequested:
@@ -145,7 +145,7 @@ func (h *fakeHost) handleRequest(e upgradeEvent) bool {
 	return true
 }
 
-// invariant returns what is wrong in this state of the world, or "".
+// invariant returns the invariant that this state violates, or "".
 func (h *fakeHost) invariant() string {
 	switch inProgress := h.state != serving && h.state != frozen && h.state != stopped; {
 	case h.fault != "":
@@ -164,7 +164,7 @@ func (h *fakeHost) invariant() string {
 	return ""
 }
 
-// walk walks every sequence of up to that many events. It reuses the memory of path.
+// walk tries every sequence of at most that number of events. It reuses the memory of path.
 func walk(h *fakeHost, path []upgradeEvent, left int, visit func(h *fakeHost, path []upgradeEvent)) {
 	var next fakeHost
 	for e := range upgradeEvents {
@@ -181,12 +181,12 @@ func walk(h *fakeHost, path []upgradeEvent, left int, visit func(h *fakeHost, pa
 	}
 }
 
-// longest is the length of the sequences that the tests walk.
+// longest is the length of the longest sequences in the tests.
 const longest = 6
 
 func newPath() []upgradeEvent { return make([]upgradeEvent, 0, longest) }
 
-// reached returns one world for each state of the table.
+// reached returns one fakeHost for each state of the table.
 func reached(t *testing.T) map[upgradeState]fakeHost {
 	found := map[upgradeState]fakeHost{serving: {current: serves}}
 	from := found[serving]
@@ -214,9 +214,9 @@ func TestEverySequenceOfEventsKeepsTheInvariantsOfAnUpgrade(t *testing.T) {
 	t.Log(steps, "steps in", time.Since(begun))
 }
 
-// A worker of the old program serves throughout an upgrade without NoOverlap, unless it crashes or
-// a stop is requested, and a failed upgrade with NoOverlap starts it again.
-func TestAnUpgradeTakesNoServingWorkerAway(t *testing.T) {
+// Without NoOverlap, a worker of the old program serves throughout an upgrade, unless it crashes or
+// a stop is requested. After a failed upgrade with NoOverlap, it serves again.
+func TestAWorkerServesThroughoutAnUpgrade(t *testing.T) {
 	t.Parallel()
 	for from, world := range reached(t) {
 		if world.state.isHeld() || world.state == restoring || world.stops {
@@ -235,8 +235,8 @@ func TestAnUpgradeTakesNoServingWorkerAway(t *testing.T) {
 	}
 }
 
-// Whatever happens in an upgrade, its own events lead to an end.
-func TestEveryUpgradeHasAnEnd(t *testing.T) {
+// From every state, the events of the upgrade itself lead to its end.
+func TestEveryUpgradeEnds(t *testing.T) {
 	t.Parallel()
 	for from, world := range reached(t) {
 		for range 20 {
