@@ -71,8 +71,8 @@ func (op *operation) awaitReady(p *process) bool {
 	return true
 }
 
-// candidateGone reports that a candidate has ended, or cannot be ended. In the second case, nothing
-// else starts for an upgrade with NoOverlap until it has ended.
+// candidateGone reports that a candidate has ended, or that the supervisor cannot end it. In the
+// second case, an upgrade with NoOverlap starts no other worker until the candidate has ended.
 func (s *Supervisor) candidateGone(op *operation, p *process) {
 	left := 0
 	if op.spec.NoOverlap {
@@ -177,8 +177,8 @@ func (s *Supervisor) ask(op *operation, p *process) {
 	s.deliver()
 }
 
-// isEnding reports whether a candidate of this library has ended or is about to end. It waits for a
-// moment before it returns false.
+// isEnding reports whether a candidate that uses this library has ended or is about to end. It
+// waits for a moment before it returns false.
 func (p *process) isEnding() bool {
 	soon := time.NewTimer(provenAfter)
 	defer soon.Stop()
@@ -237,7 +237,7 @@ func (op *operation) greet(h Hello) {
 
 func (op *operation) isGreeted() bool { return isClosed(op.greeted) }
 
-// askAdopt asks the program of a candidate whether it can be the supervisor too.
+// askAdopt asks the program of a candidate whether it can also continue as the supervisor.
 func askAdopt(op *operation, p *process) error {
 	state, err := op.spec.State()
 	if err != nil {

@@ -74,7 +74,7 @@ func (s *Supervisor) drained(p *process, left int) {
 // errNotDrained is the reason for which the supervisor kills a worker that drains.
 var errNotDrained = errors.New("it did not drain in time")
 
-// tellReplaced makes the worker drain. A worker of this library gets a message. A supervised
+// tellReplaced makes the worker drain. A worker that uses this library gets a message. A supervised
 // program gets StopSignal. So does a worker to which the message cannot be sent.
 func (p *process) tellReplaced() {
 	if p.isProgram() || p.Replace() != nil {

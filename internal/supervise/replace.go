@@ -24,12 +24,12 @@ type UpgradeSpec struct {
 	// not become ready. The supervised program runs on.
 	Probe *Probe
 
-	// DrainTimeout is how long the old worker may take to end after the new one is ready. 0 means
+	// DrainTimeout is how long the old worker may take to end after the new worker is ready. 0 means
 	// StopTimeout.
 	DrainTimeout time.Duration
 
 	// Check returns an error if a worker that sent this Hello must not become the current worker. If
-	// Check is nil, every worker of this library may become it.
+	// Check is nil, every worker that uses this library may become it.
 	Check func(Hello) error
 
 	// State returns the state that the new worker is asked to adopt; see worker.Process.AskAdopt. If
@@ -43,8 +43,8 @@ type Probe struct {
 	Dir  string   // working directory; "": unchanged
 }
 
-// Replaced reports that a new worker is the current one, and that the old one drains. If Old is 0,
-// no old worker runs.
+// Replaced reports that a new worker is the current one, and that the old worker drains. If Old is
+// 0, no old worker runs.
 type Replaced struct {
 	Old, New int
 	Version  string // of the new worker, from its Hello
@@ -209,5 +209,5 @@ func (s *Supervisor) SetPath(path string) {
 	s.path = path
 }
 
-// Hello is the first message of a worker of this library to its supervisor.
+// Hello is the first message of a worker that uses this library to its supervisor.
 type Hello = worker.Hello

@@ -399,7 +399,7 @@ func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
 	require.Equal(t, "old", s.stored()[0].Name)
 }
 
-func TestWithoutOverlapTheOldWorkerEndsFirstAndComesBack(t *testing.T) {
+func TestWithNoOverlapTheOldWorkerEndsFirstAndRestartsAfterAFailure(t *testing.T) {
 	r := run(t, nil)
 	old := r.pid()
 	_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "dies"), NoOverlap: true})

@@ -94,7 +94,7 @@ type Supervisor struct {
 	path     string     // of the program of the next worker; "": this binary
 	upgrade  upgrading
 	op       *operation // the upgrade in progress; nil: none
-	starting bool       // Run starts a worker, and it is not known yet
+	starting bool       // Run starts a worker, and fork has not recorded it yet
 	next     time.Time  // when Run starts the next worker; zero: it does not wait
 	backoff  backoff
 	executed int // number of workers that have executed their program
