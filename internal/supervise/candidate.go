@@ -51,7 +51,7 @@ func (s *Supervisor) try(op *operation) {
 	}
 }
 
-// awaitReady waits until a candidate can be asked. It returns false if the candidate ends.
+// awaitReady waits until a candidate can answer questions. It returns false if the candidate ends.
 func (op *operation) awaitReady(p *process) bool {
 	var greetings <-chan Hello
 	if op.spec.Probe != nil {
@@ -312,7 +312,7 @@ func (s *Supervisor) remove(p *process) {
 	s.others = slices.DeleteFunc(s.others, func(o *process) bool { return o == p })
 }
 
-// stopOthers ends all workers but the current one. s.mu is held.
+// stopOthers ends all workers except the current one. s.mu is held.
 func (s *Supervisor) stopOthers() {
 	for _, p := range s.others {
 		p.handle(stopRequested)

@@ -177,9 +177,9 @@ func (o *orphans) kill(deadline time.Time) error {
 	}
 }
 
-// mine reports whether an orphan must end with its worker. If other workers run, it must only if
-// its environment shows that the worker has started it, or if it is certain that no other one has.
-// The others end with the last worker.
+// mine reports whether an orphan must end with its worker. If other workers run, an orphan must end
+// in two cases: its environment shows that the worker has started it, or certainly no other worker
+// has started it. All other orphans end with the last worker.
 func (o *orphans) mine(pid int) bool {
 	if !o.keeps && len(o.beside) == 0 {
 		return true

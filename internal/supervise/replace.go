@@ -19,9 +19,9 @@ type UpgradeSpec struct {
 
 	NoOverlap bool // the old worker ends before the new one starts
 
-	// Probe is for the supervisor of a program. If it is set, Path is the next program of the
-	// supervisor itself. It starts as a worker of this library, is asked, and ends again. It need
-	// not become ready. The supervised program runs on.
+	// Probe is for the supervisor of a supervised program. If it is set, Path is the next program of
+	// the supervisor itself. That program starts as a worker, answers questions, and ends. It need not
+	// become ready. The supervised program continues to run.
 	Probe *Probe
 
 	// DrainTimeout is how long the old worker may take to end after the new worker is ready. 0 means
@@ -37,7 +37,7 @@ type UpgradeSpec struct {
 	State func() (json.RawMessage, error)
 }
 
-// Probe describes how the next program of a supervisor is started to be asked.
+// Probe describes how the supervisor starts its next program in order to ask it.
 type Probe struct {
 	Args []string // with its name first
 	Dir  string   // working directory; "": unchanged

@@ -242,7 +242,7 @@ func (s *Supervisor) restartLoop(ctx context.Context, p *process, e *end, left i
 }
 
 // startAfter starts the worker that follows p after a delay. If its program cannot be executed, it
-// returns the exit that counts for the policy. Otherwise, next is as from restartLoop.
+// returns the exit that counts for the policy. Otherwise, next is as in restartLoop.
 func (s *Supervisor) startAfter(ctx context.Context, p *process, delay time.Duration) (next *process, failed *end, err error) {
 	if !s.pauseRestart(ctx, p, delay) {
 		return nil, nil, nil
