@@ -20,6 +20,7 @@ func (s *supervisor) executeAgain() {
 	require.Regexp(s.t, "^true [01] <nil>$", s.line("frozen"))
 	s.say("execute")
 	s.line("ignored and blocked:") // the first line of the new program
+	require.Equal(s.t, "0", s.line("orphans:"), "the worker is none")
 	s.line("pid ")
 }
 
@@ -87,6 +88,7 @@ func TestTheExitStatusOfAWorkerThatEndsInBetweenIsNotLost(t *testing.T) {
 		require.NoError(t, err, "it is not reaped")
 		require.Contains(t, string(stat), ") Z ")
 		s.say("execute")
+		require.Equal(t, "0", s.line("orphans:"), "the worker is none")
 		require.Equal(t, "signal: killed <nil> os: process already finished", s.line("ended:"))
 	}
 }

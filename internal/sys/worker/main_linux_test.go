@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/activation"
+	"example.com/lifecycle/internal/sys/reaper"
 	"example.com/lifecycle/internal/sys/takeover"
 )
 
@@ -125,6 +126,9 @@ func supervise() {
 			panic(err)
 		}
 		p, err = Adopt(s, in.Files)
+		orphans := len(reaper.Reap())
+		_ = reaper.EachOrphan(func(reaper.Orphan) { orphans++ })
+		fmt.Println("orphans:", orphans)
 	} else if p, err = startOn(o.Spec, o.Thread); err == nil {
 		err = executed(p)
 	}
