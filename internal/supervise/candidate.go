@@ -288,6 +288,7 @@ func (s *Supervisor) endOld(op *operation) {
 		default:
 		}
 	case !p.stops():
+		s.mu.After(func() { _ = p.NotLast() })
 		p.handle(stopRequested)
 	}
 }

@@ -11,6 +11,9 @@ import (
 func (s *Supervisor) drain(p *process, limit time.Duration) {
 	p.drains, p.drainLimit = true, min(limit, noTimeout)
 	s.others = append(s.others, p)
+	if p.state == starting { // it gets StopSignal
+		s.mu.After(func() { _ = p.NotLast() })
+	}
 	p.handle(replaced)
 	s.emit(Draining{PID: p.PID, Until: p.deadline})
 	s.endOldest()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/sys/cgroup"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // state is the state of a worker between its start and its end.
@@ -88,6 +89,8 @@ type child interface {
 	AskAdopt(ctx context.Context, state json.RawMessage) error
 	Replace() error
 	NotLast() error
+	Freeze() (worker.State, []*os.File, error)
+	Thaw()
 	Final()
 	Close()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/lifecycle/internal/sys/sdnotify"
+	"example.com/lifecycle/internal/sys/worker"
 )
 
 // noChild implements child without a process. It records the signals that the supervisor sends.
@@ -33,6 +34,10 @@ func (*noChild) AskAdopt(context.Context, json.RawMessage) error { return nil }
 func (*noChild) Replace() error { return nil }
 
 func (*noChild) NotLast() error { return nil }
+
+func (*noChild) Freeze() (worker.State, []*os.File, error) { return worker.State{}, nil, nil }
+
+func (*noChild) Thaw() {}
 
 func (*noChild) Final() {}
 

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/sdnotify"
 	"example.com/lifecycle/internal/sys/worker"
 )
@@ -26,6 +29,9 @@ import (
 func TestMain(m *testing.M) {
 	if in := worker.Inherited(); in != nil {
 		os.Exit(work(in))
+	}
+	if os.Getenv(helperVariable) != "" {
+		os.Exit(supervisor())
 	}
 	os.Exit(m.Run())
 }
@@ -54,8 +60,13 @@ func work(in *worker.Handoff) int {
 			return 1
 		}
 	}
-	if name == "waits" {
+	switch name {
+	case "waits":
 		awaitFile(exe+".go", terminated)
+	case "spawns": // a process that leaves the group, the session and its parent
+		if err := exec.Command("sh", "-c", `setsid sleep 1000 & echo $! > "$0"`, exe+".child").Run(); err != nil {
+			return 1
+		}
 	}
 	in.OnAsk(func(state json.RawMessage) error {
 		if name == "refuses" {
@@ -130,18 +141,8 @@ type running struct {
 func run(t *testing.T, change func(*Spec)) *running {
 	t.Helper()
 	r := &running{t: t, result: make(chan error, 1)}
-	policy := Policy{
-		MinDelay: time.Millisecond, MaxDelay: time.Second, Reset: time.Minute, Limit: 100, Window: time.Minute,
-		Clean: []int{0}, StopSignal: syscall.SIGTERM, ReloadSignal: syscall.SIGHUP,
-	}
-	spec := Spec{
-		Args: []string{"worker"}, Note: func(bool) any { return nil }, Dir: func() string { return "" }, Umask: -1, Policy: policy,
-		StartTimeout: 10 * time.Second, StartLimit: 10 * time.Second, StopTimeout: 10 * time.Second, ReloadTimeout: 10 * time.Second,
-		Listen: sdnotify.Listen, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), On: r.happened,
-		Tail:   func() func() string { return func() string { return "" } },
-		Decode: func(text json.RawMessage) error { return errors.New(string(text)) },
-		Text:   func(err error) string { return err.Error() },
-	}
+	spec := testSpec(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	spec.On = r.happened
 	if change != nil {
 		change(&spec)
 	}
@@ -169,7 +170,7 @@ func (r *running) pid() int { return r.last.Load().PID }
 // await waits for an event of that type for which is returns true.
 func await[E Event](r *running, is func(E) bool) (found E) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool {
+	proctest.Eventually(r.t, func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return slices.ContainsFunc(r.events, func(e Event) bool {
@@ -177,7 +178,7 @@ func await[E Event](r *running, is func(E) bool) (found E) {
 			found, ok = e.(E)
 			return ok && is(found)
 		})
-	}, 20*time.Second, time.Millisecond)
+	}, "a %T", found)
 	return found
 }
 
@@ -275,6 +276,27 @@ func TestAWorkerThatDoesNotDrainIsKilled(t *testing.T) {
 	r.requireServing(second.New)
 }
 
+// A worker that ends leaves the processes of the others alone, even those that have left its group
+// and its session.
+func TestOnlyTheProcessesOfAnEndedWorkerEnd(t *testing.T) {
+	proctest.Needs(t, "setsid")
+	r := run(t, nil)
+	old := r.pid()
+	path := program(t, "spawns")
+	done, err := r.Upgrade(t.Context(), UpgradeSpec{Path: path})
+	require.NoError(t, err)
+	text, err := os.ReadFile(path + ".child")
+	require.NoError(t, err)
+	child, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.Zero(t, await(r, func(d Drained) bool { return d.PID == old }).Left)
+	require.NoError(t, syscall.Kill(child, 0))
+	_, err = r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v3")})
+	require.NoError(t, err)
+	require.Equal(t, 1, await(r, func(d Drained) bool { return d.PID == done.New }).Left)
+	require.ErrorIs(t, syscall.Kill(child, 0), syscall.ESRCH)
+}
+
 func TestAStopEndsDrainingWorkersToo(t *testing.T) {
 	r := run(t, nil)
 	first, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "lingers")})
@@ -292,22 +314,22 @@ func TestAStopEndsDrainingWorkersToo(t *testing.T) {
 }
 
 // inProgress begins an upgrade to a program that is not ready until goOn is called.
-func inProgress(t *testing.T, r *running, u UpgradeSpec) (candidate *process, goOn func(), verdict <-chan error) {
+func inProgress(ctx context.Context, t *testing.T, r *running, u UpgradeSpec) (candidate *process, goOn func(), verdict <-chan error) {
 	t.Helper()
 	u.Path = program(t, "waits")
 	over := make(chan error, 1)
 	go func() {
-		_, err := r.Upgrade(t.Context(), u)
+		_, err := r.Upgrade(ctx, u)
 		over <- err
 	}()
-	require.Eventually(t, func() bool {
+	proctest.Eventually(t, func() bool {
 		r.Supervisor.mu.Lock()
 		defer r.Supervisor.mu.Unlock()
 		if r.op != nil {
 			candidate = r.op.candidate
 		}
 		return candidate != nil
-	}, 20*time.Second, time.Millisecond)
+	}, "the new worker")
 	return candidate, func() { require.NoError(t, os.WriteFile(u.Path+".go", nil, 0o600)) }, over
 }
 
@@ -318,7 +340,7 @@ func TestTheOldWorkerIsRestartedDuringAnUpgrade(t *testing.T) {
 	} {
 		r := run(t, nil)
 		old := r.pid()
-		candidate, goOn, verdict := inProgress(t, r, UpgradeSpec{})
+		candidate, goOn, verdict := inProgress(t.Context(), t, r, UpgradeSpec{})
 		require.NoError(t, end(r), what)
 		again := await(r, func(s Started) bool { return s.PID != old && s.Restarts == 1 }).PID
 		await(r, func(s Said) bool { return s.Text != nil && strings.HasPrefix(*s.Text, "serves supervise.test") })
@@ -334,17 +356,18 @@ func TestAnUpgradeThatIsGivenUpLeavesTheOldWorker(t *testing.T) {
 	r := run(t, nil)
 	old := r.pid()
 	ctx, cancel := context.WithCancelCause(t.Context())
+	candidate, _, verdict := inProgress(ctx, t, r, UpgradeSpec{})
 	enough := errors.New("enough")
-	time.AfterFunc(200*time.Millisecond, func() { cancel(enough) })
-	_, err := r.Upgrade(ctx, UpgradeSpec{Path: program(t, "waits")})
-	require.ErrorIs(t, err, enough)
+	cancel(enough)
+	require.ErrorIs(t, <-verdict, enough)
 	r.requireServing(old)
 	require.Empty(t, r.others)
+	require.ErrorIs(t, syscall.Kill(candidate.PID, 0), syscall.ESRCH)
 }
 
 func TestOneUpgradeAtATime(t *testing.T) {
 	r := run(t, nil)
-	candidate, goOn, verdict := inProgress(t, r, UpgradeSpec{})
+	candidate, goOn, verdict := inProgress(t.Context(), t, r, UpgradeSpec{})
 	_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: program(t, "v2")})
 	require.ErrorIs(t, err, ErrUpgrading)
 	goOn()
@@ -355,7 +378,7 @@ func TestOneUpgradeAtATime(t *testing.T) {
 func TestAStopDuringAnUpgradeEndsTheCandidateToo(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		r := run(t, nil)
-		candidate, _, verdict := inProgress(t, r, UpgradeSpec{NoOverlap: alone})
+		candidate, _, verdict := inProgress(t.Context(), t, r, UpgradeSpec{NoOverlap: alone})
 		r.stop()
 		require.NoError(t, r.Stop())
 		require.ErrorIs(t, <-verdict, ErrStopping)
@@ -371,11 +394,11 @@ func TestManyUpgradesInARow(t *testing.T) {
 		_, err := r.Upgrade(t.Context(), UpgradeSpec{Path: path, DrainTimeout: time.Hour})
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool {
+	proctest.Eventually(t, func() bool {
 		r.Supervisor.mu.Lock()
 		defer r.Supervisor.mu.Unlock()
 		return len(r.others) <= maxDraining
-	}, 20*time.Second, time.Millisecond, "the oldest are ended")
+	}, "the end of the oldest workers")
 }
 
 // A candidate stores descriptors only if it becomes the worker.

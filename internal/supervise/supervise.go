@@ -317,6 +317,8 @@ func (s *Supervisor) workerExited(p *process, e end, left int) (delay time.Durat
 	s.spec.Log.Log(context.Background(), level, "the worker has ended", "how", e.Text(), "worker", e.PID)
 	s.deliver()
 	switch {
+	case again && s.isHeld():
+		return delay, true, nil
 	case again:
 		s.spec.Log.Info("restarting the worker", "in", delay.Round(time.Millisecond), "attempt", exited.Attempt)
 		return delay, true, nil
@@ -334,6 +336,13 @@ func (s *Supervisor) workerExited(p *process, e end, left int) (delay time.Durat
 	s.mu.Unlock()
 	s.deliver()
 	return 0, false, gaveUp
+}
+
+// isHeld reports whether an upgrade with NoOverlap forbids a worker of the old program.
+func (s *Supervisor) isHeld() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.upgrade.state.isHeld()
 }
 
 // pause waits until d has passed or ctx ends. It returns false if ctx ends.
