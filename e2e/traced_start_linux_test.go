@@ -87,8 +87,9 @@ func (p *sweptStart) letGo() (counts []int) {
 	require.NoError(p.t, p.stdin.Close())
 	require.Equal(p.t, 0, p.Wait())
 	// Continue each process, because a thread that began at that moment is still suspended by the
-	// SIGSTOP of ptrace(2).
-	for _, pid := range p.processes() {
+	// SIGSTOP of ptrace(2). A worker that has not executed its program yet does not have the PID
+	// file in its arguments.
+	for _, pid := range append(p.processes(), p.numbers("process")...) {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	return p.numbers("counts")

@@ -197,6 +197,7 @@ func (tr *trace) begin(tid int) *task {
 	tr.tasks[tid] = &task{process: process}
 	if process == tid {
 		tr.stage[process] = tr.stage[parent]
+		fmt.Println("process", process)
 	}
 	return tr.tasks[tid]
 }
