@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/proc"
 )
@@ -45,6 +46,18 @@ func (b *background) instances() (pids []int) {
 	return pids
 }
 
+// hasReadyWorker reports whether the daemon has a ready worker other than before. Unlike worker, it
+// does not wait, because the daemon may be killed at any time.
+func (b *background) hasReadyWorker(before int) bool {
+	found, err := lifecycle.Find(b.pidfile)
+	if err != nil {
+		return false
+	}
+	defer found.Close()
+	s, err := found.Status()
+	return err == nil && s.Phase == lifecycle.Ready && s.Worker != 0 && s.Worker != before
+}
+
 // sweepSupervisor kills the supervisor at that call, during the operation. It requires that one
 // instance of the program or none remains, and that the next start works.
 func sweepSupervisor(t *testing.T, operation string, at int) (outcome string, count int) {
@@ -71,7 +84,7 @@ func sweepSupervisor(t *testing.T, operation string, at int) (outcome string, co
 		case "restart of the worker":
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 			proctest.Eventually(t, func() bool {
-				return len(p.numbers("killed")) > 0 || len(iAm().FindAllString(b.said(), -1)) > 1 && b.worker(0) != worker
+				return len(p.numbers("killed")) > 0 || len(iAm().FindAllString(b.said(), -1)) > 1 && b.hasReadyWorker(worker)
 			}, "the next worker, or the end of the supervisor %d", supervisor)
 		default:
 			_ = proctest.Call(t, guard, b.args(operation)...)
