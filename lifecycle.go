@@ -201,7 +201,9 @@ func runHere(l *life) error {
 	if m.mayHaveLauncher() {
 		l.launcher = handshake.Inherited()
 		if l.plan.detach && l.launcher == nil && detach.Inherited() != nil {
-			return errSecondRun
+			// No launcher waits for the result of this life.
+			return errors.New("lifecycle: Detach: this process is the daemon of an earlier call of Run, so it " +
+				"cannot be the next one too: set Args so that the main of each daemon calls Run once")
 		}
 	}
 	err = l.run()
@@ -210,11 +212,6 @@ func runHere(l *life) error {
 	}
 	return err
 }
-
-// errSecondRun is the error of a second Run in a detached process, because no launcher waits for
-// the result of a second life.
-var errSecondRun = errors.New("lifecycle: Detach: this process is the daemon of an earlier call of Run, so it " +
-	"cannot be the next one too: set Args so that the main of each daemon calls Run once")
 
 // abandon returns err. It first removes the socket files that the program has made, because no life
 // begins in this process.

@@ -29,7 +29,7 @@ var readsEnvironment = map[string][]string{
 	"os.Environ": {
 		"internal/sys/secureenv/secureenv.go", "internal/sys/detach/start_unix.go", "internal/sys/detach/stage_unix.go",
 		"internal/sys/worker/start_linux.go", "internal/sys/worker/stage_linux.go", "internal/sys/worker/inherited_linux.go",
-		"internal/sys/execve/execve_unix.go",
+		"internal/sys/execve/execve_unix.go", "internal/sys/startup/program.go",
 		"user.go",
 	},
 	"exec.LookPath": {"supervise.go", "internal/sys/worker/stage_linux.go"}, // secureenv replaces PATH

@@ -16,8 +16,8 @@ const modulePath = "example.com/lifecycle"
 
 // systemLayer lists the packages for system mechanisms. They may import each other.
 var systemLayer = []string{
-	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "monotonic", "origin",
-	"ossignal", "pin",
+	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "monotonic",
+	"openfile", "origin", "ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
 	"secureenv", "startup", "statedir", "takeover", "terminal", "userdb", "worker",
 }

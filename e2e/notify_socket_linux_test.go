@@ -149,7 +149,7 @@ func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
 	b.awaitSaid("given , 0 bytes: \n")
 	require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 	b.worker(before)
-	b.awaitSaid(" bytes: memory:xxxxxxxxxxxxx\n")
+	b.awaitSaid(" bytes: path:memory:xxxxxxxx\n")
 	var n, size int
 	_, err := fmt.Sscanf(b.said()[strings.LastIndex(b.said(), "given "):], "given %d, %d bytes", &n, &size)
 	require.NoError(t, err)

@@ -8,7 +8,6 @@
 package socket
 
 import (
-	"errors"
 	"net"
 	"os"
 
@@ -99,18 +98,20 @@ func claim(r request) *socket {
 	})
 	if fd == nil && len(fdstore.Unclaimed()) > 0 {
 		wanted := r.resolve() // may query a name server
-		fd = fdstore.ClaimWhere(use, func(f *os.File) (err error) {
+		fd = fdstore.ClaimWhere(use, func(f *os.File) bool {
 			if !r.fits(activation.Network(f)) {
-				return errOther
+				return false
 			}
-			if conn, err = r.from(f); err != nil {
-				return err
+			open, err := r.from(f)
+			if err != nil {
+				return false
 			}
-			if !wanted(conn.address()) {
-				conn.Close()
-				return errOther
+			if !wanted(open.address()) {
+				open.Close()
+				return false
 			}
-			return nil
+			conn = open
+			return true
 		})
 	}
 	if fd == nil {
@@ -118,8 +119,6 @@ func claim(r request) *socket {
 	}
 	return &socket{conn, fd}
 }
-
-var errOther = errors.New("another socket")
 
 // use returns the description of the socket for fdstore. The caller may set conn later.
 func (r request) use(conn *socketConn) fdstore.Use {

@@ -52,18 +52,19 @@ func (t *table) claim(use Use, open func(*os.File) error) *Descriptor {
 	return nil
 }
 
-// ClaimWhere is like Claim, but it tries descriptors with any name.
-func ClaimWhere(use Use, open func(*os.File) error) *Descriptor {
+// ClaimWhere is like Claim, but it tries descriptors with any name. It claims the first one for
+// which open returns true.
+func ClaimWhere(use Use, open func(*os.File) bool) *Descriptor {
 	d := process.claimWhere(use, open)
 	d.findFile()
 	return d
 }
 
-func (t *table) claimWhere(use Use, open func(*os.File) error) *Descriptor {
+func (t *table) claimWhere(use Use, open func(*os.File) bool) *Descriptor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, e := range t.unclaimed {
-		if open(e.File) == nil {
+		if open(e.File) {
 			return t.assign(i, use)
 		}
 	}

@@ -1,7 +1,6 @@
 package fdstore
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -115,12 +114,12 @@ func TestADescriptorOfASocketUnitCanBeClaimedAgainUntilTheStop(t *testing.T) {
 	stage := Running
 	fresh(t, &stage, nil, "http.socket")
 	require.Nil(t, Claim(use("tcp::80"), opens), "the descriptor has another name")
-	require.Nil(t, ClaimWhere(use("tcp::80"), func(*os.File) error { return errors.New("elsewhere") }))
-	d := ClaimWhere(use("tcp::80"), opens)
+	require.Nil(t, ClaimWhere(use("tcp::80"), func(*os.File) bool { return false }))
+	d := ClaimWhere(use("tcp::80"), func(*os.File) bool { return true })
 	require.NotNil(t, d)
 	require.Empty(t, Unclaimed())
 	d.Close()
-	d = ClaimWhere(use("tcp::80"), opens)
+	d = ClaimWhere(use("tcp::80"), func(*os.File) bool { return true })
 	require.NotNil(t, d)
 	stage = Stopping
 	d.Close()
