@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -243,21 +244,9 @@ var masks = proctest.Register("masks", func([]string) int {
 			}()
 			<-began
 		}
-		paths, _ := filepath.Glob("/proc/self/task/*/status")
-		seen := map[string]bool{}
-		for _, path := range paths {
-			status, _ := os.ReadFile(path)
-			mask, err := strconv.ParseUint(field(status, "SigBlk"), 16, 64)
-			if err != nil {
-				continue // the thread has ended
-			}
-			var names []string
-			for _, sig := range daemonSignals {
-				if mask&(1<<(sig.(syscall.Signal)-1)) != 0 {
-					names = append(names, unix.SignalName(sig.(syscall.Signal)))
-				}
-			}
-			seen[strings.Join(names, "+")] = true
+		seen := blockedByThreads()
+		for end := time.Now().Add(10 * time.Second); seen[all] && time.Now().Before(end); seen = blockedByThreads() {
+			time.Sleep(time.Millisecond)
 		}
 		close(hold)
 		report(when, seen)
@@ -270,3 +259,27 @@ var masks = proctest.Register("masks", func([]string) int {
 	blocked("stopped")
 	return 0
 })
+
+// all are the signals that a new thread blocks for a moment.
+const all = "SIGHUP+SIGINT+SIGTERM+SIGUSR1+SIGUSR2"
+
+// blockedByThreads returns each combination of the signals that a thread blocks.
+func blockedByThreads() map[string]bool {
+	paths, _ := filepath.Glob("/proc/self/task/*/status")
+	seen := map[string]bool{}
+	for _, path := range paths {
+		status, _ := os.ReadFile(path)
+		mask, err := strconv.ParseUint(field(status, "SigBlk"), 16, 64)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var names []string
+		for _, sig := range daemonSignals {
+			if mask&(1<<(sig.(syscall.Signal)-1)) != 0 {
+				names = append(names, unix.SignalName(sig.(syscall.Signal)))
+			}
+		}
+		seen[strings.Join(names, "+")] = true
+	}
+	return seen
+}

@@ -170,7 +170,7 @@ func TestTheRuntimeLeavesOnlyUSR1AndUSR2Blocked(t *testing.T) {
 	out := cmd.Stdout.(*proctest.Lines).String()
 	require.Contains(t, out, `start {"SIGUSR1+SIGUSR2":true}`+"\n")
 	require.Contains(t, out, `notified {"":true,"SIGUSR1+SIGUSR2":true}`+"\n", "none in the thread of package signal")
-	require.Regexp(t, `stopped \{("SIGHUP\+SIGINT\+SIGTERM\+SIGUSR1\+SIGUSR2":true,)?"SIGUSR1\+SIGUSR2":true\}`+"\n", out)
+	require.Contains(t, out, `stopped {"SIGUSR1+SIGUSR2":true}`+"\n")
 }
 
 // blockAll calls start in a thread that blocks the signals of a daemon.

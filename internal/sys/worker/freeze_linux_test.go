@@ -119,6 +119,9 @@ func TestTheFirstThreadForksInANewProgram(t *testing.T) {
 	first, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.cmd.Process.Pid))
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{fmt.Sprint(pid), another}, strings.Fields(string(first)))
+	status, err := os.ReadFile("/proc/" + another + "/status")
+	require.NoError(t, err)
+	require.Contains(t, string(status), "\nSigBlk:\t"+noSignals+"\n", "though the new program was executed with some blocked")
 }
 
 func TestAWorkerIsSupervisedAfterAFailedExecve(t *testing.T) {
