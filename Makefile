@@ -47,13 +47,13 @@ churn: ## stress the PID file lock, and log a million lines over a hundred rotat
 	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e
 
 sweep: ## kill at every system call of a start, a stop, a supervisor and the verbs, then run many
-	LIFECYCLE_LONG=1 go test -run 'AKillDuring|VerbThatIsKilledDoes|SuspendedDaemonIs|VerbThatWasSuspended|StatusIsTrue' -count=1 -timeout 30m -v . ./e2e
+	LIFECYCLE_LONG=1 go test -run 'AKillDuring|AKilledVerb|SuspendedDaemonIs|AResumedVerb|StatusIsRight' -count=1 -timeout 30m -v . ./e2e
 
 faults: ## fail every system call of a start, a stop and the verbs
 	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v . ./e2e
 
 model: ## thousands of random interleavings of signals, verbs, status queries and kills
-	LIFECYCLE_LONG=1 go test -run KeepsToTheModel -count=1 -timeout 30m . ./e2e
+	LIFECYCLE_LONG=1 go test -run KeepToTheModel -count=1 -timeout 30m . ./e2e
 
 fuzz: ## run every fuzz target for a minute
 	for target in Record Verbs Failure; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
@@ -64,7 +64,7 @@ fuzz: ## run every fuzz target for a minute
 	for target in Launcher Daemon; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/handshake || exit; done
 	go test -run '^$$' -fuzz=FuzzPID -fuzztime=60s ./internal/pidfile
 	for target in Name Parse; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s ./internal/sys/activation || exit; done
-	go test -run '^$$' -fuzz=FuzzWhateverAPeerSends -fuzztime=60s ./internal/sys/ctlsock
+	go test -run '^$$' -fuzz=FuzzPeer -fuzztime=60s ./internal/sys/ctlsock
 
 conformance: ## as root: make the images once, and test _example/deploy under systemd and others
 	bash .ci/run conformance

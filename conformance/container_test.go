@@ -155,7 +155,7 @@ func (c *container) wait() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
+func TestTheImageRunsAsProcess1WithoutOtherFiles(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, words(t, instruction(t, dockerfile, `^CMD (.*)$`))...)
 	health := words(t, instruction(t, dockerfile, `^HEALTHCHECK CMD (.*)$`))
@@ -172,14 +172,14 @@ func TestTheImageRunsAsProcessOneWithoutAnythingElse(t *testing.T) {
 
 // A process that process 1 starts in the background ends with process 1.
 // Row J1.
-func TestAStartAsProcessOneIsRefusedWithAHint(t *testing.T) {
+func TestAStartAsProcess1IsRefusedWithAdvice(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, "start")
 	require.Equal(t, 1, c.wait())
 	require.Contains(t, c.out.String(), "run it in the foreground")
 }
 
-func TestAContainerThatCannotStartSaysSoWithItsExitCode(t *testing.T) {
+func TestAContainerThatCannotStartReportsItsExitCode(t *testing.T) {
 	t.Parallel()
 	c := runImage(t, "-config", "/no/such/file", "run")
 	require.Equal(t, 1, c.wait())
@@ -187,7 +187,7 @@ func TestAContainerThatCannotStartSaysSoWithItsExitCode(t *testing.T) {
 }
 
 // Kubernetes removes a pod from its services and sends TERM at the same time.
-func TestAPodIsNotReadyAtOnceAndEndsInsideItsGracePeriod(t *testing.T) {
+func TestAPodIsNotReadyAfterTERMAndEndsWithinItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(manifest)
 	require.NoError(t, err)

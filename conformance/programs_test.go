@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-func TestAGuardKeepsNginx(t *testing.T) {
+func TestAGuardSupervisesNginx(t *testing.T) {
 	t.Parallel()
 	g, nginx := needProgram(t, "nginx")
 	g.nginx("one")
@@ -107,7 +107,7 @@ func TestWorkersOfNginxThatSurviveAGuardAreEnded(t *testing.T) {
 	g.succeeds("stop")
 }
 
-func TestAGuardKeepsRedis(t *testing.T) {
+func TestAGuardSupervisesRedis(t *testing.T) {
 	t.Parallel()
 	g, redis := needProgram(t, "redis-server")
 	cli := func(args ...string) string {
@@ -128,7 +128,7 @@ func TestAGuardKeepsRedis(t *testing.T) {
 	g.succeeds("stop")
 }
 
-func TestAGuardKeepsPostgres(t *testing.T) {
+func TestAGuardSupervisesPostgres(t *testing.T) {
 	t.Parallel()
 	g, postgres := needProgram(t, "postgres")
 	if _, err := exec.Command("id", "-u", "postgres").Output(); err != nil || os.Getuid() != 0 {
@@ -157,7 +157,7 @@ func TestAGuardKeepsPostgres(t *testing.T) {
 	require.NotContains(t, string(text), "killed")
 }
 
-func TestAGuardKeepsMemcached(t *testing.T) {
+func TestAGuardSupervisesMemcached(t *testing.T) {
 	t.Parallel()
 	g, memcached := needProgram(t, "memcached")
 	g.program = []string{memcached, "-l", "127.0.0.1", "-p", strconv.Itoa(g.port), "-u", "nobody"}
@@ -173,7 +173,7 @@ func TestAGuardKeepsMemcached(t *testing.T) {
 	require.False(t, answers())
 }
 
-func TestAGuardKeepsHAProxy(t *testing.T) {
+func TestAGuardSupervisesHAProxy(t *testing.T) {
 	t.Parallel()
 	g, haproxy := needProgram(t, "haproxy")
 	configure := func(body string) {

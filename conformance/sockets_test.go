@@ -43,7 +43,7 @@ func (m *machine) socketUnit(t *testing.T, service string) *unit {
 	return socket
 }
 
-func TestASocketUnitStartsEchodAndHoldsItsAddressOverRestarts(t *testing.T) {
+func TestASocketUnitStartsEchodAndKeepsItsAddressDuringRestarts(t *testing.T) {
 	m := needMachine(t, systemd)
 	u := m.deployed(t, "echod.service")
 	socket := m.socketUnit(t, "echod.service")
@@ -78,7 +78,7 @@ func TestASocketUnitServesAForkingService(t *testing.T) {
 	require.Equal(t, "active", u.show("ActiveState"))
 }
 
-func TestTheDescriptorStoreKeepsTheAddressOverACrash(t *testing.T) {
+func TestTheDescriptorStoreKeepsTheAddressAfterACrash(t *testing.T) {
 	m := needMachine(t, systemd)
 	m.configure(t, "hello")
 	u := m.service(t, "stores", "Type=notify", "FileDescriptorStoreMax=8", "Restart=on-failure", "RestartSec=0",
@@ -103,7 +103,7 @@ func TestTheDescriptorStoreKeepsTheAddressOverACrash(t *testing.T) {
 	require.NotZero(t, code, "no process holds the address after a stop")
 }
 
-func TestSystemdSocketActivateHandsTheSocketOver(t *testing.T) {
+func TestSystemdSocketActivatePassesTheSocket(t *testing.T) {
 	m := needMachine(t, systemd)
 	m.supervisor(t, "activates", "/usr/bin/systemd-socket-activate --listen=8080 /usr/local/bin/echod -config /etc/echod/echod.json run")
 	eventually(t, func() bool { _, code := m.try("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"); return code == 0 }, "the address")

@@ -12,7 +12,7 @@ import (
 
 // Under systemd, a guard supervises any program. For the program, the guard is a service manager.
 // For systemd, it is a service that never crashes.
-func TestAGuardIsAServiceForAnyProgram(t *testing.T) {
+func TestAGuardRunsAnyProgramAsAService(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	dir := m.dir(t)

@@ -45,7 +45,7 @@ func (m *machine) killed(t *testing.T, pid string) (next string) {
 	return m.pid(t)
 }
 
-func TestS6KnowsWhenItIsReadyAndKeepsIt(t *testing.T) {
+func TestS6DetectsReadyAndRestartsTheService(t *testing.T) {
 	m := needMachine(t, systemd)
 	m.sh(t, "rm -rf /run/s6 && mkdir /run/s6 && cp -r /deploy/s6/echod /run/s6/")
 	s6 := m.supervisor(t, "s6", "/usr/bin/s6-svscan /run/s6")
@@ -118,7 +118,7 @@ func (m *machine) background(t *testing.T) (pid string) {
 	return m.pid(t)
 }
 
-func TestLogrotateTakesTheLogOfARunningEchodAndOfNone(t *testing.T) {
+func TestLogrotateRotatesTheLogWithAndWithoutARunningEchod(t *testing.T) {
 	m := needMachine(t, systemd)
 	m.sh(t, "rm -f /var/log/echod.log* /var/lib/logrotate/status; cp /deploy/logrotate/echod /etc/logrotate.d/echod; chmod 644 /etc/logrotate.d/echod")
 	m.background(t)
@@ -161,7 +161,7 @@ func TestStartStopDaemonStartsFindsAndStops(t *testing.T) {
 	ssd(1, "--start", "--", "-config", "/etc/echod/echod.json", "start")
 }
 
-func TestOpenRCStartsReloadsKeepsAndStops(t *testing.T) {
+func TestOpenRCStartsReloadsRestartsAndStops(t *testing.T) {
 	m := needMachine(t, openrc)
 	// This makes the machine look as after a boot.
 	m.sh(t, "for dir in daemons exclusive failed options started starting stopping tmp; do mkdir -p /run/openrc/$dir; done; touch /run/openrc/softlevel; cp /deploy/openrc/echod /etc/init.d/echod")

@@ -11,7 +11,7 @@ import (
 )
 
 // Row K6.
-func TestAServiceThatHangsIsEndedWithABRTAndStartedAgain(t *testing.T) {
+func TestAServiceThatHangsIsEndedWithABRTAndRestarted(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	dir := m.dir(t)
@@ -86,7 +86,7 @@ func TestAForkingStartSurvivesADaemonReexec(t *testing.T) {
 }
 
 // Row K10.
-func TestNoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
+func TestNoOrphanRemainsWithAnyKillMode(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	for _, kind := range []string{"run", "start"} {
@@ -113,7 +113,7 @@ func TestNoOrphanIsLeftWhateverTheKillMode(t *testing.T) {
 
 // After a crash, systemd ends the remaining child. No lock remains.
 // Row K10.
-func TestAServiceThatIsKilledStartsAgainBesideWhatItHasLeft(t *testing.T) {
+func TestAKilledServiceRestartsAlthoughItsChildRemains(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	u := m.service(t, "killed", "Type=notify", "KillMode=process", "Restart=always", "RestartSec=0",

@@ -13,7 +13,7 @@ import (
 
 // Tests that use the address or the files of echod do not run in parallel.
 
-func TestUnitFilesAreAsSystemdWantsThem(t *testing.T) {
+func TestSystemdAnalyzeAcceptsTheUnitFiles(t *testing.T) {
 	m := needMachine(t, systemd)
 	files, err := filepath.Glob("../_example/deploy/systemd/*")
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	require.NotRegexp(t, `(?m)^[0-2,4] `, u.journal())
 }
 
-func TestInstancesOfATemplateDoNotMeet(t *testing.T) {
+func TestInstancesOfATemplateUseDifferentFiles(t *testing.T) {
 	m := needMachine(t, systemd)
 	one := m.deployed(t, "echod@one.service")
 	m.write(t, "/etc/echod/one.json", `{"listen": "127.0.0.1:8081"}`)
@@ -142,7 +142,7 @@ func TestAForkingServiceHasItsPIDFileWhenTheStartReturns(t *testing.T) {
 
 // In the foreground, the service is one process for every type of unit, and needs no PID file.
 // Row K8.
-func TestTypesThatHearNothingRunTheSame(t *testing.T) {
+func TestServiceTypesWithoutNotifyWork(t *testing.T) {
 	t.Parallel()
 	m := needMachine(t, systemd)
 	for _, kind := range []string{"simple", "exec"} {
@@ -203,7 +203,7 @@ func TestNotifyReloadWaitsForTheVerdict(t *testing.T) {
 // run at the same time as tests that reload systemd, because a reload makes systemd forget
 // extensions.
 // Row K4.
-func TestAStartAndAStopMayTakeLongerThanTheUnitSays(t *testing.T) {
+func TestAStartAndAStopMayTakeLongerThanTheLimitsOfTheUnit(t *testing.T) {
 	m := needMachine(t, systemd)
 	dir := m.dir(t)
 	u := m.service(t, "extends", "Type=notify", "TimeoutStartSec=1", "TimeoutStopSec=1",

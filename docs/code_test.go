@@ -40,7 +40,7 @@ func TestTheCodeOfThePagesIsFormatted(t *testing.T) {
 
 // The test vets the code of the pages and runs its tests, unchanged and in a separate module. The
 // code imports only modules that this module requires.
-func TestTheCodeOfThePagesWorks(t *testing.T) {
+func TestTheCodeOfThePagesCompilesAndPasses(t *testing.T) {
 	t.Parallel()
 	root, err := os.Getwd()
 	require.NoError(t, err)

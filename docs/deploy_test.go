@@ -14,7 +14,7 @@ import (
 
 // Package conformance runs the files that the guides show. Each block after the name of a file must
 // be that file, and the guides must show all files.
-func TestTheGuidesShowTheFilesOfDeployAsTheyAre(t *testing.T) {
+func TestTheGuidesShowTheFilesOfDeployUnchanged(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}
 	block := regexp.MustCompile("(?s)\\[`(_example/deploy/[^`]+)`\\]\\(\\.\\./([^)]+)\\):\n\n```\\w*\n(.*?)```\n")

@@ -35,7 +35,7 @@ var readsEnvironment = map[string][]string{
 	"exec.LookPath": {"supervise.go", "internal/sys/worker/stage_linux.go"}, // secureenv replaces PATH
 }
 
-func TestEveryVariableIsReadInOnePlaceAndListed(t *testing.T) {
+func TestOnlySecureenvReadsVariablesAndAllAreListed(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}
 	for _, v := range secureenv.Variables {

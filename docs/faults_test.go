@@ -100,7 +100,7 @@ func testFiles(t *testing.T) (paths []string) {
 
 // A link to a test in a page leads to the file that contains the test. "make docs" updates the
 // links to moved tests.
-func TestTheTestsThatAPageNamesAreWhereItSays(t *testing.T) {
+func TestTheTestsThatAPageNamesExistInTheLinkedFiles(t *testing.T) {
 	files := map[string]string{}
 	for _, file := range testFiles(t) {
 		files[file] = pagetest.Read(t, file)

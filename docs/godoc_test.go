@@ -30,7 +30,7 @@ func documentation(t *testing.T, dir, path string) *doc.Package {
 }
 
 // The last sentence of the doc comment of an option states the default.
-func TestEveryOptionSaysItsDefaultAtLast(t *testing.T) {
+func TestTheCommentOfEveryOptionEndsWithItsDefault(t *testing.T) {
 	for _, of := range documentation(t, ".", "example.com/lifecycle").Types {
 		if of.Name != "Option" {
 			continue
@@ -70,7 +70,7 @@ var withoutExample = map[string]string{
 	"Failure_Err":         "Verdict",
 }
 
-func TestEveryNameThatOneReachesForHasAnExample(t *testing.T) {
+func TestTheImportantNamesHaveExamples(t *testing.T) {
 	d := documentation(t, ".", "example.com/lifecycle")
 	var missing []string
 	look := func(name string, examples []*doc.Example) {

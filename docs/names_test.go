@@ -75,7 +75,7 @@ func jsonText(t *testing.T, of reflect.Type) string {
 
 // Inline code in a page that begins with a capital letter must be an exported name of this package,
 // unless the page is about another package.
-func TestDocsNameOnlyWhatIsExported(t *testing.T) {
+func TestDocsNameOnlyExportedNames(t *testing.T) {
 	exported := exportedNames(t)
 	foreign := regexp.MustCompile(`^([A-Z_]+|Test\w+|Context|Reborn)$`)
 	for _, path := range pages(t) {

@@ -55,7 +55,7 @@ func TestTheArchitectureNamesEveryPackage(t *testing.T) {
 }
 
 // Each link in a page leads to a file, to a heading in a file, or to a test.
-func TestTheLinksOfThePagesLeadSomewhere(t *testing.T) {
+func TestTheLinksOfThePagesAreValid(t *testing.T) {
 	for _, page := range append(pages(t), "README.md", "CONTRIBUTING.md") {
 		text := regexp.MustCompile("(?s)```.*?```").ReplaceAllString(pagetest.Read(t, page), "")
 		for _, link := range regexp.MustCompile(`\[([^\]]*)\]\(([^)#]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(text, -1) {

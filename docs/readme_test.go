@@ -108,7 +108,7 @@ func assertShown(t *testing.T, program, transcript string) {
 	}
 }
 
-func TestWhatTheREADMEShowsIsReadAsItStandsThere(t *testing.T) {
+func TestTheREADMEIsParsedAsCommandsAndOutput(t *testing.T) {
 	t.Parallel()
 	shown := readTyped("    $ echod stop\n    echod: stopped (pid 12, 1.2 s)     exit 0, and so on\n      more /run/echod.pid 3h12m\n    $ kill -9 13\n    $ true\n")
 	require.Equal(t, []typed{{"echod stop", "echod: stopped (pid 0, 0 s)\n  more /echod.pid 0s\n", "0"}, {"kill -0 0", "", ""}, {"true", "", ""}}, shown)

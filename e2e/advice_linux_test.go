@@ -62,7 +62,7 @@ func asService(t *testing.T, args ...string) proctest.Result {
 	return proctest.CallCommand(t, cmd)
 }
 
-func TestALogWhoseModeCannotBeSetIsAWarning(t *testing.T) {
+func TestAWarningReportsThatTheModeOfTheLogCannotBeSet(t *testing.T) {
 	t.Parallel()
 	shared, own := sharedFolder(t), openFolder(t)
 	require.NoError(t, os.Chown(own, service, service))
@@ -81,7 +81,7 @@ func TestALogWhoseModeCannotBeSetIsAWarning(t *testing.T) {
 	}
 }
 
-func TestThePIDFileOnASharedFolderHasTheModeThatItHas(t *testing.T) {
+func TestThePIDFileOnASharedFolderKeepsTheModeOfTheFolder(t *testing.T) {
 	t.Parallel()
 	pidfile := filepath.Join(sharedFolder(t), "x.pid")
 	got := asService(t, "pidfile="+pidfile, "start")
@@ -89,7 +89,7 @@ func TestThePIDFileOnASharedFolderHasTheModeThatItHas(t *testing.T) {
 	require.NoFileExists(t, pidfile)
 }
 
-func TestAHintBelongsToTheOperationThatFailed(t *testing.T) {
+func TestAdviceFitsTheOperationThatFailed(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root", "setpriv")
 	dir := openFolder(t)
@@ -122,7 +122,7 @@ var binder = proctest.Register("binder", func(args []string) int {
 	return 0
 })
 
-func TestABindThatIsNotPermittedSaysWhatItNeeds(t *testing.T) {
+func TestARefusedBindNamesTheMissingCapability(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root", "unshare", "setpriv")
 	user := fmt.Sprint(service)

@@ -216,7 +216,7 @@ func requireUnburdened(t *testing.T, pid int) {
 	require.Zero(t, ignored&^(1<<(unix.SIGPIPE-1)), "ignored: %x", ignored)
 }
 
-func TestADaemonOfRootHasNothingThatItsCallerHad(t *testing.T) {
+func TestADaemonOfRootHasNoAttributesOfItsCaller(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -227,7 +227,7 @@ func TestADaemonOfRootHasNothingThatItsCallerHad(t *testing.T) {
 	b.stop()
 }
 
-func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testing.T) {
+func TestAProgramThatRootSupervisesHasNoAttributesOfTheCaller(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -239,7 +239,7 @@ func TestAProgramThatADaemonOfRootSupervisesHasNothingThatTheCallerHad(t *testin
 }
 
 // An attribute that cannot be reset is logged once.
-func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
+func TestADaemonOfRootLogsTheAttributesThatItKeepsOfItsCaller(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -256,7 +256,7 @@ func TestADaemonOfRootSaysWhatItKeepsOfItsCaller(t *testing.T) {
 }
 
 // In the foreground the caller is a service manager, and its settings are intended.
-func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
+func TestALifeInTheForegroundKeepsTheAttributesOfItsCaller(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	p := proctest.Start(t, burdened, "cpu", "fsize", "nice", "slack", "affinity", daemon, "--", "pidfile="+pidfile, "run")
@@ -269,7 +269,7 @@ func TestALifeInTheForegroundKeepsWhatItsCallerHas(t *testing.T) {
 }
 
 // A soft limit for a login must not end a daemon. Priorities are the user's choice and stay.
-func TestASoftLimitOfALoginEndsNoDaemonOfAnOrdinaryUser(t *testing.T) {
+func TestASoftLimitOfALoginDoesNotEndADaemonOfAnOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	const uid = 54321
 	b := inBackground(t)

@@ -98,7 +98,7 @@ var looker = proctest.Register("looker", func(args []string) int {
 })
 
 // Row A14.
-func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
+func TestInspectionsNeverFailAndNeverMakeAStartFail(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		rounds int
@@ -141,7 +141,7 @@ func TestLookingNeverFailsNorMakesAStartFail(t *testing.T) {
 }
 
 // Row A13.
-func TestAReaderSeesNothingOrTheWholeNumberOfTheHolder(t *testing.T) {
+func TestAReaderSeesTheWholePIDOrNone(t *testing.T) {
 	proctest.Needs(t, "linux") // elsewhere only the number identifies the holder
 	pidfile := proctest.PIDPath(t)
 	witness := filepath.Join(t.TempDir(), "witness")

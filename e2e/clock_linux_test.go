@@ -19,7 +19,7 @@ import (
 // writes the times of 1970 into the state file, because a test cannot fake the clock of a Go
 // program.
 // Row J10.
-func TestAClockThatWasSetAfterTheStartShowsSecondsAndNoYears(t *testing.T) {
+func TestDurationsAreRightAfterTheClockWasSet(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce, "reload=error")

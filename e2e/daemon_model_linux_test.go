@@ -31,7 +31,7 @@ type daemonModel struct {
 }
 
 // If LIFECYCLE_SEED is set, the test repeats the walk with that seed.
-func TestWhateverVerbsAndSignalsDoToDaemonsItKeepsToTheModel(t *testing.T) {
+func TestRandomVerbsAndSignalsOfManyDaemonsKeepToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 6, 500)
 	for seed := first; seed <= last; seed++ {

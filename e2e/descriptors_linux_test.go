@@ -43,7 +43,7 @@ func withDescriptors(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 }
 
 // ls itself opens the directory as descriptor 3.
-func TestAProgramThatAForegroundLifeStartsInheritsOnlyTheStandardDescriptors(t *testing.T) {
+func TestAProgramOfAForegroundLifeInheritsOnlyTheStandardDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"", "foreground"} {
 		p := proctest.Launch(t, withDescriptors(t, proctest.Command(starter, proctest.PIDPath(t), policy)))

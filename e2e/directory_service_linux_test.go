@@ -152,7 +152,7 @@ func TestADefaultPathDoesNotMoveWhileTheDirectoryServiceIsDown(t *testing.T) {
 	require.Equal(t, 0, s.call(false, defaulted, name, "status").Code, "the first daemon is the only one")
 }
 
-func TestAUserWhomTheDirectoryServiceDoesNotKnowHasFilesInTmp(t *testing.T) {
+func TestAnUnknownUserHasFilesInTmp(t *testing.T) {
 	proctest.Use(defaulted)
 	t.Parallel()
 	s := newDirectoryService(t)
@@ -175,7 +175,7 @@ func TestPathsThatTheProgramSetsNeedNoDirectoryService(t *testing.T) {
 }
 
 // A daemon must not run without the home directory and the groups of its user.
-func TestAUserIsNotTakenForUnknownWhileTheDirectoryServiceIsDown(t *testing.T) {
+func TestAUserIsNotReportedAsUnknownWhileTheDirectoryServiceIsDown(t *testing.T) {
 	t.Parallel()
 	s := newDirectoryService(t)
 	pidfile := proctest.PIDPath(t)

@@ -18,7 +18,7 @@ import (
 // The PID file of a daemon is gone or belongs to another daemon. The test requires the report of
 // each verb.
 // Rows A10, A11, B10.
-func TestOfADaemonThatHasLostItsPIDFileTheVerbsSayWhatTheyKnow(t *testing.T) {
+func TestTheVerbsReportADaemonThatHasLostItsPIDFile(t *testing.T) {
 	t.Parallel()
 	for what, lose := range map[string]func(t *testing.T, pidfile string){
 		"deleted": func(t *testing.T, pidfile string) { require.NoError(t, os.Remove(pidfile)) },
@@ -111,7 +111,7 @@ func TestADaemonWhoseDirectoryWasRenamedIsFoundThere(t *testing.T) {
 }
 
 // Rows B9, B10, K13.
-func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
+func TestADaemonRunsAndStopsWhenItsFileSystemsBecomeReadOnly(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	b := inBackground(t)
@@ -142,7 +142,7 @@ func TestADaemonWhoseFileSystemsBecomeReadOnlyDoesWhatItCan(t *testing.T) {
 // The log is on a file system that is really full. The daemon's output is lost while the file
 // system is full. The log continues when there is room again.
 // Rows B11, B14, K13, I5.
-func TestADaemonWhoseFileSystemIsFullDoesWhatItCan(t *testing.T) {
+func TestADaemonRunsAndStopsWhenItsFileSystemIsFull(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for what, c := range map[string]struct {

@@ -30,7 +30,7 @@ var failedEnds = []failedEnd{
 	{"stop=hang", "OnStop of daemon did not return in 300ms", "OnStop of daemon did not return in 300ms (exit 1)", 1, "OnStop"},
 }
 
-func TestAFailedEndIsSaidByStopByStatusAndOnceByTheLog(t *testing.T) {
+func TestStopStatusAndTheLogReportAFailedEnd(t *testing.T) {
 	t.Parallel()
 	for _, end := range failedEnds {
 		for _, how := range []string{"detached", "supervised"} {
@@ -96,7 +96,7 @@ func (b *background) requireFailed(why string) lifecycle.Status {
 	return all.Status
 }
 
-func TestAFailedEndInTheForegroundIsKeptToo(t *testing.T) {
+func TestStatusReportsAFailedEndInTheForeground(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t).quietly()
 	p := proctest.Start(t, daemon, b.args("run=error", "exit=error", "run")...)
@@ -107,7 +107,7 @@ func TestAFailedEndInTheForegroundIsKeptToo(t *testing.T) {
 	require.Equal(t, 2, p.Out.Count("level=ERROR"), "one record for each failure:\n%s", p.Out)
 }
 
-func TestEachFailureOfTheEndOfAWorkerIsSaid(t *testing.T) {
+func TestEachFailureOfAWorkersEndIsReported(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start("stop=error", "exit=error", atOnce)
@@ -118,7 +118,7 @@ func TestEachFailureOfTheEndOfAWorkerIsSaid(t *testing.T) {
 	require.Len(t, b.requireFailed("OnStop of daemon: OnStop failed on purpose; OnExit of daemon failed: OnExit failed on purpose (exit 1)").Failed.Also, 1)
 }
 
-func TestAStartInVainIsExplainedByStatusUntilTheNextOne(t *testing.T) {
+func TestStatusExplainsAFailedStartUntilTheNextStart(t *testing.T) {
 	t.Parallel()
 	for does, want := range map[string]string{
 		"start=error":                "OnStart failed on purpose (exit 1)",
@@ -142,7 +142,7 @@ func TestAStartInVainIsExplainedByStatusUntilTheNextOne(t *testing.T) {
 	}
 }
 
-func TestAStartThatIsInterruptedIsNoFailure(t *testing.T) {
+func TestAnInterruptedStartIsNotAFailure(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	p := proctest.Start(t, daemon, b.args("start=wait", "start")...)
@@ -154,7 +154,7 @@ func TestAStartThatIsInterruptedIsNoFailure(t *testing.T) {
 }
 
 // The process of the verb is suspended before the daemon ends, until the next daemon is ready.
-func TestStopKnowsTheEndOfItsDaemonWhenTheNextOneHasTakenTheFiles(t *testing.T) {
+func TestStopReturnsTheEndOfItsDaemonEvenIfTheNextOneHasTheFiles(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "stop=until:"+gate, "exit=error")
@@ -191,7 +191,7 @@ func TestStopReturnsTheErrorOfTheEnd(t *testing.T) {
 	require.Equal(t, 1, lifecycle.ExitCode(err), "the exit code of the verb, not of the daemon")
 }
 
-func TestADaemonThatHadToBeKilledIsAFailedEnd(t *testing.T) {
+func TestAKilledDaemonIsAFailedEnd(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, stuckStop, path)
@@ -200,7 +200,7 @@ func TestADaemonThatHadToBeKilledIsAFailedEnd(t *testing.T) {
 	require.Regexp(t, `^daemon: not running; failed \d+s ago: killed: OnStop of daemon still running after \S+ s\n`, callVerb(t, path, "status").Stdout)
 }
 
-func TestARestartWhoseStopFailsSaysSoAndStartsTheNextOne(t *testing.T) {
+func TestARestartReportsAFailedStopAndStartsTheNextDaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	first := b.start("exit=error")
@@ -212,7 +212,7 @@ func TestARestartWhoseStopFailsSaysSoAndStartsTheNextOne(t *testing.T) {
 }
 
 // Such a daemon can write its files and not remove them.
-func TestAUserWithoutRightsToTheDirectoryLeavesTheRecordOfItsFailure(t *testing.T) {
+func TestAUserWithoutRightsToTheDirectoryStillRecordsTheFailure(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -228,7 +228,7 @@ func TestAUserWithoutRightsToTheDirectoryLeavesTheRecordOfItsFailure(t *testing.
 	require.NoFileExists(t, proctest.StatePath(b.pidfile))
 }
 
-func TestUnderSuperviseEachEventIsLoggedOnceAndSaysWhoseItIs(t *testing.T) {
+func TestSupervisorAndWorkerLogEachEventOnceWithTheirRole(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start(atOnce)
@@ -255,7 +255,7 @@ func TestUnderSuperviseEachEventIsLoggedOnceAndSaysWhoseItIs(t *testing.T) {
 	}
 }
 
-func TestAFailureOfAWorkerIsLoggedByTheWorkerAlone(t *testing.T) {
+func TestOnlyTheWorkerLogsItsFailure(t *testing.T) {
 	t.Parallel()
 	for does, verbs := range map[string][]string{"start=error": nil, "stop=error": {"stop"}, "reload=error": {"reload", "stop"}} {
 		t.Run(does, func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestAFailureOfAWorkerIsLoggedByTheWorkerAlone(t *testing.T) {
 	}
 }
 
-func TestASignalToTheWorkerAloneIsLoggedByTheWorker(t *testing.T) {
+func TestTheWorkerLogsASignalThatOnlyTheWorkerGets(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start("supervise=always,min:-1ns,limit:-1")
@@ -283,7 +283,7 @@ func TestASignalToTheWorkerAloneIsLoggedByTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestAFailedStartInTheForegroundIsALineOfItsOwnOnATerminalOnly(t *testing.T) {
+func TestAFailedStartInTheForegroundPrintsALineOnlyOnATerminal(t *testing.T) {
 	t.Parallel()
 	s := newScreen(t, 200)
 	p := s.verb(nil, "pidfile="+proctest.PIDPath(t), "start=error", "run")

@@ -35,7 +35,7 @@ func TestEnsureStartsADaemonAndThenFindsIt(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestEnsureFindsADaemonWhoeverStartedIt(t *testing.T) {
+func TestEnsureFindsADaemonThatAnyProcessStarted(t *testing.T) {
 	t.Parallel()
 	p, foreground := startDaemon(t)
 	code, says := callEnsure(t, "once", foreground)
@@ -50,7 +50,7 @@ func TestEnsureFindsADaemonWhoeverStartedIt(t *testing.T) {
 	requireVerbRuns(t, background, pid)
 }
 
-func TestEnsureTakesTheFileOfADeadDaemonOver(t *testing.T) {
+func TestEnsureTakesOverTheFileOfADeadDaemon(t *testing.T) {
 	t.Parallel()
 	dead, pidfile := verbStart(t)
 	require.NoError(t, syscall.Kill(dead, syscall.SIGKILL))
@@ -178,7 +178,7 @@ func TestEnsureReturnsErrStartTimeoutOfADaemonThatIsNotReadyInTime(t *testing.T)
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestEnsureNamesWhatIsWrongWithTheOptions(t *testing.T) {
+func TestEnsureReturnsTheErrorOfAWrongOption(t *testing.T) {
 	t.Parallel()
 	code, says := callEnsure(t, "wrong", verbPlace(t))
 	require.Equal(t, 1, code)
@@ -187,14 +187,14 @@ func TestEnsureNamesWhatIsWrongWithTheOptions(t *testing.T) {
 	}
 }
 
-func TestEnsureWithoutAPIDFileCannotFindOne(t *testing.T) {
+func TestEnsureNeedsAPIDFile(t *testing.T) {
 	t.Parallel()
 	code, says := callEnsure(t, "without", verbPlace(t))
 	require.Equal(t, 1, code)
 	require.Equal(t, "error: lifecycle: cannot find the daemon without a PID file: unsupported operation\n", says)
 }
 
-func TestEnsureOfADaemonWithAnotherPIDFileSaysThatTheyMustBeTheSame(t *testing.T) {
+func TestEnsureReportsThatThePIDFilesMustBeTheSame(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	code, says := callEnsure(t, "elsewhere", pidfile)
@@ -215,7 +215,7 @@ func TestEnsureLeavesNothingInAProcessThatLivesLong(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestEnsureLeavesNoZombieOfWhatAStartLeavesBehind(t *testing.T) {
+func TestEnsureLeavesNoZombie(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "linux")
 	for _, fails := range []string{"fails=0", "fails=1"} {
@@ -225,7 +225,7 @@ func TestEnsureLeavesNoZombieOfWhatAStartLeavesBehind(t *testing.T) {
 	}
 }
 
-func TestEnsureUnderGoTestSaysThatItCannot(t *testing.T) {
+func TestEnsureReturnsAnErrorUnderGoTest(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	_, err := lifecycle.Ensure(t.Context(), lifecycle.PIDFile(pidfile))

@@ -12,7 +12,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestEnsureWaitsForOneThatIsStarting(t *testing.T) {
+func TestEnsureWaitsForAStartInProgress(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	pidfile := verbPlace(t)
@@ -31,7 +31,7 @@ func TestEnsureWaitsForOneThatIsStarting(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestEnsureStartsItselfWhereTheStartOfAnotherFails(t *testing.T) {
+func TestEnsureStartsTheDaemonIfAnotherStartFails(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "starttimeout=2s", "start")
@@ -42,7 +42,7 @@ func TestEnsureStartsItselfWhereTheStartOfAnotherFails(t *testing.T) {
 	requireVerbRuns(t, pidfile, verbSays(t, ensureReady, says))
 }
 
-func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
+func TestEnsureWaitsForAStopAndStartsTheDaemonAgain(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	pidfile := verbPlace(t)
@@ -61,7 +61,7 @@ func TestEnsureWaitsForTheEndOfOneThatStopsAndStartsAnew(t *testing.T) {
 }
 
 // The caller's own limit would expire after about 2 s.
-func TestEnsureWaitsByTheLimitsOfTheDaemonAndNotByItsOwn(t *testing.T) {
+func TestEnsureUsesTheLimitsOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"the start", "the roll-back"} {
 		t.Run(what, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAStopDuringAStartThatTakesTooLongIsErrStopTimeout(t *testing.T) {
 	require.Regexp(t, `^daemon: start failed: OnStart of daemon did not return in .*s\n  log: /.*\n$`, verb.Out.String())
 }
 
-func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
+func TestEnsureUndoesItsStartWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("cancelled", func(t *testing.T) {
 		t.Parallel()
@@ -165,7 +165,7 @@ func TestEnsureUndoesAStartOfItsOwnWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-func TestASignalDuringEnsureIsTheCallersAndWhereItEndsThatTheStartIsUndone(t *testing.T) {
+func TestASignalDuringEnsureGoesToTheCallerAndTheEndOfTheCallerUndoesTheStart(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		b := inBackground(t)
@@ -181,7 +181,7 @@ func TestASignalDuringEnsureIsTheCallersAndWhereItEndsThatTheStartIsUndone(t *te
 	}
 }
 
-func TestEnsureLeavesTheStartOfAnotherAloneWhenItsContextEnds(t *testing.T) {
+func TestTheEndOfItsContextDoesNotUndoTheStartOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate, enough := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "enough")
 	other := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=until:"+gate, "start")
@@ -198,7 +198,7 @@ func TestEnsureLeavesTheStartOfAnotherAloneWhenItsContextEnds(t *testing.T) {
 	requireVerbRuns(t, pidfile, verbSays(t, verbReady, other.Out.String()))
 }
 
-func TestEnsureLeavesTheStopOfAnotherAloneWhenItsContextEnds(t *testing.T) {
+func TestTheEndOfItsContextDoesNotAffectTheStopOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	pidfile, gate := verbPlace(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "stop=until:"+gate)

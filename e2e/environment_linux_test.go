@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestMainSeesTheDirectoryOfTheStartAndTheLifeItsOwn(t *testing.T) {
+func TestMainRunsInTheDirectoryOfTheStartAndTheLifeInWorkDir(t *testing.T) {
 	t.Parallel()
 	from, work := t.TempDir(), t.TempDir()
 	for _, tt := range []struct{ at, option, want string }{
@@ -34,7 +34,7 @@ func TestMainSeesTheDirectoryOfTheStartAndTheLifeItsOwn(t *testing.T) {
 	}
 }
 
-func TestRelativePathsAreThoseOfTheDirectoryOfTheStart(t *testing.T) {
+func TestRelativePathsAreRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	dir := filepath.Dir(b.pidfile)
@@ -52,7 +52,7 @@ func TestRelativePathsAreThoseOfTheDirectoryOfTheStart(t *testing.T) {
 
 // go-daemon writes the environment to a pipe, which holds 64 KiB.
 // Row E13.
-func TestAHugeEnvironmentDoesNotKeepAStartFromBeingTimedOut(t *testing.T) {
+func TestAStartWithAHugeEnvironmentStillTimesOut(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.shifted("exec sleep 2", time.Second, "HUGE="+strings.Repeat("x", 100<<10))
@@ -86,7 +86,7 @@ var bloated = proctest.Register("bloated", func(args []string) int {
 })
 
 // Row E14.
-func TestAStrangeEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
+func TestAnUnusualEnvironmentReachesTheDaemonUnchanged(t *testing.T) {
 	t.Parallel()
 	strange := []string{"=x", "NOTHING", "EMPTY=", "BYTES=\xff\xfe", "LINES=a\nb"}
 	b := inBackground(t)

@@ -44,7 +44,7 @@ func TestTheProgramOfALauncherIsReplacedOrDeleted(t *testing.T) {
 
 // The new file may be an unrelated program.
 // Row E16.
-func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
+func TestAStartFailsIfTheProgramWasReplacedByAnotherProgram(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		script, says string
@@ -66,7 +66,7 @@ func TestAProgramThatIsReplacedByOneThatDoesNotAnswer(t *testing.T) {
 }
 
 // Row E16.
-func TestAProgramThatIsFoundByPATHOrInADirectoryThatIsGone(t *testing.T) {
+func TestAProgramIsFoundByPATHAndInARemovedDirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Dir(copyOfTestBinary(t))
 	for name, script := range map[string]string{

@@ -98,7 +98,7 @@ var exitCases = []exitCase{
 const restartsElsewhere = "refused: the daemon runs in the foreground, or a service manager keeps it"
 
 // The test generates the table from the cases, and tries each case.
-func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
+func TestDocsListTheExitCodesOfTheVerbs(t *testing.T) {
 	rows := []string{"| verb | code | when |", "|---|---|---|"}
 	for _, c := range exitCases {
 		verb := "`" + c.verb + "`"
@@ -110,7 +110,7 @@ func TestDocsSayWithWhatTheVerbsExit(t *testing.T) {
 	pagetest.RequireTable(t, exitCodesPage, "exitCases of exitcode_test.go", rows...)
 }
 
-func TestTheVerbsExitWithWhatTheDocsSay(t *testing.T) {
+func TestTheVerbsExitWithTheDocumentedCodes(t *testing.T) {
 	t.Parallel()
 	for _, c := range exitCases {
 		t.Run(c.verb+" "+c.when, func(t *testing.T) {

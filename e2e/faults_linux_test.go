@@ -168,7 +168,7 @@ func sweepFaultyVerb(t *testing.T, verb, at string) (outcome string, p *sweptSta
 
 // Any system call of a daemon fails while it handles a verb.
 // Rows B12, B13, K13, I5, I7.
-func TestAFaultInADaemonIsToldAndDoesNotEndIt(t *testing.T) {
+func TestAFaultInADaemonIsReportedAndDoesNotEndTheDaemon(t *testing.T) {
 	needsInjection(t)
 	t.Parallel()
 	for _, verb := range proctest.Few(1, []string{"reload", "reopen", "stop"}) {
@@ -236,7 +236,7 @@ func sweepFaultyCaller(t *testing.T, verb, at string) (outcome string, p *sweptS
 
 // Any system call of a verb's process fails.
 // Rows I1, B19.
-func TestAFaultInAVerbIsTold(t *testing.T) {
+func TestAFaultInAVerbIsReported(t *testing.T) {
 	needsInjection(t)
 	t.Parallel()
 	for _, verb := range proctest.Few(1, []string{"status", "reload", "restart", "reopen", "stop"}) {

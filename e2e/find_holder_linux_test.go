@@ -15,7 +15,7 @@ import (
 )
 
 // Row C2.
-func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
+func TestAVerbWaitsForAHolderThatHasNotWrittenItsPID(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"status", "reload"} {
 		t.Run(what, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestAHolderThatHasNotWrittenItsPIDYetIsWaitedFor(t *testing.T) {
 }
 
 // Row C8.
-func TestAZombieWhoseHeirHoldsTheFileIsNoDaemon(t *testing.T) {
+func TestAZombieIsNotADaemonIfItsChildHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	proctest.Use(idle)

@@ -54,7 +54,7 @@ func nobodys(t *testing.T) (dir string) {
 }
 
 // Rows C7, L1.
-func TestADaemonOfAnotherUserRunsAndMayNotBeTouched(t *testing.T) {
+func TestADaemonOfAnotherUserIsReportedAndCannotBeSignalled(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	path := filepath.Join(nobodys(t), "daemon.pid")
@@ -98,7 +98,7 @@ func TestTheProcessOfAnotherUserInAStaleFileIsNoDaemon(t *testing.T) {
 
 // A user holds a PID file that names a process of root. Root must not stop that process.
 // Row C7.
-func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
+func TestAFileThatIsNotRootsCanNameOnlyProcessesOfItsOwner(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	bystander, _ := startDaemon(t)
@@ -126,7 +126,7 @@ func TestAFileThatIsNotRootsNamesOnlyAProcessOfItsOwner(t *testing.T) {
 }
 
 // Row C16.
-func TestAnotherUserIsToldAsMuchAsTheModeAllows(t *testing.T) {
+func TestAnotherUserLearnsOnlyWhatTheModePermits(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	for _, tt := range []struct {
@@ -261,7 +261,7 @@ func startAs(t *testing.T, pid int, program string, args ...string) *proctest.Pr
 }
 
 // Row C8.
-func TestAStrangerWhoGotThePIDOfADeadDaemonIsLeftAlone(t *testing.T) {
+func TestAProcessThatGotThePIDOfADeadDaemonIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return

@@ -25,7 +25,7 @@ var selfishDaemon = proctest.Register("selfish daemon", func(args []string) int 
 })
 
 // Row C11.
-func TestOurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
+func TestThePIDOfTheProcessOrItsParentInAStaleFileIsStale(t *testing.T) {
 	t.Parallel()
 	for _, whose := range []string{"own", "parent"} {
 		path := proctest.PIDPath(t)
@@ -47,7 +47,7 @@ func TestOurOwnOrOurParentsPIDInAStaleFileIsStale(t *testing.T) {
 }
 
 // Row C12.
-func TestThereIsNoOtherProcessToFindWithoutAPIDFile(t *testing.T) {
+func TestFindNeedsAPIDFile(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"stop", "reload", "status"} {
 		got := callVerb(t, "", name)

@@ -80,7 +80,7 @@ func lockLate(path, gate string) (*os.File, error) {
 }
 
 // Row C1.
-func TestAnEmptyFreeFileIsNoDaemon(t *testing.T) {
+func TestAnEmptyUnlockedFileMeansNoDaemon(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDFileWith(t, "")
 	requireUntouched := proctest.Untouched(t, path)
@@ -94,7 +94,7 @@ func TestAnEmptyFreeFileIsNoDaemon(t *testing.T) {
 }
 
 // Row C2.
-func TestAHolderThatNeverWritesItsPIDIsUnknown(t *testing.T) {
+func TestAHolderWithoutAPIDIsUnknown(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, holding, "late:"+filepath.Join(t.TempDir(), "never"), path)
@@ -156,7 +156,7 @@ func TestTheNumberInAFileThatAnotherProgramLocksIsIgnored(t *testing.T) {
 }
 
 // Row C4.
-func TestAFileThatSaysOneIsStale(t *testing.T) {
+func TestAFileWithTheNumberOneIsStale(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDFileWith(t, "1\n")
 	requireUntouched := proctest.Untouched(t, path)
@@ -174,7 +174,7 @@ func TestAFileThatSaysOneIsStale(t *testing.T) {
 }
 
 // Row C8.
-func TestTheNumberInAFreeFileIsIgnoredEvenIfThatPIDLives(t *testing.T) {
+func TestTheNumberInAnUnlockedFileIsIgnoredEvenIfThatProcessLives(t *testing.T) {
 	t.Parallel()
 	bystander, _ := startDaemon(t)
 	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
@@ -216,7 +216,7 @@ func TestASignalGoesOnlyToTheHolderOfTheFile(t *testing.T) {
 }
 
 // Row C9.
-func TestAClosedProcessAnswersErrClosed(t *testing.T) {
+func TestAClosedProcessReturnsErrClosed(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := lifecycle.Find(path)
@@ -229,7 +229,7 @@ func TestAClosedProcessAnswersErrClosed(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestFindTakesARelativePathAndKeepsIt(t *testing.T) {
+func TestFindAcceptsARelativePathAndKeepsIt(t *testing.T) {
 	p, path := startDaemon(t)
 	t.Chdir(filepath.Dir(filepath.Dir(path)))
 	found, err := lifecycle.Find(filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path)))

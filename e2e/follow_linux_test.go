@@ -73,7 +73,7 @@ func TestTwoStopsFarApartWaitForTheSameDrain(t *testing.T) {
 	requireNothingLeft(t, path)
 }
 
-func TestTheStateOfADaemonInAnInnerPIDNamespaceHasThePIDOfOutside(t *testing.T) {
+func TestStatusShowsTheOuterPIDOfADaemonInAPIDNamespace(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -163,7 +163,7 @@ func reach(t *testing.T, p *proctest.Process, phase lifecycle.Phase) {
 	}
 }
 
-func TestTheStateFileOfAnotherUserIsNotBelieved(t *testing.T) {
+func TestTheStateFileOfAnotherUserIsIgnored(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	p, path := startDaemon(t)

@@ -123,7 +123,7 @@ func requireVerdict(t *testing.T, err error, text string) {
 	require.EqualError(t, err, "lifecycle: OnReload of scripted: "+text)
 }
 
-func TestManyReloadsDuringOneGetTheVerdictOfTheOneThatFollows(t *testing.T) {
+func TestReloadRequestsDuringAReloadGetTheVerdictOfTheNextOne(t *testing.T) {
 	t.Parallel()
 	p, path, script := startScripted(t)
 	p.Signal(syscall.SIGHUP)
@@ -167,7 +167,7 @@ func TestReloadDuringTheStartWaitsUntilItIsReady(t *testing.T) {
 	}
 }
 
-func TestReloadOfADaemonThatStopsIsAnErrorAtOnceAndNoSignal(t *testing.T) {
+func TestReloadOfAStoppingDaemonFailsAtOnceWithoutASignal(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startParts(t, "a.reload=", "a.stop=until:"+gate)
@@ -184,7 +184,7 @@ func TestReloadOfADaemonThatStopsIsAnErrorAtOnceAndNoSignal(t *testing.T) {
 	require.Zero(t, linesOf(p, "a.reload"))
 }
 
-func TestReloadOfADaemonThatIsStoppedMeanwhileFails(t *testing.T) {
+func TestReloadFailsIfTheDaemonIsStopped(t *testing.T) {
 	t.Parallel()
 	for name, heeds := range map[string]bool{"heeds its context": true, "does not": false} {
 		t.Run("whose OnReload "+name, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestReloadOfADaemonThatIsStoppedMeanwhileFails(t *testing.T) {
 }
 
 // The stop is over before the caller can read the state.
-func TestReloadOfADaemonThatHasStoppedMeanwhileFails(t *testing.T) {
+func TestReloadFailsIfTheDaemonHasStopped(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		p, path := startDaemon(t, "reload=wait")
@@ -223,7 +223,7 @@ func TestReloadOfADaemonThatHasStoppedMeanwhileFails(t *testing.T) {
 	}
 }
 
-func TestReloadOfADaemonWhoseStartFailsFails(t *testing.T) {
+func TestReloadFailsIfTheStartOfTheDaemonFails(t *testing.T) {
 	t.Parallel()
 	gate, path := filepath.Join(t.TempDir(), "gate"), proctest.PIDPath(t)
 	p := proctest.Start(t, parts, "pidfile="+path, "a.start=until:"+gate, "a.stop=until:"+gate+"2", "b.start=error", "b.reload=")
@@ -236,7 +236,7 @@ func TestReloadOfADaemonWhoseStartFailsFails(t *testing.T) {
 	require.Zero(t, p.Out.Count("b.reload"))
 }
 
-func TestReloadOfADaemonThatDiesMeanwhileSaysThatItIsGone(t *testing.T) {
+func TestReloadReportsThatTheDaemonDied(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t, "reload=hang")
 	found := mustFind(t, path)
@@ -250,7 +250,7 @@ func TestReloadOfADaemonThatDiesMeanwhileSaysThatItIsGone(t *testing.T) {
 	require.ErrorIs(t, found.Reload(t.Context()), lifecycle.ErrNotRunning, "the daemon was gone before")
 }
 
-func TestTheEndOfTheContextEndsAReloadsWaitingAndNamesTheHookThatRuns(t *testing.T) {
+func TestTheEndOfTheContextEndsTheWaitOfAReloadAndNamesTheRunningHook(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "reload=until:"+gate)

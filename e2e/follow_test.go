@@ -114,7 +114,7 @@ func TestThePIDInAStateFileIsNotSignalled(t *testing.T) {
 	require.Zero(t, bystander.Out.Count("nothing to reopen"))
 }
 
-func TestReopenReturnsWhenItIsDone(t *testing.T) {
+func TestReopenReturnsWhenTheNewLogIsInUse(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found := mustFind(t, path)
@@ -152,7 +152,7 @@ func TestReopenDuringTheStartWaitsUntilItIsReady(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestReopenSaysWhyItDoesNotHappen(t *testing.T) {
+func TestReopenReportsWhyItFailed(t *testing.T) {
 	t.Parallel()
 	t.Run("the context ends", func(t *testing.T) {
 		t.Parallel()

@@ -23,7 +23,7 @@ import (
 
 // The daemon also sends its PID to the launcher, because stage 1 can die before it has sent the
 // PID.
-func TestTheDeathOfStage1MakesNoDifferenceOnceItHasStartedTheDaemon(t *testing.T) {
+func TestTheDeathOfStage1AfterTheForkHasNoEffect(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
@@ -88,7 +88,7 @@ func (b *background) startHeld(what ...string) (launcher *proctest.Process, pid 
 }
 
 // While only the launcher holds the lock, other processes cannot identify the holder.
-func TestASecondStartIsRefusedWhileTheFirstLoads(t *testing.T) {
+func TestASecondStartIsRefusedDuringTheFirst(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -102,7 +102,7 @@ func TestASecondStartIsRefusedWhileTheFirstLoads(t *testing.T) {
 	require.Regexp(t, fmt.Sprintf(`^daemon: already running \(pid %d\)(, not ready yet)?\n$`, pid), second.Out.String())
 }
 
-func TestAfterTheDeathOfADaemonItsLockIsFree(t *testing.T) {
+func TestTheLockIsFreeAfterTheDeathOfADaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for range 3 {
@@ -114,7 +114,7 @@ func TestAfterTheDeathOfADaemonItsLockIsFree(t *testing.T) {
 }
 
 // Row E2.
-func TestWhatADetachedDaemonLeavesBehindDoesNotHoldTheLock(t *testing.T) {
+func TestAnOrphanOfADetachedDaemonDoesNotHoldTheLock(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	proctest.Use(idle)
@@ -147,7 +147,7 @@ var emigrant = proctest.Register("emigrant", func(args []string) int {
 })
 
 // In these cases the start fails in a way that only the launcher can report.
-func TestTheLauncherTellsOfWhatTheDaemonCannot(t *testing.T) {
+func TestTheLauncherReportsWhatTheDaemonCannotReport(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, args string
@@ -248,7 +248,7 @@ var defaulted = proctest.Register("defaulted", func(args []string) int {
 
 // systemd stops a daemon with KILL if the parent of the daemon is a process other than systemd.
 // Row K7.
-func TestStageOneIsGoneWhenTheStartReturns(t *testing.T) {
+func TestStage1HasEndedWhenTheStartReturns(t *testing.T) {
 	t.Parallel()
 	needsStrace(t)
 	b := inBackground(t)

@@ -43,7 +43,7 @@ func TestPIDFileInAUserNamespace(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-func TestHolderOutsideOfThePIDNamespaceIsSeenButHasNoPIDThere(t *testing.T) {
+func TestAHolderOutsideThePIDNamespaceHasNoPID(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -57,7 +57,7 @@ func TestHolderOutsideOfThePIDNamespaceIsSeenButHasNoPIDThere(t *testing.T) {
 	requireRunning(t, pidfile, p.PID())
 }
 
-func TestHolderInAPIDNamespaceIsKnownByItsOuterPID(t *testing.T) {
+func TestAHolderInAPIDNamespaceHasItsOuterPID(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -77,7 +77,7 @@ func TestHolderInAPIDNamespaceIsKnownByItsOuterPID(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
+func TestThePIDOfADaemonInAnotherPIDNamespaceNamesNoProcess(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -98,7 +98,7 @@ func TestTheNumberOfADaemonInAnotherPIDNamespaceIsNobodysHere(t *testing.T) {
 	require.Equal(t, 1, callVerb(t, pidfile, "stop").Code)
 }
 
-func TestHolderIsKnownOnOverlayfs(t *testing.T) {
+func TestTheHolderIsKnownOnOverlayfs(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	below, above, merged := t.TempDir(), t.TempDir(), t.TempDir()
@@ -124,7 +124,7 @@ func TestHolderIsKnownOnOverlayfs(t *testing.T) {
 	proctest.RequireText(t, filepath.Join(below, "stale.pid"), "12345\n")
 }
 
-func TestHolderIsKnownWithoutProc(t *testing.T) {
+func TestTheHolderIsKnownWithoutProc(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, "unshare", "--mount", "sh", "-c", "umount -l /proc")
 	t.Parallel()
@@ -155,7 +155,7 @@ func squat(t *testing.T, pidfile string) (reader *os.File) {
 	return reader
 }
 
-func TestAReadLockOnTheMarksMisleadsNoInspection(t *testing.T) {
+func TestAReadLockOnTheMarksDoesNotChangeAnInspection(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	reader := squat(t, pidfile)

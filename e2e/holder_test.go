@@ -26,7 +26,7 @@ func mustLook(t *testing.T, path string) holder {
 	return h
 }
 
-func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
+func TestAPIDFileThatEveryUserCanWriteIsNotRead(t *testing.T) {
 	path := proctest.PIDFileWith(t, "1\n")
 	require.NoError(t, os.Chmod(path, 0o646))
 	_, err := lifecycle.Find(path)
@@ -35,7 +35,7 @@ func TestAPIDFileThatEverybodyCanWriteIsNotRead(t *testing.T) {
 }
 
 // Two processes inspect a stale file and a missing file as fast as they can.
-func TestALookNeverMakesAStartFail(t *testing.T) {
+func TestAnInspectionNeverMakesAStartFail(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	over := make(chan struct{})
@@ -90,7 +90,7 @@ var lookingDaemon = proctest.Register("looking daemon", func(args []string) int 
 	return lifecycle.ExitCode(err)
 })
 
-func TestALookAtOurOwnPIDFileLeavesItsNameAlone(t *testing.T) {
+func TestInspectingItsOwnPIDFileKeepsTheOwnerLock(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, lookingDaemon, path)
@@ -129,7 +129,7 @@ var searchingDaemon = proctest.Register("searching daemon", func(args []string) 
 	return lifecycle.ExitCode(err)
 })
 
-func TestALookFromBesideAStartIsSafe(t *testing.T) {
+func TestAnInspectionDuringAStartIsSafe(t *testing.T) {
 	t.Parallel()
 	for range 3 {
 		path := proctest.PIDPath(t)

@@ -17,7 +17,7 @@ import (
 )
 
 // Rows G8, G9.
-func TestTheEndOfTheProcessInAHookOfAStartFailsIt(t *testing.T) {
+func TestAnExitInAHookFailsTheStart(t *testing.T) {
 	t.Parallel()
 	for i, hook := range slices.Sorted(maps.Keys(hooksOfAStart)) {
 		others := hooksOfAStart[hook]
@@ -56,7 +56,7 @@ func (b *background) requireDead() {
 }
 
 // Rows G8, G9.
-func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
+func TestAnExitInAHookGivesNoVerdict(t *testing.T) {
 	t.Parallel()
 	verbs := map[string]string{
 		"check": "reload", "reload": "reload", "stop": "stop", "exit": "stop", "usr2": "", "every": "",
@@ -89,7 +89,7 @@ func TestTheEndOfTheProcessInAHookIsNoVerdict(t *testing.T) {
 
 // OnCheck also runs in the process of the verb.
 // Rows G8, G9.
-func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
+func TestAnExitInOnCheckDoesNotAffectTheDaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -102,7 +102,7 @@ func TestTheEndOfTheProcessInACheckLeavesTheDaemonAlone(t *testing.T) {
 
 // A goroutine that ends with its thread locked also ends the thread.
 // Row G7.
-func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
+func TestAHookThatCallsGoexitWithItsThreadLockedIsAnError(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for hook, others := range hooksOfAStart {
@@ -128,7 +128,7 @@ func TestAHookThatEndsWithItsThreadIsAFault(t *testing.T) {
 // A program changes its working directory and its umask, for example. The life is not affected,
 // because its paths are absolute and its modes are exact.
 // Row G8.
-func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
+func TestAHookThatChangesTheProcessDoesNotChangeTheLife(t *testing.T) {
 	t.Parallel()
 	closed := func(fd int) func(t *testing.T, pid int) bool {
 		return func(t *testing.T, pid int) bool {
@@ -180,7 +180,7 @@ func TestAHookThatChangesItsProcessChangesNothingOfTheLife(t *testing.T) {
 // The closed descriptor releases the lock. The first daemon reports the loss, and the verbs report
 // only one holder.
 // Rows A11, G8.
-func TestAProgramThatClosesTheDescriptorOfTheLockHasLostItAndSaysSo(t *testing.T) {
+func TestAProgramThatClosesTheDescriptorOfTheLockReportsTheLoss(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"closelock", "reuse"} {
 		t.Run(fault, func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestAProgramThatClosesAllItsDescriptorsBlocksNoOtherStart(t *testing.T) {
 // A program resets or ignores the signals of the life. The verbs report the effect, and can still
 // end the daemon.
 // Row G8.
-func TestAProgramThatTakesTheSignalsAwayIsStoppedAllTheSame(t *testing.T) {
+func TestAProgramThatResetsTheSignalsCanStillBeStopped(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]struct{ reload, stop string }{
 		"reset":  {"no verdict: pid %d ended during the reload\n", ""},

@@ -26,7 +26,7 @@ var crasher = proctest.Register("crasher", func(args []string) int {
 })
 
 // Row G5.
-func TestAPanicInAnOwnGoroutineIsACrashThatTheNextStartSurvives(t *testing.T) {
+func TestAPanicInAnotherGoroutineIsACrashAndTheNextStartWorks(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	p := proctest.Start(t, crasher, pidfile)
@@ -71,7 +71,7 @@ func TestOsExitInAHookLeavesAStaleFileAndNoLock(t *testing.T) {
 
 // log.Fatal prints a line and calls os.Exit(1).
 // Row G9.
-func TestExitWithOneIsNoDifferent(t *testing.T) {
+func TestAnExitWithOneInOnReloadIsACrash(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "reload=exit:1")
 	p.Signal(syscall.SIGHUP)

@@ -53,7 +53,7 @@ func (w whereabouts) requireOwnDescriptors(t *testing.T, pidfile, log string) {
 }
 
 // Rows E7, E9.
-func TestADaemonHasNoTerminalAndCannotGainOne(t *testing.T) {
+func TestADaemonHasNoTerminalAndCannotAcquireOne(t *testing.T) {
 	t.Parallel()
 	// The same open must give a terminal to a session leader. Otherwise the test would prove nothing.
 	leader := proctest.Command(terminalOpener)
@@ -117,7 +117,7 @@ func TestADaemonInheritsNothingFromItsCaller(t *testing.T) {
 
 // A process that a daemon starts inherits only the descriptors that the daemon passes.
 // Rows E1, E12.
-func TestWhatADaemonStartsHasNothingOfTheHandshake(t *testing.T) {
+func TestProgramsOfTheDaemonInheritNothingOfTheHandshake(t *testing.T) {
 	t.Parallel()
 	for name, wrapper := range map[string][]string{
 		"plain":   {"env"},
@@ -182,7 +182,7 @@ var deafened = proctest.Register("deafened", func(args []string) int {
 })
 
 // Row E6.
-func TestWithClosedStandardDescriptorsADaemonHasItsOwn(t *testing.T) {
+func TestADaemonOpensStandardDescriptorsThatTheCallerClosed(t *testing.T) {
 	t.Parallel()
 	for _, closed := range []string{"<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"} {
 		t.Run(closed, func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestWithClosedStandardDescriptorsADaemonHasItsOwn(t *testing.T) {
 }
 
 // Row E19.
-func TestTheUmaskIsTheOneOfTheOptionOrTheDefault(t *testing.T) {
+func TestTheUmaskIsTheOptionOrTheDefault(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		callers, args string

@@ -74,7 +74,7 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 // Stage 1 is paused after it has started the daemon and before it sends the PID. Therefore the
 // launcher does not know the PID. Stage 1 writes to the launcher's socket only once, and this write
 // is the message with the PID.
-func TestAStartThatIsInterruptedBeforeStage1HasToldThePIDIsUndone(t *testing.T) {
+func TestAStartThatIsInterruptedBeforeStage1ReportsThePIDIsUndone(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)
@@ -108,7 +108,7 @@ func TestAHangUpDoesNotUndoAStartUnderNohup(t *testing.T) {
 
 // If a signal interrupts a start at its very end, either the start fails and leaves nothing, or it
 // succeeds and the daemon lives.
-func TestAStartThatIsInterruptedAtItsEndTellsTheTruth(t *testing.T) {
+func TestAStartThatIsInterruptedAtItsEndReportsTheRightResult(t *testing.T) {
 	t.Parallel()
 	rounds := 8
 	if testing.Short() {

@@ -89,7 +89,7 @@ func TestTheRecordsOfALifeHavePrioritiesAndNoTimesInTheJournal(t *testing.T) {
 	}
 }
 
-func TestStderrHandlerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
+func TestStderrHandlerWritesPrioritiesWithoutTimesToTheJournal(t *testing.T) {
 	t.Parallel()
 	text := regexp.MustCompile(`pid=\d+ took=\S+`).ReplaceAllString(toJournal(t, "StderrHandler"), "pid=N took=T")
 	require.Contains(t, text, "<4>two\n<4>lines n=1\n<")
@@ -100,20 +100,20 @@ func TestStderrHandlerWritesPrioritiesAndNoTimesForTheJournal(t *testing.T) {
 	require.Regexp(t, `(?m)^time=\S+ level=INFO msg=ready pid=`, toJournal(t, "StderrHandler", "elsewhere"))
 }
 
-func TestALoggerThatTheProgramHasChosenIsLeftAlone(t *testing.T) {
+func TestALoggerOfTheProgramIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"SetDefault", "SetOutput", "SetPrefix", "Logger"} {
 		require.NotRegexp(t, `(?m)^<\d>`, toJournal(t, how), how)
 	}
 }
 
-func TestStderrThatIsNotTheJournalGetsTimes(t *testing.T) {
+func TestStderrHandlerWritesTimesOutsideTheJournal(t *testing.T) {
 	t.Parallel()
 	require.Regexp(t, `(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d INFO ready pid=`, toJournal(t, "elsewhere"))
 }
 
 // The daemon inherits the variable of its launcher, but its stderr is a file.
-func TestADetachedDaemonIsNotFooledByTheJournalOfItsLauncher(t *testing.T) {
+func TestADetachedDaemonDoesNotUseTheJournalOfItsLauncher(t *testing.T) {
 	t.Parallel()
 	path := logPlace(t)
 	toJournal(t, "detach", path)

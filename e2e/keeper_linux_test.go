@@ -103,7 +103,7 @@ func TestNoVerbRestartsADaemonThatAServiceManagerKeeps(t *testing.T) {
 
 // Only the process that systemd has started, or a child of it, is the service. Every process of the
 // service inherits the variables.
-func TestSystemdKeepsWhatItHasStartedAndNothingElse(t *testing.T) {
+func TestSystemdIsTheKeeperOnlyOfWhatItHasStarted(t *testing.T) {
 	t.Parallel()
 	for what, tt := range map[string]struct {
 		script string

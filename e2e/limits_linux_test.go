@@ -40,7 +40,7 @@ func (b *background) requireStartsHere() {
 }
 
 // Row I1.
-func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
+func TestAStartWithFewDescriptorsSucceedsOrReportsTheReason(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	// With fewer descriptors, the Go runtime does not start.
@@ -68,7 +68,7 @@ func TestAStartWithFewDescriptorsSaysSoOrIsOne(t *testing.T) {
 }
 
 // Rows I1, K13.
-func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
+func TestADaemonThatRunsOutOfDescriptorsKeepsItsLogAndRuns(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -93,7 +93,7 @@ func TestADaemonWithoutADescriptorToSpareKeepsItsLogAndItsLife(t *testing.T) {
 // A start makes the same number of system calls with any limit of descriptors, because no code
 // iterates up to the limit.
 // Rows I1, I12.
-func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
+func TestTheTimeOfAStartDoesNotDependOnTheLimitOfDescriptors(t *testing.T) {
 	proctest.Needs(t, "prlimit")
 	needsTrace(t)
 	t.Parallel()
@@ -129,7 +129,7 @@ func TestAStartCostsTheSameWhateverTheLimitOfDescriptorsIs(t *testing.T) {
 }
 
 // Row I3.
-func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
+func TestAStartThatMayNotWriteFilesReportsTheReason(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t).quietly()
 	require.Equal(t, proctest.Result{Stderr: "daemon: start failed: PID file " + b.pidfile + ": write: file too large\n", Code: 1}, b.limited("--fsize=0", "start"))
@@ -140,7 +140,7 @@ func TestAStartThatMayWriteNoFileSaysSo(t *testing.T) {
 // The limit has the same effect as a full disk. In addition, each failed write sends SIGXFSZ to the
 // daemon.
 // Rows I3, I5.
-func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
+func TestADaemonRunsWhenItsFilesMayNotGrow(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid := b.start()
@@ -171,7 +171,7 @@ func TestADaemonWhoseFilesMayNotGrowGoesOn(t *testing.T) {
 var crowded = 30_000 + os.Getpid()%20_000
 
 // Row I2.
-func TestAStartWithTooFewThreadsSaysWhatItDiedOf(t *testing.T) {
+func TestAStartWithTooFewThreadsReportsTheCrash(t *testing.T) {
 	proctest.Needs(t, "root", "setpriv", "prlimit")
 	t.Parallel()
 	dir := nobodys(t)

@@ -49,7 +49,7 @@ var hungry = proctest.Register("hungry", func(args []string) int {
 })
 
 // Row I4.
-func TestAStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
+func TestAStartWithoutMemoryReportsTheCrash(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.crashes = true
@@ -64,7 +64,7 @@ func TestAStartWithoutMemorySaysWhatItDiedOf(t *testing.T) {
 }
 
 // Row I8.
-func TestAStartThatTheKernelKillsForItsMemoryIsToldAndTheNextOneWorks(t *testing.T) {
+func TestAStartThatTheOOMKillerEndsIsReportedAndTheNextStartWorks(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "memory", map[string]string{"memory.limit_in_bytes": "20M"})
 	_ = os.WriteFile(filepath.Join(group, "memory.memsw.limit_in_bytes"), []byte("20M"), 0)

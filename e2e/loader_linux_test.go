@@ -17,7 +17,7 @@ import (
 // In bundles, in Termux and with Nix, a loader executes the program. Then /proc/self/exe is not the
 // program. The loader must also execute the stages, the daemon, the supervisor and the workers.
 // Row E16.
-func TestAProgramThatItsLoaderExecutesDetachesAndSupervises(t *testing.T) {
+func TestAProgramThatALoaderExecutesDetachesAndSupervises(t *testing.T) {
 	t.Parallel()
 	loader := proctest.Loader(t)
 	for _, before := range [][]string{{loader}, {loader, "--argv0", "another name"}} {

@@ -23,7 +23,7 @@ var mortal = proctest.Register("mortal", func(args []string) int {
 	return lifecycle.Main([]string{"start"}, nil, lifecycle.PIDFile(args[0]), lifecycle.LogFile(args[1]), lifecycle.ErrorLogFile(args[2]))
 })
 
-func TestAFailedStartLeavesNoEmptyLogThatItHasMade(t *testing.T) {
+func TestAFailedStartRemovesTheEmptyLogThatItCreated(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		words string

@@ -40,7 +40,7 @@ func logOpened(t *testing.T, pid, fd int) string {
 	return path
 }
 
-func TestWithoutALogWhatADaemonWritesGoesToADevNullThatItCanWrite(t *testing.T) {
+func TestADaemonWithoutALogWritesToDevNull(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"log="}, {"log=/dev/null"}, {"log=/dev/null", "errorlog=/dev/null"}} {
 		pid, pidfile := verbStart(t, args...)
@@ -55,7 +55,7 @@ func TestWithoutALogWhatADaemonWritesGoesToADevNullThatItCanWrite(t *testing.T) 
 	}
 }
 
-func TestALogIsOpenForAppendingAndNotLeftToPrograms(t *testing.T) {
+func TestTheLogIsOpenForAppendingAndNotInherited(t *testing.T) {
 	t.Parallel()
 	log := logPlace(t)
 	pid, pidfile := verbStart(t, "log="+log)
@@ -100,7 +100,7 @@ var logDefault = proctest.Register("default", func(args []string) int {
 	}, lifecycle.Name(args[0]))
 })
 
-func TestByDefaultAnUnprivilegedUserHasTheLogBesideThePIDFile(t *testing.T) {
+func TestTheDefaultLogOfAnOrdinaryUserIsBesideThePIDFile(t *testing.T) {
 	proctest.Use(logDefault)
 	t.Parallel()
 	proctest.Needs(t, "root")
@@ -203,7 +203,7 @@ var logWriter = proctest.Register("writer", func(args []string) int {
 var logFiller = strings.Repeat("x", 100)
 
 // Row K12.
-func TestAfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
+func TestAfterAReopenAllOutputGoesToTheNewLog(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), logPlace(t)
 	got := proctest.Call(t, logWriter, "pidfile="+pidfile, log, "", "start")
@@ -223,7 +223,7 @@ func TestAfterAReopenEverybodyWritesToTheNewLog(t *testing.T) {
 }
 
 // Row K12.
-func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
+func TestRotationsLoseDuplicateAndTearNoLine(t *testing.T) {
 	t.Parallel()
 	lines, rotations := 10_000, 10
 	if proctest.Long() {
@@ -278,7 +278,7 @@ func TestRotationsLoseNoLineDoubleNoneAndTearNone(t *testing.T) {
 }
 
 // Row K15.
-func TestALogThatIsTruncatedInItsPlaceHasNoHole(t *testing.T) {
+func TestALogAfterCopytruncateHasNoHole(t *testing.T) {
 	t.Parallel()
 	pidfile, log, gate := verbPlace(t), logPlace(t), filepath.Join(t.TempDir(), "gate")
 	got := proctest.Call(t, logWriter, "pidfile="+pidfile, log, gate, "start")

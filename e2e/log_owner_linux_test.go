@@ -66,7 +66,7 @@ func below(t *testing.T, dir string) (all []string) {
 }
 
 // Rows K14, L5.
-func TestRootLogsOnlyWhereNoOtherUserCanRedirectIt(t *testing.T) {
+func TestRootLogsOnlyToPathsThatNoOtherUserCanRedirect(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for name, place := range logPlaces {
@@ -133,7 +133,7 @@ func TestRootReopensNoLogThatAnotherUserCanRedirect(t *testing.T) {
 
 // On Ubuntu, root owns /var/log, and the group syslog can write it.
 // Row K14.
-func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
+func TestAGroupThatMayWriteVarLogIsTrusted(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for options, trusted := range map[string]bool{"mode=0775,gid=12345": true, "mode=0777,gid=12345": false, "mode=0775,uid=12345": false} {
@@ -152,7 +152,7 @@ func TestTheGroupThatRootLetsWriteVarLogIsTrusted(t *testing.T) {
 }
 
 // Row K14.
-func TestAUserLogsWhereHeLikes(t *testing.T) {
+func TestAnOrdinaryUserMayLogAnywhere(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -176,7 +176,7 @@ func TestAUserLogsWhereHeLikes(t *testing.T) {
 
 // As in CVE-2016-1247, root opens a user's log in a directory of that user.
 // Row K14.
-func TestRootIsNotLedAwayInADirectoryOfTheUsers(t *testing.T) {
+func TestRootFollowsNoLinkInADirectoryOfTheUser(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	const user = 54321

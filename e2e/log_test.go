@@ -54,7 +54,7 @@ func logStatus(t *testing.T, pidfile string) (s lifecycle.Status) {
 	return s
 }
 
-func TestALogThatIsMadeHasMode0640WhateverTheUmask(t *testing.T) {
+func TestANewLogHasMode0640WithAnyUmask(t *testing.T) {
 	t.Parallel()
 	for _, umask := range []string{"0", "022", "077", "0777"} {
 		pidfile, log := verbPlace(t), logPlace(t)
@@ -72,7 +72,7 @@ func TestALogThatIsMadeHasMode0640WhateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestALogThatIsThereKeepsWhatItSaysAndItsMode(t *testing.T) {
+func TestAnExistingLogKeepsItsContentAndItsMode(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []fs.FileMode{0o600, 0o644, 0o666} {
 		log := logPlace(t)
@@ -136,7 +136,7 @@ func TestAnErrorLogHasStderrToItself(t *testing.T) {
 	}
 }
 
-func TestALogMayHaveBothUnderOneName(t *testing.T) {
+func TestOneFileMayBeLogFileAndErrorLogFile(t *testing.T) {
 	t.Parallel()
 	log := logPlace(t)
 	_, pidfile := verbStart(t, "log="+log, "errorlog="+log)
@@ -149,7 +149,7 @@ func TestALogMayHaveBothUnderOneName(t *testing.T) {
 	require.Contains(t, logText(t, log), "msg=stopping")
 }
 
-func TestARelativeLogIsThatOfTheDirectoryOfTheStart(t *testing.T) {
+func TestARelativeLogIsRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	dir, pidfile := t.TempDir(), verbPlace(t)
 	cmd := proctest.Command(daemon, "pidfile="+pidfile, "log=daemon.log", "start")
@@ -218,7 +218,7 @@ func requireVictim(t *testing.T, path string) {
 }
 
 // Row K14.
-func TestAStartWithALogThatIsNoRegularFileIsRefused(t *testing.T) {
+func TestAStartWithALogThatIsNotARegularFileIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, trap := range logTraps {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestAStartThatIsRefusedForItsErrorLogLeavesNoLog(t *testing.T) {
 	}
 }
 
-func TestADescriptorIsNoLogAndTheRefusalSaysWhatToDo(t *testing.T) {
+func TestADescriptorIsRefusedAsALogWithAdvice(t *testing.T) {
 	t.Parallel()
 	for _, log := range []string{"/dev/stdout", "/dev/stderr", "/dev/fd/1", "/proc/self/fd/1", "/dev/../dev/stdout"} {
 		for _, option := range []string{"log=", "errorlog="} {

@@ -16,7 +16,7 @@ import (
 
 // A mark in the environment has an effect only if a launcher has set it.
 // Row E11.
-func TestAStrayMarkIsAsIfItWereNotThere(t *testing.T) {
+func TestAStrayMarkHasNoEffect(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{
 		"go-daemon":          {"_GO_DAEMON=1"},

@@ -56,7 +56,7 @@ func TestHelpAndVersionGoToStdoutAndAreNoError(t *testing.T) {
 	require.NotContains(t, none.Stderr, "print the version")
 }
 
-func TestQuietVerbsPrintNothingIfAllIsWell(t *testing.T) {
+func TestQuietVerbsPrintNothingOnSuccess(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	requireQuiet := func(code int, args ...string) {
@@ -106,7 +106,7 @@ func TestQuietVerbsStillPrintErrors(t *testing.T) {
 	require.True(t, strings.HasPrefix(both.Stderr, "daemon: status takes --json or --quiet, not both\nusage: "), both.Stderr)
 }
 
-func TestCheckPassedIsSaidOnlyIfSomethingWasChecked(t *testing.T) {
+func TestCheckPassedIsPrintedOnlyIfThereIsAnOnCheck(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	require.Equal(t, proctest.Result{Stderr: "app: nothing to check: this program has no OnCheck\n"}, proctest.Call(t, versioned, pidfile, "", "check"))
@@ -115,7 +115,7 @@ func TestCheckPassedIsSaidOnlyIfSomethingWasChecked(t *testing.T) {
 	require.Equal(t, 0, proctest.Call(t, versioned, pidfile, "", "stop").Code)
 }
 
-func TestABodyThatReturnsTooSoonIsNamedAndToldWhatItMustDo(t *testing.T) {
+func TestABodyThatReturnsTooSoonIsNamedWithAdvice(t *testing.T) {
 	t.Parallel()
 	const must = " returned before the daemon was ready; it must block until its context ends\n"
 	for which, said := range map[string]string{"fn returns": "fn", "db returns": "Run of db"} {
@@ -132,7 +132,7 @@ var nameless = proctest.Register("nameless", func(args []string) int {
 	return lifecycle.Main(args[1:], nil, lifecycle.PIDFile(args[0]), lifecycle.LogFile(""))
 })
 
-func TestAProgramThatIsCalledByNoFileNameHasThatOfItsExecutable(t *testing.T) {
+func TestAProgramThatWasCalledWithoutAFileNameIsNamedAfterItsExecutable(t *testing.T) {
 	t.Parallel()
 	name := strings.TrimSuffix(filepath.Base(proctest.Binary()), ".exe")
 	for called, want := range map[string]string{"": name, "/": name, "..": name, "x\ny": name, "dir/app": "app", "-app": "-app"} {

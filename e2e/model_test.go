@@ -194,7 +194,7 @@ func (m *mood) body(ctx context.Context) error {
 
 // If LIFECYCLE_SEED is set, the test repeats that interleaving. Use -count, because only the random
 // choices are the same. The kernel schedules the processes in another way.
-func TestWhateverIsDoneToItInWhateverOrderItKeepsToTheModel(t *testing.T) {
+func TestRandomEventsInOneLifeKeepToTheModel(t *testing.T) {
 	t.Parallel()
 	first, last := proctest.Seeds(t, 60, 1_000)
 	met := &sightings{count: map[string]int{}}

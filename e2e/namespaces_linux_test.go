@@ -20,7 +20,7 @@ import (
 )
 
 // Row J4.
-func TestVerbsReachIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
+func TestVerbsWorkIntoAPIDNamespaceButNotOutOfIt(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -90,7 +90,7 @@ func ownProc(do string) []string {
 }
 
 // Row J5.
-func TestWhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
+func TestVerbsReachTheUsersOwnDaemonIfProcHidesOtherProcesses(t *testing.T) {
 	proctest.Needs(t, "root", "setpriv")
 	hiding := append(ownProc("mount -o remount,hidepid=2 /proc"), "setpriv", "--reuid="+strconv.Itoa(nobody), "--regid="+strconv.Itoa(nobody), "--clear-groups")
 	proctest.NeedsCommand(t, hiding...)
@@ -107,7 +107,7 @@ func TestWhereProcHidesTheOthersTheVerbsReachOnesOwn(t *testing.T) {
 var withoutProc = []string{"unshare", "--mount", "sh", "-c", `umount -l /proc && exec "$0" "$@"`}
 
 // Row J6.
-func TestWithoutProcADaemonCannotBeDetachedAndNoneIsStoppedForThat(t *testing.T) {
+func TestADaemonCannotBeDetachedWithoutProcAndARestartStopsNone(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutProc...)
 	t.Parallel()
@@ -157,7 +157,7 @@ func withFaults(t *testing.T, faults []string, program string, args ...string) (
 }
 
 // Rows C10, J9.
-func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
+func TestEveryVerbWorksWithoutPidfdAndCloseRange(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for _, errno := range []string{"ENOSYS", "EPERM"} {
@@ -187,7 +187,7 @@ func TestWithoutPidfdAndCloseRangeEveryVerbWorks(t *testing.T) {
 
 // Root of a user namespace may have no rights over other users.
 // Row J8.
-func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
+func TestRootOfAUserNamespaceCannotSignalADaemonOfAnotherUser(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, "unshare", "--user")
 	t.Parallel()
@@ -225,7 +225,7 @@ func TestRootOfAUserNamespaceMayNotTouchTheDaemonOfAnother(t *testing.T) {
 }
 
 // Row J10.
-func TestTheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
+func TestTheClocksOfATimeNamespaceWork(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for _, offset := range []string{"-1", "100000000"} {
@@ -238,7 +238,7 @@ func TestTheClocksOfATimeNamespaceAreAsGoodAsAny(t *testing.T) {
 }
 
 // Row J7.
-func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
+func TestADaemonOnAReadOnlyRootNeedsOnlyTheDirectoryOfItsFiles(t *testing.T) {
 	proctest.Needs(t, "root")
 	readOnlyRoot := []string{"unshare", "--mount", "sh", "-c", `mount -o remount,ro,bind / && exec "$@"`, "sh"}
 	proctest.NeedsCommand(t, readOnlyRoot...)
@@ -251,7 +251,7 @@ func TestOnAReadOnlyRootItNeedsNoMoreThanTheDirectoryOfItsFiles(t *testing.T) {
 // The time of day is only displayed. This test writes a time in the past or the future into the
 // state file, as if the clock had been set, because a test cannot fake the clock of a Go program.
 // Rows H10, J10.
-func TestATimeOfDayThatIsYearsOffChangesNothingThatIsWaitedFor(t *testing.T) {
+func TestAWrongTimeOfDayDoesNotChangeAnyWait(t *testing.T) {
 	t.Parallel()
 	for what, years := range map[string]int{"the past": -30, "the future": 30} {
 		t.Run(what, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 // Otherwise a program that the daemon starts could send notifications as the daemon.
 // Row E15.
-func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
+func TestProgramsOfTheDaemonDoNotGetTheVariablesOfTheManager(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "sh")
 	address := filepath.Join(proctest.ShortDir(t), "s")
@@ -31,7 +31,7 @@ func TestTheVariablesOfTheManagerDoNotReachWhatTheDaemonStarts(t *testing.T) {
 }
 
 // Row K1.
-func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
+func TestADaemonRunsIfItsManagerCannotBeReached(t *testing.T) {
 	t.Parallel()
 	dir := proctest.ShortDir(t)
 	proctest.Touch(t, filepath.Join(dir, "file"))
@@ -54,7 +54,7 @@ func TestAManagerThatCannotBeReachedIsNoReasonNotToLive(t *testing.T) {
 // A manager that does not read delays each message by half a second. A manager that is gone causes
 // no delay.
 // Row K1.
-func TestAManagerThatHangsOrGoesIsSaidOnce(t *testing.T) {
+func TestAManagerThatHangsOrEndsIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	m := proctest.ManagerAt(t, address)

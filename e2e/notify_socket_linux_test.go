@@ -118,7 +118,7 @@ func addressOf(t *testing.T, pid int) string {
 	return ""
 }
 
-func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
+func TestASupervisorLeavesTheSocketFileToTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	path := filepath.Join(proctest.ShortDir(t), "s")
@@ -132,7 +132,7 @@ func TestAParentRemovesNoSocketFileForItsWorker(t *testing.T) {
 	require.FileExists(t, path)
 }
 
-func TestASocketOfTheWorkerThatLingersDelaysNoStop(t *testing.T) {
+func TestALingeringSocketOfTheWorkerDoesNotDelayAStop(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	before := b.hoards("linger", "linger", "linger")
@@ -142,7 +142,7 @@ func TestASocketOfTheWorkerThatLingersDelaysNoStop(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
+func TestStoredDescriptorsOfAWorkerAreLimited(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	before := b.hoards("names", "kinds", "many")
@@ -159,7 +159,7 @@ func TestWhatAWorkerStoresIsLimitedSoThatTheNextOneStarts(t *testing.T) {
 	b.stop()
 }
 
-func TestStrangersDoNotKeepAParentFromHearingItsWorker(t *testing.T) {
+func TestMessagesOfOtherProcessesDoNotDelayThoseOfTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	first := b.hoards()
@@ -180,7 +180,7 @@ func TestStrangersDoNotKeepAParentFromHearingItsWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestAFloodOfStrangersCostsAParentLittleAndItsWorkerIsHeard(t *testing.T) {
+func TestAFloodOfMessagesOfOtherProcessesDoesNotDelayTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	worker := b.hoards()
@@ -221,7 +221,7 @@ func cpuOf(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
-func TestTheNotifySocketIsAFileOfTheWorkersUserAndIsRemoved(t *testing.T) {
+func TestTheNotifySocketBelongsToTheWorkersUserAndIsRemoved(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce)
@@ -242,7 +242,7 @@ func TestTheNotifySocketIsAFileOfTheWorkersUserAndIsRemoved(t *testing.T) {
 	b.stop()
 }
 
-func TestTheNotifySocketOfAProgramIsForItsUserOnly(t *testing.T) {
+func TestOnlyItsUserCanSendToTheNotifySocketOfAProgram(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)

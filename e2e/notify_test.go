@@ -15,7 +15,7 @@ import (
 )
 
 // Rows K2, K3, K4.
-func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
+func TestAServiceManagerGetsTheMessagesOfALifeInOrder(t *testing.T) {
 	t.Parallel()
 	for where, address := range map[string]string{"path": filepath.Join(proctest.ShortDir(t), "s"), "abstract": "@lifecycle" + filepath.Base(proctest.ShortDir(t))} {
 		t.Run(where, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestAServiceManagerIsToldAWholeLifeInOrder(t *testing.T) {
 // The test compares every byte of all messages of a life. The life sends no other message and uses
 // no other order.
 // Rows K2, K3, K4, K6.
-func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
+func TestTheMessagesOfALifeAreComplete(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	m := proctest.ManagerAt(t, address)
@@ -94,7 +94,7 @@ func TestEveryMessageOfAWholeLifeIsAsItMustBe(t *testing.T) {
 // The last message of a failed start is the reason. Before it, the roll-back sends the messages of
 // an ordinary stop.
 // Row K2.
-func TestEveryMessageOfAFailedStartIsAsItMustBe(t *testing.T) {
+func TestTheMessagesOfAFailedStartAreComplete(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	m := proctest.ManagerAt(t, address)
@@ -137,7 +137,7 @@ func managed(t *testing.T, address string, args ...string) *proctest.Process {
 	return proctest.Launch(t, cmd)
 }
 
-func TestAServiceManagerIsToldWhyAStartHasFailed(t *testing.T) {
+func TestAServiceManagerGetsTheReasonOfAFailedStart(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	m := proctest.ManagerAt(t, address)

@@ -192,7 +192,7 @@ func TestDocsListTheOptionsThatExcludeEachOther(t *testing.T) {
 }
 
 // The same file can have several names.
-func TestALogThatIsThePIDFileByAnotherNameIsRefusedBeforeAnythingIsTouched(t *testing.T) {
+func TestALogThatIsThePIDFileByAnotherNameIsRefusedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	for name, make := range map[string]func(t *testing.T, dir, pidfile string) (log string){
 		"a link to the directory, as /var/run": func(t *testing.T, dir, pidfile string) string {
@@ -234,7 +234,7 @@ func TestALogThatIsThePIDFileByAnotherNameIsRefusedBeforeAnythingIsTouched(t *te
 	}
 }
 
-func TestARestartWithALogThatIsThePIDFileLeavesTheDaemon(t *testing.T) {
+func TestARestartWithALogThatIsThePIDFileKeepsTheDaemon(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, pidfile)

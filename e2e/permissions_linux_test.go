@@ -17,7 +17,7 @@ import (
 )
 
 // Row L14.
-func TestNothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testing.T) {
+func TestNoOtherUserCanWriteTheFilesOfALifeWithAnyUmask(t *testing.T) {
 	t.Parallel()
 	for _, umask := range []string{"0", "0777"} {
 		t.Run(umask, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestNothingThatALifeMakesCanBeWrittenByOthersWhateverTheUmask(t *testing.T)
 }
 
 // Row L14.
-func TestTheDefaultDirectoryIsItsUsersAloneWhateverTheUmask(t *testing.T) {
+func TestOnlyItsUserCanUseTheDefaultDirectoryWithAnyUmask(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	binary := filepath.Join(nobodys(t), "program")

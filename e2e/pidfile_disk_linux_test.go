@@ -15,7 +15,7 @@ import (
 )
 
 // Row B2.
-func TestADirectoryThatMayNotBeWrittenIsAnError(t *testing.T) {
+func TestADirectoryThatCannotBeWrittenIsAnError(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -49,7 +49,7 @@ func TestAReadOnlyFileSystemIsAnError(t *testing.T) {
 }
 
 // Row B10.
-func TestADaemonSurvivesThatItsFileSystemBecomesReadOnly(t *testing.T) {
+func TestADaemonSurvivesAFileSystemThatBecomesReadOnly(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	p, pidfile := startDaemon(t)
@@ -71,7 +71,7 @@ func TestADaemonSurvivesThatItsFileSystemBecomesReadOnly(t *testing.T) {
 }
 
 // Rows B11, B14.
-func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
+func TestAFullFileSystemFailsTheStartAndNoFileRemains(t *testing.T) {
 	needsMount(t)
 	t.Parallel()
 	for what, c := range map[string]struct {
@@ -98,7 +98,7 @@ func TestAFullFileSystemIsAnErrorAndNothingIsLeft(t *testing.T) {
 }
 
 // Row B12.
-func TestAWriteThatFailsFailsTheStart(t *testing.T) {
+func TestAFailedWriteFailsTheStart(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, text := range map[string]string{
@@ -176,7 +176,7 @@ func TestAPIDFileThatCannotBeRemovedIsEmptied(t *testing.T) {
 	}
 }
 
-func TestAModeThatCannotBeSetAndPermitsLessIsNoFailure(t *testing.T) {
+func TestAStricterModeThanRequestedIsAccepted(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)

@@ -46,7 +46,7 @@ func TestRootFollowsNoLinkAndNoDirectoryOfAnotherUser(t *testing.T) {
 }
 
 // Row B15.
-func TestADirectoryThatEverybodyCanWriteIsRefusedToRoot(t *testing.T) {
+func TestRootRefusesADirectoryThatEveryUserCanWrite(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -107,7 +107,7 @@ var settler = proctest.Register("settler", func(args []string) int {
 })
 
 // Row B16.
-func TestTheDefaultDirectoryIsMadeForItsUserAndTakenFromNoOther(t *testing.T) {
+func TestTheDefaultDirectoryIsCreatedAndRefusedIfItIsAnotherUsers(t *testing.T) {
 	proctest.Use(settler)
 	proctest.Needs(t, "root")
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 )
 
 // Row B1.
-func TestAMissingDirectoryIsNamedAndNotMade(t *testing.T) {
+func TestAMissingDirectoryIsNamedAndNotCreated(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "missing")
 	pidfile := filepath.Join(dir, "daemon.pid")
@@ -28,7 +28,7 @@ func TestAMissingDirectoryIsNamedAndNotMade(t *testing.T) {
 }
 
 // Row B3.
-func TestAFileOnTheWayIsNoDirectory(t *testing.T) {
+func TestAFileInTheMiddleOfThePathIsAnError(t *testing.T) {
 	t.Parallel()
 	file := proctest.PIDFileWith(t, "untouched")
 	requireUntouched := proctest.Untouched(t, file)
@@ -99,7 +99,7 @@ func TestASymbolicLinkIsRefusedAndItsTargetUntouched(t *testing.T) {
 }
 
 // Row B17.
-func TestAnyPathThatTheSystemTakesWorks(t *testing.T) {
+func TestEveryPathThatTheSystemAcceptsWorks(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"with spaces .pid", "Dämon – %s \\ \"quoted\" 'x' $HOME;.pid", "-pidfile", ".pid"} {
 		pidfile := filepath.Join(t.TempDir(), name)
@@ -130,7 +130,7 @@ var wanderer = proctest.Register("wanderer", func(args []string) int {
 })
 
 // Row B18.
-func TestARelativePathIsTakenFromWhereTheProgramWasStarted(t *testing.T) {
+func TestARelativePathIsRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	cmd := proctest.Command(wanderer, "./"+filepath.Base(pidfile))
@@ -177,7 +177,7 @@ func TestAnEmptyOrStaleFileIsTakenOverInPlace(t *testing.T) {
 }
 
 // Row E19.
-func TestThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
+func TestThePIDFileHasExactlyTheRequestedMode(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []fs.FileMode{0o644, 0o600, 0o755} {
 		for _, umask := range []string{"0", "0777"} {
@@ -204,7 +204,7 @@ func TestThePIDFileHasExactlyTheModeThatWasAskedFor(t *testing.T) {
 }
 
 // Row E19.
-func TestAFileThatEverybodyCanWriteIsRefused(t *testing.T) {
+func TestAFileThatEveryUserCanWriteIsRefused(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
 	require.NoError(t, os.Chmod(pidfile, 0o666))
@@ -218,7 +218,7 @@ func TestAFileThatEverybodyCanWriteIsRefused(t *testing.T) {
 	requireUntouched()
 }
 
-func TestPIDFileModeIsThatOfAFileWhichItsOwnerWritesAndNobodyElse(t *testing.T) {
+func TestPIDFileModeMustPermitOnlyTheOwnerToWrite(t *testing.T) {
 	for _, mode := range []fs.FileMode{0, 0o400, 0o200, 0o444, 0o666, 0o660, 0o602, 0o1644, 0o644 | fs.ModeDir, fs.ModeSetuid | 0o600} {
 		require.ErrorContains(t, lifecycle.Run(nil, lifecycle.PIDFile(""), lifecycle.PIDFileMode(mode)), "must let the owner read and write the file, and no other user write it")
 	}

@@ -124,7 +124,7 @@ func TestAStartThatLocksAFileWhichIsGoneTriesAgain(t *testing.T) {
 }
 
 // Row A9.
-func TestAStartBetweenUnlinkAndUnlockGetsAFileOfItsOwn(t *testing.T) {
+func TestAStartBetweenUnlinkAndUnlockGetsANewFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -157,7 +157,7 @@ func TestAnotherMountOfTheDirectoryIsTheSameFile(t *testing.T) {
 }
 
 // Row A16.
-func TestAnInterruptedSystemCallIsMadeAgain(t *testing.T) {
+func TestAnInterruptedSystemCallIsRepeated(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for _, call := range []string{"flock", "fcntl", "pwrite64", "ftruncate", "openat"} {
@@ -210,7 +210,7 @@ func TestAFileSystemThatCannotLockIsRefused(t *testing.T) {
 
 // The presence and owner locks are only information. Without them, a second daemon is still
 // refused, and no verb gives a wrong answer.
-func TestWithoutRecordLocksTheFlockServesAlone(t *testing.T) {
+func TestTheFlockWorksWithoutRecordLocks(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)

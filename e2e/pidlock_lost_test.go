@@ -18,7 +18,7 @@ import (
 )
 
 // Row A10.
-func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testing.T) {
+func TestADaemonReportsOnceThatItsPIDFileWasReplacedAndDoesNotTouchTheOther(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	other := filepath.Join(filepath.Dir(pidfile), "other")
@@ -46,7 +46,7 @@ func TestADaemonWhosePIDFileWasReplacedSaysSoOnceAndLeavesTheOtherAlone(t *testi
 }
 
 // The daemon still holds its state file.
-func TestASecondStartIsRefusedWhileADaemonLivesThatHasLostItsPIDFile(t *testing.T) {
+func TestASecondStartIsRefusedAfterThePIDFileWasDeleted(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	if runtime.GOOS == "linux" {
@@ -78,7 +78,7 @@ func TestASecondStartIsRefusedWhileADaemonLivesThatHasLostItsPIDFile(t *testing.
 // If the state file is deleted too, the second start succeeds, because a lock on a deleted file
 // cannot refuse it. The first daemon reports that.
 // Row A11.
-func TestADaemonWhosePIDFileWasDeletedSaysSoAndLeavesThatOfTheNextAlone(t *testing.T) {
+func TestADaemonReportsThatItsPIDFileWasDeletedAndDoesNotTouchTheNextOne(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"at its next signal", "at its end"} {
 		t.Run(when, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestAHardLinkIsRefused(t *testing.T) {
 }
 
 // Row A15.
-func TestAnotherDaemonOnTheSamePIDFileIsRefusedAndToldByWhom(t *testing.T) {
+func TestASecondDaemonOnThePIDFileIsRefusedWithThePIDOfTheFirst(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "name=alpha")
 	got := callVerb(t, pidfile, "name=beta", "run")
@@ -157,7 +157,7 @@ func requireUnsafe(t *testing.T, pidfile, why string) {
 	require.Equal(t, before.Mode(), after.Mode())
 }
 
-func TestAForeignLockIsToldFromADaemon(t *testing.T) {
+func TestALockOfAnotherProgramIsNotReportedAsADaemon(t *testing.T) {
 	proctest.Needs(t, "linux") // elsewhere nothing distinguishes the two locks
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, fmt.Sprintln(os.Getpid()))
@@ -173,7 +173,7 @@ func TestAForeignLockIsToldFromADaemon(t *testing.T) {
 	requireStarts(t, pidfile)
 }
 
-func TestAForeignSharedLockKeepsAStartOutToo(t *testing.T) {
+func TestASharedLockOfAnotherProgramPreventsAStart(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDFileWith(t, "12345\n")
 	requireUntouched := proctest.Untouched(t, pidfile)

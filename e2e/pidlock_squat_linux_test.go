@@ -27,7 +27,7 @@ func TestAThousandRefusedStartsLeaveNoDescriptor(t *testing.T) {
 }
 
 // Row E1.
-func TestWhatTheDaemonStartsHasNoDescriptorOfThePIDFile(t *testing.T) {
+func TestProgramsOfTheDaemonDoNotInheritThePIDFile(t *testing.T) {
 	t.Parallel()
 	p, child, pidfile := startForker(t)
 	openIn := func(pid int) (paths []string) {

@@ -74,7 +74,7 @@ func alreadyRunning(pid int) string { return fmt.Sprintf("daemon: already runnin
 const lostWarning = "the PID file was deleted or replaced"
 
 // Row A1.
-func TestOfFiftyStartsOneWins(t *testing.T) {
+func TestOneOfFiftyStartsWins(t *testing.T) {
 	pidfile := proctest.PIDPath(t)
 	var all []*proctest.Process
 	for range 50 {

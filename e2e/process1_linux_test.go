@@ -13,7 +13,7 @@ import (
 )
 
 // Row J1.
-func TestAsProcess1TheForegroundIsThatOfAnyOther(t *testing.T) {
+func TestProcess1InTheForegroundBehavesLikeAnyProcess(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -48,7 +48,7 @@ func TestAsProcess1TheForegroundIsThatOfAnyOther(t *testing.T) {
 }
 
 // Row J1.
-func TestProcess1StartsNothingInTheBackground(t *testing.T) {
+func TestProcess1CannotDetach(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -71,7 +71,7 @@ func TestProcess1StartsNothingInTheBackground(t *testing.T) {
 // The process that started the daemon is gone. Therefore the daemon is a child of process 1.
 // Process 1 is this test, which reaps no children.
 // Row J2.
-func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
+func TestAZombieIsNotADaemonIfProcess1DoesNotReap(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
 		return
@@ -101,7 +101,7 @@ func TestAZombieOfAProcess1ThatDoesNotReapIsNoDaemon(t *testing.T) {
 }
 
 // Rows J3, J11.
-func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
+func TestARestartedContainerTakesOverAFileWithItsOwnPID(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, ownPIDs...)
 	t.Parallel()
@@ -123,7 +123,7 @@ func TestAContainerThatIsRestartedTakesTheFileOfItsOwnPIDOver(t *testing.T) {
 }
 
 // Row J1.
-func TestAsProcess1ItSupervisesAndReapsAndStops(t *testing.T) {
+func TestProcess1SupervisesReapsAndStops(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root", "unshare")
 	pidfile := proctest.PIDPath(t)

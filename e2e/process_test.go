@@ -124,7 +124,7 @@ func replace(t *testing.T, path string, content []byte) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-func TestStopReturnsWhenTheDaemonIsGoneAndNotBefore(t *testing.T) {
+func TestStopReturnsWhenTheDaemonHasEnded(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -142,7 +142,7 @@ func TestStopReturnsWhenTheDaemonIsGoneAndNotBefore(t *testing.T) {
 	require.NoError(t, found.Stop(ended(t, errEnough)), "the process is gone, and Stop does not wait")
 }
 
-func TestAStopThatSomebodyElseAskedForIsWaitedFor(t *testing.T) {
+func TestStopWaitsForAStopThatAnotherProcessRequested(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"TERM", "fn has returned"} {
 		t.Run(how, func(t *testing.T) {
@@ -223,7 +223,7 @@ var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 // The test uses one verb as a clock. The daemon of that verb reports no limits. Therefore the verb
 // kills the daemon after the limit in its own options. The other verbs have the same options. Their
 // own limit has passed then, too.
-func TestTheVerbStopWaitsAsLongAsTheDaemonSaysThatItNeedsAndNoLonger(t *testing.T) {
+func TestTheVerbStopWaitsUntilTheDeadlineOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	slow, slowPath := startDaemon(t, "stop=until:"+gate, "stoptimeout=1m")

@@ -25,7 +25,7 @@ func (b *background) inPATH(dir, program, at string) proctest.Result {
 }
 
 // Row L17.
-func TestRootTakesNoProgramFromAPATHThatOthersCanBend(t *testing.T) {
+func TestRootUsesNoPATHThatOtherUsersCanWrite(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	dir := t.TempDir()
@@ -82,7 +82,7 @@ var session = []string{
 const stays = "XDG_CONFIG_HOME=/etc/config"
 
 // Row L17.
-func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
+func TestAWorkerOfAnotherUserGetsNoVariablesOfRootsSession(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, program := range map[string]bool{"supervised program": true, "worker of this binary": false} {
@@ -111,7 +111,7 @@ func TestOfTheSessionOfRootNothingGoesOnToAWorkerOfAnotherUser(t *testing.T) {
 	}
 }
 
-func TestTheSessionOfWhoStaysTheSameGoesOn(t *testing.T) {
+func TestAWorkerOfTheSameUserKeepsTheVariablesOfTheSession(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	cmd := proctest.Command(guard, append(b.args("start"), "--", "sh", "-c", "env; echo said; exec sleep 60")...)

@@ -20,7 +20,7 @@ func (b *background) callsVerb(verb string) (script string) {
 }
 
 // A session of sshd, or a program that updates itself, is ended with the worker.
-func TestARestartFromInsideReplacesTheWorker(t *testing.T) {
+func TestARestartByADescendantReplacesTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	supervisor := b.readied(b.guard(b.callsVerb("restart"), "supervise=settle:1ms", "start"))
@@ -34,7 +34,7 @@ func TestARestartFromInsideReplacesTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestAStopFromInsideIsWhole(t *testing.T) {
+func TestAStopByADescendantStopsTheWholeDaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	supervisor := b.readied(b.guard(b.callsVerb("stop"), "supervise=settle:1ms", "start"))

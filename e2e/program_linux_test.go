@@ -70,7 +70,7 @@ func (b *background) guard(script string, args ...string) proctest.Result {
 	return proctest.Call(b.t, guard, append(b.args(args...), "--", "sh", "-c", script)...)
 }
 
-func TestAnyProgramIsKeptAlive(t *testing.T) {
+func TestAnyProgramCanBeSupervised(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.readied(b.guard("echo it runs; exec sleep 60", "supervise=min:-1ns,settle:20ms", "start"))
@@ -149,7 +149,7 @@ func TestAProgramThatCannotBeStartedFailsTheStart(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
+func TestTheErrorOfAProgramThatForksIntoTheBackgroundGivesAdvice(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.guard("setsid sleep 60 & exit 0", "supervise=settle:1h", "start")
@@ -159,7 +159,7 @@ func TestAProgramThatForksAwayIsToldToStayInTheForeground(t *testing.T) {
 }
 
 // squid writes its errors to a log of its own, and leaves a helper.
-func TestAProgramThatFailsAndLeavesAChildHasOnlyItsOwnLastWords(t *testing.T) {
+func TestAProgramThatFailsAndLeavesAChildReportsOnlyItsOwnOutput(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for words, want := range map[string]string{"": "", "echo the port is in use; ": "; its last words:\n  | the port is in use"} {
@@ -170,7 +170,7 @@ func TestAProgramThatFailsAndLeavesAChildHasOnlyItsOwnLastWords(t *testing.T) {
 	}
 }
 
-func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
+func TestProcessesThatAStoppedProgramLeavesAreEnded(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	p := proctest.Start(t, guard, "pidfile="+pidfile, "run", "--", "sh", "-c", "trap 'exit 0' TERM; sleep 60 & echo waits; wait")
@@ -181,7 +181,7 @@ func TestAProgramThatIsStoppedMayLeaveWhatIsEndedThen(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestAProgramThatIgnoresTERMIsKilledInTheEnd(t *testing.T) {
+func TestAProgramThatIgnoresTERMIsKilled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("trap 'echo asked' TERM; while :; do sleep 0.01; done", "stoptimeout=50ms", "start"))
@@ -220,7 +220,7 @@ while True:
 	return path
 }
 
-func TestAProgramThatSpeaksIsReadyWhenItSaysSo(t *testing.T) {
+func TestAProgramThatUsesNotifyIsReadyWhenItSendsREADY(t *testing.T) {
 	t.Parallel()
 	say := notifies(t)
 	b := inBackground(t)

@@ -90,7 +90,7 @@ func (b *background) guardNotifier(args []string, steps ...string) []string {
 	return slices.Concat(b.args(args...), []string{"--", "env", proctest.Variable + "=" + notifier, proctest.Binary()}, steps)
 }
 
-func TestAProgramThatBecomesReadyOnlyWhenItIsToStopIsKilledInTheEnd(t *testing.T) {
+func TestAProgramThatBecomesReadyAfterTheStopRequestIsKilled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	launcher := proctest.Start(t, guard, b.guardNotifier([]string{"supervise=settle:1h", "stoptimeout=50ms", "start"}, "say:STATUS=warms up", "TERM", "say:READY=1")...)
@@ -102,7 +102,7 @@ func TestAProgramThatBecomesReadyOnlyWhenItIsToStopIsKilledInTheEnd(t *testing.T
 	b.requireNothingLeft()
 }
 
-func TestAProgramThatEndsWellBecauseItWasNotReadyInTimeIsStartedAgain(t *testing.T) {
+func TestAProgramThatExitsWithZeroAfterStartTimeoutIsRestarted(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -115,7 +115,7 @@ func TestAProgramThatEndsWellBecauseItWasNotReadyInTimeIsStartedAgain(t *testing
 	b.stop()
 }
 
-func TestAProgramThatSaysThatItHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
+func TestAProgramThatSendsWatchdogTriggerIsEndedWithItsStackAndRestarted(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(proctest.Call(t, guard, b.guardNotifier([]string{"supervise=min:-1ns,settle:1h", "start"}, "say:READY=1", "HUP", "say:WATCHDOG=trigger")...))
@@ -138,7 +138,7 @@ func TestAProgramThatReloadsBeforeItIsReadyBecomesReady(t *testing.T) {
 	b.stop()
 }
 
-func TestTheNameOfASocketThatNobodyCanBeToldIsNotKept(t *testing.T) {
+func TestAStoredSocketWithAnInvalidNameIsNotKept(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(proctest.Call(t, guard, b.guardNotifier([]string{"supervise=min:-1ns,settle:1h", "start"},

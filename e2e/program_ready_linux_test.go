@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestAProgramIsReadyWhenReadyWhenSaysSo(t *testing.T) {
+func TestAProgramIsReadyWhenReadyWhenReturnsNil(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -27,7 +27,7 @@ func TestAProgramIsReadyWhenReadyWhenSaysSo(t *testing.T) {
 	b.stop()
 }
 
-func TestAProgramThatReadyWhenNeverFindsReadyFailsTheStart(t *testing.T) {
+func TestAStartFailsIfReadyWhenNeverReturnsNil(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for ready, want := range map[string]string{
@@ -53,7 +53,7 @@ func TestAProgramThatEndsBeforeItIsReadyFailsTheStart(t *testing.T) {
 	}
 }
 
-func TestAProgramThatMustNotifyIsReadyOnlyThen(t *testing.T) {
+func TestAProgramWithNotifyIsReadyOnlyWhenItSendsREADY(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -70,7 +70,7 @@ func TestAProgramThatMustNotifyIsReadyOnlyThen(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestABrokenConfigurationOfAProgramStopsNothing(t *testing.T) {
+func TestABrokenConfigurationOfAProgramStopsNoProcess(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	broken := filepath.Join(t.TempDir(), "broken")

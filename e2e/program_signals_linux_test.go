@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
+func TestASignalThatWouldEndAProgramIsNotForwarded(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("exec sleep 60", "supervise=reopensignal:10", "start"))
@@ -39,7 +39,7 @@ func TestASignalThatWouldEndAProgramIsNotSentOn(t *testing.T) {
 // traps prints each signal that it gets, and ends on QUIT.
 const traps = "for s in HUP USR1 USR2 WINCH TERM; do trap \"echo got $s\" $s; done; trap 'echo got QUIT; exit 0' QUIT; echo waits; while :; do sleep 0.01; done"
 
-func TestAProgramGetsOnlyTheSignalsThatItWants(t *testing.T) {
+func TestAProgramGetsOnlyTheSignalsOfThePolicy(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard(traps, "supervise=stopsignal:3,reloadsignal:28,reopensignal:12", "start"))
@@ -56,7 +56,7 @@ func TestAProgramGetsOnlyTheSignalsThatItWants(t *testing.T) {
 	}
 }
 
-func TestAProgramIsToldNothingOfALogThatIsReopenedByDefault(t *testing.T) {
+func TestAReopenSendsNoSignalToAProgramByDefault(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("trap 'echo got USR1' USR1; trap 'echo got HUP' HUP; trap 'echo got USR2' USR2; while :; do sleep 0.01; done", "start"))
@@ -69,7 +69,7 @@ func TestAProgramIsToldNothingOfALogThatIsReopenedByDefault(t *testing.T) {
 	b.stop()
 }
 
-func TestAProgramThatDiesOfItsReloadHasNotReloaded(t *testing.T) {
+func TestAReloadFailsIfTheProgramEndsBecauseOfIt(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(proctest.Call(t, guard, b.guardNotifier([]string{"supervise=settle:1h,min:-1ns", "start"}, "say:READY=1", "HUP", "exit:129")...))
@@ -79,7 +79,7 @@ func TestAProgramThatDiesOfItsReloadHasNotReloaded(t *testing.T) {
 }
 
 // A JVM that receives TERM exits with 128 plus the signal number.
-func TestACodeOfCleanIsACleanStop(t *testing.T) {
+func TestAnExitCodeInCleanIsACleanStop(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[string]map[int]int{
 		"settle:20ms":            {0: 0, 130: 0, 143: 0, 7: 7},
@@ -100,7 +100,7 @@ func TestACodeOfCleanIsACleanStop(t *testing.T) {
 }
 
 // npm, yarn and sh -c end at once, but the server that they have started needs some time.
-func TestTheChildrenOfAWrapperHaveTheRestOfTheStop(t *testing.T) {
+func TestTheChildrenOfAWrapperGetTheRemainingTimeOfTheStop(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	server := filepath.Join(t.TempDir(), "server")
@@ -112,7 +112,7 @@ func TestTheChildrenOfAWrapperHaveTheRestOfTheStop(t *testing.T) {
 	require.NotContains(t, b.said(), "killed")
 }
 
-func TestAChildOfAWrapperThatDoesNotStopIsKilledAndNamed(t *testing.T) {
+func TestAChildThatOutlivesItsWrapperIsKilledAndNamed(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, guard, "pidfile="+proctest.PIDPath(t), "stoptimeout=200ms", "supervise=settle:20ms", "run", "--", "sh", "-c",
 		"sh -c 'trap \"\" TERM; echo serves; while :; do sleep 0.01; done' & trap 'exit 0' TERM; while :; do sleep 0.01; done")
@@ -124,7 +124,7 @@ func TestAChildOfAWrapperThatDoesNotStopIsKilledAndNamed(t *testing.T) {
 }
 
 // For example, the sessions of sshd leave its process group and must outlive it.
-func TestOrphansThatHaveLeftTheProcessGroupCanBeKept(t *testing.T) {
+func TestKeepOrphansKeepsOrphansOutsideTheProcessGroup(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	dir := t.TempDir()
@@ -147,7 +147,7 @@ func TestOrphansThatHaveLeftTheProcessGroupCanBeKept(t *testing.T) {
 	require.True(t, proctest.IsOver(pidIn(t, child)))
 }
 
-func TestOptionsOfAProgramNeedAProgram(t *testing.T) {
+func TestOptionsOfAProgramNeedProgram(t *testing.T) {
 	t.Parallel()
 	for _, p := range []lifecycle.RestartPolicy{
 		{Notify: true}, {StopSignal: syscall.SIGQUIT}, {ReloadSignal: syscall.SIGUSR2}, {ReopenSignal: syscall.SIGUSR1}, {KeepOrphans: true},

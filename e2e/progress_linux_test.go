@@ -89,7 +89,7 @@ func TestALongReloadAndALongReopenAreShown(t *testing.T) {
 	requireStops(t, p)
 }
 
-func TestWhereNobodyLooksALongWaitIsNotShown(t *testing.T) {
+func TestNoProgressIsShownWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	gate, file := gatePath(t), filepath.Join(t.TempDir(), "said")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -145,7 +145,7 @@ func waits(pid int) bool {
 	return false
 }
 
-func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
+func TestTheProgressLineFitsTheWidthOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -163,7 +163,7 @@ func TestTheLineOfAWaitFitsTheTerminalAsItIsNow(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-func TestCtrlCUndoesAStartThatIsShown(t *testing.T) {
+func TestCtrlCUndoesAStartWithProgress(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	b := inBackground(t)
@@ -179,7 +179,7 @@ func TestCtrlCUndoesAStartThatIsShown(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestWhatTheWorkerOfASupervisorDoesIsShown(t *testing.T) {
+func TestProgressShowsTheRunningHookOfTheWorker(t *testing.T) {
 	t.Parallel()
 	gate, again := gatePath(t), gatePath(t)
 	b := inBackground(t)
@@ -195,7 +195,7 @@ func TestWhatTheWorkerOfASupervisorDoesIsShown(t *testing.T) {
 	s.requireShows(`daemon: ready .*\ndaemon: stopped .*`)
 }
 
-func TestCtrlCEndsAStopThatIsShownAndTheDaemonStops(t *testing.T) {
+func TestCtrlCEndsTheProgressOfAStopAndTheDaemonStops(t *testing.T) {
 	t.Parallel()
 	gate := gatePath(t)
 	p, path := startDaemon(t, "stop=until:"+gate)

@@ -38,7 +38,7 @@ func readAll(t *testing.T, r *os.File) string {
 	return string(text)
 }
 
-func TestAReadinessDescriptorGetsANewlineOnceWhenAllIsReadyAndIsClosed(t *testing.T) {
+func TestAReadinessDescriptorGetsOneNewlineAtReadyAndIsClosed(t *testing.T) {
 	t.Parallel()
 	goOn := filepath.Join(t.TempDir(), "go on")
 	p, r := withReadyFD(t, proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "start=until:"+goOn, "run"))
@@ -55,7 +55,7 @@ func TestAReadinessDescriptorGetsANewlineOnceWhenAllIsReadyAndIsClosed(t *testin
 	require.Zero(t, p.Out.Count("level=WARN"))
 }
 
-func TestAReadinessDescriptorIsClosedWithoutAWordWhereTheStartFails(t *testing.T) {
+func TestAReadinessDescriptorIsClosedWithoutANewlineIfTheStartFails(t *testing.T) {
 	t.Parallel()
 	p, r := withReadyFD(t, proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "start=error", "run"))
 	require.Empty(t, readAll(t, r))
@@ -64,7 +64,7 @@ func TestAReadinessDescriptorIsClosedWithoutAWordWhereTheStartFails(t *testing.T
 
 // A process with the descriptor could report the daemon as ready, and would keep the pipe open.
 // Row E15.
-func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
+func TestProgramsOfTheDaemonDoNotInheritTheReadinessDescriptor(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "linux", "sh")
 	p, r := withReadyFD(t, proctest.Command(daemon, "pidfile="+proctest.PIDPath(t), "start=children", "run"))
@@ -76,7 +76,7 @@ func TestAReadinessDescriptorDoesNotReachWhatTheDaemonStarts(t *testing.T) {
 }
 
 // The descriptor belongs to the launcher. The daemon keeps no copy.
-func TestAStartTellsTheReadinessDescriptorWhenTheDaemonIsReady(t *testing.T) {
+func TestAStartReportsReadyOnTheReadinessDescriptor(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	p, r := withReadyFD(t, proctest.Command(daemon, b.args("start")...))
@@ -89,7 +89,7 @@ func TestAStartTellsTheReadinessDescriptorWhenTheDaemonIsReady(t *testing.T) {
 	require.Equal(t, 1, p.Wait())
 }
 
-func TestAReadinessDescriptorThatCannotBeIsWarnedOf(t *testing.T) {
+func TestAnInvalidReadinessDescriptorIsAWarning(t *testing.T) {
 	t.Parallel()
 	reader, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -113,7 +113,7 @@ func TestAReadinessDescriptorThatCannotBeIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestAnUnreadReadinessDescriptorIsNotWaitedFor(t *testing.T) {
+func TestAnUnreadReadinessDescriptorDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	for what, because := range map[string]string{"full": "the pipe is full", "gone": "broken pipe"} {
 		r, w, err := os.Pipe()

@@ -43,7 +43,7 @@ func TestEveryReloadReopensTheLogFirst(t *testing.T) {
 }
 
 // Rows K13, K14.
-func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
+func TestAFailedReopenKeepsTheOldLogAndReportsTheError(t *testing.T) {
 	t.Parallel()
 	traps := map[string]func(t *testing.T, log string){
 		"the directory is gone": func(t *testing.T, log string) {
@@ -104,7 +104,7 @@ func TestAReopenThatFailsKeepsTheOldLogAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestAReopenThatCannotHaveOneOfTwoLogsKeepsBoth(t *testing.T) {
+func TestAReopenThatCannotOpenOneOfTwoLogsKeepsBoth(t *testing.T) {
 	t.Parallel()
 	log, errors := logPlace(t), logPlace(t)
 	pid, pidfile := verbStart(t, "log="+log, "errorlog="+errors)
@@ -168,7 +168,7 @@ func TestANewLogHasTheModeOfLogFileMode(t *testing.T) {
 	requireMode()
 }
 
-func TestTheStopOfADaemonWithoutALimitHasNoEnd(t *testing.T) {
+func TestAStopWithoutLimitHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	for _, supervised := range []string{"", "supervise="} {
 		gate := filepath.Join(t.TempDir(), "gate")

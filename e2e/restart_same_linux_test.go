@@ -89,7 +89,7 @@ func (p flaggedPlace) requireRuns(got proctest.Result, check bool, dir, config s
 	require.Equal(p.t, args, shown[1:])
 }
 
-func TestARestartRunsWhatRanUnlessItHasFlagsOfItsOwn(t *testing.T) {
+func TestARestartKeepsTheArgumentsUnlessItHasFlags(t *testing.T) {
 	t.Parallel()
 	p := newFlagged(t)
 	one, other := t.TempDir(), t.TempDir()
@@ -119,7 +119,7 @@ func TestARestartKeepsArgumentsOfAnyBytesAndLength(t *testing.T) {
 }
 
 // The word before the verb is a command of the program, not a flag.
-func TestARestartByACommandOfTheProgramRunsWhatRan(t *testing.T) {
+func TestARestartByACommandOfTheProgramKeepsTheArguments(t *testing.T) {
 	t.Parallel()
 	p := newFlagged(t)
 	dir := t.TempDir()
@@ -128,7 +128,7 @@ func TestARestartByACommandOfTheProgramRunsWhatRan(t *testing.T) {
 	require.Equal(t, 0, p.call("/", "stop").Code)
 }
 
-func TestARestartIsRefusedWhereTheDirectoryOfTheStartIsGone(t *testing.T) {
+func TestARestartIsRefusedIfTheDirectoryOfTheStartWasRemoved(t *testing.T) {
 	t.Parallel()
 	p := newFlagged(t)
 	dir := filepath.Join(t.TempDir(), "gone")
@@ -146,7 +146,7 @@ func TestARestartIsRefusedWhereTheDirectoryOfTheStartIsGone(t *testing.T) {
 }
 
 // The user that a daemon has become cannot change the program and arguments that root starts again.
-func TestARestartByRootRunsWhatRanForADaemonWithAUser(t *testing.T) {
+func TestARestartByRootKeepsTheArgumentsOfADaemonWithAUser(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	p := newFlagged(t)
@@ -158,7 +158,7 @@ func TestARestartByRootRunsWhatRanForADaemonWithAUser(t *testing.T) {
 	require.Equal(t, 0, p.call("/", "stop").Code)
 }
 
-func TestARestartOfASupervisedProgramNeedsNoProgram(t *testing.T) {
+func TestARestartOfASupervisedProgramNeedsNoProgramArgument(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	first := b.readied(b.guard("echo it runs with $0; exec sleep 60", "supervise=settle:20ms", "start"))

@@ -60,7 +60,7 @@ func adviceFor(why string) string {
 }
 
 // Rows C16, L1.
-func TestStartAndStatusSayTheSameOfAFileThatThisUserMayNotRead(t *testing.T) {
+func TestStartAndStatusAgreeAboutAFileThatThisUserMayNotRead(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := filepath.Join(nobodys(t), "d")
@@ -81,7 +81,7 @@ func TestStartAndStatusSayTheSameOfAFileThatThisUserMayNotRead(t *testing.T) {
 }
 
 // Row C16.
-func TestAnotherUserWhoStartsTheDaemonIsToldThatItRuns(t *testing.T) {
+func TestAStartByAnotherUserReportsThatTheDaemonRuns(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	pidfile := filepath.Join(nobodys(t), "daemon.pid")
@@ -95,7 +95,7 @@ func TestAnotherUserWhoStartsTheDaemonIsToldThatItRuns(t *testing.T) {
 }
 
 // Rows B2, B3.
-func TestStartAndStatusSayTheSameOfAPathThatLeadsNowhere(t *testing.T) {
+func TestStartAndStatusAgreeAboutAPathThatDoesNotExist(t *testing.T) {
 	t.Parallel()
 	loop, file := filepath.Join(t.TempDir(), "loop"), proctest.PIDFileWith(t, "untouched")
 	require.NoError(t, os.Symlink(loop, loop))
@@ -111,7 +111,7 @@ func TestStartAndStatusSayTheSameOfAPathThatLeadsNowhere(t *testing.T) {
 
 // A program that locks its PID file with lockf(3) is a daemon too. No verb empties or replaces its
 // file, or signals it.
-func TestStartAndStatusSayTheSameOfAFileThatAnotherProgramLocks(t *testing.T) {
+func TestStartAndStatusAgreeAboutAFileThatAnotherProgramLocks(t *testing.T) {
 	t.Parallel()
 	whole, first := unix.Flock_t{Type: unix.F_WRLCK}, unix.Flock_t{Type: unix.F_WRLCK, Len: 1}
 	for name, lock := range map[string]func(f *os.File) error{
@@ -150,7 +150,7 @@ func TestStartAndStatusSayTheSameOfAFileThatAnotherProgramLocks(t *testing.T) {
 }
 
 // Row I7.
-func TestAFaultIsNoAnswer(t *testing.T) {
+func TestAnErrorDoesNotMeanThatNoDaemonRuns(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, why := range map[string]string{

@@ -53,7 +53,7 @@ func requireOwnLines(t *testing.T, got string) {
 }
 
 // Row L12.
-func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
+func TestTextOfAHookCannotImitateALineOrControlTheTerminal(t *testing.T) {
 	t.Parallel()
 	for at, verbs := range map[string][]string{
 		"OnStart": {"start", "run", "restart"},
@@ -73,7 +73,7 @@ func TestWhatAHookSaysIsNoLineOfOursAndNoCommand(t *testing.T) {
 }
 
 // Row L12.
-func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
+func TestAnUnknownVerbIsSanitizedInTheMessage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{strings.ReplaceAll(nasty, "\x00", "")}, {"stop", "a\ndaemon: stopped"}, {"stop", "-\x1b[2J"}} {
 		got := proctest.Call(t, liar, append([]string{proctest.PIDPath(t), ""}, args...)...)
@@ -88,7 +88,7 @@ func TestAWordThatIsNoVerbIsNoCommand(t *testing.T) {
 const nasty = "\x1b[2J\x1b]0;title\x07\b\x7f\x00\u009b31m\u202e\u2066\u200b\u00ad\ufeff\r\n\v\f\u0085\u2028\u2029daemon: a lie\xff\x9b"
 
 // Row L12.
-func TestAPathIsNoCommand(t *testing.T) {
+func TestAPathIsSanitizedInAMessage(t *testing.T) {
 	t.Parallel()
 	// U+009B begins a terminal command. The option Name refuses it, because the name begins each
 	// message. A path with it is escaped when it is displayed.

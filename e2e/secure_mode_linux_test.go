@@ -79,7 +79,7 @@ func TestNoListenerOfAProgramWithMoreRightsGoesToItsCaller(t *testing.T) {
 
 // The daemon has the user IDs of root and no AT_SECURE, but its environment is the caller's.
 // Row L9.
-func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
+func TestNoListenerGoesToTheCallerOfAProgramThatDetachesAsRoot(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	k, path, dir := newKeeper(t), privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)
@@ -97,7 +97,7 @@ func TestNoListenerGoesToTheCallerWhereTheProgramDetachesAsRoot(t *testing.T) {
 }
 
 // Row L9.
-func TestAProgramWithCapabilitiesOfItsFileSaysWhyItDoesNotExecuteItself(t *testing.T) {
+func TestAProgramWithFileCapabilitiesReportsWhyItDoesNotDetach(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, mayChroot)
@@ -155,7 +155,7 @@ func TestTheCallerOfAProgramWithMoreRightsIsNotItsSupervisor(t *testing.T) {
 }
 
 // Row L9.
-func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
+func TestASetuidProgramCanSupervise(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path := privilegedCopy(t, proctest.SetuidRoot)
@@ -168,7 +168,7 @@ func TestASetuidProgramSupervisesAllTheSame(t *testing.T) {
 
 // If the caller's time zone were a FIFO, the first line of the log would block forever.
 // Row L9.
-func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
+func TestASetuidProgramOpensNoTimeZoneFileOfItsCaller(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path, dir := privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)
@@ -185,7 +185,7 @@ func TestTheTimeZoneOfTheCallerIsNoFileThatASetuidProgramOpens(t *testing.T) {
 
 // The caller of a setuid program must not choose which program is executed with its rights.
 // Row L9.
-func TestAProgramIsNotLookedForInThePATHOfTheCallerOfASetuidProgram(t *testing.T) {
+func TestASetuidProgramDoesNotUseThePATHOfItsCaller(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	path, dir := privilegedCopy(t, proctest.SetuidRoot), proctest.ShortDir(t)

@@ -172,7 +172,7 @@ func TestABodyOfTheDaemonMayWaitUntilItIsReady(t *testing.T) {
 
 // Otherwise the process of the first daemon would become the second daemon when the first one is
 // stopped.
-func TestADetachedProcessIsOneDaemonAndNotTheNextOneToo(t *testing.T) {
+func TestADetachedProcessCannotBecomeASecondDaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	other := b.pidfile + ".other"

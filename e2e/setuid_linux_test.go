@@ -99,7 +99,7 @@ func TestASetuidProgramAcceptsNoForgedLauncher(t *testing.T) {
 // A program with capabilities has the same user as its caller. Therefore the program cannot
 // distinguish its caller from a launcher.
 // Row L9.
-func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
+func TestAProgramWithCapabilitiesAcceptsNoLauncher(t *testing.T) {
 	proctest.Use(forger)
 	proctest.Needs(t, "root")
 	t.Parallel()
@@ -116,7 +116,7 @@ func TestAProgramWithCapabilitiesDoesNotObeyItsStdin(t *testing.T) {
 }
 
 // Row L9.
-func TestASetuidProgramDetachesAllTheSame(t *testing.T) {
+func TestASetuidProgramCanDetach(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	program, b := privilegedCopy(t, proctest.SetuidRoot), inBackground(t)

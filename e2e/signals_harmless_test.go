@@ -15,7 +15,7 @@ import (
 )
 
 // Row F11.
-func TestWhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
+func TestRandomSignalsLeaveTheDaemonStoppedAndEveryHookBalanced(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestWhateverSignalsComeItEndsStoppedAndBalanced(t *testing.T) {
 }
 
 // Row F12.
-func TestQUITPrintsWhereEverythingIsAndExits(t *testing.T) {
+func TestQUITPrintsAllStacksAndExits(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	p.Signal(syscall.SIGQUIT)
@@ -90,7 +90,7 @@ func TestUSR2WithoutOnSignalIsHarmless(t *testing.T) {
 }
 
 // Row F14.
-func TestWhatHasNoMeaningHasNoEffect(t *testing.T) {
+func TestSignalsWithoutMeaningHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	p, _ := startDaemon(t)
 	for range 3 {

@@ -42,7 +42,7 @@ var ourSignals = []syscall.Signal{
 }
 
 // Rows F1, F2.
-func TestWhatTheDaemonStartsGetsDefaultSignals(t *testing.T) {
+func TestProgramsOfTheDaemonGetDefaultSignals(t *testing.T) {
 	t.Parallel()
 	for name, wrapper := range map[string][]string{
 		"plain": {"env"},
@@ -99,7 +99,7 @@ func TestBlockedSignalsArrive(t *testing.T) {
 }
 
 // Row F5.
-func TestHUPsDuringOnStartMakeAReloadOnceReady(t *testing.T) {
+func TestHUPsDuringOnStartCauseAReloadAfterReady(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+proctest.PIDPath(t), "start=until:"+gate)
@@ -125,7 +125,7 @@ func requireOnce(t *testing.T, reloads int) {
 }
 
 // Row F6.
-func TestHUPsDuringOnStopMakeNoReload(t *testing.T) {
+func TestHUPsDuringOnStopCauseNoReload(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startDaemon(t, "stop=until:"+gate)
@@ -146,7 +146,7 @@ func TestHUPsDuringOnStopMakeNoReload(t *testing.T) {
 }
 
 // Row F9.
-func TestHUPsDuringAReloadMakeOneMore(t *testing.T) {
+func TestHUPsDuringAReloadCauseOneMoreReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config, gate := filepath.Join(dir, "config"), filepath.Join(dir, "gate")
@@ -167,7 +167,7 @@ func TestHUPsDuringAReloadMakeOneMore(t *testing.T) {
 }
 
 // Row F14.
-func TestAStoppedDaemonGoesOnWhereItWas(t *testing.T) {
+func TestASuspendedDaemonContinuesAfterCONT(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTSTP} {

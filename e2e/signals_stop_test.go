@@ -39,7 +39,7 @@ func TestATERMDuringOnStartRollsBack(t *testing.T) {
 }
 
 // Row F7.
-func TestAnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
+func TestAnOnStartThatSucceedsAfterATERMIsStoppedToo(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	p := proctest.Start(t, twoParts, path, "late")
@@ -57,7 +57,7 @@ func TestAnOnStartThatSucceedsInSpiteOfATERMIsStoppedToo(t *testing.T) {
 // The test sends signals as fast as it can. The log shows when the daemon treats one as a forced
 // quit.
 // Row F8.
-func TestAnotherStopSignalMoreThanASecondLaterQuitsAtOnce(t *testing.T) {
+func TestASecondStopSignalAfterASecondQuitsAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, signals := range map[string][]syscall.Signal{
 		"TERM":         {syscall.SIGTERM},
@@ -110,7 +110,7 @@ type stuckHandler struct {
 }
 
 // Row F8.
-func TestAHangingLogDelaysNoForcedQuit(t *testing.T) {
+func TestAHangingLogDoesNotDelayAForcedQuit(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"stopping", "another stop signal", "the PID file was deleted"} {
 		t.Run(at, func(t *testing.T) {
@@ -152,7 +152,7 @@ var afterwards = proctest.Register("afterwards", func(args []string) int {
 })
 
 // Row F16.
-func TestASignalBetweenTheEndOfRunAndThatOfTheProcessDoesNotSpoilItsExitCode(t *testing.T) {
+func TestASignalAfterRunDoesNotChangeTheExitCode(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		path, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")

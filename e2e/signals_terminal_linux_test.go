@@ -50,7 +50,7 @@ func closeWindow(t *testing.T, window, tty *os.File) {
 }
 
 // Row E8.
-func TestTheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
+func TestAHangUpStopsADaemonInTheForegroundOfItsTerminal(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	path := proctest.PIDPath(t)
@@ -69,7 +69,7 @@ func TestTheEndOfItsTerminalStopsADaemonInTheForeground(t *testing.T) {
 }
 
 // Row E8.
-func TestADaemonThatWritesToATerminalSurvivesItsEndLongEnoughToStop(t *testing.T) {
+func TestADaemonThatWritesToAHungUpTerminalCanStillStop(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	path, left := proctest.PIDPath(t), filepath.Join(t.TempDir(), "left")
@@ -95,7 +95,7 @@ var scribe = proctest.Register("scribe", func(args []string) int {
 })
 
 // Row F1.
-func TestUnderNohupTheEndOfTheTerminalIsAReload(t *testing.T) {
+func TestAHangUpUnderNohupIsAReload(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	p := proctest.Launch(t, inTerminal(proctest.Wrapped([]string{"nohup"}, daemon, "pidfile="+proctest.PIDPath(t)), tty))
@@ -114,7 +114,7 @@ func requireStops(t *testing.T, p *proctest.Process) {
 }
 
 // Row F15.
-func TestCtrlCStopsADaemonInTheForegroundAndSaysWhatAnotherWouldDo(t *testing.T) {
+func TestCtrlCStopsADaemonInTheForegroundAndExplainsASecondCtrlC(t *testing.T) {
 	t.Parallel()
 	window, tty := pty(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -134,7 +134,7 @@ func TestCtrlCStopsADaemonInTheForegroundAndSaysWhatAnotherWouldDo(t *testing.T)
 }
 
 // Row F15.
-func TestATERMOrAnINTWithoutATerminalSaysNothingOfCtrlC(t *testing.T) {
+func TestNoMessageAboutCtrlCWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		p, _ := startDaemon(t, "run")

@@ -82,7 +82,7 @@ func requireObeys(t *testing.T, p *proctest.Process, stop syscall.Signal) {
 	requireExited(t, p, 0)
 }
 
-func TestAStopSignalTheMomentThePIDCanBeReadEndsItCleanly(t *testing.T) {
+func TestAStopSignalAsSoonAsThePIDCanBeReadEndsCleanly(t *testing.T) {
 	t.Parallel()
 	rounds := 40
 	if testing.Short() {
@@ -114,7 +114,7 @@ func requireNothingLeft(t *testing.T, path string) {
 }
 
 // Rows F4, F16.
-func TestAHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
+func TestAHUPAsSoonAsThePIDCanBeReadIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		path := proctest.PIDPath(t)
@@ -131,7 +131,7 @@ func TestAHUPTheMomentThePIDCanBeReadIsAReload(t *testing.T) {
 }
 
 // Row F16.
-func TestAHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
+func TestAHUPRightAfterReadyIsAReload(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p := proctest.Start(t, daemon, "pidfile="+proctest.PIDPath(t))
@@ -147,7 +147,7 @@ func TestAHUPTheMomentItSaysReadyIsAReload(t *testing.T) {
 }
 
 // Row F1.
-func TestUnderNohupAHUPIsAReload(t *testing.T) {
+func TestAHUPUnderNohupIsAReload(t *testing.T) {
 	proctest.Needs(t, "nohup")
 	t.Parallel()
 	p := proctest.Launch(t, proctest.Wrapped([]string{"nohup"}, daemon, "pidfile="+proctest.PIDPath(t)))
@@ -162,7 +162,7 @@ func TestUnderNohupAHUPIsAReload(t *testing.T) {
 }
 
 // Row F2.
-func TestWhatTheCallerIgnoresArrives(t *testing.T) {
+func TestSignalsThatTheCallerIgnoredArrive(t *testing.T) {
 	t.Parallel()
 	trap := []string{"sh", "-c", `trap "" TERM INT HUP CHLD USR1 USR2 PIPE; exec "$0" "$@"`}
 	for _, stop := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -207,7 +207,7 @@ func (h stuckHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // Row F9.
-func TestAfterAFloodOfHUPsTheLastContentIsLive(t *testing.T) {
+func TestTheLastContentIsReadAfterAFloodOfHUPs(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "config")
 	write := func(text string) {

@@ -20,7 +20,7 @@ import (
 )
 
 // Row I11.
-func TestWithHardlyAnyCPUNothingIsLate(t *testing.T) {
+func TestNothingIsLateWithHardlyAnyCPU(t *testing.T) {
 	t.Parallel()
 	quota := "5000" // of 100000
 	if proctest.Long() {
@@ -38,7 +38,7 @@ func TestWithHardlyAnyCPUNothingIsLate(t *testing.T) {
 }
 
 // Row I6.
-func TestAFrozenDaemonIsLookedAtAndStopsWhenItThaws(t *testing.T) {
+func TestAFrozenDaemonIsReportedAndStopsAfterTheThaw(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "freezer", nil)
 	b := inBackground(t)
@@ -89,7 +89,7 @@ var blocked = proctest.Register("blocked", func(args []string) int {
 
 // A log that hangs delays the stop no longer than a hook that hangs.
 // Row I6.
-func TestAStopOfADaemonWhoseLogHangsEndsInItsTime(t *testing.T) {
+func TestAStopOfADaemonWithAHangingLogEndsInTime(t *testing.T) {
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
 	p := proctest.Start(t, blocked, pidfile)

@@ -65,7 +65,7 @@ func fileAt(t *testing.T, path string) os.FileInfo {
 	return info
 }
 
-func TestTheSocketFileOfASupervisedDaemonStaysOverARestartAndGoesWithTheStop(t *testing.T) {
+func TestTheSocketFileOfASupervisedDaemonOutlivesARestartAndIsRemovedAtTheStop(t *testing.T) {
 	t.Parallel()
 	for what, args := range map[string][]string{"closed": {"close="}, "not closed": nil, "a datagram socket": {"close="}} {
 		b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
@@ -134,7 +134,7 @@ func TestAWorkerWhoseSupervisorWasKilledRemovesItsSocketFile(t *testing.T) {
 
 // The next worker has inherited a socket. Its path now names a file of another user.
 // Row L18.
-func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) {
+func TestASocketFileThatWasReplacedBetweenWorkersIsNotRemoved(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "close=", "supervise=min:-1ns,limit:-1", "start")...))
@@ -150,7 +150,7 @@ func TestASocketFileThatWasReplacedWhileNoWorkerLivedIsNotRemoved(t *testing.T) 
 }
 
 // The next worker binds a new socket, because no client can reach a socket without its file.
-func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
+func TestAWorkerBindsAgainIfTheSocketFileWasRemoved(t *testing.T) {
 	t.Parallel()
 	b, path := inBackground(t), filepath.Join(proctest.ShortDir(t), "s")
 	b.readied(proctest.Call(t, pathserver, b.args("at="+path, "supervise=min:-1ns,limit:-1", "start")...))
@@ -166,7 +166,7 @@ func TestAWorkerBindsAgainWhereTheSocketFileIsGone(t *testing.T) {
 }
 
 // Row L18.
-func TestTheSocketFileOfAWorkerWithAUserGoesIfThatUserMayRemoveIt(t *testing.T) {
+func TestTheSocketFileOfAWorkerWithAUserIsRemovedIfThatUserMayRemoveIt(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	for _, owner := range []int{12345, 0} {

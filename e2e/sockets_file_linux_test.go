@@ -160,7 +160,7 @@ func TestAProcessThatQuitsAtOnceLeavesNoSocketFile(t *testing.T) {
 }
 
 // Both main and Run change the directory. Run does it with WorkDir or in a detached process.
-func TestARelativeSocketPathMeansTheDirectoryOfTheStart(t *testing.T) {
+func TestARelativeSocketPathIsRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"workdir=/ run", "when=early chdir=/ run", "when=body start", "start", "chdir=/ start", "chdir=/ supervise=min:-1ns,limit:-1 start"} {
 		for _, name := range []string{"s", "./s.d"} {
@@ -255,7 +255,7 @@ func TestASocketOfAUnitIsTakenUnderAnotherNameOfItsDirectory(t *testing.T) {
 
 // A launcher and its daemon, or a supervisor and its worker, may name the directory of the PID file
 // in two ways.
-func TestOnePIDFileUnderTwoNamesIsOne(t *testing.T) {
+func TestTwoNamesOfAPIDFileAreTheSameFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	real := filepath.Join(dir, "real")

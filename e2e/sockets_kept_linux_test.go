@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/activation"
 )
 
-func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
+func TestASocketThatIsClosedWhileReadyIsNotStoredAnyMore(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -36,7 +36,7 @@ func TestASocketThatIsClosedWhileReadyIsNotKeptAnyMore(t *testing.T) {
 }
 
 // A manager may close its copy late. Until then, the address cannot be bound.
-func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
+func TestAReloadCanListenAgainIfAManagerStoresSockets(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	probe, err := net.Listen("tcp", "127.0.0.1:0") // a free port
@@ -64,7 +64,7 @@ func TestAReloadMayListenAgainWhereAManagerKeepsSockets(t *testing.T) {
 	}
 }
 
-func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
+func TestASocketCanBeClosedAndRequestedAgainDuringTheStart(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -77,7 +77,7 @@ func TestASocketMayBeClosedAndAskedForAgainDuringTheStart(t *testing.T) {
 	require.Len(t, socketsOf(t, p.PID()), 3)
 }
 
-func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
+func TestASocketThatWasBoundBeforeRunIsStoredToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "early=", "pidfile=" + filepath.Join(dir, "x.pid")}
@@ -92,7 +92,7 @@ func TestWhatWasBoundBeforeRunIsKeptToo(t *testing.T) {
 	require.Equal(t, where, listensAt(t, p, "tcp,127.0.0.1:0"))
 }
 
-func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
+func TestAStoredSocketThatIsNotRequestedIsClosed(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "at=unix,"+dir+"/a", "pidfile="+filepath.Join(dir, "x.pid"))
@@ -106,7 +106,7 @@ func TestAKeptSocketThatNobodyAsksForIsGivenUp(t *testing.T) {
 }
 
 // If the name differs, Listen finds the socket by its address.
-func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
+func TestAStoredSocketIsFoundByItsAddressToo(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	p := k.serve("at=tcp,127.0.0.1:0", "pidfile="+filepath.Join(dir, "x.pid"))
@@ -120,7 +120,7 @@ func TestAKeptSocketIsFoundByItsAddressToo(t *testing.T) {
 	require.Equal(t, []string{"tcp:127.0.0.1:0"}, k.has(1))
 }
 
-func TestAManagerIsGivenNoMoreSocketsThanItKeeps(t *testing.T) {
+func TestNoMoreSocketsAreStoredThanTheManagerKeeps(t *testing.T) {
 	t.Parallel()
 	k := newKeeper(t)
 	for room, kept := range map[string]int{"1": 1, "0": 0, "": 0, "x": 0, "-1": 0} {

@@ -170,7 +170,7 @@ func (k *keeper) run(program string, args ...string) *proctest.Process {
 	return proctest.Launch(k.t, cmd)
 }
 
-func TestWhatWasBoundIsKeptAndComesBackAfterACrash(t *testing.T) {
+func TestABoundSocketIsStoredAndReturnedAfterACrash(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -207,7 +207,7 @@ func onlyLines(text, begin string) (found string) {
 	return found
 }
 
-func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
+func TestAStopKeepsStoredSocketsForTheNextProcess(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	path := filepath.Join(dir, "s")
@@ -228,7 +228,7 @@ func TestAStopLeavesSocketsToTheNextProcess(t *testing.T) {
 	require.Len(t, k.heard(), 3, "no file was removed")
 }
 
-func TestAFailedStartLeavesSocketsToTheNextProcess(t *testing.T) {
+func TestAFailedStartKeepsStoredSocketsForTheNextProcess(t *testing.T) {
 	t.Parallel()
 	k, dir := newKeeper(t), proctest.ShortDir(t)
 	args := []string{"at=tcp,127.0.0.1:0", "pidfile=" + filepath.Join(dir, "x.pid")}

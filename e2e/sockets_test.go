@@ -190,7 +190,7 @@ func at(sockets ...string) (args []string) {
 }
 
 // A program that detaches and calls Listen before Run would listen in the launcher.
-func TestListenBeforeRunInAProgramThatDetachesIsAnErrorThatSaysWhere(t *testing.T) {
+func TestListenBeforeRunInAProgramThatDetachesIsAnErrorWithAdvice(t *testing.T) {
 	t.Parallel()
 	const says = `lifecycle: Listen\(tcp, 127\.0\.0\.1:0\) at sockets_test\.go:\d+ was called before Run in a program that detaches or supervises itself: call it in OnStart`
 	b := inBackground(t)
@@ -225,7 +225,7 @@ func TestADetachedDaemonListens(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-func TestAReloadMayCloseASocketAndListenThereAgain(t *testing.T) {
+func TestAReloadCanCloseASocketAndListenAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(proctest.ShortDir(t), "s")
 	p := proctest.Start(t, serving, "pidfile="+proctest.PIDPath(t), "at=unix,"+path, "at=tcp,127.0.0.1:0")

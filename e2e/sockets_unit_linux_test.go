@@ -55,7 +55,7 @@ func inode(t *testing.T, f *os.File) string {
 }
 
 // Row E5.
-func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
+func TestSocketsOfASocketUnitAreUsedAndNotInherited(t *testing.T) {
 	t.Parallel()
 	dir := proctest.ShortDir(t)
 	var given []activation.Socket
@@ -116,7 +116,7 @@ func TestSocketsOfASocketUnitAreTakenAndNotInherited(t *testing.T) {
 }
 
 // Row E5.
-func TestSocketsOfAnotherProcessAreNotTaken(t *testing.T) {
+func TestSocketsForAnotherProcessAreNotUsed(t *testing.T) {
 	t.Parallel()
 	s, at := unit(t, "other.socket", "tcp", "127.0.0.1:0")
 	cmd := proctest.Command(serving, "pidfile="+proctest.PIDPath(t), "at="+at, "start=children")
@@ -181,7 +181,7 @@ func TestADetachedDaemonTakesTheSocketsOfItsLauncher(t *testing.T) {
 }
 
 // A launcher that has claimed a passed socket before Run gets the same error.
-func TestASocketThatTheLauncherHasAskedForIsAnErrorToo(t *testing.T) {
+func TestASocketThatTheLauncherRequestedIsAnError(t *testing.T) {
 	t.Parallel()
 	s, asked := unit(t, "a.socket", "tcp", "127.0.0.1:0")
 	got := proctest.CallCommand(t, activated(t, []activation.Socket{s}, serving, "pidfile="+proctest.PIDPath(t), "log=", "early=", "at="+asked, "start"))

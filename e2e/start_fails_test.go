@@ -17,7 +17,7 @@ import (
 
 // The launcher reports why a start has failed, with and without a log. The start leaves no process
 // and no file.
-func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
+func TestAFailedStartReportsTheReasonToTheShell(t *testing.T) {
 	t.Parallel()
 	soon := []string{"starttimeout=2s", "stoptimeout=2s"}
 	const late = `|its main did not call Run in 2s; killed` // on a busy machine
@@ -64,7 +64,7 @@ func TestAStartThatFailsTellsTheShellWhy(t *testing.T) {
 
 // The daemon changes its directory before it calls a hook, and reports the error.
 // Row E18.
-func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
+func TestAnInvalidWorkingDirectoryFailsTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	file := filepath.Join(t.TempDir(), "file")
@@ -76,7 +76,7 @@ func TestAWorkingDirectoryThatIsNoneFailsTheStart(t *testing.T) {
 	b.start()
 }
 
-func TestNeverReadyWithADaemonThatDied(t *testing.T) {
+func TestAStartNeverReportsReadyForADeadDaemon(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	for range proctest.Rounds(5, 30, 30) {
@@ -107,7 +107,7 @@ func TestRunDetachedReturnsInTheLauncherWhenTheDaemonIsReady(t *testing.T) {
 	b.awaitSaid("Run returned: <nil>\n") // in the daemon
 }
 
-func TestRunDetachedReturnsWhatTheStartCameTo(t *testing.T) {
+func TestRunDetachedReturnsTheResultOfTheStart(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	require.Equal(t, proctest.Result{Stdout: "Run returned: lifecycle: OnStart of daemon: OnStart failed on purpose (log " + b.log + ")\n", Code: 1}, b.call("detach=", "start=error"))
@@ -117,7 +117,7 @@ func TestRunDetachedReturnsWhatTheStartCameTo(t *testing.T) {
 	b.requireNothingLeft()
 }
 
-func TestArgsAreWhatTheDaemonIsStartedWith(t *testing.T) {
+func TestTheDaemonIsStartedWithArgs(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := proctest.Call(t, argsGiver, b.args("from the shell")...)
@@ -142,7 +142,7 @@ var argsGiver = proctest.Register("args giver", func(args []string) int {
 })
 
 // In a test, a start would execute the test binary again. It is refused before it makes any file.
-func TestUnderGoTestNothingIsDetached(t *testing.T) {
+func TestNoProcessIsDetachedUnderGoTest(t *testing.T) {
 	pidfile, log := proctest.PIDPath(t), filepath.Join(t.TempDir(), "log")
 	fn := func(context.Context) error { t.Error("it was called"); return nil }
 	for option, o := range map[string]lifecycle.Option{"Detach": lifecycle.Detach(), "LogFile": lifecycle.LogFile(log), "ErrorLogFile": lifecycle.ErrorLogFile(log)} {

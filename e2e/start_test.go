@@ -152,7 +152,7 @@ func (b *background) clear() {
 // quietly returns the same background without a log.
 func (b *background) quietly() *background { return &background{t: b.t, pidfile: b.pidfile} }
 
-func TestStartSaysThatItIsReadyAndWhereItsLogIs(t *testing.T) {
+func TestStartReportsReadyAndThePathOfTheLog(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.call("start")
@@ -171,7 +171,7 @@ func TestStartSaysThatItIsReadyAndWhereItsLogIs(t *testing.T) {
 	require.Contains(t, b.said(), "msg=stopped")
 }
 
-func TestStartWithoutALogSaysNothingOfIt(t *testing.T) {
+func TestStartWithoutALogPrintsNoPath(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	got := b.quietly().call("start")

@@ -66,7 +66,7 @@ var changer = proctest.Register("changer", func(args []string) int {
 	return lifecycle.Main([]string{verb}, nil, opts...)
 })
 
-func TestADaemonIsStartedWithWhatItsLauncherWasStartedWith(t *testing.T) {
+func TestADaemonHasTheArgumentsAndDirectoryOfItsLauncher(t *testing.T) {
 	t.Parallel()
 	for _, supervised := range []string{"", "supervise"} {
 		dir := t.TempDir()
@@ -97,7 +97,7 @@ func TestADaemonIsStartedWithWhatItsLauncherWasStartedWith(t *testing.T) {
 
 // A program may close its standard files. No other file of the daemon may then get one of their
 // descriptors.
-func TestNoFileOfADaemonTakesTheNumberOfAClosedStandardFile(t *testing.T) {
+func TestNoFileOfADaemonGetsTheDescriptorOfAClosedStandardFile(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"close", "supervise close"} {
 		dir := t.TempDir()

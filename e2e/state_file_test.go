@@ -32,7 +32,7 @@ func decoded(t *testing.T, record []byte) (s lifecycle.Status) {
 	return s
 }
 
-func TestAStateFileThatIsLeftIsReplacedAndNotWrittenTo(t *testing.T) {
+func TestAnOldStateFileIsReplacedAndNotOverwritten(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	// While this file is open, no other file can get its inode.
@@ -124,7 +124,7 @@ var inTheWay = map[string]func(t *testing.T, path string) (why string){
 	},
 }
 
-func TestADaemonThatCannotHaveAStateFileLivesWithoutAndLeavesAloneWhatIsThere(t *testing.T) {
+func TestADaemonRunsWithoutAStateFileAndDoesNotTouchAnotherFileInItsPlace(t *testing.T) {
 	t.Parallel()
 	for what, put := range inTheWay {
 		t.Run(what, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestADaemonThatCannotHaveAStateFileLivesWithoutAndLeavesAloneWhatIsThere(t 
 	}
 }
 
-func TestAStateOfAnotherPIDIsNotThatOfTheDaemon(t *testing.T) {
+func TestAStateWithAnotherPIDIsIgnored(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	was := stateOf(t, pidfile)
@@ -161,7 +161,7 @@ func TestAStateOfAnotherPIDIsNotThatOfTheDaemon(t *testing.T) {
 	requireReady(t, p.PID(), callVerb(t, pidfile, "status"))
 }
 
-func TestADaemonWithoutAStateThatCanBeReadIsRunningAllTheSame(t *testing.T) {
+func TestADaemonWithAnUnreadableStateIsReportedAsRunning(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	f, err := os.OpenFile(proctest.StatePath(pidfile), os.O_RDWR, 0)

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-func TestTheStateFollowsTheLife(t *testing.T) {
+func TestTheStateFileShowsThePhaseOfTheLife(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	gate := func(name string) string { return filepath.Join(dir, name) }
@@ -95,7 +95,7 @@ func TestTheStateFollowsTheLife(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestAStopIsToldAtOnceThoughAHookHoldsItUp(t *testing.T) {
+func TestTheStateFileShowsAStopAtOnceEvenIfAHookDelaysIt(t *testing.T) {
 	t.Parallel()
 	pidfile, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)

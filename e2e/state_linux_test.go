@@ -30,7 +30,7 @@ func faultyState(t *testing.T, fault, pidfile string, args ...string) (cmd *exec
 
 // A daemon makes the state file before it writes its PID, and removes it before the PID file.
 // Therefore the state file always belongs to the holder of the PID file.
-func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
+func TestTheStateFileIsCreatedBeforeThePIDAndRemovedBeforeThePIDFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for run, reason := range map[string]string{"run=:": "the end", "start=error": "a failed start"} {
@@ -72,7 +72,7 @@ func TestTheStateFileComesBeforeThePIDAndGoesBeforeThePIDFile(t *testing.T) {
 	}
 }
 
-func TestAWriteThatFailsIsSaidOnceAndDoesNoHarm(t *testing.T) {
+func TestAFailedWriteOfTheStateIsLoggedOnceAndTheDaemonRuns(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, why := range map[string]string{
@@ -93,7 +93,7 @@ func TestAWriteThatFailsIsSaidOnceAndDoesNoHarm(t *testing.T) {
 	}
 }
 
-func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
+func TestADaemonRunsIfItCannotCreateItsStateFile(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for fault, why := range map[string]string{
@@ -113,7 +113,7 @@ func TestAStateFileThatCannotBeMadeDoesNoHarm(t *testing.T) {
 	}
 }
 
-func TestTheNextWriteMakesGoodForOneThatFailed(t *testing.T) {
+func TestTheNextWriteRepairsAFailedWrite(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	pidfile := proctest.PIDPath(t)
@@ -173,7 +173,7 @@ func startPausingAtState(t *testing.T, call, pidfile string) (p *proctest.Proces
 }
 
 // A start takes the lock before it makes its own state file.
-func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
+func TestTheStateOfThePreviousDaemonIsNotReportedForTheNext(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	for call, why := range map[string]func(before, next int) string{
@@ -200,7 +200,7 @@ func TestTheStateOfTheDaemonBeforeIsNotThatOfTheNext(t *testing.T) {
 	}
 }
 
-func TestWhatTheDaemonStartsHasNoDescriptorOfTheStateFile(t *testing.T) {
+func TestProgramsOfTheDaemonDoNotInheritTheStateFile(t *testing.T) {
 	t.Parallel()
 	p, child, pidfile := startForker(t)
 	openIn := func(pid int) (paths []string) {
@@ -218,7 +218,7 @@ func TestWhatTheDaemonStartsHasNoDescriptorOfTheStateFile(t *testing.T) {
 	require.NotContains(t, openIn(child.Pid), proctest.StatePath(pidfile))
 }
 
-func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
+func TestAStateFileOfAnotherUserIsNeitherReplacedNorRead(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := t.TempDir()
@@ -244,7 +244,7 @@ func TestAStateFileOfAnotherUserIsNeitherTakenNorBelieved(t *testing.T) {
 	requireUnchanged()
 }
 
-func TestWhoMayNotReadTheStateIsToldThatTheDaemonRuns(t *testing.T) {
+func TestStatusReportsARunningDaemonToAUserWhoMayNotReadItsState(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	pidfile := filepath.Join(nobodys(t), "daemon.pid")

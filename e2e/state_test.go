@@ -107,7 +107,7 @@ func TestTheStateFileIsNamedAfterThePIDFile(t *testing.T) {
 	}
 }
 
-func TestWhoReadsThePIDFindsTheState(t *testing.T) {
+func TestAProcessThatReadsThePIDFindsTheState(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		pidfile := proctest.PIDPath(t)
@@ -147,7 +147,7 @@ func TestADaemonWithoutPIDFileHasNoStateFile(t *testing.T) {
 	require.Zero(t, p.Out.Count("level=WARN"), "%s", p.Out)
 }
 
-func TestTheStateFileHasTheModeOfThePIDFileWhateverTheUmask(t *testing.T) {
+func TestTheStateFileHasTheModeOfThePIDFileWithAnyUmask(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[string]fs.FileMode{"mode=": 0o644, "mode=600": 0o600, "mode=640": 0o640} {
 		for _, umask := range []string{"0", "0777"} {

@@ -18,7 +18,7 @@ import (
 )
 
 // Row C17.
-func TestADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
+func TestADaemonThatCtrlZSuspendedCanBeStopped(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	p.Signal(syscall.SIGSTOP)
@@ -30,7 +30,7 @@ func TestADaemonThatIsStoppedByACtrlZIsStopped(t *testing.T) {
 }
 
 // Row C17.
-func TestAnOnStopThatHangsIsLeftBehindByTheDaemonItself(t *testing.T) {
+func TestADaemonAbandonsAHangingOnStop(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t, "stop=hang", "stoptimeout=2s")
 	stopped := callVerb(t, path, "stop", "stoptimeout=2s")
@@ -58,7 +58,7 @@ func TestADaemonThatIgnoresTERMIsKilledAndTheVerbReportsIt(t *testing.T) {
 }
 
 // Row C18.
-func TestWhenStopReturnsTheFileIsFree(t *testing.T) {
+func TestTheFileIsUnlockedWhenStopReturns(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		p, path := startDaemon(t)
@@ -83,7 +83,7 @@ func startHeir(t *testing.T) (p *proctest.Process, heir *os.Process, path string
 }
 
 // Row C18.
-func TestADaemonIsNotGoneWhileAnyProcessHoldsTheFile(t *testing.T) {
+func TestStopWaitsWhileAnyProcessHoldsTheFile(t *testing.T) {
 	t.Parallel()
 	p, heir, path := startHeir(t)
 	found, err := lifecycle.Find(path)
@@ -131,7 +131,7 @@ func TestAProcessThatInheritedTheFileOfADeadDaemonIsReported(t *testing.T) {
 }
 
 // Row C20.
-func TestAVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
+func TestAVerbThatIsKilledWhileItWaitsDoesNotAffectTheDaemon(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		gate := filepath.Join(t.TempDir(), "gate")
@@ -152,7 +152,7 @@ func TestAVerbThatIsKilledWhileItWaitsLeavesTheDaemonAlone(t *testing.T) {
 }
 
 // Row C20.
-func TestTheEndOfTheContextEndsTheWaitingAndNotTheDaemon(t *testing.T) {
+func TestTheEndOfTheContextEndsTheWaitAndNotTheDaemon(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found, err := lifecycle.Find(path)
@@ -177,7 +177,7 @@ var lingerer = proctest.Register("lingerer", func(args []string) int {
 })
 
 // Row C18.
-func TestADaemonThatHasReleasedTheFileIsNotSignalledAndNotGoneUntilItEnds(t *testing.T) {
+func TestStopWaitsForADaemonThatHasReleasedTheFileAndDoesNotSignalIt(t *testing.T) {
 	t.Parallel()
 	path, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, lingerer, path, gate)

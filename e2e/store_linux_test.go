@@ -138,7 +138,7 @@ func TestAServiceManagerKeepsStoredFiles(t *testing.T) {
 	require.Equal(t, 0, p.Wait())
 }
 
-func TestWithoutAManagerNoFileIsStored(t *testing.T) {
+func TestNoFileIsStoredWithoutAManager(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := proctest.Start(t, storer, filepath.Join(dir, "x.pid"), filepath.Join(dir, "disk"), "")

@@ -36,7 +36,7 @@ func stopDetached(t *testing.T, pidfile string) {
 
 // In CI there are 100 starts.
 // Row A1.
-func TestOfManyDetachedStartsOneWinsAndTheOthersNameIt(t *testing.T) {
+func TestOneOfManyDetachedStartsWinsAndTheOthersNameIt(t *testing.T) {
 	proctest.Needs(t, "linux") // elsewhere the lock of a launcher does not identify a daemon
 	starts := proctest.Rounds(40, 100, 100)
 	pidfile := proctest.PIDPath(t)
@@ -125,7 +125,7 @@ func answersOf(t *testing.T, text string) (all []answer) {
 }
 
 // Row A14.
-func TestStatusIsTrueAllThroughAStormOfStartsAndStops(t *testing.T) {
+func TestStatusIsRightDuringManyStartsAndStops(t *testing.T) {
 	proctest.Needs(t, "linux")
 	for range proctest.Rounds(1, 1, 10) {
 		storm(t, proctest.Rounds(5, 15, 20))

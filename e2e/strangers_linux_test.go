@@ -15,7 +15,7 @@ import (
 )
 
 // Row L2.
-func TestRootStopsADaemonOfAnotherUserByAnyVerbAndRestartsNoneThatItMayNotStart(t *testing.T) {
+func TestRootStopsADaemonOfAnotherUserAndRestartsOnlyWhatItMayStart(t *testing.T) {
 	needsNobody(t)
 	t.Parallel()
 	dir := nobodys(t)
@@ -102,7 +102,7 @@ func TestAUserWhoLocksAStaleFileIsNamed(t *testing.T) {
 }
 
 // Row L4.
-func TestWhoCannotReadTheFileCannotLockIt(t *testing.T) {
+func TestAUserWhoCannotReadTheFileCannotLockIt(t *testing.T) {
 	proctest.Use(locker)
 	proctest.Needs(t, "root")
 	t.Parallel()

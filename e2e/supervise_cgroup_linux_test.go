@@ -34,7 +34,7 @@ func (b *background) requireOwnGroup(dir string, worker int) (group string) {
 	return groups[0]
 }
 
-func TestAWorkerHasAControlGroupOfItsOwnWhereThatOfItsParentIsDelegated(t *testing.T) {
+func TestAWorkerHasItsOwnControlGroupIfTheSupervisorsGroupIsDelegated(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)
@@ -62,7 +62,7 @@ func TestAWorkerHasAControlGroupOfItsOwnWhereThatOfItsParentIsDelegated(t *testi
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-func TestAControlGroupThatIsNotDelegatedStaysAsItIs(t *testing.T) {
+func TestAControlGroupThatIsNotDelegatedIsNotChanged(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, false)
 	b := inBackground(t)
@@ -114,7 +114,7 @@ func TestEveryProcessInTheGroupOfAWorkerEndsWithTheWorker(t *testing.T) {
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-func TestAWorkerOfRootThatLeavesItsGroupIsEndedAllTheSame(t *testing.T) {
+func TestAWorkerOfRootThatLeavesItsControlGroupIsEnded(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	other := proctest.Cgroup(t, false)
@@ -134,7 +134,7 @@ func TestAWorkerOfRootThatLeavesItsGroupIsEndedAllTheSame(t *testing.T) {
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-func TestASecondInterruptEndsAllThatIsInTheGroupOfTheWorker(t *testing.T) {
+func TestASecondInterruptEndsEveryProcessInTheGroupOfTheWorker(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	pidfile := proctest.PIDPath(t)
@@ -155,7 +155,7 @@ func TestASecondInterruptEndsAllThatIsInTheGroupOfTheWorker(t *testing.T) {
 
 // A worker with root rights can change its group in any way. The next worker starts, with another
 // group.
-func TestAWorkerOfRootThatSpoilsItsGroupIsStartedAgain(t *testing.T) {
+func TestAWorkerOfRootThatDamagesItsControlGroupIsRestarted(t *testing.T) {
 	t.Parallel()
 	for what, script := range map[string]string{
 		"threads": `echo threaded >$G/cgroup.type`,
@@ -190,7 +190,7 @@ func TestAWorkerOfRootThatSpoilsItsGroupIsStartedAgain(t *testing.T) {
 }
 
 // Row H2.
-func TestAForkBombThatAWorkerHasLeftIsEndedWithItsGroup(t *testing.T) {
+func TestAForkBombOfAWorkerEndsWithItsControlGroup(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "prlimit")
 	dir := proctest.Cgroup(t, true)
@@ -222,7 +222,7 @@ f() { [ -e ` + gate + ` ] && f & }; f; f; f; f; wait`
 }
 
 // Row D10.
-func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing.T) {
+func TestTheNextStartEndsTheControlGroupOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)
@@ -251,7 +251,7 @@ func TestWhatTheWorkerOfAKilledSupervisorHasLeftIsEndedByTheNextStart(t *testing
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
 
-func TestAnEmptyGroupOfAKilledSupervisorIsRemovedByTheNextStartOfAnother(t *testing.T) {
+func TestTheNextStartRemovesEmptyGroupsOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	dir := proctest.Cgroup(t, true)
 	b := inBackground(t)

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestTheExitCodeOfAStoppedWorkerIsThatOfItsParent(t *testing.T) {
+func TestTheSupervisorExitsWithTheCodeOfTheStoppedWorker(t *testing.T) {
 	t.Parallel()
 	for what, want := range map[string]int{"stop=": 0, "exit=exit:5": 5, "stop=error": 1, "run=hang": 1} {
 		t.Run(what, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestTheExitCodeOfAStoppedWorkerIsThatOfItsParent(t *testing.T) {
 	}
 }
 
-func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
+func TestASecondInterruptEndsSupervisorAndWorkerAtOnce(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "supervise=foreground", "stop=hang", "run")
 	b := &background{t: t, pidfile: pidfile}
@@ -41,7 +41,7 @@ func TestASecondInterruptEndsParentAndWorkerAtOnce(t *testing.T) {
 }
 
 // Row H6.
-func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
+func TestAPermanentExitCodeIsNotRetried(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "supervise=foreground", "run=until:"+gate, "exit=exit:78", "run")
@@ -51,7 +51,7 @@ func TestAnExitCodeThatIsFinalIsNotRetried(t *testing.T) {
 	require.NoError(t, os.Remove(proctest.StatePath(pidfile)))
 }
 
-func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
+func TestASupervisorThatGivesUpExitsWithOne(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, pidfile := startDaemon(t, "supervise=foreground,min:-1ns,limit:2", "run=until:"+gate, "exit=exit:7", "run")
@@ -62,7 +62,7 @@ func TestAParentThatGivesItsWorkerUpExitsWithOne(t *testing.T) {
 }
 
 // Row H4.
-func TestACleanExitIsTheEndUnlessThePolicySaysAlways(t *testing.T) {
+func TestACleanExitEndsTheSupervisorUnlessThePolicyIsAlways(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, _ := startDaemon(t, "supervise=foreground", "run=until:"+gate, "run")
@@ -103,7 +103,7 @@ func (b *background) left(n int) (pids []int) {
 }
 
 // Row H8.
-func TestWhatAWorkerHasLeftIsEndedBeforeTheNextOneAndAtTheEnd(t *testing.T) {
+func TestOrphansOfAWorkerAreEndedBeforeTheNextWorkerAndAtTheStop(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard(leaves+" exec sleep 60", "supervise=min:-1ns,settle:20ms", killsSoon, "start"))

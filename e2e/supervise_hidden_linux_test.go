@@ -42,7 +42,7 @@ var hider = proctest.Register("hider", func(args []string) int {
 
 // If a supervisor has a pidfd for a child, it assumes that other code waits for that child.
 // Row H8.
-func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
+func TestAWorkerCannotHideAProcessFromItsSupervisor(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"pidfd", "sibling"} {
 		t.Run(how, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestAWorkerHidesNoProcessFromItsParent(t *testing.T) {
 			require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 			b.worker(worker)
 			require.True(t, proctest.IsOver(hidden), "pid %d", hidden)
-			// The stop fails if the hidden process does not heed TERM in time.
+			// The stop fails if the hidden process does not end in time after TERM.
 			require.Contains(t, b.call("stop").Stderr, ": stopped (pid ")
 			b.requireNothingLeft()
 		})

@@ -49,7 +49,7 @@ func (b *background) worker(than int) (pid int) {
 }
 
 // Row D11.
-func TestAWorkerThatIsKilledIsStartedAgainUnderTheSamePID(t *testing.T) {
+func TestAKilledWorkerIsRestartedUnderTheSamePID(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
@@ -91,7 +91,7 @@ func TestAWorkerThatFailsItsFirstStartFailsTheStart(t *testing.T) {
 	}
 }
 
-func TestTheReloadOfAParentBringsTheVerdictOfTheWorker(t *testing.T) {
+func TestAReloadOfTheSupervisorReturnsTheVerdictOfTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.start(atOnce)
@@ -113,7 +113,7 @@ func TestTheReloadOfAParentBringsTheVerdictOfTheWorker(t *testing.T) {
 }
 
 // Row H5.
-func TestAStopInABackOffWinsAtOnce(t *testing.T) {
+func TestAStopDuringABackOffEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start("supervise=min:1h,max:1h")
@@ -137,7 +137,7 @@ func TestAStopInABackOffWinsAtOnce(t *testing.T) {
 	require.Equal(t, 0, p.Wait(), "an earlier crash is not a failure of the stop:\n%s", p.Out)
 }
 
-func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
+func TestASupervisorGivesUpAfterTooManyCrashes(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -152,7 +152,7 @@ func TestAWorkerThatGoesOnCrashingIsGivenUp(t *testing.T) {
 }
 
 // Row H12.
-func TestAWorkerThatHangsIsEndedWithItsTraceAndStartedAgain(t *testing.T) {
+func TestAWorkerThatHangsIsEndedWithItsStackAndRestarted(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -43,7 +43,7 @@ func TestProcessesThatForkAndExitDelayNeitherRestartNorStop(t *testing.T) {
 	require.NotContains(t, b.said(), "cannot end")
 }
 
-func TestASecondInterruptEndsWhatTheWorkerHasStarted(t *testing.T) {
+func TestASecondInterruptEndsTheChildrenOfTheWorker(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, guard, "pidfile="+proctest.PIDPath(t), "supervise=foreground,settle:20ms", "run", "--", "sh", "-c",
 		`trap "" TERM; for i in 1 2 3; do setsid sh -c 'trap "" TERM; echo left $$; exec sleep 60' & done; wait; wait`)

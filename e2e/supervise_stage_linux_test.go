@@ -64,7 +64,7 @@ func isStopped(pid int) bool {
 // Any process of the user of a stage can stop the stage. Such a stage once blocked the supervisor
 // and its lock forever.
 // Row H13.
-func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) {
+func TestASuspendedStageCountsAsOneCrashAndTheNextWorkerRuns(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=500ms", "start"))
@@ -77,7 +77,7 @@ func TestAStageThatIsStoppedCountsAsOneCrashAndTheNextWorkerLives(t *testing.T) 
 }
 
 // Row H13.
-func TestAStopIsHeededWhileAStageIsStopped(t *testing.T) {
+func TestAStopSucceedsWhileAStageIsSuspended(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.readied(b.guard("exec sleep 60", atOnce+",settle:20ms", "starttimeout=1h", "start"))
@@ -110,7 +110,7 @@ func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, 
 }
 
 // Row H13.
-func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
+func TestAStartFailsIfItsFirstStageIsSuspended(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	p, stage := b.catchFirst("starttimeout=1s")
@@ -124,7 +124,7 @@ func TestAFirstStageThatIsStoppedFailsTheStart(t *testing.T) {
 	require.True(t, proctest.IsOver(stage))
 }
 
-func TestAWorkerThatIsStoppedAllTheTimeIsEndedByKILL(t *testing.T) {
+func TestAWorkerThatIsAlwaysSuspendedIsKilled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	b.readied(b.guard("exec sleep 60", "stoptimeout=100ms", "start"))

@@ -16,7 +16,7 @@ import (
 )
 
 // Rows H2, H3, I9.
-func TestAParentThatCannotForkTriesAgain(t *testing.T) {
+func TestASupervisorThatCannotForkTriesAgain(t *testing.T) {
 	t.Parallel()
 	group := cgroup(t, "pids", nil)
 	limit := func(max string) { require.NoError(t, os.WriteFile(filepath.Join(group, "pids.max"), []byte(max), 0)) }
@@ -78,7 +78,7 @@ func TestAReloadWhileAWorkerStartsWaitsForIt(t *testing.T) {
 	b.stop()
 }
 
-func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
+func TestAStopDuringTheFirstStartReturnsTheExitCodeOfTheWorker(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	pidfile := proctest.PIDPath(t)
@@ -91,7 +91,7 @@ func TestAStopDuringTheFirstStartBringsTheExitCodeOfTheWorker(t *testing.T) {
 	requireNothingLeft(t, pidfile)
 }
 
-func TestAParentHoldsThePIDFileAndItsWorkerLives(t *testing.T) {
+func TestTheSupervisorHoldsThePIDFileAndItsWorkerRunsTheHooks(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
@@ -113,7 +113,7 @@ func TestAParentHoldsThePIDFileAndItsWorkerLives(t *testing.T) {
 }
 
 // Rows D10, H9.
-func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
+func TestAWorkerStopsWithinASecondAfterItsSupervisorIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"stop=", "stop=hang", "run=hang", "start=until:"} {
 		t.Run(what, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestAWorkerStopsWithinASecondWhenItsParentIsKilled(t *testing.T) {
 }
 
 // Row D10.
-func TestAProgramIsKilledWithItsParentAndTheNextStartWorks(t *testing.T) {
+func TestAProgramIsKilledWithItsSupervisorAndTheNextStartWorks(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	const stubborn = "trap '' TERM HUP INT; exec sleep 60"

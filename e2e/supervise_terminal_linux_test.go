@@ -140,7 +140,7 @@ func onTerminal(t *testing.T, user, how string) (p *proctest.Process, window io.
 }
 
 // Row L16.
-func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing.T) {
+func TestAWorkerThatChangesItsUserCanOnlyWriteToTheTerminal(t *testing.T) {
 	proctest.Needs(t, "root")
 	t.Parallel()
 	for what, how := range map[string]string{"worker of this binary": "own", "supervised program": "program:" + forEverybody(t)} {
@@ -160,7 +160,7 @@ func TestAWorkerThatChangesItsUserHasNothingOfTheTerminalButItsOutput(t *testing
 	}
 }
 
-func TestAWorkerOfTheSameUserStaysInTheSessionOfItsParent(t *testing.T) {
+func TestAWorkerOfTheSameUserStaysInTheSessionOfItsSupervisor(t *testing.T) {
 	t.Parallel()
 	p, _, screen := onTerminal(t, "", "own")
 	require.Equal(t, 1, screen.Count("leads a session: false"), "%s", screen)

@@ -18,7 +18,7 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-func TestSignalsGoOnToTheWorker(t *testing.T) {
+func TestSignalsAreForwardedToTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
@@ -32,7 +32,7 @@ func TestSignalsGoOnToTheWorker(t *testing.T) {
 	b.stop()
 }
 
-func TestUnderRunNothingIsSupervisedUnlessThatIsAskedFor(t *testing.T) {
+func TestTheVerbRunDoesNotSuperviseUnlessThePolicySaysSo(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t, "supervise=", "run")
 	b := &background{t: t, pidfile: pidfile}
@@ -88,7 +88,7 @@ var talker = proctest.Register("talker", func(args []string) int {
 		}))
 })
 
-func TestWhatAWorkerSaysDoesItsParentNoHarm(t *testing.T) {
+func TestMessagesOfAWorkerDoNotHarmItsSupervisor(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"flood", "garbage", "imposter"} {
 		t.Run(what, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestWhatAWorkerSaysDoesItsParentNoHarm(t *testing.T) {
 	}
 }
 
-func TestUserIsTheWorkersAndNotItsParents(t *testing.T) {
+func TestOnlyTheWorkerChangesItsUser(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)
@@ -150,7 +150,7 @@ var moving = proctest.Register("moving", func(args []string) int {
 	return lifecycle.ExitCode(err)
 })
 
-func TestAWorkerThatIsToHaveAnotherPIDFileIsNoParentOfItsOwn(t *testing.T) {
+func TestAWorkerWithAnotherPIDFileDoesNotBecomeASupervisor(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, moving, proctest.PIDPath(t))
 	require.Equal(t, 1, p.Wait())

@@ -75,7 +75,7 @@ func TestAProgramStartsWhenTheEarlierOneIsReaped(t *testing.T) {
 }
 
 // A process 1 that reaps nothing delays the next start only.
-func TestAProgramStartsBesideAZombieThatNobodyReaps(t *testing.T) {
+func TestAProgramStartsBesideAZombieThatIsNeverReaped(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -66,7 +66,7 @@ func TestSurvivorsThatProcHidesRefuseTheStartAndTheStop(t *testing.T) {
 }
 
 // A start under such a mount works if nothing is left.
-func TestWithHiddenProcessesASupervisorStartsAgainAfterItsDeath(t *testing.T) {
+func TestASupervisorStartsAgainAfterItsDeathIfProcHidesProcesses(t *testing.T) {
 	t.Parallel()
 	needsHiddenProc(t)
 	b := inBackground(t)

@@ -60,7 +60,7 @@ func (b *background) announced(n int) (pids []int) {
 }
 
 // Row D10.
-func TestWhatAKilledSupervisorHasLeftIsEndedBeforeTheNextWorkerStarts(t *testing.T) {
+func TestSurvivorsOfAKilledSupervisorAreEndedBeforeTheNextWorkerStarts(t *testing.T) {
 	t.Parallel()
 	const child = "sh -c 'echo I am $$; exec sleep 60' & "
 	for what, tt := range map[string]struct {
@@ -136,7 +136,7 @@ func TestProcessesLeftByAWorkerOfThisBinaryAreEndedBeforeTheNextWorkerStarts(t *
 	b.stop()
 }
 
-func TestWithKeepOrphansOnlyTheGroupIsEnded(t *testing.T) {
+func TestKeepOrphansEndsOnlyTheProcessGroup(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	script := "setsid sh -c 'echo I am $$; exec sleep 60' & sleep 60 & wait"
@@ -203,7 +203,7 @@ func leader(t *testing.T, script string) (pid, child int) {
 }
 
 // Another process may have got the number of the group, and may have ended too.
-func TestAProcessThatMayBeAStrangerIsNamedAndNotSignalled(t *testing.T) {
+func TestAProcessThatMayNotBelongToTheWorkerIsNamedAndNotSignalled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid, left := leader(t, "sleep 60 >/dev/null & echo $!")
@@ -228,7 +228,7 @@ func reap(pid int) error {
 	return err
 }
 
-func TestAGroupWhoseNumberIsAnotherProcessesNowIsLeftAlone(t *testing.T) {
+func TestAReusedProcessGroupNumberIsNotSignalled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid, child := leader(t, "sleep 60 >/dev/null & echo $!; wait")
@@ -240,7 +240,7 @@ func TestAGroupWhoseNumberIsAnotherProcessesNowIsLeftAlone(t *testing.T) {
 }
 
 // A failed start does not lose the last record, and neither does a verb that cleans up.
-func TestSurvivorsAreKnownUntilTheyHaveEnded(t *testing.T) {
+func TestTheRecordOfSurvivorsStaysUntilTheyHaveEnded(t *testing.T) {
 	proctest.Needs(t, "root", "setpriv")
 	t.Parallel()
 	b := inBackground(t)

@@ -50,7 +50,7 @@ const announcer = "sh -c 'echo I am $$; exec sleep 60' & "
 const untilSignalled = "trap 'echo got INT; exit 0' INT; trap '' TERM; while :; do sleep 0.01; done"
 
 // Row D10.
-func TestStopEndsWhatAKilledSupervisorHasLeft(t *testing.T) {
+func TestStopEndsTheSurvivorsOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	left := b.survivingGuard(announcer+announcer+untilSignalled, "supervise=stopsignal:2,settle:20ms")
@@ -111,7 +111,7 @@ func TestStopKillsASurvivorThatDoesNotStop(t *testing.T) {
 }
 
 // Row D10.
-func TestStopQuietlyEndsWhatAKilledSupervisorHasLeft(t *testing.T) {
+func TestStopQuietlyEndsTheSurvivorsOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	left := b.survivingGuard(announcer+"while :; do sleep 0.01; done", "supervise=settle:20ms")
@@ -142,7 +142,7 @@ func TestStopNamesTheSurvivorsThatItCannotEnd(t *testing.T) {
 }
 
 // Row D10.
-func TestStopSignalsNoProcessThatMayBeAStranger(t *testing.T) {
+func TestStopSignalsNoProcessThatMayNotBelongToTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	pid, left := leader(t, "sleep 60 >/dev/null & echo $!")
@@ -198,7 +198,7 @@ func TestProcessKillEndsTheProcessesOfTheWorkerToo(t *testing.T) {
 }
 
 // Row D10.
-func TestProcessStopOfASupervisorThatWasKilledEndsWhatItHasLeft(t *testing.T) {
+func TestProcessStopEndsTheSurvivorsOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	argv := []string{"sh", "-c", announcer + "wait"}
@@ -217,7 +217,7 @@ func TestProcessStopOfASupervisorThatWasKilledEndsWhatItHasLeft(t *testing.T) {
 }
 
 // Row D10.
-func TestAStartWithoutASupervisorEndsWhatAKilledOneHasLeft(t *testing.T) {
+func TestAStartWithoutASupervisorEndsSurvivors(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"start", "run"} {
 		t.Run(verb, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestAStartWithoutASupervisorIsRefusedBesideSurvivors(t *testing.T) {
 }
 
 // Row D10.
-func TestARestartAfterTheDeathOfASupervisorEndsWhatItHasLeft(t *testing.T) {
+func TestARestartEndsTheSurvivorsOfADeadSupervisor(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	left := b.survivingGuard(announcer+untilSignalled, "supervise=stopsignal:2,settle:20ms")

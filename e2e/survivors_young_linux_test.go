@@ -37,7 +37,7 @@ func (b *background) awaitReaped(pids ...int) {
 // A program may replace its children at any time. All of them may then be younger than the last
 // record, when its supervisor is killed.
 // Row D10.
-func TestASurvivorThatIsYoungerThanTheRecordIsKnownByWhatItHasInherited(t *testing.T) {
+func TestASurvivorYoungerThanTheRecordIsIdentifiedByInheritedData(t *testing.T) {
 	t.Parallel()
 	// It executes no other program, as the workers of nginx.
 	const forked = "(while :; do sleep 0.01; done)"

@@ -17,7 +17,7 @@ import (
 
 // When the launcher continues, its time limit has passed, but it has not yet read the messages that
 // the daemon has sent in time.
-func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t *testing.T) {
+func TestAResumedLauncherReadsQueuedMessagesBeforeItReportsATimeout(t *testing.T) {
 	t.Parallel()
 	for impatience := 300 * time.Millisecond; ; impatience *= 2 {
 		b := inBackground(t)
@@ -44,7 +44,7 @@ func TestALauncherThatWasSuspendedReadsWhatItWasToldBeforeItCallsTheDaemonLate(t
 	}
 }
 
-func TestALauncherThatIsSuspendedForTooLongHasTheStartUndone(t *testing.T) {
+func TestAStartIsUndoneIfItsLauncherIsSuspendedTooLong(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	launcher, pid, gate := b.startHeld("starttimeout=2s")
@@ -77,7 +77,7 @@ func TestASuspendedDaemonIsStopped(t *testing.T) {
 
 // A verb that was suspended until its limit has passed reports the result, not a timeout.
 // Row D16.
-func TestAVerbThatWasSuspendedTellsTheTruth(t *testing.T) {
+func TestAResumedVerbReportsTheRightResult(t *testing.T) {
 	t.Parallel()
 	for verb, want := range map[string]struct {
 		hook, said string
@@ -130,7 +130,7 @@ func TestTheLockGoesFromTheLauncherToTheDaemonWithoutAGap(t *testing.T) {
 	require.Equal(t, h, mustLook(t, b.pidfile))
 }
 
-func TestADaemonIsNotReadyBeforeItsSuspendedLauncherHasHeardIt(t *testing.T) {
+func TestADaemonIsNotReadyBeforeItsSuspendedLauncherReadsTheMessage(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	launcher, pid, gate := b.startHeld()

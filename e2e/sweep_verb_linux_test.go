@@ -14,7 +14,7 @@ import (
 
 // A verb is killed at any of its system calls. At most, the daemon has received the signal.
 // Row D15.
-func TestAVerbThatIsKilledDoesNoMoreThanItsSignal(t *testing.T) {
+func TestAKilledVerbHasNoEffectExceptItsSignal(t *testing.T) {
 	needsTrace(t)
 	t.Parallel()
 	for _, verb := range proctest.Few(1, []string{"status", "reload", "stop", "reopen", "restart"}) {

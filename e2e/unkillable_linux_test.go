@@ -74,7 +74,7 @@ func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 
 // The supervisor learns only from the kernel that it may not signal a setuid program, or a program
 // under sudo.
-func TestAProgramThatCannotBeSignalledFailsTheStartAndNoOtherOneStarts(t *testing.T) {
+func TestAProgramThatCannotBeSignalledFailsTheStart(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()
@@ -97,7 +97,7 @@ func TestAProgramThatCannotBeSignalledFailsTheStartAndNoOtherOneStarts(t *testin
 	b.stop()
 }
 
-func TestAStopOfAProgramThatCannotBeSignalledSaysSoAndARestartStartsNoOtherOne(t *testing.T) {
+func TestAStopReportsAProgramThatCannotBeSignalledAndARestartStartsNone(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()
@@ -121,7 +121,7 @@ func TestAStopOfAProgramThatCannotBeSignalledSaysSoAndARestartStartsNoOtherOne(t
 }
 
 // For example, a hanging worker must end before the next one starts.
-func TestNoWorkerStartsWhileTheOneBeforeItCannotBeEnded(t *testing.T) {
+func TestNoWorkerStartsWhileThePreviousOneCannotBeEnded(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
 	t.Parallel()

@@ -78,7 +78,7 @@ func jail(t *testing.T) (root string) {
 	return root
 }
 
-func TestALogFileThatIsMadeBelongsToTheUser(t *testing.T) {
+func TestANewLogFileBelongsToTheUser(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	b := inBackground(t)

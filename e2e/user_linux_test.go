@@ -118,7 +118,7 @@ func rootsKey(t *testing.T) (path string) {
 }
 
 // Row L6.
-func TestTheUserIsTakenOnByEveryThreadAfterOnStart(t *testing.T) {
+func TestEveryThreadChangesItsUserAfterOnStart(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	mail := lookUp(t, "mail")
@@ -173,7 +173,7 @@ func lookUp(t *testing.T, name string) (found struct{ uid, gid, groups, home str
 	return found
 }
 
-func TestAUserThatCannotBeTakenOnFailsTheStartBeforeAnythingBegins(t *testing.T) {
+func TestAUserThatCannotBeSetFailsTheStartBeforeTheFirstHook(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	if os.Geteuid() == 0 {
@@ -235,7 +235,7 @@ func TestARestartWithAnUnknownUserKeepsTheDaemon(t *testing.T) {
 
 // Securebits can keep what setuid(2) removes (capabilities(7)).
 // Row L6.
-func TestAStartFailsWhereRootCouldBeHadAgain(t *testing.T) {
+func TestAStartFailsIfTheProcessCouldBecomeRootAgain(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, "setpriv", "--securebits", "+no_setuid_fixup")

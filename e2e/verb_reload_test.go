@@ -21,7 +21,7 @@ func callParts(t *testing.T, code int, want, pidfile string, args ...string) {
 	require.Regexp(t, "^parts: "+want+"\n$", got.Stderr)
 }
 
-func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
+func TestTheVerbReloadPrintsTheVerdict(t *testing.T) {
 	t.Parallel()
 	const rejected = "reload rejected, old configuration kept: "
 	for name, tt := range map[string]struct {
@@ -53,7 +53,7 @@ func TestTheVerbReloadSaysTheVerdict(t *testing.T) {
 
 // An OnReload that ignores its context already runs when the test calls the verb. Therefore the
 // verb knows which hook runs, even on a slow machine.
-func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
+func TestTheVerbReloadGivesUpAfterReloadTimeoutAndNamesTheRunningHook(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p, path := startParts(t, "db.reload=until:"+gate)
@@ -66,7 +66,7 @@ func TestTheVerbReloadGivesUpAfterReloadTimeoutAndSaysWhatRuns(t *testing.T) {
 	requireExited(t, p, 0)
 }
 
-func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
+func TestTheVerbReloadSendsNoSignalIfThereIsNothingToReload(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -78,13 +78,13 @@ func TestTheVerbReloadOfAProgramWithNothingToReloadSignalsNobody(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestTheVerbReloadSaysThatNoneIsRunning(t *testing.T) {
+func TestTheVerbReloadReportsThatNoDaemonRuns(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	callParts(t, 7, `not running \(nobody holds `+path+`\)`, path, "a.reload=", "reload")
 }
 
-func TestTheVerbReloadSaysThatTheDaemonEndedInstead(t *testing.T) {
+func TestTheVerbReloadReportsThatTheDaemonEnded(t *testing.T) {
 	t.Parallel()
 	p, path := startParts(t, "a.reload=exit:3")
 	callParts(t, 1, fmt.Sprintf("reload: no verdict: pid %d ended during the reload", p.PID()), path, "a.reload=", "reload")

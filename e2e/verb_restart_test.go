@@ -16,7 +16,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestForceReloadRestartsWhereThereIsNothingToReload(t *testing.T) {
+func TestForceReloadRestartsIfThereIsNoOnReload(t *testing.T) {
 	t.Parallel()
 	pidfile, down := verbPlace(t), filepath.Join(t.TempDir(), "down")
 	call := func(verb string) proctest.Result { return proctest.Call(t, verbCoded, "pidfile="+pidfile, down, verb) }
@@ -36,7 +36,7 @@ func TestForceReloadRestartsWhereThereIsNothingToReload(t *testing.T) {
 	require.Equal(t, 0, call("stop").Code)
 }
 
-func TestForceReloadReloadsWhereThereIsSomethingToReload(t *testing.T) {
+func TestForceReloadReloadsIfThereIsAnOnReload(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	got := callVerb(t, pidfile, "force-reload")
@@ -48,7 +48,7 @@ func TestForceReloadReloadsWhereThereIsSomethingToReload(t *testing.T) {
 	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile), Code: 7}, callVerb(t, pidfile, "force-reload"))
 }
 
-func TestRestartPutsANewProcessInThePlaceOfTheOld(t *testing.T) {
+func TestRestartReplacesTheProcess(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	for _, verb := range []string{"restart", "try-restart"} {
@@ -65,7 +65,7 @@ func TestRestartPutsANewProcessInThePlaceOfTheOld(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
+func TestRestartStopsNothingIfTheCheckFails(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	requireUntouched := proctest.Untouched(t, pidfile)
@@ -83,7 +83,7 @@ func TestRestartStopsNothingWhereTheCheckFails(t *testing.T) {
 }
 
 // Row C15.
-func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
+func TestRestartStartsADaemonIfNoneRuns(t *testing.T) {
 	t.Parallel()
 	t.Run("no file", func(t *testing.T) {
 		t.Parallel()
@@ -112,14 +112,14 @@ func TestRestartWhereNoneRunsStartsOne(t *testing.T) {
 	})
 }
 
-func TestTryRestartWhereNoneRunsStartsNothing(t *testing.T) {
+func TestTryRestartStartsNothingIfNoDaemonRuns(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	require.Equal(t, proctest.Result{Stderr: notRunning(pidfile)}, callVerb(t, pidfile, "check=error", "try-restart"), "OnCheck was not called")
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestARestartWhoseStartFailsSaysSoAndLeavesNothing(t *testing.T) {
+func TestARestartReportsAFailedStartAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	got := callVerb(t, pidfile, "start=error", "restart")
@@ -128,7 +128,7 @@ func TestARestartWhoseStartFailsSaysSoAndLeavesNothing(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestARestartOfOneThatIsStartingIsToldToBothWhoStartedIt(t *testing.T) {
+func TestARestartDuringAStartIsReportedToBothCallers(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), filepath.Join(t.TempDir(), "log")
 	first := proctest.Start(t, daemon, "pidfile="+pidfile, "log="+log, "start=wait", "start")
@@ -141,7 +141,7 @@ func TestARestartOfOneThatIsStartingIsToldToBothWhoStartedIt(t *testing.T) {
 }
 
 // Row A7.
-func TestOfTwoRestartsAtTheSameTimeEachSaysWhatBecameOfIt(t *testing.T) {
+func TestTwoRestartsAtTheSameTimeReportTheirResults(t *testing.T) {
 	t.Parallel()
 	old, pidfile := verbStart(t)
 	for range 4 {
@@ -188,7 +188,7 @@ var verbStuck = proctest.Register("stuck", func(args []string) int {
 
 type verbStuckLog struct{ slog.Handler }
 
-func TestStopKillsWhoOverrunsItsTimeAndNamesTheHookThatHangs(t *testing.T) {
+func TestStopKillsADaemonAfterItsDeadlineAndNamesTheHangingHook(t *testing.T) {
 	t.Parallel()
 	pidfile, log := verbPlace(t), filepath.Join(t.TempDir(), "log")
 	for _, verb := range []string{"stop", "restart"} {

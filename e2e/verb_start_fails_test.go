@@ -19,7 +19,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
+func TestAFailedStartReportsTheReasonAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for how, tt := range map[string]struct {
 		args []string
@@ -69,7 +69,7 @@ var verbCoded = proctest.Register("coded", func(args []string) int {
 	}))
 })
 
-func TestAStartThatFailsReturnsTheCodeThatItsErrorCarries(t *testing.T) {
+func TestAFailedStartExitsWithTheCodeOfItsError(t *testing.T) {
 	t.Parallel()
 	pidfile, down := verbPlace(t), filepath.Join(t.TempDir(), "down")
 	proctest.Touch(t, down)
@@ -90,7 +90,7 @@ func TestAStartThatFailsReturnsTheCodeThatItsErrorCarries(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestPsShowsWhatRunsAndNotWhichVerbStartedIt(t *testing.T) {
+func TestPsShowsRunAndNotTheVerbOfTheStart(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "ps")
 	pid, pidfile := verbStart(t)
@@ -113,7 +113,7 @@ func TestPsShowsWhatRunsAndNotWhichVerbStartedIt(t *testing.T) {
 	require.Equal(t, want, show(verbSays(t, verbReady, got.Stderr)))
 }
 
-func TestTheVerbReopenSaysWhetherThereIsOne(t *testing.T) {
+func TestTheVerbReopenReportsWhetherThereIsALog(t *testing.T) {
 	t.Parallel()
 	for log, says := range map[string]string{
 		logPlace(t): "log reopened (pid %d)",
@@ -129,7 +129,7 @@ func TestTheVerbReopenSaysWhetherThereIsOne(t *testing.T) {
 }
 
 // Row C21.
-func TestWithoutAReaderTheVerbsThatStartHaveTheSameExitCode(t *testing.T) {
+func TestABrokenStdoutDoesNotChangeTheExitCodeOfAStart(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		t.Run(how, func(t *testing.T) {
@@ -175,7 +175,7 @@ func (h verbStuckLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // No log is open then, and the record of an earlier failure is there.
-func TestAStartThatFailsBeforeItsFilesAreOpenIsExplainedByStatusToo(t *testing.T) {
+func TestStatusExplainsAStartThatFailedBeforeItsFilesWereOpen(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"start", "run"} {
 		t.Run(verb, func(t *testing.T) {

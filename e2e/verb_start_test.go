@@ -109,7 +109,7 @@ func TestStartReturnsWhenTheDaemonIsReady(t *testing.T) {
 	requireVerbLeftNothing(t, pidfile)
 }
 
-func TestStartSaysWhereTheLogIs(t *testing.T) {
+func TestStartPrintsThePathOfTheLog(t *testing.T) {
 	t.Parallel()
 	logs := t.TempDir()
 	out, errs := filepath.Join(logs, "out"), filepath.Join(logs, "err")
@@ -129,7 +129,7 @@ func TestStartSaysWhereTheLogIs(t *testing.T) {
 	}
 }
 
-func TestStartWhereOneRunsTouchesNothing(t *testing.T) {
+func TestStartChangesNothingIfADaemonRuns(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	requireUntouched := proctest.Untouched(t, pidfile)
@@ -141,7 +141,7 @@ func TestStartWhereOneRunsTouchesNothing(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-func TestStartWhereOneRunsInTheForegroundIsRefusedAsWell(t *testing.T) {
+func TestStartIsRefusedIfADaemonRunsInTheForeground(t *testing.T) {
 	t.Parallel()
 	p, pidfile := startDaemon(t)
 	require.Equal(t, proctest.Result{Stderr: alreadyRunning(p.PID()), Code: 1}, callVerb(t, pidfile, "start"))
@@ -149,7 +149,7 @@ func TestStartWhereOneRunsInTheForegroundIsRefusedAsWell(t *testing.T) {
 	requireLives(t, p)
 }
 
-func TestStartWhereOneIsNotReadyYetSaysThat(t *testing.T) {
+func TestStartReportsThatAnotherStartIsInProgress(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+verbPlace(t), "start=until:"+gate)
@@ -164,7 +164,7 @@ func TestStartWhereOneIsNotReadyYetSaysThat(t *testing.T) {
 }
 
 // Row C22.
-func TestWhatFollowsAVerbIsAFlagOfItsOwnOrTheUsage(t *testing.T) {
+func TestAnArgumentAfterAVerbIsItsFlagOrPrintsTheUsage(t *testing.T) {
 	t.Parallel()
 	pid, pidfile := verbStart(t)
 	requireUntouched := proctest.Untouched(t, pidfile)

@@ -11,7 +11,7 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-func TestADaemonSaysItsVersionAndItsStatus(t *testing.T) {
+func TestStatusShowsVersionAndStatusText(t *testing.T) {
 	t.Parallel()
 	p, pidfile, file, say := startSpeaker(t, "serving \x1b[1mthree\x1b[0m\nclients\n")
 	status := func(lines string) {
@@ -61,7 +61,7 @@ func TestProbesAreAnsweredInEachPhase(t *testing.T) {
 	require.Equal(t, 150, probe(), "dead")
 }
 
-func TestAStartBesideADaemonThatIsNotReadyYetSaysSo(t *testing.T) {
+func TestASecondStartReportsThatTheDaemonIsNotReadyYet(t *testing.T) {
 	t.Parallel()
 	pidfile, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)

@@ -16,7 +16,7 @@ import (
 )
 
 // Rows C12, C14.
-func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
+func TestVerbsThatNeedADaemonReportThatNoneRuns(t *testing.T) {
 	t.Parallel()
 	path := proctest.PIDPath(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -33,7 +33,7 @@ func TestWhatNeedsADaemonSaysThatNoneIsRunning(t *testing.T) {
 }
 
 // Row C13.
-func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
+func TestASecondStartIsRefusedWithThePIDOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -44,7 +44,7 @@ func TestASecondStartIsRefusedAndSaysByWhom(t *testing.T) {
 }
 
 // Row C19.
-func TestAFailedReloadKeepsWhatWas(t *testing.T) {
+func TestAFailedReloadKeepsTheOldConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"check=error", "reload=error", "reload=panic"} {
 		p, path := startDaemon(t, how)
@@ -60,7 +60,7 @@ func TestAFailedReloadKeepsWhatWas(t *testing.T) {
 }
 
 // Row C21.
-func TestWithoutAReaderOfTheOutputTheExitCodeIsTheSame(t *testing.T) {
+func TestABrokenStdoutDoesNotChangeTheExitCode(t *testing.T) {
 	t.Parallel()
 	for how, run := range mutes {
 		none := proctest.PIDPath(t)
@@ -92,7 +92,7 @@ func TestWithoutAReaderOfTheOutputTheExitCodeIsTheSame(t *testing.T) {
 }
 
 // Row C22.
-func TestWhatIsNoVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
+func TestAnUnknownVerbPrintsTheUsageAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	requireUntouched := proctest.Untouched(t, path)
@@ -144,7 +144,7 @@ var verbless = proctest.Register("verbless", func(args []string) int {
 	}))
 })
 
-func TestVerbsTellTheTruthAboutARunningDaemon(t *testing.T) {
+func TestVerbsReportARunningDaemon(t *testing.T) {
 	p, pidfile := startDaemon(t)
 	verb := func(name ...string) proctest.Result {
 		return proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, name...)...)
@@ -170,7 +170,7 @@ func TestVerbsTellTheTruthAboutARunningDaemon(t *testing.T) {
 	require.Equal(t, proctest.Result{Stdout: "daemon: not running (nobody holds " + pidfile + ")\n", Code: 3}, verb("status"))
 }
 
-func TestStatusTellsOfADeadDaemon(t *testing.T) {
+func TestStatusReportsADeadDaemon(t *testing.T) {
 	p, pidfile := startDaemon(t)
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
@@ -186,7 +186,7 @@ func TestStatusTellsOfADeadDaemon(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%d\n", next.PID()), string(number))
 }
 
-func TestAVerbThatMayNotSignalSaysWhichSignalToWhom(t *testing.T) {
+func TestAVerbThatMayNotSignalNamesTheSignalAndTheProcess(t *testing.T) {
 	t.Parallel()
 	proctest.Needs(t, "root", "setpriv")
 	p, pidfile := startDaemon(t)

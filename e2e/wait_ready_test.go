@@ -51,7 +51,7 @@ func TestWaitReadyReturnsAtOnceDuringAReload(t *testing.T) {
 	require.Equal(t, lifecycle.Reloading, s.Phase)
 }
 
-func TestWaitReadySaysThatItWillNotBe(t *testing.T) {
+func TestWaitReadyReportsThatTheDaemonWillNotBeReady(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"its start fails", "it is stopped", "it dies"} {
 		t.Run(how, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestWaitReadySaysThatItWillNotBe(t *testing.T) {
 	}
 }
 
-func TestStatusTellsWhatTheDaemonDoes(t *testing.T) {
+func TestStatusShowsTheRunningHook(t *testing.T) {
 	t.Parallel()
 	gate, drain, path := filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "drain"), proctest.PIDPath(t)
 	begun := time.Now()
@@ -150,7 +150,7 @@ func TestStatusTellsWhatTheDaemonDoes(t *testing.T) {
 	require.ErrorIs(t, err, lifecycle.ErrNotRunning)
 }
 
-func TestAClosedProcessFollowsNothing(t *testing.T) {
+func TestAClosedProcessDoesNotWait(t *testing.T) {
 	t.Parallel()
 	p, path := startDaemon(t)
 	found := mustFind(t, path)
@@ -197,7 +197,7 @@ var inward = proctest.Register("inward", func(args []string) int {
 	return lifecycle.ExitCode(lifecycle.Run(fn, lifecycle.Name("inward"), lifecycle.PIDFile(args[0]), lifecycle.OnStart(started), lifecycle.OnReload(reload)))
 })
 
-func TestADaemonCanFollowItselfAndStaysTheOneThatIsFound(t *testing.T) {
+func TestADaemonCanFindItselfAndIsStillFoundByOthers(t *testing.T) {
 	t.Parallel()
 	path, gate := proctest.PIDPath(t), filepath.Join(t.TempDir(), "gate")
 	p := proctest.Start(t, inward, path, gate)
@@ -236,7 +236,7 @@ func mustState(t *testing.T, path string) (state filelock.State, blind bool) {
 	return state, state.NoMarks
 }
 
-func TestADaemonThatCannotSayWhatItDoesIsNotFollowedForLong(t *testing.T) {
+func TestADaemonWithoutAStateFileIsNotAwaitedForLong(t *testing.T) {
 	t.Parallel()
 	type follower struct {
 		*errand

@@ -53,7 +53,7 @@ func watchedAt(t *testing.T, address, usec, pid string, args ...string) *proctes
 }
 
 // Row K6.
-func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
+func TestWatchdogMessagesAreSentOnlyWhileTheCheckSucceeds(t *testing.T) {
 	t.Parallel()
 	for what, line := range map[string]string{"fails": `msg="Watchdog of`, "hangs": "check was late"} {
 		t.Run(what, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestASignOfLifeIsGivenOnlyWhileAllIsWell(t *testing.T) {
 	}
 }
 
-func TestACheckThatDoesNotReturnIsLoggedWithItsStackBeforeTheManagerActs(t *testing.T) {
+func TestAWatchdogCheckThatHangsIsLoggedWithItsStackBeforeTheManagerActs(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	proctest.ManagerAt(t, address)
@@ -83,7 +83,7 @@ func TestACheckThatDoesNotReturnIsLoggedWithItsStackBeforeTheManagerActs(t *test
 }
 
 // Row K6.
-func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
+func TestWatchdogMessagesAreSentWithoutACheck(t *testing.T) {
 	t.Parallel()
 	address := filepath.Join(proctest.ShortDir(t), "s")
 	m := proctest.ManagerAt(t, address)
@@ -96,7 +96,7 @@ func TestWithoutACheckGoroutinesThatRunAreASign(t *testing.T) {
 }
 
 // Row K5.
-func TestAWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
+func TestAWatchdogForAnotherProcessIsIgnored(t *testing.T) {
 	t.Parallel()
 	for _, tt := range [][2]string{{"1000", "1"}, {"0", ""}, {"-1", ""}, {"x", ""}, {"", ""}, {"99999999999999999999", ""}, {"1000", "x"}} {
 		address := filepath.Join(proctest.ShortDir(t), "s")

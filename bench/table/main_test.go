@@ -29,7 +29,7 @@ func recorded(t *testing.T) string {
 	return string(text)
 }
 
-func TestTheTablesAreMadeOfWhatTheBenchmarksHaveSaid(t *testing.T) {
+func TestTheTablesShowTheOutputOfTheBenchmarks(t *testing.T) {
 	page, err := made(t, "before\n"+begin+"old\n"+end+"after\n", strings.NewReader(recorded(t)))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(page, "before\n"+begin+"\nMeasured on 2026-11-21: Intel(R) Xeon(R) Processor, 2 cores, Linux 6.18.44, go1.25.0;\nthe load before it was 0.12.\n\n"), page)
@@ -50,7 +50,7 @@ func TestTheTablesAreMadeOfWhatTheBenchmarksHaveSaid(t *testing.T) {
 	}
 }
 
-func TestARunThatFailedChangesNothing(t *testing.T) {
+func TestAFailedRunChangesNothing(t *testing.T) {
 	page := "before\n" + begin + "old\n" + end
 	for failure, output := range map[string]io.Reader{
 		"a benchmark has failed: --- FAIL: BenchmarkCrash/lifecycle":               strings.NewReader(recorded(t) + "--- FAIL: BenchmarkCrash/lifecycle\nFAIL\n"),

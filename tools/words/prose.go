@@ -1,9 +1,11 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -31,12 +33,18 @@ func withoutCode(text string) string {
 	return text
 }
 
-// comments returns the lines of the comments of a Go file. Indented lines are code, as in go doc.
+// comments returns the lines of the comments of a Go file, and the names of its tests as words.
+// Indented lines are code, as in go doc.
 func comments(source string) (lines []line) {
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, "", source, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		return nil // go vet reports it
+	}
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && testName.MatchString(f.Name.Name) {
+			lines = append(lines, line{number: files.Position(f.Pos()).Line, text: wordsOf(f.Name.Name)})
+		}
 	}
 	whole := strings.Split(source, "\n")
 	for _, group := range file.Comments {
@@ -61,8 +69,19 @@ func comments(source string) (lines []line) {
 			}
 		}
 	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.number - b.number })
 	return lines
 }
+
+// wordsOf returns the words of a name, with spaces between them.
+func wordsOf(name string) string {
+	return capital.ReplaceAllString(article.ReplaceAllString(name, "$1 $2"), "$1 $2")
+}
+
+var (
+	capital = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+	article = regexp.MustCompile(`([A-Z])([A-Z][a-z])`)
+)
 
 var (
 	// directive matches comments that are not for people.

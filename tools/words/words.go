@@ -39,6 +39,11 @@ var unused = []struct{ word, instead string }{
 	{"last words", "write last output"},
 	{"lifeline", "write control socket"},
 	{"by this it|thereof|therein|thereby", "write a plain sentence"},
+	{"everybody|everyone", actor},
+	{"in spite of|all the same|in vain|anew", "write a plain word"},
+	{"heed|heeds|heeded", "write obeys, or handles"},
+	{"has its turn|have their turn", "write is called, or follows"},
+	{"tells the truth|tell the truth", "write reports the result"},
 }
 
 const actor = "name the actor: the launcher, the supervisor, the worker, the daemon, the caller, the user"

@@ -47,7 +47,9 @@ func Example() {
 	// Output:
 	// nobody
 }
-`, 1, 11, 13)
+
+func TestNobodyReadsIt() {}
+`, 1, 11, 13, 21)
 }
 
 func TestPagesAreChecked(t *testing.T) {

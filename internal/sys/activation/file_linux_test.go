@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestASocketFileIsKnownByItsSocket(t *testing.T) {
+func TestFileFindsTheFileOfASocket(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"unix", "unixpacket", "unixgram"} {
 		dir, err := os.MkdirTemp("", "s")

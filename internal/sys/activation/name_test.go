@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestANameCanBeReadAndTurnedBack(t *testing.T) {
+func TestKeyReversesName(t *testing.T) {
 	t.Parallel()
 	for key, name := range map[string]string{
 		"tcp::8080":          "tcp%3A%3A8080",
@@ -29,7 +29,7 @@ func TestANameCanBeReadAndTurnedBack(t *testing.T) {
 	}
 }
 
-func TestALongNameIsCutAndStillItsOwn(t *testing.T) {
+func TestALongNameIsCutAndUnique(t *testing.T) {
 	t.Parallel()
 	long := "unix:/" + strings.Repeat("é", 200)
 	require.NotEqual(t, Name(long+"a"), Name(long+"b"))
@@ -84,7 +84,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestTheVariablesAreTakenOutOfTheEnvironmentForWhomeverTheyAre(t *testing.T) {
+func TestTheVariablesAreRemovedFromTheEnvironmentEvenIfTheyAreForAnotherProcess(t *testing.T) {
 	variables := []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 	for _, name := range variables {
 		t.Setenv(name, "1")

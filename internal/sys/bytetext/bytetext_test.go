@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAPathIsShownAsItIsUnlessATerminalOrJSONCannotShowIt(t *testing.T) {
+func TestEscapeChangesOnlyWhatATerminalOrJSONCannotShow(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"":                     "",
@@ -27,7 +27,7 @@ func TestAPathIsShownAsItIsUnlessATerminalOrJSONCannotShowIt(t *testing.T) {
 	}
 }
 
-func TestTextThatIsCutIsUnescapedAsFarAsPossible(t *testing.T) {
+func TestUnescapeAcceptsATextThatWasCut(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{`a\`: `a\`, `a\x`: `a\x`, `a\xe`: `a\xe`, `\xzz`: `\xzz`, `\n`: `\n`, `a\xe…`: `a\xe…`} {
 		require.Equal(t, want, Unescape(text))

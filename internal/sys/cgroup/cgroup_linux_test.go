@@ -137,7 +137,7 @@ func killBy(kill func(*Group, time.Time) error) error {
 	return g.Remove()
 }
 
-func TestGroupsInAGroupAreKilledAndRemovedWithIt(t *testing.T) {
+func TestNestedGroupsAreKilledAndRemoved(t *testing.T) {
 	_, dir := runInside(t, true, "tree")
 	require.Empty(t, proctest.Cgroups(t, dir))
 }
@@ -231,7 +231,7 @@ func abandonedGroups() error {
 	return errors.Join(tree.root.Remove(foreign), tree.root.Remove("other"))
 }
 
-func TestAProcessDoesNotKillItself(t *testing.T) { runInside(t, true, "moved") }
+func TestKillDoesNotKillItsOwnProcess(t *testing.T) { runInside(t, true, "moved") }
 
 func movedInside() error {
 	_, g, err := newGroup("")

@@ -72,7 +72,7 @@ func divided() error {
 	return g.Remove()
 }
 
-func TestTheDirectoryOfAGroupIsFoundByItsMount(t *testing.T) {
+func TestDirectoryUsesTheMountOfTheGroup(t *testing.T) {
 	t.Parallel()
 	for mounts, want := range map[string]string{
 		"": "",
@@ -93,7 +93,7 @@ func TestTheDirectoryOfAGroupIsFoundByItsMount(t *testing.T) {
 	require.Empty(t, dir)
 }
 
-func TestALimitIsOneThatIsNotTheMaximum(t *testing.T) {
+func TestALimitIsAnyValueExceptMax(t *testing.T) {
 	t.Parallel()
 	require.False(t, isLimit("max 100000\n"))
 	require.False(t, isLimit("max\n"))

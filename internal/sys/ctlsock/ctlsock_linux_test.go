@@ -25,7 +25,7 @@ func testPair(t *testing.T) (ours *Peer, theirs *os.File) {
 	return ours, theirs
 }
 
-func TestMessagesAreToldFromWords(t *testing.T) {
+func TestMessagesAreDistinguishedFromOutput(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		sent     string
@@ -66,7 +66,7 @@ func TestMessagesAreToldFromWords(t *testing.T) {
 	}
 }
 
-func TestWordsHaveALimit(t *testing.T) {
+func TestTheOutputIsLimited(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	go func() {
@@ -103,7 +103,7 @@ func TestAPeerThatHasCalledCloseWriteStillReceives(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestTheMarkIsThatOfOneSocket(t *testing.T) {
+func TestAMarkIdentifiesOneSocket(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)
 	_, other := testPair(t)
@@ -125,7 +125,7 @@ func TestTheMarkIsThatOfOneSocket(t *testing.T) {
 	require.False(t, IsMarked(int(file.Fd()), mark), "the file is not a socket")
 }
 
-func TestNothingOfASocketpairIsInherited(t *testing.T) {
+func TestNoEndOfAPairIsInherited(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := Pair()
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestAPeerThatHasCalledCloseReadStillReceivesEarlierData(t *testing.T) {
 	require.Equal(t, "last words\n", ours.Output())
 }
 
-func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
+func TestIsGoneReportsTheEndOfThePeer(t *testing.T) {
 	t.Parallel()
 	conn, theirs, err := Pair()
 	require.NoError(t, err)
@@ -161,7 +161,7 @@ func TestTheEndOfTheOtherEndIsSeen(t *testing.T) {
 // A service of root is the peer of each of its clients, and may send data that a client has
 // requested.
 // Row L9.
-func TestOnlyAPairIsMadeByUs(t *testing.T) {
+func TestMadeByUsAcceptsOnlyAPair(t *testing.T) {
 	t.Parallel()
 	_, theirs := testPair(t)
 	require.True(t, MadeByUs(int(theirs.Fd())))

@@ -49,7 +49,7 @@ func TestAPeerThatNeverEndsItsLineTakesNoMemory(t *testing.T) {
 	}
 }
 
-func TestAMessageThatIsTooLongIsDroppedAndTheNextOneIsHeard(t *testing.T) {
+func TestAMessageThatIsTooLongIsDroppedAndTheNextOneIsReceived(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	ours.Limit(100)
@@ -65,14 +65,14 @@ func TestAMessageThatIsTooLongIsDroppedAndTheNextOneIsHeard(t *testing.T) {
 	require.Equal(t, "before\nafter\n", ours.Output())
 }
 
-func TestAMessageThatWouldBeDroppedIsNotSent(t *testing.T) {
+func TestAMessageThatIsTooLongIsNotSent(t *testing.T) {
 	t.Parallel()
 	ours, _ := testPair(t)
 	require.ErrorContains(t, ours.Send(strings.Repeat("x", MaxMessage)), "but the limit is 4194304")
 }
 
 // Row H15.
-func TestAFloodHasAnEndAndItsFirstWordsAreKept(t *testing.T) {
+func TestAFloodIsStoppedAndItsFirstOutputIsKept(t *testing.T) {
 	t.Parallel()
 	for what, text := range map[string]string{"lines": "word\n", "one line": "word", "empty lines": "\n", "messages": "\n\x00{}\n"} {
 		ours, theirs := testPair(t)
@@ -101,7 +101,7 @@ func TestAServedPeerIsHeardToItsEnd(t *testing.T) {
 	require.Equal(t, []string{`{"error":"y"}`}, messages)
 }
 
-func FuzzWhateverAPeerSends(f *testing.F) {
+func FuzzPeer(f *testing.F) {
 	f.Add([]byte("word\n\n\x00{}\n\n\x00[1]\nhalf"), 5)
 	f.Add([]byte("\x00\n\x00\x00\n\n"), 0)
 	f.Fuzz(func(t *testing.T, text []byte, limit int) {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAnEndThatIsClosedForWritingIsNotGone(t *testing.T) {
+func TestAnEndThatCalledCloseWriteIsNotGone(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	fd, err := unix.Dup(int(theirs.Fd()))

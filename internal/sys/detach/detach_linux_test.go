@@ -120,18 +120,18 @@ func lines(text string) []string { return strings.Split(strings.TrimSuffix(text,
 
 const answer = `{"args":["again","and again"],"comm":"%s\n","files":2,"note":"a note"}`
 
-func TestADetachedProcessGetsItsNoteItsFilesAndItsArguments(t *testing.T) {
+func TestADetachedProcessGetsItsNoteFilesAndArguments(t *testing.T) {
 	t.Parallel()
 	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "program"), "\n", `\n`)}, lines(runChild(t, "plain")))
 }
 
 // Row E16.
-func TestADetachedProcessIsStartedThoughItsFileIsGone(t *testing.T) {
+func TestADetachedProcessStartsEvenIfItsFileWasRemoved(t *testing.T) {
 	t.Parallel()
 	require.ElementsMatch(t, []string{"stage 1", strings.ReplaceAll(fmt.Sprintf(answer, "again"), "\n", `\n`)}, lines(runChild(t, "delete")))
 }
 
-func TestWordsOfWhatRanBeforeTheInitAreHeard(t *testing.T) {
+func TestOutputBeforeTheInitIsReported(t *testing.T) {
 	t.Parallel()
 	got := lines(runChild(t, "crash"))
 	require.True(t, strings.HasPrefix(got[0], "receive: "), "the reset or the end of the socket: %s", got)
@@ -172,7 +172,7 @@ func TestGiveQueuesTheNoteAndTheFiles(t *testing.T) {
 	require.Error(t, give(conn, Spec{Note: func() {}}), "a note with a function cannot be sent")
 }
 
-func TestACopyIsNotInheritedAndIsNoneOfTheFirstThree(t *testing.T) {
+func TestADuplicateIsNotInheritedAndIsNotAStandardDescriptor(t *testing.T) {
 	t.Parallel()
 	copied, err := dup(os.Stderr)
 	require.NoError(t, err)
@@ -209,7 +209,7 @@ func TestRedirectReplacesADescriptorInOneStep(t *testing.T) {
 	require.NoError(t, Redirect(files[0], int(files[0].Fd())), "onto itself")
 }
 
-func TestAdoptCounts(t *testing.T) {
+func TestNestedCallsOfAdoptOrphansAreCounted(t *testing.T) {
 	subreaper := func() (is int32) {
 		require.NoError(t, prctlGet(&is))
 		return is

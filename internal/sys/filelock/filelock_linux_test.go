@@ -63,7 +63,7 @@ func hold(t *testing.T) (path string, f *os.File) {
 	return path, f
 }
 
-func TestLookTellsWhoHoldsAFile(t *testing.T) {
+func TestInspectReportsTheHolder(t *testing.T) {
 	path := lockPath(t)
 	reader, writer := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	requireLook := func(want State) {
@@ -85,7 +85,7 @@ func TestLookTellsWhoHoldsAFile(t *testing.T) {
 	requireLook(State{})
 }
 
-func TestMarkGoesWithTheDescriptionAndNameWithTheProcess(t *testing.T) {
+func TestThePresenceLockFollowsTheDescriptionAndTheOwnerLockTheProcess(t *testing.T) {
 	path, holder := hold(t)
 	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 	_, end := program(t, "idle", holder)
@@ -96,7 +96,7 @@ func TestMarkGoesWithTheDescriptionAndNameWithTheProcess(t *testing.T) {
 	requireSeen(t, State{}, path)
 }
 
-func TestWhoInheritsTheDescriptionNamesItself(t *testing.T) {
+func TestAProcessThatInheritsTheDescriptionCanTakeTheOwnerLock(t *testing.T) {
 	path := lockPath(t)
 	holder := open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(holder))
@@ -108,7 +108,7 @@ func TestWhoInheritsTheDescriptionNamesItself(t *testing.T) {
 	requireSeen(t, State{}, path)
 }
 
-func TestClosingAnyDescriptorOfTheFileDropsTheName(t *testing.T) {
+func TestClosingAnyDescriptorOfTheFileDropsTheOwnerLock(t *testing.T) {
 	path, holder := hold(t)
 	require.NoError(t, open(t, path, os.O_RDONLY).Close())
 	requireSeen(t, State{Held: true, Present: true}, path)
@@ -116,7 +116,7 @@ func TestClosingAnyDescriptorOfTheFileDropsTheName(t *testing.T) {
 	requireSeen(t, State{Held: true, Present: true, Owned: true, PID: os.Getpid()}, path)
 }
 
-func TestAnUnmarkedNameCountsAsAMark(t *testing.T) {
+func TestAnOwnerLockAloneCountsAsPresence(t *testing.T) {
 	path := lockPath(t)
 	holder := open(t, path, os.O_RDWR)
 	require.NoError(t, TryLock(holder))
@@ -135,7 +135,7 @@ func squat(t *testing.T, reader *os.File) {
 	}
 }
 
-func TestAReaderForgesNothing(t *testing.T) {
+func TestAReaderCannotForgeAMark(t *testing.T) {
 	path := lockPath(t)
 	reader := open(t, path, os.O_RDONLY|os.O_CREATE)
 	require.ErrorIs(t, LockPresence(reader), unix.EBADF)
@@ -156,7 +156,7 @@ func TestAnEarlierReadLockPreventsTheMarks(t *testing.T) {
 	require.NoError(t, LockOwnership(holder))
 }
 
-func TestTheMarkDoesNotCareForTheContent(t *testing.T) {
+func TestTheMarksDoNotDependOnTheContent(t *testing.T) {
 	path, holder := hold(t)
 	for size := range 3 {
 		require.NoError(t, holder.Truncate(int64(size)))

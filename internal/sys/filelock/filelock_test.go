@@ -170,7 +170,7 @@ func TestLockLastsUntilTheLastCopyIsClosed(t *testing.T) {
 	require.NoError(t, TryLock(other))
 }
 
-func TestLookLeavesNothing(t *testing.T) {
+func TestInspectLeavesNoLock(t *testing.T) {
 	path := lockPath(t)
 	looking, locking := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	for range 100 {
@@ -182,7 +182,7 @@ func TestLookLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestLookInsideKeepsEverybodyOutMeanwhile(t *testing.T) {
+func TestInspectWithExcludesOtherLocks(t *testing.T) {
 	path := lockPath(t)
 	looking, locking := open(t, path, os.O_RDONLY), open(t, path, os.O_RDWR)
 	calls := 0

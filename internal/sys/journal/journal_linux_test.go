@@ -30,7 +30,7 @@ func TestEachLineHasThePriorityOfItsLevel(t *testing.T) {
 	}
 }
 
-func TestAttributesAreThoseOfTheTextHandler(t *testing.T) {
+func TestAttributesHaveTheFormatOfTheTextHandler(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log := slog.New(New(&out, all)).With("a", 1)
@@ -41,7 +41,7 @@ func TestAttributesAreThoseOfTheTextHandler(t *testing.T) {
 	require.Equal(t, "<6>bare a=1\n<6>grouped a=1 g.b=\"two words\" g.level=WARN g.msg=\"\"\n<6> a=1 level=loud msg=mine time=noon\n<6>nothing\n", out.String())
 }
 
-func TestWhatIsNotEnabledIsNotWritten(t *testing.T) {
+func TestADisabledLevelIsNotWritten(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	slog.New(New(&out, func(_ context.Context, level slog.Level) bool { return level > slog.LevelInfo })).With("a", 1).Info("x")
@@ -73,7 +73,7 @@ func (w *writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestStderrIsKnownByDeviceAndInode(t *testing.T) {
+func TestStderrIsRecognizedByDeviceAndInode(t *testing.T) {
 	t.Parallel()
 	info, err := os.Stderr.Stat()
 	require.NoError(t, err)

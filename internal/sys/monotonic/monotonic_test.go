@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestItNeverGoesBack(t *testing.T) {
+func TestTheClockNeverGoesBack(t *testing.T) {
 	last := Now()
 	for range 10_000 {
 		now := Now()
@@ -16,7 +16,7 @@ func TestItNeverGoesBack(t *testing.T) {
 	}
 }
 
-func TestItRunsLikeTheClockOfGo(t *testing.T) {
+func TestTheClockRunsAsFastAsTheClockOfGo(t *testing.T) {
 	before, begun := Now(), time.Now()
 	time.Sleep(10 * time.Millisecond)
 	inside := time.Since(begun)

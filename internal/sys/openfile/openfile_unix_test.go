@@ -30,7 +30,7 @@ func TestTheEndsOfAPipeAreNotTheSame(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestInodesTellTwoFilesAndTwoModesApart(t *testing.T) {
+func TestInodesDistinguishTwoFilesAndTwoModes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open := func(name string, flags int) int {

@@ -40,7 +40,7 @@ func TestAProcessKeepsItsOriginUntilItIsClosed(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestAnotherNameOfThePIDFileIsTheSame(t *testing.T) {
+func TestAnotherPathOfThePIDFileIsAccepted(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "d.pid"), filepath.Join(dir, "link.pid")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -51,7 +51,7 @@ func TestAnotherNameOfThePIDFileIsTheSame(t *testing.T) {
 	require.Equal(t, path, got.PIDFile)
 }
 
-func TestNobodyChangesTheOriginOfAProcess(t *testing.T) {
+func TestNoProcessCanChangeTheOrigin(t *testing.T) {
 	f := mustKeep(t, kept)
 	_, err := f.WriteAt([]byte("x"), 0)
 	require.ErrorIs(t, err, unix.EPERM)
@@ -92,7 +92,7 @@ func TestOnlyAMemfdIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatAProcessShowsIsCompared(t *testing.T) {
+func TestRunsComparesTheArgumentsOfTheProcess(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()

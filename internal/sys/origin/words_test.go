@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheVerbIsReplacedWhereItIsCertain(t *testing.T) {
+func TestTheVerbIsReplacedOnlyIfItIsUnambiguous(t *testing.T) {
 	for call, want := range map[string]string{
 		"restart":                         "run",
 		"-c b.yaml restart":               "-c b.yaml run",
@@ -41,7 +41,7 @@ func TestAFlagIsAWordWithADashOrAValue(t *testing.T) {
 	require.False(t, HasFlag(nil))
 }
 
-func TestWordsAreContainedInTheirOrder(t *testing.T) {
+func TestContainsRequiresTheOrderOfTheWords(t *testing.T) {
 	args := []string{"a", "b", "a", "c"}
 	for words, want := range map[string]bool{"": true, "a": true, "a a c": true, "b a": true, "c a": false, "b b": false, "d": false} {
 		require.Equal(t, want, Contains(args, strings.Fields(words)), words)

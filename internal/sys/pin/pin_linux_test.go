@@ -95,7 +95,7 @@ func openFiltered(args []string) error {
 	return nil
 }
 
-func TestOpenDoesWithoutPidfd(t *testing.T) {
+func TestOpenWorksWithoutPidfd(t *testing.T) {
 	for _, errno := range []syscall.Errno{unix.ENOSYS, unix.EPERM, unix.EINVAL} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			c := start(t, program("filtered", strconv.Itoa(int(errno))))
@@ -104,7 +104,7 @@ func TestOpenDoesWithoutPidfd(t *testing.T) {
 	}
 }
 
-func TestOpenTakesAPidfdWhereThereIsOne(t *testing.T) {
+func TestOpenUsesAPidfdIfThereIsOne(t *testing.T) {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		t.Skip("this kernel, or a filter, has no pidfd_open:", err)
@@ -124,7 +124,7 @@ func TestOpenTakesAPidfdWhereThereIsOne(t *testing.T) {
 	}))
 }
 
-func TestAProcessWhoseMainThreadEndedGoesOn(t *testing.T) {
+func TestAProcessWhoseMainThreadEndedIsAlive(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(int) (*Pin, error)) {
 		c := start(t, program("main thread ends"))
 		require.Equal(t, "ready", c.line())
@@ -139,7 +139,7 @@ func TestAProcessWhoseMainThreadEndedGoesOn(t *testing.T) {
 	})
 }
 
-func TestTheNumberOfAThreadIsNoProcess(t *testing.T) {
+func TestAThreadIDIsNotAProcess(t *testing.T) {
 	tids, err := os.ReadDir("/proc/self/task")
 	require.NoError(t, err)
 	require.Greater(t, len(tids), 1)
@@ -156,7 +156,7 @@ func TestTheNumberOfAThreadIsNoProcess(t *testing.T) {
 	})
 }
 
-func TestWithoutProcKillIsLeft(t *testing.T) {
+func TestOpenUsesKillWithoutPidfdAndProc(t *testing.T) {
 	c := startSignals(t)
 	p, err := openBy(holdBare, c.Process.Pid)
 	require.NoError(t, err)
@@ -172,7 +172,7 @@ func TestWithoutProcKillIsLeft(t *testing.T) {
 	require.ErrorIs(t, p.Signal(syscall.SIGUSR1), os.ErrClosed)
 }
 
-func TestNoDescriptorIsLeft(t *testing.T) {
+func TestCloseLeavesNoDescriptor(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(int) (*Pin, error)) {
 		c := startSignals(t)
 		first := mustOpen(t, open, c.Process.Pid)
@@ -213,7 +213,7 @@ func descriptors(t testing.TB) int {
 	return len(fds)
 }
 
-func TestZombieReadsTheStatOfAnyName(t *testing.T) {
+func TestZombieReadsTheStatWithAnyName(t *testing.T) {
 	rest := func(state string, threads int) string {
 		return ") " + state + strings.Repeat(" 1", 16) + " " + strconv.Itoa(threads) + " 0 100\n"
 	}
@@ -234,7 +234,7 @@ func TestZombieReadsTheStatOfAnyName(t *testing.T) {
 	}
 }
 
-func TestHasOpenTellsWhoHasOpenedAFile(t *testing.T) {
+func TestHasOpenReportsAnOpenFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	f, err := os.Create(path)
 	require.NoError(t, err)

@@ -170,7 +170,7 @@ func TestSignalReachesTheProcess(t *testing.T) {
 	})
 }
 
-func TestOpenOfNoProcessIsProcessDone(t *testing.T) {
+func TestOpenWithoutAProcessReturnsErrProcessDone(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(int) (*Pin, error)) {
 		c := startSignals(t)
 		c.kill()
@@ -186,7 +186,7 @@ func TestOpenOfNoProcessIsProcessDone(t *testing.T) {
 	})
 }
 
-func TestAnEndedProcessIsDone(t *testing.T) {
+func TestAnEndedProcessReturnsErrProcessDone(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(int) (*Pin, error)) {
 		c := startSignals(t)
 		p := mustOpen(t, open, c.Process.Pid)
@@ -269,7 +269,7 @@ func TestSeveralWaitsAreIndependent(t *testing.T) {
 	})
 }
 
-func TestCloseEndsWaitAndEverythingElse(t *testing.T) {
+func TestCloseEndsEveryMethod(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(int) (*Pin, error)) {
 		c := startSignals(t)
 		p := mustOpen(t, open, c.Process.Pid)

@@ -81,14 +81,14 @@ func TestUIDIsTheEffectiveUserOfAnother(t *testing.T) {
 	})
 }
 
-func TestSignalWithoutTheRightIsPermission(t *testing.T) {
+func TestSignalWithoutPermissionReturnsErrPermission(t *testing.T) {
 	needRoot(t, "to become another user")
 	require.Equal(t, "permission denied", start(t, program("unprivileged")).line())
 }
 
-// TestAnotherProcessOfThatPIDIsNotSignalled runs itself again in a PID namespace, where it can
+// TestAnotherProcessWithThePIDIsNotSignalled runs itself again in a PID namespace, where it can
 // choose the next PID.
-func TestAnotherProcessOfThatPIDIsNotSignalled(t *testing.T) {
+func TestAnotherProcessWithThePIDIsNotSignalled(t *testing.T) {
 	needRoot(t, "to make a PID namespace")
 	if os.Getenv(namespaceVar) != "" {
 		testReuse(t)

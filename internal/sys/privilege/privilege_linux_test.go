@@ -18,7 +18,7 @@ CapPrm:	0000000000000000
 CapEff:	0000000000000000
 `
 
-func TestEveryIDOfAThreadIsCompared(t *testing.T) {
+func TestCheckComparesEveryIDOfAThread(t *testing.T) {
 	t.Parallel()
 	id := Identity{UID: 7, GID: 8, Groups: []int{10, 9, 8, 9}}
 	require.NoError(t, id.compare(status))
@@ -41,7 +41,7 @@ func TestEveryIDOfAThreadIsCompared(t *testing.T) {
 	require.Error(t, id.compare(""))
 }
 
-func TestTheThreadsOfThisProcessAreAsTheyAre(t *testing.T) {
+func TestCheckAcceptsTheThreadsOfThisProcess(t *testing.T) {
 	t.Parallel()
 	groups, err := os.Getgroups()
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestTheThreadsOfThisProcessAreAsTheyAre(t *testing.T) {
 	require.ErrorContains(t, (&threads{nowhere}).check(id), "no thread found")
 }
 
-func TestAnOpenDirectoryIsNamed(t *testing.T) {
+func TestDropNamesAnOpenDirectory(t *testing.T) {
 	require.NoError(t, noDirectories())
 	path := t.TempDir()
 	dir, err := os.Open(path)

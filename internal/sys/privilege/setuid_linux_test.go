@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheVectorTellsWhoseRightsTheseAre(t *testing.T) {
+func TestTheVectorShowsWhetherTheProgramIsSetuid(t *testing.T) {
 	t.Parallel()
 	of := func(uid, euid, gid, egid, secure uintptr) vector {
 		return vector{atUID: uid, atEUID: euid, atGID: gid, atEGID: egid, atSecure: secure, 6: 4096}
@@ -33,7 +33,7 @@ func TestTheVectorTellsWhoseRightsTheseAre(t *testing.T) {
 	require.False(t, vector(nil).tells())
 }
 
-func TestEveryWayToTheVectorTellsTheSame(t *testing.T) {
+func TestEverySourceOfTheVectorReturnsTheSame(t *testing.T) {
 	t.Parallel()
 	want := ofRuntime()
 	require.True(t, want.tells())

@@ -14,7 +14,7 @@ import (
 	"example.com/lifecycle/internal/sys/monotonic"
 )
 
-func TestAProcessIsListedWithItsRelatives(t *testing.T) {
+func TestAProcessIsListedWithItsParentAndChildren(t *testing.T) {
 	t.Parallel()
 	before := monotonic.Boottime()
 	cmd := exec.Command("sleep", "60")

@@ -11,7 +11,7 @@ import (
 )
 
 // A FIFO without a writer hangs like the memory of a process.
-func TestAReadThatHangsIsGivenUpAndNotTriedAgainMeanwhile(t *testing.T) {
+func TestAHangingReadIsAbandonedAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file, first, second := filepath.Join(dir, "file"), filepath.Join(dir, "first"), filepath.Join(dir, "second")

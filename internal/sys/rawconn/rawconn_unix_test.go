@@ -22,7 +22,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-func TestACallThatASignalInterruptsIsMadeAgain(t *testing.T) {
+func TestAnInterruptedCallIsRepeated(t *testing.T) {
 	r, w := pipe(t)
 	var calls int
 	interrupted := func(int) error {
@@ -37,7 +37,7 @@ func TestACallThatASignalInterruptsIsMadeAgain(t *testing.T) {
 	require.Equal(t, 9, calls)
 }
 
-func TestReadWaitsUntilThereIsSomething(t *testing.T) {
+func TestReadWaitsUntilThereIsData(t *testing.T) {
 	r, w := pipe(t)
 	tried := make(chan struct{}, 10)
 	go func() {

@@ -11,7 +11,7 @@ import (
 
 // A stale number in the environment must not make Take use a descriptor that the program has
 // opened.
-func TestADescriptorThatThisProcessHasOpenedIsNotTaken(t *testing.T) {
+func TestTakeRefusesADescriptorThatThisProcessOpened(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

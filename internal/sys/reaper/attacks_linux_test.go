@@ -41,7 +41,9 @@ func asProcess1(t *testing.T, name string) {
 	runProgram(t, ownPIDs, name)
 }
 
-func TestAStrangerWithThePIDOfAnOrphanIsNotSignalled(t *testing.T) { asProcess1(t, "PID of an orphan") }
+func TestAnotherProcessWithThePIDOfAnOrphanIsNotSignalled(t *testing.T) {
+	asProcess1(t, "PID of an orphan")
+}
 
 // pidOfAnOrphan lists an orphan and reaps it. Then another process gets its PID, and the function
 // visits the listed PID.
@@ -198,7 +200,7 @@ func storm() error {
 	return errors.Join(err, os.Remove(f.Name()), eventually("the end of the last orphan", func() bool { Reap(); return noChildren() }))
 }
 
-func TestALookNeedsFewDescriptorsForManyOrphans(t *testing.T) {
+func TestAPassOverManyOrphansNeedsFewDescriptors(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "few descriptors")
 }
@@ -226,7 +228,7 @@ func fewDescriptors() error {
 	return eventually("their end", func() bool { Reap(); return noChildren() })
 }
 
-func TestOrphansThatMayNotBeSignalledAreNotWaitedForWithoutEnd(t *testing.T) {
+func TestTheWaitForOrphansThatCannotBeSignalledIsLimited(t *testing.T) {
 	asProcess1(t, "not ours to signal")
 }
 
@@ -248,7 +250,7 @@ func notOursToSignal() error {
 	return nil
 }
 
-func TestOrphansInAPIDNamespaceOfTheirOwnAreEnded(t *testing.T) { asProcess1(t, "namespace") }
+func TestOrphansInAnotherPIDNamespaceAreEnded(t *testing.T) { asProcess1(t, "namespace") }
 
 func namespace() error {
 	script := "trap '' TERM; sleep 60 & unshare --pid --fork sh -c \"trap '' TERM; sleep 60 & sleep 60 & wait\" & exit 0"

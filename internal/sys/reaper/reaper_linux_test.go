@@ -100,7 +100,7 @@ func noChildren() bool {
 }
 
 // Row J1.
-func TestAnExitStatusThatOsExecWaitsForIsNeverTaken(t *testing.T) {
+func TestTheExitCodesOfOsExecAreNeverTaken(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "exit codes")
 }
@@ -197,7 +197,7 @@ func leave(n int) (pids []int, until io.Closer, err error) {
 	return pids, w, err
 }
 
-func TestOrphansAreLivingChildrenThatNobodyHasStarted(t *testing.T) {
+func TestOrphansAreLivingChildrenThatThisProcessDidNotStart(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "orphans")
 }
@@ -236,7 +236,7 @@ func livingOrphans() error {
 	return nil
 }
 
-func TestWhereThereAreNoChildrenThereIsNothingToDo(t *testing.T) {
+func TestAProcessWithoutChildrenReapsNothing(t *testing.T) {
 	t.Parallel()
 	asBoth(t, "nobody")
 }

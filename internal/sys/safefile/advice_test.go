@@ -52,7 +52,7 @@ func TestAdviceDependsOnTheOperationThatFailed(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("the file belongs to user 0, and this process is user %d", uid), Advice("/proc/1", failed("chmod", "/proc/1", syscall.EPERM)))
 }
 
-func TestAModeIsSetWhateverTheUmask(t *testing.T) {
+func TestSetModeIgnoresTheUmask(t *testing.T) {
 	path := newTree(t).at("file")
 	write(t, path, "")
 	require.NoError(t, os.Chmod(path, 0o600))
@@ -67,7 +67,7 @@ func TestAModeIsSetWhateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestAModeThatCannotBeSetMustPermitNothingMore(t *testing.T) {
+func TestAModeThatCannotBeSetMustNotPermitMore(t *testing.T) {
 	for has, wanted := range map[fs.FileMode]fs.FileMode{0o755: 0o644, 0o700: 0o640, 0o600: 0o644, 0o644: 0o644, 0o711: 0o600} {
 		require.True(t, fits(has, wanted), "%o for %o", has, wanted)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOneEntryHasManyNames(t *testing.T) {
+func TestSameEntryRecognizesAllNamesOfAnEntry(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	for _, name := range []string{"real", "other"} {
@@ -35,7 +35,7 @@ func TestOneEntryHasManyNames(t *testing.T) {
 	require.False(t, SameEntry(at("real/x"), at("real/y")))
 }
 
-func TestAPathIsTheSameThroughALinkToItsDirectory(t *testing.T) {
+func TestSameEntryFollowsALinkToTheDirectory(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "run"), 0o755))
 	require.NoError(t, os.Symlink("run", filepath.Join(dir, "var-run")))

@@ -53,7 +53,7 @@ func needRoot(t *testing.T) {
 	}
 }
 
-func TestGuardedAsksWhoOwnsEachDirectory(t *testing.T) {
+func TestGuardedChecksTheOwnerOfEachDirectory(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("root", 0o755, 0, 0)
@@ -101,7 +101,7 @@ func TestGuardedAsksWhoOwnsEachDirectory(t *testing.T) {
 	}
 }
 
-func TestGuardedFollowsOnlyLinksOfThoseWhoAreTrusted(t *testing.T) {
+func TestGuardedFollowsOnlyLinksOfTrustedUsers(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("run", 0o755, 0, 0)
@@ -151,7 +151,7 @@ func TestGuardedResolvesDotDotAsTheKernelDoes(t *testing.T) {
 	requireGuarded(t, tr, "root/link/../file", nil, "the directory %s/service in the path belongs to user 12345")
 }
 
-func TestGuardedTakesARelativePathFromTheWorkingDirectory(t *testing.T) {
+func TestGuardedAcceptsARelativePath(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("service", 0o755, service, service)
@@ -178,7 +178,7 @@ func TestGuardedTrustsTheListedOwners(t *testing.T) {
 	require.ErrorIs(t, Guarded(tr.at("all/file"), uid), ErrUnsafe)
 }
 
-func TestGuardedNeedsTheWayButNotTheFile(t *testing.T) {
+func TestGuardedNeedsTheDirectoriesButNotTheFile(t *testing.T) {
 	tr := newTree(t)
 	tr.dir("dir", 0o755, os.Geteuid(), os.Getegid())
 	write(t, tr.at("dir/file"), "")
@@ -204,7 +204,7 @@ func requireGuarded(t *testing.T, tr tree, path string, owners []int, why string
 	require.EqualError(t, err, "open "+tr.at(path)+": "+strings.Replace(why, "%s", tr.root, 1))
 }
 
-func TestAUserIDIsMappedWhereARangeCoversIt(t *testing.T) {
+func TestAUserIDIsMappedIfARangeContainsIt(t *testing.T) {
 	const whole, rootless, own = "         0          0 4294967295\n", "0 1000 1\n1 100000 65535\n", "         0       1000          1\n"
 	for _, c := range []struct {
 		ids  string

@@ -12,7 +12,7 @@ import (
 )
 
 // After any errno other than ENOENT, it is unknown whether a daemon runs.
-func TestOnlyAMissingFileIsAnAnswer(t *testing.T) {
+func TestOnlyENOENTMeansThatTheFileIsAbsent(t *testing.T) {
 	t.Parallel()
 	for errno := syscall.Errno(1); errno < 134; errno++ {
 		got := OutcomeOf(&fs.PathError{Op: "open", Path: "x", Err: errno})

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAProgramOfRootsIsOneThatOnlyRootCanReplaceOrChange(t *testing.T) {
+func TestGuardedProgramAcceptsOnlyProgramsThatOnlyRootCanChange(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("bin", 0o755, 0, 0)

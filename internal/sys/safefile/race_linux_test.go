@@ -79,7 +79,7 @@ var theService = &privilege.Identity{UID: service, GID: service, Groups: []int{s
 // one of 4000 tries failed.
 var opens = proctest.Rounds(5_000, 20_000, 20_000)
 
-func TestRootOpensNoFileThatAnotherUserHasLinkedForAnInstant(t *testing.T) {
+func TestRootOpensNoFileThatAnotherUserHasLinked(t *testing.T) {
 	path, secret := startExchanger(t)
 	opened := 0
 	for range opens {
@@ -99,7 +99,7 @@ func TestRootOpensNoFileThatAnotherUserHasLinkedForAnInstant(t *testing.T) {
 	t.Logf("%d of %d opened a file of the user's", opened, opens)
 }
 
-func TestAFileThatTheUserMayNotOpenIsNotOpenedInHisDirectory(t *testing.T) {
+func TestAFileThatTheUserMayNotOpenIsNotOpenedInTheUsersDirectory(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("dir", 0o755, service, service)
@@ -122,7 +122,7 @@ func TestAFileThatTheUserMayNotOpenIsNotOpenedInHisDirectory(t *testing.T) {
 	require.Equal(t, []int{service, service}, []int{Owner(info), Group(info)})
 }
 
-func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
+func TestTheThreadGetsItsOwnRightsBack(t *testing.T) {
 	needRoot(t)
 	tr := newTree(t)
 	tr.dir("dir", 0o755, service, service)
@@ -149,7 +149,7 @@ func TestTheRightsOfAUserAreGivenBack(t *testing.T) {
 }
 
 // Without O_NONBLOCK, the holder of a lease would delay an open for /proc/sys/fs/lease-break-time.
-func TestALeaseDelaysNoOpen(t *testing.T) {
+func TestALeaseDoesNotDelayAnOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "")
 	lease := func() *os.File {

@@ -46,7 +46,7 @@ func entries(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-func TestCreateSaysWhetherItMadeTheFile(t *testing.T) {
+func TestCreateReportsWhetherItCreatedTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	f, created, err := Create(path, 0o600)
 	require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestOnlyARegularFileWithOneNameIsOpened(t *testing.T) {
 	require.Equal(t, "untouched", content(t, at("first name")))
 }
 
-func TestWhatCannotBeOpenedSaysWhy(t *testing.T) {
+func TestOpenReturnsTheReason(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "")
 	for path, why := range map[string]error{
@@ -134,7 +134,7 @@ func TestOpenIsForReadingOnly(t *testing.T) {
 	require.ErrorIs(t, WriteOnce(f, []byte("more")), syscall.EBADF, "and an error is no reason to close it")
 }
 
-func TestSameTellsAReplacedFile(t *testing.T) {
+func TestSameReportsAReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	f, _, err := Create(path, 0o600)
@@ -178,7 +178,7 @@ func TestWriteOnceWritesAtTheStart(t *testing.T) {
 }
 
 // Create must not retry forever.
-func TestCreateGivesUpOnAFileThatComesAndGoes(t *testing.T) {
+func TestCreateGivesUpIfTheFileAppearsAndDisappears(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

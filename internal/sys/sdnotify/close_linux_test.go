@@ -31,7 +31,7 @@ func TestALingeringSocketInTheQueueDoesNotBlockTheCloseOfAServer(t *testing.T) {
 	require.Error(t, c.Send("READY=1"), "nobody is there")
 }
 
-func TestAServerThatIsClosedIsHeardOfByItsSenders(t *testing.T) {
+func TestSendersDetectThatAServerIsClosed(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	c := s.dial()

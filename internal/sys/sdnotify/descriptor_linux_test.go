@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOnlyADescriptorThatNothingCanHangAtIsKept(t *testing.T) {
+func TestOnlyADescriptorThatCannotHangIsKept(t *testing.T) {
 	t.Parallel()
 	open := func(path string, flags int) int {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)

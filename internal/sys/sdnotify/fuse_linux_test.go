@@ -99,7 +99,7 @@ func answer(request []byte) []byte {
 }
 
 // close(2), fstat(2) and epoll_ctl(2) of such a file do not return.
-func TestFilesOfAHangingFileSystemBlockNoServer(t *testing.T) {
+func TestFilesOfAHangingFileSystemDoNotBlockAServer(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
 			f := hangingFile(t)

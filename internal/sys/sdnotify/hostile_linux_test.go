@@ -87,7 +87,7 @@ func lingers(t *testing.T) *os.File {
 	return f
 }
 
-func TestALingeringSocketBlocksNoServer(t *testing.T) {
+func TestALingeringSocketDoesNotBlockAServer(t *testing.T) {
 	for what, trusted := range map[string]bool{"of a stranger": false, "of the service": true} {
 		t.Run(what, func(t *testing.T) {
 			s := serve(t)
@@ -126,7 +126,7 @@ func hidden(t *testing.T, inner *os.File) *os.File {
 
 // Each socket keeps one closing goroutine busy. When all goroutines are busy and the queue is full,
 // the kernel refuses further descriptors.
-func TestLingeringSocketsInTheQueuesOfOthersBlockNoServer(t *testing.T) {
+func TestLingeringSocketsOfOtherProcessesDoNotBlockAServer(t *testing.T) {
 	s := serve(t)
 	c := s.dial()
 	fd, err := descriptor(s.server.file)
@@ -195,7 +195,7 @@ func (s *served) sendManyAndOneThatLingers(c *Socket) {
 	require.NoError(s.t, c.SendFiles([]*os.File{f}, "FDSTORE=1"))
 }
 
-func TestALingeringSocketBehindManyDescriptorsBlocksNoServer(t *testing.T) {
+func TestALingeringSocketAfterManyDescriptorsDoesNotBlockAServer(t *testing.T) {
 	s := serve(t)
 	s.server.turn <- struct{}{}
 	s.sendManyAndOneThatLingers(s.dial())
@@ -203,7 +203,7 @@ func TestALingeringSocketBehindManyDescriptorsBlocksNoServer(t *testing.T) {
 	s.requireHears()
 }
 
-func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
+func TestPeekReceivesNoDescriptorsOfAnotherProcess(t *testing.T) {
 	s, c := connected(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -225,7 +225,7 @@ func TestAStrangersDescriptorsAreNotTakenByALook(t *testing.T) {
 	require.LessOrEqual(t, len(after), len(before)) // an earlier server may still close its own
 }
 
-func TestABarrierEndsWhileOthersFillTheQueue(t *testing.T) {
+func TestABarrierEndsWhileOtherProcessesFillTheQueue(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	over := make(chan struct{})

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAPrivateSocketIsForItsUserOnly(t *testing.T) {
+func TestOnlyItsUserCanSendToAPrivateSocket(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("this test needs root, which is not here")
@@ -53,7 +53,7 @@ func uidOf(t *testing.T, path string) uint32 {
 	return stat.Uid
 }
 
-func TestAPrivateSocketLeavesNothing(t *testing.T) {
+func TestAPrivateSocketLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	alive, err := listenIn(base, os.Geteuid())
@@ -81,7 +81,7 @@ func TestAPrivateSocketLeavesNothing(t *testing.T) {
 	require.NoDirExists(t, filepath.Dir(alive.Address))
 }
 
-func TestAPlaceThatIsTooDeepForASocketIsAnError(t *testing.T) {
+func TestAPathThatIsTooLongForASocketIsAnError(t *testing.T) {
 	t.Parallel()
 	base := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
 	require.NoError(t, os.Mkdir(base, 0o700))

@@ -36,7 +36,7 @@ func TestAServerReceivesTheMessageAndItsSender(t *testing.T) {
 	require.Error(t, c.Send("READY=1"), "nobody is there")
 }
 
-func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
+func TestAServerReceivesFilesAndDropsTooManyOfThem(t *testing.T) {
 	t.Parallel()
 	s, c := connected(t)
 	require.NoError(t, c.Send(strings.Repeat("x", maxMessage+1)))
@@ -64,7 +64,7 @@ func TestAServerTakesFilesAndDropsWhatIsTooMuch(t *testing.T) {
 	require.ErrorIs(t, m.Files[0].Close(), os.ErrClosed)
 }
 
-func TestAListenerThatIsSentDoesNotBlock(t *testing.T) {
+func TestSendingAListenerDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	_, c := connected(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,7 +83,7 @@ func TestAListenerThatIsSentDoesNotBlock(t *testing.T) {
 	}))
 }
 
-func TestAManagerThatReadsNothingIsNotWaitedForLong(t *testing.T) {
+func TestTheWaitForAManagerThatDoesNotReadIsShort(t *testing.T) {
 	t.Parallel()
 	s, c := connected(t)
 	var err error

@@ -71,7 +71,7 @@ var given = func() (all []string) {
 	return append(all, "ZZZ")
 }()
 
-func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *testing.T) {
+func TestAnUntrustedCallersVariablesReachNeitherTheProcessNorItsPrograms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -90,7 +90,7 @@ func TestAStrangersVariablesReachNoPrivilegedProcessAndNothingThatItExecutes(t *
 	}
 }
 
-func TestNothingIsRemovedWithoutMoreRightsThanTheCallers(t *testing.T) {
+func TestNoVariableIsRemovedFromAnOrdinaryProcess(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -101,7 +101,7 @@ func TestNothingIsRemovedWithoutMoreRightsThanTheCallers(t *testing.T) {
 	}
 }
 
-func TestWhatASupervisorHasSetIsHeededOnceItHasProvedItself(t *testing.T) {
+func TestTheVariablesOfAProvenSupervisorAreRead(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -116,7 +116,7 @@ func TestWhatASupervisorHasSetIsHeededOnceItHasProvedItself(t *testing.T) {
 	require.Contains(t, out, "PATH="+Path+" ")
 }
 
-func TestAVariableThatIsNotListedIsNotHeeded(t *testing.T) {
+func TestAVariableThatIsNotListedIsNotRead(t *testing.T) {
 	t.Setenv("ZZZ", "1")
 	t.Setenv("TERM", "1")
 	require.Empty(t, Get("ZZZ"))
@@ -124,7 +124,7 @@ func TestAVariableThatIsNotListedIsNotHeeded(t *testing.T) {
 	require.Empty(t, os.Getenv("TERM"))
 }
 
-func TestATimeZoneMayNameAZoneButNoFile(t *testing.T) {
+func TestATimeZoneMayBeANameButNotAFile(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{"", ":", "UTC", ":UTC", "Europe/Rome", "CET-1CEST,M3.5.0,M10.5.0/3"} {
 		require.False(t, namesFile(zone), zone)

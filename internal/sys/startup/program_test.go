@@ -20,7 +20,7 @@ func with(t *testing.T, name, dir string, env ...string) {
 	SetDir(dir)
 }
 
-func TestTheProgramIsTheOneThatWasCalled(t *testing.T) {
+func TestProgramReturnsTheCalledProgram(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -49,7 +49,7 @@ func TestTheProgramIsTheOneThatWasCalled(t *testing.T) {
 	}
 }
 
-func TestTheProgramOfALoaderIsTheOneThatItWasGiven(t *testing.T) {
+func TestProgramReturnsTheProgramOfALoader(t *testing.T) {
 	dir := t.TempDir()
 	with(t, "./p", dir)
 	interpreter = []string{"/lib/ld.so"}

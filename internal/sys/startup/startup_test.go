@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheArgumentsAreThoseOfTheProcess(t *testing.T) {
+func TestTheArgumentsAreTheArgumentsOfTheProcess(t *testing.T) {
 	for what, tt := range map[string]struct{ now, kernel, want, interpreter []string }{
 		"unchanged":                {[]string{"p", "a"}, []string{"p", "a"}, []string{"p", "a"}, nil},
 		"an empty one":             {[]string{"p", ""}, []string{"p", ""}, []string{"p", ""}, nil},
@@ -28,7 +28,7 @@ func TestTheArgumentsAreThoseOfTheProcess(t *testing.T) {
 	require.Equal(t, os.Args, Args())
 }
 
-func TestARelativePathMeansTheDirectoryOfTheStart(t *testing.T) {
+func TestARelativePathIsRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	began, err := os.Getwd()
 	require.NoError(t, err)
 	require.Empty(t, ChildDir())

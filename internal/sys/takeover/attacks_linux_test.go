@@ -69,7 +69,7 @@ var teller = proctest.Register("teller", func([]string) int {
 	return 0
 })
 
-func TestAForgedMarkDoesNothing(t *testing.T) {
+func TestAForgedMarkHasNoEffect(t *testing.T) {
 	t.Parallel()
 	proctest.Use(teller)
 	forged := func(path, kind, user string) string {

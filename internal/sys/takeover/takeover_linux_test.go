@@ -75,7 +75,7 @@ func copyOf(t *testing.T) string {
 	return path
 }
 
-func TestTheNewProgramHasTheProcessAndWhatItHeld(t *testing.T) {
+func TestTheNewProgramKeepsTheProcessAndItsResources(t *testing.T) {
 	t.Parallel()
 	path, lockPath := copyOf(t), filepath.Join(t.TempDir(), "lock")
 	k := talk(t, proctest.Command(holder, path, lockPath))
@@ -252,7 +252,7 @@ func TestTERMIsCaughtOrEndsTheProcess(t *testing.T) {
 	t.Logf("TERM was caught %d times, and ended the process %d times", byProgram, byKernel)
 }
 
-func TestAFailedExecuteLeavesEverythingAsItWas(t *testing.T) {
+func TestAFailedExecuteChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	require.NoError(t, os.WriteFile(text, []byte("no program\n"), 0o755))

@@ -146,7 +146,7 @@ func TestASentSIGHUPIsNoHangUp(t *testing.T) {
 	require.Equal(t, "hung up: true", c.line())
 }
 
-func TestWithoutATerminalNothingHangsUp(t *testing.T) {
+func TestAProcessWithoutATerminalHasNoHangUp(t *testing.T) {
 	c := start(t, nil, nil)
 	c.signal()
 	require.Equal(t, "hung up: false", c.line())
@@ -161,7 +161,7 @@ func TestAProgramWithNoDescriptorOnItsTerminalSeesTheHangUp(t *testing.T) {
 	require.Equal(t, "hung up: true", c.line())
 }
 
-func TestATerminalThatIsNotTheControllingOneDoesNotCount(t *testing.T) {
+func TestOnlyTheControllingTerminalCanHangUp(t *testing.T) {
 	master, slave := pty(t)
 	c := start(t, slave, nil)
 	hangUp(t, master, slave)
@@ -169,7 +169,7 @@ func TestATerminalThatIsNotTheControllingOneDoesNotCount(t *testing.T) {
 	require.Equal(t, "hung up: false", c.line())
 }
 
-func TestAJobInTheBackgroundIsNotToldOfTheHangUpSoALaterSIGHUPIsNone(t *testing.T) {
+func TestALaterSIGHUPIsNoHangUpForABackgroundJob(t *testing.T) {
 	master, slave := pty(t)
 	c := startBy(t, []string{"sh", "-c", `set -m; "$0" & echo $! >&3; wait`}, slave, slave)
 	pid, err := strconv.Atoi(c.line())
@@ -198,7 +198,7 @@ func descriptors(t *testing.T) int {
 	return len(fds)
 }
 
-func TestIsTellsATerminal(t *testing.T) {
+func TestIsReportsATerminal(t *testing.T) {
 	_, slave := pty(t)
 	require.True(t, Is(slave))
 

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestColumnsAreThoseThatTheTerminalHasNow(t *testing.T) {
+func TestColumnsReturnsTheCurrentWidthOfTheTerminal(t *testing.T) {
 	master, slave := pty(t)
 	require.Zero(t, Columns(slave), "no process has set the size")
 	for _, columns := range []uint16{1, 80, 65535} {
@@ -22,7 +22,7 @@ func TestColumnsAreThoseThatTheTerminalHasNow(t *testing.T) {
 	require.Zero(t, Columns(nil))
 }
 
-func TestATerminalThatIsNotTheControllingOneHasNoBackground(t *testing.T) {
+func TestInBackgroundReturnsFalseForAnotherTerminal(t *testing.T) {
 	_, slave := pty(t)
 	require.False(t, InBackground(slave))
 	require.False(t, InBackground(nil))

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
+func TestRootComesFromTheUserDatabaseAndNotFromTheEnvironment(t *testing.T) {
 	passwd, err := os.ReadFile("/etc/passwd")
 	require.NoError(t, err)
 	want := User{Name: "root"}
@@ -33,7 +33,7 @@ func TestRootIsThatOfTheUserDatabaseAndNotOfTheEnvironment(t *testing.T) {
 	require.Equal(t, want, byName)
 }
 
-func TestWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
+func TestAUserWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 	t.Setenv("HOME", "/elsewhere")
 	t.Setenv("USER", "somebody")
 	_, err := ByID(54321)

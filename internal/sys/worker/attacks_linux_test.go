@@ -21,7 +21,7 @@ import (
 const untouched = "plain, and the mark is \"\"\n"
 
 // Row L9.
-func TestAForgedMarkDoesNothing(t *testing.T) {
+func TestAForgedMarkHasNoEffect(t *testing.T) {
 	t.Parallel()
 	file, err := os.Open(os.DevNull)
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestAForgedMarkDoesNothing(t *testing.T) {
 
 // A process that creates a socket pair and passes one end on is not a supervisor, because a
 // supervisor is the parent of its worker.
-func TestTheParentOfAWorkerHasMadeItsControlSocket(t *testing.T) {
+func TestOnlyTheParentOfAWorkerCanMakeItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestAPrivilegedProgramExecutesNothingForItsCaller(t *testing.T) {
 }
 
 // Row L9.
-func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
+func TestASetuidProgramCanStartWorkers(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	path := privileged(t, proctest.SetuidRoot)
@@ -161,7 +161,7 @@ func TestASetuidProgramStartsWorkersAllTheSame(t *testing.T) {
 // A user connects to a service of root, which sends the data that the user requests. Root is then
 // the peer of the user's socket, but the socket is not one end of a pair.
 // Row L9.
-func TestAServiceOfRootIsNoSupervisorOfItsClient(t *testing.T) {
+func TestAServiceOfRootIsNotTheSupervisorOfItsClient(t *testing.T) {
 	t.Parallel()
 	service, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix"})
 	require.NoError(t, err)

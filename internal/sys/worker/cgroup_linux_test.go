@@ -16,7 +16,7 @@ func TestAProcessIsInItsControlGroupFromTheStart(t *testing.T) {
 	require.Contains(t, cgroupOfShell(t, group), "/"+filepath.Base(group)+"\n")
 }
 
-func TestAProcessIsStartedThoughItsControlGroupCannotBeEntered(t *testing.T) {
+func TestAProcessStartsEvenIfItsControlGroupCannotBeEntered(t *testing.T) {
 	t.Parallel()
 	ours, err := os.ReadFile("/proc/self/cgroup")
 	require.NoError(t, err)

@@ -31,7 +31,7 @@ func TestTheFirstHelloOfAWorkerCounts(t *testing.T) {
 	require.Equal(t, "false", s.line("more hello:"))
 }
 
-func TestAWorkerThatIsReplacedTwiceOrFinishedStaysCalm(t *testing.T) {
+func TestRepeatedReplaceAndFinalHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("talk"))
 	s.pid()
@@ -74,7 +74,7 @@ func TestAQuestionToAWorkerThatEndsIsAnError(t *testing.T) {
 	require.Regexp(t, "^(the worker ended before it answered|write socket: broken pipe)$", s.line("answer:"))
 }
 
-func TestMessagesThatNoWorkerOfOursSendsAreIgnored(t *testing.T) {
+func TestUnknownMessagesAreIgnored(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("lies"))
 	s.pid()
@@ -84,7 +84,7 @@ func TestMessagesThatNoWorkerOfOursSendsAreIgnored(t *testing.T) {
 	s.line("ended:")
 }
 
-func TestASupervisedProgramSaysNoHelloAndIsToldNothing(t *testing.T) {
+func TestASupervisedProgramSendsAndReceivesNoMessages(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, shell("exec sleep 30"))
 	s.pid()
@@ -123,7 +123,7 @@ func TestAWorkerOfAnotherFileIsExecutedByTheSameLoader(t *testing.T) {
 	require.NotEqual(t, o.Path, got.Exe, "the loader")
 }
 
-func TestWhatKeepsAnotherFileFromBeingExecutedIsTheError(t *testing.T) {
+func TestStartReturnsWhyAnotherFileWasNotExecuted(t *testing.T) {
 	t.Parallel()
 	for path, text := range map[string]string{
 		"/no/such/program": "no such file or directory",
@@ -151,7 +151,7 @@ func TestAFunctionRunsInTheThreadThatForks(t *testing.T) {
 	_, _ = p.Wait()
 }
 
-func FuzzWhateverAWorkerSays(f *testing.F) {
+func FuzzMessagesOfAWorker(f *testing.F) {
 	f.Add([]byte(`{"hello":{"version":"v1"}}`))
 	f.Add([]byte(`{"answer":{"id":1,"reason":"x"}}`))
 	f.Fuzz(func(t *testing.T, message []byte) {

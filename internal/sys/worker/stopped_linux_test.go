@@ -38,7 +38,7 @@ var errEnough = errors.New("enough")
 // A stage changes its user before it executes the program. From then on, any process of that user
 // can suspend the stage.
 // Row H13.
-func TestAStageThatIsStoppedIsKilledWhenItsTimeIsOver(t *testing.T) {
+func TestASuspendedStageIsKilledAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	for what, stop := range map[string]func(t *testing.T, pid int){
 		"SIGSTOP": func(t *testing.T, pid int) { require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP)) },
@@ -67,7 +67,7 @@ func TestAStageThatIsStoppedIsKilledWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestAStageThatIsNotToBeIsNotWaitedFor(t *testing.T) {
+func TestACancelledStageIsNotAwaited(t *testing.T) {
 	t.Parallel()
 	p, _ := heldStage(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -94,7 +94,7 @@ func TestAStageThatIsReleasedInTimeExecutesItsProgram(t *testing.T) {
 
 // Another process may hold the stage's end of the socket open. Executed must not wait for that
 // process.
-func TestAStageIsGivenUpEvenIfAnotherProcessHoldsItsControlSocket(t *testing.T) {
+func TestStartGivesUpAStageEvenIfAnotherProcessHoldsItsControlSocket(t *testing.T) {
 	t.Parallel()
 	ours, theirs, err := ctlsock.Pair()
 	require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestTheEndOfATracedWorkerIsNoticed(t *testing.T) {
 }
 
 // Row H15.
-func TestAWorkerThatFloodsItsControlSocketTakesNoMemoryAndLivesOn(t *testing.T) {
+func TestAWorkerThatFloodsItsControlSocketUsesNoMemoryAndRunsOn(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("flood"))
 	pid := s.pid()

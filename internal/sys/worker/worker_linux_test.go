@@ -68,7 +68,7 @@ func TestAWorkerOfThisBinaryStartsAfterItsFileWasRemovedOrReplaced(t *testing.T)
 	}
 }
 
-func TestANoteMayBeLongerThanWhatASocketHolds(t *testing.T) {
+func TestANoteMayBeLongerThanTheBufferOfASocket(t *testing.T) {
 	t.Parallel()
 	hold, release := fifo(t)
 	o := own("")
@@ -86,7 +86,7 @@ func stale(cmd *exec.Cmd) {
 		"LISTEN_FDNAMES=stale", "LISTEN_ADDRESS=:80", "_LIFECYCLE_WORKER=3:1:1")
 }
 
-func TestVariablesOfTheManagerOfASupervisorAreNotPassedOn(t *testing.T) {
+func TestAWorkerDoesNotInheritTheVariablesOfTheSupervisorsManager(t *testing.T) {
 	t.Parallel()
 	got := lineOf[looks](startSupervisor(t, own("look"), stale), "look ")
 	require.Equal(t, []string{"LISTEN_ADDRESS=:80"}, got.Env, "the variable belongs to another program")
@@ -182,7 +182,7 @@ func TestAWorkerOfThisBinaryStartsWithNoSignalBlockedOrIgnored(t *testing.T) {
 	require.Equal(t, `"look"`, got.Note)
 }
 
-func TestTheWordsOfACrashAreHeard(t *testing.T) {
+func TestTheOutputContainsACrashReport(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("crash"), func(cmd *exec.Cmd) { cmd.Stderr = nil })
 	require.Equal(t, "exit status 2 <nil> os: process already finished", s.line("ended:"))
@@ -240,7 +240,7 @@ func TestStartReturnsWhyAWorkerOfThisBinaryDidNotStart(t *testing.T) {
 }
 
 // Row H3.
-func TestAForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
+func TestAFailedForkIsReported(t *testing.T) {
 	t.Parallel()
 	o := own("nothing")
 	o.Before = "limit"
@@ -255,7 +255,7 @@ func TestAForkThatFailsIsAnErrorThatSaysSo(t *testing.T) {
 }
 
 // Row H7.
-func TestNothingIsLeftOfWorkersThatComeAndGo(t *testing.T) {
+func TestEndedWorkersLeaveNoResources(t *testing.T) {
 	t.Parallel()
 	o := own("nothing")
 	o.Before = "many"
