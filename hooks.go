@@ -12,8 +12,8 @@ import (
 //
 // The life stops the components in reverse order, one at a time: it ends the context of the
 // component, calls OnStop, and waits until Run has returned. Then it stops the component before it.
-// A component may therefore use all earlier components until its own Run has returned. Add a
-// component that passes work to another component after that component.
+// A component may therefore use all earlier components until its own Run has returned. In the
+// order, a component must come after each component to which it passes work.
 //
 // OnStop asks a component to stop, and OnExit frees its resources. OnStop runs while bodies may
 // still work. OnExit runs after every body has returned, so it can close what a body uses. Both run

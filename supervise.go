@@ -159,9 +159,9 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 // reload or restart, the supervisor calls [OnCheck]. ReadyWhen and OnCheck run in this binary.
 //
 // A reload sends ReloadSignal to the program. The program reports the result with RELOADING=1, then
-// READY=1. If it neither begins this nor ends within Settle, the verb reload reports that the
-// result is unknown. The supervisor forwards the signals of [OnSignal]. It never sends a signal
-// that the program ignores or that would end the program; a reload then fails.
+// READY=1. If the program neither sends RELOADING=1 nor ends within Settle, the verb reload reports
+// that the result is unknown. The supervisor forwards the signals of [OnSignal]. It never sends a
+// signal that the program ignores or that would end the program; a reload then fails.
 //
 // StopSignal asks the program to stop. The processes that the program leaves behind then have the
 // rest of StopTimeout to end. If the supervisor is killed, the kernel kills the program too, unless

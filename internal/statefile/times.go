@@ -15,8 +15,8 @@ type Times struct {
 	At    map[string]time.Duration `json:"at_ns"` // on monotonic.Boottime, by name
 }
 
-// stamps caches the converted times. If the machine was suspended, a second conversion of the same
-// time would have another result.
+// stamps caches the converted times. A second conversion would have another result if the machine
+// was suspended between the two.
 type stamps struct {
 	mu    sync.Mutex
 	known map[time.Time]time.Duration
