@@ -25,7 +25,7 @@ func mustAcquire(t *testing.T, path string) *Lock {
 // hasMarks reports whether this system reports the presence lock and the owner lock.
 func hasMarks(lock *Lock) bool { return !errors.Is(lock.MarkErr(), errors.ErrUnsupported) }
 
-func TestAStaleFileIsTakenOverAndEmptied(t *testing.T) {
+func TestAcquireReusesAndEmptiesAStaleFile(t *testing.T) {
 	path := pidFileWith(t, "4242\n")
 	require.NoError(t, os.Chmod(path, 0o600))
 	lock := mustAcquire(t, path)
@@ -38,7 +38,7 @@ func TestAStaleFileIsTakenOverAndEmptied(t *testing.T) {
 	require.True(t, same, "the same file")
 }
 
-func TestAHolderIsNamedToTheNextAcquire(t *testing.T) {
+func TestTheNextAcquireNamesTheHolder(t *testing.T) {
 	path := pidFileWith(t, "")
 	lock := mustAcquire(t, path)
 	require.NoError(t, lock.WritePID())

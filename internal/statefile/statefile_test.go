@@ -77,7 +77,7 @@ func TestAReplacedFileIsNotChanged(t *testing.T) {
 	requireRecord(t, path, []byte("precious"))
 }
 
-func TestAFileThatIsKeptStaysAsItIs(t *testing.T) {
+func TestKeepDoesNotChangeTheFile(t *testing.T) {
 	f, path := newFile(t)
 	require.NoError(t, f.Write(1, mustSeal(t, "1")))
 	f.Keep()
@@ -122,7 +122,7 @@ func TestANilFileDoesNothing(t *testing.T) {
 	require.NoError(t, errors.Join(removeErr, emptyErr))
 }
 
-func TestOnlyTheRemainsOfARecordAreRemoved(t *testing.T) {
+func TestRemoveStaleRemovesOnlyRecordsAndPartsOfRecords(t *testing.T) {
 	record := mustSeal(t, "any")
 	path := filepath.Join(t.TempDir(), "daemon.state")
 	require.NoError(t, RemoveStale(path), "there is no file")
