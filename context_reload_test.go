@@ -247,7 +247,7 @@ func TestTheEndOfTheContextEndsTheWaitButNotTheReload(t *testing.T) {
 		begun := time.Now()
 		err := From(v.ctx).Reload(ctx)
 		require.ErrorIs(t, err, errBoom, "the cause")
-		require.NotErrorIs(t, err, ErrReload, "because nobody knows yet whether the reload fails")
+		require.NotErrorIs(t, err, ErrReload, "because the reload has not failed yet")
 		require.Equal(t, time.Second, time.Since(begun))
 		time.Sleep(10 * time.Second)
 		require.Equal(t, Ready, v.phaseNow())

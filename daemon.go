@@ -112,13 +112,14 @@ type launch struct {
 
 	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this
 	// process during its start, so this process knows its exit code. A signal then undoes the start
-	// before this process ends. A caller that lives on can do neither: it would adopt all other
-	// orphans too, and it handles its signals itself.
+	// before this process ends. A caller that continues to run can do neither: it would adopt all
+	// other orphans too, and it handles its signals itself.
 	oneShot bool
 }
 
 // keeper returns the service manager that has started this launcher and keeps its daemon. It
-// returns none for a process that lives on: the manager keeps that process and not the daemon.
+// returns none for a process that continues to run, because the manager keeps that process and not
+// the daemon.
 func (s launch) keeper() keeper.Manager {
 	if !s.oneShot {
 		return keeper.Manager{}
@@ -166,7 +167,7 @@ func (s launch) run(parent context.Context) (_ *readyProcess, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.oneShot { // a process that lives on keeps its sockets
+	if s.oneShot { // a process that continues to run keeps its sockets
 		for _, unclaimed := range fdstore.Unclaimed() {
 			files = append(files, unclaimed.File)
 		}

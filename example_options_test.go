@@ -153,11 +153,11 @@ func ExampleFrom() {
 	}
 	migrate := func(ctx context.Context) error { step(ctx, "migrating the database"); return nil }
 	err := lifecycle.Run(nil, lifecycle.OnStart(migrate), endWhenReady, lifecycle.Embedded(), withoutLog)
-	step(context.Background(), "no life: this is told to nobody")
+	step(context.Background(), "no life: no status shows this")
 	fmt.Println(err)
 	// Output:
 	// starting migrating the database
-	// exited no life: this is told to nobody
+	// exited no life: no status shows this
 	// <nil>
 }
 

@@ -219,7 +219,7 @@ func (p *Process) restartWorker(ctx context.Context) (before, after Status, err 
 		case s.Phase == Stopping:
 			return true, fmt.Errorf("lifecycle: pid %d %w", p.PID, errStops)
 		case failed:
-			return true, fmt.Errorf("lifecycle: the new worker ended: %s; the supervisor goes on", s.LastExit.text())
+			return true, fmt.Errorf("lifecycle: the new worker ended: %s; the supervisor continues", s.LastExit.text())
 		}
 		return s.Restarts > before.Restarts && s.Worker != 0 && s.Phase == Ready, nil
 	})

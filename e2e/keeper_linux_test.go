@@ -218,7 +218,7 @@ func TestARestartOfProcess1IsRefusedOrRestartsItsWorker(t *testing.T) {
 		proctest.Touch(t, gate)
 		got := inside(one.PID, "pidfile="+pidfile, "restart")
 		require.Equal(t, 1, got.Code, got.Stderr)
-		require.Regexp(t, `daemon: restart: the new worker ended: exit 1 .*; the supervisor goes on\n$`, got.Stderr)
+		require.Regexp(t, `daemon: restart: the new worker ended: exit 1 .*; the supervisor continues\n$`, got.Stderr)
 		// From now on, the supervisor waits for an hour before the next start.
 		require.NoError(t, os.Remove(gate))
 		restarts(callVerb(t, pidfile, "restart"))

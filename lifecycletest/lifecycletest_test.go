@@ -79,13 +79,13 @@ func TestALifeThatEndsWithAnErrorFailsTheTest(t *testing.T) {
 		"OnExit":      {nil, []lifecycle.Option{lifecycle.OnExit(fails)}, "lifecycle: OnExit of app: boom"},
 		"panic":       {nil, []lifecycle.Option{lifecycle.OnExit(func(context.Context) error { panic("boom") })}, "lifecycle: OnExit of app: panic: boom"},
 		"StopTimeout": {nil, []lifecycle.Option{lifecycle.OnStop(waits)}, "lifecycle: OnStop of app: did not return in 20s"},
-		"by itself":   {func(context.Context) error { time.Sleep(time.Hour); return errBoom }, nil, "boom"},
+		"before Stop": {func(context.Context) error { time.Sleep(time.Hour); return errBoom }, nil, "boom"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				judge(t, func(tb testing.TB) {
 					life := lifecycletest.Start(tb, c.fn, append(c.opts, lifecycle.Name("app"))...)
-					if name == "by itself" {
+					if name == "before Stop" {
 						<-life.Done()
 					}
 				}).failsOnce(t, false, "lifecycletest: the life ended with an error: "+c.text)

@@ -113,7 +113,7 @@ func awaitRefusal(t *testing.T, network, address string) {
 			c.Close()
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
-	}, "nobody to listen at %s", address)
+	}, "no process to listen at %s", address)
 }
 
 // shortDir returns a directory whose path is short enough for the address of a socket (unix(7)).

@@ -60,7 +60,7 @@ func readHandoff(given *detach.Handoff) (h handoff, lock *os.File, others []*os.
 	return h, lock, others
 }
 
-// Given returns the descriptors that the launcher handed over to this process, except the lock.
+// Given returns the descriptors that the launcher passed to this process, except the lock.
 func Given() []*os.File {
 	given := detach.Inherited()
 	if given == nil {

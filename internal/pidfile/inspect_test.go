@@ -74,7 +74,7 @@ func TestAFileWithoutAPIDNamesNoProcess(t *testing.T) {
 			requireContent(t, path, text)
 			continue
 		}
-		require.Equal(t, Holder{Owner: owner}, mustInspect(t, path), "%.70q, held by nobody", text)
+		require.Equal(t, Holder{Owner: owner}, mustInspect(t, path), "%.70q, held by no process", text)
 		f := lockedBy(t, path)
 		require.Equal(t, Holder{Held: true, Owner: owner}, mustInspect(t, path), "%.70q, held by a stranger", text)
 		if filelock.LockPresence(f) == nil {
@@ -89,7 +89,7 @@ func TestANumberInAHeldFileCountsOnlyIfADaemonHoldsTheFile(t *testing.T) {
 	const number = 4242
 	path := pidFileWith(t, fmt.Sprintln(number))
 	owner := os.Geteuid()
-	require.Equal(t, Holder{Number: number, Owner: owner}, mustInspect(t, path), "held by nobody")
+	require.Equal(t, Holder{Number: number, Owner: owner}, mustInspect(t, path), "held by no process")
 
 	f := lockedBy(t, path)
 	if state, err := filelock.Inspect(openFile(t, path)); err != nil || state.NoMarks {

@@ -69,7 +69,7 @@ func (h *fakeHost) perform(a upgradeAction) {
 }
 
 func (h *fakeHost) verdict() {
-	h.requireThat(h.waiting, "a verdict for nobody")
+	h.requireThat(h.waiting, "a verdict, but no caller waits")
 	h.waiting = false
 }
 
@@ -151,7 +151,7 @@ func (h *fakeHost) invariant() string {
 	case h.fault != "":
 		return h.fault
 	case h.candidate != none && !inProgress && h.state != stopped:
-		return "a candidate that nobody waits for"
+		return "a candidate, but no caller waits"
 	case h.waiting != inProgress:
 		return "a caller waits for ever, or not"
 	case h.state == frozen && h.candidate != none:
