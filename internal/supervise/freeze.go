@@ -108,9 +108,6 @@ func (i instant) time() time.Time {
 	return time.Now().Add(time.Duration(i) - monotonic.Now())
 }
 
-// until returns the time until i, but not less than 0.
-func (i instant) until() time.Duration { return max(0, time.Duration(i)-monotonic.Now()) }
-
 // freezeLimit is how long Freeze waits for a moment without work in hand.
 const freezeLimit = 5 * time.Second
 
