@@ -17,7 +17,8 @@
 //   - INT and TERM end the process from the call of Abort on until the new program catches them.
 //     The Go runtime unblocks them in every thread, so they cannot wait. But a stop is never lost.
 //
-// The init function of this package catches all five; see [Handoff].
+// The init function of this package catches all five; see [Handoff]. Packages of the program that
+// are initialised before this one prolong the moment until then.
 package takeover
 
 import (
