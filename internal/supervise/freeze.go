@@ -17,15 +17,15 @@ import (
 // imageVersion is the version of image. A program adopts only the state of the same version.
 const imageVersion = 1
 
-// image is the state of a supervisor that another image of its process continues. The files follow
-// in this order: of the server, of each worker, of the store.
+// image is the state of a supervisor, for the next program of its process. The files are in this
+// order: of the server, of each worker, of the store.
 type image struct {
 	Version     int            `json:"version"`
-	Program     bool           `json:"program,omitempty"` // it supervises a program
+	Program     bool           `json:"program,omitempty"` // it supervises a supervised program
 	Server      sdnotify.State `json:"server"`
 	ServerFiles int            `json:"server_files"`
 	Workers     []frozenWorker `json:"workers"` // the current one first
-	// Next is the start of the next worker; then there is no current one.
+	// Next is the time at which the next worker starts. It is set only if there is no current worker.
 	Next     instant       `json:"next,omitempty"`
 	Stored   [][]byte      `json:"stored,omitempty"`
 	Warned   bool          `json:"warned,omitempty"`
@@ -108,17 +108,17 @@ func (i instant) time() time.Time {
 	return time.Now().Add(time.Duration(i) - monotonic.Now())
 }
 
-// freezeLimit is how long Freeze waits for a moment without work in hand.
+// freezeLimit is how long Freeze waits for a moment without an operation in progress.
 const freezeLimit = 5 * time.Second
 
-// errBusy reports that something is in progress that ends soon.
+// errBusy reports that an operation is in progress that ends soon.
 var errBusy = errors.New("the supervisor is busy")
 
-// Freeze stops the supervisor, but no worker, until Thaw is called, and returns what [Resume] needs
-// in another image of this process. The files stay open in this process. Until Thaw, the other
-// methods block, except Known, and no event is delivered. Freeze waits up to 5 s for a moment
-// without work in hand. It returns [ErrUpgrading] during an upgrade, and [ErrStopping] during a
-// stop.
+// Freeze suspends the supervisor, but no worker, until Thaw is called. It returns the arguments for
+// [Resume] in the next program of this process. The files stay open in this process. Until Thaw,
+// all other methods except Known block, and no event is delivered. Freeze waits up to 5 s for a
+// moment without an operation in progress. It returns [ErrUpgrading] during an upgrade, and
+// [ErrStopping] during a stop.
 func (s *Supervisor) Freeze() (state json.RawMessage, files []*os.File, err error) {
 	over := time.Now().Add(freezeLimit)
 	for {
@@ -190,12 +190,12 @@ func (s *Supervisor) tryFreeze() (state json.RawMessage, files []*os.File, err e
 		return nil, nil, err
 	}
 	s.upgrade.handle(freezeRequested)
-	undo = nil // see Thaw
+	undo = nil // Thaw undoes it
 	return state, files, nil
 }
 
-// mayFreeze returns why the state cannot be frozen now, or nil. all contains the workers that are
-// frozen. s.mu is held.
+// mayFreeze returns an error if the state cannot be frozen now. all contains the workers to freeze.
+// s.mu is held.
 func (s *Supervisor) mayFreeze(all []*process) error {
 	switch {
 	case s.stops:
@@ -217,8 +217,8 @@ func (s *Supervisor) mayFreeze(all []*process) error {
 	return nil
 }
 
-// freeze fills in m, which contains the workers already. It returns the files of the store. s.mu is
-// held.
+// freeze completes m, which already contains the workers. It returns the files of the store. s.mu
+// is held.
 func (s *Supervisor) freeze(m *image) (files []*os.File) {
 	m.Version, m.Program, m.Executed, m.Warned, m.Next = imageVersion, s.spec.Program != nil, s.executed, s.store.warned, instantOf(s.next)
 	m.Backoff = frozenBackoff{Series: s.backoff.series, Attempt: s.backoff.attempt, Delay: s.backoff.delay}
@@ -241,7 +241,7 @@ func (s *Supervisor) freeze(m *image) (files []*os.File) {
 	return files
 }
 
-// freeze fills in w. Supervisor.mu and Supervisor.marks are held.
+// freeze sets the fields of w. Supervisor.mu and Supervisor.marks are held.
 func (p *process) freeze(w *frozenWorker) {
 	*w = frozenWorker{
 		Process: w.Process, Files: w.Files,
@@ -272,8 +272,7 @@ func errorOf(text string) error {
 	return errors.New(text)
 }
 
-// Snapshot returns a state as from Freeze, but changes nothing. It is for [CheckState]: [Resume]
-// cannot adopt it.
+// Snapshot returns a state for [CheckState] and changes nothing. [Resume] cannot adopt this state.
 func (s *Supervisor) Snapshot() (json.RawMessage, error) {
 	s.mu.Lock()
 	var m image

@@ -14,8 +14,8 @@ import (
 	"example.com/lifecycle/internal/sys/worker"
 )
 
-// CheckState returns why this program cannot adopt that state of [Supervisor.Freeze] or
-// [Supervisor.Snapshot], or nil. It changes nothing.
+// CheckState returns an error if this program cannot adopt that state of [Supervisor.Freeze] or
+// [Supervisor.Snapshot]. It changes nothing.
 func CheckState(state json.RawMessage) error {
 	_, err := parseImage(state)
 	return err
@@ -44,9 +44,9 @@ func parseImage(state json.RawMessage) (*image, error) {
 	return m, nil
 }
 
-// Resume returns the supervisor that another image of this process has frozen. It replaces [New]
-// and Start. The caller must call Run. Spec.Stored and Spec.Listen are not used. If Resume returns
-// an error, it has killed the workers that it could adopt, and closed the files.
+// Resume returns the supervisor that the previous program of this process has frozen. It replaces
+// [New] and Start. The caller must call Run. Resume does not use Spec.Stored and Spec.Listen. If
+// Resume returns an error, it has killed the workers that it could adopt, and closed the files.
 func Resume(spec Spec, state json.RawMessage, files []*os.File) (*Supervisor, error) {
 	s := New(spec)
 	err := s.resume(state, files)
@@ -80,7 +80,7 @@ func (s *Supervisor) resume(state json.RawMessage, files []*os.File) error {
 		return err
 	}
 	if m.Program != (s.spec.Program != nil) {
-		return errors.New("the old supervisor kept another kind of worker")
+		return errors.New("the old supervisor has another kind of worker")
 	}
 	count := m.ServerFiles + len(m.Stored)
 	for _, w := range m.Workers {
@@ -135,7 +135,7 @@ func (s *Supervisor) resumeCounts(m *image) {
 	}
 }
 
-// endedWorker stands for a worker whose exit was recorded before the freeze.
+// endedWorker returns a process that represents a worker whose exit was recorded before the freeze.
 func (s *Supervisor) endedWorker() *process {
 	p := s.newProcess()
 	p.state, p.told = gone, true
@@ -180,7 +180,7 @@ func (s *Supervisor) adopt(w frozenWorker, files []*os.File) (*process, error) {
 	return p, nil
 }
 
-// resume starts what runs for a worker: its timers and the wait for its end. Supervisor.mu is held.
+// resume starts the timers of a worker and the wait for its end. Supervisor.mu is held.
 func (p *process) resume() {
 	p.timer = time.AfterFunc(noTimeout, p.expired)
 	if !p.deadline.IsZero() {
