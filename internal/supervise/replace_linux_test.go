@@ -422,6 +422,47 @@ func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
 	require.Equal(t, "old", s.stored()[0].Name)
 }
 
+// sleeps makes the spec that of a supervised program.
+func sleeps(s *Spec) {
+	s.Args, s.Program = []string{"sleep", "1000"}, func() (string, error) { return exec.LookPath("sleep") }
+	s.Policy.Settle = 10 * time.Millisecond
+}
+
+func TestASupervisedProgramIsReplaced(t *testing.T) {
+	r := run(t, sleeps)
+	old := r.pid()
+	done, err := r.Upgrade(t.Context(), UpgradeSpec{})
+	require.NoError(t, err)
+	require.Equal(t, old, done.Old)
+	require.Equal(t, "TERM", strings.TrimPrefix(await(r, func(d Drained) bool { return d.PID == old }).Exit.Signal, "SIG"))
+	r.requireServing(done.New)
+}
+
+func TestTheSupervisorOfAProgramIsUpgradedAndTheProgramRunsOn(t *testing.T) {
+	r := run(t, sleeps)
+	worker := r.pid()
+	ask := func(name string) (Replaced, error) {
+		return r.Upgrade(t.Context(), UpgradeSpec{
+			Path: program(t, name), Probe: &Probe{Args: []string{"guard"}}, NoOverlap: true,
+			State: func() (json.RawMessage, error) { return json.RawMessage(`"state"`), nil },
+		})
+	}
+	done, err := ask("v2")
+	require.NoError(t, err)
+	require.Equal(t, Replaced{New: worker, Version: "v2", Took: done.Took}, done)
+	r.requireServing(worker)
+	require.Empty(t, r.others)
+	for name, want := range map[string]string{
+		"refuses": `cannot continue as the supervisor: cannot read "state"`,
+		"dies":    "died before it was ready (exit 3)",
+	} {
+		_, err = ask(name)
+		require.ErrorContains(t, err, want)
+		r.requireServing(worker)
+		require.Empty(t, r.others)
+	}
+}
+
 func TestWithNoOverlapTheOldWorkerEndsFirstAndRestartsAfterAFailure(t *testing.T) {
 	r := run(t, nil)
 	old := r.pid()

@@ -42,6 +42,12 @@ func supervisor() int {
 	spec := testSpec(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	spec.On = func(e Event) { answer(fmt.Sprintf("event %T", e), e) }
 	spec.StopTimeout = 3 * time.Second
+	switch os.Getenv(helperVariable) {
+	case "patient":
+		spec.Policy.MinDelay = time.Second
+	case "program":
+		sleeps(&spec)
+	}
 	var err error
 	if in := takeover.Inherited(); in != nil {
 		h.s, err = Resume(spec, in.State, in.Files)
@@ -125,12 +131,12 @@ type controlled struct {
 	said  []string
 }
 
-func newHelper(t *testing.T) *controlled {
+func newHelper(t *testing.T, kind string) *controlled {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	c := &controlled{t: t, cmd: exec.Command(exe), lines: make(chan string, 1000)}
-	c.cmd.Env = append(os.Environ(), helperVariable+"=1")
+	c.cmd.Env = append(os.Environ(), helperVariable+"="+kind)
 	c.cmd.Stderr = t.Output()
 	c.in, err = c.cmd.StdinPipe()
 	require.NoError(t, err)
@@ -205,7 +211,7 @@ func exeOf(t *testing.T, pid int) string {
 }
 
 func TestAnotherProgramContinuesAsTheSupervisor(t *testing.T) {
-	c := newHelper(t)
+	c := newHelper(t, "plain")
 	require.Contains(t, c.await("event supervise.Started"), `"Restarts":0`)
 	require.Equal(t, []string{"first"}, c.look().Stored)
 	lingers := program(t, "lingers")
@@ -240,8 +246,33 @@ func TestAnotherProgramContinuesAsTheSupervisor(t *testing.T) {
 	require.ErrorIs(t, syscall.Kill(after.PID, 0), syscall.ESRCH)
 }
 
+// The worker has ended, and the next one has not started.
+func TestAnotherProgramContinuesToWaitBeforeARestart(t *testing.T) {
+	c := newHelper(t, "patient")
+	c.await("event supervise.Started")
+	require.NoError(t, syscall.Kill(c.look().PID, syscall.SIGKILL))
+	c.await("event supervise.Exited")
+	v2 := program(t, "v2")
+	c.send("execute " + v2)
+	require.Equal(t, `["ok"]`, c.await("runs"))
+	require.Equal(t, seen{State: "gone", Executed: 1, Exits: 1, Stored: []string{"first"}}, c.look())
+	require.Contains(t, c.await("event supervise.Started"), `"Restarts":1`)
+	require.Equal(t, "v2", exeOf(t, c.awaitReady().PID))
+}
+
+func TestAnotherProgramAdoptsASupervisedProgram(t *testing.T) {
+	c := newHelper(t, "program")
+	before := c.look()
+	c.send("execute " + program(t, "v2"))
+	require.Equal(t, `["ok"]`, c.await("runs"))
+	require.Equal(t, before, c.look())
+	require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
+	require.Contains(t, c.await("event supervise.Exited"), "SIGKILL")
+	c.awaitReady()
+}
+
 func TestASupervisorGoesOnIfItsNewProgramCannotBeExecuted(t *testing.T) {
-	c := newHelper(t)
+	c := newHelper(t, "plain")
 	c.await("event supervise.Started")
 	before := c.look()
 	c.send("execute " + filepath.Join(t.TempDir(), "none"))
