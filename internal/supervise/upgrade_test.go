@@ -29,6 +29,9 @@ type fakeHost struct {
 	waiting bool // a caller waits for the verdict of an upgrade
 	alone   bool // it is an upgrade with NoOverlap
 	fault   string
+
+	last    upgradeEvent
+	givenUp bool // since the last verdict
 }
 
 func (h *fakeHost) perform(a upgradeAction) {
@@ -57,6 +60,8 @@ func (h *fakeHost) perform(a upgradeAction) {
 		h.requireThat(h.current == none || h.current == ends, "restored beside the old one")
 	case reportResult:
 		h.requireThat(h.candidate == none, "a verdict while the candidate lives")
+		h.requireThat(!h.alone || h.current == serves || h.last == candidateRefused || h.last == workerLost,
+			"a verdict before the old program serves again")
 		h.verdict()
 	case endAll:
 		if h.candidate != none {
@@ -70,7 +75,7 @@ func (h *fakeHost) perform(a upgradeAction) {
 
 func (h *fakeHost) verdict() {
 	h.requireThat(h.waiting, "a verdict, but no caller waits")
-	h.waiting = false
+	h.waiting, h.givenUp = false, false
 }
 
 func (h *fakeHost) requireThat(is bool, fault string) {
@@ -81,6 +86,7 @@ func (h *fakeHost) requireThat(is bool, fault string) {
 
 // happen makes an event happen. It returns false if the event cannot happen in this state.
 func (h *fakeHost) happen(e upgradeEvent) bool {
+	h.last = e
 	switch e {
 	case upgradeRequested, upgradeAloneRequested:
 		if h.handleRequest(e) {
@@ -100,6 +106,7 @@ func (h *fakeHost) happen(e upgradeEvent) bool {
 		if !h.waiting {
 			return false
 		}
+		h.givenUp = true
 	case candidateEnded:
 		if h.candidate == none {
 			return false
@@ -154,6 +161,8 @@ func (h *fakeHost) invariant() string {
 		return "a candidate, but no caller waits"
 	case h.waiting != inProgress:
 		return "a caller waits for ever, or not"
+	case h.givenUp && h.candidate != none && h.candidate != ends:
+		return "a candidate outlives its refusal"
 	case h.state == frozen && h.candidate != none:
 		return "it is frozen during an upgrade"
 	case h.stops && h.state != stopped:
@@ -248,4 +257,5 @@ func TestEveryUpgradeEnds(t *testing.T) {
 		require.Contains(t, []upgradeState{serving, stopped}, world.state, "from state %d", from)
 		require.False(t, world.waiting, "from state %d", from)
 	}
+	require.Equal(t, reportResult, upgradeSteps[restoring][candidateRefused].act, "the caller may give up then too")
 }
