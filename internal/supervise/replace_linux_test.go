@@ -422,7 +422,7 @@ func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
 	require.Equal(t, "old", s.stored()[0].Name)
 }
 
-// sleeps makes the spec that of a supervised program.
+// sleeps changes the spec to the spec of a supervised program.
 func sleeps(s *Spec) {
 	s.Args, s.Program = []string{"sleep", "1000"}, func() (string, error) { return exec.LookPath("sleep") }
 	s.Policy.Settle = 10 * time.Millisecond

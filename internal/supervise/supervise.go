@@ -2,6 +2,10 @@
 // it, restarts it when it has ended, and ends it. The worker is a worker of this binary or a
 // supervised program. The worker uses sd_notify(3) as under a service manager.
 //
+// An upgrade replaces the worker: the candidate, a worker of another program, starts beside the
+// current worker. When it is ready, it becomes the current worker, and the old one drains. Then
+// this process may execute the other program, which continues with all workers ([Resume]).
+//
 // The package does not depend on package lifecycle. A [Spec] describes the worker. [Event] values
 // report what happens.
 //
