@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -316,5 +317,49 @@ func testSpec(log *slog.Logger) Spec {
 		Tail:   func() func() string { return func() string { return "" } },
 		Decode: func(text json.RawMessage) error { return fmt.Errorf("%s", text) },
 		Text:   func(err error) string { return err.Error() },
+	}
+}
+
+// Any sequence of upgrades, executions, crashes and restarts leaves one ready worker, and a stop
+// leaves none.
+func TestARandomWalkOverUpgradesLeavesOneReadyWorker(t *testing.T) {
+	programs := []string{program(t, "v2"), program(t, "lingers"), program(t, "dies"), program(t, "collapses")}
+	first, last := proctest.Seeds(t, 5, 200)
+	for seed := first; seed <= last; seed++ {
+		random := rand.New(rand.NewPCG(seed, 0))
+		c := newHelper(t, "plain")
+		workers := map[int]bool{}
+		var walk []string
+		for range 12 {
+			now := c.awaitReady()
+			workers[now.PID] = true
+			step := [...]string{"upgrade", "upgrade", "execute", "kill", "restart"}[random.IntN(5)]
+			path := programs[random.IntN(len(programs))]
+			if step == "execute" {
+				path = programs[random.IntN(2)]
+			}
+			walk = append(walk, step+" "+filepath.Base(path))
+			t.Logf("seed %d: %s", seed, walk[len(walk)-1])
+			switch step {
+			case "upgrade":
+				c.send("upgrade " + path)
+				require.Equal(t, path == programs[0] || path == programs[1], strings.Contains(c.await("upgraded"), `"ok"`), "%d: %q", seed, walk)
+			case "execute":
+				c.send("execute " + path)
+				require.Equal(t, `["ok"]`, c.await("runs"), "%d: %q", seed, walk)
+			case "kill":
+				_ = syscall.Kill(now.PID, syscall.SIGKILL)
+			case "restart":
+				c.send("restart")
+				c.await("restarted")
+			}
+		}
+		workers[c.awaitReady().PID] = true
+		require.NoError(t, c.in.Close())
+		require.Equal(t, `["ok"]`, c.await("stopped"), "%d: %q", seed, walk)
+		require.NoError(t, c.cmd.Wait())
+		for pid := range workers {
+			require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "%d: %q", seed, walk)
+		}
 	}
 }
