@@ -4,79 +4,208 @@ package conformance
 
 import (
 	"bytes"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"example.com/lifecycle/internal/sys/proc"
 )
 
-// guarded is a real daemon under _example/guard, on this machine.
-type guarded struct {
-	t       *testing.T
-	dir     string
-	name    string
-	port    int
-	flags   []string
-	program []string
+// debian is a daemon of Debian and how it is run under _example/guard. In its texts, @DIR@ is the
+// directory of the test, @PORT@ the port of the daemon, @CONFIG@ its configuration and @PROGRAM@
+// its path. The configuration is in testdata, and has @ANSWER@ in it.
+type debian struct {
+	command string   // searched in PATH, or a pattern of paths
+	args    string   // separated by white space
+	wrap    string   // command that executes the daemon
+	flags   string   // of the guard, separated by white space
+	check   string   // command that checks the configuration; "": there is none
+	ready   string   // command that succeeds when the daemon is ready; "": a connection
+	needs   []string // other commands, and files
+	prepare func(g *guarded)
+	change  func(g *guarded) // writes what g.answer comes from, beside the configuration
+
+	begin   func(g *guarded)             // after the first start
+	ask     func(g *guarded) string      // what the running daemon answers
+	slow    func(g *guarded) func() bool // begins a request, and returns a function that awaits it
+	answers [2]string                    // of the two configurations; default: one, two
+	reload  verdict
+	ownLog  string // that the daemon reopens
+	same    bool   // a reload does not change the answer
+	ends    bool   // a reload ends the daemon, and the guard restarts it
+	retries bool   // the daemon goes on if its port is in use
+	cuts    bool   // a stop cuts requests
 }
 
-// needProgram returns a daemon of Debian and its path, or skips the test.
-func needProgram(t *testing.T, command string) (g *guarded, path string) {
+// verdict is what the verb reload comes to.
+type verdict struct {
+	says string // regular expression
+	code int
+}
+
+func sent(signal string) verdict {
+	return verdict{says: signal + ` sent; \S+ does not report the result\n$`}
+}
+
+var (
+	reported = verdict{says: `: reloaded \(`}
+	ignored  = verdict{`: reload rejected, old configuration kept: \S+ ignores SIGHUP\n$`, 1}
+	wouldEnd = verdict{`: reload rejected, old configuration kept: \S+ does not handle SIGHUP, and the signal would end it\n$`, 1}
+)
+
+// guarded is a running daemon.
+type guarded struct {
+	*debian
+	t      *testing.T
+	name   string
+	dir    string
+	port   int
+	answer string
+	path   string
+}
+
+// with returns the daemon with more flags of the guard.
+func (d debian) with(flags string) *debian {
+	d.flags += " " + flags
+	return &d
+}
+
+var nextPort atomic.Int32 // below the ports that the kernel gives to clients
+
+// guard prepares a daemon, or skips the test. Every process of the daemon is in a UTS namespace of
+// the test, so that none is overlooked.
+func (d *debian) guard(t *testing.T) *guarded {
 	t.Helper()
 	if os.Getenv("LIFECYCLE_CONFORMANCE") == "" {
 		t.Skip(`this test runs a daemon of Debian: "make conformance" installs it and runs the test`)
 	}
-	path, err := exec.LookPath(command)
-	if installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + command); err != nil && len(installed) > 0 {
-		path, err = installed[0], nil
+	if os.Getuid() != 0 {
+		t.Skip("this test needs root")
 	}
-	if err != nil {
-		t.Skipf("this test needs %s, which is not here", command)
+	g := &guarded{debian: d, t: t, dir: t.TempDir()}
+	var err error
+	if g.path, err = exec.LookPath(d.command); err != nil {
+		found, _ := filepath.Glob(d.command)
+		if len(found) == 0 {
+			t.Skipf("this test needs %s, which is not here", d.command)
+		}
+		g.path = found[0]
 	}
-	dir := t.TempDir()
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755)) // for a daemon that changes its user
+	for _, other := range d.needs {
+		_, err := exec.LookPath(other)
+		if strings.HasPrefix(other, "/") {
+			_, err = os.Stat(other)
+		}
+		if err != nil {
+			t.Skipf("this test needs %s, which is not here", other)
+		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	require.NoError(t, listener.Close())
-	g = &guarded{t: t, dir: dir, name: filepath.Base(command), port: port}
+	g.name = filepath.Base(g.path)
+	runtime.LockOSThread() // for good: the thread ends with the test
+	if err := syscall.Unshare(syscall.CLONE_NEWUTS); err != nil {
+		t.Skipf("this test needs a namespace: %v", err)
+	}
+	for dir := g.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		require.NoError(t, os.Chmod(dir, 0o755)) // for a daemon that changes its user
+	}
+	for err = errors.ErrUnsupported; err != nil; {
+		g.port = 21000 + int(nextPort.Add(1))
+		var release func()
+		if release, err = holdPort(g.port); err == nil {
+			release()
+		}
+	}
+	if d.prepare != nil {
+		d.prepare(g)
+	}
+	g.configure(g.first())
 	t.Cleanup(func() {
+		g.call("stop")
+		for pid := range g.processes() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 		if t.Failed() {
-			log, _ := os.ReadFile(g.path("log"))
+			log, _ := os.ReadFile(g.file("log"))
 			t.Logf("the log:\n%s", log)
 		}
-		g.call("stop")
 	})
-	return g, path
+	return g
 }
 
-func (g *guarded) path(name string) string { return filepath.Join(g.dir, name) }
+// holdPort binds a port without SO_REUSEADDR, and does not listen. So nothing else can bind it, and
+// no client can connect.
+func holdPort(port int) (release func(), err error) {
+	var fds []int
+	release = func() {
+		for _, fd := range fds {
+			_ = syscall.Close(fd)
+		}
+	}
+	for _, kind := range []int{syscall.SOCK_STREAM, syscall.SOCK_DGRAM} {
+		fd, err := syscall.Socket(syscall.AF_INET, kind|syscall.SOCK_CLOEXEC, 0)
+		if err == nil {
+			fds = append(fds, fd)
+			err = syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+		}
+		if err != nil {
+			release()
+			return nil, err
+		}
+	}
+	return release, nil
+}
 
-func (g *guarded) write(name, format string, args ...any) {
+func (g *guarded) file(name string) string { return filepath.Join(g.dir, name) }
+
+func (g *guarded) fill(text string) string {
+	return strings.NewReplacer("@DIR@", g.dir, "@PORT@", strconv.Itoa(g.port), "@ANSWER@", g.answer, "@CONFIG@", g.config(),
+		"@PROGRAM@", g.path, "@BIN@", filepath.Dir(g.path)).Replace(text)
+}
+
+func (g *guarded) config() string { return g.file(g.name + ".conf") }
+
+// configure writes the configuration with that answer.
+func (g *guarded) configure(answer string) {
 	g.t.Helper()
-	require.NoError(g.t, os.WriteFile(g.path(name), fmt.Appendf(nil, format, args...), 0o644))
+	g.answer = answer
+	if g.change != nil {
+		g.change(g)
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", strings.TrimSuffix(g.name, "8.2")+".conf"))
+	if os.IsNotExist(err) {
+		return
+	}
+	require.NoError(g.t, err)
+	require.NoError(g.t, os.WriteFile(g.config(), []byte(g.fill(string(text))), 0o644))
+}
+
+// command returns the call of a verb of guard.
+func (g *guarded) command(verb string) (argv []string) {
+	g.t.Helper()
+	dir, err := programs()
+	require.NoError(g.t, err)
+	ready := or(g.ready, "bash -c 'exec 3<>/dev/tcp/127.0.0.1/@PORT@'")
+	argv = []string{filepath.Join(dir, "guard"), "-name", g.name, "-pidfile", g.file("guard.pid"), "-log", g.file("log"), "-ready", g.fill(ready)}
+	if g.check != "" {
+		argv = append(argv, "-check", g.fill(g.check))
+	}
+	argv = append(argv, strings.Fields(g.fill(g.flags))...)
+	return append(append(argv, verb, "--"), strings.Fields(g.fill(g.wrap+" @PROGRAM@ "+g.args))...)
 }
 
 // call runs a verb of guard, and returns what it prints.
 func (g *guarded) call(verb string) (out string, exitCode int) {
 	g.t.Helper()
-	dir, err := programs()
-	require.NoError(g.t, err)
-	args := append([]string{"-name", g.name, "-pidfile", g.path("pid"), "-log", g.path("log")}, g.flags...)
-	cmd := exec.Command(filepath.Join(dir, "guard"), append(append(args, verb, "--"), g.program...)...)
+	argv := g.command(verb)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = g.dir
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
@@ -91,67 +220,27 @@ func (g *guarded) succeeds(verb string) (out string) {
 	return out
 }
 
-// worker returns the PID of the daemon itself.
-func (g *guarded) worker() (pid int) {
+var (
+	guardPID  = regexp.MustCompile(`\(pid (\d+)`)
+	workerPID = regexp.MustCompile(`, worker (\d+)\)`)
+)
+
+// status returns a PID in the text of the verb status, or 0.
+func (g *guarded) status(pattern *regexp.Regexp) (pid int) {
 	g.t.Helper()
 	out, _ := g.call("status")
-	_, rest, _ := strings.Cut(out, ", worker ")
-	digits, _, _ := strings.Cut(rest, ")")
-	pid, _ = strconv.Atoi(digits)
+	if found := pattern.FindStringSubmatch(out); found != nil {
+		pid, _ = strconv.Atoi(found[1])
+	}
 	return pid
 }
 
-// crash kills the daemon and waits until the next one answers.
-func (g *guarded) crash(answers func() bool) {
-	g.t.Helper()
-	first := g.worker()
-	require.NotZero(g.t, first)
-	require.NoError(g.t, syscall.Kill(first, syscall.SIGKILL))
-	eventually(g.t, func() bool { next := g.worker(); return next != 0 && next != first && answers() }, "the next one")
-}
+func (g *guarded) first() string  { return or(g.answers[0], "one") }
+func (g *guarded) second() string { return or(g.answers[1], "two") }
 
-// connects returns the value of -ready for a daemon that listens on its port.
-func (g *guarded) connects() string {
-	return fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", g.port)
-}
-
-func (g *guarded) get(path string) string {
-	g.t.Helper()
-	// A kept connection would delay a soft stop.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path))
-	if err != nil {
-		return err.Error()
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(g.t, err)
-	return string(body)
-}
-
-func (g *guarded) nginx(body string) {
-	g.t.Helper()
-	g.write("nginx.conf", `daemon off; worker_processes 2; pid %[1]s/nginx.pid; error_log stderr;
-events {}
-http { access_log %[1]s/access.log; root %[1]s; server { listen 127.0.0.1:%[2]d; location / { return 200 %[3]s; } location /big { limit_rate 400k; } } }
-`, g.dir, g.port, body)
-}
-
-// childrenOf returns the children of a process.
-func childrenOf(t *testing.T, pid int) (pids []int) {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	require.NoError(t, err)
-	for field := range strings.FieldsSeq(string(text)) {
-		child, err := strconv.Atoi(field)
-		require.NoError(t, err)
-		pids = append(pids, child)
-	}
-	return pids
-}
-
-// hasGone reports whether process 1 has waited for that process.
-func hasGone(pid int) bool {
-	_, lists := proc.Of(pid)
-	return !lists
+	return text
 }

@@ -3,199 +3,208 @@
 package conformance
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"example.com/lifecycle/internal/sys/proc"
 )
 
-func TestAGuardSupervisesNginx(t *testing.T) {
-	t.Parallel()
-	g, nginx := needProgram(t, "nginx")
-	g.nginx("one")
-	g.write("big", "%s", strings.Repeat("x", 600<<10))
-	conf := []string{nginx, "-c", g.path("nginx.conf")}
-	g.program = conf
-	g.flags = []string{
-		"-check", strings.Join(append(conf, "-t", "-q"), " "), "-ready", g.connects(), "-stop-signal", "QUIT", "-reopen-signal", "USR1",
+// TestAGuardSupervises runs each daemon of Debian under the guard: every verb, a crash, and a KILL
+// of the guard.
+func TestAGuardSupervises(t *testing.T) {
+	for _, d := range slices.Concat(webServers, applications, services) {
+		t.Run(strings.Trim(filepath.Base(d.command), "*"), func(t *testing.T) {
+			t.Parallel()
+			d.guard(t).goThrough()
+		})
 	}
+}
+
+func (g *guarded) goThrough() {
+	g.startWithABrokenConfiguration()
+	g.startOnABusyPort()
+	g.t.Log(g.succeeds("start"))
+	if g.begin != nil {
+		g.begin(g)
+	}
+	require.Equal(g.t, g.first(), g.ask(g), "ready is true")
+	g.requireOne()
+	worker := g.status(workerPID)
+	require.NotZero(g.t, worker)
+
+	g.refuseABrokenConfiguration()
+	g.reloads()
+	g.reopens()
+	g.requireOne()
+	g.crash(g.second())
+	g.requireOne()
+	g.killGuard("start")
+	g.killGuard("stop")
 	g.succeeds("start")
-	require.Equal(t, "one", g.get("/"))
+	g.succeeds("restart")
+	require.Equal(g.t, g.second(), g.ask(g))
+	g.requireOne()
+	g.stop()
+}
 
-	// A second daemon cannot bind the same port.
-	other := *g
-	other.dir = t.TempDir()
-	other.flags = []string{"-notify"}
-	begun, code := other.call("start")
-	require.Equal(t, 1, code)
-	require.Contains(t, begun, "Address already in use")
+// startOnABusyPort requires that a daemon that cannot bind its port fails the start.
+func (g *guarded) startOnABusyPort() {
+	g.t.Helper()
+	if g.retries {
+		return
+	}
+	release, err := holdPort(g.port)
+	require.NoError(g.t, err)
+	out, code := g.call("start")
+	g.t.Logf("busy: %s", out)
+	require.Equal(g.t, 1, code, out)
+	g.requireNone()
+	release()
+}
 
-	g.nginx("two")
-	require.Equal(t, "nginx: SIGHUP sent; nginx does not report the result\n", g.succeeds("reload"))
-	eventually(t, func() bool { return g.get("/") == "two" }, "the new configuration")
-	g.nginx("three; }") // a typing error
+func (g *guarded) startWithABrokenConfiguration() {
+	g.t.Helper()
+	if g.check == "" {
+		return
+	}
+	defer g.breakConfiguration()()
+	out, code := g.call("start")
+	g.t.Logf("broken: %s", out)
+	require.Equal(g.t, 1, code, out)
+	g.requireNone()
+}
+
+// breakConfiguration writes a configuration with an error, and returns a function that mends it.
+func (g *guarded) breakConfiguration() (mend func()) {
+	g.t.Helper()
+	good, err := os.ReadFile(g.config())
+	require.NoError(g.t, err)
+	require.NoError(g.t, os.WriteFile(g.config(), append(slices.Clone(good), "\n}nonsense(\n"...), 0o644))
+	return func() { require.NoError(g.t, os.WriteFile(g.config(), good, 0o644)) }
+}
+
+// refuseABrokenConfiguration requires that no verb damages a running daemon.
+func (g *guarded) refuseABrokenConfiguration() {
+	g.t.Helper()
+	if g.check == "" {
+		return
+	}
+	mend := g.breakConfiguration()
 	for verb, want := range map[string]int{"check": 6, "reload": 1, "restart": 6} {
 		out, code := g.call(verb)
-		require.Equal(t, want, code, "%s: %s", verb, out)
-		require.Contains(t, out, "nginx.conf", verb)
+		require.Equal(g.t, want, code, "%s: %s", verb, out)
 	}
-	require.Equal(t, "two", g.get("/"))
-
-	require.NoError(t, os.Rename(g.path("access.log"), g.path("access.log.1")))
-	g.nginx("four")
-	g.succeeds("reopen")
-	eventually(t, func() bool { _, err := os.Stat(g.path("access.log")); return err == nil }, "a new log")
-	g.crash(func() bool { return g.get("/") == "four" })
-
-	body := make(chan string)
-	go func() { body <- g.get("/big") }()
-	eventually(t, func() bool {
-		out, _ := exec.Command("ss", "-tn", fmt.Sprintf("sport = :%d", g.port)).Output()
-		return bytes.Contains(out, []byte("ESTAB"))
-	}, "a download in hand")
-	g.succeeds("stop")
-	require.Len(t, <-body, 600<<10)
+	require.Equal(g.t, g.first(), g.ask(g))
+	mend()
 }
 
-// The workers of nginx overwrite the memory of their environment. A command other than the verb
-// reload replaces them, so the supervisor does not know of it. Its death ends only their parent.
-func TestWorkersOfNginxThatSurviveAGuardAreEnded(t *testing.T) {
-	t.Parallel()
-	g, nginx := needProgram(t, "nginx")
-	g.nginx("one")
-	g.program = []string{nginx, "-c", g.path("nginx.conf")}
-	g.flags = []string{"-ready", g.connects()}
-	for _, verb := range []string{"stop", "start"} {
-		g.succeeds("start")
-		master := g.worker()
-		before := childrenOf(t, master)
-		require.NotEmpty(t, before)
-		out, err := exec.Command(nginx, "-c", g.path("nginx.conf"), "-s", "reload").CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		var left []int
-		eventually(t, func() bool {
-			left = childrenOf(t, master)
-			return len(left) > 0 && !slices.ContainsFunc(left, func(pid int) bool { return slices.Contains(before, pid) })
-		}, "other workers")
-		text, err := os.ReadFile(g.path("pid"))
-		require.NoError(t, err)
-		supervisor, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		require.NoError(t, err)
-		require.NoError(t, syscall.Kill(supervisor, syscall.SIGKILL))
-		eventually(t, func() bool { return hasGone(supervisor) && hasGone(master) }, "the end of the supervisor and of nginx")
-		require.Equal(t, "one", g.get("/"), "its workers serve")
-		out2, code := g.call("status")
-		require.Equal(t, 1, code, "%s", out2)
-		require.Contains(t, out2, fmt.Sprintf("nginx (pid %d)", left[0]))
-		g.succeeds(verb)
-		for _, pid := range left {
-			p, lists := proc.Of(pid)
-			require.True(t, !lists || p.Ended, "pid %d", pid)
-		}
-	}
-	require.Equal(t, "one", g.get("/"))
-	g.succeeds("stop")
-}
-
-func TestAGuardSupervisesRedis(t *testing.T) {
-	t.Parallel()
-	g, redis := needProgram(t, "redis-server")
-	cli := func(args ...string) string {
-		out, _ := exec.Command("redis-cli", append([]string{"-p", strconv.Itoa(g.port)}, args...)...).CombinedOutput()
-		return strings.TrimSpace(string(out))
-	}
-	g.program = []string{redis, "--port", strconv.Itoa(g.port), "--dir", g.dir, "--appendonly", "yes"}
-	g.flags = []string{"-ready", fmt.Sprintf("test $(redis-cli -p %d ping) = PONG", g.port)}
-	g.succeeds("start")
-	require.Equal(t, "OK", cli("set", "key", "value"))
+func (g *guarded) reloads() {
+	g.t.Helper()
+	worker := g.status(workerPID)
+	g.configure(g.second())
 	out, code := g.call("reload")
-	require.Equal(t, 1, code)
-	require.Equal(t, "redis-server: reload rejected, old configuration kept: redis-server ignores SIGHUP\n", out)
-	g.succeeds("reopen")
-	g.crash(func() bool { return cli("get", "key") == "value" })
-	g.succeeds("restart")
-	require.Equal(t, "value", cli("get", "key"))
-	g.succeeds("stop")
+	g.t.Logf("reload: %s", out)
+	require.Equal(g.t, g.reload.code, code, out)
+	require.Regexp(g.t, g.reload.says, out)
+	if g.same && !g.ends {
+		require.Equal(g.t, g.first(), g.ask(g))
+	} else {
+		eventually(g.t, func() bool { return g.ask(g) == g.second() }, "the new configuration")
+	}
+	if !g.ends {
+		require.Equal(g.t, worker, g.status(workerPID), "it lives on")
+	}
 }
 
-func TestAGuardSupervisesPostgres(t *testing.T) {
-	t.Parallel()
-	g, postgres := needProgram(t, "postgres")
-	if _, err := exec.Command("id", "-u", "postgres").Output(); err != nil || os.Getuid() != 0 {
-		t.Skip("this test needs root and the user postgres")
+// reopens requires that the verb reopen ends nothing, and that a daemon with a log of its own opens
+// it again.
+func (g *guarded) reopens() {
+	g.t.Helper()
+	worker := g.status(workerPID)
+	log := g.file(g.ownLog)
+	if g.ownLog != "" {
+		require.NoError(g.t, os.Rename(log, log+".1"))
 	}
-	path, err := filepath.EvalSymlinks(postgres)
-	require.NoError(t, err)
-	bin := filepath.Dir(path)
-	data := g.path("data")
-	require.NoError(t, exec.Command("install", "-d", "-o", "postgres", "-m", "700", data).Run())
-	out, err := exec.Command("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", filepath.Join(bin, "initdb"), "-D", data, "-N", "-A", "trust").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	g.program = []string{path, "-D", data, "-p", strconv.Itoa(g.port), "-h", "127.0.0.1", "-k", ""}
-	isReady := fmt.Sprintf("%s/pg_isready -q -h 127.0.0.1 -p %d", bin, g.port)
-	g.flags = []string{"-user", "postgres", "-stop-signal", "INT", "-ready", isReady}
-	g.succeeds("start")
-	require.Equal(t, "postgres: SIGHUP sent; postgres does not report the result\n", g.succeeds("reload"))
 	g.succeeds("reopen")
-	g.crash(func() bool { return exec.Command("sh", "-c", isReady).Run() == nil })
-	g.succeeds("restart")
-	require.NoError(t, exec.Command("sh", "-c", isReady).Run())
-	g.succeeds("stop")
-	text, err := os.ReadFile(g.path("log"))
-	require.NoError(t, err)
-	require.Contains(t, string(text), "database system is shut down")
-	require.NotContains(t, string(text), "killed")
+	if g.ownLog != "" {
+		eventually(g.t, func() bool { g.ask(g); _, err := os.Stat(log); return err == nil }, "a new log")
+	}
+	require.Equal(g.t, worker, g.status(workerPID), "it lives on")
 }
 
-func TestAGuardSupervisesMemcached(t *testing.T) {
-	t.Parallel()
-	g, memcached := needProgram(t, "memcached")
-	g.program = []string{memcached, "-l", "127.0.0.1", "-p", strconv.Itoa(g.port), "-u", "nobody"}
-	g.flags = []string{"-ready", g.connects()}
-	answers := func() bool { return exec.Command("bash", "-c", g.connects()).Run() == nil }
-	g.succeeds("start")
-	worker := g.worker()
-	g.call("reload")
-	g.succeeds("reopen")
-	require.Equal(t, worker, g.worker(), "the program still runs")
-	g.crash(answers)
-	g.succeeds("stop")
-	require.False(t, answers())
+// crash kills the daemon, and waits until the next one gives that answer.
+func (g *guarded) crash(answer string) {
+	g.t.Helper()
+	worker := g.status(workerPID)
+	require.NoError(g.t, syscall.Kill(worker, syscall.SIGKILL))
+	begun := time.Now()
+	eventually(g.t, func() bool {
+		next := g.status(workerPID)
+		return next != 0 && next != worker && g.ask(g) == answer
+	}, "the next one")
+	g.t.Logf("back after %v", time.Since(begun))
 }
 
-func TestAGuardSupervisesHAProxy(t *testing.T) {
-	t.Parallel()
-	g, haproxy := needProgram(t, "haproxy")
-	configure := func(body string) {
-		g.write("haproxy.cfg", "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\n"+
-			"frontend f\n bind 127.0.0.1:%d\n http-request return status 200 content-type text/plain string %s\n", g.port, body)
+// killGuard kills the guard, and requires that the verb ends what it has left.
+func (g *guarded) killGuard(verb string) {
+	g.t.Helper()
+	before := g.processes()
+	guard := g.status(guardPID)
+	require.NoError(g.t, syscall.Kill(guard, syscall.SIGKILL))
+	g.awaitEnd(guard)
+	g.t.Logf("left by a killed guard: %v", g.processes().names())
+	begun := time.Now()
+	out, code := g.call(verb)
+	g.t.Logf("%s after %v: %s", verb, time.Since(begun), out)
+	if verb == "start" || strings.Contains(out, "left behind") {
+		require.Equal(g.t, 0, code, out)
 	}
-	configure("one")
-	g.program = []string{haproxy, "-W", "-db", "-f", g.path("haproxy.cfg")}
-	g.flags = []string{
-		"-check", haproxy + " -c -q -f " + g.path("haproxy.cfg"), "-ready", g.connects(), "-reload-signal", "USR2",
+	for pid, p := range before {
+		now, ok := processOf(pid)
+		require.False(g.t, ok && now.began == p.began, "%s (pid %d) has survived", p.name, pid)
 	}
-	g.succeeds("start")
-	worker := g.worker()
-	configure("two")
-	require.Equal(t, "haproxy: SIGUSR2 sent; haproxy does not report the result\n", g.succeeds("reload"))
-	eventually(t, func() bool { return g.get("/") == "two" }, "the new configuration")
-	g.succeeds("reopen")
-	require.Equal(t, worker, g.worker())
-	configure("three\n nonsense")
-	out, code := g.call("reload")
-	require.Equal(t, 1, code, out)
-	configure("four")
-	g.crash(func() bool { return g.get("/") == "four" })
-	g.succeeds("stop")
+	if verb == "stop" {
+		g.requireNone()
+		return
+	}
+	require.Equal(g.t, g.second(), g.ask(g))
+	g.requireOne()
+}
+
+// awaitEnd waits until all threads of a process have ended, so that its locks are free.
+func (g *guarded) awaitEnd(pid int) {
+	g.t.Helper()
+	eventually(g.t, func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		_, lives := processOf(pid)
+		return !lives && len(threads) <= 1
+	}, "the end of pid %d", pid)
+}
+
+// stop stops the daemon while a client reads an answer.
+func (g *guarded) stop() {
+	g.t.Helper()
+	finish := func() bool { return !g.cuts }
+	if g.slow != nil {
+		finish = g.slow(g)
+	}
+	before := len(g.log())
+	g.t.Log(g.succeeds("stop"))
+	whole := finish()
+	g.t.Logf("whole: %v", whole)
+	require.Equal(g.t, !g.cuts, whole, "the request")
+	g.requireNone()
+	require.NotContains(g.t, g.log()[before:], "killed")
+}
+
+func (g *guarded) log() string {
+	g.t.Helper()
+	text, _ := os.ReadFile(g.file("log"))
+	return string(text)
 }
