@@ -63,7 +63,7 @@ func work(in *worker.Handoff) int {
 	switch name {
 	case "waits":
 		awaitFile(exe+".go", terminated)
-	case "spawns": // a process that leaves the group, the session and its parent
+	case "spawns": // starts a process outside its group, its session and its parent
 		if err := exec.Command("sh", "-c", `setsid sleep 1000 & echo $! > "$0"`, exe+".child").Run(); err != nil {
 			return 1
 		}
@@ -93,7 +93,7 @@ func work(in *worker.Handoff) int {
 	}
 }
 
-// awaitFile waits until there is a file at that path, or the process is asked to end.
+// awaitFile waits until a file at that path exists, or the process receives a stop signal.
 func awaitFile(path string, terminated <-chan os.Signal) {
 	for {
 		select {
@@ -276,8 +276,8 @@ func TestAWorkerThatDoesNotDrainIsKilled(t *testing.T) {
 	r.requireServing(second.New)
 }
 
-// A worker that ends leaves the processes of the others alone, even those that have left its group
-// and its session.
+// The end of a worker does not end processes of other workers, even if they have left its group and
+// its session.
 func TestOnlyTheProcessesOfAnEndedWorkerEnd(t *testing.T) {
 	proctest.Needs(t, "setsid")
 	r := run(t, nil)
@@ -401,8 +401,9 @@ func TestManyUpgradesInARow(t *testing.T) {
 	}, "the end of the oldest workers")
 }
 
-// A candidate stores descriptors only if it becomes the worker.
-func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
+// The descriptors of a candidate stay in the store only if the candidate becomes the current
+// worker.
+func TestARefusedCandidateLeavesNothingInTheStore(t *testing.T) {
 	t.Parallel()
 	s, current, _ := newProcess(t)
 	candidate := s.newProcess()
@@ -416,7 +417,7 @@ func TestACandidateThatIsRefusedLeavesNothingInTheStore(t *testing.T) {
 	store(current, "old")
 	store(candidate, "new")
 	s.received(sdnotify.Message{PID: candidate.PID, Text: "FDSTOREREMOVE=1\nFDNAME=old"})
-	require.Len(t, s.stored(), 2, "only the current worker removes")
+	require.Len(t, s.stored(), 2, "only the current worker can remove descriptors")
 	s.store.forget(candidate.stored)
 	require.Len(t, s.stored(), 1)
 	require.Equal(t, "old", s.stored()[0].Name)

@@ -30,14 +30,14 @@ import (
 // helperVariable makes the test binary a supervisor that a test controls.
 const helperVariable = "SUPERVISE_TEST_HELPER"
 
-// helper is the supervisor in a process of its own. It reads commands from stdin, and writes its
-// answers and events to stdout, one a line.
+// helper is a supervisor in a separate process. It reads commands from stdin, and writes one answer
+// or event per line to stdout.
 type helper struct {
 	s      *Supervisor
 	result chan error
 }
 
-// supervisor is the whole code of a helper.
+// supervisor is all code that a helper runs.
 func supervisor() int {
 	h := &helper{result: make(chan error, 1)}
 	spec := testSpec(slog.New(slog.NewTextHandler(os.Stderr, nil)))
@@ -101,7 +101,7 @@ func (h *helper) obey(command, path string) {
 	}
 }
 
-// seen is the answer to look.
+// seen is the answer to the command look.
 type seen struct {
 	PID      int
 	State    string
@@ -123,7 +123,7 @@ func answer(what string, values ...any) {
 	_, _ = fmt.Fprintln(os.Stdout, what, string(line))
 }
 
-// controlled is a helper, as its test sees it.
+// controlled is the connection of a test to its helper.
 type controlled struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -164,8 +164,8 @@ func (c *controlled) send(command string) {
 	require.NoError(c.t, err)
 }
 
-// await returns the values of the next line that begins like this. It takes it from what was said
-// before too, once.
+// await returns the values of the next line that begins with what. It also searches earlier lines
+// that no await has returned.
 func (c *controlled) await(what string) string {
 	c.t.Helper()
 	late := time.After(proctest.Patience)
