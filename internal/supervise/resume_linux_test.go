@@ -349,6 +349,7 @@ func TestARandomWalkOverUpgradesLeavesOneReadyWorker(t *testing.T) {
 				require.Equal(t, `["ok"]`, c.await("runs"), "%d: %q", seed, walk)
 			case "kill":
 				_ = syscall.Kill(now.PID, syscall.SIGKILL)
+				proctest.Eventually(t, func() bool { return c.look().PID != now.PID }, "the next worker")
 			case "restart":
 				c.send("restart")
 				c.await("restarted")
