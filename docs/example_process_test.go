@@ -86,7 +86,7 @@ func (p *exampleProcess) waitFor(pattern string) (match []string) {
 		ended := false
 		select {
 		case <-p.exited:
-			ended = true // set before the check, so that the check sees the last output
+			ended = true // set before the check, which then sees the last output
 		default:
 		}
 		if match = re.FindStringSubmatch(p.out.String()); match != nil {

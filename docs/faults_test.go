@@ -25,11 +25,11 @@ var faultRow = regexp.MustCompile(`(?m)^\| ([A-L]\d+) \| (.+) \| (.*) \|$`)
 // leadingTests matches the links to tests at the beginning of the last cell of a row.
 var leadingTests = regexp.MustCompile(`^(\[Test\w+\]\([^)]*\)(, )?)*`)
 
-// Faults have numbers: A races of start and stop, B paths and file systems, C contents and verbs, D
-// kills, E what a process inherits, F signals, G hooks, H supervision, I limits, J namespaces, K
-// the log and systemd, L users. A test that injects a fault names it in the last line of its
-// comment: "Row A1." or "Rows A1, B10.". In the tables, each fault has links to its tests or the
-// reason why it has none. "make docs" writes the links.
+// Faults have letters and numbers. The letters are A races of start and stop, B paths and file
+// systems, C contents and verbs, D kills, E what a process inherits, F signals, G hooks, H
+// supervision, I limits, J namespaces, K the log and systemd, L users. A test that injects a fault
+// names it in the last line of its comment: "Row A1." or "Rows A1, B10.". In the tables, each fault
+// has links to its tests, or the reason why it has none. "make docs" writes the links.
 func TestEveryFaultHasATestOrAReason(t *testing.T) {
 	const page = "docs/security.md"
 	tests := testsOfRows(t)

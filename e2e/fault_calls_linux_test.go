@@ -33,8 +33,8 @@ func errnoNamed(name string) syscall.Errno {
 }
 
 // faults lists the system calls that the tests make fail, with their errors. Reasons for these
-// errors are a full, a read-only or a broken disk, a full file table, a file system without locks,
-// missing rights or memory, and a signal during the call.
+// errors are a full, a read-only or a broken disk, and a full file table. Others are a file system
+// without locks, missing rights or memory, and a signal during the call.
 var faults = map[string][]syscall.Errno{
 	"openat":     {unix.EINTR, unix.EACCES, unix.EMFILE, unix.ENFILE, unix.ENOSPC, unix.EROFS, unix.EIO},
 	"read":       {unix.EINTR, unix.EIO},

@@ -49,7 +49,7 @@ func TestAZombieIsNotADaemonIfItsChildHoldsTheFile(t *testing.T) {
 	cmd := proctest.Command(holding, "leaving", path)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start()) // the test does not wait for it yet, so it becomes a zombie
+	require.NoError(t, cmd.Start()) // becomes a zombie, because the test does not wait for it yet
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()

@@ -21,7 +21,7 @@ import (
 	"example.com/lifecycle/internal/sys/safefile"
 )
 
-// holding is a process that holds a PID file but is no complete daemon:
+// holding is a process that holds a PID file but is not a complete daemon:
 //
 //	plain     holds it as a daemon does, and handles no signals
 //	deaf      the same, and ignores TERM

@@ -229,7 +229,7 @@ func TestAProgramThatClosesTheDescriptorOfTheStateFileKeepsItsLock(t *testing.T)
 	require.Equal(t, 0, b.call("stop").Code)
 	require.True(t, proctest.IsOver(pid))
 	require.NoFileExists(t, b.pidfile)
-	b.start() // this replaces the state file that was left
+	b.start() // this replaces the old state file
 	b.stop()
 }
 

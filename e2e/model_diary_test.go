@@ -18,7 +18,7 @@ type diary struct {
 	readyAt int
 	body    span          // zero if it was not called
 	bodyAt  int           // how many hooks had begun when the body ended
-	left    time.Duration // when the body returned by itself
+	left    time.Duration // when the body returned without a stop request
 	failed  bool          // the body failed on purpose
 	text    string
 }

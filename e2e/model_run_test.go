@@ -165,8 +165,8 @@ func (m *model) end() {
 	m.acts = append(m.acts, ender.acts...)
 }
 
-// settle waits until every HUP that was sent has led to a reload that began after it, unless the
-// life has ended.
+// settle waits until every HUP that was sent has led to a later reload, or until the life has
+// ended.
 func (m *model) settle(pid int) {
 	l := m.life(pid)
 	if l == nil {

@@ -135,7 +135,7 @@ func (m *model) whatIsLeftTellsHowItEnded() {
 	if !abrupt {
 		left, err := os.ReadDir(m.dir)
 		if s, readErr := readStatus(proctest.StatePath(m.pidfile)); readErr == nil && s.Failed != nil {
-			left = left[1:] // the last daemon has ended by itself with a failure
+			left = left[1:] // the last daemon has ended with a failure
 		}
 		if err != nil || len(left) > 0 {
 			m.broken("all have ended cleanly, but have left %v, %v", left, err)

@@ -67,8 +67,8 @@ func (p flaggedPlace) call(dir string, args ...string) proctest.Result {
 	return proctest.CallCommand(p.t, p.command(dir, args...))
 }
 
-// requireRuns requires that the verb with the result got has started the daemon with that
-// configuration, in that directory and with these arguments. If check is true, the verb must have
+// requireRuns requires that the verb with the result got has started the daemon. The daemon must
+// have that configuration, that directory and these arguments. If check is true, the verb must have
 // checked the same configuration.
 func (p flaggedPlace) requireRuns(got proctest.Result, check bool, dir, config string, args ...string) {
 	p.t.Helper()

@@ -107,7 +107,7 @@ var forgetter = proctest.Register("forgetter", func(args []string) int {
 	return lifecycle.Main(verb, body, opts...)
 })
 
-// keptAlive holds the sockets of forgetter, so that no finalizer closes them.
+// keptAlive holds the sockets of forgetter. Otherwise a finalizer would close them.
 var keptAlive []any
 
 func TestASocketThatTheProgramNeverClosesLeavesNoFile(t *testing.T) {

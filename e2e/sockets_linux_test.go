@@ -164,7 +164,7 @@ func (k *keeper) serve(args ...string) *proctest.Process {
 func (k *keeper) run(program string, args ...string) *proctest.Process {
 	k.t.Helper()
 	k.mu.Lock()
-	defer k.mu.Unlock() // the manager closes nothing meanwhile
+	defer k.mu.Unlock() // until then the manager closes no descriptor
 	cmd := activated(k.t, k.kept, program, args...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+k.server.Address, "FDSTORE=16")
 	return proctest.Launch(k.t, cmd)

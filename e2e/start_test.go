@@ -24,7 +24,7 @@ import (
 type background struct {
 	t            *testing.T
 	pidfile, log string
-	crashes      bool // it crashes on purpose, so a crash report is allowed
+	crashes      bool // a daemon crashes on purpose: a crash report is allowed
 }
 
 func inBackground(t *testing.T) *background {

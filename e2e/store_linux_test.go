@@ -20,7 +20,7 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// storer is a daemon that prints the files that earlier workers have stored, and stores a memory
+// storer is a daemon that prints the files that earlier workers have stored. It stores a memory
 // file, the read end of a pipe, and a file on disk. Its arguments are the PID file, the file on
 // disk, and "supervise" or "".
 var storer = proctest.Register("storer", func(args []string) int {

@@ -11,8 +11,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// hiddenProc is a command that runs its arguments as root, in a mount namespace in which /proc
-// shows root only its own processes. By default, group 0 sees all of them.
+// hiddenProc is a command that runs its arguments as root, in a mount namespace. In this namespace,
+// /proc shows root only its own processes. By default, group 0 sees all of them.
 var hiddenProc = []string{
 	"unshare", "--mount", "sh", "-c",
 	`mount -t proc -o hidepid=2,gid=65533 proc /proc && exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$@"`, "sh",
@@ -65,7 +65,7 @@ func TestSurvivorsThatProcHidesRefuseTheStartAndTheStop(t *testing.T) {
 	b.stop()
 }
 
-// A start under such a mount works if nothing is left.
+// A start under such a mount works if no process remains.
 func TestASupervisorStartsAgainAfterItsDeathIfProcHidesProcesses(t *testing.T) {
 	t.Parallel()
 	needsHiddenProc(t)

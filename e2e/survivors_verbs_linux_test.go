@@ -267,7 +267,7 @@ func TestARestartEndsTheSurvivorsOfADeadSupervisor(t *testing.T) {
 	b.stop()
 }
 
-// A worker of this binary stops by itself, and its hooks run.
+// A worker of this binary stops without a signal, and its hooks run.
 // Row D10.
 func TestStopWaitsForTheWorkerOfThisBinaryAndEndsItsChildren(t *testing.T) {
 	t.Parallel()

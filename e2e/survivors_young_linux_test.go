@@ -14,9 +14,9 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// youngChild returns a script of a shell that starts the child once the gate exists, long after the
-// supervisor has written its last record. The shell ends with its supervisor, and the child does
-// not.
+// youngChild returns a script of a shell that starts the child as soon as the gate exists. This is
+// long after the supervisor has written its last record. The shell ends with its supervisor, and
+// the child does not.
 func youngChild(gate, child string) string {
 	return "until [ -e " + gate + " ]; do sleep 0.01; done; " + child + " & echo I am $!; wait"
 }

@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// When the launcher continues, its time limit has passed, but it has not yet read the messages that
-// the daemon has sent in time.
+// When the launcher continues, its time limit has passed. It has not yet read the messages that the
+// daemon has sent in time.
 func TestAResumedLauncherReadsQueuedMessagesBeforeItReportsATimeout(t *testing.T) {
 	t.Parallel()
 	for impatience := 300 * time.Millisecond; ; impatience *= 2 {

@@ -138,7 +138,7 @@ func (tr *trace) follow(launcher int) {
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err != nil: // no traced process is left
+		case err != nil: // no traced process remains
 			return
 		case status.Exited(), status.Signaled():
 			delete(tr.tasks, tid)

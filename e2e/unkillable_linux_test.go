@@ -52,7 +52,7 @@ func hasEnded(pid int) bool {
 	return err != nil || regexp.MustCompile(`\) Z `).Match(stat)
 }
 
-// The option names the user, so the missing capability is known before the start.
+// The missing capability is known before the start, because the option names the user.
 func TestASupervisorThatCouldNotSignalItsUserRefusesTheStart(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)

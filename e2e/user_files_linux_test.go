@@ -31,7 +31,7 @@ func TestAPIDFileThatTheUserMayNotRemoveIsEmptied(t *testing.T) {
 	}
 	require.Equal(t, 2, strings.Count(b.said(), `msg="the daemon cannot remove the PID file at its end and will empty it instead"`))
 	require.NotContains(t, b.said(), "level=WARN")
-	b.readied(b.callServant(append(args, "start")...)) // takes over the file that was left
+	b.readied(b.callServant(append(args, "start")...)) // takes over the old file
 	b.stopServant()                                    // the caller of the verb is root
 }
 

@@ -87,7 +87,7 @@ func withChild() lifecycle.Hooks {
 		Name:    "child",
 		OnStart: func(context.Context) error { return cmd.Start() },
 		OnExit: func(context.Context) error {
-			_ = cmd.Process.Kill() // it may have ended by itself
+			_ = cmd.Process.Kill() // it may have ended already
 			_ = cmd.Wait()
 			return nil
 		},

@@ -42,8 +42,8 @@ func Take() []Socket {
 // maxFiles limits the number in LISTEN_FDS.
 const maxFiles = 1 << 16
 
-// parse returns the names of the descriptors from 3 on, or nil if they are not for the process with
-// PID self.
+// parse returns the names of the descriptors from 3 on. It returns nil if they are not for the
+// process with PID self.
 func parse(pid, fds, names string, self int) []string {
 	n, err := strconv.Atoi(fds)
 	if pid != strconv.Itoa(self) || err != nil || n <= 0 || n > maxFiles {

@@ -57,8 +57,8 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzParse checks that parse returns a name for each descriptor, and no names if the PID is the
-// PID of another process.
+// FuzzParse checks that parse returns a name for each descriptor. parse must return no names if the
+// PID is the PID of another process.
 func FuzzParse(f *testing.F) {
 	f.Add("7", "2", "a:b", 7)
 	f.Add("7", "2", "a", 7)

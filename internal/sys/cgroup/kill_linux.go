@@ -85,8 +85,8 @@ func ifThere(err error) error {
 	return err
 }
 
-// with pins a listed process. It calls do if the process is in the group and has not been replaced
-// by another process with the same PID.
+// with pins a listed process. It calls do if the process is in the group, and if no other process
+// has its PID by then.
 func (g *group) with(pid int, do func(Process)) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch err {

@@ -29,10 +29,10 @@ func Mark(f *os.File) (mark string, err error) { return markOf(f) }
 // IsMarked reports whether the descriptor is the socket with that mark.
 func IsMarked(fd int, mark string) bool { return isMarked(fd, mark) }
 
-// MadeByUs reports whether the descriptor is an end of a pair that a process with our effective
-// user and group has made (unix(7), SO_PEERCRED). It returns false for a socket that is connected
-// to an address. Such a socket is not trusted, because any client may be able to make the service
-// at that address send messages.
+// MadeByUs reports whether the descriptor is an end of a pair (unix(7), SO_PEERCRED). A process
+// with our effective user and group must have made the pair. MadeByUs returns false for a socket
+// that is connected to an address. Such a socket is not trusted. Any client may be able to make the
+// service at that address send messages.
 func MadeByUs(fd int) bool { return madeByUs(fd) }
 
 // IsGone reports whether the other end is gone. It does not block.
@@ -199,8 +199,8 @@ type State struct {
 	Output    []byte `json:"output,omitempty"`
 }
 
-// Pause makes Serve wait until Resume is called, and returns the state and the socket. Meanwhile
-// nothing reads the socket and no message is handled. It must not be called twice in a row.
+// Pause makes Serve wait until Resume is called, and returns the state and the socket. Until then,
+// no code reads the socket and no message is handled. Pause must not be called twice in a row.
 func (p *Peer) Pause() (State, *os.File, error) {
 	if err := p.conn.SetReadDeadline(longAgo); err != nil {
 		return State{}, nil, err

@@ -78,7 +78,7 @@ func (i *Handoff) watch() {
 func Start(o Spec, cancel <-chan struct{}) (*Peer, error) { return start(o, cancel) }
 
 // Redirect replaces the descriptor fd of this process with a copy of f, which child processes
-// inherit. fd is never closed in between.
+// inherit. fd is open all the time.
 func Redirect(f *os.File, fd int) error { return redirect(f, fd) }
 
 // Umask sets the file mode creation mask, if the system has one.
@@ -113,6 +113,6 @@ func (p *Peer) Stage1() *os.ProcessState {
 // Kill ends stage 1 if it is still running. Then no detached process is started.
 func (p *Peer) Kill() {
 	if p.stage1 != nil {
-		_ = p.stage1.Kill() // stage 1 never changes its user, so an error means that it has ended
+		_ = p.stage1.Kill() // an error means that stage 1 has ended: it never changes its user
 	}
 }

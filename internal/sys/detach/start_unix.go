@@ -121,7 +121,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 		if r.child == nil {
 			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
 		}
-		return r.child, nil // if it has died meanwhile, the socket is closed
+		return r.child, nil // if stage 1 has died, the socket is closed
 	case <-cancel:
 	}
 	end := func(r result) {

@@ -35,14 +35,14 @@ func DefaultSignal(sig os.Signal) (restore func()) { return defaultSignal(sig) }
 // since the start.
 func ThisProgram() string { return thisProgram() }
 
-// SelfArgs returns the arguments with which ThisProgram or ProcessExecutable must be executed if
-// the program should get args. They differ from args if a loader executes this program (ld.so(8)).
-// Then these paths name the loader.
+// SelfArgs returns the arguments with which ThisProgram or ProcessExecutable must be executed. The
+// executed program then gets args. The result differs from args if a loader executes this program
+// (ld.so(8)). Then these paths name the loader.
 func SelfArgs(args []string) ([]string, error) { return selfArgs(args) }
 
 // ProgramArgs returns the executable and the arguments with which the program at path must be
-// executed so that it gets args. If a loader executes this program (ld.so(8)), the executable is
-// that loader.
+// executed. The executed program then gets args. If a loader executes this program (ld.so(8)), the
+// executable is that loader.
 func ProgramArgs(path string, args []string) (exe string, selfArgs []string, err error) {
 	return programArgs(path, args)
 }

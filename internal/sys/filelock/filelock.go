@@ -41,7 +41,7 @@ type State struct {
 	Owned   bool // the owner lock is held
 	PID     int  // of the process with the owner lock; 0 if it is in another PID namespace
 	Other   bool // another program holds a record lock on the file, and PID is its process
-	NoMarks bool // this system shows no presence and no owner lock, so their absence means nothing
+	NoMarks bool // this system shows neither presence nor owner locks
 }
 
 // TryLock takes the exclusive flock on f. It never blocks. If another open file description holds a
@@ -79,7 +79,7 @@ func InspectWith(f *os.File, ifFree func()) (State, error) {
 }
 
 // OtherRecord reports whether another program holds a record lock for writing on the content of f
-// (fcntl_locking(2), lockf(3)), as many daemons do with their PID file. pid is 0 if unknown.
+// (fcntl_locking(2), lockf(3)). Many daemons lock their PID file in this way. pid is 0 if unknown.
 func OtherRecord(f *os.File) (pid int, held bool) { return otherRecord(f) }
 
 // LockOwner returns a process that took a flock on that file, or 0 if the system does not report

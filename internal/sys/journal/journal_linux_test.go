@@ -48,7 +48,7 @@ func TestADisabledLevelIsNotWritten(t *testing.T) {
 	require.Empty(t, out.String())
 }
 
-// Each record is one write, so lines of several goroutines and processes do not mix.
+// Lines of several goroutines and processes do not mix, because each record is one write.
 func TestARecordIsOneWrite(t *testing.T) {
 	t.Parallel()
 	var w writes

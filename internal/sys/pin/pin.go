@@ -57,8 +57,8 @@ func Open(pid int) (*Pin, error) {
 }
 
 func openBy(hold func(pid int) (process, error), pid int) (*Pin, error) {
-	// With a pid <= 0, kill(2) signals a process group. pid_t has 32 bits, so the kernel would
-	// treat 1<<32 + 1 as 1.
+	// With a pid <= 0, kill(2) signals a process group. The kernel would treat 1<<32 + 1 as 1, because
+	// pid_t has 32 bits.
 	if pid <= 0 || pid > math.MaxInt32 {
 		return nil, fmt.Errorf("open process %d: %w", pid, os.ErrProcessDone)
 	}

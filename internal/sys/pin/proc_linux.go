@@ -78,7 +78,7 @@ func zombie(stat []byte) (bool, error) {
 	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }
 
-// effectiveUID does not use the owner of /proc/PID, because that is root "if the process's dumpable
+// effectiveUID does not use the owner of /proc/PID. The owner is root "if the process's dumpable
 // attribute is set to a value other than 1" (proc(5)).
 func effectiveUID(pid int) (int, error) {
 	if err := procIsOurs(); err != nil {

@@ -16,7 +16,7 @@ type Identity struct {
 // (credentials(7)), unless to is nil. It verifies the IDs of every thread if the system reports
 // them. It also verifies that the process cannot become root again.
 //
-// If dir is set and a descriptor of a directory is open, Drop returns an error and changes nothing,
-// because an open directory allows leaving the new root. After any other error, the change may be
-// incomplete.
+// If dir is set and a descriptor of a directory is open, Drop returns an error and changes nothing.
+// An open directory would allow the process to leave the new root. After any other error, the
+// change may be incomplete.
 func Drop(dir string, to *Identity) error { return drop(dir, to) }

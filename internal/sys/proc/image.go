@@ -14,6 +14,7 @@ func Image(pid int) string { return image(pid) }
 // (randomize_va_space in proc_sys_kernel(5), personality(2)).
 func UniqueImage(pid int) string { return uniqueImage(pid) }
 
-// HasGroup reports whether a process group has members, zombies included. It asks the kernel and
-// not /proc, so it knows of processes that /proc hides (hidepid in proc(5)). It sends no signal.
+// HasGroup reports whether a process group has members. Zombies count. HasGroup asks the kernel and
+// does not read /proc. Therefore it also finds processes that /proc hides (hidepid in proc(5)). It
+// sends no signal.
 func HasGroup(group int) bool { return hasGroup(group) }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// reads are reads of files in /proc that may hang: the kernel waits for locks of the other process,
-// such as the lock of its memory, and the other process may hold them while a file system does not
-// answer. So a read has a limit, and goes on in a goroutine.
+// reads are reads of files in /proc that may hang. The kernel waits for locks of the other process,
+// such as the lock of its memory. The other process may hold them while a file system does not
+// answer. Therefore a read has a time limit, and continues in a goroutine.
 type reads struct {
 	limit time.Duration
 	most  int // how many may hang
@@ -20,8 +20,8 @@ type reads struct {
 // memory is package state because a read that hangs holds a thread of this process.
 var memory = reads{limit: 500 * time.Millisecond, most: 8}
 
-// read returns the content of a file, or nil if it cannot be read in time. It does not wait for a
-// file that hangs already, nor at all if too many do.
+// read returns the content of a file, or nil if it cannot read the file in time. It returns nil at
+// once for a file that already hangs, and if too many files hang.
 func (r *reads) read(path string) []byte {
 	r.mu.Lock()
 	if r.hung[path] || len(r.hung) >= r.most {

@@ -10,8 +10,8 @@ import (
 
 // hurry gives all threads of this process priority over other processes until undo is called,
 // because thousands of processes may want to run. All threads need the priority, because the
-// goroutine may move between them. The caller must start no process before it calls undo, because
-// the process would inherit the priority. Without the permission, the priority does not change.
+// goroutine may move between them. The caller must start no process before undo. The process would
+// inherit the priority. Without the permission, the priority does not change.
 func hurry() (undo func()) {
 	runtime.LockOSThread() // this thread gets the priority first
 	defer runtime.UnlockOSThread()

@@ -6,9 +6,9 @@ import (
 )
 
 // SetMode gives the open file f exactly that mode, independent of the umask. Some file systems do
-// not keep modes, such as vfat and many network and shared folders. There, SetMode returns nil if
-// the file's own mode gives the owner the wanted rights and gives other users no additional right,
-// except to execute the file.
+// not keep modes, such as vfat and many network and shared folders. There, SetMode returns nil on
+// two conditions: the file's own mode gives the owner the wanted rights, and it gives other users
+// no additional right except to execute the file.
 func SetMode(f *os.File, mode fs.FileMode) error {
 	info, err := f.Stat()
 	if err != nil || info.Mode().Perm() == mode {

@@ -21,8 +21,8 @@ func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	return aboveStderr(f)
 }
 
-// aboveStderr moves a file away from descriptors 0 to 2. If the program has closed one of them, the
-// next open returns it, and the file would become stdin, stdout or stderr.
+// aboveStderr moves a file away from descriptors 0 to 2. If the program has closed one of these,
+// the next open returns it. The file would then become stdin, stdout or stderr.
 func aboveStderr(f *os.File) (*os.File, error) {
 	other := -1
 	err := rawconn.Control(f, func(fd int) (err error) {

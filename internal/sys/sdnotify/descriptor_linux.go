@@ -13,7 +13,7 @@ import (
 
 // canBeKept reports whether this process may keep a descriptor of another process. It accepts a
 // socket, a pipe, a memfd, an eventfd, or a regular file of a local file system. The other kinds
-// are harmful: a directory leads out of a chroot, a terminal takes input, and a pidfd is a claim to
+// are harmful. A directory leads out of a chroot, a terminal takes input, and a pidfd is a claim to
 // a child (see package reaper). The sender may serve a file system itself (FUSE). Then fstat(2),
 // epoll_ctl(2) and each execve(2), which closes the descriptor, can hang. canBeKept makes no
 // request to such a file system.

@@ -11,8 +11,8 @@ import (
 )
 
 // FuzzMessage sends any text with any descriptors. It checks that the server returns the text
-// unchanged, keeps no descriptor of a refused kind, leaves none open, and accepts nothing from an
-// untrusted process.
+// unchanged. The server must keep no descriptor of a refused kind, leave none open, and accept
+// nothing from an untrusted process.
 func FuzzMessage(f *testing.F) {
 	for _, seed := range []struct {
 		text, kinds string

@@ -6,8 +6,8 @@ import (
 )
 
 // FillStandard opens /dev/null at each of the descriptors 0, 1 and 2 that the program has closed.
-// Otherwise the next file or socket of this process would become its stdin, stdout or stderr, and C
-// code or the Go runtime would write to it.
+// Otherwise the next file or socket of this process would become its stdin, stdout or stderr. C
+// code or the Go runtime would then write to it.
 func FillStandard() error { return fillStandard() }
 
 // Descriptors returns the files that descriptors 0, 1 and 2 refer to now. Use them only to pass

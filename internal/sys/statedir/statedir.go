@@ -45,7 +45,7 @@ func Make(dir, name string) error {
 		return nil
 	}
 	if of, err := Of(name); err != nil || dir != of {
-		return nil // the program has chosen this path, so it must already exist
+		return nil // the program has chosen this path, which must already exist
 	}
 	if err := makeDirs(dir); err != nil {
 		return err

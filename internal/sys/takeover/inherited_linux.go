@@ -15,9 +15,9 @@ import (
 )
 
 // markVariable is the descriptor of the memfd. A stray or forged variable has no effect without
-// that memfd: it must be sealed, belong to the effective user and group of this process, and name
-// its PID. So the caller of a setuid program cannot make one. The caller of a program with file
-// capabilities has the same user as the program, so such a program accepts none.
+// that memfd. The memfd must be sealed, belong to the effective user and group of this process, and
+// name its PID. The caller of a setuid program cannot make such a memfd. A program with file
+// capabilities accepts none, because its caller has the same user.
 const markVariable = "_LIFECYCLE_TAKEOVER"
 
 const firstOther = 3 // the descriptor behind stdin, stdout and stderr

@@ -114,8 +114,8 @@ type holds struct {
 	Round int
 }
 
-// holder holds a lock, a child, and sockets with data. It executes the program at a path when the
-// test says so.
+// holder holds a lock, a child, and sockets with data. When the test requests it, holder executes
+// the program at a path.
 var holder = proctest.Register("holder", func(args []string) int {
 	path, lockPath := args[0], args[1]
 	state := holds{}

@@ -1,21 +1,21 @@
 // Package takeover executes another program in this process (execve(2)), and passes a state and
-// open files to it. The PID stays, and so do the children, the locks of the open files, and what
-// their sockets have received.
+// open files to it. The PID stays the same. The new program keeps the children, the locks of the
+// open files, and the data that their sockets have received.
 //
 //	this program ── seal a memfd, clear FD_CLOEXEC, execve ──► init of this package in the new one
 //
 // # Signals
 //
-// The kernel resets the handlers of a program that executes another one, and the Go runtime of the
-// new program installs its own a moment later. For the five signals of a daemon this means:
+// The kernel resets the handlers of a program that executes another one. The Go runtime of the new
+// program installs its own a moment later. For the five signals of a daemon this means:
 //
-//   - USR1 and USR2 are blocked when the program is executed, so they wait in the kernel until the
+//   - USR1 and USR2 are blocked when the program is executed. They wait in the kernel until the
 //     new program catches them. In the first takeover of a process, they are lost between the call
 //     of Abort and the execve. In later takeovers, none is lost.
-//   - HUP is ignored from the call of Abort on until the new program catches it. It can be lost,
-//     but it does not end the process.
-//   - INT and TERM end the process from the call of Abort on until the new program catches them.
-//     The Go runtime unblocks them in every thread, so they cannot wait. But a stop is never lost.
+//   - HUP is ignored from the call of Abort until the new program catches it. It can be lost, but
+//     it does not end the process.
+//   - INT and TERM end the process from the call of Abort until the new program catches them. They
+//     cannot wait, because the Go runtime unblocks them in every thread. But a stop is never lost.
 //
 // The init function of this package catches all five; see [Handoff]. Packages of the program that
 // are initialised before this one prolong the moment until then.

@@ -71,8 +71,8 @@ func adopt(s State, files []*os.File) (p *Process, err error) {
 	forks() // before any goroutine waits in the first thread
 	p = &Process{PID: s.PID, running: newRunning(nil, o)}
 	close(p.told)
-	// The process cannot have been reaped, so the PID is still its own. The pidfd of the os.Process
-	// also tells package reaper that the process is no orphan.
+	// The PID still belongs to the process, because no code can have reaped the process. The pidfd of
+	// the os.Process also tells package reaper that the process is no orphan.
 	if p.process, err = os.FindProcess(s.PID); err != nil {
 		return nil, err
 	}

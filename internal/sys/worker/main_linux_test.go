@@ -166,7 +166,7 @@ func startOn(o Spec, thread string) (p *Process, err error) {
 	begin = func() {
 		runtime.LockOSThread() // without an unlock, the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
-			go begin() // the Go runtime never ends the first thread, so keep it occupied
+			go begin() // occupies the first thread, which the Go runtime never ends
 			select {}
 		}
 		p, err = Start(o)

@@ -26,8 +26,8 @@ var forks = sync.OnceValue(func() chan<- func() {
 			do()
 		}
 	}
-	// The thread that executed this program is the first thread now, and the parent of the children
-	// that the program before has started.
+	// The thread that executed this program is the first thread now. It is the parent of the children
+	// that the earlier program has started.
 	if takeover.Inherited() == nil || !onFirstThread(serve) {
 		go func() {
 			runtime.LockOSThread()
@@ -52,9 +52,9 @@ const (
 )
 
 // onFirstThread calls serve in the first thread of the process, in another goroutine. It reports
-// whether it has got that thread. Go lets no code choose its thread. So onFirstThread starts
-// goroutines that keep the threads on which they run, until one of them runs on the first thread.
-// The other threads then end.
+// whether it has got that thread. Go code cannot choose its thread. Therefore onFirstThread starts
+// goroutines that keep their threads, until one of them runs on the first thread. The other threads
+// then end.
 func onFirstThread(serve func()) bool {
 	got := make(chan struct{})
 	pause := time.Millisecond
