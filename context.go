@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -164,6 +165,43 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
+// Phase is a stage of a life:
+//
+//	Starting → Ready ⇄ Reloading → Stopping → Exited
+type Phase int
+
+// The phases, in their order. A failed start goes from Starting to Stopping.
+const (
+	Starting  Phase = iota // the components and the bodies are being started
+	Ready                  // all components are started, and ReadyWhen has returned nil
+	Reloading              // OnCheck and OnReload run
+	Stopping               // a stop was requested, or the start failed
+	Exited                 // the life is over
+)
+
+var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
+
+// String returns the name of the phase in lower case.
+func (p Phase) String() string {
+	if p < 0 || int(p) >= len(phaseNames) {
+		return "unknown"
+	}
+	return phaseNames[p]
+}
+
+// MarshalText returns the result of String.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText accepts the texts that MarshalText returns. It returns an error for any other text.
+func (p *Phase) UnmarshalText(text []byte) error {
+	at := slices.Index(phaseNames[:], string(text))
+	if at < 0 {
+		return fmt.Errorf("lifecycle: unknown phase %q", text)
+	}
+	*p = Phase(at)
+	return nil
+}
+
 // Embedded makes the life share its process with other code, for example with a test. The life
 // handles no signals and makes no files. Any number of embedded lives may run at once, also in a
 // bubble of testing/synctest. Hooks, deadlines, panics and the result of Run are as in any other
@@ -198,7 +236,7 @@ func (l *life) Deliver(sig os.Signal) (known bool) {
 			return at >= 0
 		}
 	}
-	l.onSignal(sig, func() bool { return false })
+	l.onSignal(sig)
 	return true
 }
 

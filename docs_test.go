@@ -107,12 +107,12 @@ func TestDocsShowTheAnswerOfStatus(t *testing.T) {
 
 // eventText contains the name of each event as the pages write it.
 var eventText = [events]string{
-	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", ownSignal: "`OnSignal`",
+	stopSignal: "TERM, INT", hangup: "HUP", terminalGone: "HUP, terminal gone", reopenSignal: "USR1", upgradeSignal: "USR2", ownSignal: "`OnSignal`",
 	stopRequest: "other stop request",
 }
 
 func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
-	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "quit", reload: "reload", reopen: "reopen", callHook: "call"}
+	actionText := map[action]string{drop: "–", stop: "stop", forceQuit: "quit", reload: "reload", reopen: "reopen", upgrade: "upgrade", callHook: "call"}
 	head := "| phase |"
 	for e, text := range eventText {
 		require.NotEmpty(t, text, "event %d has no name here", e)

@@ -267,3 +267,21 @@ func ExampleInDaemon() {
 	}
 	os.Exit(lifecycle.Main(os.Args[1:], nil))
 }
+
+// A deployment upgrades the daemon, and reports why a new program was refused.
+func ExampleProcess_Upgrade() {
+	daemon, err := lifecycle.Find("/run/echod.pid")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer daemon.Close()
+	if err := daemon.Upgrade(context.Background()); errors.Is(err, lifecycle.ErrUpgrade) {
+		fmt.Println("the old program serves on:", err)
+		return
+	}
+	if s, err := daemon.Status(); err == nil && s.LastUpgrade != nil {
+		fmt.Println("upgraded to", s.LastUpgrade.NewVersion, "in", s.LastUpgrade.Took)
+		fmt.Println("workers that finish their requests:", len(s.Draining))
+	}
+}

@@ -280,3 +280,12 @@ func ExampleLife_Grace() {
 	// order: 200 OK
 	// Run returned <nil>
 }
+
+// A worker that an upgrade has replaced may finish its requests for five minutes, and a daemon that
+// stops has only ten seconds for them.
+func ExampleDrainTimeout() {
+	os.Exit(lifecycle.Main(os.Args[1:], nil,
+		lifecycle.Supervise(lifecycle.RestartPolicy{}),
+		lifecycle.StopTimeout(10*time.Second),
+		lifecycle.DrainTimeout(5*time.Minute)))
+}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/stacktrace"
 )
 
@@ -226,3 +228,57 @@ func failedText(err error) string {
 type clauseError string
 
 func (e clauseError) Error() string { return string(e) }
+
+// launchError is the error of a failed start of a daemon that has a log.
+type launchError struct {
+	error
+	log string
+}
+
+func (e *launchError) Error() string {
+	text, between := e.error.Error(), " "
+	if strings.Contains(text, "\n") {
+		between = "\n"
+	}
+	return text + between + "(log " + e.log + ")"
+}
+
+func (e *launchError) Unwrap() error { return e.error }
+
+// endFailedStart records the failure of a start in the state file, unless the start was
+// interrupted. It removes a state file that records nothing.
+func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
+	if err != nil && !interrupted {
+		p.recordFailedStart(began, err)
+	}
+	p.removeStaleState()
+}
+
+// recordFailedStart writes a state file with the reason why the start failed, unless the daemon has
+// written one. The caller holds the lock, and no process of the daemon runs.
+func (p *plan) recordFailedStart(began time.Time, err error) {
+	if s, readErr := lastState(p.pidFile); readErr == nil && s.Failed != nil && s.Failed.At.After(began) {
+		return
+	}
+	var launched *launchError
+	log := ""
+	if errors.As(err, &launched) {
+		err, log = launched.error, launched.log
+	}
+	f := newFailure(err)
+	f.Code = 0 // the exit code of the daemon is unknown
+	f.Error = handshake.Summary(f.Error)
+	p.leaveRecord(Status{Name: p.name, Version: p.version, Started: began, LogFile: log, Failed: f})
+}
+
+// warnLeftover logs that a file of the daemon could not be removed.
+func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
+	switch {
+	case removeErr != nil && removeErr == emptyErr:
+		log.Warn("cannot remove or empty the "+what, "err", removeErr)
+	case removeErr != nil && emptyErr != nil:
+		log.Warn("cannot remove or empty the "+what, "err", errors.Join(removeErr, emptyErr))
+	case removeErr != nil:
+		log.Warn("cannot remove the "+what+", so it was emptied", "err", removeErr)
+	}
+}

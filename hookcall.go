@@ -9,6 +9,7 @@ import (
 
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/stacktrace"
+	"example.com/lifecycle/internal/supervise"
 )
 
 // PanicError is the error of a hook or body that panicked or called runtime.Goexit. It never wraps
@@ -185,4 +186,37 @@ func ofWorker(err error) error {
 		return nil
 	}
 	return workerError{err}
+}
+
+// loggedError is the error with which a worker of this binary ended. The worker has logged it.
+type loggedError struct{ error }
+
+func (e *loggedError) Unwrap() error { return e.error }
+
+// result converts an error of package supervise to an error of this package. If the worker or
+// package supervise has logged it, result remembers it as reported.
+func (s *supervisorLife) result(err error) error {
+	var logged *loggedError
+	var gaveUp *supervise.GaveUpError
+	switch {
+	case errors.As(err, &logged):
+		err = logged.error
+	case errors.As(err, &gaveUp): // package supervise has logged it
+		err = fromWorker(err)
+	default:
+		return fromWorker(err)
+	}
+	s.life.reported.Store(&err)
+	return err
+}
+
+// verdict converts err like reloadOfWorker. It remembers a verdict of the worker as reported,
+// because the worker has logged it.
+func (s *supervisorLife) verdict(err error) error {
+	refused := errors.As(err, new(*supervise.ReloadError))
+	err = reloadOfWorker(err)
+	if verdict, ok := err.(workerError); ok && refused {
+		s.life.reported.Store(&verdict.error)
+	}
+	return err
 }

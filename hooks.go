@@ -3,7 +3,12 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
+
+	"example.com/lifecycle/internal/sys/ossignal"
 )
 
 // Hooks is a component: a set of hooks for one part of a program. Every field is optional. Hooks
@@ -104,6 +109,29 @@ func OnExit(f func(ctx context.Context) error) Option {
 // [Hooks]. By default, there is none.
 func OnCheck(f func(ctx context.Context) error) Option {
 	return looseHook("OnCheck", f, func(h *Hooks) *func(context.Context) error { return &h.OnCheck })
+}
+
+// OnSignal sets a function for a signal. A nil f ignores the signal. f runs only while the life is
+// Ready and never concurrently with a hook. Signals that arrive before f can run cause one call.
+// The context of f ends when ReloadTimeout expires or a stop is requested. The life logs an error
+// or panic of f. sig must not be TERM, INT, HUP or USR1, because the life handles these, nor
+// USR2 with [Supervise], because it upgrades the daemon. It must
+// not be KILL or STOP, because no program can handle these. A later OnSignal for the same signal
+// replaces the earlier one. By default, every other signal has its usual effect in a Go program;
+// see package os/signal.
+func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
+	return option(func(c *plan) {
+		switch sig {
+		case nil, syscall.SIGKILL, ossignal.Stop:
+			c.refuse("OnSignal(%v): cannot be caught", sig)
+			return
+		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, ossignal.User1:
+			c.refuse("OnSignal(%v): lifecycle handles this signal itself (TERM and INT stop, HUP reloads, USR1 reopens the log)", sig)
+			return
+		}
+		c.signals = slices.DeleteFunc(c.signals, func(h signalHook) bool { return h.signal == sig })
+		c.signals = append(c.signals, signalHook{sig, f})
+	})
 }
 
 func looseHook(name string, f func(context.Context) error, field func(*Hooks) *func(context.Context) error) Option {

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/engine"
 	"example.com/lifecycle/internal/fdstore"
+	"example.com/lifecycle/internal/handoff"
 	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/logrole"
 	"example.com/lifecycle/internal/pidfile"
@@ -42,6 +42,11 @@ type life struct {
 	marks      workerMarks
 	onStopping func(reason error) // shows the stop on a terminal; nil: no terminal
 	readyFD    *readyfd.Descriptor
+	signals    signalWatch
+	onUpgrade  func(*Upgrade) error // replaces the program; nil: this life cannot do that
+
+	handoff *handoff.Handoff // of the program that ran in this process before; nil: none
+	resumed *resumption      // the life of that program
 
 	values      context.Context // parent of all contexts of the life; never ends
 	stopCtx     context.Context // ends with the stop request; its cause is the reason
@@ -66,6 +71,7 @@ type life struct {
 	status          Status        // holds the phase
 	seq             int           // number of the last state that was published
 	stopRequestedAt time.Time     // when the stop was requested
+	replaced        bool          // another worker has replaced this one
 	timers          []*time.Timer // of a stop
 	firstStopSignal time.Time     // when the first stop signal arrived
 	pending         []job
@@ -108,7 +114,10 @@ func (l *life) run() error {
 // soon as it can read the PID.
 func (l *life) live() (err error) {
 	l.began = time.Now()
-	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began}
+	l.status = Status{Name: l.plan.name, Version: l.plan.version, PID: os.Getpid(), Supervised: l.mode.kind == modeSupervisor, Started: l.began, Since: l.began, Upgradable: l.onUpgrade != nil}
+	if l.handoff != nil {
+		l.beginAgain()
+	}
 	noPaths, early := l.findPaths(), error(nil)
 	defer l.endGrace()
 	if l.mode.isProcess() {
@@ -122,7 +131,9 @@ func (l *life) live() (err error) {
 			l.log = logrole.With(l.log, role)
 		}
 		l.findManager()
-		l.findKeeper()
+		if l.handoff == nil {
+			l.findKeeper()
+		}
 		keepFromChildren(l.mode, l.log) // READY_FD must be taken before
 		defer l.readyFD.Close()
 		defer l.plan.keepOrigin(l.mode)()
@@ -135,6 +146,10 @@ func (l *life) live() (err error) {
 		var unknown error
 		l.credentials, unknown = l.plan.lookUpCredentials()
 		early = errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background))
+		if early != nil && l.handoff != nil { // the workers serve
+			l.log.Warn("the new program of the supervisor cannot do all that a start does", "err", trimPrefix(early))
+			early = nil
+		}
 	}
 	// A launcher itself records a failure before the lock.
 	if l.mode.locks() && l.plan.pidFile != "" && (early == nil || l.launcher == nil) {
@@ -161,22 +176,6 @@ func (l *life) live() (err error) {
 	return l.stop(failure)
 }
 
-// expireGrace ends graceCtx because StopTimeout is over.
-func (l *life) expireGrace() {
-	text := "lifecycle: the stop did not end in " + console.FormatLimit(l.plan.stopTimeout)
-	l.cancelGrace(&textError{text, []error{&timeoutError{is: ErrStopTimeout}}})
-}
-
-// endGrace ends graceCtx because the life is over.
-func (l *life) endGrace() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, timer := range l.timers {
-		timer.Stop()
-	}
-	l.cancelGrace(context.Canceled)
-}
-
 // on does what the dispatch table contains for the event e. It may be called from any goroutine and
 // never blocks. why is the cause of a stop. sig is the signal if the event is a signal.
 func (l *life) on(e event, why error, sig os.Signal) {
@@ -195,7 +194,7 @@ func (l *life) on(e event, why error, sig os.Signal) {
 		} else if time.Since(l.firstStopSignal) > forceQuitAfter && l.mode.isProcess() {
 			l.quit()
 		}
-	case reload, reopen, callHook:
+	case reload, reopen, upgrade, callHook:
 		if j := (job{act, sig}); !slices.Contains(l.pending, j) {
 			l.pending = append(l.pending, j)
 		}
@@ -210,18 +209,20 @@ func (l *life) on(e event, why error, sig os.Signal) {
 func (l *life) beginStop(why error) {
 	wasReady := l.status.Phase != Starting
 	l.stopRequestedAt = time.Now()
+	l.replaced = errors.Is(why, ErrReplaced)
 	l.status.Phase, l.status.Since = Stopping, l.stopRequestedAt
-	l.status.StopBy = monotonic.Now() + l.plan.wholeStop()
+	l.status.stopLimit = l.wholeStop()
+	l.status.StopBy = monotonic.Now() + l.status.stopLimit
 	l.requestStop(why)
 	if l.cancelStart != nil {
 		l.cancelStart(why)
 	}
-	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.plan.stopTimeout)), l.expireGrace))
+	l.timers = append(l.timers, time.AfterFunc(time.Until(deadline(l.stopRequestedAt, l.stopTimeout())), l.expireGrace))
 	if l.state != nil || l.manager != nil {
 		// A hook may still run. The state must show the stop request at once, not when the hook returns.
 		go l.publish()
 	}
-	if wasReady && l.plan.stopDelay > 0 && l.liveBodies > 0 {
+	if wasReady && l.plan.stopDelay > 0 && l.liveBodies > 0 && !l.replaced {
 		l.timers = append(l.timers, time.AfterFunc(l.plan.stopDelay, func() { l.cancel(why) }))
 		return
 	}
@@ -230,7 +231,7 @@ func (l *life) beginStop(why error) {
 
 // serve executes jobs until a stop is requested.
 func (l *life) serve() {
-	if !l.confirmReady() || !l.enter(Starting, Ready) {
+	if !l.confirmReady() || !l.enter(Starting, Ready) && l.handoff == nil {
 		return
 	}
 	close(l.readyCh)
@@ -240,7 +241,7 @@ func (l *life) serve() {
 	if l.mode.isProcess() {
 		fdstore.CloseUnclaimed(l.log)
 	}
-	if l.mode.kind != modeWorker { // the supervisor logs it
+	if l.mode.kind != modeWorker && l.handoff == nil { // the supervisor logs it
 		l.log.Info("ready", "pid", os.Getpid(), "took", time.Since(l.began).Round(time.Microsecond))
 	}
 	l.startPeriodic()
@@ -284,11 +285,10 @@ func (l *life) handle(j job) {
 		}
 	case reopen:
 		l.reopen()
+	case upgrade:
+		l.upgrade()
 	case callHook:
 		l.callSignalHook(j.signal)
 		l.publish() // shows that the hook no longer runs
 	}
 }
-
-// grace returns the extra time after the budget of the hooks.
-func grace(budget time.Duration) time.Duration { return min(budget/4, 5*time.Second) }

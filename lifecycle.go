@@ -118,8 +118,6 @@
 //   - It cannot end a goroutine. An abandoned hook runs on until the process ends.
 //   - A stop ends the daemon but, without a supervisor, not the processes that the daemon started.
 //   - It installs no service and rotates no log.
-//   - It does not replace a running program. A restart ends the old process before it starts the
-//     new one.
 package lifecycle
 
 import (
@@ -130,7 +128,6 @@ import (
 
 	"example.com/lifecycle/internal/fdstore"
 	"example.com/lifecycle/internal/handshake"
-	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
 )
@@ -180,6 +177,7 @@ func newLife(fn func(context.Context) error, opts []Option) (*life, error) {
 // runHere runs the life in the mode of this process.
 func runHere(l *life) error {
 	m, err := modeOf(l.plan)
+	introduce(l.plan, m, err)
 	if err != nil {
 		return abandon(l.plan, err)
 	}
@@ -194,13 +192,15 @@ func runHere(l *life) error {
 		_, err := launch{plan: l.plan, oneShot: true}.run(l.plan.base)
 		return abandon(l.plan, err)
 	case modeSupervisor:
-		superviseIn(l)
+		if err := superviseIn(l); err != nil {
+			return abandon(l.plan, err)
+		}
 	case modeWorker:
 		attachToSupervisor(l)
 	}
 	if m.mayHaveLauncher() {
 		l.launcher = handshake.Inherited()
-		if l.plan.detach && l.launcher == nil && detach.Inherited() != nil {
+		if l.plan.detach && l.launcher == nil && InDaemon() && l.handoff == nil {
 			// No launcher waits for the result of this life.
 			return errors.New("lifecycle: Detach: this process is the daemon of an earlier call of Run, so it " +
 				"cannot be the next one too: set Args so that the main of each daemon calls Run once")
@@ -249,6 +249,9 @@ func (p *plan) complete() {
 	}
 	if p.stopTimeout > 0 && p.stopDelay >= p.stopTimeout {
 		p.refuse("StopDelay(%v): must be shorter than StopTimeout (%v), which includes it", p.stopDelay, p.stopTimeout)
+	}
+	if p.drainTimeout < 0 {
+		p.drainTimeout = p.stopTimeout
 	}
 	p.completeHooks()
 	if p.embedded {

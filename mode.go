@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"example.com/lifecycle/internal/handoff"
 	"example.com/lifecycle/internal/sys/detach"
 	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/origin"
@@ -50,10 +51,14 @@ func modeOf(p *plan) (mode, error) {
 		m.kind, m.first = modeWorker, note.First
 	case note != nil && p.policy != nil && p.noPIDFile != nil:
 		return m, p.noPIDFile
+	case note != nil && p.policy == nil && safefile.SameEntry(p.pidFile, string(note.PIDFile)):
+		return m, errNoSupervise
 	// Without this error, a worker with another PID file would itself become a supervisor.
 	case note != nil && p.policy != nil:
 		return m, fmt.Errorf("lifecycle: the supervisor uses the PID file %q, but its worker uses %q: pass both the same PID file",
 			note.PIDFile, p.pidFile)
+	case p.policy == nil && isNextProgram():
+		return m, errNoSupervise
 	case p.detach && !m.background:
 		m.kind = modeLauncher
 	case p.supervises():
@@ -69,6 +74,17 @@ func modeOf(p *plan) (mode, error) {
 // supervises reports whether this process supervises a worker instead of running the life itself.
 func (p *plan) supervises() bool {
 	return p.policy != nil && (p.program != nil || p.policy.Foreground || InDaemon() || os.Getpid() == 1)
+}
+
+// errNoSupervise is the error of a program that replaces one with Supervise and does not have that
+// option. Without it, the program would start a second daemon beside its supervisor.
+var errNoSupervise = errors.New("lifecycle: a supervisor has started this program as its worker, but the program does not use Supervise: " +
+	"use the verb restart to change that")
+
+// isNextProgram reports whether this process is a supervisor whose program was replaced.
+func isNextProgram() bool {
+	h, err := handoff.Inherited()
+	return h != nil || err != nil
 }
 
 // isProcess reports whether the life owns the process, because it is not embedded.
@@ -95,15 +111,19 @@ func (m mode) role() string {
 // InDaemon reports whether this process is detached, or is the worker of a detached supervisor. It
 // returns false in the launcher and in every other process.
 func InDaemon() bool {
-	note := supervisorNote()
-	return detach.Inherited() != nil || note != nil && note.Detached
+	if note := supervisorNote(); note != nil {
+		return note.Detached
+	}
+	h, _ := handoff.Inherited()
+	return detach.Inherited() != nil || h != nil && h.Background
 }
 
 // workerNote contains the data that a supervisor passes to its worker.
 type workerNote struct {
 	PIDFile  []byte `json:"pid_file"` // of the supervisor
 	Detached bool   `json:"detached"`
-	First    bool   `json:"first"` // a failure of this worker fails the start
+	First    bool   `json:"first"`     // a failure of this worker fails the start
+	Process1 bool   `json:"process_1"` // the supervisor is process 1
 }
 
 // supervisorNote returns the note of the supervisor if this process is a worker, else nil.
@@ -151,11 +171,17 @@ func (osEnv) notify(c chan<- os.Signal, sig os.Signal) (stop func()) {
 
 // underNohup reports whether SIGHUP was ignored at the start. It is package state because
 // signal.Ignored no longer reports that after the first signal.Notify.
-var underNohup = signal.Ignored(syscall.SIGHUP)
+var underNohup = signal.Ignored(syscall.SIGHUP) || carried(func(h *handoff.Handoff) bool { return h.UnderNohup })
 
 // sigintIgnored reports whether SIGINT was ignored at the start. A shell without job control
 // ignores SIGINT for a command in the background (&).
-var sigintIgnored = signal.Ignored(syscall.SIGINT)
+var sigintIgnored = signal.Ignored(syscall.SIGINT) || carried(func(h *handoff.Handoff) bool { return h.SigintIgnored })
+
+// carried returns what an earlier program of this process has passed on, or false.
+func carried(fact func(*handoff.Handoff) bool) bool {
+	h, _ := handoff.Inherited()
+	return h != nil && fact(h)
+}
 
 // terminal watches no terminal under nohup(1), because there the program must outlive its terminal.
 func (osEnv) terminal() (hungUp func() bool) {

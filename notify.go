@@ -58,7 +58,7 @@ func (l *life) findManager() {
 		return
 	}
 	l.manager = &manager{socket: socket, log: l.log, isParent: l.mode.kind == modeWorker, room: room, watches: watches, limits: map[Phase]time.Duration{
-		Starting: l.plan.limits().Start, Reloading: l.plan.reloadTimeout + grace(l.plan.reloadTimeout), Stopping: l.plan.wholeStop(),
+		Starting: l.plan.limits().Start, Reloading: l.plan.reloadTimeout + grace(l.plan.reloadTimeout),
 	}}
 }
 
@@ -108,7 +108,11 @@ func (m *manager) phaseLines(now Status) (lines []string) {
 	case Stopping:
 		lines = append(lines, "STOPPING=1")
 	}
-	if limit, ok := m.limits[now.Phase]; ok {
+	limit := m.limits[now.Phase]
+	if now.Phase == Stopping {
+		limit = now.stopLimit
+	}
+	if limit > 0 {
 		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", limit.Microseconds()))
 	}
 	return lines

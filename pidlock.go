@@ -228,6 +228,9 @@ func makeDefaultDir(path, suffix string) error {
 // enterPIDFile acquires the lock and writes the state and the PID. It writes the state first,
 // because a process that reads the PID then reads the state.
 func (l *life) enterPIDFile() error {
+	if l.handoff != nil {
+		return l.adoptFiles()
+	}
 	var lock *pidfile.Lock
 	var err error
 	if l.launcher != nil {

@@ -69,6 +69,7 @@ type placement struct {
 // are zero in a supervisor, because its hooks have limits of their own.
 type timeouts struct {
 	startTimeout, stopTimeout, reloadTimeout, stopDelay time.Duration
+	drainTimeout                                        time.Duration // -1: stopTimeout
 
 	// longest holds the limits of a supervisor with its worker. If it is nil, the fields above
 	// apply.
@@ -93,8 +94,9 @@ type components struct {
 
 // supervision holds the options of a supervisor.
 type supervision struct {
-	policy  *RestartPolicy // nil: the life is not supervised
-	program []string       // runs instead of fn
+	policy    *RestartPolicy // nil: the life is not supervised
+	program   []string       // runs instead of fn
+	noOverlap bool           // an upgrade ends the old worker first
 }
 
 // signalHook holds the arguments of OnSignal.
@@ -120,7 +122,7 @@ func defaultPlan(fn func(context.Context) error) *plan {
 	return &plan{
 		identity:   identity{name: programName(), base: context.Background(), env: osEnv{}},
 		placement:  placement{pidFileMode: 0o644, logFileMode: 0o640, umask: -1},
-		timeouts:   timeouts{startTimeout: 60 * time.Second, stopTimeout: 20 * time.Second, reloadTimeout: 30 * time.Second},
+		timeouts:   timeouts{startTimeout: 60 * time.Second, stopTimeout: 20 * time.Second, reloadTimeout: 30 * time.Second, drainTimeout: -1},
 		components: components{fn: fn, loose: -1},
 	}
 }
@@ -232,4 +234,10 @@ func BaseContext(ctx context.Context) Option {
 		}
 		c.base = ctx
 	})
+}
+
+// namesNothing reports whether the options name nothing to run. Then a call with them can only name
+// a daemon that runs.
+func (p *plan) namesNothing() bool {
+	return p.policy != nil && p.program == nil && p.fn == nil && !slices.ContainsFunc(p.hooks, hasMoreThanCheck)
 }

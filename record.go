@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"example.com/lifecycle/internal/console"
-	"example.com/lifecycle/internal/handshake"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
 	"example.com/lifecycle/internal/supervise"
@@ -37,6 +36,12 @@ func (s *Status) times() map[string]*time.Time {
 	}
 	if s.LastReopen != nil {
 		times["last_reopen"] = &s.LastReopen.At
+	}
+	if s.LastUpgrade != nil {
+		times["last_upgrade"] = &s.LastUpgrade.At
+	}
+	for i := range s.Draining {
+		times[fmt.Sprintf("draining_%d", s.Draining[i].PID)] = &s.Draining[i].Until
 	}
 	if s.Failed != nil {
 		times["failed"] = &s.Failed.At
@@ -73,7 +78,7 @@ func (s Status) fit(f *statefile.File) ([]byte, error) {
 // \xHH.
 func (s Status) asText() Status {
 	s.Name, s.LogFile = bytetext.Escape(s.Name), bytetext.Escape(s.LogFile)
-	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp, &s.Left} {
+	for _, text := range []*string{&s.Version, &s.Doing, &s.Text, &s.GaveUp, &s.Left, &s.WorkerVersion} {
 		*text = bytetext.Valid(*text)
 	}
 	if s.LastExit != nil {
@@ -89,7 +94,11 @@ func (s Status) asText() Status {
 		}
 		s.Failed = &f
 	}
-	s.LastReload, s.LastReopen = s.LastReload.asText(), s.LastReopen.asText()
+	s.LastReload, s.LastReopen, s.LastUpgrade = s.LastReload.asText(), s.LastReopen.asText(), s.LastUpgrade.asText()
+	s.Draining = slices.Clone(s.Draining)
+	for i := range s.Draining {
+		s.Draining[i].Version, s.Draining[i].Text = bytetext.Valid(s.Draining[i].Version), bytetext.Valid(s.Draining[i].Text)
+	}
 	return s
 }
 
@@ -97,12 +106,20 @@ func (s *Status) fromText() {
 	s.Name, s.LogFile = bytetext.Unescape(s.Name), bytetext.Unescape(s.LogFile)
 	s.LastReload.fromText()
 	s.LastReopen.fromText()
+	s.LastUpgrade.fromText()
 }
 
 // shorten cuts the longest text by a quarter, or a long list to 20 entries. It reports whether it
 // has cut anything.
 func (s *Status) shorten() bool {
-	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp, &s.Left}
+	texts := []*string{&s.Name, &s.Version, &s.Doing, &s.Text, &s.LogFile, &s.GaveUp, &s.Left, &s.WorkerVersion}
+	s.Draining = slices.Clone(s.Draining) // the life still uses the uncut values
+	for i := range s.Draining {
+		texts = append(texts, &s.Draining[i].Version, &s.Draining[i].Text)
+	}
+	s.LastUpgrade = s.LastUpgrade.copied(func(u *Upgrade) {
+		texts = append(texts, &u.Component, &u.Hook, &u.Error, &u.Note, &u.OldVersion, &u.NewVersion)
+	})
 	if s.LastExit != nil {
 		e := *s.LastExit // the life still uses the uncut value
 		s.LastExit = &e
@@ -204,48 +221,6 @@ func (p *plan) leaveRecord(s Status) {
 	f.Keep()
 }
 
-// launchError is the error of a failed start of a daemon that has a log.
-type launchError struct {
-	error
-	log string
-}
-
-func (e *launchError) Error() string {
-	text, between := e.error.Error(), " "
-	if strings.Contains(text, "\n") {
-		between = "\n"
-	}
-	return text + between + "(log " + e.log + ")"
-}
-
-func (e *launchError) Unwrap() error { return e.error }
-
-// endFailedStart records the failure of a start in the state file, unless the start was
-// interrupted. It removes a state file that records nothing.
-func (p *plan) endFailedStart(began time.Time, err error, interrupted bool) {
-	if err != nil && !interrupted {
-		p.recordFailedStart(began, err)
-	}
-	p.removeStaleState()
-}
-
-// recordFailedStart writes a state file with the reason why the start failed, unless the daemon has
-// written one. The caller holds the lock, and no process of the daemon runs.
-func (p *plan) recordFailedStart(began time.Time, err error) {
-	if s, readErr := lastState(p.pidFile); readErr == nil && s.Failed != nil && s.Failed.At.After(began) {
-		return
-	}
-	var launched *launchError
-	log := ""
-	if errors.As(err, &launched) {
-		err, log = launched.error, launched.log
-	}
-	f := newFailure(err)
-	f.Code = 0 // the exit code of the daemon is unknown
-	f.Error = handshake.Summary(f.Error)
-	p.leaveRecord(Status{Name: p.name, Version: p.version, Started: began, LogFile: log, Failed: f})
-}
-
 // readStateOnce reads a state file. It returns an error if the file does not belong to that owner.
 func readStateOnce(path string, owner int) (Status, error) {
 	f, err := statefile.Open(path, owner)
@@ -278,16 +253,4 @@ func (l *life) createState() (f *statefile.File, err error) {
 		f, err = statefile.Replace(path, l.plan.pidFileMode, record)
 	}
 	return f, stateFileError(path, err)
-}
-
-// keepMarks keeps the mark of an earlier worker whose processes may still run. The zero Marked
-// means that there is none.
-func (s *Status) keepMarks(surviving supervise.Marked) {
-	s.WorkerMark, s.WorkerKnown, s.WorkerImage = surviving.Mark, surviving.At, surviving.Image
-	s.carried = surviving.Mark != ""
-}
-
-// marked returns the values that identify the processes of the worker.
-func (s *Status) marked() supervise.Marked {
-	return supervise.Marked{PID: s.Worker, Mark: s.WorkerMark, Image: s.WorkerImage, At: s.WorkerKnown}
 }

@@ -163,10 +163,10 @@ func (i interruptible) do(component, hook string, f func(context.Context) error)
 
 func (i interruptible) patience() time.Duration {
 	if i.life.stopCtx.Err() != nil {
-		if i.life.plan.longest == nil && i.life.plan.stopTimeout == 0 {
+		if i.life.plan.longest == nil && i.life.stopTimeout() == 0 {
 			return unlimited
 		}
-		return grace(i.life.plan.stopTimeout)
+		return grace(i.life.stopTimeout())
 	}
 	return grace(i.life.plan.reloadTimeout)
 }

@@ -3,28 +3,27 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"example.com/lifecycle/internal/fdstore"
-	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/ossignal"
-	"example.com/lifecycle/internal/sys/worker"
 )
 
 // event is a signal or request to which a life reacts.
 type event int
 
 const (
-	stopSignal   event = iota // TERM or INT
-	hangup                    // HUP, or Life.Reload
-	terminalGone              // HUP, and the controlling terminal has hung up
-	reopenSignal              // USR1
-	ownSignal                 // a signal with an OnSignal function
-	stopRequest               // a body returned, the BaseContext ended, …
+	stopSignal    event = iota // TERM or INT
+	hangup                     // HUP, or Life.Reload
+	terminalGone               // HUP, and the controlling terminal has hung up
+	reopenSignal               // USR1
+	upgradeSignal              // USR2, in a supervisor
+	ownSignal                  // a signal with an OnSignal function
+	stopRequest                // a body returned, the BaseContext ended, …
 	events
 )
 
@@ -37,6 +36,7 @@ const (
 	forceQuit        // quit at once if the first stop signal is more than a second old
 	reload           // reload once, as soon as the life is Ready
 	reopen           // reopen the log, as soon as the life is Ready
+	upgrade          // replace the program, as soon as the life is Ready
 	callHook         // call the OnSignal function, as soon as the life is Ready
 )
 
@@ -44,11 +44,11 @@ const (
 // runs once for any number of events. So one or more HUPs during the start cause one reload after
 // the start. One or more HUPs during a reload cause one more reload.
 var dispatch = [...][events]action{
-	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
-	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
-	Reloading: {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, ownSignal: callHook, stopRequest: stop},
-	Stopping:  {stopSignal: forceQuit, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
-	Exited:    {stopSignal: drop, hangup: drop, terminalGone: drop, reopenSignal: drop, ownSignal: drop, stopRequest: drop},
+	Starting:  {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, upgradeSignal: upgrade, ownSignal: callHook, stopRequest: stop},
+	Ready:     {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, upgradeSignal: upgrade, ownSignal: callHook, stopRequest: stop},
+	Reloading: {stopSignal: stop, hangup: reload, terminalGone: stop, reopenSignal: reopen, upgradeSignal: upgrade, ownSignal: callHook, stopRequest: stop},
+	Stopping:  {stopSignal: forceQuit, hangup: drop, terminalGone: drop, reopenSignal: drop, upgradeSignal: drop, ownSignal: drop, stopRequest: drop},
+	Exited:    {stopSignal: drop, hangup: drop, terminalGone: drop, reopenSignal: drop, upgradeSignal: drop, ownSignal: drop, stopRequest: drop},
 }
 
 // StopSignalError is the [context.Cause] of a stop by a signal. It wraps context.Canceled, so a
@@ -59,31 +59,18 @@ func (e *StopSignalError) Error() string { return "lifecycle: stopped by signal:
 
 func (e *StopSignalError) Unwrap() error { return context.Canceled }
 
-// OnSignal sets a function for a signal. A nil f ignores the signal. f runs only while the life is
-// Ready and never concurrently with a hook. Signals that arrive before f can run cause one call.
-// The context of f ends when ReloadTimeout expires or a stop is requested. The life logs an error
-// or panic of f. sig must not be TERM, INT, HUP or USR1, because the life handles these. It must
-// not be KILL or STOP, because no program can handle these. A later OnSignal for the same signal
-// replaces the earlier one. By default, every other signal has its usual effect in a Go program;
-// see package os/signal.
-func OnSignal(sig os.Signal, f func(ctx context.Context) error) Option {
-	return option(func(c *plan) {
-		switch sig {
-		case nil, syscall.SIGKILL, ossignal.Stop:
-			c.refuse("OnSignal(%v): cannot be caught", sig)
-			return
-		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, ossignal.User1:
-			c.refuse("OnSignal(%v): lifecycle handles this signal itself (TERM and INT stop, HUP reloads, USR1 reopens the log)", sig)
-			return
-		}
-		c.signals = slices.DeleteFunc(c.signals, func(h signalHook) bool { return h.signal == sig })
-		c.signals = append(c.signals, signalHook{sig, f})
-	})
-}
-
 // signalGrace is how long the signal handlers outlive the life. A signal that arrives after the
 // return of Run must not change how the process ends.
 const signalGrace = time.Second
+
+// signalWatch holds the handlers of a life. Only the goroutine of run uses it.
+type signalWatch struct {
+	heard    map[os.Signal]chan os.Signal // signals with an effect, and where they arrive
+	stops    map[os.Signal]func()         // remove the handler of a signal
+	hungUp   func() bool                  // reports whether the terminal has hung up; nil: it has not
+	paused   chan struct{}                // closed to end the watchers
+	watchers sync.WaitGroup
+}
 
 // notifySignals installs the signal handlers. The signals then arrive even if the caller of the
 // program ignored or blocked them.
@@ -91,10 +78,14 @@ const signalGrace = time.Second
 // Each signal has its own channel, so many signals of one kind never hide a signal of another kind.
 // The channel has room for one signal, and that one represents all later signals of its kind.
 func (l *life) notifySignals() (stopSignals func()) {
-	hungUp := l.terminal()
+	w := &l.signals
+	w.hungUp, w.heard, w.stops = l.terminal(), map[os.Signal]chan os.Signal{}, map[os.Signal]func(){}
 	heard := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 	if ossignal.User1 != nil {
 		heard = append(heard, ossignal.User1)
+	}
+	if l.onUpgrade != nil {
+		heard = append(heard, ossignal.User2)
 	}
 	// Go ends a program that writes to a broken stdout or stderr, unless the program handles
 	// SIGPIPE (os/signal). The life handles it and does not ignore it, because child processes
@@ -108,48 +99,117 @@ func (l *life) notifySignals() (stopSignals func()) {
 			heard = append(heard, h.signal)
 		}
 	}
-	var stops []func()
 	for _, sig := range heard {
-		c := make(chan os.Signal, 1)
-		stops = append(stops, l.plan.env.notify(c, sig))
-		go l.watchSignal(c, hungUp)
+		w.heard[sig] = make(chan os.Signal, 1)
+	}
+	l.watchSignals()
+	if l.handoff != nil {
+		for _, c := range l.handoff.Signals {
+			l.plan.env.notify(c, ossignal.User1)() // removes all its handlers
+			l.handleAll(c)
+		}
 	}
 	for _, sig := range unheard {
-		stops = append(stops, l.plan.env.notify(make(chan os.Signal, 1), sig))
+		w.stops[sig] = l.plan.env.notify(make(chan os.Signal, 1), sig)
 	}
 	return func() {
 		close(l.done)
 		time.AfterFunc(signalGrace, func() {
-			for _, stop := range stops {
+			for _, stop := range w.stops {
 				stop()
 			}
 		})
 	}
 }
 
-func (l *life) watchSignal(c <-chan os.Signal, hungUp func() bool) {
+// watchSignals installs the handlers of the signals with an effect.
+func (l *life) watchSignals() {
+	w := &l.signals
+	paused := make(chan struct{})
+	w.paused = paused
+	for sig, c := range w.heard {
+		if w.stops[sig] == nil {
+			w.stops[sig] = l.plan.env.notify(c, sig)
+		}
+		w.watchers.Go(func() { l.watchSignal(c, paused) })
+	}
+}
+
+// errSignalArrived reports that a signal has arrived since pauseSignals.
+var errSignalArrived = errors.New("a signal has arrived")
+
+// pauseSignals handles the signals that have arrived, and then no more until resume is called.
+// Later ones wait: USR1 and USR2 in held, and the others in channels of their own. unhandled
+// returns errSignalArrived if one waits.
+func (l *life) pauseSignals() (held chan os.Signal, unhandled func() error, resume func()) {
+	w := &l.signals
+	held = make(chan os.Signal, 16)
+	var stops []func()
+	for _, sig := range []os.Signal{ossignal.User1, ossignal.User2} {
+		stops = append(stops, l.plan.env.notify(held, sig))
+		w.stops[sig]()
+		delete(w.stops, sig)
+	}
+	close(w.paused)
+	w.watchers.Wait()
+	unhandled = func() error {
+		waiting := len(held)
+		for _, c := range w.heard {
+			waiting += len(c)
+		}
+		if waiting > 0 {
+			return errSignalArrived
+		}
+		return nil
+	}
+	return held, unhandled, func() {
+		l.watchSignals()
+		for _, stop := range stops {
+			stop()
+		}
+		l.handleAll(held)
+	}
+}
+
+// handleAll handles the signals in c. No other goroutine sends to c or receives from it.
+func (l *life) handleAll(c chan os.Signal) {
+	for len(c) > 0 {
+		l.onSignal(<-c)
+	}
+}
+
+func (l *life) watchSignal(c chan os.Signal, paused <-chan struct{}) {
 	for {
 		select {
 		case <-l.done:
 			return
+		case <-paused:
+			l.handleAll(c)
+			return
 		case sig := <-c:
-			l.onSignal(sig, hungUp)
+			l.onSignal(sig)
 		}
 	}
 }
 
-func (l *life) onSignal(sig os.Signal, hungUp func() bool) {
+func (l *life) onSignal(sig os.Signal) {
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
 		l.on(stopSignal, &StopSignalError{sig}, sig)
 	case syscall.SIGHUP:
-		if hungUp() {
+		if l.signals.hungUp != nil && l.signals.hungUp() {
 			l.on(terminalGone, &StopSignalError{sig}, sig)
 		} else {
 			l.on(hangup, nil, sig)
 		}
 	case ossignal.User1:
 		l.on(reopenSignal, nil, sig)
+	case ossignal.User2:
+		if l.onUpgrade != nil {
+			l.on(upgradeSignal, nil, sig)
+			return
+		}
+		fallthrough
 	default:
 		l.on(ownSignal, nil, sig)
 	}
@@ -217,53 +277,4 @@ func quitError(doing string) error {
 		text += ", in " + doing
 	}
 	return errors.New(text)
-}
-
-// Phase is a stage of a life:
-//
-//	Starting → Ready ⇄ Reloading → Stopping → Exited
-type Phase int
-
-// The phases, in their order. A failed start goes from Starting to Stopping.
-const (
-	Starting  Phase = iota // the components and the bodies are being started
-	Ready                  // all components are started, and ReadyWhen has returned nil
-	Reloading              // OnCheck and OnReload run
-	Stopping               // a stop was requested, or the start failed
-	Exited                 // the life is over
-)
-
-var phaseNames = [...]string{"starting", "ready", "reloading", "stopping", "exited"}
-
-// String returns the name of the phase in lower case.
-func (p Phase) String() string {
-	if p < 0 || int(p) >= len(phaseNames) {
-		return "unknown"
-	}
-	return phaseNames[p]
-}
-
-// MarshalText returns the result of String.
-func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText accepts the texts that MarshalText returns. It returns an error for any other text.
-func (p *Phase) UnmarshalText(text []byte) error {
-	at := slices.Index(phaseNames[:], string(text))
-	if at < 0 {
-		return fmt.Errorf("lifecycle: unknown phase %q", text)
-	}
-	*p = Phase(at)
-	return nil
-}
-
-// attachToSupervisor makes l stop when its supervisor is gone.
-func attachToSupervisor(l *life) {
-	in := worker.Inherited()
-	_ = in.RedirectCrashOutput()
-	lost := in.Take()
-	go func() {
-		<-lost // the supervisor may end after the life, while main still runs
-		time.AfterFunc(supervise.LostWorker, func() { l.plan.env.exit(1) })
-		l.on(stopRequest, errSupervisorLost, nil)
-	}()
 }

@@ -42,8 +42,9 @@ func inPhase(t *testing.T, phase Phase, trace *proctest.Lines) (v *lived, releas
 	}
 	base, cancel := context.WithCancelCause(context.Background())
 	t.Cleanup(func() { cancel(nil) })
+	// SIGUSR2 is left to the upgrade.
 	v = live(t, serve, With(traced(trace, "a")), With(b), BaseContext(base),
-		OnSignal(syscall.SIGUSR2, func(context.Context) error { trace.Say("OnSignal"); return nil }))
+		OnSignal(syscall.SIGWINCH, func(context.Context) error { trace.Say("OnSignal"); return nil }))
 	switch phase {
 	case Reloading:
 		v.send(syscall.SIGHUP)
@@ -68,8 +69,13 @@ func TestDispatchTable(t *testing.T) {
 			v.send(syscall.SIGHUP)
 		},
 		reopenSignal: func(v *lived) { v.send(syscall.SIGUSR1) },
-		ownSignal:    func(v *lived) { v.send(syscall.SIGUSR2) },
-		stopRequest:  func(v *lived) { v.on(stopRequest, errBoom, nil); synctest.Wait() },
+		ownSignal:    func(v *lived) { v.send(syscall.SIGWINCH) },
+		upgradeSignal: func(v *lived) {
+			v.onUpgrade = func(*Upgrade) error { return errBoom }
+			v.on(upgradeSignal, nil, syscall.SIGUSR2)
+			synctest.Wait()
+		},
+		stopRequest: func(v *lived) { v.on(stopRequest, errBoom, nil); synctest.Wait() },
 	}
 	require.Len(t, raise, int(events))
 	require.Len(t, dispatch, int(Exited)+1)
@@ -98,12 +104,16 @@ func TestDispatchTable(t *testing.T) {
 					case reopen:
 						require.Equal(t, Ready, v.phaseNow())
 						require.Equal(t, 1, v.log.Count("nothing to reopen"))
+					case upgrade:
+						require.Equal(t, Ready, v.phaseNow())
+						require.Equal(t, 1, v.log.Count("upgrade refused, the old worker serves"))
 					case callHook:
 						require.Equal(t, Ready, v.phaseNow())
 						require.Contains(t, came, "OnSignal")
 					case forceQuit, drop:
 						require.NoError(t, v.end())
 						require.NotContains(t, came, "OnSignal")
+						require.Zero(t, v.log.Count("msg=upgrading"))
 						require.Equal(t, reloadsBefore, v.log.Count("msg=reloaded"))
 						require.Zero(t, v.log.Count("nothing to reopen"))
 						require.Empty(t, v.host.exits())

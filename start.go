@@ -63,7 +63,7 @@ func (l *life) start() error {
 		return err
 	}
 	for i := range l.plan.hooks {
-		if l.stopCtx.Err() != nil {
+		if l.stopCtx.Err() != nil && l.handoff == nil {
 			return nil
 		}
 		if err := l.startComponent(&l.plan.hooks[i], deadline, limit); err != nil {

@@ -2,9 +2,7 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -44,17 +42,18 @@ type Status struct {
 	LastReload *Verdict `json:"last_reload,omitempty"` // nil: none yet
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
-	Supervised   bool      `json:"supervised,omitempty"`    // by a supervisor, see [Supervise]
-	Worker       int       `json:"worker,omitempty"`        // PID of the worker, or 0
-	Restarts     int       `json:"restarts,omitempty"`      // number of restarts of the worker
-	LastExit     *Exit     `json:"last_exit,omitempty"`     // of the last worker that ended, or nil
-	NextRestart  time.Time `json:"next_restart,omitzero"`   // when the next worker starts
-	Attempt      int       `json:"attempt,omitempty"`       // number of the next restart in its series
-	AttemptLimit int       `json:"attempt_limit,omitempty"` // the last attempt; 0: no limit
-	GaveUp       string    `json:"gave_up,omitempty"`       // why the worker is no longer restarted
-	Left         string    `json:"left,omitempty"`          // why the worker still runs
-	WorkerID     string    `json:"worker_id,omitempty"`     // different for every worker
-	workerDown   bool      // the worker was ready and is not ready now
+	Supervised    bool      `json:"supervised,omitempty"`     // by a supervisor, see [Supervise]
+	Worker        int       `json:"worker,omitempty"`         // PID of the worker, or 0
+	WorkerVersion string    `json:"worker_version,omitempty"` // of its program, see [Version]
+	Restarts      int       `json:"restarts,omitempty"`       // number of restarts of the worker
+	LastExit      *Exit     `json:"last_exit,omitempty"`      // of the last worker that ended, or nil
+	NextRestart   time.Time `json:"next_restart,omitzero"`    // when the next worker starts
+	Attempt       int       `json:"attempt,omitempty"`        // of the next restart in its series
+	AttemptLimit  int       `json:"attempt_limit,omitempty"`  // the last attempt; 0: no limit
+	GaveUp        string    `json:"gave_up,omitempty"`        // why the worker is no longer restarted
+	Left          string    `json:"left,omitempty"`           // why the worker still runs
+	WorkerID      string    `json:"worker_id,omitempty"`      // different for every worker
+	workerDown    bool      // the worker was ready and is not ready now
 
 	// If this supervisor is killed, the next supervisor finds the processes of the worker by these
 	// fields.
@@ -62,12 +61,23 @@ type Status struct {
 	// WorkerKnown is a time at which these numbers belonged to the worker, on CLOCK_BOOTTIME.
 	WorkerKnown time.Duration `json:"worker_known_boottime_ns,omitempty"`
 	WorkerImage string        `json:"worker_image,omitempty"` // memory addresses of the worker
-	carried     bool          // the mark belongs to the worker of an earlier supervisor
+	carried     bool          // the marks belong to workers of an earlier supervisor
+	// OtherWorkers are the workers beside the current one: those in Draining, and the one in
+	// Upgrading.
+	OtherWorkers []OtherWorker `json:"other_workers,omitempty"`
+
+	Upgradable  bool       `json:"upgradable,omitempty"` // USR2 upgrades this supervisor
+	Upgrading   int        `json:"upgrading,omitempty"`  // PID of the worker that is to replace it
+	isUpgrading bool       // an upgrade is in progress
+	Upgrades    int        `json:"upgrades,omitempty"`     // number of upgrades, with refused ones
+	LastUpgrade *Upgrade   `json:"last_upgrade,omitempty"` // nil: none yet
+	Draining    []Draining `json:"draining,omitempty"`     // replaced workers that still run
 
 	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil
 
 	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
+	stopLimit   time.Duration // from the stop request to StopBy
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
 
 	// KeptBy says what may start the daemon again: "detached" (nothing but a verb), "foreground" (the
@@ -101,6 +111,9 @@ func (s Status) external() Status {
 	if s.Failed != nil {
 		s.Phase, s.Since, s.Doing = Exited, s.Failed.At, ""
 	}
+	if s.isUpgrading && s.Doing == "" {
+		s.Doing = upgradeHook
+	}
 	if s.workerDown && (s.Phase == Ready || s.Phase == Reloading) {
 		s.Phase = Starting
 		if s.LastExit != nil {
@@ -116,11 +129,7 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	if f == nil {
 		return
 	}
-	if l.marks.known != nil {
-		if m, ok := l.marks.known(now.WorkerMark); ok {
-			now.WorkerKnown, now.WorkerImage = m.At, m.Image
-		}
-	}
+	now.refreshMarks(l.marks.known)
 	record, err := now.encode(f)
 	// If there is no new record, empty the file, because the old record is no longer true.
 	if writeErr := f.Write(seq, record); err == nil {
@@ -128,18 +137,6 @@ func (l *life) writeState(f *statefile.File, now Status, seq int) {
 	}
 	if err != nil {
 		l.log.Warn("cannot write the state file, so status and reload report less", "err", err)
-	}
-}
-
-// warnLeftover logs that a file of the daemon could not be removed.
-func warnLeftover(log *slog.Logger, what string, removeErr, emptyErr error) {
-	switch {
-	case removeErr != nil && removeErr == emptyErr:
-		log.Warn("cannot remove or empty the "+what, "err", removeErr)
-	case removeErr != nil && emptyErr != nil:
-		log.Warn("cannot remove or empty the "+what, "err", errors.Join(removeErr, emptyErr))
-	case removeErr != nil:
-		log.Warn("cannot remove the "+what+", so it was emptied", "err", removeErr)
 	}
 }
 

@@ -133,6 +133,16 @@ func fullStatus() Status {
 		NextRestart: at(7), Attempt: 4, AttemptLimit: 10, GaveUp: "the worker ended 10 times in 60s",
 		Left: "the worker (pid 4130) still runs after KILL", WorkerID: "1f0c/42/7",
 		WorkerMark: "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", WorkerKnown: 6666, WorkerImage: "93ab",
+		WorkerVersion: "1.2.4", Upgradable: true, Upgrading: 4131, Upgrades: 6,
+		LastUpgrade: &Upgrade{
+			Verdict: Verdict{
+				At: at(9), Began: 7777, Took: 8888, Component: "http", Hook: "OnStart", Error: "port 80: in use", TimedOut: true,
+				Applied: []string{"a"}, Ended: true, Note: "cannot execute it",
+			},
+			OldWorker: 4120, NewWorker: 4130, OldVersion: "1.2.3", NewVersion: "1.2.4",
+		},
+		Draining:     []Draining{{PID: 4120, Version: "1.2.3", Until: at(10), Text: "2 requests in hand"}},
+		OtherWorkers: []OtherWorker{{PID: 4120, Mark: "4120 0 pid:[1]/1f0c/42/1 1f0c/42/6", Known: 9999, Image: "93ac"}},
 		Failed: &Failure{
 			At: at(8), Code: 9, Component: "cache", Hook: "OnStop", Error: "cannot flush",
 			TimedOut: true, Panicked: true, Also: []string{"OnExit of db failed: cannot close"},
@@ -164,6 +174,14 @@ const fullRecord = `{
 	"next_restart": "2026-02-03T04:05:07.000000678Z", "attempt": 4, "attempt_limit": 10, "gave_up": "the worker ended 10 times in 60s",
 	"left": "the worker (pid 4130) still runs after KILL", "worker_id": "1f0c/42/7",
 	"worker_mark": "4130 0 pid:[1]/1f0c/42/1 1f0c/42/7", "worker_known_boottime_ns": 6666, "worker_image": "93ab",
+	"worker_version": "1.2.4", "upgradable": true, "upgrading": 4131, "upgrades": 6,
+	"last_upgrade": {
+		"at": "2026-02-03T04:05:09.000000678Z", "began_monotonic_ns": 7777, "took_ns": 8888, "component": "http", "hook": "OnStart",
+		"error": "port 80: in use", "timed_out": true, "applied": ["a"], "ended": true, "note": "cannot execute it",
+		"old_worker": 4120, "new_worker": 4130, "old_version": "1.2.3", "new_version": "1.2.4"
+	},
+	"other_workers": [{"pid": 4120, "mark": "4120 0 pid:[1]/1f0c/42/1 1f0c/42/6", "known_boottime_ns": 9999, "image": "93ac"}],
+	"draining": [{"pid": 4120, "version": "1.2.3", "until": "2026-02-03T04:05:10.000000678Z", "text": "2 requests in hand"}],
 	"failed": {
 		"at": "2026-02-03T04:05:08.000000678Z", "code": 9, "component": "cache", "hook": "OnStop", "error": "cannot flush",
 		"timed_out": true, "panicked": true, "also": ["OnExit of db failed: cannot close"]
@@ -228,6 +246,10 @@ func TestEveryTimeOfARecordIsAlsoOnTheBootClock(t *testing.T) {
 		case v.Kind() == reflect.Struct:
 			for i := range v.NumField() {
 				n += count(v.Field(i))
+			}
+		case v.Kind() == reflect.Slice:
+			for i := range v.Len() {
+				n += count(v.Index(i))
 			}
 		}
 		return n

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/sys/worker"
 )
 
@@ -128,7 +129,7 @@ func (l *life) logStopping() {
 
 func (l *life) stopHook(b budget, component, hook string, f func(context.Context) error) error {
 	end := b.next()
-	limit := &timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}
+	limit := &timeoutError{limit: l.stopTimeout(), is: ErrStopTimeout}
 	if end.After(b.end) {
 		limit.limit = time.Until(end).Round(time.Millisecond)
 	}
@@ -148,7 +149,7 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 	end := b.next()
 	limit := time.NewTimer(time.Until(end))
 	defer limit.Stop()
-	late := timeoutError{limit: l.plan.stopTimeout, is: ErrStopTimeout}
+	late := timeoutError{limit: l.stopTimeout(), is: ErrStopTimeout}
 	if !asked.Before(b.end) {
 		late.limit = end.Sub(asked).Round(time.Millisecond)
 	}
@@ -189,7 +190,8 @@ type budget struct {
 func (l *life) budget() budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return budget{deadline(l.stopRequestedAt, l.plan.stopTimeout), deadline(l.stopRequestedAt, l.plan.stopTimeout+grace(l.plan.stopTimeout))}
+	limit := l.stopTimeout()
+	return budget{deadline(l.stopRequestedAt, limit), deadline(l.stopRequestedAt, limit+grace(limit))}
 }
 
 // wholeStop returns how long a stop takes at most, including the grace period.
@@ -201,6 +203,22 @@ func (p *plan) wholeStop() time.Duration {
 		return unlimited
 	}
 	return p.stopTimeout + grace(p.stopTimeout)
+}
+
+// stopTimeout returns the limit of the stop that was requested.
+func (l *life) stopTimeout() time.Duration {
+	if l.replaced {
+		return l.plan.drainTimeout
+	}
+	return l.plan.stopTimeout
+}
+
+// wholeStop returns how long the stop that was requested takes at most, including the grace period.
+func (l *life) wholeStop() time.Duration {
+	if l.replaced {
+		return l.plan.wholeDrain()
+	}
+	return l.plan.wholeStop()
 }
 
 // unlimited is the limit that other processes see for a stop without a limit. It is longer than any
@@ -255,3 +273,22 @@ func (l *life) isLast(err error) bool {
 
 // errSupervisorLost is the cause of a stop because the supervisor has died.
 const errSupervisorLost = stopCause("lifecycle: the supervisor of this worker has ended")
+
+// expireGrace ends graceCtx because StopTimeout is over.
+func (l *life) expireGrace() {
+	text := "lifecycle: the stop did not end in " + console.FormatLimit(l.stopTimeout())
+	l.cancelGrace(&textError{text, []error{&timeoutError{is: ErrStopTimeout}}})
+}
+
+// endGrace ends graceCtx because the life is over.
+func (l *life) endGrace() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, timer := range l.timers {
+		timer.Stop()
+	}
+	l.cancelGrace(context.Canceled)
+}
+
+// grace returns the extra time for hooks that have used up their budget.
+func grace(budget time.Duration) time.Duration { return min(budget/4, 5*time.Second) }

@@ -83,7 +83,8 @@ type RestartPolicy struct {
 // worker that ended with an error, crashed, or failed its [Watchdog]. The delay before a restart
 // doubles with each restart. Before the next worker starts, the supervisor ends all processes that
 // a worker leaves behind, even detached ones. Sockets from socket.Listen stay open meanwhile, so no
-// connection is refused. If the supervisor is killed, the worker stops within a second.
+// connection is refused. USR2 and the verb upgrade replace the program without a pause; see
+// [Process.Upgrade]. If the supervisor is killed, the worker stops within a second.
 //
 // The verb start, [Detach] and [Ensure] supervise. Run and the verb run supervise only as process 1
 // of a container, with [Program], or with Foreground. Otherwise a service manager usually restarts
@@ -181,6 +182,31 @@ func Program(argv ...string) Option {
 	})
 }
 
+// DrainTimeout sets how long a worker that an upgrade has replaced may take to stop. It has the
+// meaning that [StopTimeout] has for any other stop, and the same grace period follows. [StopDelay]
+// does not apply, because another worker serves already. 0 means no limit. By default, it is the
+// StopTimeout.
+func DrainTimeout(d time.Duration) Option {
+	return option(func(c *plan) {
+		if d < 0 {
+			c.refuse("DrainTimeout(%v): must not be negative", d)
+		}
+		c.drainTimeout = d
+		c.processOnly("DrainTimeout", true)
+	})
+}
+
+// NoOverlap makes an upgrade stop the old worker before it starts the new one, for a program of
+// which two workers must never run at once. Clients wait meanwhile: their connections stay in the
+// backlog of the sockets of package socket. If the new worker fails, the supervisor starts a worker
+// of the old program again. By default, the old worker serves until the new one is ready.
+func NoOverlap() Option {
+	return option(func(c *plan) {
+		c.noOverlap = true
+		c.processOnly("NoOverlap", true)
+	})
+}
+
 func (p *plan) completeSupervise() {
 	if p.program == nil && p.policy == nil {
 		return
@@ -195,14 +221,21 @@ func (p *plan) completeSupervise() {
 	p.policy = policy.completed(p.program == nil)
 	if p.program != nil {
 		p.completeProgram()
+	} else if p.handlesUser2() && !p.namesNothing() {
+		p.refuse("OnSignal(%v) and Supervise: this signal upgrades a supervised daemon; use another one", ossignal.User2)
 	}
+}
+
+// handlesUser2 reports whether the program has an OnSignal for the signal of an upgrade.
+func (p *plan) handlesUser2() bool {
+	return slices.ContainsFunc(p.signals, func(h signalHook) bool { return h.signal == ossignal.User2 })
 }
 
 func (p *plan) completeProgram() {
 	var useless []string
 	for option, given := range map[string]bool{
 		"a function to run": p.fn != nil, "Every": len(p.every) > 0, "Watchdog": p.watchdog.check != nil, "CleanErrors": len(p.cleanErrors) > 0,
-		"OnReopen": p.onReopen != nil,
+		"OnReopen": p.onReopen != nil, "NoOverlap": p.noOverlap,
 	} {
 		if given {
 			useless = append(useless, option)

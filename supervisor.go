@@ -27,19 +27,35 @@ type supervisorLife struct {
 	life *life
 	of   *plan  // the plan of the worker
 	dir  string // working directory of the start, to which main's relative paths refer
+	path string // of this program on disk, see startup.Program; "": unknown
 
 	worker atomic.Pointer[supervise.Supervisor] // nil until the start
 }
 
 // superviseIn makes l the life of a supervisor.
-func superviseIn(l *life) {
-	s := &supervisorLife{life: l, of: l.plan}
-	s.dir = startup.Dir()
+func superviseIn(l *life) error {
+	h, err := l.plan.takeHandoff()
+	if err == nil && h != nil {
+		err = l.resume(h)
+	}
+	if err != nil {
+		return err
+	}
+	s := &supervisorLife{life: l, of: l.plan, dir: startup.Dir()}
+	if h != nil {
+		s.path = string(h.Program)
+	} else {
+		s.path, _ = startup.Program()
+	}
+	if l.plan.program == nil {
+		l.onUpgrade = s.onUpgrade
+	}
 	l.marks.known = func(mark string) (supervise.Marked, bool) { return s.worker.Load().Known(mark) }
 	l.plan = s.plan()
 	// A supervisor needs a small heap more than speed. So collect when the heap has grown by a
 	// quarter, not only at 4 MiB (runtime/debug).
 	debug.SetGCPercent(25)
+	return nil
 }
 
 // plan returns the plan of the supervisor. Its hooks enforce limits of their own, because a worker
@@ -108,6 +124,9 @@ func (s *supervisorLife) forwarded() []signalHook {
 
 // start is the OnStart of a supervisor. If the first worker fails, the start fails.
 func (s *supervisorLife) start(ctx context.Context) error {
+	if h := s.life.handoff; h != nil {
+		return ofWorker(s.resume(h))
+	}
 	if err := listenedTooEarly(); err != nil {
 		return err
 	}
@@ -123,7 +142,7 @@ func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
 		Args: startup.Args(), Daemon: safefile.ResolveDir(of.pidFile), Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
-		Note: func(first bool) any { return workerNote{[]byte(of.pidFile), InDaemon(), first} },
+		Note: func(first bool) any { return workerNote{[]byte(of.pidFile), InDaemon(), first, os.Getpid() == 1} },
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,
 		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),
@@ -183,24 +202,35 @@ func (s *supervisorLife) happened(e supervise.Event) {
 	s.life.update(func(st *Status) {
 		switch e := e.(type) {
 		case supervise.Alone:
-			st.keepMarks(supervise.Marked{})
+			st.setMarks(supervise.Alive{})
 		case supervise.Forked:
-			st.WorkerMark, st.WorkerKnown, st.WorkerImage, st.carried = e.Mark, e.At, e.Image, false
+			st.setMarks(e.Alive)
+		case supervise.Living:
+			st.setMarks(e.Alive)
 		case supervise.Started:
 			st.Worker, st.Restarts = e.PID, e.Restarts
 			st.WorkerID = proc.Identity(e.PID)
+			if s.of.program == nil {
+				st.WorkerVersion = cmp.Or(st.WorkerVersion, s.of.version)
+			}
 			st.NextRestart, st.Attempt, st.AttemptLimit = time.Time{}, 0, 0
 		case supervise.Exited:
 			exit := Exit(e.Exit)
 			st.Worker, st.WorkerID, st.Left, st.LastExit, st.workerDown = 0, "", "", &exit, true
-			st.keepMarks(supervise.Marked{})
+			st.setMarks(e.Living)
 			st.Doing, st.Text = "", ""
 			st.NextRestart, st.Attempt, st.AttemptLimit = e.Next, e.Attempt, e.Limit
 		case supervise.Stuck:
 			st.Left, st.workerDown = e.Why, true
 		case supervise.GaveUp:
 			st.GaveUp = e.Why
+		case supervise.Replaced, supervise.Draining, supervise.Drained:
+			s.upgradeEvent(st, e)
 		case supervise.Said:
+			if e.PID != 0 {
+				s.upgradeEvent(st, e)
+				return
+			}
 			st.workerDown = st.workerDown && !e.Up
 			if e.Text != nil {
 				st.Text = *e.Text
@@ -236,39 +266,6 @@ func (s *supervisorLife) become() *worker.Credentials {
 	return &worker.Credentials{
 		Identity: c.identity(), Root: s.of.chroot, Env: c.environment(), Unset: c.sessionVariables(),
 	}
-}
-
-// loggedError is the error with which a worker of this binary ended. The worker has logged it.
-type loggedError struct{ error }
-
-func (e *loggedError) Unwrap() error { return e.error }
-
-// result converts an error of package supervise to an error of this package. If the worker or
-// package supervise has logged it, result remembers it as reported.
-func (s *supervisorLife) result(err error) error {
-	var logged *loggedError
-	var gaveUp *supervise.GaveUpError
-	switch {
-	case errors.As(err, &logged):
-		err = logged.error
-	case errors.As(err, &gaveUp): // package supervise has logged it
-		err = fromWorker(err)
-	default:
-		return fromWorker(err)
-	}
-	s.life.reported.Store(&err)
-	return err
-}
-
-// verdict converts err like reloadOfWorker. It remembers a verdict of the worker as reported,
-// because the worker has logged it.
-func (s *supervisorLife) verdict(err error) error {
-	refused := errors.As(err, new(*supervise.ReloadError))
-	err = reloadOfWorker(err)
-	if verdict, ok := err.(workerError); ok && refused {
-		s.life.reported.Store(&verdict.error)
-	}
-	return err
 }
 
 // workerDir returns the working directory of the next worker. It returns "" if the directory of the

@@ -175,10 +175,7 @@ func (p program) replace(verb string, daemon *Process, like origin.Origin) (exit
 
 // namesNothing reports whether this call names nothing to run: no function, no component and no
 // program. Such a call can only refer to a running daemon.
-func (p program) namesNothing() bool {
-	c := p.life.plan
-	return c.policy != nil && c.program == nil && c.fn == nil && !slices.ContainsFunc(c.hooks, hasMoreThanCheck)
-}
+func (p program) namesNothing() bool { return p.life.plan.namesNothing() }
 
 // likeRunning makes this call use the arguments and the directory of daemon, unless the call has
 // flags of its own. If the arguments of daemon differ, likeRunning executes this binary again, with

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,8 +139,8 @@ func runningText(s Status) string {
 	if s.Worker != 0 {
 		who += fmt.Sprintf(", worker %d", s.Worker)
 	}
-	if s.Version != "" {
-		who += ", version " + console.SanitizeInline(s.Version)
+	if version := cmp.Or(s.WorkerVersion, s.Version); version != "" {
+		who += ", version " + console.SanitizeInline(version)
 	}
 	if !s.NextRestart.IsZero() {
 		return restartingText(s, who)
@@ -192,6 +193,9 @@ func (r report) details(p program) (lines []string) {
 	}
 	if s.Text != "" && r.State == "running" {
 		lines = append(lines, console.SanitizeInline(s.Text))
+	}
+	if r.State == "running" {
+		lines = append(lines, s.upgradeDetails(p)...)
 	}
 	if v := s.LastReload; v != nil && v.Error != "" {
 		what := "rejected"

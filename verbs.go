@@ -48,6 +48,10 @@ import (
 //	          or if the call comes from a descendant of the supervisor.
 //	          Codes: as for start; 6 if a check failed, and then the old daemon runs on; 3 if the
 //	          daemon runs in the foreground or a service manager keeps it
+//	upgrade   sends USR2 to a supervisor and waits until a worker of the program on disk has replaced
+//	          the running one, which finishes its work in progress beside it.
+//	          Codes: 0; 1 if the new program was refused, and then the old one serves; 3 if the daemon
+//	          has no supervisor; 4 and 7 as for stop
 //	reopen    sends USR1 and waits until the log is reopened.
 //	          Codes: 0, even if there is no log file; 1 if reopening failed; 4 and 7 as for stop
 //	check     runs every OnCheck in this process.
@@ -115,6 +119,7 @@ func verbs() []verb {
 		row("stop", "stop the daemon and wait until it has ended", program.stopVerb,
 			cmdline.Flag{Name: "oknodo", Short: "the same, and exit 0 if no daemon runs"}, quiet),
 		row("restart", "check the configuration, stop the daemon, start it again", program.restartVerb, quiet),
+		row("upgrade", "replace the program by the one on disk, without a pause", program.upgradeVerb, quiet),
 		row("reload", "let the daemon read its configuration again", program.reloadVerb, quiet),
 		row("reopen", "let the daemon reopen its log after a rotation", program.reopenVerb, quiet),
 		row("check", "check the configuration", program.checkVerb, quiet),

@@ -68,6 +68,11 @@ var withoutExample = map[string]string{
 	"Verdict_Err":         "Verdict",
 	"Failure":             "Verdict",
 	"Failure_Err":         "Verdict",
+	"Upgrade":             "Process_Upgrade",
+	"Upgrade_Err":         "Process_Upgrade",
+	"Draining":            "Process_Upgrade",
+	"OtherWorker":         "Status",
+	"NoOverlap":           "DrainTimeout",
 }
 
 func TestTheImportantNamesHaveExamples(t *testing.T) {

@@ -25,7 +25,7 @@ var systemLayer = []string{
 // upperLayers lists the layers above systemLayer, lowest first. A package may import packages of
 // lower layers, but none of its own layer.
 var upperLayers = [][]string{
-	{"internal/cmdline", "internal/console", "internal/engine", "internal/fdstore", "internal/logfile", "internal/logrole", "internal/pidfile", "internal/stacktrace", "internal/statefile"},
+	{"internal/cmdline", "internal/console", "internal/engine", "internal/fdstore", "internal/handoff", "internal/logfile", "internal/logrole", "internal/pidfile", "internal/stacktrace", "internal/statefile"},
 	{"internal/handshake"},
 	{"internal/supervise"},
 	{"."},

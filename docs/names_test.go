@@ -37,14 +37,17 @@ func TestDocsNameEveryHook(t *testing.T) {
 
 func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 	for after, of := range map[string]reflect.Type{
-		"## The state file":       reflect.TypeFor[lifecycle.Status](),
-		"A verdict is an object:": reflect.TypeFor[lifecycle.Verdict](),
-		"An exit is an object:":   reflect.TypeFor[lifecycle.Exit](),
-		"A failure is an object:": reflect.TypeFor[lifecycle.Failure](),
+		"## The state file":               reflect.TypeFor[lifecycle.Status](),
+		"A verdict is an object:":         reflect.TypeFor[lifecycle.Verdict](),
+		"An upgrade is an object.":        reflect.TypeFor[lifecycle.Upgrade](),
+		"A worker beside the current one": reflect.TypeFor[lifecycle.OtherWorker](),
+		"A drain is an object:":           reflect.TypeFor[lifecycle.Draining](),
+		"An exit is an object:":           reflect.TypeFor[lifecycle.Exit](),
+		"A failure is an object:":         reflect.TypeFor[lifecycle.Failure](),
 	} {
 		var want []string
 		for _, field := range reflect.VisibleFields(of) {
-			if !field.IsExported() {
+			if !field.IsExported() || field.Anonymous {
 				continue
 			}
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -58,16 +61,19 @@ func TestDocsListTheFieldsOfTheStateFile(t *testing.T) {
 func jsonText(t *testing.T, of reflect.Type) string {
 	t.Helper()
 	text := map[reflect.Type]string{
-		reflect.TypeFor[int]():                "number",
-		reflect.TypeFor[string]():             "text",
-		reflect.TypeFor[bool]():               "boolean",
-		reflect.TypeFor[lifecycle.Phase]():    "text",
-		reflect.TypeFor[time.Time]():          "time",
-		reflect.TypeFor[time.Duration]():      "nanoseconds",
-		reflect.TypeFor[*lifecycle.Verdict](): "verdict",
-		reflect.TypeFor[*lifecycle.Exit]():    "exit",
-		reflect.TypeFor[*lifecycle.Failure](): "failure",
-		reflect.TypeFor[[]string]():           "list of texts",
+		reflect.TypeFor[int]():                     "number",
+		reflect.TypeFor[string]():                  "text",
+		reflect.TypeFor[bool]():                    "boolean",
+		reflect.TypeFor[lifecycle.Phase]():         "text",
+		reflect.TypeFor[time.Time]():               "time",
+		reflect.TypeFor[time.Duration]():           "nanoseconds",
+		reflect.TypeFor[*lifecycle.Verdict]():      "verdict",
+		reflect.TypeFor[*lifecycle.Exit]():         "exit",
+		reflect.TypeFor[*lifecycle.Upgrade]():      "upgrade",
+		reflect.TypeFor[[]lifecycle.Draining]():    "list of drains",
+		reflect.TypeFor[[]lifecycle.OtherWorker](): "list of workers",
+		reflect.TypeFor[*lifecycle.Failure]():      "failure",
+		reflect.TypeFor[[]string]():                "list of texts",
 	}[of]
 	require.NotEmpty(t, text, "the JSON type of %v", of)
 	return text

@@ -24,11 +24,15 @@ import (
 //	daemon [key=value …] verb
 //
 // The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
-// reloadtimeout and stopdelay. The keys check, start, reload, stop, exit, run, usr2, ready, every
-// and watchdog set the behaviour of a hook or of fn; see behave. The key supervise sets a policy;
-// see parsePolicy. The key interval sets the interval of watchdog. Without a verb, the program
-// calls Run, detached if the key detach is present.
-var daemon = proctest.Register("daemon", func(args []string) int {
+// reloadtimeout, stopdelay, draintimeout and nooverlap. The keys check, start, reload, stop, exit,
+// run, usr2, ready, every and watchdog set the behaviour of a hook or of fn; see behave. The key
+// supervise sets a policy; see parsePolicy. With supervise, the signal of usr2 is WINCH. The key
+// interval sets the interval of watchdog. Without a verb, the program calls Run, detached if the
+// key detach is present.
+var daemon = proctest.Register("daemon", func(args []string) int { return runDaemon(args) })
+
+// runDaemon is the main of the program daemon, with more options.
+func runDaemon(args []string, more ...lifecycle.Option) int {
 	does := map[string]string{}
 	var verbArgs []string
 	for _, arg := range args {
@@ -51,10 +55,15 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 		lifecycle.OnReload(behave("OnReload", does["reload"])),
 		lifecycle.OnStop(behave("OnStop", does["stop"])),
 		lifecycle.OnExit(behave("OnExit", does["exit"])),
-		lifecycle.OnSignal(syscall.SIGUSR2, behave("OnSignal", does["usr2"])),
 	}
+	own := syscall.SIGUSR2
+	if _, supervised := does["supervise"]; supervised {
+		own = syscall.SIGWINCH
+	}
+	opts = append(opts, lifecycle.OnSignal(own, behave("OnSignal", does["usr2"])))
 	for key, option := range map[string]func(time.Duration) lifecycle.Option{
 		"starttimeout": lifecycle.StartTimeout, "stoptimeout": lifecycle.StopTimeout, "reloadtimeout": lifecycle.ReloadTimeout, "stopdelay": lifecycle.StopDelay,
+		"draintimeout": lifecycle.DrainTimeout,
 	} {
 		if d, err := time.ParseDuration(does[key]); err == nil {
 			opts = append(opts, option(d))
@@ -91,13 +100,17 @@ var daemon = proctest.Register("daemon", func(args []string) int {
 		interval, _ := time.ParseDuration(does["interval"])
 		opts = append(opts, lifecycle.Watchdog(cmp.Or(interval, 50*time.Millisecond), behave("Watchdog", what)))
 	}
+	if _, ok := does["nooverlap"]; ok {
+		opts = append(opts, lifecycle.NoOverlap())
+	}
+	opts = append(opts, more...)
 	if len(verbArgs) > 0 {
 		return lifecycle.Main(verbArgs, fn, opts...)
 	}
 	err := lifecycle.Run(fn, opts...)
 	fmt.Printf("Run returned: %v\n", err)
 	return lifecycle.ExitCode(err)
-})
+}
 
 // misdeeds are further behaviours of a hook; see hooks_linux_test.go.
 var misdeeds = map[string]func(){}

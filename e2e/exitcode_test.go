@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,6 +42,9 @@ type exitCase struct {
 }
 
 var alive = []string{"run=wait"}
+
+// supervised are the arguments of a daemon with a supervisor.
+var supervised = []string{"supervise=foreground", "run=wait"}
 
 // cannotBeTold is the text for the exit code if the PID file is not a regular file.
 const cannotBeTold = "unknown: the PID file is unsafe, or the caller may not read it"
@@ -80,6 +84,10 @@ var exitCases = []exitCase{
 	{"reload", "no daemon is running", 7, nil, false, nil},
 	{"force-reload", "nothing to reload: as try-restart", 0, nil, false, []string{exitCoded, ""}},
 	{"force-reload", "something to reload: as reload", 7, nil, false, nil},
+	{"upgrade", "a worker of the program on disk has replaced the running one", 0, supervised, false, nil},
+	{"upgrade", "the new program was refused; the old one serves", 1, append([]string{"start=unless:UPGRADE"}, supervised...), false, nil},
+	{"upgrade", "the daemon has no supervisor", 3, alive, false, nil},
+	{"upgrade", "no daemon is running", 7, nil, false, nil},
 	{"reopen", "the log is reopened, or there is no log", 0, alive, false, nil},
 	{"reopen", "no daemon is running", 7, nil, false, nil},
 	{"check", "every `OnCheck` has returned nil", 0, nil, false, nil},
@@ -123,8 +131,14 @@ func TestTheVerbsExitWithTheDocumentedCodes(t *testing.T) {
 				got := proctest.Call(t, daemon, append([]string{"pidfile=" + pidfile}, append(c.running, "start")...)...)
 				require.Equal(t, 0, got.Code, got.Stderr)
 			} else if c.running != nil {
-				p := proctest.Start(t, daemon, append([]string{"pidfile=" + pidfile}, c.running...)...)
+				refuse := filepath.Join(filepath.Dir(pidfile), "refuse")
+				args := []string{"pidfile=" + pidfile}
+				for _, arg := range c.running {
+					args = append(args, strings.ReplaceAll(arg, "UPGRADE", refuse))
+				}
+				p := proctest.Start(t, daemon, args...)
 				p.Await("msg=ready")
+				proctest.Touch(t, refuse)
 				if c.killed {
 					p.Signal(syscall.SIGKILL)
 					p.Wait()

@@ -30,7 +30,7 @@ func fine(context.Context) error { return nil }
 func optionExamples() map[string]lifecycle.Option {
 	return map[string]lifecycle.Option{
 		"Args": lifecycle.Args("run"), "BaseContext": lifecycle.BaseContext(context.Background()), "Chroot": lifecycle.Chroot("/srv/jail"),
-		"CleanErrors": lifecycle.CleanErrors(os.ErrClosed), "Detach": lifecycle.Detach(), "Embedded": lifecycle.Embedded(),
+		"CleanErrors": lifecycle.CleanErrors(os.ErrClosed), "Detach": lifecycle.Detach(), "DrainTimeout": lifecycle.DrainTimeout(time.Minute), "NoOverlap": lifecycle.NoOverlap(), "Embedded": lifecycle.Embedded(),
 		"ErrorLogFile": lifecycle.ErrorLogFile("/run/app/x.log"), "Every": lifecycle.Every(time.Second, fine), "LogFile": lifecycle.LogFile("/run/app/x.log"),
 		"LogFileMode": lifecycle.LogFileMode(0o600), "OnReopen": lifecycle.OnReopen(fine), "Logger": lifecycle.Logger(nil), "Name": lifecycle.Name("app"), "OnCheck": lifecycle.OnCheck(fine), "OnExit": lifecycle.OnExit(fine),
 		"OnReload": lifecycle.OnReload(fine), "OnSignal": lifecycle.OnSignal(syscall.SIGUSR2, fine), "OnStart": lifecycle.OnStart(fine),
@@ -70,6 +70,7 @@ const (
 var optionConflicts = []optionConflict{
 	{"Program", "Every", noCode, `Program("/bin/true"): cannot be combined with Every, `},
 	{"Program", "Watchdog", noCode, `Program("/bin/true"): cannot be combined with Watchdog, `},
+	{"Program", "NoOverlap", noCode, `Program("/bin/true"): cannot be combined with NoOverlap, `},
 	{"Program", "OnReopen", noCode, `Program("/bin/true"): cannot be combined with OnReopen, `},
 	{"Program", "CleanErrors", noCode, `Program("/bin/true"): cannot be combined with CleanErrors, `},
 	{"Program", "OnStart", noCode, `Program("/bin/true"): cannot be combined with OnStart of app, `},

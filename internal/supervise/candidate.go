@@ -110,9 +110,12 @@ func (s *Supervisor) candidateGone(op *operation, p *process) {
 // whyRefused returns why a candidate that has ended did not become the current worker.
 func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
 	err := s.whyNotReady(p, p.since(), left)
+	refused := s.lateGreeting(op, p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case refused != nil:
+		return refused
 	case isClosed(p.ready):
 		return fmt.Errorf("the new worker ended right after it was ready: %w", err)
 	case !p.isProgram() && !op.isGreeted():
@@ -120,6 +123,27 @@ func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
 			"a program without this library, or with an older release of it, never does)", err)
 	}
 	return err
+}
+
+// lateGreeting checks the Hello of a candidate that ended before it was ready. A program that must
+// not be the worker says so in its Hello, and ends.
+func (s *Supervisor) lateGreeting(op *operation, p *process) error {
+	if p.isProgram() || op.isGreeted() {
+		return nil
+	}
+	select {
+	case hello, ok := <-p.Hello():
+		if !ok {
+			return nil
+		}
+		op.greet(hello)
+	default:
+		return nil
+	}
+	if op.spec.Check == nil {
+		return nil
+	}
+	return op.spec.Check(op.hello)
 }
 
 // whyNotStarted explains an error of fork(2) or execve(2).

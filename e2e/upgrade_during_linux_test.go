@@ -1,0 +1,271 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/lifecycle"
+	"example.com/lifecycle/internal/proctest"
+)
+
+// slowly installs a release whose OnStart waits for the returned gate, and begins to upgrade to it.
+// It returns when the new worker waits.
+func (r *releases) slowly(version string, does ...string) (verb *proctest.Process, s lifecycle.Status, gate string) {
+	r.t.Helper()
+	gate = filepath.Join(r.t.TempDir(), "gate")
+	r.install(version, append(does, "start=until:"+gate)...)
+	verb = proctest.Start(r.t, daemon, r.args("upgrade")...)
+	s = r.told("a new worker to start", func(s lifecycle.Status) bool { return s.Upgrading != 0 && s.Doing == "upgrade" })
+	return verb, s, gate
+}
+
+func TestASignalDuringAnUpgradeIsHeardAfterIt(t *testing.T) {
+	t.Parallel()
+	for verb, said := range map[string]string{
+		"reload": `daemon: reloaded \([\d.]+ m?s\)\n`,
+		"reopen": `daemon: log reopened \(pid \d+\)\n`,
+	} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			r := deployed(t)
+			s := r.begin()
+			upgrade, during, gate := r.slowly("2.0")
+			require.Equal(t, s.Worker, during.Worker)
+			require.Equal(t, lifecycle.Ready, during.Phase, "the old one serves")
+			other := proctest.Start(t, daemon, r.args(verb)...)
+			r.awaitPending(s.PID)
+			proctest.Touch(t, gate)
+			require.Equal(t, 0, upgrade.Wait(), "%s", upgrade.Out)
+			require.Equal(t, 0, other.Wait(), "%s", other.Out)
+			require.Regexp(t, "^"+said+"$", other.Out.String())
+			after := r.ready()
+			require.Equal(t, "2.0", after.WorkerVersion)
+			if verb == "reload" {
+				require.Equal(t, 1, after.Reloads)
+				require.Greater(t, after.LastReload.Began, after.LastUpgrade.Began+after.LastUpgrade.Took)
+			}
+			r.stop()
+		})
+	}
+}
+
+// awaitPending waits until no signal is pending for the process. A signal of another process that
+// was sent before is then known to the supervisor.
+func (r *releases) awaitPending(pid int) {
+	r.t.Helper()
+	pending := regexp.MustCompile(`(?m)^ShdPnd:\t0+$`)
+	proctest.Eventually(r.t, func() bool { return pending.MatchString(statusFile(r.t, pid)) }, "no signal to be pending")
+}
+
+func statusFile(t *testing.T, pid int) string {
+	t.Helper()
+	return string(readFile(t, "/proc/"+strconv.Itoa(pid)+"/status"))
+}
+
+func TestAStopDuringAnUpgradeWins(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	r.begin()
+	upgrade, _, _ := r.slowly("2.0", "stoptimeout=1s")
+	r.stop()
+	require.Equal(t, 1, upgrade.Wait())
+	require.Regexp(t, `^daemon: upgrade: (not upgraded: the daemon is stopping|no verdict: pid \d+ ended during the upgrade)\n$`, upgrade.Out.String())
+	r.requireNothingLeft()
+}
+
+// Row K17.
+func TestAnotherUpgradeWaitsForItsOwnVerdict(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin()
+	first, _, gate := r.slowly("2.0")
+	second := proctest.Start(t, daemon, r.args("upgrade")...)
+	r.awaitPending(s.PID)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, first.Wait(), "%s", first.Out)
+	require.Equal(t, 0, second.Wait(), "%s", second.Out)
+	after := r.ready()
+	require.GreaterOrEqual(t, after.Upgrades, 1)
+	require.Equal(t, s.PID, after.PID)
+	r.stop()
+}
+
+// Row D12.
+func TestTheOldWorkerIsKilledDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin()
+	upgrade, _, gate := r.slowly("2.0")
+	require.NoError(t, syscall.Kill(s.Worker, syscall.SIGKILL))
+	again := r.told("another old worker", func(now lifecycle.Status) bool {
+		return now.Worker != 0 && now.Worker != s.Worker && now.Phase == lifecycle.Ready
+	})
+	r.requireProgram(again.Worker, "1.0")
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, upgrade.Wait(), "%s", upgrade.Out)
+	after := r.ready()
+	require.Equal(t, "2.0", after.WorkerVersion)
+	require.Equal(t, 1, after.Restarts)
+	r.requireProgram(after.PID, "2.0")
+	r.stop()
+}
+
+// Row D13.
+func TestTheNewWorkerIsKilledDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin()
+	upgrade, during, _ := r.slowly("2.0")
+	require.NoError(t, syscall.Kill(during.Upgrading, syscall.SIGKILL))
+	require.Equal(t, 1, upgrade.Wait())
+	require.Regexp(t, `^daemon: upgrade refused, the old one serves: .*SIGKILL`, upgrade.Out.String())
+	after := r.ready()
+	require.Equal(t, s.Worker, after.Worker)
+	require.Zero(t, after.Restarts)
+	r.stop()
+}
+
+// Row D14.
+func TestTheNewWorkerIsKilledRightAfterAnUpgrade(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin()
+	for n := range 3 {
+		version := fmt.Sprintf("2.%d", n)
+		r.install(version)
+		s = r.upgraded(s, version)
+		require.NoError(t, syscall.Kill(s.Worker, syscall.SIGKILL))
+		r.requireProgram(r.worker(s.Worker), version)
+		s = r.ready()
+	}
+	require.Equal(t, 3, s.Restarts)
+	r.stop()
+}
+
+// Rows K19, K21.
+func TestManyUpgradesBackToBack(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin()
+	r.install("2.0")
+	rounds := proctest.Rounds(6, 20, 100)
+	for n := range rounds {
+		version := []string{"2.0", "1.0"}[n%2]
+		r.flip(version)
+		s = r.upgraded(s, version)
+		require.Equal(t, n+1, s.Upgrades)
+	}
+	require.Zero(t, s.Restarts)
+	proctest.Eventually(t, func() bool { return len(r.processes()) == 2 }, "the old workers to end")
+	descriptors := func() int { return descriptorsOf(t, s.PID) }
+	before := descriptors()
+	for n := range 2 {
+		version := []string{"2.0", "1.0"}[n%2]
+		r.flip(version)
+		s = r.upgraded(s, version)
+	}
+	proctest.Eventually(t, func() bool { return len(r.processes()) == 2 && descriptors() <= before }, "no descriptor to be left")
+	r.stop()
+}
+
+// A worker that drains ends with the daemon.
+func TestAStopWhileAWorkerDrains(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	r := deployed(t, "run=until:"+gate)
+	s := r.begin()
+	r.install("2.0")
+	after := r.upgraded(s, "2.0")
+	require.Len(t, after.Draining, 1)
+	require.Equal(t, s.Worker, after.Draining[0].PID)
+	require.Equal(t, "1.0", after.Draining[0].Version)
+	require.Regexp(t, fmt.Sprintf(`(?m)^  worker %d \(1\.0\) drains, \d+s left$`, s.Worker), r.call("status").Stdout)
+	require.Equal(t, 0, r.call("reload").Code, "the new one has its signals")
+	stop := proctest.Start(t, daemon, r.args("stop")...)
+	r.told("it to stop", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Stopping })
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, stop.Wait(), "%s", stop.Out)
+	r.requireNothingLeft()
+}
+
+// Workers that drain do not delay the next upgrade.
+func TestUpgradesWhileWorkersDrain(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	r := deployed(t, "run=until:"+gate)
+	s := r.begin()
+	for n := range 3 {
+		version := fmt.Sprintf("2.%d", n)
+		r.install(version, "run=until:"+gate)
+		s = r.upgraded(s, version)
+		require.Len(t, s.Draining, n+1)
+	}
+	r.install("3.0")
+	s = r.upgraded(s, "3.0")
+	require.Len(t, s.Draining, 4)
+	proctest.Touch(t, gate)
+	s = r.told("no worker to drain", func(s lifecycle.Status) bool { return len(s.Draining) == 0 })
+	require.Nil(t, s.LastExit)
+	r.stop()
+}
+
+// A worker that does not end within DrainTimeout and its grace is killed.
+func TestAWorkerThatDoesNotDrainIsEnded(t *testing.T) {
+	t.Parallel()
+	r := deployed(t, "run=hang")
+	r.crashes = true
+	s := r.begin("draintimeout=1s")
+	r.install("2.0")
+	r.upgraded(s, "2.0")
+	r.requireGone(s.Worker)
+	r.told("no worker to drain", func(s lifecycle.Status) bool { return len(s.Draining) == 0 })
+	r.awaitSaid("Run of daemon was abandoned: it did not return in time")
+	r.stop()
+}
+
+func TestWithNoOverlapTheOldWorkerEndsFirst(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	s := r.begin("nooverlap=")
+	upgrade, _, gate := r.slowly("2.0")
+	r.requireGone(s.Worker)
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, upgrade.Wait(), "%s", upgrade.Out)
+	after := r.ready()
+	require.Equal(t, "2.0", after.WorkerVersion)
+	require.Empty(t, after.Draining)
+	r.requireProgram(after.PID, "2.0")
+	r.requireProgram(after.Worker, "2.0")
+
+	r.install("3.0", "start=error")
+	got := r.upgrade()
+	require.Equal(t, 1, got.Code)
+	require.Regexp(t, `^daemon: upgrade refused, the old one serves: .*OnStart failed on purpose; the old program was started again\n$`, got.Stderr)
+	again := r.ready()
+	require.NotEqual(t, after.Worker, again.Worker)
+	require.Equal(t, "2.0", again.WorkerVersion)
+	r.requireProgram(again.Worker, "2.0")
+	r.stop()
+}
+
+func TestAnUpgradeShowsOnATerminalWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	r.begin()
+	gate := filepath.Join(t.TempDir(), "gate")
+	r.install("2.0", "start=until:"+gate)
+	s := newScreen(t, 80)
+	verb := s.verb(nil, r.args("upgrade")...)
+	during := r.told("a new worker to start", func(s lifecycle.Status) bool { return s.Upgrading != 0 })
+	s.awaitText(fmt.Sprintf("waiting for worker %d to be ready: ", during.Upgrading))
+	proctest.Touch(t, gate)
+	require.Equal(t, 0, verb.Wait(), "%s", s)
+	s.awaitText("daemon: upgraded (pid ")
+	r.stop()
+}
