@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/sys/activation"
 	"example.com/lifecycle/internal/sys/reaper"
 	"example.com/lifecycle/internal/sys/takeover"
@@ -54,6 +55,7 @@ func TestMain(m *testing.M) {
 		if Inherited() != nil {
 			os.Exit(98) // otherwise it would run the tests
 		}
+		proctest.DefaultSignals()
 		os.Exit(m.Run())
 	}
 	time.AfterFunc(30*time.Second, func() { os.Exit(99) })
