@@ -195,10 +195,10 @@ func TestAUserThatCannotBeSetFailsTheStartBeforeTheFirstHook(t *testing.T) {
 		for _, verb := range []string{"start", "run", "restart"} {
 			got := b.callServant("user=0:0", verb)
 			require.Equal(t, 4, got.Code, "%s", got.Stderr)
-			require.Contains(t, got.Stderr, fmt.Sprintf(`User("0:0"): only root can become user 0; this process is user %d`, os.Geteuid()))
+			requireLogged(t, got.Stderr, fmt.Sprintf(`User("0:0"): only root can become user 0; this process is user %d`, os.Geteuid()))
 			got = b.callServant("chroot=/", verb)
 			require.Equal(t, 4, got.Code, "%s", got.Stderr)
-			require.Contains(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can change the root directory; this process is user %d`, os.Geteuid()))
+			requireLogged(t, got.Stderr, fmt.Sprintf(`Chroot("/"): only root can change the root directory; this process is user %d`, os.Geteuid()))
 		}
 		self := fmt.Sprintf("user=%d:%d", os.Geteuid(), os.Getegid())
 		b.readied(b.callServant(self, "start")) // the process already runs as that user
