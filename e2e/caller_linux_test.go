@@ -147,7 +147,10 @@ func attributesOf(t *testing.T, pid int) map[string]string {
 	stat := read("stat")
 	// Field 3 of proc_pid_stat(5) is the first one here.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	is := map[string]string{"nice": fields[16], "realtime": fields[37], "policy": fields[38], "oom": read("oom_score_adj"), "slack": read("timerslack_ns")}
+	is := map[string]string{"nice": fields[16], "realtime": fields[37], "policy": fields[38], "oom": read("oom_score_adj")}
+	if os.Geteuid() == 0 { // CAP_SYS_NICE, see proc_pid_timerslack_ns(5)
+		is["slack"] = read("timerslack_ns")
+	}
 	is["personality"] = read("personality")
 	for line := range strings.Lines(read("status")) {
 		name, value, _ := strings.Cut(line, ":")
