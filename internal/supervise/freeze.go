@@ -140,8 +140,8 @@ func (s *Supervisor) Thaw() {
 	}
 	s.mu.Unlock()
 	s.delivering.Unlock()
-	s.server.Thaw()
 	s.forking.Unlock()
+	s.server.Thaw()
 }
 
 func (s *Supervisor) tryFreeze() (state json.RawMessage, files []*os.File, err error) {
@@ -153,12 +153,12 @@ func (s *Supervisor) tryFreeze() (state json.RawMessage, files []*os.File, err e
 	}()
 	hold := func(f func()) { undo = append(undo, f) }
 	s.deliver()
-	s.forking.Lock()
-	hold(s.forking.Unlock)
 	var m image
-	m.Server, files = s.server.Freeze()
+	m.Server, files = s.server.Freeze() // before forking: isWorker waits for forking
 	hold(s.server.Thaw)
 	m.ServerFiles = len(files)
+	s.forking.Lock()
+	hold(s.forking.Unlock)
 	s.mu.Lock()
 	all := s.workers()
 	err = s.mayFreeze(all)

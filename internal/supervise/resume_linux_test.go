@@ -8,12 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -283,6 +285,30 @@ func TestASupervisorGoesOnIfItsNewProgramCannotBeExecuted(t *testing.T) {
 	c.await("event supervise.Started")
 	c.send("restart")
 	require.Equal(t, `["ok"]`, c.await("restarted"))
+}
+
+// isWorker waits for a fork when a process sends that it does not know. Freeze forbids forks.
+func TestMessagesOfStrangersDoNotBlockFreeze(t *testing.T) {
+	r := run(t, nil)
+	conn, err := net.Dial("unixgram", r.server.Address)
+	require.NoError(t, err)
+	defer conn.Close()
+	var sender sync.WaitGroup
+	defer sender.Wait()
+	over := make(chan struct{})
+	defer close(over)
+	sender.Go(func() {
+		for !isClosed(over) {
+			_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+			_, _ = conn.Write([]byte("STATUS=x"))
+		}
+	})
+	for range 100 {
+		_, _, err := r.Freeze()
+		require.NoError(t, err)
+		r.Thaw()
+	}
+	r.requireServing(r.pid())
 }
 
 func TestTheStateOfAnotherVersionIsRefused(t *testing.T) {
