@@ -81,7 +81,7 @@ func (d debian) with(flags string) *debian {
 var nextPort atomic.Int32 // below the ports that the kernel gives to clients
 
 // guard prepares a daemon, or skips the test. Every process of the daemon is in a UTS namespace of
-// the test, so that none is overlooked.
+// the test. The test can then find all of them.
 func (d *debian) guard(t *testing.T) *guarded {
 	t.Helper()
 	if os.Getenv("LIFECYCLE_CONFORMANCE") == "" {
@@ -140,8 +140,8 @@ func (d *debian) guard(t *testing.T) *guarded {
 	return g
 }
 
-// holdPort binds a port without SO_REUSEADDR, and does not listen. So nothing else can bind it, and
-// no client can connect.
+// holdPort binds a port without SO_REUSEADDR, and does not listen. No other process can then bind
+// the port, and no client can connect.
 func holdPort(port int) (release func(), err error) {
 	var fds []int
 	release = func() {

@@ -75,12 +75,12 @@ func (g *guarded) requireOne() {
 		if ancestor == guard {
 			continue
 		}
-		again, ok := processOf(pid) // it may have ended meanwhile
+		again, ok := processOf(pid) // the process may have ended
 		require.False(g.t, ok && again.began == p.began, "%s (pid %d) is not below the guard (pid %d): %v", p.name, pid, guard, all)
 	}
 }
 
-// requireNone requires that no process is left.
+// requireNone requires that no process remains.
 func (g *guarded) requireNone() {
 	g.t.Helper()
 	eventually(g.t, func() bool { return len(g.processes()) == 0 }, "the end of %v", g.processes())

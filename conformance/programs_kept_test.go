@@ -23,7 +23,7 @@ import (
 var cron = &debian{
 	command: "cron", args: "-f", wrap: "unshare --mount @DIR@/wrap", ready: "test -s @DIR@/job", ask: cronAnswers, reload: sent("SIGHUP"),
 	answers: [2]string{"one", "one"}, retries: true, needs: []string{"unshare"},
-	// cron has its PID file and its crontab in fixed places, so this one has its own.
+	// This cron has a PID file and a crontab of its own, because cron has them in fixed places.
 	prepare: func(g *guarded) {
 		require.NoError(g.t, os.Mkdir(g.file("empty"), 0o755))
 		require.NoError(g.t, os.WriteFile(g.file("wrap"), []byte(g.fill(`#!/bin/sh -e

@@ -177,7 +177,7 @@ func (g *guarded) killGuard(verb string) {
 	g.requireOne()
 }
 
-// awaitEnd waits until all threads of a process have ended, so that its locks are free.
+// awaitEnd waits until all threads of a process have ended. Its locks are free then.
 func (g *guarded) awaitEnd(pid int) {
 	g.t.Helper()
 	eventually(g.t, func() bool {

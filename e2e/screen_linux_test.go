@@ -57,8 +57,8 @@ func (s *screen) awaitText(text string) {
 	proctest.Eventually(s.t, func() bool { return strings.Contains(s.String(), text) }, "%q on the screen, which got %q", text, s)
 }
 
-// awaitWait waits until the screen has shown the text, which ends in the time of a wait, with that
-// number of seconds or a greater one: a busy machine skips some.
+// awaitWait waits until the screen has shown the text. The text ends in the time of a wait, with
+// that number of seconds or a greater one, because a busy machine skips some.
 func (s *screen) awaitWait(text string, seconds int) {
 	s.t.Helper()
 	shown := regexp.MustCompile(regexp.QuoteMeta(text) + ` (\d+) s`)

@@ -132,9 +132,9 @@ func (p *Process) Hello() <-chan Hello { return p.hello() }
 // worker has not begun, if the worker does not read its messages, or after Final.
 func (p *Process) Replace() error { return p.replace() }
 
-// NotLast notifies a worker of this binary that another worker follows it, whatever its exit code
-// is. Call it before asking the worker to end. It blocks for a second at most. It returns an error
-// in the same cases as Replace.
+// NotLast notifies a worker of this binary that another worker follows it, with any exit code. Call
+// it before asking the worker to end. It blocks for a second at most. It returns an error in the
+// same cases as Replace.
 func (p *Process) NotLast() error { return p.notLast() }
 
 // AskAdopt asks a worker of this binary whether its program, as a supervisor, could continue with
@@ -158,9 +158,9 @@ type State struct {
 }
 
 // Freeze returns the state and the files of the process. Until Thaw is called, this program does
-// not read the control socket of the process and does not reap the process. It blocks for a second
-// at most. It returns an error that matches os.ErrProcessDone if the process was reaped already,
-// and [ErrNotBegun] if the process has not received its orders, or if its program was not executed.
+// not read the control socket of the process and does not reap the process. Freeze blocks for a
+// second at most. The error matches os.ErrProcessDone if the process was reaped already. It is
+// [ErrNotBegun] if the process has not received its orders, or if its program was not executed.
 // After an error, Thaw must not be called.
 func (p *Process) Freeze() (State, []*os.File, error) { return p.freeze() }
 
