@@ -82,7 +82,7 @@ func get(g *guarded) string {
 	return strings.TrimSpace(string(body))
 }
 
-// download begins a request. The client reads the rest of the answer once the daemon is to stop.
+// download begins a request. The client reads the rest of the answer after the stop request.
 func download(g *guarded) (whole func() bool) {
 	g.t.Helper()
 	response, err := client.Get(g.url("/slow"))

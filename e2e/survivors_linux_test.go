@@ -40,7 +40,7 @@ func (b *background) killSupervisor() {
 
 var iAm = proctest.Pattern(`(?m)^I am (\d+)$`)
 
-// announced returns the PIDs in the log, once n of them are there. It kills them after the test.
+// announced waits until the log has n PIDs, and returns them. It kills them after the test.
 func (b *background) announced(n int) (pids []int) {
 	b.t.Helper()
 	proctest.Eventually(b.t, func() bool { return len(iAm().FindAllString(b.said(), -1)) >= n }, "%d processes", n)

@@ -46,8 +46,8 @@ func (b *background) instances() (pids []int) {
 	return pids
 }
 
-// hasReadyWorker reports whether the daemon has a ready worker other than before. Unlike worker, it
-// does not wait, because the daemon may be killed at any time.
+// hasReadyWorker reports whether the daemon has a ready worker whose PID is not before. Unlike
+// worker, it does not wait, because the daemon may be killed at any time.
 func (b *background) hasReadyWorker(before int) bool {
 	found, err := lifecycle.Find(b.pidfile)
 	if err != nil {
