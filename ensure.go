@@ -32,7 +32,7 @@ import (
 // limits the time until the main of the daemon calls Run. From then on, the options in that main
 // apply. If the daemon dies during its start, the error contains its last output. It contains no
 // exit code, because the daemon is not a child of the caller. Ensure handles no signals: if a
-// signal ends the caller during its start, the start is undone too. The caller must close the
+// signal ends the caller during the start, the start is undone too. The caller must close the
 // [Process].
 func Ensure(ctx context.Context, opts ...Option) (*Process, error) {
 	for {

@@ -176,8 +176,8 @@ type found struct {
 // the worker (look.inherits). A member of the group or of the session is certain if one member
 // proves that the number still belongs to the worker. The descendants of a certain process are
 // certain too. Other members of the group are uncertain: the group may have ended, and another
-// process, which has ended too, may have got its number. Ancestors of this process are uncertain,
-// because one of them may have called this start.
+// process may have got its number and then ended. Ancestors of this process are uncertain, because
+// one of them may have called this start.
 func (m mark) find(all []proc.Process, namespace string, at ownedAt, how look) (f found) {
 	if !m.isIn(namespace) {
 		return f

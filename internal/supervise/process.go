@@ -257,7 +257,8 @@ var errNotStopped = errors.New("it did not stop in time")
 // isCurrent reports whether no other worker has replaced it, and it is no candidate.
 func (p *process) isCurrent() bool { return p.of.last.Load() == p }
 
-// isCandidate reports whether it has not become the current worker. Supervisor.mu is held.
+// isCandidate reports whether the worker has not become the current worker yet. Supervisor.mu is
+// held.
 func (p *process) isCandidate() bool { return !p.isCurrent() && !isClosed(p.replaced) }
 
 // stops reports whether the worker is stopping or being ended. Supervisor.mu is held.

@@ -167,7 +167,7 @@ func (r *running) happened(e Event) {
 
 func (r *running) pid() int { return r.last.Load().PID }
 
-// await waits for an event of that type for which is returns true.
+// await waits for an event of that type that satisfies the function is.
 func await[E Event](r *running, is func(E) bool) (found E) {
 	r.t.Helper()
 	proctest.Eventually(r.t, func() bool {
