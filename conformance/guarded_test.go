@@ -95,7 +95,7 @@ func (d *debian) guard(t *testing.T) *guarded {
 	if g.path, err = exec.LookPath(d.command); err != nil {
 		found, _ := filepath.Glob(d.command)
 		if len(found) == 0 {
-			t.Skipf("this test needs %s, which is not here", d.command)
+			t.Skipf("this test needs %s, which this machine lacks", d.command)
 		}
 		g.path = found[0]
 	}
@@ -105,7 +105,7 @@ func (d *debian) guard(t *testing.T) *guarded {
 			_, err = os.Stat(other)
 		}
 		if err != nil {
-			t.Skipf("this test needs %s, which is not here", other)
+			t.Skipf("this test needs %s, which this machine lacks", other)
 		}
 	}
 	g.name = filepath.Base(g.path)

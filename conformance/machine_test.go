@@ -228,7 +228,7 @@ func eventually(t *testing.T, condition func() bool, format string, args ...any)
 	t.Helper()
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for "+format, args...)
+			t.Fatalf("timed out waiting for "+format, args...)
 		}
 	}
 }

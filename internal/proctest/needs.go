@@ -35,9 +35,9 @@ func Needs(t *testing.T, requirements ...string) {
 		switch {
 		case ok:
 		case slices.Contains(required(), thing):
-			t.Fatalf("this test needs %s, and LIFECYCLE_REQUIRE says that it is here", thing)
+			t.Fatalf("this test needs %s, and LIFECYCLE_REQUIRE requires it", thing)
 		default:
-			t.Skipf("this test needs %s, which is not here", thing)
+			t.Skipf("this test needs %s, which this machine lacks", thing)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func Eventually(t *testing.T, condition func() bool, format string, args ...any)
 	for !condition() {
 		waited := time.Since(began)
 		if waited > Patience {
-			t.Fatalf("waited in vain for "+format, args...)
+			t.Fatalf("timed out waiting for "+format, args...)
 		}
 		time.Sleep(min(max(waited/8, time.Millisecond), 20*time.Millisecond))
 	}

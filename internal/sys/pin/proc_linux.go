@@ -128,7 +128,7 @@ func procIsOurs() error {
 		return err
 	}
 	if self != strconv.Itoa(os.Getpid()) {
-		return fmt.Errorf("/proc is of another PID namespace: %w", os.ErrNotExist)
+		return fmt.Errorf("/proc belongs to another PID namespace: %w", os.ErrNotExist)
 	}
 	return nil
 }

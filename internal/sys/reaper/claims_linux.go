@@ -39,7 +39,7 @@ func claims(but ...int) (pids []int, err error) {
 	return pids, nil
 }
 
-var errNoProc = errors.New("/proc is not mounted, or of another PID namespace")
+var errNoProc = errors.New("/proc is not mounted, or belongs to another PID namespace")
 
 // claimsAreMade reports whether package os uses pidfds on this system.
 var claimsAreMade = sync.OnceValue(func() bool {

@@ -26,7 +26,7 @@ func TestALingeringSocketInTheQueueDoesNotBlockTheCloseOfAServer(t *testing.T) {
 	case err := <-closed:
 		require.ErrorContains(t, err, "did not close within a second")
 	case <-time.After(time.Minute):
-		t.Fatal("it closes without an end")
+		t.Fatal("the close does not end")
 	}
 	require.Error(t, c.Send("READY=1"), "nobody is there")
 }
@@ -66,7 +66,7 @@ func TestAServerReceivesWhileEveryCloseHangs(t *testing.T) {
 		select {
 		case <-s.heard:
 		case <-time.After(time.Minute):
-			t.Fatal("it hears nothing any more")
+			t.Fatal("the server receives nothing any more")
 		}
 	}
 	require.NoError(t, <-sent)

@@ -18,7 +18,7 @@ import (
 func hangingFile(t *testing.T) *os.File {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("this test needs root, which is not here")
+		t.Skip("this test needs root, which this machine lacks")
 	}
 	device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -56,7 +56,7 @@ func (s *served) requireHears() {
 	case m := <-s.heard:
 		require.Equal(s.t, "READY=1", m.Text)
 	case <-time.After(time.Minute):
-		s.t.Fatal("it hears nothing any more")
+		s.t.Fatal("the server receives nothing any more")
 	}
 }
 
@@ -103,7 +103,7 @@ func TestALingeringSocketDoesNotBlockAServer(t *testing.T) {
 				select {
 				case <-Discard(m.Files...):
 				case <-time.After(time.Minute):
-					t.Fatal("it is not closed")
+					t.Fatal("the socket is not closed")
 				}
 			}
 			s.requireHears()
@@ -255,7 +255,7 @@ func TestABarrierEndsWhileOtherProcessesFillTheQueue(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(time.Minute):
-		t.Fatal("it has no end")
+		t.Fatal("the barrier does not end")
 	}
 	require.Empty(t, s.heard, "strangers")
 }

@@ -14,7 +14,7 @@ import (
 func TestOnlyItsUserCanSendToAPrivateSocket(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("this test needs root, which is not here")
+		t.Skip("this test needs root, which this machine lacks")
 	}
 	const user, other = 12345, 54321
 	s, err := ListenPrivate(user)

@@ -49,7 +49,7 @@ func TestAUserWhoIsNotInTheDatabaseIsUnknown(t *testing.T) {
 // The answer of id(1) is independent of this package, because id asks the C library.
 func TestEveryUserHasTheGroupsOfALogin(t *testing.T) {
 	if _, err := exec.LookPath("id"); err != nil {
-		t.Skip("this test needs id, which is not here")
+		t.Skip("this test needs id, which this machine lacks")
 	}
 	passwd, err := os.ReadFile("/etc/passwd")
 	require.NoError(t, err)

@@ -201,7 +201,7 @@ const somebody = 12345
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("this test needs root, which is not here")
+		t.Skip("this test needs root, which this machine lacks")
 	}
 }
 
