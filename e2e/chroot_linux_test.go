@@ -49,7 +49,7 @@ func TestAfterAChrootFilesInsideStayInUse(t *testing.T) {
 		if user == "" { // root may remove the files that it can reach
 			require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 			proctest.Eventually(t, func() bool { return b.callServant(append(args, "status")...).Code == 3 }, "the end")
-			proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "the process to end: it has let go of the lock before")
+			proctest.Eventually(t, func() bool { return len(b.processes()) == 0 }, "the end of the process, which has released the lock")
 			b.requireNothingLeft()
 		} else {
 			b.stopServant(args...)

@@ -153,7 +153,7 @@ func (m *daemonModel) endBy(sig syscall.Signal, pid int) {
 func (m *daemonModel) kill() {
 	if m.holder != 0 {
 		m.endBy(syscall.SIGKILL, m.holder)
-		proctest.Eventually(m.t, func() bool { return isFree(m.t, m.pidfile) }, "the kernel to take the lock from who was killed")
+		proctest.Eventually(m.t, func() bool { return isFree(m.t, m.pidfile) }, "the kernel to release the lock of the killed process")
 		m.holder, m.left = 0, m.holder
 	}
 }

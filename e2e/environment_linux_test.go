@@ -46,7 +46,7 @@ func TestRelativePathsAreRelativeToTheDirectoryOfTheStart(t *testing.T) {
 	requireRunning(t, b.pidfile, pid)
 	require.Contains(t, b.said(), "OnStart")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
-	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(b.pidfile); return errors.Is(err, lifecycle.ErrNotRunning) }, "the end of it")
+	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(b.pidfile); return errors.Is(err, lifecycle.ErrNotRunning) }, "the end of the process")
 	proctest.Eventually(t, func() bool { return proctest.IsOver(pid) }, "the end of pid %d", pid)
 }
 

@@ -139,7 +139,7 @@ func TestTheNumberInAFileThatAnotherProgramLocksIsIgnored(t *testing.T) {
 	path := proctest.PIDFileWith(t, fmt.Sprintln(bystander.PID()))
 	held(t, path)
 	if _, blind := mustState(t, path); blind {
-		t.Skip("marks cannot be seen on this system, so the number decides")
+		t.Skip("this system does not show marks: the number decides")
 	}
 	requireUntouched := proctest.Untouched(t, path)
 	// The text names the holder if the system reports it.

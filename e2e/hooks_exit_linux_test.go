@@ -45,7 +45,7 @@ func TestAnExitInAHookFailsTheStart(t *testing.T) {
 // daemon can start.
 func (b *background) requireDead() {
 	b.t.Helper()
-	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of it")
+	proctest.Eventually(b.t, func() bool { return len(b.processes()) == 0 && isFree(b.t, b.pidfile) }, "the end of the process")
 	status := b.call("status")
 	require.Equal(b.t, 1, status.Code, "%s%s", status.Stdout, status.Stderr)
 	require.True(b.t, strings.HasPrefix(status.Stdout, "daemon: dead: pid "), status.Stdout)
@@ -247,7 +247,7 @@ func TestAProgramThatClosesAllItsDescriptorsBlocksNoOtherStart(t *testing.T) {
 	}
 	pid := b.start("usr2=closeall")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
-	proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) }, "the lock to be lost")
+	proctest.Eventually(t, func() bool { return isFree(t, b.pidfile) }, "the loss of the lock")
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	b.requireDead()
 }

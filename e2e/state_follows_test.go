@@ -101,7 +101,7 @@ func TestTheStateFileShowsAStopAtOnceEvenIfAHookDelaysIt(t *testing.T) {
 	p := proctest.Start(t, daemon, "pidfile="+pidfile, "start=until:"+gate)
 	p.Await("OnStart")
 	p.Signal(syscall.SIGTERM)
-	proctest.Eventually(t, func() bool { return stateOf(t, pidfile).Phase == lifecycle.Stopping }, "the stop to be told")
+	proctest.Eventually(t, func() bool { return stateOf(t, pidfile).Phase == lifecycle.Stopping }, "the phase Stopping in the state file")
 	require.Equal(t, "OnStart of daemon", stateOf(t, pidfile).Doing)
 	proctest.Touch(t, gate)
 	require.Equal(t, 0, p.Wait())

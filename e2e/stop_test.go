@@ -127,7 +127,7 @@ func TestAProcessThatInheritedTheFileOfADeadDaemonIsReported(t *testing.T) {
 	require.EqualError(t, err, fmt.Sprintf("lifecycle: PID file %s: pid %d has ended, but a process that it started still holds the lock", path, p.PID()))
 	require.NotErrorIs(t, err, lifecycle.ErrNotRunning)
 	require.NoError(t, heir.Kill())
-	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(path); return errors.Is(err, lifecycle.ErrNotRunning) }, "the end of the heir")
+	proctest.Eventually(t, func() bool { _, err := lifecycle.Find(path); return errors.Is(err, lifecycle.ErrNotRunning) }, "the end of the child that holds the file")
 }
 
 // Row C20.

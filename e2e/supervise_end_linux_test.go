@@ -36,7 +36,7 @@ func TestASecondInterruptEndsSupervisorAndWorkerAtOnce(t *testing.T) {
 	p.Await("OnStop")
 	p.ForceQuit()
 	require.Equal(t, 1, p.Wait())
-	proctest.Eventually(t, func() bool { return proctest.IsOver(worker) }, "the worker to be gone")
+	proctest.Eventually(t, func() bool { return proctest.IsOver(worker) }, "the end of the worker")
 	require.NoFileExists(t, pidfile)
 }
 
@@ -128,6 +128,6 @@ func TestAnOrphanThatEndsWhileTheWorkerLivesIsNoZombie(t *testing.T) {
 	b := inBackground(t)
 	b.readied(b.guard("for i in 1 2 3 4 5; do sh -c 'sleep 0.01 & '; done; exec sleep 60", "start"))
 	parent := b.status().PID
-	proctest.Eventually(t, func() bool { return len(childrenOf(t, parent)) == 1 }, "nothing but the worker to be left")
+	proctest.Eventually(t, func() bool { return len(childrenOf(t, parent)) == 1 }, "the end of every process except the worker")
 	b.stop()
 }

@@ -126,7 +126,7 @@ func TestAWorkerStopsWithinASecondAfterItsSupervisorIsKilled(t *testing.T) {
 			parent := b.start(atOnce, what)
 			worker := b.worker(0)
 			require.NoError(t, syscall.Kill(parent, syscall.SIGKILL))
-			proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held }, "the parent to be dead")
+			proctest.Eventually(t, func() bool { return !mustLook(t, b.pidfile).Held }, "the end of the supervisor")
 			second := b.start(atOnce, what)
 			require.True(t, proctest.IsOver(worker), "the next start waits for the worker")
 			require.NotEqual(t, parent, second)

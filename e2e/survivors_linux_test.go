@@ -35,7 +35,7 @@ func named(t *testing.T, pid int) string {
 func (b *background) killSupervisor() {
 	b.t.Helper()
 	require.NoError(b.t, syscall.Kill(b.status().PID, syscall.SIGKILL))
-	proctest.Eventually(b.t, func() bool { return !mustLook(b.t, b.pidfile).Held }, "the supervisor to be dead")
+	proctest.Eventually(b.t, func() bool { return !mustLook(b.t, b.pidfile).Held }, "the end of the supervisor")
 }
 
 var iAm = proctest.Pattern(`(?m)^I am (\d+)$`)

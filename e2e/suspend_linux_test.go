@@ -35,7 +35,7 @@ func TestAResumedLauncherReadsQueuedMessagesBeforeItReportsATimeout(t *testing.T
 		}
 		time.Sleep(time.Until(begun.Add(impatience)))
 		proctest.Touch(t, gate)
-		proctest.Eventually(t, func() bool { text, _ := os.ReadFile(b.pidfile); return len(text) > 0 }, "the daemon to say who it is")
+		proctest.Eventually(t, func() bool { text, _ := os.ReadFile(b.pidfile); return len(text) > 0 }, "the PID in the PID file")
 		resume()
 		require.Equal(t, 0, launcher.Wait(), "%s", launcher.Out)
 		pid := b.readied(proctest.Result{Stderr: launcher.Out.String()})

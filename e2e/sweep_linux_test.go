@@ -192,7 +192,7 @@ func sweepVerb(t *testing.T, verb string, at int) (outcome string, counts []int)
 
 	killed := p.numbers("killed")
 	if len(killed) != 0 { // a killed daemon takes some time to end
-		proctest.Eventually(t, func() bool { running = p.settle(); return running != pid }, "the end of who was killed")
+		proctest.Eventually(t, func() bool { running = p.settle(); return running != pid }, "the end of the killed process")
 	}
 	what := fmt.Sprintf("killed %v, then %d; %s has said:\n%s", killed, running, verb, got.Stderr)
 	outcome = "exit " + strconv.Itoa(got.Code)
