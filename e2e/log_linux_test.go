@@ -79,7 +79,7 @@ func TestTheLogIsOpenForAppendingAndNotInherited(t *testing.T) {
 // This test uses the devices that exist on every system, because even root may not be permitted to
 // make one.
 // Row K14.
-func TestADeviceIsNoLog(t *testing.T) {
+func TestADeviceIsRefusedAsALog(t *testing.T) {
 	t.Parallel()
 	pidfile := verbPlace(t)
 	for _, log := range []string{"/dev/zero", "/dev/full", "/dev/ptmx"} {

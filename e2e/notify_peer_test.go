@@ -87,7 +87,7 @@ func fill(t *testing.T, address string) {
 
 // If a launcher has started the daemon, the daemon must tell the service manager which process to
 // watch (Type=notify with NotifyAccess=all).
-func TestADetachedDaemonTellsTheManagerItsPID(t *testing.T) {
+func TestADetachedDaemonReportsItsPIDToTheManager(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	address := filepath.Join(proctest.ShortDir(t), "s")

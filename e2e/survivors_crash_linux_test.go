@@ -17,7 +17,7 @@ import (
 
 // The workers of apache2 ignore TERM if their parent has died. They must not delay the next start
 // by StopTimeout.
-func TestWhatADeadWorkerHasLeftIsKilledAfterAMoment(t *testing.T) {
+func TestProcessesOfADeadWorkerAreKilledAfterAMoment(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	start := func(script string) { b.readied(b.guard(script, "stoptimeout=1h", "starttimeout=1h", "start")) }

@@ -89,7 +89,7 @@ func TestAFloodIsStoppedAndItsFirstOutputIsKept(t *testing.T) {
 	}
 }
 
-func TestAServedPeerIsHeardToItsEnd(t *testing.T) {
+func TestTheOutputOfAServedPeerIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	ours, theirs := testPair(t)
 	_, err := theirs.WriteString("panic: x\n\x00{\"error\":\"y\"}\ngoroutine 1")
