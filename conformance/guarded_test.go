@@ -39,6 +39,7 @@ type debian struct {
 	answers [2]string                    // of the two configurations; default: one, two
 	reload  verdict
 	ownLog  string // that the daemon reopens
+	gap     bool   // a reload refuses connections, or the daemon has no port
 	same    bool   // a reload does not change the answer
 	ends    bool   // a reload ends the daemon, and the guard restarts it
 	retries bool   // the daemon goes on if its port is in use
@@ -48,12 +49,14 @@ type debian struct {
 // verdict is what the verb reload comes to.
 type verdict struct {
 	says string // regular expression
-	code int
+	code int    // 0, 1, or either
 }
 
 func sent(signal string) verdict {
 	return verdict{says: signal + ` sent; \S+ does not report the result\n$`}
 }
+
+const either = -1
 
 var (
 	reported = verdict{says: `: reloaded \(`}

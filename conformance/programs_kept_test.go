@@ -22,7 +22,7 @@ import (
 
 var cron = &debian{
 	command: "cron", args: "-f", wrap: "unshare --mount @DIR@/wrap", ready: "test -s @DIR@/job", ask: cronAnswers, reload: sent("SIGHUP"),
-	answers: [2]string{"one", "one"}, retries: true, needs: []string{"unshare"},
+	answers: [2]string{"one", "one"}, retries: true, gap: true, needs: []string{"unshare"},
 	// This cron has a PID file and a crontab of its own, because cron has them in fixed places.
 	prepare: func(g *guarded) {
 		require.NoError(g.t, os.Mkdir(g.file("empty"), 0o755))

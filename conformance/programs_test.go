@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,17 +109,53 @@ func (g *guarded) reloads() {
 	g.t.Helper()
 	worker := g.status(workerPID)
 	g.configure(g.second())
+	refused := g.connectAllTheTime()
 	out, code := g.call("reload")
 	g.t.Logf("reload: %s", out)
-	require.Equal(g.t, g.reload.code, code, out)
+	if g.reload.code != either {
+		require.Equal(g.t, g.reload.code, code, out)
+	}
 	require.Regexp(g.t, g.reload.says, out)
 	if g.same && !g.ends {
 		require.Equal(g.t, g.first(), g.ask(g))
 	} else {
 		eventually(g.t, func() bool { return g.ask(g) == g.second() }, "the new configuration")
 	}
+	if n, of := refused(); !g.gap && !g.ends {
+		require.Zero(g.t, n, "connections refused, of %d", of)
+	} else {
+		g.t.Logf("refused: %d of %d", n, of)
+	}
 	if !g.ends {
 		require.Equal(g.t, worker, g.status(workerPID), "it lives on")
+	}
+}
+
+// connectAllTheTime returns a function that ends the connections and counts them.
+func (g *guarded) connectAllTheTime() (end func() (refused, of int)) {
+	stop, done := make(chan struct{}), make(chan [2]int)
+	go func() {
+		var n [2]int
+		for {
+			select {
+			case <-stop:
+				done <- n
+				return
+			default:
+			}
+			n[1]++
+			conn, err := net.Dial("tcp", g.address())
+			if err != nil {
+				n[0]++
+				continue
+			}
+			conn.Close()
+		}
+	}()
+	return func() (refused, of int) {
+		close(stop)
+		n := <-done
+		return n[0], n[1]
 	}
 }
 

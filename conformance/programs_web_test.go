@@ -42,7 +42,7 @@ var webServers = []*debian{
 			require.NoError(g.t, os.Mkdir(g.file("squid"), 0o777))
 			require.NoError(g.t, os.Chmod(g.file("squid"), 0o777))
 		},
-		check: "@PROGRAM@ -k parse -f @CONFIG@", flags: "-reopen-signal USR1", ownLog: "squid/access.log", reload: sent("SIGHUP"),
+		check: "@PROGRAM@ -k parse -f @CONFIG@", flags: "-reopen-signal USR1", ownLog: "squid/access.log", gap: true, reload: sent("SIGHUP"),
 	},
 	{
 		command: "varnishd", args: "-F -a 127.0.0.1:@PORT@ -f @CONFIG@ -n @DIR@/varnish -s malloc,16m", ask: get,
