@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,9 +38,18 @@ func Needs(t *testing.T, requirements ...string) {
 		case slices.Contains(required(), thing):
 			t.Fatalf("this test needs %s, and LIFECYCLE_REQUIRE requires it", thing)
 		default:
-			t.Skipf("this test needs %s, which this machine lacks", thing)
+			skip(t, "this test needs %s, which this machine lacks", thing)
 		}
 	}
+}
+
+// skipped is set when this machine lacks something for a test.
+var skipped atomic.Bool
+
+func skip(t *testing.T, format string, args ...any) {
+	t.Helper()
+	skipped.Store(true)
+	t.Skipf(format, args...)
 }
 
 // commandErrors maps commands to functions that return the error of that command.
@@ -59,7 +69,7 @@ func NeedsCommand(t *testing.T, command ...string) {
 	}))
 	err := try.(func() error)()
 	if err != nil && !slices.Contains(required(), command[0]) {
-		t.Skipf("this test needs the right to do this: %v", err)
+		skip(t, "this test needs the right to do this: %v", err)
 	}
 	require.NoError(t, err)
 }
@@ -74,7 +84,7 @@ func Loader(t *testing.T) (path string) {
 	_, rest, _ := strings.Cut(string(out), "program interpreter: ")
 	path, _, found := strings.Cut(rest, "]")
 	if !found {
-		t.Skip("the test binary is static, so it has no loader")
+		skip(t, "the test binary is static, so it has no loader")
 	}
 	return path
 }
