@@ -2,10 +2,10 @@
 
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test race lint fmt cross docs words mermaid cycles bench stress churn sweep faults model fuzz conformance tour ci
+.PHONY: help build test race lint fmt cross docs words mermaid cycles bench bench-upgrade stress churn sweep faults model fuzz conformance tour ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the library
 	go build ./...
@@ -39,6 +39,9 @@ cycles: ## print which files of the root package refer to each other in a cycle
 
 bench: ## run the benchmarks (three minutes) and write the tables of bench/README.md
 	go test -v -run '^$$' -bench . . ./bench | go run ./bench/table bench/README.md
+
+bench-upgrade: ## compare upgrades with nginx, HAProxy and tableflip (seven minutes)
+	cd bench/upgrade && go run . -page ../README.md
 
 stress: ## run the tests twenty times under the race detector
 	LIFECYCLE_LONG=ci go test -race -count=20 -timeout 4h ./...
