@@ -71,7 +71,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	if err := os.Chmod(temp, 0o755); err != nil { // services run as other users
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", temp+"/", "../_example/echod", "./subject", "../_example/guard")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", temp+"/", "../_example/echod", "./subject", "./upgradable", "../_example/guard")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
