@@ -30,7 +30,8 @@ var upperLayers = [][]string{
 	{"internal/supervise"},
 	{"."},
 	{"lifecycletest", "socket"},
-	{"bench", "bench/table", "conformance", "conformance/subject", "docs", "e2e", "internal/proctest", "internal/proctest/pagetest"},
+	{"serve"},
+	{"bench", "bench/table", "conformance", "conformance/subject", "conformance/upgradable", "docs", "e2e", "internal/proctest", "internal/proctest/pagetest"},
 }
 
 // The test checks the real import graph of every platform.
