@@ -4,12 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/serve"
@@ -43,12 +42,10 @@ func count() (workers int64, err error) {
 	if stored := socket.Stored("workers"); len(stored) > 0 {
 		counter = stored[0]
 	} else {
-		fd, err := unix.MemfdCreate("workers", unix.MFD_CLOEXEC)
-		if err != nil {
+		if counter, err = os.CreateTemp("", "workers"); err != nil {
 			return 0, err
 		}
-		counter = os.NewFile(uintptr(fd), "workers")
-		if err := socket.Store("workers", counter); err != nil {
+		if err := errors.Join(socket.Store("workers", counter), os.Remove(counter.Name())); err != nil {
 			return 0, err
 		}
 	}
