@@ -46,7 +46,7 @@ type debian struct {
 	cuts    bool   // a stop cuts requests
 }
 
-// verdict is what the verb reload comes to.
+// verdict is the result of the verb reload.
 type verdict struct {
 	says string // regular expression
 	code int    // 0, 1, or either
