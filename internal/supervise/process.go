@@ -101,7 +101,6 @@ type process struct {
 	PID    int
 	began  time.Duration // CLOCK_BOOTTIME just before the fork; 0: unknown
 	marked Marked        // see forked
-	placed bool          // see Supervisor.place; Supervisor.marks guards it and marked
 	of     *Supervisor
 	group  *cgroup.Group // of the worker; nil: the group of this process
 	ready  chan struct{} // closed when the worker is ready for the first time

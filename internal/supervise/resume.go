@@ -157,7 +157,6 @@ func (s *Supervisor) adopt(w frozenWorker, files []*os.File) (*process, error) {
 	}
 	p.invocation, p.began, p.successor = w.Invocation, w.Began, w.Successor
 	s.setMark(p, w.Marked)
-	s.setPlaced(p)
 	p.drains, p.again, p.told, p.wasKilled = w.Drains, w.Again, w.Told, w.WasKilled
 	p.usesNotify, p.confirming, p.staleLog = w.UsesNotify, w.Confirming, w.StaleLog
 	p.why, p.notReady, p.failed, p.failure, p.report = errorOf(w.Why), errorOf(w.NotReady), w.Failed, w.Failure, w.Report

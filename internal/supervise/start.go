@@ -106,7 +106,6 @@ func (s *Supervisor) beginFork(after *process, op *operation) error {
 
 // place records the role of a process that was just forked. s.mu is held.
 func (s *Supervisor) place(p, after *process, op *operation) {
-	s.setPlaced(p)
 	switch {
 	case op != nil:
 		s.others = append(s.others, p)
@@ -189,27 +188,12 @@ func (s *Supervisor) workerMarked(mark string) *process {
 	return nil
 }
 
-// setMark records the mark of a worker. Known returns it as soon as the worker is placed too.
+// setMark records the mark of a worker.
 func (s *Supervisor) setMark(p *process, m Marked) {
 	s.marks.Lock()
 	defer s.marks.Unlock()
 	p.marked = m
-	s.publishMark(p)
-}
-
-// setPlaced records that the child of a worker is known.
-func (s *Supervisor) setPlaced(p *process) {
-	s.marks.Lock()
-	defer s.marks.Unlock()
-	p.placed = true
-	s.publishMark(p)
-}
-
-// publishMark makes Known find a worker. s.marks is held.
-func (s *Supervisor) publishMark(p *process) {
-	if p.placed && p.marked.PID != 0 {
-		s.marked = append(slices.DeleteFunc(s.marked, func(p *process) bool { return isClosed(p.ended) }), p)
-	}
+	s.marked = append(slices.DeleteFunc(s.marked, func(p *process) bool { return isClosed(p.ended) }), p)
 }
 
 // awaitFork waits until fork has recorded a starting worker.
