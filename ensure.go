@@ -135,7 +135,7 @@ const killAtOnce = -1
 // supervisor, or the zero Status if nothing is left or the next start has begun.
 func endRemains(ctx context.Context, pidFile string, limit time.Duration) (last Status, ended supervise.Ended, err error) {
 	last, err = lastState(pidFile)
-	if err != nil || last.PIDFileLost || last.marked().Surviving() == (supervise.Marked{}) {
+	if err != nil || last.PIDFileLost || last.living().Surviving().IsZero() {
 		return Status{}, ended, nil
 	}
 	info, err := os.Lstat(statePath(pidFile))
@@ -146,7 +146,7 @@ func endRemains(ctx context.Context, pidFile string, limit time.Duration) (last 
 		return Status{}, ended, nil
 	}
 	ended, err = supervise.Remains{
-		Of: last.marked(), Limit: limit, Margin: supervise.OrphansMargin,
+		Of: last.living(), Limit: limit, Margin: supervise.OrphansMargin,
 		Owner: safefile.Owner(info), // who can write the file must not make root signal others
 		Log:   slog.New(slog.DiscardHandler),
 	}.End(ctx)

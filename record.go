@@ -11,7 +11,6 @@ import (
 	"example.com/lifecycle/internal/console"
 	"example.com/lifecycle/internal/pidfile"
 	"example.com/lifecycle/internal/statefile"
-	"example.com/lifecycle/internal/supervise"
 	"example.com/lifecycle/internal/sys/bytetext"
 )
 
@@ -199,7 +198,7 @@ func (p *plan) releaseKilled(last Status, why string) {
 // a failure, and a file with which the next start finds the remaining processes of the worker. The
 // caller holds the lock.
 func (p *plan) removeStaleState() {
-	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && s.marked().Surviving() == (supervise.Marked{}) {
+	if s, err := lastState(p.pidFile); err != nil || s.Failed == nil && s.living().Surviving().IsZero() {
 		_ = statefile.RemoveStale(statePath(p.pidFile))
 	}
 }
@@ -209,7 +208,7 @@ func (p *plan) removeStaleState() {
 // lock.
 func (p *plan) leaveRecord(s Status) {
 	if last, err := lastState(p.pidFile); err == nil {
-		s.keepMarks(last.marked().Surviving())
+		s.keepMarks(last.living().Surviving())
 	}
 	f, err := statefile.Create(statePath(p.pidFile), p.pidFileMode)
 	if err != nil {
@@ -234,14 +233,14 @@ func readStateOnce(path string, owner int) (Status, error) {
 // statePath returns the path of the state file for a PID file.
 func statePath(pidFile string) string { return strings.TrimSuffix(pidFile, ".pid") + ".state" }
 
-// createState creates the state file. If processes of an earlier worker still run, the file always
-// contains the mark that identifies them.
+// createState creates the state file. If processes of earlier workers still run, the file always
+// contains the marks that identify them.
 func (l *life) createState() (f *statefile.File, err error) {
 	path := statePath(l.plan.pidFile)
 	last, _ := lastState(l.plan.pidFile)
-	l.marks.previous = last.marked()
+	l.marks.previous = last.living()
 	surviving := l.marks.previous.Surviving()
-	if surviving == (supervise.Marked{}) {
+	if surviving.IsZero() {
 		f, err = statefile.Create(path, l.plan.pidFileMode)
 		return f, stateFileError(path, err)
 	}

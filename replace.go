@@ -194,11 +194,11 @@ type OtherWorker struct {
 	Image string        `json:"image,omitempty"`
 }
 
-// keepMarks keeps the mark of an earlier worker whose processes may still run. The zero Marked
-// means that there is none.
-func (s *Status) keepMarks(surviving supervise.Marked) {
-	s.setMarks(supervise.Alive{Marked: surviving})
-	s.carried = surviving.Mark != ""
+// keepMarks keeps the marks of earlier workers whose processes may still run. The zero Alive means
+// that there are none.
+func (s *Status) keepMarks(surviving supervise.Alive) {
+	s.setMarks(surviving)
+	s.carried = !surviving.IsZero()
 }
 
 // setMarks records the workers that live: the current one, if there is one, and others.

@@ -280,7 +280,7 @@ func (l *life) endSurvivors(deadline time.Time, limit *timeoutError) error {
 	}.End(ctx)
 	switch {
 	case err == nil:
-		l.update(func(s *Status) { s.keepMarks(supervise.Marked{}) })
+		l.update(func(s *Status) { s.keepMarks(supervise.Alive{}) })
 	case l.stopCtx.Err() != nil:
 		return nil
 	default:

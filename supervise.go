@@ -294,7 +294,7 @@ func (p *RestartPolicy) isFinal(code int) bool {
 
 // workerMarks contains the data with which this process identifies the processes of workers.
 type workerMarks struct {
-	previous supervise.Marked // the worker of a killed supervisor
+	previous supervise.Alive // the workers of a killed supervisor
 	// known is [supervise.Supervisor.Known]; nil: this process is no supervisor.
 	known func(mark string) (now supervise.Marked, last bool)
 }

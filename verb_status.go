@@ -107,7 +107,7 @@ func (p program) look() report {
 func (r *report) lookBack(gone *NotRunningError) {
 	s, err := lastState(gone.PIDFile)
 	if err == nil && !s.PIDFileLost && s.Left == "" {
-		if left := s.marked().Survivors(); len(left) > 0 {
+		if left := s.living().Survivors(); len(left) > 0 {
 			s.Left = "processes of its worker still run: " + strings.Join(left, ", ")
 		}
 	}

@@ -115,19 +115,43 @@ type Alive struct {
 	Others []Marked // the candidate and draining workers
 }
 
-// Surviving returns m if processes of the worker may still run, else the zero Marked. If m has a
-// mark, Surviving reads all of /proc.
-func (m Marked) Surviving() Marked {
-	if len(m.Survivors()) == 0 {
-		return Marked{}
+// IsZero reports whether a identifies no worker.
+func (a Alive) IsZero() bool { return a.Marked == (Marked{}) && len(a.Others) == 0 }
+
+// all returns the workers that a identifies.
+func (a Alive) all() []Marked {
+	if a.Marked == (Marked{}) {
+		return a.Others
 	}
-	return m
+	return append([]Marked{a.Marked}, a.Others...)
 }
 
-// Survivors returns the names and PIDs of processes of the worker that may still run, for people.
-// If m has a mark, Survivors reads all of /proc.
-func (m Marked) Survivors() []string {
-	v := newSurvivors(Remains{Of: m})
+// Surviving returns the workers whose processes may still run. If a has marks, Surviving reads all
+// of /proc.
+func (a Alive) Surviving() (left Alive) {
+	for _, m := range a.all() {
+		switch {
+		case len(m.survivors()) == 0:
+		case left.IsZero():
+			left.Marked = m
+		default:
+			left.Others = append(left.Others, m)
+		}
+	}
+	return left
+}
+
+// Survivors returns the names and PIDs of processes of the workers that may still run, for people.
+// If a has marks, Survivors reads all of /proc.
+func (a Alive) Survivors() (texts []string) {
+	for _, m := range a.all() {
+		texts = append(texts, m.survivors()...)
+	}
+	return texts
+}
+
+func (m Marked) survivors() []string {
+	v := newSurvivors(Remains{}, m)
 	if !v.marked {
 		return nil
 	}

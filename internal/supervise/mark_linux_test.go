@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"log/slog"
 	"os"
 	"os/exec"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/lifecycle/internal/sys/monotonic"
 	"example.com/lifecycle/internal/sys/proc"
 )
 
@@ -35,4 +37,35 @@ func TestParsingAMarkReturnsTheSameMark(t *testing.T) {
 	require.Equal(t, syscall.SIGINT, m.StopSignal)
 	require.True(t, m.Keep)
 	require.False(t, m.ThisBinary)
+}
+
+// A supervisor that is killed during an upgrade leaves several workers.
+func TestAllWorkersOfAKilledSupervisorAreFoundAndEnded(t *testing.T) {
+	t.Parallel()
+	killed := New(Spec{Program: func() (string, error) { return "", nil }})
+	var left []Marked
+	for range 3 {
+		cmd := exec.Command("sleep", "60")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		require.NoError(t, cmd.Start())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait()
+		}()
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			<-ended
+		})
+		pid := cmd.Process.Pid
+		left = append(left, Marked{PID: pid, Mark: killed.markOf(pid, "X"), At: monotonic.Boottime()})
+	}
+	require.True(t, Alive{}.IsZero())
+	workers := Alive{left[0], left[1:]}
+	require.Equal(t, workers, workers.Surviving())
+	require.Len(t, workers.Survivors(), 3)
+	ended, err := Remains{Of: workers, Limit: time.Minute, Margin: time.Second, Log: slog.New(slog.DiscardHandler)}.End(t.Context())
+	require.NoError(t, err)
+	require.Len(t, ended.Names, 3)
+	require.True(t, workers.Surviving().IsZero())
 }

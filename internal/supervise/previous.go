@@ -1,13 +1,11 @@
 package supervise
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"example.com/lifecycle/internal/sys/proc"
@@ -45,30 +43,17 @@ func endLimit(stopTimeout, startTimeout time.Duration) time.Duration {
 // endPrevious ends the processes that the workers of a killed supervisor have left. If it returns
 // an error, no worker may start.
 func (s *Supervisor) endPrevious(ctx context.Context) error {
-	var all []*survivors
-	for _, m := range append([]Marked{s.spec.Previous}, s.spec.Others...) {
-		v := newSurvivors(Remains{
-			Of: m, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Crash: true, Log: s.spec.Log,
-		})
-		defer v.close()
-		v.look() // while the worker lives, its children have it as their parent
-		all = append(all, v)
-	}
-	for _, v := range all {
-		v.awaitWorker(ctx)
-	}
+	all := Remains{
+		Of: s.spec.Previous, Limit: endLimit(s.spec.StopTimeout, s.spec.StartTimeout), Margin: OrphansMargin, Crash: true, Log: s.spec.Log,
+	}.look()
+	defer all.close()
+	all.awaitWorkers(ctx)
 	s.endGroups(ctx)
-	errs := make([]error, len(all))
-	var ends sync.WaitGroup
-	for i, v := range all {
-		ends.Go(func() {
-			if errs[i] = v.end(ctx); errs[i] == nil && v.marked {
-				s.awaitReaped(ctx, v.mark)
-			}
-		})
-	}
-	ends.Wait()
-	err := cmp.Or(errs...)
+	err := all.end(ctx, func(v *survivors) {
+		if v.marked {
+			s.awaitReaped(ctx, v.mark)
+		}
+	})
 	s.mu.Lock()
 	switch {
 	case errors.As(err, new(*SurvivorsError)):

@@ -53,8 +53,7 @@ type Spec struct {
 
 	Listen     func() (*sdnotify.Server, error)
 	Stored     []fdstore.Entry // descriptors for every worker
-	Previous   Marked          // the worker of a killed supervisor
-	Others     []Marked        // further workers of that supervisor, which ran beside it
+	Previous   Alive           // the workers of a killed supervisor
 	OwnSession bool            // the session of this process contains only this daemon
 	Daemon     string          // name shared only by this daemon and its successors; "": none
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// Remains describes the processes that the worker of a killed supervisor may have left, and how to
+// Remains describes the processes that the workers of a killed supervisor may have left, and how to
 // end them.
 type Remains struct {
-	Of     Marked
+	Of     Alive
 	Limit  time.Duration // until KILL; 0: the StopTimeout of that supervisor; negative: KILL at once
 	Margin time.Duration // for the processes that get TERM when the worker has ended
 	Crash  bool          // if the worker ended before End, KILL follows after Margin, not Limit
@@ -36,17 +37,63 @@ type Ended struct{ Names, Killed []string }
 // detect the end of its supervisor. If it is uncertain which processes belong to the worker, End
 // signals none. It returns a *SurvivorsError if processes may still run.
 func (r Remains) End(ctx context.Context) (Ended, error) {
-	v := newSurvivors(r)
-	defer v.close()
-	v.look() // while the worker lives, its children have it as their parent
-	v.awaitWorker(ctx)
-	err := v.end(ctx)
-	return v.ended, err
+	all := r.look()
+	defer all.close()
+	all.awaitWorkers(ctx)
+	err := all.end(ctx, func(*survivors) {})
+	var ended Ended
+	for _, v := range all {
+		ended.Names, ended.Killed = append(ended.Names, v.ended.Names...), append(ended.Killed, v.ended.Killed...)
+	}
+	return ended, err
+}
+
+// allSurvivors contains the survivors of each worker.
+type allSurvivors []*survivors
+
+// look finds the processes while the workers still run, because then their children have them as
+// their parents.
+func (r Remains) look() (all allSurvivors) {
+	for _, m := range r.Of.all() {
+		v := newSurvivors(r, m)
+		v.look()
+		all = append(all, v)
+	}
+	return all
+}
+
+func (all allSurvivors) close() {
+	for _, v := range all {
+		v.close()
+	}
+}
+
+func (all allSurvivors) awaitWorkers(ctx context.Context) {
+	for _, v := range all {
+		v.awaitWorker(ctx)
+	}
+}
+
+// end ends the survivors of all workers at the same time. It calls ended for each worker that has
+// left no process now.
+func (all allSurvivors) end(ctx context.Context, ended func(*survivors)) error {
+	errs := make([]error, len(all))
+	var ends sync.WaitGroup
+	for i, v := range all {
+		ends.Go(func() {
+			if errs[i] = v.end(ctx); errs[i] == nil {
+				ended(v)
+			}
+		})
+	}
+	ends.Wait()
+	return cmp.Or(errs...)
 }
 
 // survivors contains the processes that the worker of a killed supervisor has left.
 type survivors struct {
 	Remains
+	of     Marked
 	mark   mark
 	marked bool
 	at     ownedAt
@@ -58,9 +105,9 @@ type survivors struct {
 	ended     Ended
 }
 
-func newSurvivors(r Remains) *survivors {
-	v := &survivors{Remains: r, at: ownedAt{r.Of.At, r.Of.At}, pinned: map[int]*survivor{}}
-	v.mark, v.marked = parseMark(r.Of.Mark)
+func newSurvivors(r Remains, of Marked) *survivors {
+	v := &survivors{Remains: r, of: of, at: ownedAt{of.At, of.At}, pinned: map[int]*survivor{}}
+	v.mark, v.marked = parseMark(of.Mark)
 	if r.Limit == 0 {
 		v.Limit = v.mark.StopTimeout
 	}
@@ -89,7 +136,7 @@ func (v *survivors) list() (certain []proc.Process) {
 		return before != nil && before.ID == p.ID && before.lives()
 	}
 	now, all := monotonic.Boottime(), proc.List()
-	f := v.mark.find(all, proc.Namespace(), v.at, look{known, v.mark.inherits(v.Of.Image)})
+	f := v.mark.find(all, proc.Namespace(), v.at, look{known, v.mark.inherits(v.of.Image)})
 	v.unseen = !slices.ContainsFunc(all, func(p proc.Process) bool { return p.Group == v.mark.PID })
 	if f.group {
 		v.at.group = now
@@ -178,7 +225,7 @@ func (v *survivors) living() (all []*survivor) {
 // awaitWorker waits for the worker. A worker of this binary detects the end of its supervisor and
 // stops. A supervised program is killed with its supervisor, unless it has changed its user.
 func (v *survivors) awaitWorker(ctx context.Context) {
-	pid, stops := v.Of.PID, v.mark.ThisBinary || !v.marked
+	pid, stops := v.of.PID, v.mark.ThisBinary || !v.marked
 	if v.marked {
 		if pid = v.mark.PID; !v.mark.isIn(proc.Namespace()) || proc.Identity(pid) != v.mark.ID {
 			return
