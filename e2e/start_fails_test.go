@@ -28,11 +28,11 @@ func TestAFailedStartReportsTheReasonToTheShell(t *testing.T) {
 		rest string // a part of the other lines
 	}{
 		"an error of OnStart":       {[]string{"start=error"}, 1, "OnStart failed on purpose", ""},
-		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | example.com/lifecycle/e2e.init."},
-		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | example.com/lifecycle/e2e.init."},
+		"a panic in OnStart":        {[]string{"start=panic"}, 70, `panic: OnStart panics on purpose`, "  | example.com/lifecycle/e2e."},
+		"Goexit in OnStart":         {[]string{"start=goexit"}, 70, "panic: runtime.Goexit was called", "  | example.com/lifecycle/e2e."},
 		"a body that returns":       {[]string{"run=:", "ready=wait"}, 1, "fn returned before the daemon was ready; it must block until its context ends", ""},
 		"a body that fails":         {[]string{"run=error", "ready=wait"}, 1, "fn failed on purpose", ""},
-		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | example.com/lifecycle/e2e.init."},
+		"a body that panics":        {[]string{"run=panic", "ready=wait"}, 70, "panic: fn panics on purpose", "  | example.com/lifecycle/e2e."},
 		"no such directory":         {[]string{"workdir=/no/such/place"}, 1, "working directory: chdir /no/such/place: no such file or directory", ""},
 		"OnStart that hangs":        {append(soon, "start=hang"), 1, `OnStart of daemon did not return in 2s; stopped, nothing left` + late, ""},
 		"OnStart that is slow":      {append(soon, "start=wait"), 1, `OnStart of daemon did not return in 2s(, then returned: context canceled)?; stopped, nothing left` + late, ""},
