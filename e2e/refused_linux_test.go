@@ -22,7 +22,7 @@ import (
 	"example.com/lifecycle/socket"
 )
 
-// listener is a supervised program that answers on a TCP and a unix socket. On USR2 its worker
+// listener is a supervised program that answers on a TCP and a unix socket. On WINCH its worker
 // calls the verb restart.
 var listener = proctest.Register("listener", func(args []string) int {
 	does, all := map[string]string{}, args
@@ -62,7 +62,7 @@ var listener = proctest.Register("listener", func(args []string) int {
 			}
 			return nil
 		}),
-		lifecycle.OnSignal(syscall.SIGUSR2, func(context.Context) error {
+		lifecycle.OnSignal(syscall.SIGWINCH, func(context.Context) error {
 			return exec.Command("/proc/self/exe", append(all[:len(all)-1:len(all)-1], "restart")...).Start()
 		}),
 		lifecycle.OnExit(func(context.Context) error { return errors.Join(open[0].Close(), open[1].Close()) }))
@@ -165,7 +165,7 @@ func TestUnderLoadARestartFromInsideRefusesNoConnection(t *testing.T) {
 	for range 10 {
 		c.someMore()
 		b.told("it to be ready", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Ready && s.Worker == worker })
-		require.NoError(t, syscall.Kill(supervisor, syscall.SIGUSR2))
+		require.NoError(t, syscall.Kill(supervisor, syscall.SIGWINCH))
 		worker = b.worker(worker)
 	}
 	c.someMore()
