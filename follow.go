@@ -115,8 +115,16 @@ func (p *Process) reload(ctx context.Context) (note string, err error) {
 	if err := p.Signal(syscall.SIGHUP); err != nil {
 		return "", err
 	}
+	sent := asked
 	err = p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
 		v := s.LastReload
+		if u := s.LastUpgrade; u != nil && u.Began+u.Took > sent && (v == nil || v.Began < asked) {
+			// A program that is just being executed ignores HUP; see package takeover.
+			sent = monotonic.Now()
+			if err := p.Signal(syscall.SIGHUP); err != nil {
+				return true, err
+			}
+		}
 		switch {
 		case v != nil && v.Began >= asked:
 			note = v.Note
