@@ -196,6 +196,9 @@ func runHere(l *life) error {
 			return abandon(l.plan, err)
 		}
 	case modeWorker:
+		if l.plan.program != nil {
+			l.plan = l.plan.probe()
+		}
 		attachToSupervisor(l)
 	}
 	if m.mayHaveLauncher() {

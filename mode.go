@@ -124,6 +124,7 @@ type workerNote struct {
 	Detached bool   `json:"detached"`
 	First    bool   `json:"first"`     // a failure of this worker fails the start
 	Process1 bool   `json:"process_1"` // the supervisor is process 1
+	Program  bool   `json:"program"`   // it supervises another program, and only asks this one
 }
 
 // supervisorNote returns the note of the supervisor if this process is a worker, else nil.

@@ -23,14 +23,15 @@ import (
 // may use.
 var oneShotVariables = []string{readyVariable, "LISTEN_*", "_LIFECYCLE_*", "_GO_DAEMON"}
 
-// onUpgrade replaces the worker by one of the program on disk, and then this program by that one.
-// If it returns nil, only the worker was replaced, and u.Note explains why.
+// onUpgrade replaces the worker by a worker of the program on disk, and then this program by that
+// program. If it returns nil, only the worker was replaced, and u.Note explains why. A supervised
+// program runs on, and only its supervisor is replaced.
 func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 	path, w := s.path, s.worker.Load()
 	if path == "" {
 		return errors.New("lifecycle: the file of this program is unknown (is /proc mounted?)")
 	}
-	r, err := w.Upgrade(s.life.stopCtx, supervise.UpgradeSpec{
+	spec := supervise.UpgradeSpec{
 		Path: path, NoOverlap: s.of.noOverlap, DrainTimeout: s.of.wholeDrain(), Check: s.checkHello,
 		State: func() (json.RawMessage, error) {
 			workers, err := w.Snapshot()
@@ -43,11 +44,18 @@ func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 			}
 			return json.Marshal(h)
 		},
-	})
+	}
+	if s.of.program != nil {
+		spec.Probe = &supervise.Probe{Args: startup.Args(), Dir: s.dir}
+	}
+	r, err := w.Upgrade(s.life.stopCtx, spec)
 	if err != nil {
 		var failed *supervise.RestoreError
 		u.Ended = errors.As(err, &failed) && failed.Old != nil
 		return s.refusal(err)
+	}
+	if s.of.program != nil {
+		u.OldVersion = s.of.version
 	}
 	u.OldWorker, u.NewWorker, u.NewVersion = cmp.Or(r.Old, u.OldWorker), r.New, r.Version
 	for tries := 1; s.life.stopCtx.Err() == nil; tries++ {

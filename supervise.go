@@ -226,11 +226,6 @@ func (p *plan) completeSupervise() {
 	}
 }
 
-// handlesUser2 reports whether the program has an OnSignal for the signal of an upgrade.
-func (p *plan) handlesUser2() bool {
-	return slices.ContainsFunc(p.signals, func(h signalHook) bool { return h.signal == ossignal.User2 })
-}
-
 func (p *plan) completeProgram() {
 	var useless []string
 	for option, given := range map[string]bool{

@@ -47,7 +47,7 @@ func superviseIn(l *life) error {
 	} else {
 		s.path, _ = startup.Program()
 	}
-	if l.plan.program == nil {
+	if l.plan.program == nil || !l.plan.handlesUser2() {
 		l.onUpgrade = s.onUpgrade
 	}
 	l.marks.known = func(mark string) (supervise.Marked, bool) { return s.worker.Load().Known(mark) }
@@ -142,7 +142,9 @@ func (s *supervisorLife) spec() supervise.Spec {
 	of := s.of
 	spec := supervise.Spec{
 		Args: startup.Args(), Daemon: safefile.ResolveDir(of.pidFile), Dir: s.workerDir, Umask: of.umask, NoTerminal: s.life.credentials.differs(),
-		Note: func(first bool) any { return workerNote{[]byte(of.pidFile), InDaemon(), first, os.Getpid() == 1} },
+		Note: func(first bool) any {
+			return workerNote{[]byte(of.pidFile), InDaemon(), first, os.Getpid() == 1, of.program != nil}
+		},
 
 		Policy: supervise.Policy(*of.policy), Watchdog: 2 * of.watchdog.every,
 		StartTimeout: of.startTimeout, StartLimit: s.startLimit(),

@@ -161,7 +161,9 @@ func introduce(p *plan, m mode, refused error) {
 	}
 	h := worker.Hello{
 		Protocol: handoff.Protocol, Version: p.version, PIDFile: []byte(p.pidFile),
-		Supervises: m.kind == modeWorker && p.program == nil && (note.Detached || note.Process1 || p.policy.Foreground),
+	}
+	if m.kind == modeWorker && note.Program == (p.program != nil) {
+		h.Supervises = note.Program || note.Detached || note.Process1 || p.policy.Foreground
 	}
 	if refused == nil {
 		refused = listenedTooEarly()

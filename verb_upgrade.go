@@ -71,7 +71,8 @@ func stopsInsteadOfUpgrade() error {
 // notUpgradable returns why the daemon cannot be upgraded.
 func (s Status) notUpgradable() error {
 	if s.Supervised {
-		return fmt.Errorf("lifecycle: pid %d supervises another program, or uses an earlier release of this library: %w", s.PID, errors.ErrUnsupported)
+		return fmt.Errorf("lifecycle: pid %d forwards USR2 to the program that it supervises, or uses an earlier release of this library: %w",
+			s.PID, errors.ErrUnsupported)
 	}
 	return fmt.Errorf("lifecycle: pid %d: %w: %w", s.PID, errNotSupervised, errors.ErrUnsupported)
 }
@@ -134,7 +135,7 @@ func (p program) upgradeVerb(flags) (exitCode int) {
 // 1.3.0 → 1.4.0, 41 ms), old one drains (2 requests in hand).
 func (p program) sayUpgraded(u Upgrade, after Status) {
 	what := fmt.Sprintf("pid %d, worker %d", after.PID, u.NewWorker)
-	if u.OldWorker != 0 {
+	if u.OldWorker != 0 && u.OldWorker != u.NewWorker {
 		what = fmt.Sprintf("pid %d, worker %d → %d", after.PID, u.OldWorker, u.NewWorker)
 	}
 	switch {

@@ -24,7 +24,8 @@ import (
 //	guard [key=value …] verb [-- program arguments]
 //
 // The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user, chroot, and check
-// and ready: scripts of sh for OnCheck and ReadyWhen.
+// and ready: scripts of sh for OnCheck and ReadyWhen. With the key upgrades, USR2 upgrades guard;
+// otherwise guard forwards it.
 var guard = proctest.Register("guard", func(args []string) int {
 	var argv []string
 	if at := slices.Index(args, "--"); at >= 0 {
@@ -37,7 +38,10 @@ var guard = proctest.Register("guard", func(args []string) int {
 	}
 	opts := []lifecycle.Option{
 		lifecycle.Name("guard"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.WorkDir(does["workdir"]), lifecycle.User(does["user"]), lifecycle.Chroot(does["chroot"]),
-		lifecycle.Supervise(parsePolicy(does["supervise"])), lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }),
+		lifecycle.Supervise(parsePolicy(does["supervise"])),
+	}
+	if _, upgrades := does["upgrades"]; !upgrades {
+		opts = append(opts, lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }))
 	}
 	for key, option := range map[string]func(time.Duration) lifecycle.Option{"starttimeout": lifecycle.StartTimeout, "stoptimeout": lifecycle.StopTimeout} {
 		if d, err := time.ParseDuration(does[key]); err == nil {
