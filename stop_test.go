@@ -231,3 +231,53 @@ func TestAStopWithoutALimitWaitsForEveryHook(t *testing.T) {
 		require.GreaterOrEqual(t, time.Since(begun), month)
 	})
 }
+
+func TestAReplacedWorkerStopsWithinDrainTimeoutAndWithoutStopDelay(t *testing.T) {
+	for what, tt := range map[string]struct {
+		opts  []Option
+		limit time.Duration
+	}{
+		"DrainTimeout":            {[]Option{DrainTimeout(time.Minute)}, time.Minute},
+		"StopTimeout, by default": {nil, 20 * time.Second},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var cause error
+				var limit time.Duration
+				begun := time.Now()
+				stop := OnStop(func(ctx context.Context) error {
+					deadline, _ := ctx.Deadline()
+					limit = deadline.Sub(begun)
+					<-ctx.Done()
+					return nil
+				})
+				body := func(ctx context.Context) error {
+					<-ctx.Done()
+					cause = context.Cause(ctx)
+					require.Equal(t, begun, time.Now(), "StopDelay does not apply")
+					return nil
+				}
+				v := live(t, body, append(tt.opts, stop, OnStart(started), StopDelay(5*time.Second))...)
+				begun = time.Now()
+				v.on(stopRequest, ErrReplaced, nil)
+				synctest.Wait()
+				require.NoError(t, v.end())
+				require.ErrorIs(t, cause, ErrReplaced)
+				require.Equal(t, tt.limit, limit)
+				require.Equal(t, tt.limit, time.Since(begun))
+			})
+		})
+	}
+}
+
+func TestAStopThatHasBegunDoesNotChangeWhenAnotherWorkerReplacesThisOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cause error
+		v := live(t, func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return nil }, DrainTimeout(time.Hour))
+		v.send(syscall.SIGTERM)
+		v.on(stopRequest, ErrReplaced, nil)
+		require.NoError(t, v.end())
+		require.NotErrorIs(t, cause, ErrReplaced)
+		require.Equal(t, 20*time.Second, v.stopTimeout())
+	})
+}

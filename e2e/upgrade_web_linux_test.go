@@ -87,13 +87,18 @@ func askAlways(t *testing.T, address string, keep bool) (more func(n int64), sto
 // Row K18.
 func TestNoClientIsRefusedDuringUpgrades(t *testing.T) {
 	t.Parallel()
-	for what, args := range map[string][]string{"two workers": nil, "NoOverlap": {"nooverlap="}} {
+	for what, tt := range map[string]struct {
+		args []string
+		keep bool // the client keeps its connection
+	}{
+		"two workers": {nil, false}, "two workers, one connection": {nil, true}, "NoOverlap": {[]string{"nooverlap="}, false},
+	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			address := freeAddress(t)
 			r := deployed(t, "web="+address)
-			s := r.begin(args...)
-			more, stop := askAlways(t, address, false)
+			s := r.begin(tt.args...)
+			more, stop := askAlways(t, address, tt.keep)
 			for n := range proctest.Rounds(3, 10, 50) {
 				version := fmt.Sprintf("2.%d", n)
 				r.install(version, "web="+address)
