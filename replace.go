@@ -177,6 +177,8 @@ func (s *supervisorLife) upgradeEvent(st *Status, e supervise.Event) {
 		}
 		living := st.living()
 		st.Worker, st.WorkerID, st.WorkerVersion, st.workerDown = e.New, proc.Identity(e.New), e.Version, false
+		// The old worker may have ended before, and the next one was due.
+		st.NextRestart, st.Attempt, st.AttemptLimit = time.Time{}, 0, 0
 		st.Text = ""
 		st.setMarks(living)
 	case supervise.Draining:

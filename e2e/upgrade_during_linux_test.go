@@ -254,6 +254,7 @@ func TestWithNoOverlapTheOldWorkerEndsFirst(t *testing.T) {
 	after := r.ready()
 	require.Equal(t, "2.0", after.WorkerVersion)
 	require.Empty(t, after.Draining)
+	require.Zero(t, after.NextRestart, "no restart is due")
 	r.requireProgram(after.PID, "2.0")
 	r.requireProgram(after.Worker, "2.0")
 
