@@ -58,6 +58,7 @@
 //	TERM, INT   stop; another one, more than 1 s later, ends the process at once with exit code 1
 //	HUP         reload; stop if the controlling terminal has hung up, unless under nohup(1)
 //	USR1        reopen the log of a detached process
+//	USR2        with [Supervise]: replace the program by the one on disk; see [Process.Upgrade]
 //	PIPE        no effect: a write to a broken stdout or stderr returns EPIPE
 //	others      as in any Go program, or the function passed to [OnSignal]
 //

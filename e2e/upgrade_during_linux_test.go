@@ -145,6 +145,26 @@ func TestTheNewWorkerIsKilledDuringAnUpgrade(t *testing.T) {
 	r.stop()
 }
 
+// The workers stop within a second, and the next start works.
+func TestTheSupervisorIsKilledDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	r := deployed(t)
+	s := r.begin()
+	upgrade, during, _ := r.slowly("2.0", "exit=until:"+gate)
+	require.NoError(t, syscall.Kill(s.PID, syscall.SIGKILL))
+	require.Equal(t, 1, upgrade.Wait())
+	require.Regexp(t, `^daemon: upgrade: no verdict: pid \d+ ended during the upgrade\n$`, upgrade.Out.String())
+	r.requireGone(s.Worker)
+	r.requireGone(during.Upgrading)
+	r.install("3.0")
+	after := r.begin()
+	require.Equal(t, "3.0", after.WorkerVersion)
+	require.NotEqual(t, s.PID, after.PID)
+	require.Len(t, r.processes(), 2)
+	r.stop()
+}
+
 // Row D14.
 func TestTheNewWorkerIsKilledRightAfterAnUpgrade(t *testing.T) {
 	t.Parallel()

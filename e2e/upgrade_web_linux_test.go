@@ -229,6 +229,29 @@ func TestASupervisorThatForwardsUSR2IsNotUpgraded(t *testing.T) {
 	b.stop()
 }
 
+// The PID stays, so the manager needs no MAINPID. The next program is connected to the same manager.
+func TestAManagerSeesTheSameProcessAfterAnUpgrade(t *testing.T) {
+	t.Parallel()
+	r := deployed(t)
+	address := filepath.Join(proctest.ShortDir(t), "notify")
+	manager := proctest.ManagerAt(t, address)
+	cmd := r.command("supervise=foreground", "run")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+address)
+	p := proctest.Launch(t, cmd)
+	manager.Await("READY=1")
+	s := r.ready()
+	require.Equal(t, "manager", s.KeptBy)
+	r.install("2.0")
+	after := r.upgraded(s, "2.0")
+	require.Equal(t, "manager", after.KeptBy)
+	require.NotContains(t, strings.Join(manager.Messages(), "\n"), "MAINPID=")
+	require.Equal(t, 0, r.call("reload").Code)
+	manager.Await("RELOADING=1")
+	p.Signal(syscall.SIGTERM)
+	manager.Await("STOPPING=1")
+	require.Equal(t, 0, p.Wait(), "%s", p.Out)
+}
+
 func TestAnUpgradeOfProcess1(t *testing.T) {
 	proctest.Needs(t, "root", "unshare")
 	t.Parallel()
