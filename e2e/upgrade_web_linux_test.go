@@ -229,7 +229,7 @@ func TestASupervisorThatForwardsUSR2IsNotUpgraded(t *testing.T) {
 	b.stop()
 }
 
-// The PID stays, so the manager needs no MAINPID. The next program is connected to the same manager.
+// The PID stays, so the manager needs no MAINPID. The next program has the same manager.
 func TestAManagerSeesTheSameProcessAfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	r := deployed(t)
