@@ -148,17 +148,17 @@ func (l *life) repeat(p periodic, hook string) {
 }
 
 // Watchdog sets a health check for a service manager that watches this process. The life calls
-// check repeatedly, at least once per interval every. If check returns nil in time, the life
-// reports to the manager that the process is healthy. A manager that gets no such report for too
-// long ends the process with ABRT and starts it again. So check should test what can hang, for
-// example by taking the lock that every request takes. systemd watches a unit that has
+// check repeatedly. The interval between two calls is at most every. If check returns nil in time,
+// the life reports to the manager that the process is healthy. A manager that gets no such report
+// for too long ends the process with ABRT and starts it again. Therefore check should test what can
+// hang, for example by taking the lock that every request takes. systemd watches a unit that has
 // WatchdogSec=, and gets at least two reports in that time (sd_watchdog_enabled(3)).
 //
 // check runs while the life is Ready or Reloading. The first call comes after one interval. check
-// may run concurrently with hooks but never with itself. Its context ends after the interval, and
-// with the context of fn. The life logs an error or panic of check, and the stack of a check that
-// does not return in time. If no manager watches, the life does not call check. By default, the
-// life reports that the process is healthy as long as its goroutines run.
+// may run concurrently with hooks but never with itself. Its context ends when the interval is over
+// or the context of fn ends, whichever comes first. The life logs an error or panic of check, and
+// the stack of a check that does not return in time. If no manager watches, the life does not call
+// check. By default, the life reports that the process is healthy as long as its goroutines run.
 func Watchdog(every time.Duration, check func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if every <= 0 || check == nil {

@@ -74,11 +74,11 @@
 //
 // If NOTIFY_SOCKET is set, the life notifies the manager of every phase and of the reason for a
 // failure (sd_notify(3), Type=notify, Type=notify-reload). The status line shows the running hook,
-// or the text of [Life.SetStatus]. If WATCHDOG_USEC is set, it also reports that the process is
-// healthy; see [Watchdog]. Processes that the daemon starts do not inherit these variables. If the
-// life cannot connect to the manager, it runs without a manager. If the manager does not read its
-// socket, each message waits for at most half a second. Lines for the journal carry a priority and
-// no timestamp; see [StderrHandler].
+// or the text of [Life.SetStatus]. If WATCHDOG_USEC is set, the life also reports that the process
+// is healthy; see [Watchdog]. Processes that the daemon starts do not inherit these variables. If
+// the life cannot connect to the manager, it runs without a manager. If the manager does not read
+// its socket, each message waits for at most half a second. Lines for the journal carry a priority
+// and no timestamp; see [StderrHandler].
 //
 // READY_FD is the number of an inherited pipe or socket, as s6, dinit and OpenRC use it. When the
 // daemon is ready, the life writes a newline to it and closes it. With the verb start, the launcher
@@ -138,8 +138,8 @@ import (
 // or has failed. Run installs the signal handlers, locks the PID file, calls each OnStart, and then
 // calls fn and the other bodies. When a stop is requested, Run ends the context of fn. Then it
 // stops the components in reverse order, one at a time: it ends the context of the component, calls
-// OnStop, and waits for its body. Then Run waits for fn, because fn may return only after an
-// OnStop. Finally, Run calls each OnExit in reverse order.
+// OnStop, and waits for its body. Then Run waits for fn. Run does not wait earlier, because fn may
+// block until an OnStop has run. Finally, Run calls each OnExit in reverse order.
 //
 // The context of fn ends when fn must return. [context.Cause] returns the reason: a
 // [*StopSignalError], [ErrBodyReturned], the reason passed to [Life.Stop], the cause of the end of

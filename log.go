@@ -71,8 +71,9 @@ func OnReopen(f func(ctx context.Context) error) Option {
 
 // DefaultLogFile returns the default path of the log file for a program with that name:
 // /var/log/NAME.log for root, and a file in the directory of [DefaultPIDFile] for other users. On
-// Windows it returns "". It also returns "" if the user database does not answer. A life with an
-// empty LogFile then does not start; see DefaultPIDFile.
+// Windows it returns "". It also returns "" if the user database does not answer. After that,
+// LogFile("") no longer means /dev/null in this process: the life does not start, as with
+// DefaultPIDFile.
 func DefaultLogFile(name string) string {
 	return orNoDefault(defaultLogFile(name))
 }

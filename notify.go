@@ -69,7 +69,7 @@ func (m *manager) update(now Status, turn int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if turn <= m.seq || now.Phase == Exited { // the method end reports an exit
+	if turn <= m.seq || now.Phase == Exited { // manager.end reports an exit
 		return
 	}
 	if now.workerDown && m.phase == Ready {

@@ -174,8 +174,9 @@ func isBelow(path, dir string) bool { return strings.HasPrefix(path, filepath.Cl
 //
 // The home directory comes from the password database and not from the environment, so cron, su and
 // a second login find the same file. If the database does not answer within 2 s, for example
-// because a directory service is down, DefaultPIDFile returns "". In that case a life with an empty
-// PIDFile does not start in this process: Run, Ensure and the verbs return the reason.
+// because a directory service is down, DefaultPIDFile returns "". After that, PIDFile("") no longer
+// disables the PID file in this process: Run, Ensure and the verbs return the reason why the
+// default path is unknown.
 func DefaultPIDFile(name string) string {
 	return orNoDefault(defaultPIDFile(name))
 }

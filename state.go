@@ -29,7 +29,7 @@ type Status struct {
 	Format  int    `json:"format"`            // version of this record: 1
 	Name    string `json:"name"`              // name of the program, see [Name]
 	Version string `json:"version,omitempty"` // version of the program, see [Version]
-	PID     int    `json:"pid"`               // of the daemon, in its own PID namespace
+	PID     int    `json:"pid"`               // PID of the daemon, in its own PID namespace
 
 	Phase   Phase     `json:"phase"`           // "exited" only if Failed is set
 	Since   time.Time `json:"since"`           // start of the phase; in phase ready: Ready
@@ -42,13 +42,13 @@ type Status struct {
 	LastReload *Verdict `json:"last_reload,omitempty"` // nil: none yet
 	LastReopen *Verdict `json:"last_reopen,omitempty"`
 
-	Supervised    bool      `json:"supervised,omitempty"`     // by a supervisor, see [Supervise]
+	Supervised    bool      `json:"supervised,omitempty"`     // this is a supervisor, see [Supervise]
 	Worker        int       `json:"worker,omitempty"`         // PID of the worker, or 0
-	WorkerVersion string    `json:"worker_version,omitempty"` // of its program, see [Version]
+	WorkerVersion string    `json:"worker_version,omitempty"` // version of its program, see [Version]
 	Restarts      int       `json:"restarts,omitempty"`       // number of restarts of the worker
-	LastExit      *Exit     `json:"last_exit,omitempty"`      // of the last worker that ended, or nil
+	LastExit      *Exit     `json:"last_exit,omitempty"`      // how the last worker ended, or nil
 	NextRestart   time.Time `json:"next_restart,omitzero"`    // when the next worker starts
-	Attempt       int       `json:"attempt,omitempty"`        // of the next restart in its series
+	Attempt       int       `json:"attempt,omitempty"`        // number of the restart in its series
 	AttemptLimit  int       `json:"attempt_limit,omitempty"`  // the last attempt; 0: no limit
 	GaveUp        string    `json:"gave_up,omitempty"`        // why the worker is no longer restarted
 	Left          string    `json:"left,omitempty"`           // why the worker still runs

@@ -33,9 +33,10 @@ type RestartPolicy struct {
 	// default is 10 s.
 	Reset time.Duration
 
-	// Limit is the number of exits after which the supervisor gives up. It applies to the exits within
-	// Window, and to the exits in a row without a worker that was ready for Reset. A negative Limit
-	// means that the supervisor never gives up. The defaults are 10 and 1 min.
+	// Limit is the number of exits after which the supervisor gives up. There are two counts: the
+	// exits within Window, and the exits since the last worker that was ready for Reset. The
+	// supervisor gives up when one of them reaches Limit. A negative Limit means that the
+	// supervisor never gives up. The defaults are 10 and 1 min.
 	Limit  int
 	Window time.Duration
 

@@ -30,8 +30,9 @@ var ErrReplaced error = stopCause("lifecycle: another worker has replaced this o
 
 // Upgrade is the result of an upgrade: a [Verdict], and what was replaced by what. If the upgrade
 // was refused, NewWorker is 0 and the fields of the verdict explain why. Ended is set if no worker
-// of the old program serves either, which only [NoOverlap] makes possible. Note is set if the new
-// worker serves, but the supervisor still runs the old program.
+// serves any more. This happens only with [NoOverlap]: the old worker had ended, and the old
+// program was started again but did not become ready. Note is set if the new worker serves, but the
+// supervisor still runs the old program.
 type Upgrade struct {
 	Verdict
 	OldWorker  int    `json:"old_worker,omitempty"` // PID of the replaced worker; 0: none ran

@@ -67,7 +67,7 @@ func TestAReloadThatIsRefusedFailsSystemctlReload(t *testing.T) {
 	require.Equal(t, "success", u.show("Result"))
 }
 
-// The unit follows the template, and takes all rights from the service that the kernel can take.
+// This unit of docs/systemd.md removes every privilege that the kernel can remove from a service.
 // Row K11.
 func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	m := needMachine(t, systemd)
@@ -83,7 +83,7 @@ func TestTheHardenedUnitRunsAndReloads(t *testing.T) {
 	u.systemctl("reload")
 	require.Equal(t, "good day\n", m.get(t))
 	m.misconfigure(t)
-	u.systemctl("reload") // this type reports no refusal
+	u.systemctl("reload") // Type=notify-reload cannot report a rejected reload
 	require.Equal(t, `ready, last reload rejected: OnCheck of config: /etc/echod/echod.json:2: unknown field "lisen"`, u.show("StatusText"))
 	require.Equal(t, "good day\n", m.get(t))
 

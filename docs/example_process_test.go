@@ -86,7 +86,7 @@ func (p *exampleProcess) waitFor(pattern string) (match []string) {
 		ended := false
 		select {
 		case <-p.exited:
-			ended = true // set before the check, which then sees the last output
+			ended = true // the output read below is complete
 		default:
 		}
 		if match = re.FindStringSubmatch(p.out.String()); match != nil {

@@ -103,7 +103,8 @@ func TestNoFileIsOpenedThroughALinkOrChangedByItsPath(t *testing.T) {
 	t.Parallel()
 	dir, traces := t.TempDir(), t.TempDir()
 	pidfile, log := filepath.Join(dir, "daemon.pid"), filepath.Join(dir, "daemon.log")
-	// A file, not a pipe: the tracer of a daemon would hold a pipe open.
+	// The output goes to a file. strace also traces the daemon and outlives the verb. It would keep a
+	// pipe open, and the wait for the verb would not end.
 	said, err := os.Create(filepath.Join(traces, "said"))
 	require.NoError(t, err)
 	defer said.Close()

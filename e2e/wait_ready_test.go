@@ -215,7 +215,7 @@ func TestADaemonCanFindItselfAndIsStillFoundByOthers(t *testing.T) {
 	found := mustFind(t, path)
 	require.Equal(t, p.PID(), found.PID)
 	if state, blind := mustState(t, path); !blind {
-		require.True(t, state.Owned, "closing the file would have dropped the owner lock")
+		require.True(t, state.Owned, "the daemon has lost the owner lock: if it opens and closes its PID file, the kernel drops the lock")
 		require.Equal(t, p.PID(), state.PID)
 	}
 	require.NoError(t, sendOff(t, found.WaitReady).wait())

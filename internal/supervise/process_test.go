@@ -91,7 +91,8 @@ func TestRequestsForMoreTimeAreLimitedDuringAStop(t *testing.T) {
 	require.Greater(t, time.Until(p.deadline), 5*once, "the worker has got more time")
 }
 
-// FuzzWorker sends any messages. It checks that a worker is ready only after it has reported that.
+// FuzzWorker sends arbitrary messages. It checks that a worker is ready only after it has reported
+// that.
 func FuzzWorker(f *testing.F) {
 	for _, said := range []string{
 		"READY=1\nSTATUS=serves",

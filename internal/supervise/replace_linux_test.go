@@ -167,8 +167,8 @@ func (r *running) happened(e Event) {
 
 func (r *running) pid() int { return r.last.Load().PID }
 
-// await waits for an event of that type that satisfies the function is.
-func await[E Event](r *running, is func(E) bool) (found E) {
+// await waits for an event of type E for which match returns true, and returns the event.
+func await[E Event](r *running, match func(E) bool) (found E) {
 	r.t.Helper()
 	proctest.Eventually(r.t, func() bool {
 		r.mu.Lock()
@@ -176,7 +176,7 @@ func await[E Event](r *running, is func(E) bool) (found E) {
 		return slices.ContainsFunc(r.events, func(e Event) bool {
 			var ok bool
 			found, ok = e.(E)
-			return ok && is(found)
+			return ok && match(found)
 		})
 	}, "a %T", found)
 	return found

@@ -13,9 +13,9 @@ import (
 	"example.com/lifecycle/internal/sys/sdnotify"
 )
 
-// FuzzStore sends any requests to store and to remove. It checks that the next worker can be
-// started with the stored descriptors, and that every descriptor is either stored or reported for
-// closing.
+// FuzzStore sends arbitrary requests to store and to remove descriptors. It checks that the next
+// worker can be started with the stored descriptors, and that every descriptor is either stored or
+// reported for closing.
 func FuzzStore(f *testing.F) {
 	f.Add("FDSTORE=1\nFDNAME=a\x00FDSTORE=1\nFDNAME=b\x00FDSTOREREMOVE=1\nFDNAME=a", uint8(1))
 	f.Add("FDSTORE=1\nFDNAME=a:b\x00FDSTORE=1\nFDNAME=\x00FDSTORE=1", uint8(3))

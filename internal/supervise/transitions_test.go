@@ -17,9 +17,9 @@ func TestEveryStateOfAWorkerLeadsToItsEnd(t *testing.T) {
 			next = to
 		}
 		for steps := 0; next != gone; steps++ {
-			require.Less(t, steps, 4, "state %d does not end by its deadlines", s)
+			require.Less(t, steps, 4, "the deadlines do not end state %d", s)
 			to := transitions[next][deadlineExpired]
-			require.NotEqual(t, stay, to, "state %d has no end by its deadline", next)
+			require.NotEqual(t, stay, to, "the deadline of state %d has no effect", next)
 			next = to
 		}
 	}

@@ -99,7 +99,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 	if err != nil {
 		return nil, err
 	}
-	// If this process had inherited the mark, Reborn would treat it as the child.
+	// With an inherited mark, Reborn would treat this process as the child.
 	os.Unsetenv(daemon.MARK_NAME)
 	type result struct {
 		child *os.Process
@@ -121,7 +121,7 @@ func reborn(args []string, dir string, socket *os.File, cancel <-chan struct{}) 
 		if r.child == nil {
 			return nil, fmt.Errorf("cannot start %s: %w", args[0], r.err)
 		}
-		return r.child, nil // if stage 1 has died, the socket is closed
+		return r.child, nil // if stage 1 has died, the launcher detects that the socket is closed
 	case <-cancel:
 	}
 	end := func(r result) {

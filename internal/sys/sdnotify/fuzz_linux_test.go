@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzMessage sends any text with any descriptors. It checks that the server returns the text
+// FuzzMessage sends arbitrary texts and descriptors. It checks that the server returns the text
 // unchanged. The server must keep no descriptor of a refused kind, leave none open, and accept
 // nothing from an untrusted process.
 func FuzzMessage(f *testing.F) {

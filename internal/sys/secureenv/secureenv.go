@@ -25,9 +25,8 @@ type Variable struct {
 type Rule string
 
 const (
-	Removed Rule = "removed before `main`; read in a worker whose supervisor is proved"
-	Proved  Rule = "read if the kernel reports that the same effective user and group created " +
-		"the socket, or the sealed memory file, that it names; never if the rights are capabilities of the file"
+	Removed  Rule = "removed before `main`; restored after proof, see below"
+	Proved   Rule = "accepted only after proof, see below"
 	Kept     Rule = "read: it changes only what a terminal shows"
 	Replaced Rule = "replaced by `" + Path + "` before `main`"
 	NoFile   Rule = "removed before `main` if it names a file, because package time would open it"
@@ -45,7 +44,7 @@ var Variables = []Variable{
 	{"LISTEN_FDS", "the number of passed sockets", Removed},
 	{"LISTEN_FDNAMES", "the names of the passed sockets", Removed},
 	{"LISTEN_PID", "the process that the sockets are for", Removed},
-	{"LISTEN_PIDFDID", "the pidfd ID of that process; only removed", Removed},
+	{"LISTEN_PIDFDID", "nothing: the library only removes it", Removed},
 	{"READY_FD", "the descriptor for the readiness notification", Removed},
 	{"INVOCATION_ID", "whether systemd has started the service", Removed},
 	{"SYSTEMD_EXEC_PID", "the process that systemd has started", Removed},
@@ -56,7 +55,7 @@ var Variables = []Variable{
 	{"_LIFECYCLE_STAGE", "the socket of the launcher", Proved},
 	{"_LIFECYCLE_WORKER", "the socket of the supervisor", Proved},
 	{"_LIFECYCLE_TAKEOVER", "the state of the program that was executed before in this process", Proved},
-	{"_GO_DAEMON", "go-daemon's own mark, read behind `_LIFECYCLE_STAGE` only", Proved},
+	{"_GO_DAEMON", "whether go-daemon started the process; used only if `_LIFECYCLE_STAGE` is accepted", Proved},
 	{"TERM", "whether the terminal obeys escape codes", Kept},
 	{"NO_COLOR", "whether colours are unwanted", Kept},
 	{"PATH", "the directories in which `Program` and hooks look up programs", Replaced},

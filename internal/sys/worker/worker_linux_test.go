@@ -123,7 +123,7 @@ func TestAWorkerOfThisBinaryGetsTheManagerVariablesAndOnlyItsSockets(t *testing.
 	require.Empty(t, got.Inherited)
 
 	o.Note = "children"
-	require.Regexp(t, `^"0 1 2 3 LISTEN_PID=\d+\\n" <nil>$`, startSupervisor(t, o, leaks(t)).line("children:"), "descriptor 3 belongs to ls")
+	require.Regexp(t, `^"0 1 2 3 LISTEN_PID=\d+\\n" <nil>$`, startSupervisor(t, o, leaks(t)).line("children:"), "ls itself has opened descriptor 3")
 }
 
 func TestNoWorkerInheritsTheControlSocketOfAnother(t *testing.T) {
