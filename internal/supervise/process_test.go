@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,28 @@ func newProcess(t *testing.T) (*Supervisor, *process, *[]Event) {
 	t.Cleanup(func() { p.timer.Stop() })
 	s.last.Store(p)
 	return s, p, events
+}
+
+// The report of a fork runs beside fork. If it came first, Known would read a process that is not
+// recorded yet. The race detector sees that even if the report is late.
+func TestAForkIsReportedWhenItIsRecorded(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newProcess(t)
+	p := s.newProcess()
+	known := make(chan bool, 1)
+	s.spec.On = func(Event) {
+		_, ok := s.Known("")
+		known <- ok
+	}
+	s.forking.Lock() // fork is not done
+	go p.forked(math.MaxInt32)
+	for range 1000 {
+		runtime.Gosched()
+		require.Empty(t, known)
+	}
+	p.child, p.PID = new(noChild), math.MaxInt32
+	s.forking.Unlock()
+	require.True(t, <-known)
 }
 
 func TestARequestForMoreTimeNeverShortensTheDeadline(t *testing.T) {

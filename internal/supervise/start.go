@@ -122,11 +122,12 @@ func (s *Supervisor) place(p, after *process, op *operation) {
 	s.starting = false
 }
 
-// forked reports a process that has not executed its program yet.
+// forked reports a process that has not executed its program yet. It runs beside fork.
 func (p *process) forked(pid int) {
 	s := p.of
 	m := Marked{PID: pid, At: monotonic.Boottime()}
 	m.Mark = s.markOf(pid, p.invocation)
+	s.awaitFork() // Known uses what fork records
 	s.mu.Lock()
 	if !isClosed(p.ended) { // the end of the worker may have been reported already
 		s.setMark(p, m)
