@@ -26,7 +26,7 @@ import (
 // The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
 // reloadtimeout, stopdelay, draintimeout and nooverlap. The keys check, start, reload, stop, exit,
 // run, usr2, ready, every and watchdog set the behaviour of a hook or of fn; see behave. The key
-// supervise sets a policy; see parsePolicy. With supervise, the signal of usr2 is WINCH. The key
+// supervise sets a policy; see parsePolicy. With supervise, the signal of usr2 is ALRM. The key
 // interval sets the interval of watchdog. Without a verb, the program calls Run, detached if the
 // key detach is present.
 var daemon = proctest.Register("daemon", func(args []string) int { return runDaemon(args) })
@@ -58,7 +58,7 @@ func runDaemon(args []string, more ...lifecycle.Option) int {
 	}
 	own := syscall.SIGUSR2
 	if _, supervised := does["supervise"]; supervised {
-		own = syscall.SIGWINCH
+		own = syscall.SIGALRM
 	}
 	opts = append(opts, lifecycle.OnSignal(own, behave("OnSignal", does["usr2"])))
 	for key, option := range map[string]func(time.Duration) lifecycle.Option{

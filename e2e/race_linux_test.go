@@ -19,7 +19,7 @@ func TestTheExitCodeOfTheRaceDetectorIsPermanentOnlyWithoutIt(t *testing.T) {
 	b := inBackground(t)
 	b.start(atOnce, "usr2=exit:66")
 	worker := b.worker(0)
-	require.NoError(t, syscall.Kill(worker, syscall.SIGUSR2))
+	require.NoError(t, syscall.Kill(worker, syscall.SIGALRM))
 	if underRace() {
 		b.worker(worker)
 		b.stop()

@@ -50,7 +50,7 @@ func TestASignalThatComesWhileAWorkerStartsDoesNotEndIt(t *testing.T) {
 		worker := b.worker(0)
 		require.NoError(t, syscall.Kill(worker, syscall.SIGKILL))
 		b.told("another worker to be ready", func(s lifecycle.Status) bool {
-			require.NoError(t, syscall.Kill(parent, syscall.SIGUSR2))
+			require.NoError(t, syscall.Kill(parent, syscall.SIGALRM))
 			return s.Worker != 0 && s.Worker != worker && s.Phase == lifecycle.Ready
 		})
 	}

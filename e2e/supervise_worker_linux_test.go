@@ -22,7 +22,7 @@ func TestSignalsAreForwardedToTheWorker(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)
 	parent := b.start(atOnce)
-	require.NoError(t, syscall.Kill(parent, syscall.SIGWINCH))
+	require.NoError(t, syscall.Kill(parent, syscall.SIGALRM))
 	b.awaitSaid("OnSignal done")
 	require.NoError(t, os.Rename(b.log, b.log+".1"))
 	require.Equal(t, 0, b.call("reopen").Code)
