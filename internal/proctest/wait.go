@@ -56,14 +56,14 @@ func Few[T any](n int, all []T) (few []T) {
 }
 
 // Seeds returns the first and the last seed for the random walks of a test. The first is 1. The
-// last is some/5 in "go test", the parameter some in CI, and the parameter many in the long form.
-// If LIFECYCLE_SEED is set, both are its value.
-func Seeds(t *testing.T, some, many uint64) (first, last uint64) {
+// last is inCI/5 in "go test", inCI in CI, and inLong in the long form. If LIFECYCLE_SEED is set,
+// both are its value.
+func Seeds(t *testing.T, inCI, inLong uint64) (first, last uint64) {
 	t.Helper()
 	if given := os.Getenv("LIFECYCLE_SEED"); given != "" {
 		seed, err := strconv.ParseUint(given, 10, 64)
 		require.NoError(t, err)
 		return seed, seed
 	}
-	return 1, uint64(Rounds(int(max(some/5, 1)), int(some), int(many)))
+	return 1, uint64(Rounds(int(max(inCI/5, 1)), int(inCI), int(inLong)))
 }

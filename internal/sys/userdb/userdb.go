@@ -19,7 +19,7 @@ type User struct {
 var ErrUnknown = errors.New("not in the user database")
 
 // ByID returns the user with that ID. If a directory service is slow, ByID takes at most 2 s. A
-// process asks the service each question only once. The functions below behave in the same way.
+// process asks the service each question only once. The same is true for the other functions.
 func ByID(uid int) (User, error) { return byID(uid) }
 
 // ByName returns the user with that name.
