@@ -136,8 +136,8 @@ func TestDocsHaveTheTableOfStatesAndEvents(t *testing.T) {
 // The diagram and the table contain the same events between two phases.
 func TestDocsHaveTheDiagramOfTheStates(t *testing.T) {
 	name := func(p Phase) string { return strings.Trim(phaseText(p), "`") }
-	// what returns the names of the events that cause this action in a phase.
-	what := func(p Phase, does action) string {
+	// causes returns the names of the events that cause the action in the phase.
+	causes := func(p Phase, does action) string {
 		var texts []string
 		for e, act := range dispatch[p] {
 			if act == does {
@@ -150,17 +150,17 @@ func TestDocsHaveTheDiagramOfTheStates(t *testing.T) {
 		"```mermaid", "stateDiagram-v2",
 		"    [*] --> Starting: Run",
 		"    Starting --> Ready: every OnStart,<br>the bodies, ReadyWhen",
-		"    Ready --> Reloading: " + what(Ready, reload),
+		"    Ready --> Reloading: " + causes(Ready, reload),
 		"    Reloading --> Ready: verdict",
 	}
 	for p := range dispatch {
-		if stops := what(Phase(p), stop); stops != "" {
+		if stops := causes(Phase(p), stop); stops != "" {
 			rows = append(rows, "    "+name(Phase(p))+" --> Stopping: "+stops)
 		}
 	}
 	rows = append(rows,
 		"    Stopping --> Exited: every OnStop,<br>the bodies return,<br>every OnExit",
-		fmt.Sprintf("    Stopping --> Exited: %s again<br>after %s: at once,<br>no hook runs", what(Stopping, forceQuit), timeText(forceQuitAfter)),
+		fmt.Sprintf("    Stopping --> Exited: %s again<br>after %s: at once,<br>no hook runs", causes(Stopping, forceQuit), timeText(forceQuitAfter)),
 		"    Exited --> [*]", "```")
 	pagetest.RequireTable(t, lifePage, "states of signals.go", rows...)
 }
@@ -177,12 +177,12 @@ func TestDocsNameTheTimeLimits(t *testing.T) {
 		"| `ReloadTimeout` | "+timeText(c.reloadTimeout)+" |",
 		"| `StopTimeout` | "+timeText(c.stopTimeout)+" |",
 		"| `StopDelay` | "+timeText(c.stopDelay)+" |",
-		"| grace behind each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
+		"| grace after each of the three timeouts | a quarter of it, at most "+timeText(longest)+" |",
 		"| a start without `OnStart` and `ReadyWhen` is ready after | "+timeText(settleTime)+" |",
 		"| `ReadyWhen` is asked again after | "+timeText(askAgain)+" |",
-		"| another stop signal quits after | "+timeText(forceQuitAfter)+" |",
-		"| handlers outlive `Run` by | "+timeText(signalGrace)+" |",
-		"| the verb stop waits beyond the deadline of the stop for | "+timeText(handshake.StopMargin)+" |",
+		"| another stop signal ends the process at once if it arrives later than the first by | "+timeText(forceQuitAfter)+" |",
+		"| the signal handlers stay after the end of `Run` for | "+timeText(signalGrace)+" |",
+		"| after the deadline of the stop, the verb stop waits for another | "+timeText(handshake.StopMargin)+" |",
 	)
 	requireTimes(t, lifePage,
 		c.startTimeout, c.reloadTimeout, c.stopTimeout, c.stopDelay, longest, settleTime, askAgain, forceQuitAfter, signalGrace, handshake.StopMargin)

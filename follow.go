@@ -95,9 +95,9 @@ var errStops = errors.New("is stopping")
 
 // Reload asks the daemon to reload, with HUP, and blocks until it has the verdict of a reload that
 // began after the signal. It returns nil if that reload succeeded, or if a supervised program (see
-// [Program]) reports no result. The error wraps [ErrReload] if the reload failed, or if the daemon
-// is stopping, has stopped or has died instead. The error wraps [ErrNotRunning] if the daemon is
-// gone. If ctx ends first, the error wraps the cause of ctx.
+// [Program]) reports no result. The error wraps [ErrReload] if the reload failed. It also wraps
+// ErrReload if the daemon is stopping, or has ended before the verdict. The error wraps
+// [ErrNotRunning] if the daemon is gone. If ctx ends first, the error wraps the cause of ctx.
 func (p *Process) Reload(ctx context.Context) error {
 	_, err := p.reload(ctx)
 	return err

@@ -113,7 +113,7 @@ func TestTheStackOfAnAbandonedHookIsFoundAmongManyGoroutinesThatItStarted(t *tes
 	var stack string
 	proctest.Eventually(t, func() bool {
 		stack = string(stackOf("OnStop of crowd"))
-		return strings.Contains(stack, "TestTheStackOf") // the goroutine may not be blocked yet
+		return strings.Contains(stack, "TestTheStackOf") // the goroutine might not be blocked yet
 	}, "the stack")
 	require.NotContains(t, stack, "\n", "one frame, and no frame of the other goroutines")
 }

@@ -156,8 +156,8 @@ import (
 // started nothing.
 //
 // A program usually passes the result to [ExitCode] and calls os.Exit. For one second after Run
-// returns, the signals that the life handles still have no effect. So a late signal cannot change
-// the exit code. After that second, they have their previous effect again.
+// returns, the signals that the life handles have no effect, so that a late signal cannot change
+// the exit code. After that second, they have the same effect as before Run.
 func Run(fn func(ctx context.Context) error, opts ...Option) error {
 	l, err := newLife(fn, opts)
 	if err != nil {

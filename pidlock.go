@@ -220,7 +220,7 @@ func defaultPIDFile(name string) (string, error) {
 	return filepath.Join(dir, name+".pid"), nil
 }
 
-// makeDefaultDir makes the directory of a default file. For a user other than root, it may not
+// makeDefaultDir makes the directory of a default file. For a user other than root, it might not
 // exist yet. makeDefaultDir makes no other directory.
 func makeDefaultDir(path, suffix string) error {
 	return statedir.Make(filepath.Dir(path), strings.TrimSuffix(filepath.Base(path), suffix))

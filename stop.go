@@ -164,7 +164,7 @@ func (l *life) awaitBodies(b budget, ctx context.Context, asked time.Time) {
 			select {
 			case <-body.done:
 			case <-limit.C:
-				l.expireGrace() // its own timer may not have fired yet
+				l.expireGrace() // its own timer might not have fired yet
 				limit.Reset(0)  // the other bodies have no more time
 			}
 			doneWaiting()

@@ -207,7 +207,7 @@ func TestALifeThatWasNeverReadyDoesNotDelayItsStop(t *testing.T) {
 	})
 }
 
-func TestAHookThatExceededStopTimeoutHasFailedEvenIfItReturnsNil(t *testing.T) {
+func TestAHookThatExceededStopTimeoutHasFailedEvenIfItReturnsACleanError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := live(t, serve, CleanErrors(errBoom), OnStop(func(ctx context.Context) error {
 			<-ctx.Done()

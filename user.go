@@ -46,9 +46,9 @@ func User(name string) Option {
 // Chroot sets the root directory of the life when every OnStart has succeeded; see chroot(2). The
 // working directory becomes WorkDir if WorkDir is inside the new root directory. Otherwise it
 // becomes the new root directory. Chroot confines the life only together with [User], because root
-// can leave the directory. The start fails if an OnStart has left a directory open, because the
-// process could leave the new root through it. A relative path is relative to the working directory
-// of the process at its start.
+// can leave the new root directory. The start fails if an OnStart has left a directory open,
+// because the process could leave the new root through it. A relative path is relative to the
+// working directory of the process at its start.
 //
 // The life can no longer open a file outside the new root. It does not reopen a log file outside.
 // At its end, it empties a PID file outside and does not remove it. A socket file outside stays.

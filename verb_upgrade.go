@@ -19,10 +19,11 @@ var errNotSupervised = errors.New("it is not supervised")
 // Upgrade asks a supervised daemon to replace its program by the one on disk, with USR2, and blocks
 // until it has the verdict of an upgrade that began after the signal. It returns nil if a worker of
 // the new program has replaced the old one, which finishes its work in progress beside it. The
-// error wraps [ErrUpgrade] if the upgrade was refused, so that the old program serves as before, or
-// if the daemon is stopping, has stopped or has died instead. The error wraps errors.ErrUnsupported
-// if the daemon has no supervisor that can be upgraded, and [ErrNotRunning] if the daemon is gone.
-// If ctx ends first, the error wraps the cause of ctx, and the upgrade goes on.
+// error wraps [ErrUpgrade] if the upgrade was refused; the old program then serves as before. It
+// also wraps ErrUpgrade if the daemon is stopping, or has ended before the verdict. The error wraps
+// errors.ErrUnsupported if the daemon has no supervisor that can be upgraded, and [ErrNotRunning]
+// if the daemon is gone. If ctx ends first, the error wraps the cause of ctx, and the upgrade goes
+// on.
 func (p *Process) Upgrade(ctx context.Context) error {
 	_, _, err := p.upgrade(ctx)
 	return err

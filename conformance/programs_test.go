@@ -214,7 +214,8 @@ func (g *guarded) killGuard(verb string) {
 	g.requireOne()
 }
 
-// awaitEnd waits until all threads of a process have ended. Its locks are free then.
+// awaitEnd waits until all threads of a process have ended. The locks of the process are free after
+// that.
 func (g *guarded) awaitEnd(pid int) {
 	g.t.Helper()
 	eventually(g.t, func() bool {

@@ -81,7 +81,7 @@ func TestAWarningReportsThatTheModeOfTheLogCannotBeSet(t *testing.T) {
 	}
 }
 
-func TestThePIDFileOnASharedFolderKeepsTheModeOfTheFolder(t *testing.T) {
+func TestAPIDFileIsRefusedOnASharedFolderThatMakesItWritableForTheGroup(t *testing.T) {
 	t.Parallel()
 	pidfile := filepath.Join(sharedFolder(t), "x.pid")
 	got := asService(t, "pidfile="+pidfile, "start")

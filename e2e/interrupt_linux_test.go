@@ -74,7 +74,7 @@ func TestAnInterruptedStartBeforeRunIsUndone(t *testing.T) {
 // Stage 1 is paused after it has started the daemon and before it sends the PID. Therefore the
 // launcher does not know the PID. Stage 1 writes to the launcher's socket only once, and this write
 // is the message with the PID.
-func TestAStartThatIsInterruptedBeforeStage1ReportsThePIDIsUndone(t *testing.T) {
+func TestAStartIsUndoneIfItIsInterruptedBeforeStage1SendsThePID(t *testing.T) {
 	needsStrace(t)
 	t.Parallel()
 	b := inBackground(t)

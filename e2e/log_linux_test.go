@@ -76,8 +76,8 @@ func TestTheLogIsOpenForAppendingAndNotInherited(t *testing.T) {
 	requireVerbRuns(t, pidfile, pid)
 }
 
-// This test uses the devices that exist on every system, because even root may not be permitted to
-// make one.
+// This test uses the devices that exist on every system, because even root might not be permitted
+// to make one.
 // Row K14.
 func TestADeviceIsRefusedAsALog(t *testing.T) {
 	t.Parallel()

@@ -114,7 +114,7 @@ func TestAnErrorLogHasStderrToItself(t *testing.T) {
 			out = log
 		}
 		_, pidfile := verbStart(t, "log="+out, "errorlog="+errors)
-		require.Equal(t, errors, logStatus(t, pidfile).LogFile, "the state names the file for stacks")
+		require.Equal(t, errors, logStatus(t, pidfile).LogFile, "the state names the file that gets stderr")
 		for _, path := range []string{log, errors} {
 			if _, err := os.Lstat(path); err == nil {
 				require.NoError(t, os.Rename(path, path+".1"))

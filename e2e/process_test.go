@@ -42,8 +42,8 @@ func goOff(t *testing.T, do func(context.Context) error) *errand {
 	return e
 }
 
-// sendOff does the same as goOff, but returns only when the call waits for the daemon, after all
-// its reads and signals.
+// sendOff does the same as goOff, but returns only when the call waits for the daemon. By then, the
+// call has done all its reads and has sent all its signals.
 func sendOff(t *testing.T, do func(context.Context) error) *errand {
 	t.Helper()
 	e := goOff(t, do)
@@ -221,8 +221,8 @@ var stuckStop = proctest.Register("stuck stop", func(args []string) int {
 })
 
 // The test uses one verb as a clock. The daemon of that verb reports no limits. Therefore the verb
-// kills the daemon after the limit in its own options. The other verbs have the same options. Their
-// own limit has passed then, too.
+// kills the daemon after the limit in its own options. The other verbs have the same options.
+// Therefore their own limit has also passed when the daemon is killed.
 func TestTheVerbStopWaitsUntilTheDeadlineOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -188,7 +188,7 @@ func requireLivesWithoutState(t *testing.T, p *proctest.Process, pidfile, warnin
 }
 
 // requireUntold requires three facts in the output of status: the daemon runs, why its state is
-// unknown, and that it may not be ready.
+// unknown, and that it might not be ready.
 func requireUntold(t *testing.T, pid int, pidfile, why string) {
 	t.Helper()
 	got := callVerb(t, pidfile, "status", "--ready")

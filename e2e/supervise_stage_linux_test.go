@@ -14,15 +14,15 @@ import (
 	"example.com/lifecycle/internal/proctest"
 )
 
-// stageHunter stops the stages of the workers of a supervisor before they execute their program.
+// stageHunter suspends the stages of the workers of a supervisor before they execute their program.
 // Any process of the same user can do that.
 type stageHunter struct {
 	b      *background
 	parent int
 }
 
-// catch stops the next stage of the supervisor and returns its PID. It kills each worker whose
-// stage it did not stop in time. It returns 0 if the supervisor has ended.
+// catch suspends the next stage of the supervisor and returns its PID. It kills each worker whose
+// stage it did not suspend in time. It returns 0 if the supervisor has ended.
 func (h stageHunter) catch() (stage int) {
 	h.b.t.Helper()
 	proctest.Eventually(h.b.t, func() bool {
@@ -45,7 +45,7 @@ func (h stageHunter) catch() (stage int) {
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
 		return proctest.IsOver(h.parent)
-	}, "a stage to be stopped")
+	}, "a suspended stage")
 	return stage
 }
 
@@ -61,8 +61,8 @@ func isStopped(pid int) bool {
 	return len(fields) > 0 && (fields[0] == "T" || fields[0] == "t")
 }
 
-// Any process of the user of a stage can stop the stage. Such a stage once blocked the supervisor
-// and its lock forever.
+// Any process of the same user can suspend a stage with SIGSTOP. A suspended stage once blocked the
+// supervisor and its lock forever.
 // Row H13.
 func TestASuspendedStageCountsAsOneCrashAndTheNextWorkerRuns(t *testing.T) {
 	t.Parallel()
@@ -93,7 +93,8 @@ func TestAStopSucceedsWhileAStageIsSuspended(t *testing.T) {
 	require.True(t, proctest.IsOver(stage))
 }
 
-// catchFirst starts supervisors until it has stopped the first stage of one of them.
+// catchFirst starts one supervisor after another. It returns the first supervisor whose first stage
+// it could suspend in time.
 func (b *background) catchFirst(starttimeout string) (parent *proctest.Process, stage int) {
 	b.t.Helper()
 	for {

@@ -69,8 +69,8 @@ func TestAReloadAtAnyMomentOfAnUpgradeHasItsVerdict(t *testing.T) {
 	r.stop()
 }
 
-// awaitPending waits until no signal is pending for the process. A signal of another process that
-// was sent before is then known to the supervisor.
+// awaitPending waits until no signal is pending for the process. After that, the supervisor knows
+// each signal that another process sent before the call.
 func (r *releases) awaitPending(pid int) {
 	r.t.Helper()
 	pending := regexp.MustCompile(`(?m)^ShdPnd:\t0+$`)

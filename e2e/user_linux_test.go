@@ -265,7 +265,7 @@ func TestAUserThatIsNotMappedFailsTheStart(t *testing.T) {
 	b := inBackground(t)
 	for at, says := range map[*background]string{
 		b:           "log file " + b.log + ": cannot change its owner to user 54321: chown: invalid argument",
-		b.quietly(): "cannot run as user 54321:54321 (54321:54321): setgroups: operation not permitted (the user namespace may not permit it; see user_namespaces(7))",
+		b.quietly(): "cannot run as user 54321:54321 (54321:54321): setgroups: operation not permitted (the user namespace might not permit it; see user_namespaces(7))",
 	} {
 		got := proctest.CallCommand(t, proctest.Wrapped([]string{"unshare", "--user", "--map-root-user"}, servant, at.args("user=54321:54321", "start")...))
 		require.NotZero(t, got.Code)

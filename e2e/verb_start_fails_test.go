@@ -174,7 +174,7 @@ func (h verbStuckLog) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// No log is open then, and the record of an earlier failure is there.
+// When the start fails, no log is open, and the state file contains an earlier failure.
 func TestStatusExplainsAStartThatFailedBeforeItsFilesWereOpen(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"start", "run"} {

@@ -40,8 +40,8 @@ func (s *server) listen(ctx context.Context) error {
 		Handler:  s.handler(),
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 
-		// ctx ends when a stop is requested. Requests in progress use the context of Grace, because they
-		// must still be answered then.
+		// ctx ends when a stop is requested. Requests in progress use the context of Grace, because srv
+		// must still answer them during the stop.
 		BaseContext: func(net.Listener) context.Context { return lifecycle.From(ctx).Grace() },
 
 		// A request ends after 15 s. No slow client can then outlast the 20 s of a stop.

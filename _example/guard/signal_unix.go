@@ -21,8 +21,8 @@ func parseSignal(name string) (os.Signal, error) {
 	return sig, nil
 }
 
-// killsGroup makes the end of the context kill all processes of a command of sh. Otherwise its
-// children would be left, and guard would take them for orphans of the program.
+// killsGroup gives a command a process group of its own. The end of its context then kills sh and
+// its children. If the children ran on, guard would take them for orphans of the program.
 func killsGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

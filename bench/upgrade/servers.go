@@ -15,7 +15,7 @@ import (
 type server struct {
 	name    string
 	start   func(*running) error
-	upgrade func(*running) error // returns when the command of the server has returned
+	upgrade func(*running) error // requests the upgrade; the new process may not serve yet
 	stop    func(*running)
 }
 
@@ -42,7 +42,7 @@ func command(name string, args ...string) error {
 	return nil
 }
 
-// build builds a program of server the directory of the server.
+// build builds the program ./server/NAME. It writes the executable to the directory of r.
 func (r *running) build(name string) (path string, err error) {
 	path = filepath.Join(r.dir, name)
 	return path, command("go", "build", "-o", path, "./server/"+name)

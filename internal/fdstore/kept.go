@@ -22,7 +22,7 @@ type kept struct {
 }
 
 // keptKey returns the key for a file that is stored now. The key contains the time, because a
-// manager may not keep the order of the files.
+// manager might not keep the order of the files.
 func keptKey(name string) string {
 	return fmt.Sprintf("%s%d:%s", activation.FilePrefix, int64(monotonic.Boottime()), name)
 }

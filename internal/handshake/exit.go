@@ -43,7 +43,7 @@ func (e *UnkillableError) Error() string {
 
 func (e *UnkillableError) Unwrap() error { return e.Err }
 
-// KilledError reports that KILL ended a failed start. The daemon may not have undone its start
+// KilledError reports that KILL ended a failed start. The daemon might not have undone its start
 // completely.
 type KilledError struct{ Err error }
 

@@ -89,7 +89,7 @@ func TestOfLabelReturnsOnlyTheGoroutineWithTheLabel(t *testing.T) {
 	})
 	<-begun
 	var stack []byte
-	for stack == nil || !strings.Contains(string(stack), "waits") { // the goroutine may not wait yet
+	for stack == nil || !strings.Contains(string(stack), "waits") { // the goroutine might not wait yet
 		stack = OfLabel("test", "the \"one\"", ".bottom")
 	}
 	requireReadable(t, stack, "waits", "TestOfLabelReturnsOnly")

@@ -162,7 +162,7 @@ func whyNotStarted(err error) error {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("%w: too many files are open for a second worker", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: it may not be executed", err)
+		return fmt.Errorf("%w: this user cannot execute the program", err)
 	}
 	return err
 }

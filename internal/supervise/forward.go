@@ -28,7 +28,7 @@ var (
 )
 
 // Forward sends a signal to the worker. It returns an error if the worker is not ready, because the
-// worker may not have installed its signal handlers.
+// worker might not have installed its signal handlers.
 func (s *Supervisor) Forward(sig os.Signal) error {
 	p := s.last.Load()
 	if p == nil || !isClosed(p.ready) || p.hasEnded() {

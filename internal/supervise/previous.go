@@ -15,7 +15,7 @@ import (
 // them.
 type SurvivorsError struct {
 	Processes []string
-	Err       error // why they could not be ended; nil: they may not belong to that worker
+	Err       error // why they could not be ended; nil: they might not belong to that worker
 	hidden    bool  // /proc does not show them
 }
 

@@ -57,7 +57,7 @@ func (h *fakeHost) perform(a upgradeAction) {
 			h.current = ends
 		}
 	case restoreOld:
-		h.requireThat(h.current == none || h.current == ends, "restored beside the old one")
+		h.requireThat(h.current == none || h.current == ends, "an old worker is restored beside another worker")
 	case reportResult:
 		h.requireThat(h.candidate == none, "a verdict while the candidate lives")
 		h.requireThat(!h.alone || h.current == serves || h.last == candidateRefused || h.last == workerLost,
@@ -160,7 +160,7 @@ func (h *fakeHost) invariant() string {
 	case h.candidate != none && !inProgress && h.state != stopped:
 		return "a candidate, but no caller waits"
 	case h.waiting != inProgress:
-		return "a caller waits for ever, or not"
+		return "an upgrade without a caller that waits, or a caller that waits without an upgrade"
 	case h.givenUp && h.candidate != none && h.candidate != ends:
 		return "a candidate outlives its refusal"
 	case h.state == frozen && h.candidate != none:
@@ -173,7 +173,7 @@ func (h *fakeHost) invariant() string {
 	return ""
 }
 
-// walk tries every sequence of at most that number of events. It reuses the memory of path.
+// walk tries every sequence of one to left events. It reuses the memory of path.
 func walk(h *fakeHost, path []upgradeEvent, left int, visit func(h *fakeHost, path []upgradeEvent)) {
 	var next fakeHost
 	for e := range upgradeEvents {

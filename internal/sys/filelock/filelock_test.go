@@ -19,7 +19,7 @@ import (
 
 const programVar = "FILELOCK_TEST_PROGRAM"
 
-// programs lists the programs that the test binary can run as. Each program prints its result on
+// programs lists the helper programs in the test binary. Each program prints its result on
 // one line, and ends when its stdin ends.
 var programs = map[string]func(args []string) (any, error){
 	"idle": func([]string) (any, error) { return nil, nil },

@@ -40,7 +40,7 @@ func Of(pid int, pidFile string) (Origin, error) { return of(pid, pidFile) }
 func Runs(pid int, args []string) bool { return runs(pid, args) }
 
 // wire is the JSON form of an Origin. The texts are byte slices, which JSON encodes as base64,
-// because they may not be UTF-8.
+// because they might not be UTF-8.
 type wire struct {
 	PIDFile, Dir []byte
 	Args         [][]byte

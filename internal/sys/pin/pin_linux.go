@@ -43,8 +43,8 @@ func pidfdOpen(pid int) (int, error) {
 }
 
 // usable reports whether signals can be sent through a pidfd. A seccomp filter may forbid that
-// although it permits pidfd_open(2). The error is the same if this process may not signal the other
-// one, but then kill(2) fails too.
+// although it permits pidfd_open(2). EPERM comes from such a filter, or from the kernel if this
+// process may not signal the other one. In the second case, kill(2) fails too.
 func usable(fd, pid int) bool {
 	switch unix.PidfdSendSignal(fd, 0, nil, 0) {
 	case unix.ENOSYS:

@@ -27,7 +27,8 @@ const (
 	slow       = 20 * time.Second // a test that waits this long fails
 )
 
-// programs are the programs that the test binary can run as when a test executes it again.
+// programs are the helper programs. A test executes the test binary again, and programVar names the
+// program that runs in it.
 var programs = map[string]func(args []string) error{
 	"signals": printSignals,
 	"parent":  printChild,

@@ -24,7 +24,7 @@ func (c capability) advice() string {
 	case data[0].Effective&(1<<c.bit) == 0:
 		return "root needs the capability " + c.name
 	case c == capSetGID:
-		return "the user namespace may not permit it; see user_namespaces(7)"
+		return "the user namespace might not permit it; see user_namespaces(7)"
 	}
 	return ""
 }

@@ -10,7 +10,7 @@ func EnvironmentOf(pid int, variable string) string { return environmentOf(pid, 
 // them again. Image returns "" if they are unknown, or if reading them hangs.
 func Image(pid int) string { return image(pid) }
 
-// UniqueImage is Image, but returns "" too if the addresses may not be random
+// UniqueImage is Image, but returns "" too if the addresses might not be random
 // (randomize_va_space in proc_sys_kernel(5), personality(2)).
 func UniqueImage(pid int) string { return uniqueImage(pid) }
 

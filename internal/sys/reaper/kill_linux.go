@@ -38,7 +38,7 @@ func kill(deadline time.Time) (err error) {
 
 // freeze suspends the orphans and their descendants. It ends when a pass finds no running process,
 // or when several passes find the same ones. A process in vfork(2) does not stop, and this process
-// may not be permitted to signal every process.
+// might not be permitted to signal every process.
 func freeze(deadline time.Time) {
 	var last uint64
 	same := 0

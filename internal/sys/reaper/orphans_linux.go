@@ -149,8 +149,8 @@ func (o Orphan) livesBelow(parent Orphan, level int, deep bool) (s stat, lives b
 	return s, ok && s.parent == parent.PID && !o.isOver() && o.isThere() && parent.isThere()
 }
 
-// isThere reports whether the process still has its PID. No parent has waited for it then, and no
-// other process can have the PID.
+// isThere reports whether the process still has its PID. A process has its PID until its parent has
+// waited for it. No other process can have the PID before that.
 func (o Orphan) isThere() bool { return o.signal(0) != unix.ESRCH }
 
 // isOver reports whether the process has ended, with all of its threads.

@@ -85,7 +85,7 @@ func isPidfd(fd int) bool {
 }
 
 // discard closes a descriptor of an unknown kind, as Discard does. It makes no os.File of the
-// descriptor. Package os would poll it, and the file system of the sender may not answer. discard
+// descriptor. Package os would poll it, and the file system of the sender might not answer. discard
 // closes a pidfd at once, because that close never blocks. Package reaper ends no orphan for which
 // a pidfd is open.
 func discard(fd int) {

@@ -18,8 +18,8 @@ type Socket struct{ file *os.File }
 // abstract namespace (unix(7)).
 func Dial(address string) (*Socket, error) { return dial(address) }
 
-// limit is how long a send waits for the manager. If its queue stays full for that long, the
-// manager hangs.
+// limit is how long a send waits while the queue of the manager is full. A manager that reads
+// nothing for longer is assumed to hang.
 const limit = 500 * time.Millisecond
 
 // Send sends one message. It blocks for half a second at most.

@@ -82,7 +82,7 @@ func (o *Spec) start() (*Process, error) {
 	if err == nil {
 		p.process, err = fork(o.Path, o.Args, attributes)
 	}
-	// Linux before 5.7 cannot start a process in a group, and newer ones may not permit it.
+	// Linux before 5.7 cannot start a process in a group, and newer ones might not permit it.
 	if err != nil && attributes != nil && attributes.Sys.UseCgroupFD {
 		attributes.Sys.UseCgroupFD = false
 		p.process, err = fork(o.Path, o.Args, attributes)

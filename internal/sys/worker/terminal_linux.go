@@ -24,9 +24,9 @@ func mayHaveTerminal() bool {
 	return err != unix.ENXIO
 }
 
-// standardFiles returns the first three descriptors of a worker. A worker is in a background
-// process group of the terminal. Reading from the terminal would suspend it (SIGTTIN, setpgid(2)).
-// Therefore its stdin is then /dev/null.
+// standardFiles returns the first three descriptors of a worker. If stdin is a terminal, the worker
+// gets /dev/null instead. The worker is in a background process group of the terminal, and reading
+// from the terminal would suspend it (SIGTTIN, setpgid(2)).
 func standardFiles() ([]*os.File, error) {
 	files := slices.Clone(startup.Descriptors())
 	if files[0] == nil || !terminal.Is(files[0]) {

@@ -195,8 +195,8 @@ func Inherited() *Handoff { return inherited }
 // Take is called, the worker exits at once, because no other process would end it.
 func (i *Handoff) Take() (lost <-chan struct{}) { return i.take() }
 
-// IsFinal reports whether the supervisor has called Final or is gone. No other worker follows this
-// worker then. IsFinal waits for at most the given time.
+// IsFinal reports whether the supervisor has called Final or is gone. In both cases, no other
+// worker follows this one. IsFinal waits for at most the given time.
 func (i *Handoff) IsFinal(within time.Duration) bool { return i.isFinal(within) }
 
 // IsFollowed reports whether another worker follows this one: the supervisor has called
