@@ -189,6 +189,9 @@ func runHere(l *life) error {
 		}
 	}
 	switch m.kind {
+	case modeProbe:
+		answerGuard()
+		return nil
 	case modeLauncher:
 		_, err := launch{plan: l.plan, oneShot: true}.run(l.plan.base)
 		return abandon(l.plan, err)
@@ -197,9 +200,6 @@ func runHere(l *life) error {
 			return abandon(l.plan, err)
 		}
 	case modeWorker:
-		if l.plan.program != nil {
-			l.plan = l.plan.probe()
-		}
 		attachToSupervisor(l)
 	}
 	if m.mayHaveLauncher() {

@@ -30,6 +30,7 @@ const (
 	modeDetached               // the daemon, in the background
 	modeSupervisor             // restarts a worker, in the foreground or in the background
 	modeWorker                 // the worker of a supervisor of this package
+	modeProbe                  // a guard that another guard asks before it executes it, see answerGuard
 )
 
 // mode describes the role of this process in a life. modeOf decides it once, before the life
@@ -47,8 +48,13 @@ func modeOf(p *plan) (mode, error) {
 	switch {
 	case p.embedded:
 		return mode{kind: modeEmbedded}, nil
+	case note != nil && p.policy != nil && note.Probe != (p.program != nil):
+		return m, errOtherWorker
 	case note != nil && p.policy != nil && safefile.SameEntry(p.pidFile, string(note.PIDFile)):
 		m.kind, m.first = modeWorker, note.First
+		if note.Probe {
+			m.kind = modeProbe
+		}
 	case note != nil && p.policy != nil && p.noPIDFile != nil:
 		return m, p.noPIDFile
 	case note != nil && p.policy == nil && safefile.SameEntry(p.pidFile, string(note.PIDFile)):
@@ -81,6 +87,10 @@ func (p *plan) supervises() bool {
 var errNoSupervise = errors.New("lifecycle: a supervisor has started this program as its worker, but the program does not use Supervise: " +
 	"use the verb restart to change that")
 
+// errOtherWorker is the error of a program that replaces one with Program and does not have that
+// option, or the reverse.
+var errOtherWorker = errors.New("lifecycle: the option Program was added or removed: use the verb restart to change that")
+
 // isNextProgram reports whether this process is a supervisor whose program was replaced.
 func isNextProgram() bool {
 	h, err := handoff.Inherited()
@@ -92,7 +102,9 @@ func (m mode) isProcess() bool { return m.kind != modeEmbedded }
 
 // locks reports whether this process locks the PID file. For a worker, the supervisor holds the
 // lock.
-func (m mode) locks() bool { return m.isProcess() && m.kind != modeWorker }
+func (m mode) locks() bool {
+	return m.isProcess() && m.kind != modeWorker && m.kind != modeProbe
+}
 
 // mayHaveLauncher reports whether a launcher may wait for this process.
 func (m mode) mayHaveLauncher() bool { return m.locks() && m.kind != modeLauncher }
@@ -124,7 +136,7 @@ type workerNote struct {
 	Detached bool   `json:"detached"`
 	First    bool   `json:"first"`     // a failure of this worker fails the start
 	Process1 bool   `json:"process_1"` // the supervisor is process 1
-	Program  bool   `json:"program"`   // it supervises another program, and only asks this one
+	Probe    bool   `json:"probe"`     // the supervisor has a Program, and asks its next program
 }
 
 // supervisorNote returns the note of the supervisor if this process is a worker, else nil.

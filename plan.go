@@ -243,15 +243,15 @@ func (p *plan) namesNothing() bool {
 	return p.policy != nil && p.program == nil && p.fn == nil && !slices.ContainsFunc(p.hooks, hasMoreThanCheck)
 }
 
-// probe returns the plan of a worker that only answers its supervisor, which supervises another
-// program: whether this program could replace the supervisor.
-func (p *plan) probe() *plan {
-	q := *p
-	q.program, q.user, q.chroot, q.components = nil, "", "", components{loose: -1}
-	return &q
-}
-
 // handlesUser2 reports whether the program has an OnSignal for the signal of an upgrade.
 func (p *plan) handlesUser2() bool {
 	return slices.ContainsFunc(p.signals, func(h signalHook) bool { return h.signal == ossignal.User2 })
+}
+
+// wholeDrain returns how long a replaced worker takes at most, including the grace period.
+func (p *plan) wholeDrain() time.Duration {
+	if p.drainTimeout == 0 {
+		return unlimited
+	}
+	return p.drainTimeout + grace(p.drainTimeout)
 }

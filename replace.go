@@ -2,16 +2,19 @@ package lifecycle
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/lifecycle/internal/handoff"
 	"example.com/lifecycle/internal/supervise"
+	"example.com/lifecycle/internal/sys/execve"
 	"example.com/lifecycle/internal/sys/proc"
 	"example.com/lifecycle/internal/sys/safefile"
 	"example.com/lifecycle/internal/sys/startup"
@@ -28,6 +31,9 @@ var oneShotVariables = []string{readyVariable, "LISTEN_*", "_LIFECYCLE_*", "_GO_
 // program runs on, and only its supervisor is replaced.
 func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 	path, w := s.path, s.worker.Load()
+	if s.of.program != nil {
+		u.OldVersion = s.of.version
+	}
 	if path == "" {
 		return errors.New("lifecycle: the file of this program is unknown (is /proc mounted?)")
 	}
@@ -46,7 +52,7 @@ func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 		},
 	}
 	if s.of.program != nil {
-		spec.Probe = &supervise.Probe{Args: startup.Args(), Dir: s.dir}
+		spec.Probe = &supervise.Probe{Args: startup.Args(), Dir: s.startDir()}
 	}
 	r, err := w.Upgrade(s.life.stopCtx, spec)
 	if err != nil {
@@ -54,19 +60,51 @@ func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 		u.Ended = errors.As(err, &failed) && failed.Old != nil
 		return s.refusal(err)
 	}
-	if s.of.program != nil {
-		u.OldVersion = s.of.version
-	}
 	u.OldWorker, u.NewWorker, u.NewVersion = cmp.Or(r.Old, u.OldWorker), r.New, r.Version
+	err = context.Cause(s.life.stopCtx)
 	for tries := 1; s.life.stopCtx.Err() == nil; tries++ {
-		err := s.replaceProgram(path, u) // returns only if it fails
+		err = s.replaceProgram(path, u) // returns only if it fails
 		if !errors.Is(err, errSignalArrived) || tries == maxTries {
 			u.Note = trimPrefix(err)
 			break
 		}
 	}
+	if s.of.program != nil { // nothing was replaced
+		u.NewWorker, u.NewVersion, u.Note = 0, "", ""
+		return err
+	}
 	w.SetPath(path)
 	return nil
+}
+
+// startDir returns the directory of the start, or "" if it no longer exists.
+func (s *supervisorLife) startDir() string {
+	if info, err := os.Stat(s.dir); err != nil || !info.IsDir() {
+		return ""
+	}
+	return s.dir
+}
+
+// answerGuard answers the questions of a supervisor with Program, which is about to execute this
+// program, until the supervisor ends this process.
+func answerGuard() {
+	in := worker.Inherited()
+	in.OnAsk(canResume)
+	<-in.Take()
+}
+
+// unmasked returns f so that it runs in a thread without blocked signals. Commands that f starts
+// inherit the signal mask of the thread. In a program that an upgrade has executed, threads block
+// USR1 and USR2.
+func unmasked(f func(context.Context) error) func(context.Context) error {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		runtime.LockOSThread() // and the thread ends with this goroutine
+		execve.EmptySignalMask()
+		return f(ctx)
+	}
 }
 
 // refusal converts an error of package supervise for an upgrade that was refused.
@@ -140,7 +178,7 @@ func (s *supervisorLife) replaceProgram(path string, u *Upgrade) error {
 		h.HasState, own = true, append(own, f)
 	}
 	return takeover.Execute(worker.OnForkThread, takeover.Spec{
-		Path: path, Args: startup.Args(), Env: startup.Environ(oneShotVariables...), Dir: s.workerDir(),
+		Path: path, Args: startup.Args(), Env: startup.Environ(oneShotVariables...), Dir: s.startDir(),
 		State: h, Files: slices.Concat(own, files), Held: held, Abort: unhandled,
 	})
 }

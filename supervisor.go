@@ -97,12 +97,16 @@ func (s *supervisorLife) checks() []Hooks {
 	if s.of.program == nil {
 		return nil
 	}
-	return slices.Clone(s.of.hooks)
+	hooks := slices.Clone(s.of.hooks)
+	for i := range hooks {
+		hooks[i].OnCheck = unmasked(hooks[i].OnCheck)
+	}
+	return hooks
 }
 
 // programReady calls ReadyWhen for a supervised program.
 func (s *supervisorLife) programReady(ctx context.Context) (final bool, err error) {
-	err = <-spawn(ctx, "ReadyWhen of "+s.of.name, s.of.readyWhen)
+	err = <-spawn(ctx, "ReadyWhen of "+s.of.name, unmasked(s.of.readyWhen))
 	return errors.As(err, new(*PanicError)), err
 }
 
@@ -273,14 +277,12 @@ func (s *supervisorLife) become() *worker.Credentials {
 // workerDir returns the working directory of the next worker. It returns "" if the directory of the
 // start no longer exists.
 func (s *supervisorLife) workerDir() string {
-	dir := s.dir
 	if s.of.program != nil {
-		dir = s.programDir()
+		if dir := s.programDir(); dir != s.dir {
+			return dir
+		}
 	}
-	if info, err := os.Stat(dir); dir == s.dir && (err != nil || !info.IsDir()) {
-		return ""
-	}
-	return dir
+	return s.startDir()
 }
 
 // programDir returns the working directory of the supervised program, as a path inside its root

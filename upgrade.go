@@ -32,7 +32,7 @@ var ErrReplaced error = stopCause("lifecycle: another worker has replaced this o
 // was refused, NewWorker is 0 and the fields of the verdict explain why. Ended is set if no worker
 // serves any more. This happens only with [NoOverlap]: the old worker had ended, and the old
 // program was started again but did not become ready. Note is set if the new worker serves, but the
-// supervisor still runs the old program.
+// supervisor still runs the old program. With [Program], both workers are the supervised program.
 type Upgrade struct {
 	Verdict
 	OldWorker  int    `json:"old_worker,omitempty"` // PID of the replaced worker; 0: none ran
@@ -131,7 +131,10 @@ func (l *life) finishUpgrade(u *Upgrade, err error) {
 	case err != nil:
 		l.log.Error("upgrade refused, the old worker serves", "took", took, "err", errorText(l.plan.name, err))
 	default:
-		attrs := []any{"took", took, "worker", u.NewWorker, "replaced", u.OldWorker}
+		attrs := []any{"took", took, "worker", u.NewWorker}
+		if u.OldWorker != u.NewWorker {
+			attrs = append(attrs, "replaced", u.OldWorker)
+		}
 		if u.NewVersion != "" {
 			attrs = append(attrs, "version", u.NewVersion)
 		}
@@ -162,9 +165,7 @@ func introduce(p *plan, m mode, refused error) {
 	}
 	h := worker.Hello{
 		Protocol: handoff.Protocol, Version: p.version, PIDFile: []byte(p.pidFile),
-	}
-	if m.kind == modeWorker && note.Program == (p.program != nil) {
-		h.Supervises = note.Program || note.Detached || note.Process1 || p.policy.Foreground
+		Supervises: m.kind == modeProbe || m.kind == modeWorker && (note.Detached || note.Process1 || p.policy.Foreground),
 	}
 	if refused == nil {
 		refused = listenedTooEarly()
@@ -194,14 +195,6 @@ func attachToSupervisor(l *life) {
 			}
 		}
 	}()
-}
-
-// wholeDrain returns how long a replaced worker takes at most, including the grace period.
-func (p *plan) wholeDrain() time.Duration {
-	if p.drainTimeout == 0 {
-		return unlimited
-	}
-	return p.drainTimeout + grace(p.drainTimeout)
 }
 
 // resumption is a life as it passes from one program of a supervisor to the next one.

@@ -136,7 +136,10 @@ func (p program) upgradeVerb(flags) (exitCode int) {
 // 1.3.0 → 1.4.0, 41 ms), old one drains (2 requests in hand).
 func (p program) sayUpgraded(u Upgrade, after Status) {
 	what := fmt.Sprintf("pid %d, worker %d", after.PID, u.NewWorker)
-	if u.OldWorker != 0 && u.OldWorker != u.NewWorker {
+	switch {
+	case u.OldWorker == u.NewWorker: // of Program
+		what = fmt.Sprintf("pid %d, program %d runs on", after.PID, u.NewWorker)
+	case u.OldWorker != 0:
 		what = fmt.Sprintf("pid %d, worker %d → %d", after.PID, u.OldWorker, u.NewWorker)
 	}
 	switch {

@@ -24,9 +24,13 @@ import (
 //	guard [key=value …] verb [-- program arguments]
 //
 // The keys are pidfile, log, supervise, starttimeout, stoptimeout, workdir, user, chroot, and check
-// and ready: scripts of sh for OnCheck and ReadyWhen. With the key upgrades, USR2 upgrades guard;
-// otherwise guard forwards it.
+// and ready: scripts of sh for OnCheck and ReadyWhen. guard forwards USR2; guardRelease does not.
 var guard = proctest.Register("guard", func(args []string) int {
+	return runGuard(args, lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }))
+})
+
+// runGuard is the main of the program guard, with more options.
+func runGuard(args []string, more ...lifecycle.Option) int {
 	var argv []string
 	if at := slices.Index(args, "--"); at >= 0 {
 		args, argv = args[:at], args[at+1:]
@@ -36,13 +40,10 @@ var guard = proctest.Register("guard", func(args []string) int {
 		key, value, _ := strings.Cut(args[0], "=")
 		does[key], args = value, args[1:]
 	}
-	opts := []lifecycle.Option{
+	opts := append(more,
 		lifecycle.Name("guard"), lifecycle.PIDFile(does["pidfile"]), lifecycle.LogFile(does["log"]), lifecycle.WorkDir(does["workdir"]), lifecycle.User(does["user"]), lifecycle.Chroot(does["chroot"]),
 		lifecycle.Supervise(parsePolicy(does["supervise"])),
-	}
-	if _, upgrades := does["upgrades"]; !upgrades {
-		opts = append(opts, lifecycle.OnSignal(syscall.SIGUSR2, func(ctx context.Context) error { return nil }))
-	}
+	)
 	for key, option := range map[string]func(time.Duration) lifecycle.Option{"starttimeout": lifecycle.StartTimeout, "stoptimeout": lifecycle.StopTimeout} {
 		if d, err := time.ParseDuration(does[key]); err == nil {
 			opts = append(opts, option(d))
@@ -66,7 +67,7 @@ var guard = proctest.Register("guard", func(args []string) int {
 		}
 	}
 	return lifecycle.Main(args, nil, opts...)
-})
+}
 
 // guard runs the program guard here, with a shell script as the program.
 func (b *background) guard(script string, args ...string) proctest.Result {

@@ -35,15 +35,8 @@ var release = proctest.Register("release", func(args []string) int {
 		key, value, _ := strings.Cut(arg, "=")
 		does[key] = value
 	}
-	switch do, code, _ := strings.Cut(does["main"], ":"); do {
-	case "exit":
-		var n int
-		fmt.Sscan(code, &n)
-		fmt.Fprintln(os.Stderr, "main ends on purpose")
-		return n
-	case "hang":
-		fmt.Println("main hangs")
-		select {}
+	if code, ends := endsInMain(does["main"]); ends {
+		return code
 	}
 	if _, without := does["nosupervise"]; without {
 		args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "supervise=") || arg == "nosupervise" })
@@ -54,6 +47,20 @@ var release = proctest.Register("release", func(args []string) int {
 	}
 	return runDaemon(args, more...)
 })
+
+// endsInMain ends or hangs before Run if a release does so.
+func endsInMain(what string) (code int, ends bool) {
+	switch do, number, _ := strings.Cut(what, ":"); do {
+	case "exit":
+		fmt.Sscan(number, &code)
+		fmt.Fprintln(os.Stderr, "main ends on purpose")
+		return code, true
+	case "hang":
+		fmt.Println("main hangs")
+		select {}
+	}
+	return 0, false
+}
 
 func releaseVersion() string { return filepath.Base(filepath.Dir(proctest.Binary())) }
 
@@ -149,13 +156,14 @@ func (c *connections) await(ctx context.Context) {
 // releases is a directory with releases, and a link to the current one.
 type releases struct {
 	*background
-	dir string
+	dir     string
+	program string // release or guardRelease
 }
 
 // deployed returns releases. The current one is 1.0.
 func deployed(t *testing.T, does ...string) *releases {
 	t.Helper()
-	r := &releases{inBackground(t), t.TempDir()}
+	r := &releases{inBackground(t), t.TempDir(), release}
 	r.install("1.0", does...)
 	return r
 }
@@ -183,7 +191,7 @@ func (r *releases) flip(version string) {
 
 // command returns the command that runs the current release.
 func (r *releases) command(args ...string) *exec.Cmd {
-	cmd := proctest.Command(release, r.args(args...)...)
+	cmd := proctest.Command(r.program, r.args(args...)...)
 	cmd.Path = filepath.Join(r.dir, "current", "program")
 	cmd.Args[0] = cmd.Path
 	return cmd

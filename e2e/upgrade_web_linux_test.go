@@ -6,9 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -181,52 +179,6 @@ func TestAnUpgradeInTheForeground(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	require.Equal(t, 0, p.Wait(), "%s", p.Out)
 	require.Equal(t, 1, strings.Count(p.Out.String(), "msg=stopped"))
-}
-
-// The supervised program runs on.
-func TestAnUpgradeOfTheSupervisorOfAProgram(t *testing.T) {
-	t.Parallel()
-	r := deployed(t)
-	command := func(args ...string) *exec.Cmd {
-		cmd := proctest.Command(guard, slices.Concat(r.args("upgrades="), args)...)
-		cmd.Path = filepath.Join(r.dir, "current", "program")
-		cmd.Args[0] = cmd.Path
-		return cmd
-	}
-	const script = "trap 'echo it ends; exit 0' TERM; echo it runs; while :; do sleep 0.01; done"
-	r.readied(proctest.CallCommand(t, command("start", "--", "sh", "-c", script)))
-	s := r.ready()
-	r.requireProgram(s.PID, "1.0")
-	for n := range 2 {
-		version := fmt.Sprintf("2.%d", n)
-		r.install(version)
-		got := proctest.CallCommand(t, command("upgrade"))
-		require.Regexp(t, fmt.Sprintf(`^guard: upgraded \(pid %d, worker %d, [\d.]+ m?s\)\n$`, s.PID, s.Worker), got.Stderr)
-		require.Equal(t, 0, got.Code)
-		after := r.ready()
-		require.Equal(t, s.Worker, after.Worker)
-		require.Empty(t, after.Draining)
-		require.Zero(t, after.Restarts)
-		r.requireProgram(s.PID, version)
-	}
-	require.NoError(t, syscall.Kill(s.Worker, syscall.SIGKILL))
-	require.Equal(t, 1, r.told("a restart", func(now lifecycle.Status) bool { return now.Worker != 0 && now.Worker != s.Worker }).Restarts)
-	require.Equal(t, 0, proctest.CallCommand(t, command("stop")).Code)
-	require.Equal(t, 2, strings.Count(r.said(), "it runs\n"))
-	require.Equal(t, 1, strings.Count(r.said(), "it ends\n"))
-	r.requireNothingLeft()
-}
-
-// With an OnSignal for USR2, the program gets USR2.
-func TestASupervisorThatForwardsUSR2IsNotUpgraded(t *testing.T) {
-	t.Parallel()
-	b := inBackground(t)
-	b.readied(b.guard("trap 'echo got USR2' USR2; echo waits; while :; do sleep 0.01; done", "start"))
-	got := b.guard("", "upgrade")
-	require.Equal(t, 3, got.Code)
-	require.Contains(t, got.Stderr, "use `guard restart`")
-	require.NotContains(t, b.said(), "got USR2")
-	b.stop()
 }
 
 // The PID stays, so the manager needs no MAINPID. The next program has the same manager.

@@ -128,20 +128,19 @@ func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
 // lateGreeting checks the Hello of a candidate that ended before it was ready. A program that must
 // not be the worker says so in its Hello, and ends.
 func (s *Supervisor) lateGreeting(op *operation, p *process) error {
-	if p.isProgram() || op.isGreeted() {
+	if p.isProgram() || op.spec.Check == nil {
 		return nil
 	}
-	select {
-	case hello, ok := <-p.Hello():
-		if !ok {
+	if !op.isGreeted() {
+		select {
+		case hello, ok := <-p.Hello():
+			if !ok {
+				return nil
+			}
+			op.greet(hello)
+		default:
 			return nil
 		}
-		op.greet(hello)
-	default:
-		return nil
-	}
-	if op.spec.Check == nil {
-		return nil
 	}
 	return op.spec.Check(op.hello)
 }
