@@ -167,7 +167,7 @@ func (e *Exit) text() string { return supervise.Exit(*e).Text() }
 //
 // StopSignal asks the program to stop. The processes that the program leaves behind then have the
 // rest of StopTimeout to end. If the supervisor is killed, the kernel kills the program too, unless
-// the program has changed its user.
+// the program has changed its user. An upgrade replaces this binary, and the program runs on.
 //
 // The program and the supervisor write to the same output. If that is a log file, logrotate(8)
 // needs copytruncate, unless the program reopens the file on ReopenSignal. The program starts in

@@ -6,6 +6,10 @@
 //	guard -name flaky stop
 //
 // It detects the end of the program at once, because it is the parent of the program.
+//
+// Two verbs replace a program by its file on disk. The verb restart ends the program and starts it
+// again, and guard too. The verb upgrade replaces guard alone, in its process, and the program runs
+// on.
 package main
 
 import (
@@ -105,7 +109,9 @@ func signalFlag(name, usage string) *os.Signal {
 }
 
 func usage() {
-	fmt.Fprintln(flag.CommandLine.Output(), "usage: guard [flags] start|run|stop|restart|reload|reopen|check|status [-- PROGRAM ARGUMENTS]")
+	fmt.Fprintln(flag.CommandLine.Output(), `usage: guard [flags] start|run|stop|restart|reload|reopen|upgrade|check|status [-- PROGRAM ARGUMENTS]
+  restart: ends PROGRAM and guard, and starts both again
+  upgrade: replaces guard by its file on disk; PROGRAM runs on`)
 	flag.PrintDefaults()
 }
 
