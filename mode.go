@@ -30,7 +30,7 @@ const (
 	modeDetached               // the daemon, in the background
 	modeSupervisor             // restarts a worker, in the foreground or in the background
 	modeWorker                 // the worker of a supervisor of this package
-	modeProbe                  // a guard that another guard asks before it executes it, see answerGuard
+	modeProbe                  // the next program of a supervisor with Program, see answerGuard
 )
 
 // mode describes the role of this process in a life. modeOf decides it once, before the life

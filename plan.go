@@ -247,11 +247,3 @@ func (p *plan) namesNothing() bool {
 func (p *plan) handlesUser2() bool {
 	return slices.ContainsFunc(p.signals, func(h signalHook) bool { return h.signal == ossignal.User2 })
 }
-
-// wholeDrain returns how long a replaced worker takes at most, including the grace period.
-func (p *plan) wholeDrain() time.Duration {
-	if p.drainTimeout == 0 {
-		return unlimited
-	}
-	return p.drainTimeout + grace(p.drainTimeout)
-}

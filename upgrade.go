@@ -131,10 +131,7 @@ func (l *life) finishUpgrade(u *Upgrade, err error) {
 	case err != nil:
 		l.log.Error("upgrade refused, the old worker serves", "took", took, "err", errorText(l.plan.name, err))
 	default:
-		attrs := []any{"took", took, "worker", u.NewWorker}
-		if u.OldWorker != u.NewWorker {
-			attrs = append(attrs, "replaced", u.OldWorker)
-		}
+		attrs := []any{"took", took, "worker", u.NewWorker, "replaced", u.OldWorker}
 		if u.NewVersion != "" {
 			attrs = append(attrs, "version", u.NewVersion)
 		}
@@ -195,6 +192,14 @@ func attachToSupervisor(l *life) {
 			}
 		}
 	}()
+}
+
+// wholeDrain returns how long a replaced worker takes at most, including the grace period.
+func (p *plan) wholeDrain() time.Duration {
+	if p.drainTimeout == 0 {
+		return unlimited
+	}
+	return p.drainTimeout + grace(p.drainTimeout)
 }
 
 // resumption is a life as it passes from one program of a supervisor to the next one.

@@ -23,12 +23,12 @@ import (
 //
 //	daemon [key=value …] verb
 //
-// The keys are pidfile, mode, name, log, errorlog, workdir, user, umask, starttimeout, stoptimeout,
-// reloadtimeout, stopdelay, draintimeout and nooverlap. The keys check, start, reload, stop, exit,
-// run, usr2, ready, every and watchdog set the behaviour of a hook or of fn; see behave. The key
-// supervise sets a policy; see parsePolicy. With supervise, the signal of usr2 is ALRM. The key
-// interval sets the interval of watchdog. Without a verb, the program calls Run, detached if the
-// key detach is present.
+// The keys are pidfile, mode, name, log, errorlog, workdir, user, chroot, umask, starttimeout,
+// stoptimeout, reloadtimeout, stopdelay, draintimeout and nooverlap. The keys check, start,
+// reload, stop, exit, run, usr2, ready, every and watchdog set the behaviour of a hook or of fn;
+// see behave. The key supervise sets a policy; see parsePolicy. With supervise, the signal of
+// usr2 is ALRM. The key interval sets the interval of watchdog. Without a verb, the program
+// calls Run, detached if the key detach is present.
 var daemon = proctest.Register("daemon", func(args []string) int { return runDaemon(args) })
 
 // runDaemon is the main of the program daemon, with more options.
@@ -49,6 +49,7 @@ func runDaemon(args []string, more ...lifecycle.Option) int {
 		lifecycle.ErrorLogFile(does["errorlog"]),
 		lifecycle.WorkDir(does["workdir"]),
 		lifecycle.User(does["user"]),
+		lifecycle.Chroot(does["chroot"]),
 		lifecycle.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		lifecycle.OnCheck(behave("OnCheck", does["check"])),
 		lifecycle.OnStart(behave("OnStart", does["start"])),

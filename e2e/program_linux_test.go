@@ -105,10 +105,11 @@ func TestAProgramIsStartedInTheDirectoryOfTheStart(t *testing.T) {
 	b.stop()
 }
 
-func TestAProgramIsStartedInItsRootDirectory(t *testing.T) {
-	t.Parallel()
-	proctest.Needs(t, "root", "ldd")
-	root := jail(t)
+// jailWithShell returns a directory that can be a root directory, with sh and a pipe /fifo.
+func jailWithShell(t *testing.T) (root string) {
+	t.Helper()
+	proctest.Needs(t, "ldd")
+	root = jail(t)
 	sh, err := exec.LookPath("sh")
 	require.NoError(t, err)
 	libraries, err := exec.Command("ldd", sh).Output()
@@ -122,6 +123,13 @@ func TestAProgramIsStartedInItsRootDirectory(t *testing.T) {
 		require.NoError(t, os.WriteFile(root+to, readFile(t, from), 0o755))
 	}
 	require.NoError(t, syscall.Mkfifo(filepath.Join(root, "fifo"), 0o666))
+	return root
+}
+
+func TestAProgramIsStartedInItsRootDirectory(t *testing.T) {
+	t.Parallel()
+	proctest.Needs(t, "root", "ldd")
+	root := jailWithShell(t)
 	for dir, want := range map[string]string{"": "/", t.TempDir(): "/", filepath.Join(root, "bin"): "/bin"} {
 		for _, sh := range []string{"/bin/sh", "sh"} {
 			b := inBackground(t)
