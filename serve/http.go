@@ -132,9 +132,9 @@ func (s *httpServer) stop(ctx context.Context) error {
 	if errors.Is(context.Cause(s.ctx), lifecycle.ErrReplaced) {
 		unused = quietReplaced
 	}
-	lifecycle.From(ctx).SetStatus(fmt.Sprintf("%d requests in progress", s.conns.inProgress()))
+	lifecycle.From(ctx).SetStatus(requests(s.conns.inProgress()) + " in hand")
 	s.conns.awaitUnused(ctx, unused)
-	lifecycle.From(ctx).SetStatus(fmt.Sprintf("%d requests in progress", s.conns.inProgress()))
+	lifecycle.From(ctx).SetStatus(requests(s.conns.inProgress()) + " in hand")
 	_ = s.srv.Shutdown(ctx)
 	s.conns.awaitHandlers(ctx) // of connections that a handler has taken over
 	if ctx.Err() == nil {
@@ -145,5 +145,12 @@ func (s *httpServer) stop(ctx context.Context) error {
 	if cut == 0 {
 		return nil // only connections without a request were left
 	}
-	return fmt.Errorf("%d requests did not end in time and were cut", cut)
+	return fmt.Errorf("cut %s that did not end in time", requests(cut))
+}
+
+func requests(n int) string {
+	if n == 1 {
+		return "1 request"
+	}
+	return fmt.Sprintf("%d requests", n)
 }

@@ -217,7 +217,7 @@ func TestRequestsThatDoNotEndInTimeAreCutAndCounted(t *testing.T) {
 	}
 	stop()
 	<-over
-	require.ErrorContains(t, failed, "2 requests did not end in time and were cut")
+	require.ErrorContains(t, failed, "cut 2 requests that did not end in time")
 }
 
 func TestATakenPortRefusesTheStart(t *testing.T) {
