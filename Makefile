@@ -49,8 +49,8 @@ stress: ## run the tests twenty times under the race detector
 churn: ## stress the PID file lock, and log a million lines over a hundred rotations
 	LIFECYCLE_LONG=1 go test -run 'TestChurn|TestRotations' -count=1 -v . ./e2e
 
-sweep: ## kill at every system call of a start, a stop, a supervisor and the verbs, then run many
-	LIFECYCLE_LONG=1 go test -run 'AKillDuring|AKilledVerb|SuspendedDaemonIs|AResumedVerb|StatusIsRight' -count=1 -timeout 30m -v . ./e2e
+sweep: ## kill at every system call of a start, a stop, an upgrade, a supervisor and the verbs
+	LIFECYCLE_LONG=1 go test -run 'AKillDuring|AKilledVerb|ASignalAtTheExecve|SuspendedDaemonIs|AResumedVerb|StatusIsRight' -count=1 -timeout 90m -v . ./e2e
 
 faults: ## fail every system call of a start, a stop and the verbs
 	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v . ./e2e

@@ -111,10 +111,14 @@ func (p *Process) Stop(ctx context.Context) error {
 		return err
 	}
 	err := end.result()
-	if failed := new(endError); err == nil || errors.As(err, &failed) && failed.died {
-		return cmp.Or(p.endRemains(ctx, 0), err)
+	failed := new(endError)
+	if err != nil && !(errors.As(err, &failed) && failed.died) {
+		return err
 	}
-	return err
+	if failed.doing == upgradeHook { // TERM ends a supervisor while it executes its next program
+		err = nil
+	}
+	return cmp.Or(p.endRemains(ctx, 0), err)
 }
 
 // endRemains calls the function endRemains if the state file is from this daemon. The daemon must

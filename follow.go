@@ -105,26 +105,19 @@ func (p *Process) Reload(ctx context.Context) error {
 
 // reload also returns a note if the daemon cannot know the result of the reload.
 func (p *Process) reload(ctx context.Context) (note string, err error) {
-	if s, err := p.Status(); err == nil && s.Phase >= Stopping {
+	before, err := p.Status()
+	if err == nil && before.Phase >= Stopping {
 		return "", stopsInstead()
 	}
 	if err := p.waitsForItself(ctx); err != nil {
 		return "", err
 	}
-	asked := monotonic.Now()
+	asked, again := monotonic.Now(), p.sendAgain(before, syscall.SIGHUP)
 	if err := p.Signal(syscall.SIGHUP); err != nil {
 		return "", err
 	}
-	sent := asked
 	err = p.follow(ctx, "the verdict of its reload", func(s Status) (enough bool, err error) {
 		v := s.LastReload
-		if u := s.LastUpgrade; u != nil && u.Began+u.Took > sent && (v == nil || v.Began < asked) {
-			// A program that is just being executed ignores HUP; see package takeover.
-			sent = monotonic.Now()
-			if err := p.Signal(syscall.SIGHUP); err != nil {
-				return true, err
-			}
-		}
 		switch {
 		case v != nil && v.Began >= asked:
 			note = v.Note
@@ -132,7 +125,8 @@ func (p *Process) reload(ctx context.Context) (note string, err error) {
 		case s.Phase >= Stopping:
 			return true, stopsInstead()
 		}
-		return false, nil
+		err = again(s)
+		return err != nil, err
 	})
 	if errors.Is(err, ErrNotRunning) {
 		return "", &reloadError{cause: err}
@@ -155,7 +149,8 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 	if err := p.waitsForItself(ctx); err != nil {
 		return "", err
 	}
-	asked := monotonic.Now()
+	before, _ := p.Status() // if it cannot be read, the signal may be sent once too often
+	asked, again := monotonic.Now(), p.sendAgain(before, ossignal.User1)
 	if err := p.Signal(ossignal.User1); err != nil {
 		return "", err
 	}
@@ -168,7 +163,8 @@ func (p *Process) reopen(ctx context.Context) (log string, err error) {
 		case s.Phase >= Stopping:
 			return true, fmt.Errorf("lifecycle: pid %d is stopping and does not reopen its log", p.PID)
 		}
-		return false, nil
+		err = again(s)
+		return err != nil, err
 	})
 	return log, err
 }

@@ -82,8 +82,8 @@ func (p program) stopDaemon(verb string, daemon *Process) (exitCode int, gone bo
 	var failed *endError
 	switch {
 	case err == nil || errors.As(err, &failed):
-		if info, err := os.Lstat(p.life.plan.pidFile); err == nil && info.Size() == 0 {
-			// The daemon could not remove the file, so it emptied the file.
+		if info, lookErr := os.Lstat(p.life.plan.pidFile); lookErr == nil && (err == nil || info.Size() == 0) {
+			// The daemon could not remove the file, so it emptied the file. Or it ended during an upgrade.
 			p.life.plan.releaseStale()
 		}
 		stopped := fmt.Sprintf("stopped (pid %d, %s)", daemon.PID, console.FormatElapsed(time.Since(begun)))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"example.com/lifecycle/internal/console"
@@ -43,7 +44,7 @@ func (p *Process) upgrade(ctx context.Context) (u Upgrade, after Status, err err
 	if err := p.waitsForItself(ctx); err != nil {
 		return u, after, err
 	}
-	asked := monotonic.Now()
+	asked, again := monotonic.Now(), p.sendAgain(after, ossignal.User2)
 	if err := p.Signal(ossignal.User2); err != nil {
 		return u, after, err
 	}
@@ -56,12 +57,30 @@ func (p *Process) upgrade(ctx context.Context) (u Upgrade, after Status, err err
 		case s.Phase >= Stopping:
 			return true, stopsInsteadOfUpgrade()
 		}
-		return false, nil
+		err = again(s)
+		return err != nil, err
 	})
 	if errors.Is(err, ErrNotRunning) {
 		err = &upgradeError{cause: err}
 	}
 	return u, after, err
+}
+
+// sendAgain returns a function that sends the signal again if the daemon has executed another
+// program since before. A signal that arrives at that moment may be lost. If it is not, the daemon
+// handles it twice. The function must be called with each status that is read after the signal.
+func (p *Process) sendAgain(before Status, sig os.Signal) (see func(Status) error) {
+	upgrades := before.Upgrades
+	return func(s Status) error {
+		if s.Upgrades == upgrades {
+			return nil
+		}
+		upgrades = s.Upgrades
+		if u := s.LastUpgrade; u == nil || u.Error != "" || u.Note != "" {
+			return nil
+		}
+		return p.Signal(sig)
+	}
 }
 
 // stopsInsteadOfUpgrade returns the error of an upgrade that did not begin because of a stop.
@@ -81,7 +100,7 @@ func (s Status) notUpgradable() error {
 // upgradeLimit returns how long the verb waits for the verdict. An upgrade that runs already comes
 // first.
 func (p *plan) upgradeLimit() time.Duration {
-	start := p.limits().Start + 2*supervise.WorkerMargin
+	start := p.limits().Start + 2*supervise.WorkerMargin + supervise.FreezeLimit
 	limit := start
 	if p.noOverlap { // the old worker ends first, and may be started again
 		limit += p.wholeStop() + 2*supervise.OrphansMargin + start

@@ -126,14 +126,34 @@ const spare = 10
 // selects a few of them.
 func sweepAll(t *testing.T, last, few int, step func(t *testing.T, at int) (outcome string)) {
 	t.Helper()
-	var all []int
+	sweepEach(t, sweptCalls(last, few), step)
+}
+
+func sweptCalls(last, few int) (all []int) {
 	for i := range last + spare {
 		all = append(all, i+1)
 	}
 	if !proctest.Long() {
 		all = fewOf(all[:last], few)
 	}
-	sweepEach(t, all, step)
+	return all
+}
+
+// sweepParts does the same as sweepAll, but handles several calls at the same time.
+func sweepParts(t *testing.T, last, few int, step func(t *testing.T, at int) (outcome string)) {
+	t.Helper()
+	all := sweptCalls(last, few)
+	parts := min(len(all), proctest.Rounds(1, 2, 6))
+	for n := range parts {
+		t.Run(fmt.Sprintf("part %d", n+1), func(t *testing.T) {
+			t.Parallel()
+			var part []int
+			for i := n; i < len(all); i += parts {
+				part = append(part, all[i])
+			}
+			sweepEach(t, part, step)
+		})
+	}
 }
 
 // fewOf returns a few elements, spread evenly.

@@ -75,9 +75,10 @@ func (p *sweptStart) awaitExit() (exitCode int) {
 // fail.
 func (p *sweptStart) countAnew(at any) {
 	p.t.Helper()
+	before := len(p.numbers("counting"))
 	_, err := fmt.Fprintln(p.stdin, at)
 	require.NoError(p.t, err)
-	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > 0 }, "the tracer of %s", p.pidfile)
+	proctest.Eventually(p.t, func() bool { return len(p.numbers("counting")) > before }, "the tracer of %s", p.pidfile)
 }
 
 // letGo ends the tracing. The tracer then kills no process any more. letGo returns how many calls

@@ -26,8 +26,13 @@ const (
 	stages
 )
 
-// workerStage is the stage of a program that the daemon executes. The tracer does not count it.
-const workerStage = stages
+// These are the stages of the programs that the daemon executes. A worker that is executed after
+// the counting has restarted is a new one.
+const (
+	workerStage = stages + iota
+	newWorkerStage
+	tracedStages
+)
 
 var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 
@@ -37,8 +42,15 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 //	tracer STAGE N [key=value …] verb
 //	tracer STAGE CALL:ERRNO:N [key=value …] verb
 //
+//	tracer STAGE SIGNAL@N [key=value …] verb
+//
+// In the third form it sends the signal to the daemon when that enters its Nth system call since it
+// has begun to execute its next program. With CHLD it kills the worker instead, so that the kernel
+// sends the signal. With "lost" instead of N, the daemon never gets the first such signal. HOLD@exec
+// suspends all stages when the daemon has executed its next program, until the next argument.
+//
 // With the argument "guard" after N, it runs the program guard instead, whose stage daemon is the
-// supervisor.
+// supervisor. With the path of a release there, it runs that.
 //
 // With N = 0 it kills no stage and makes no call fail. strace(1) is no alternative, because it
 // counts the calls of each thread separately and cannot select a stage. When it reads another such
@@ -49,17 +61,27 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 //	counting N
 //	killed STAGE PID CALL
 //	failed STAGE PID CALL
+//	sent STAGE PID CALL     a signal
 //	exit CODE               of the launcher, -1 if it was killed
 //	made STAGE CALL N       when it lets go, of each call that can be made to fail
-//	counts N N N            when it lets go
+//	since N                 when it lets go: calls of the daemon that the third form counts
+//	counts N N N N N        when it lets go
 var tracer = proctest.Register("tracer", func(args []string) int {
 	victim, err := strconv.Atoi(args[0])
 	runtime.LockOSThread() // ptrace(2) works between threads
 	program, args := daemon, args
-	if args[2] == guard {
+	path := ""
+	switch {
+	case args[2] == guard:
 		program, args = guard, slices.Delete(args, 2, 3)
+	case strings.HasPrefix(args[2], "/"):
+		program, path = release, args[2]
+		args = slices.Delete(args, 2, 3)
 	}
 	cmd := proctest.Command(program, args[2:]...)
+	if path != "" {
+		cmd.Path, cmd.Args[0] = path, path
+	}
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err = errors.Join(err, cmd.Start()); err != nil {
@@ -67,7 +89,7 @@ var tracer = proctest.Register("tracer", func(args []string) int {
 		return 1
 	}
 	fmt.Println("launcher", cmd.Process.Pid)
-	tr := &trace{victim: victim, tasks: map[int]*task{}, stage: map[int]int{}}
+	tr := &trace{victim: victim, tasks: map[int]*task{}, stage: map[int]int{}, daemons: map[int]bool{}}
 	tr.aim(args[1])
 	go func() {
 		in := bufio.NewScanner(os.Stdin)
@@ -85,11 +107,18 @@ type trace struct {
 	tasks  map[int]*task // by thread ID
 	stage  map[int]int   // by process ID
 
+	daemons map[int]bool // whether a process has executed the program of the stage daemon
+
 	mu     sync.Mutex
+	anew   bool // the counting has restarted
 	at     int
-	fault  *fault // nil: kill the stage
-	counts [stages]int
+	fault  *fault         // nil: kill the stage, or send the signal
+	signal syscall.Signal // 0: kill the stage
+	counts [tracedStages]int
 	made   [stages]map[string]int
+	since  int            // calls of the daemon since it has begun to execute its next program
+	loses  syscall.Signal // the signal that the daemon does not get; 0: none
+	hold   chan struct{}  // closed when the stages go on; nil: they are not suspended
 	hit    bool
 }
 
@@ -100,13 +129,28 @@ type task struct {
 }
 
 func (tr *trace) aim(at string) {
-	tr.counts, tr.fault = [stages]int{}, nil
+	tr.counts, tr.fault, tr.signal, tr.since, tr.loses = [tracedStages]int{}, nil, 0, 0, 0
+	if tr.hold != nil {
+		close(tr.hold)
+		tr.hold = nil
+	}
 	for stage := range tr.made {
 		tr.made[stage] = map[string]int{}
 	}
 	if call, rest, found := strings.Cut(at, ":"); found {
 		errno, n, _ := strings.Cut(rest, ":")
 		tr.fault, at = &fault{call, errnoNamed(errno)}, n
+	}
+	if name, n, found := strings.Cut(at, "@"); found {
+		switch sig := unix.SignalNum("SIG" + name); {
+		case name == "HOLD":
+			tr.hold = make(chan struct{})
+		case n == "lost":
+			tr.loses = sig
+		default:
+			tr.signal = sig
+		}
+		at = n
 	}
 	tr.at, _ = strconv.Atoi(at)
 }
@@ -115,6 +159,7 @@ func (tr *trace) countAnew(at string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.aim(at)
+	tr.anew = true
 	fmt.Println("counting", tr.at)
 }
 
@@ -127,6 +172,7 @@ func (tr *trace) letGo() {
 			fmt.Println("made", stage, call, n)
 		}
 	}
+	fmt.Println("since", tr.since)
 	fmt.Println("counts", strings.Trim(fmt.Sprint(tr.counts), "[]"))
 	os.Exit(0)
 }
@@ -177,8 +223,12 @@ func (tr *trace) follow(launcher int) {
 			}
 		case sig == unix.SIGTRAP && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 			t.inside = true // execve(2) has not returned yet
-			tr.stage[t.process] = min(tr.stage[t.process]+1, workerStage)
+			if wait := tr.executed(t.process); wait != nil {
+				fmt.Println("holding", t.process)
+				<-wait
+			}
 		case sig == unix.SIGTRAP:
+		case tr.isLost(t.process, sig):
 		default:
 			signal = int(sig)
 		}
@@ -217,17 +267,20 @@ func (tr *trace) enter(tid int, t *task) {
 	}
 	call, first, second := -1, uint64(0), uint64(0)
 	_, _ = fmt.Sscanf(string(text), "%d 0x%x 0x%x", &call, &first, &second)
+	stage := tr.stage[t.process]
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if tr.daemons[t.process] {
+		tr.enterSignal(t.process, call)
+	}
 	if inner[call] {
 		return
 	}
-	stage := tr.stage[t.process]
-	if stage == workerStage {
-		return
-	}
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
 	tr.counts[stage]++
-	name := faultyCall(t.process, call, first, second)
+	name := ""
+	if stage < stages {
+		name = faultyCall(t.process, call, first, second)
+	}
 	if name != "" {
 		tr.made[stage][name]++
 	}
@@ -237,7 +290,7 @@ func (tr *trace) enter(tid int, t *task) {
 		tr.hit, t.fails = true, tr.fault.errno
 		skipCall(tid)
 		fmt.Println("failed", stage, t.process, call)
-	case tr.fault == nil && tr.counts[stage] == tr.at:
+	case tr.fault == nil && tr.signal == 0 && tr.counts[stage] == tr.at:
 		tr.hit = true
 		_ = unix.Kill(t.process, unix.SIGKILL)
 		fmt.Println("killed", stage, t.process, call)

@@ -108,25 +108,29 @@ func (i instant) time() time.Time {
 	return time.Now().Add(time.Duration(i) - monotonic.Now())
 }
 
-// freezeLimit is how long Freeze waits for a moment without an operation in progress.
-const freezeLimit = 5 * time.Second
+// FreezeLimit is how long Freeze waits for a moment without an operation in progress.
+const FreezeLimit = 10 * time.Second
+
+// longestFreezePause is the longest delay between two attempts of Freeze. An attempt delays the
+// operation for which it waits.
+const longestFreezePause = 100 * time.Millisecond
 
 // errBusy reports that an operation is in progress that ends soon.
 var errBusy = errors.New("the supervisor is busy")
 
 // Freeze suspends the supervisor, but no worker, until Thaw is called. It returns the arguments for
 // [Resume] in the next program of this process. The files stay open in this process. Until Thaw,
-// all other methods except Known block, and no event is delivered. Freeze waits up to 5 s for a
-// moment without an operation in progress. It returns [ErrUpgrading] during an upgrade, and
+// all other methods except Known block, and no event is delivered. Freeze waits up to FreezeLimit
+// for a moment without an operation in progress. It returns [ErrUpgrading] during an upgrade, and
 // [ErrStopping] during a stop.
 func (s *Supervisor) Freeze() (state json.RawMessage, files []*os.File, err error) {
-	over := time.Now().Add(freezeLimit)
-	for {
+	over := time.Now().Add(FreezeLimit)
+	for pause := time.Millisecond; ; pause = min(2*pause, longestFreezePause) {
 		state, files, err = s.tryFreeze()
 		if !errors.Is(err, errBusy) || time.Now().After(over) {
 			return state, files, err
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
