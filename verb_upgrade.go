@@ -51,11 +51,11 @@ func (p *Process) upgrade(ctx context.Context) (u Upgrade, after Status, err err
 	err = p.follow(ctx, "the verdict of its upgrade", func(s Status) (enough bool, err error) {
 		after = s
 		switch {
+		case s.Phase >= Stopping && (s.LastUpgrade == nil || s.LastUpgrade.Began < asked || s.LastUpgrade.Error != ""):
+			return true, stopsInsteadOfUpgrade()
 		case s.LastUpgrade != nil && s.LastUpgrade.Began >= asked:
 			u = *s.LastUpgrade
 			return true, u.Err()
-		case s.Phase >= Stopping:
-			return true, stopsInsteadOfUpgrade()
 		}
 		err = again(s)
 		return err != nil, err
