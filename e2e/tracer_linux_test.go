@@ -46,8 +46,9 @@ var stageNames = [stages]string{"launcher", "stage 1", "daemon"}
 //
 // In the third form it sends the signal to the daemon when that enters its Nth system call since it
 // has begun to execute its next program. With CHLD it kills the worker instead, so that the kernel
-// sends the signal. With "lost" instead of N, the daemon never gets the first such signal. HOLD@exec
-// suspends all stages when the daemon has executed its next program, until the next argument.
+// sends the signal. With "lost" instead of N, the daemon never gets the first such signal.
+// HOLD@exec suspends all stages until the next argument, when the daemon has executed its next
+// program.
 //
 // With the argument "guard" after N, it runs the program guard instead, whose stage daemon is the
 // supervisor. With the path of a release there, it runs that.
