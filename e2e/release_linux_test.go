@@ -28,6 +28,7 @@ import (
 //	init=exit:N, main=exit:N, main=hang  ends or hangs before Run
 //	nosupervise                          has no Supervise
 //	web=ADDRESS                          answers requests with its version, see web
+//	http=, https=, lines=ADDRESS         the same, see servers
 var release = proctest.Register("release", func(args []string) int {
 	args = append(args, releaseDoes()...)
 	does := map[string]string{}
@@ -45,6 +46,7 @@ var release = proctest.Register("release", func(args []string) int {
 	if address, ok := does["web"]; ok {
 		more = append(more, lifecycle.With(web(address)))
 	}
+	more = append(more, servers(does)...)
 	return runDaemon(args, more...)
 })
 
