@@ -16,6 +16,7 @@ import (
 	"example.com/lifecycle"
 	"example.com/lifecycle/internal/proctest"
 	"example.com/lifecycle/internal/statefile"
+	"example.com/lifecycle/internal/sys/pin"
 	"example.com/lifecycle/internal/sys/proc"
 )
 
@@ -48,14 +49,17 @@ func (b *background) announced(n int) (pids []int) {
 		pid, err := strconv.Atoi(found[1])
 		require.NoError(b.t, err)
 		pids = append(pids, pid)
-	}
-	b.t.Cleanup(func() {
-		if b.t.Failed() {
-			for _, pid := range pids {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
+		p, err := pin.Open(pid) // later, another process may have that PID
+		if err != nil {
+			continue // it has ended
 		}
-	})
+		b.t.Cleanup(func() {
+			if b.t.Failed() {
+				_ = p.Signal(syscall.SIGKILL)
+			}
+			_ = p.Close()
+		})
+	}
 	return pids
 }
 

@@ -48,8 +48,7 @@ func endLeft(t *testing.T, pid int) {
 
 // hasEnded reports whether the process has ended. A zombie has.
 func hasEnded(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err != nil || regexp.MustCompile(`\) Z `).Match(stat)
+	return proctest.IsOver(pid)
 }
 
 // The missing capability is known before the start, because the option names the user.

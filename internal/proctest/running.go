@@ -2,6 +2,7 @@ package proctest
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -38,9 +39,11 @@ func eachProcess(file string, do func(pid int, text string)) {
 	}
 }
 
-// IsOver reports whether a process has ended, on systems with /proc. It may still be a zombie.
+// IsOver reports whether a process has ended, on systems with /proc. It may still be a zombie. Its
+// number may be the ID of a thread by then.
 func IsOver(pid int) bool {
-	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	state := strings.TrimLeft(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
-	return state == "" || state[0] == 'Z' || state[0] == 'X'
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	return !bytes.Contains(text, fmt.Appendf(nil, "\nTgid:\t%d\n", pid)) || ended().Match(text)
 }
+
+var ended = Pattern(`(?m)^State:\t[ZX]`)

@@ -139,14 +139,19 @@ func (o *orphans) end(until time.Time) (left int, err error) {
 		return o.left, nil
 	}
 	deadline := ask.Add(OrphansMargin)
-	pids, names := o.living()
+	pids, names, _ := o.living()
 	groupErr := o.group.Kill(time.Now().Add(time.Until(deadline) / 2))
-	err = cmp.Or(o.kill(deadline), groupErr) // a worker of root may have left its group
-	if pids, names := o.living(); len(pids) > 0 {
-		o.log.Error("cannot end processes that the worker left behind", "pids", pids, "names", names, "why", err)
-		return o.left, &OrphansError{PIDs: pids, Names: names, Err: cmp.Or(err, errors.New("they still run after KILL"))}
-	}
-	if len(pids) == 0 { // the last orphan ended meanwhile
+	killErr := o.kill(deadline)
+	err = cmp.Or(killErr, groupErr) // a worker of root may have left its group
+	alive, aliveNames, listErr := o.living()
+	switch {
+	case len(alive) > 0:
+		o.log.Error("cannot end processes that the worker left behind", "pids", alive, "names", aliveNames, "why", err)
+		return o.left, &OrphansError{PIDs: alive, Names: aliveNames, Err: cmp.Or(err, errors.New("they still run after KILL"))}
+	case killErr != nil && listErr != nil: // without killErr, kill has seen that none remains
+		o.log.Error("cannot list the processes that the worker left behind", "why", listErr)
+		return o.left, &OrphansError{Err: listErr}
+	case len(pids) == 0: // the last orphan ended meanwhile
 		return o.left, nil
 	}
 	o.log.Error("killed processes that the worker left behind", "pids", pids, "names", names)
@@ -206,12 +211,15 @@ func (o *orphans) mine(pid int) bool {
 // OrphansError reports that processes which the worker left behind did not end in time. The
 // supervisor has killed them, or could not kill them.
 type OrphansError struct {
-	PIDs  []int
+	PIDs  []int // empty: the supervisor could not list them
 	Names []string
-	Err   error // why they could not be killed; nil: they were killed
+	Err   error // why they could not be listed or killed; nil: they were killed
 }
 
 func (e *OrphansError) Error() string {
+	if len(e.PIDs) == 0 {
+		return fmt.Sprintf("cannot list the processes that the worker left behind: %v", e.Err)
+	}
 	all := make([]string, len(e.PIDs))
 	for i, pid := range e.PIDs {
 		all[i] = named(e.Names[i], pid)
@@ -274,14 +282,15 @@ func (o *orphans) tell() (none bool) {
 	return err == nil && len(told) == 0 && !o.group.Populated()
 }
 
-// living returns the first maxNamed orphans that must end and have not ended.
-func (o *orphans) living() (pids []int, names []string) {
-	_ = reaper.EachOrphan(func(orphan reaper.Orphan) {
+// living returns the first maxNamed orphans that must end and have not ended. With an error, there
+// may be others.
+func (o *orphans) living() (pids []int, names []string, err error) {
+	err = reaper.EachOrphan(func(orphan reaper.Orphan) {
 		if len(pids) < maxNamed && o.mine(orphan.PID) {
 			pids, names = append(pids, orphan.PID), append(names, proc.Name(orphan.PID))
 		}
 	})
-	return pids, names
+	return pids, names, err
 }
 
 // AwaitExit waits until a process has ended, or until ctx ends. The process need not be a child of
