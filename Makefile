@@ -52,11 +52,11 @@ churn: ## stress the PID file lock, and log a million lines over a hundred rotat
 sweep: ## kill at every system call of a start, a stop, an upgrade, a supervisor and the verbs
 	LIFECYCLE_LONG=1 go test -run 'AKillDuring|AKilledVerb|ASignalAtTheExecve|SuspendedDaemonIs|AResumedVerb|StatusIsRight' -count=1 -timeout 90m -v . ./e2e
 
-faults: ## fail every system call of a start, a stop and the verbs
-	LIFECYCLE_LONG=1 go test -run 'AFaultDuringAStart|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 30m -v . ./e2e
+faults: ## fail every system call of a start, a stop, an upgrade and the verbs
+	LIFECYCLE_LONG=1 go test -run 'AFaultDuring|AFaultInADaemon|AFaultInAVerb' -count=1 -timeout 90m -v . ./e2e
 
 model: ## thousands of random interleavings of signals, verbs, status queries and kills
-	LIFECYCLE_LONG=1 go test -run KeepToTheModel -count=1 -timeout 30m . ./e2e
+	LIFECYCLE_LONG=1 go test -run KeepToTheModel -count=1 -timeout 90m . ./e2e
 
 fuzz: ## run every fuzz target for a minute
 	for target in Record Verbs Failure; do go test -run '^$$' -fuzz=Fuzz$$target -fuzztime=60s . || exit; done
