@@ -107,7 +107,7 @@ type readyProcess struct {
 type launch struct {
 	plan  *plan
 	args  []string                      // of the daemon, without its name; nil: from the plan
-	dir   string                        // in which the daemon starts; "": as this process
+	dir   string                        // in which the daemon starts; "": the one of this process
 	onPID func(pid int) (finish func()) // called when the daemon was started; may be nil
 
 	// oneShot is set if this process only starts the daemon. Then the daemon is a child of this

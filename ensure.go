@@ -27,7 +27,7 @@ import (
 // an error at once.
 //
 // Ensure blocks until the daemon is ready. If the start by this caller fails, Ensure returns its
-// error. If ctx ends first, Ensure returns the cause of ctx. It first undoes a start by this
+// error. If ctx ends first, Ensure returns the cause of ctx. Ensure first undoes a start by this
 // caller, but not a start by another caller. This may take some seconds. The StartTimeout in opts
 // limits the time until the main of the daemon calls Run. From then on, the options in that main
 // apply. If the daemon dies during its start, the error contains its last output. It contains no

@@ -39,8 +39,8 @@ type Hooks struct {
 	OnStart func(ctx context.Context) error
 
 	// Run is a body, like fn. It is called when all components have started. Its context ends when the
-	// life stops this component, just before OnStop is called. Only after Run has returned, the life
-	// stops the earlier components. When Run returns without a stop request, the life stops.
+	// life stops this component, just before OnStop is called. The life stops the earlier components
+	// after Run has returned. When Run returns without a stop request, the life stops.
 	Run func(ctx context.Context) error
 
 	// OnReload applies the new configuration. If it returns an error, the component keeps the old

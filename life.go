@@ -146,7 +146,7 @@ func (l *life) live() (err error) {
 		var unknown error
 		l.credentials, unknown = l.plan.lookUpCredentials()
 		early = errors.Join(l.attach(), unknown, l.plan.applyWorkDir(l.mode.background))
-		if early != nil && l.handoff != nil { // the workers serve
+		if early != nil && l.handoff != nil { // the workers already serve
 			l.log.Warn("the new program of the supervisor cannot do all that a start does", "err", trimPrefix(early))
 			early = nil
 		}
@@ -280,7 +280,7 @@ func (l *life) handle(j job) {
 	switch j.action {
 	case reload:
 		if l.enter(Ready, Reloading) {
-			l.publish() // a reload without hooks publishes too
+			l.publish() // a reload without hooks must be published too
 			l.reload()
 		}
 	case reopen:

@@ -62,9 +62,9 @@ func LogFileMode(mode fs.FileMode) Option {
 
 // OnReopen sets a function that reopens the logs that the program itself has opened. The life calls
 // f after it has reopened the log of [LogFile]: on USR1, and for the verb reopen. In a detached
-// process, it also does so before each reload. f never runs concurrently with a hook. Its context
-// ends when ReloadTimeout expires or a stop is requested. The life logs an error of f, and the verb
-// reopen reports it. By default, there is none.
+// process, the life also does both before each reload. f never runs concurrently with a hook. Its
+// context ends when ReloadTimeout expires or a stop is requested. The life logs an error of f, and
+// the verb reopen reports it. By default, there is none.
 func OnReopen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) { c.onReopen = f })
 }

@@ -146,7 +146,7 @@ var supervisorNote = sync.OnceValue(func() *workerNote {
 		return nil
 	}
 	note := new(workerNote)
-	_ = json.Unmarshal(in.Note, note) // a process of this binary wrote it
+	_ = json.Unmarshal(in.Note, note) // a process of this binary wrote the note
 	return note
 })
 

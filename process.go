@@ -119,8 +119,8 @@ func (p *Process) awaitEnd(ctx context.Context) error {
 	return err
 }
 
-// NotRunningError names the PID file that no process holds. Stale reports whether a dead daemon
-// left the file behind. It wraps [ErrNotRunning].
+// NotRunningError names the PID file that no process holds. It wraps [ErrNotRunning]. Stale reports
+// whether a dead daemon left the file behind.
 type NotRunningError struct {
 	PIDFile string
 	Stale   bool // the file contains a PID

@@ -125,7 +125,7 @@ func (s *Status) shorten() bool {
 		texts = append(texts, &e.Error, &e.Why)
 	}
 	if s.Failed != nil {
-		f := *s.Failed // as above
+		f := *s.Failed // the life still uses the uncut value
 		f.Also = slices.Clone(f.Also)
 		s.Failed = &f
 		if len(f.Also) > 20 {
@@ -141,7 +141,7 @@ func (s *Status) shorten() bool {
 		if *verdict == nil {
 			continue
 		}
-		v := **verdict // as above
+		v := **verdict // the life still uses the uncut value
 		v.Applied = slices.Clone(v.Applied)
 		*verdict = &v
 		if len(v.Applied) > 20 {

@@ -27,8 +27,8 @@ import (
 var oneShotVariables = []string{readyVariable, "LISTEN_*", "_LIFECYCLE_*", "_GO_DAEMON"}
 
 // onUpgrade replaces the worker by a worker of the program on disk, and then this program by that
-// program. If it returns nil, only the worker was replaced, and u.Note explains why. A supervised
-// program runs on, and only its supervisor is replaced.
+// program. If onUpgrade returns nil, only the worker was replaced, and u.Note explains why. With
+// option Program, the supervised program runs on, and onUpgrade replaces only the supervisor.
 func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 	path, w := s.path, s.worker.Load()
 	if s.of.program != nil {
@@ -154,9 +154,9 @@ func (s *supervisorLife) handoff(u *Upgrade, workers json.RawMessage) (*handoff.
 // maxTries is how often replaceProgram is called if a signal arrives at the same moment each time.
 const maxTries = 20
 
-// replaceProgram executes the program at path in this process. If it returns, this program goes on
-// as before. It returns errSignalArrived if a signal has arrived that the next program would not
-// know of.
+// replaceProgram executes the program at path in this process. replaceProgram returns only if it
+// fails. This program then goes on as before. The error is errSignalArrived if a signal has arrived
+// that the next program would not know of.
 func (s *supervisorLife) replaceProgram(path string, u *Upgrade) error {
 	l, w := s.life, s.worker.Load()
 	held, unhandled, resume := l.pauseSignals()
@@ -183,7 +183,7 @@ func (s *supervisorLife) replaceProgram(path string, u *Upgrade) error {
 	})
 }
 
-// resume is the OnStart of a supervisor that goes on with the workers of the program before.
+// resume is the OnStart of a supervisor that takes over the workers of the previous program.
 func (s *supervisorLife) resume(h *handoff.Handoff) error {
 	w, err := supervise.Resume(s.spec(), h.Workers, h.Files)
 	if err != nil {
@@ -194,7 +194,7 @@ func (s *supervisorLife) resume(h *handoff.Handoff) error {
 	return nil
 }
 
-// takeHandoff returns the handoff of the program before to the first life of this process.
+// takeHandoff returns the handoff of the previous program to the first life of this process.
 func (p *plan) takeHandoff() (*handoff.Handoff, error) {
 	h, err := handoff.Take()
 	switch {
@@ -215,7 +215,7 @@ func (s *supervisorLife) upgradeEvent(st *Status, e supervise.Event) {
 		}
 		living := st.living()
 		st.Worker, st.WorkerID, st.WorkerVersion, st.workerDown = e.New, proc.Identity(e.New), e.Version, false
-		// The old worker may have ended before, and the next one was due.
+		// The old worker may have ended earlier. Its restart was then due.
 		st.NextRestart, st.Attempt, st.AttemptLimit = time.Time{}, 0, 0
 		st.Text = ""
 		st.setMarks(living)
@@ -233,8 +233,8 @@ func (s *supervisorLife) upgradeEvent(st *Status, e supervise.Event) {
 	}
 }
 
-// OtherWorker identifies a worker beside the current one as the fields Worker, WorkerMark,
-// WorkerKnown and WorkerImage of a [Status] identify that one.
+// OtherWorker identifies a worker that runs beside the current worker. Its fields have the meaning
+// that Worker, WorkerMark, WorkerKnown and WorkerImage of a [Status] have for the current worker.
 type OtherWorker struct {
 	PID   int           `json:"pid"`
 	Mark  string        `json:"mark"`
@@ -243,7 +243,7 @@ type OtherWorker struct {
 }
 
 // keepMarks keeps the marks of earlier workers whose processes may still run. The zero Alive means
-// that there are none.
+// that there are no such workers.
 func (s *Status) keepMarks(surviving supervise.Alive) {
 	s.setMarks(surviving)
 	s.carried = !surviving.IsZero()

@@ -67,15 +67,15 @@ type Status struct {
 	OtherWorkers []OtherWorker `json:"other_workers,omitempty"`
 
 	Upgradable  bool       `json:"upgradable,omitempty"` // USR2 upgrades this supervisor
-	Upgrading   int        `json:"upgrading,omitempty"`  // PID of the worker that is to replace it
+	Upgrading   int        `json:"upgrading,omitempty"`  // PID of the new worker, or 0
 	isUpgrading bool       // an upgrade is in progress
-	Upgrades    int        `json:"upgrades,omitempty"`     // number of upgrades, with refused ones
+	Upgrades    int        `json:"upgrades,omitempty"`     // upgrades, including refused ones
 	LastUpgrade *Upgrade   `json:"last_upgrade,omitempty"` // nil: none yet
 	Draining    []Draining `json:"draining,omitempty"`     // replaced workers that still run
 
 	Failed *Failure `json:"failed,omitempty"` // why the start or the end failed, or nil
 
-	// StopBy is the latest end of a stop in progress, on CLOCK_MONOTONIC.
+	// StopBy is the time at which a stop in progress ends at the latest, on CLOCK_MONOTONIC.
 	StopBy      time.Duration `json:"stop_by_monotonic_ns,omitempty"`
 	stopLimit   time.Duration // from the stop request to StopBy
 	PIDFileLost bool          `json:"pid_file_lost,omitempty"` // deleted or replaced
@@ -200,7 +200,7 @@ func lastState(pidFile string) (Status, error) {
 	}
 	s, err := readStateOnce(path, owner)
 	if err == nil && statefile.IsHeld(path) {
-		s.PIDFileLost = true // its writer lives, but does not hold the PID file
+		s.PIDFileLost = true // the daemon that wrote it lives, but does not hold the PID file
 	}
 	return s, err
 }

@@ -141,7 +141,7 @@ func fullStatus() Status {
 			},
 			OldWorker: 4120, NewWorker: 4130, OldVersion: "1.2.3", NewVersion: "1.2.4",
 		},
-		Draining:     []Draining{{PID: 4120, Version: "1.2.3", Until: at(10), Text: "2 requests in hand"}},
+		Draining:     []Draining{{PID: 4120, Version: "1.2.3", Until: at(10), Text: "2 requests in progress"}},
 		OtherWorkers: []OtherWorker{{PID: 4120, Mark: "4120 0 pid:[1]/1f0c/42/1 1f0c/42/6", Known: 9999, Image: "93ac"}},
 		Failed: &Failure{
 			At: at(8), Code: 9, Component: "cache", Hook: "OnStop", Error: "cannot flush",
@@ -181,7 +181,7 @@ const fullRecord = `{
 		"old_worker": 4120, "new_worker": 4130, "old_version": "1.2.3", "new_version": "1.2.4"
 	},
 	"other_workers": [{"pid": 4120, "mark": "4120 0 pid:[1]/1f0c/42/1 1f0c/42/6", "known_boottime_ns": 9999, "image": "93ac"}],
-	"draining": [{"pid": 4120, "version": "1.2.3", "until": "2026-02-03T04:05:10.000000678Z", "text": "2 requests in hand"}],
+	"draining": [{"pid": 4120, "version": "1.2.3", "until": "2026-02-03T04:05:10.000000678Z", "text": "2 requests in progress"}],
 	"failed": {
 		"at": "2026-02-03T04:05:08.000000678Z", "code": 9, "component": "cache", "hook": "OnStop", "error": "cannot flush",
 		"timed_out": true, "panicked": true, "also": ["OnExit of db failed: cannot close"]

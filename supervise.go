@@ -88,10 +88,10 @@ type RestartPolicy struct {
 // [Process.Upgrade]. If the supervisor is killed, the worker stops within a second.
 //
 // The verb start, [Detach] and [Ensure] supervise. Run and the verb run supervise only as process 1
-// of a container, with [Program], or with Foreground. Otherwise a service manager usually restarts
-// the process. The code of main before and after Run runs in the supervisor and in the worker. The
-// supervisor and its worker communicate as systemd and a service do (sd_notify(3)). Supervise
-// requires Linux. By default, nothing is supervised.
+// of a container, with [Program], or with Foreground. In all other cases, the process has no
+// supervisor, because a service manager usually restarts it. The code of main before and after Run
+// runs in the supervisor and in the worker. The supervisor and its worker communicate as systemd
+// and a service do (sd_notify(3)). Supervise requires Linux. By default, nothing is supervised.
 func Supervise(p RestartPolicy) Option {
 	return option(func(c *plan) {
 		for name, d := range map[string]time.Duration{"MaxDelay": p.MaxDelay, "Reset": p.Reset, "Window": p.Window, "Settle": p.Settle} {
@@ -141,10 +141,10 @@ func (p RestartPolicy) completed(thisBinary bool) *RestartPolicy {
 type Exit struct {
 	At     time.Time `json:"at"`
 	PID    int       `json:"pid"`
-	Code   int       `json:"code"`             // -1: a signal ended it, or it runs on
+	Code   int       `json:"code"`             // -1: a signal ended the worker, or it runs on
 	Signal string    `json:"signal,omitempty"` // such as SIGSEGV
 	Error  string    `json:"error,omitempty"`  // last error or output of the worker
-	Why    string    `json:"why,omitempty"`    // why the supervisor ended it
+	Why    string    `json:"why,omitempty"`    // why the supervisor ended the worker
 }
 
 // text returns the exit for people, such as: exit 1 "db: connection refused".

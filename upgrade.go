@@ -19,9 +19,9 @@ import (
 	"example.com/lifecycle/internal/sys/worker"
 )
 
-// ErrUpgrade reports that an upgrade was refused: the new program cannot replace the running one,
-// which serves as before. If a hook of the new program failed, the same error also wraps a
-// [*HookError] that names it.
+// ErrUpgrade reports that an upgrade was refused: the new program cannot replace the running
+// program. The running program serves as before. If a hook of the new program failed, the same
+// error also wraps a [*HookError] that names it.
 var ErrUpgrade = errors.New("lifecycle: upgrade refused")
 
 // ErrReplaced is the cause of the stop of a worker that an upgrade has replaced. The new worker
@@ -101,8 +101,8 @@ func (u *Upgrade) fromText() {
 // upgradeHook is the Doing of a supervisor during an upgrade.
 const upgradeHook = "upgrade"
 
-// upgrade handles USR2 in a supervisor. If the upgrade succeeds, it does not return: the new
-// program goes on as this process, and finishes the upgrade.
+// upgrade handles USR2 in a supervisor. If the upgrade succeeds, upgrade does not return: the new
+// program runs in this process and finishes the upgrade.
 func (l *life) upgrade() {
 	u := &Upgrade{Verdict: Verdict{Began: monotonic.Now()}}
 	l.update(func(s *Status) {
@@ -153,8 +153,9 @@ func (s *Status) drains(pid int, change func(*Draining)) {
 	s.Draining = all
 }
 
-// introduce sends the first message of a worker to its supervisor. It says whether this program can
-// be the supervisor too. refused is the error with which this worker is about to end, or nil.
+// introduce sends the first message of a worker to its supervisor. The message says whether this
+// program can also be the supervisor. refused is the error with which this worker is about to end,
+// or nil.
 func introduce(p *plan, m mode, refused error) {
 	in, note := worker.Inherited(), supervisorNote()
 	if in == nil || p.embedded {
@@ -194,7 +195,7 @@ func attachToSupervisor(l *life) {
 	}()
 }
 
-// wholeDrain returns how long a replaced worker takes at most, including the grace period.
+// wholeDrain returns how long a replaced worker may take to end, including the grace period.
 func (p *plan) wholeDrain() time.Duration {
 	if p.drainTimeout == 0 {
 		return unlimited
@@ -202,7 +203,7 @@ func (p *plan) wholeDrain() time.Duration {
 	return p.drainTimeout + grace(p.drainTimeout)
 }
 
-// resumption is a life as it passes from one program of a supervisor to the next one.
+// resumption is the state of a life that one program of a supervisor passes to the next program.
 type resumption struct {
 	Status     Status       `json:"status"`
 	WorkerDown bool         `json:"worker_down"`
@@ -237,7 +238,7 @@ func (l *life) encode(u *Upgrade) (json.RawMessage, error) {
 }
 
 // canResume returns why this program could not go on as the supervisor with that state. It changes
-// nothing. A worker answers with it before its supervisor executes this program.
+// nothing. A worker sends this answer before its supervisor executes this program.
 func canResume(state json.RawMessage) error {
 	h, err := handoff.Read(state)
 	if err == nil {
@@ -249,7 +250,7 @@ func canResume(state json.RawMessage) error {
 	return supervise.CheckState(h.Workers)
 }
 
-// resume makes l the continuation of the life of the program before.
+// resume makes l continue the life of the previous program.
 func (l *life) resume(h *handoff.Handoff) error {
 	r := new(resumption)
 	if err := json.Unmarshal(h.Life, r); err != nil {
@@ -280,7 +281,7 @@ func (l *life) beginAgain() {
 	}
 }
 
-// adoptFiles goes on with the locks of the program before, which were never released.
+// adoptFiles takes over the locks of the previous program, which were never released.
 func (l *life) adoptFiles() error {
 	h, path := l.handoff, statePath(l.plan.pidFile)
 	lock, err := pidfile.Adopt(l.plan.pidFile, h.NextFile(h.HasLock))

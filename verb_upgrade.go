@@ -97,12 +97,12 @@ func (s Status) notUpgradable() error {
 	return fmt.Errorf("lifecycle: pid %d: %w: %w", s.PID, errNotSupervised, errors.ErrUnsupported)
 }
 
-// upgradeLimit returns how long the verb waits for the verdict. An upgrade that runs already comes
-// first.
+// upgradeLimit returns how long the verb waits for the verdict. The limit includes an upgrade that
+// is already in progress, because that one is finished first.
 func (p *plan) upgradeLimit() time.Duration {
 	start := p.limits().Start + 2*supervise.WorkerMargin + supervise.FreezeLimit
 	limit := start
-	if p.noOverlap { // the old worker ends first, and may be started again
+	if p.noOverlap { // the old worker ends first, and the old program may be started again
 		limit += p.wholeStop() + 2*supervise.OrphansMargin + start
 	}
 	return 2*limit + time.Second
@@ -152,7 +152,7 @@ func (p program) upgradeVerb(flags) (exitCode int) {
 }
 
 // sayUpgraded prints the result of an upgrade, such as: upgraded (pid 4127, worker 4130 → 4190,
-// 1.3.0 → 1.4.0, 41 ms), old one drains (2 requests in hand).
+// 1.3.0 → 1.4.0, 41 ms), old one drains (2 requests in progress).
 func (p program) sayUpgraded(u Upgrade, after Status) {
 	what := fmt.Sprintf("pid %d, worker %d", after.PID, u.NewWorker)
 	switch {

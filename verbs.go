@@ -46,18 +46,18 @@ import (
 //	          one. The new daemon gets the arguments and the directory of the old one, unless this
 //	          call has flags of its own. A supervisor restarts its worker instead if it is process 1,
 //	          or if the call comes from a descendant of the supervisor.
-//	          Codes: as for start; 6 if a check failed, and then the old daemon runs on; 3 if the
+//	          Codes: as for start; 6 if a check failed: the old daemon then runs on; 3 if the
 //	          daemon runs in the foreground or a service manager keeps it
 //	upgrade   sends USR2 to a supervisor and waits until a worker of the program on disk has replaced
-//	          the running one, which finishes its work in progress beside it.
-//	          Codes: 0; 1 if the new program was refused, and then the old one serves; 3 if the daemon
-//	          has no supervisor; 4 and 7 as for stop
+//	          the old worker. The old worker then finishes its work in progress.
+//	          Codes: 0; 1 if the new program was refused: the old one then serves as before; 3 if the
+//	          daemon has no supervisor; 4 and 7 as for stop
 //	reopen    sends USR1 and waits until the log is reopened.
 //	          Codes: 0, even if there is no log file; 1 if reopening failed; 4 and 7 as for stop
 //	check     runs every OnCheck in this process.
 //	          Codes: 0; 6 if a check failed
 //	status    prints the state of the daemon, with --json as a JSON object.
-//	          Codes: 0 running; 1 dead, with its PID file left; 3 not running; 4 unknown. With --ready,
+//	          Codes: 0 running; 1 dead, and its PID file is left; 3 not running; 4 unknown. With --ready,
 //	          for probes: 0 if the daemon is ready, else 150
 //
 //	try-restart   restarts a running daemon. Codes: as for restart; 0 if no daemon is running
@@ -65,11 +65,11 @@ import (
 //	help          prints the usage to stdout, as --help and -h do. Code: 0
 //	version       prints the Version to stdout, as --version does; only with that option. Code: 0
 //
-// All of these verbs except run, help and version take --quiet. With it, a verb prints errors only:
-// then "start --oknodo --quiet" in a crontab sends no mail without an error. The exit codes are
-// those of the LSB for init scripts. Without a verb, with an unknown verb or flag, or with an extra
-// argument, Main prints the usage to stderr and returns 2. In a detached process, Main runs the
-// life for any verb.
+// All of these verbs except run, help and version take --quiet. With --quiet, a verb prints errors
+// only. In a crontab, "start --oknodo --quiet" then causes a mail only if there is an error. The
+// exit codes are those of the LSB for init scripts. Without a verb, with an unknown verb or flag,
+// or with an extra argument, Main prints the usage to stderr and returns 2. In a detached process,
+// Main runs the life for any verb.
 func Main(args []string, fn func(ctx context.Context) error, opts ...Option) (exitCode int) {
 	l, err := newLife(fn, append(slices.Clone(opts), notDetached))
 	if err != nil {

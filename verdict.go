@@ -16,7 +16,7 @@ import (
 // Verdict is the result of a reload, or of reopening the log.
 type Verdict struct {
 	At        time.Time     `json:"at"`                 // when the result was known
-	Began     time.Duration `json:"began_monotonic_ns"` // when it began, on CLOCK_MONOTONIC
+	Began     time.Duration `json:"began_monotonic_ns"` // when the operation began, on CLOCK_MONOTONIC
 	Took      time.Duration `json:"took_ns"`
 	Component string        `json:"component,omitempty"` // failed component
 	Hook      string        `json:"hook,omitempty"`      // failed hook

@@ -23,22 +23,22 @@ import (
 // directory of the test, @PORT@ the port of the daemon, @CONFIG@ its configuration and @PROGRAM@
 // its path. The configuration is in testdata, and has @ANSWER@ in it.
 type debian struct {
-	command string   // searched in PATH, or a pattern of paths
+	command string   // name in PATH, or a pattern of paths
 	args    string   // separated by white space
 	wrap    string   // command that executes the daemon
-	flags   string   // of the guard, separated by white space
+	flags   string   // flags of the guard, separated by white space
 	check   string   // command that checks the configuration; "": there is none
 	ready   string   // command that succeeds when the daemon is ready; "": a connection
 	needs   []string // other commands, and files
 	prepare func(g *guarded)
-	change  func(g *guarded) // writes what g.answer comes from, beside the configuration
+	change  func(g *guarded) // writes other files that determine g.answer; nil: there are none
 
 	begin   func(g *guarded)             // after the first start
-	ask     func(g *guarded) string      // what the running daemon answers
-	slow    func(g *guarded) func() bool // begins a request, and returns a function that awaits it
+	ask     func(g *guarded) string      // returns the answer of the running daemon
+	slow    func(g *guarded) func() bool // begins a request, and returns a function that awaits the answer
 	answers [2]string                    // of the two configurations; default: one, two
 	reload  verdict
-	ownLog  string // that the daemon reopens
+	ownLog  string // log file that the daemon reopens
 	gap     bool   // a reload refuses connections, or the daemon has no port
 	same    bool   // a reload does not change the answer
 	ends    bool   // a reload ends the daemon, and the guard restarts it
@@ -112,7 +112,7 @@ func (d *debian) guard(t *testing.T) *guarded {
 		}
 	}
 	g.name = filepath.Base(g.path)
-	runtime.LockOSThread() // for good: the thread ends with the test
+	runtime.LockOSThread() // without an unlock: the thread ends with the test
 	if err := syscall.Unshare(syscall.CLONE_NEWUTS); err != nil {
 		t.Skipf("this test needs a namespace: %v", err)
 	}

@@ -42,7 +42,7 @@ func (all processes) names() (names []string) {
 	return names
 }
 
-// process is an entry of the process table. Began tells two processes with one PID apart.
+// process is an entry of the process table. Two processes with the same PID differ in began.
 type process struct {
 	name, state, began string
 	parent             int

@@ -16,14 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// applications run code that they read at their start. /slow takes a second.
+// applications run code that they read at their start. A request for /slow takes a second.
 var applications = []*debian{
 	{command: "node", args: "@DIR@/app.js", prepare: module, ask: get, slow: download, check: "@PROGRAM@ --check @DIR@/app.js", reload: wouldEnd, same: true, cuts: true},
 	{ // the console of the database H2
 		command: "java", args: "-XX:TieredStopAtLevel=1 -cp /usr/share/java/h2.jar org.h2.tools.Server -web -webPort @PORT@ -properties @DIR@",
 		ask: get, answers: [2]string{"File not found: answer", "File not found: answer"},
 		ends: true, needs: []string{"/usr/share/java/h2.jar"},
-		// It may need longer than RestartPolicy.Settle to end.
+		// This program may take longer than RestartPolicy.Settle to end.
 		reload: verdict{`SIGHUP sent; java does not report the result\n$|: reload failed: the worker ended instead: exit 129\n$`, either},
 	},
 	{
@@ -48,10 +48,12 @@ var applications = []*debian{
 	},
 }
 
-// answersHTTP is for a daemon that listens before it has loaded the application.
+// answersHTTP succeeds when the daemon answers. It is for a daemon that listens before it has
+// loaded the application.
 const answersHTTP = `bash -c 'exec 3<>/dev/tcp/127.0.0.1/@PORT@; printf "GET /answer HTTP/1.0\r\n\r\n" >&3; grep -qE "^(one|two)" <&3'`
 
-// module writes the application, and gives a configuration that is code the name of a module.
+// module writes the application. If the configuration file contains code, module links it under the
+// name of a module.
 func module(g *guarded) {
 	require.NoError(g.t, os.WriteFile(g.config(), nil, 0o644))
 	for _, name := range []string{"app.js", "uvicorn_app.py"} {
@@ -62,7 +64,7 @@ func module(g *guarded) {
 	require.NoError(g.t, os.WriteFile(g.file("app.py"), text, 0o644))
 }
 
-// slowScript begins a request whose answer has begun.
+// slowScript begins a request and waits until its answer has begun.
 func slowScript(g *guarded) (whole func() bool) {
 	g.t.Helper()
 	begun, end := make(chan struct{}), make(chan string, 1)

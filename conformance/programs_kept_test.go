@@ -17,13 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cron and sshd have children that are not part of the service. With -keep-orphans, these outlive
-// it.
+// cron and sshd have children that are not part of the service. With -keep-orphans, these
+// children outlive the service.
 
 var cron = &debian{
 	command: "cron", args: "-f", wrap: "unshare --mount @DIR@/wrap", ready: "test -s @DIR@/job", ask: cronAnswers, reload: sent("SIGHUP"),
 	answers: [2]string{"one", "one"}, retries: true, gap: true, needs: []string{"unshare"},
-	// This cron has a PID file and a crontab of its own, because cron has them in fixed places.
+	// The mount namespace gives this cron its own PID file and crontab, because the paths of both
+	// are fixed.
 	prepare: func(g *guarded) {
 		require.NoError(g.t, os.Mkdir(g.file("empty"), 0o755))
 		require.NoError(g.t, os.WriteFile(g.file("wrap"), []byte(g.fill(`#!/bin/sh -e
@@ -41,7 +42,7 @@ exec "$@"
 func cronAnswers(g *guarded) string {
 	pid, _ := os.ReadFile(g.file("job"))
 	if strings.TrimSpace(string(pid)) != strconv.Itoa(g.status(workerPID)) {
-		return "no job of this cron"
+		return "no job of the running cron"
 	}
 	return "one"
 }
@@ -101,7 +102,7 @@ func TestSessionsOfSSHDOutliveTheirGuard(t *testing.T) {
 	g.requireNone()
 }
 
-// A session is a descendant of the daemon that it restarts.
+// A session of sshd restarts the daemon although it is a descendant of that daemon.
 func TestASessionOfSSHDRestartsItsDaemon(t *testing.T) {
 	t.Parallel()
 	g := sshd.with("-keep-orphans").guard(t)
@@ -133,7 +134,7 @@ func TestJobsOfCronOutliveTheirGuard(t *testing.T) {
 	g.job(3)
 	g.succeeds("stop")
 	_, ok := processOf(job)
-	require.True(t, ok, "it outlives its cron")
+	require.True(t, ok, "the job outlives its cron")
 	require.Equal(t, []string{"sleep", "sleep", "sleep"}, g.processes().names())
 }
 
@@ -151,7 +152,7 @@ func (g *guarded) job(n int) (pid int) {
 	return pid
 }
 
-// The workers are younger than the record of the supervisor.
+// The workers started after the supervisor had written its last record.
 func TestWorkersOfNginxThatSurviveAGuardAreEnded(t *testing.T) {
 	t.Parallel()
 	g := webServers[0].guard(t)

@@ -121,7 +121,7 @@ func dnsAnswers(g *guarded) string {
 	return strings.Join(all, " ")
 }
 
-// mqttAnswers connects without a name, and returns whether that is allowed.
+// mqttAnswers connects without a user name, and returns whether the server allows that.
 func mqttAnswers(g *guarded) string {
 	conn, err := net.Dial("tcp", g.address())
 	if err != nil {
@@ -151,7 +151,7 @@ func syslogAnswers(g *guarded) string {
 	return "one"
 }
 
-// contains returns the word if the text contains it, else the text.
+// contains returns the word if the text contains the word. Otherwise it returns the text.
 func contains(text, word string) string {
 	if strings.Contains(text, word) {
 		return word

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// webServers send files of a directory, or a text.
+// webServers answer with a file of a directory, or with a text.
 var webServers = []*debian{
 	{
 		command: "nginx", args: "-c @CONFIG@", prepare: pages, ask: get, slow: download,

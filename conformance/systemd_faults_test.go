@@ -20,7 +20,7 @@ func TestAServiceThatHangsIsEndedWithABRTAndRestarted(t *testing.T) {
 	u.systemctl("start")
 	pid := u.mainPID()
 	began := time.Now()
-	eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two turns of the watchdog")
+	eventually(t, func() bool { return time.Since(began) > 2*time.Second }, "two periods of the watchdog")
 	require.Equal(t, "active\n0\n"+pid, u.show("ActiveState", "NRestarts", "MainPID"), "a healthy service is not restarted")
 	m.write(t, dir+"/now", "")
 	u.await("NRestarts", "1")
@@ -36,7 +36,7 @@ func TestAServiceThatHangsIsEndedWithABRTAndRestarted(t *testing.T) {
 // Systemd is reloaded, and even re-executed, during a start and a reload.
 // Row K9.
 func TestADaemonReexecDuringAStartAndAReloadLosesNothing(t *testing.T) {
-	m := needMachine(t, systemd) // not parallel: it delays all other tests
+	m := needMachine(t, systemd) // not parallel, because it would delay all other tests
 	for _, again := range []string{"daemon-reload", "daemon-reexec"} {
 		name := strings.TrimPrefix(again, "daemon-") + "s"
 		dir := m.dir(t)
@@ -121,8 +121,8 @@ func TestAKilledServiceRestartsAlthoughItsChildRemains(t *testing.T) {
 	u.systemctl("start")
 	pid := u.mainPID()
 	m.sh(t, "kill -9 "+pid)
-	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another one")
-	// systemd shows the new PID before the new process has entered it.
+	eventually(t, func() bool { return u.show("ActiveState") == "active" && u.mainPID() != pid }, "another main process")
+	// systemd shows the new PID before the new process has written it to the PID file.
 	eventually(t, func() bool { return m.read(t, "/run/killed.pid") == u.mainPID()+"\n" }, "its PID in the file")
 	require.Len(t, u.processes(), 3, "this mode leaves the child of the first process")
 }

@@ -17,7 +17,7 @@ type unit struct {
 	*machine
 	t      *testing.T
 	name   string
-	cursor string // position in the journal at the installation: the tests may run more than once
+	cursor string // end of the journal at the installation; earlier runs are before it
 }
 
 // service writes a unit for the test. The test stops and removes the unit at its end. lines are the

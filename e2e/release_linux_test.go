@@ -23,7 +23,7 @@ import (
 )
 
 // release is a release of the program daemon. Its version is the name of the directory of its
-// executable. The file does in that directory contains further arguments, one a line:
+// executable. A file named "does" in that directory contains further arguments, one per line:
 //
 //	init=exit:N, main=exit:N, main=hang  ends or hangs before Run
 //	nosupervise                          has no Supervise
@@ -66,7 +66,7 @@ func endsInMain(what string) (code int, ends bool) {
 
 func releaseVersion() string { return filepath.Base(filepath.Dir(proctest.Binary())) }
 
-// releaseDoes returns the lines of the file does of this release.
+// releaseDoes returns the lines of the file "does" of this release.
 func releaseDoes() []string {
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(proctest.Binary()), "does"))
 	if err != nil {
@@ -75,7 +75,7 @@ func releaseDoes() []string {
 	return strings.Fields(string(text))
 }
 
-// A release may end in init. No init function of the library has run then that has not run at once.
+// A release may end in init. This init function runs after those of the library.
 func init() {
 	if os.Getenv(proctest.Variable) == "release" && slices.Contains(releaseDoes(), "init=exit:5") {
 		fmt.Fprintln(os.Stderr, "init ends on purpose")
@@ -218,8 +218,8 @@ func (r *releases) upgrade() proctest.Result {
 	return r.call("upgrade")
 }
 
-// upgraded requires that the verb reports that a worker of that version has replaced the one of the
-// status before. It returns the status after it.
+// upgraded requires that the verb reports an upgrade to that version, from the worker in the status
+// before. upgraded returns the status after the upgrade.
 func (r *releases) upgraded(before lifecycle.Status, version string) lifecycle.Status {
 	r.t.Helper()
 	got := r.upgrade()
@@ -229,7 +229,7 @@ func (r *releases) upgraded(before lifecycle.Status, version string) lifecycle.S
 		before.PID, before.Worker, after.Worker, before.WorkerVersion, version), got.Stderr)
 	require.Equal(r.t, before.PID, after.PID)
 	require.Equal(r.t, version, after.WorkerVersion)
-	require.Equal(r.t, version, after.Version, "the supervisor runs it too")
+	require.Equal(r.t, version, after.Version, "the supervisor runs the new program too")
 	return after
 }
 

@@ -15,8 +15,8 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// The workers of apache2 ignore TERM if their parent has died. They must not delay the next start
-// by StopTimeout.
+// The workers of apache2 ignore TERM if their parent has died. These workers must not delay the
+// next start by StopTimeout.
 func TestProcessesOfADeadWorkerAreKilledAfterAMoment(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

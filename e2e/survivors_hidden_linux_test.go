@@ -58,14 +58,14 @@ func TestSurvivorsThatProcHidesRefuseTheStartAndTheStop(t *testing.T) {
 		require.False(t, hasEnded(left))
 		require.Contains(t, call(daemon, "status").Stdout, fmt.Sprintf("process group %d", left))
 	}
-	got := b.call("stop") // another mount shows the process
+	got := b.call("stop") // this call sees the process in another mount of /proc
 	require.Equal(t, 0, got.Code, "%s", got.Stderr)
 	require.True(t, hasEnded(left))
 	b.start()
 	b.stop()
 }
 
-// A start under such a mount works if no process remains.
+// A start succeeds although /proc hides processes, if no process of the earlier worker remains.
 func TestASupervisorStartsAgainAfterItsDeathIfProcHidesProcesses(t *testing.T) {
 	t.Parallel()
 	needsHiddenProc(t)

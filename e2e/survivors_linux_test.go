@@ -155,7 +155,7 @@ func TestKeepOrphansEndsOnlyTheProcessGroup(t *testing.T) {
 	require.NoError(t, syscall.Kill(kept, syscall.SIGKILL))
 }
 
-// Two instances never run, however often a start is tried.
+// Two instances never run, even if a start is tried several times.
 func TestASurvivorThatCannotBeEndedRefusesEveryStart(t *testing.T) {
 	proctest.Needs(t, "root")
 	proctest.NeedsCommand(t, withoutKill...)
@@ -206,7 +206,7 @@ func leader(t *testing.T, script string) (pid, child int) {
 	return cmd.Process.Pid, child
 }
 
-// Another process may have got the number of the group, and may have ended too.
+// The number of the group may since have belonged to another process, which may also have ended.
 func TestAProcessThatMayNotBelongToTheWorkerIsNamedAndNotSignalled(t *testing.T) {
 	t.Parallel()
 	b := inBackground(t)

@@ -19,9 +19,10 @@ import (
 	"example.com/lifecycle/internal/sys/proc"
 )
 
-// survivingGuard starts guard with a program that outlives its supervisor: it is this shell as root
-// with another user, else the children of the shell. It kills the supervisor, and returns the PIDs
-// of the survivors.
+// survivingGuard starts guard with a shell script whose processes outlive the supervisor. If the
+// test runs as root, the shell and its children do, because they run as another user. Otherwise
+// only the children do. survivingGuard kills the supervisor, and returns the PIDs of the survivors
+// that announced themselves.
 func (b *background) survivingGuard(script string, args ...string) (left []int) {
 	b.t.Helper()
 	argv := []string{"sh", "-c", script}
@@ -46,7 +47,7 @@ func (b *background) survivingGuard(script string, args ...string) (left []int) 
 // announcer is a child of a shell that announces itself and ends on TERM.
 const announcer = "sh -c 'echo I am $$; exec sleep 60' & "
 
-// untilSignalled ends a script of a shell that ends on INT and on nothing else.
+// untilSignalled is the last part of a shell script. The script then ends on INT only.
 const untilSignalled = "trap 'echo got INT; exit 0' INT; trap '' TERM; while :; do sleep 0.01; done"
 
 // Row D10.
@@ -231,7 +232,7 @@ func TestAStartWithoutASupervisorEndsSurvivors(t *testing.T) {
 				b.told("the daemon to be ready", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Ready })
 			}
 			require.True(t, hasEnded(left[0]))
-			require.Empty(t, b.status().WorkerMark, "the record is over")
+			require.Empty(t, b.status().WorkerMark, "the state file has no record of survivors any more")
 			b.stop()
 		})
 	}
@@ -278,7 +279,7 @@ func TestStopWaitsForTheWorkerOfThisBinaryAndEndsItsChildren(t *testing.T) {
 	got := b.call("stop")
 	require.Equal(t, 0, got.Code, "%s", got.Stderr)
 	require.Contains(t, got.Stderr, itsPID(left))
-	require.NotContains(t, got.Stderr, itsPID(worker), "nobody signals the worker")
+	require.NotContains(t, got.Stderr, itsPID(worker), "no process signals the worker")
 	require.True(t, hasEnded(worker))
 	require.True(t, hasEnded(left))
 	require.Contains(t, b.said(), "the supervisor of this worker has ended")

@@ -15,14 +15,14 @@ import (
 )
 
 // youngChild returns a script of a shell that starts the child as soon as the gate exists. This is
-// long after the supervisor has written its last record. The shell ends with its supervisor, and
-// the child does not.
+// long after the supervisor has written its last record. The shell ends with its supervisor. The
+// child runs on.
 func youngChild(gate, child string) string {
 	return "until [ -e " + gate + " ]; do sleep 0.01; done; " + child + " & echo I am $!; wait"
 }
 
-// awaitReaped waits until process 1 has waited for these processes. As zombies, they still prove
-// whose the group and the session are.
+// awaitReaped waits until process 1 has waited for these processes. As zombies, they still prove to
+// which worker the group and the session belong.
 func (b *background) awaitReaped(pids ...int) {
 	b.t.Helper()
 	for end := time.Now().Add(proctest.Patience); len(pids) > 0; time.Sleep(time.Millisecond) {
@@ -39,7 +39,7 @@ func (b *background) awaitReaped(pids ...int) {
 // Row D10.
 func TestASurvivorYoungerThanTheRecordIsIdentifiedByInheritedData(t *testing.T) {
 	t.Parallel()
-	// It executes no other program, as the workers of nginx.
+	// Like the workers of nginx, this child executes no other program.
 	const forked = "(while :; do sleep 0.01; done)"
 	for what, tt := range map[string]struct {
 		prefix, child string

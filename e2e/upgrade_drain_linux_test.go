@@ -23,7 +23,7 @@ func TestAStopWhileAWorkerDrains(t *testing.T) {
 	require.Equal(t, s.Worker, after.Draining[0].PID)
 	require.Equal(t, "1.0", after.Draining[0].Version)
 	require.Regexp(t, fmt.Sprintf(`(?m)^  worker %d \(1\.0\) drains, \d+s left$`, s.Worker), r.call("status").Stdout)
-	require.Equal(t, 0, r.call("reload").Code, "the new one has its signals")
+	require.Equal(t, 0, r.call("reload").Code, "the new worker handles signals")
 	stop := proctest.Start(t, daemon, r.args("stop")...)
 	r.told("it to stop", func(s lifecycle.Status) bool { return s.Phase == lifecycle.Stopping })
 	proctest.Touch(t, gate)

@@ -37,7 +37,7 @@ func TestASignalDuringAnUpgradeIsHeardAfterIt(t *testing.T) {
 			s := r.begin()
 			upgrade, during, gate := r.slowly("2.0")
 			require.Equal(t, s.Worker, during.Worker)
-			require.Equal(t, lifecycle.Ready, during.Phase, "the old one serves")
+			require.Equal(t, lifecycle.Ready, during.Phase, "the old worker serves")
 			require.NoError(t, syscall.Kill(s.PID, sig))
 			r.awaitPending(s.PID)
 			require.Nil(t, verdict(during))
@@ -52,7 +52,7 @@ func TestASignalDuringAnUpgradeIsHeardAfterIt(t *testing.T) {
 	}
 }
 
-// A verb that sends its signal at the moment at which the new program is executed has its verdict.
+// A verb gets its verdict even if its signal arrives while the new program is being executed.
 func TestAReloadAtAnyMomentOfAnUpgradeHasItsVerdict(t *testing.T) {
 	t.Parallel()
 	r := deployed(t)

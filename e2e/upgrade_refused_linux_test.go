@@ -24,9 +24,9 @@ func (r *releases) replaceProgram(version string, write func(path string)) {
 	r.flip(version)
 }
 
-// requireRefused requires that the verb reports that the new program was refused for that reason,
-// and that the daemon is what it was. The reason is a regular expression; PATH in it is the path of
-// the program.
+// requireRefused requires that the verb reports a refusal of the new program for that reason. It
+// also requires that the daemon has not changed. The reason is a regular expression; PATH in it is
+// the path of the program.
 func (r *releases) requireRefused(pid, worker int, why string) {
 	r.t.Helper()
 	why = strings.ReplaceAll(why, "PATH", regexp.QuoteMeta(filepath.Join(r.dir, "current", "program")))
@@ -45,7 +45,7 @@ func (r *releases) requireRefused(pid, worker int, why string) {
 	require.Regexp(r.t, `(?m)^  last upgrade refused \ds ago: `+why+`$`, r.call("status").Stdout)
 	r.requireProgram(pid, "1.0")
 	r.requireProgram(worker, "1.0")
-	proctest.Eventually(r.t, func() bool { return len(r.processes()) == 2 }, "nothing of the new program to be left")
+	proctest.Eventually(r.t, func() bool { return len(r.processes()) == 2 }, "the processes of the new program to end")
 	require.Equal(r.t, 0, r.call("reload").Code, "%s", r.said())
 }
 
@@ -163,7 +163,7 @@ func TestAProgramWithoutTheLibraryIsRefused(t *testing.T) {
 	}
 }
 
-// The new worker is ready, and dies before it has replaced the old one, or at once after it.
+// The new worker becomes ready. It dies before it has replaced the old worker, or right after that.
 func TestAProgramThatDiesWhenItIsReady(t *testing.T) {
 	t.Parallel()
 	r := deployed(t)

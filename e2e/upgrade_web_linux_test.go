@@ -112,8 +112,8 @@ func TestNoClientIsRefusedDuringUpgrades(t *testing.T) {
 	}
 }
 
-// A request in hand is answered by the old worker, within DrainTimeout.
-func TestARequestInHandIsAnsweredByTheOldWorker(t *testing.T) {
+// The old worker answers a request in progress within DrainTimeout.
+func TestARequestInProgressIsAnsweredByTheOldWorker(t *testing.T) {
 	t.Parallel()
 	address, gate := freeAddress(t), filepath.Join(t.TempDir(), "gate")
 	r := deployed(t, "web="+address)
@@ -181,7 +181,8 @@ func TestAnUpgradeInTheForeground(t *testing.T) {
 	require.Equal(t, 1, strings.Count(p.Out.String(), "msg=stopped"))
 }
 
-// The PID stays, so the manager needs no MAINPID. The next program has the same manager.
+// The PID does not change. Therefore the manager needs no MAINPID. The next program notifies the
+// same manager.
 func TestAManagerSeesTheSameProcessAfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	r := deployed(t)

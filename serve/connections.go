@@ -24,7 +24,7 @@ type connections struct {
 type connection struct {
 	http2   bool      // known since the first request
 	handled bool      // a handler runs
-	since   time.Time // when that began or ended
+	since   time.Time // when the last handler began or ended
 }
 
 func newConnections() *connections {

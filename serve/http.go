@@ -14,8 +14,8 @@ import (
 )
 
 // HTTP returns a component that serves HTTP at an address. OnStart listens with socket.Listen, so
-// the address outlives the process. An address in use refuses the start. Run serves. OnStop drains
-// the server:
+// the address outlives the process. If the address is in use, the start fails. Run serves. OnStop
+// drains the server:
 //
 //  1. The server accepts no more connections. Connections that it has accepted already are served,
 //     even if their first request has not arrived. Clients that connect now wait for the next
@@ -25,7 +25,8 @@ import (
 //     at most a second, or for five seconds in a worker that an upgrade has replaced. So a client
 //     rarely sends a request on a connection that the server closes at that moment.
 //  3. Requests in progress get the rest of StopTimeout, or of DrainTimeout in a replaced worker.
-//     Requests that are not finished then are cut. OnStop returns an error with their number.
+//     After that time, OnStop closes the connections of unfinished requests, and returns an error
+//     with the number of these requests.
 //
 // The context of a request ends when the time of step 3 is over, unless srv.BaseContext is set; see
 // [lifecycle.Life.Grace]. The handler of a connection that was taken over, such as a WebSocket,
@@ -136,7 +137,7 @@ func (s *httpServer) stop(ctx context.Context) error {
 	s.conns.awaitUnused(ctx, unused)
 	lifecycle.From(ctx).SetStatus(requests(s.conns.inProgress()) + " in hand")
 	_ = s.srv.Shutdown(ctx)
-	s.conns.awaitHandlers(ctx) // of connections that a handler has taken over
+	s.conns.awaitHandlers(ctx) // the remaining handlers have taken over their connections
 	if ctx.Err() == nil {
 		return nil
 	}

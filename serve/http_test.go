@@ -183,7 +183,7 @@ func TestARequestInProgressEndsAndAKeptConnectionIsClosedWithItsNextResponse(t *
 	stopped := s.stopInBackground()
 	s.refuses(t)
 	closes, err = kept.post()
-	require.NoError(t, err, "it was used a moment ago")
+	require.NoError(t, err, "the connection was used a moment ago")
 	require.True(t, closes)
 	close(release)
 	require.Equal(t, http.StatusOK, <-answer)
@@ -220,7 +220,7 @@ func TestRequestsThatDoNotEndInTimeAreCutAndCounted(t *testing.T) {
 	require.ErrorContains(t, failed, "cut 2 requests that did not end in time")
 }
 
-func TestATakenPortRefusesTheStart(t *testing.T) {
+func TestAPortInUseMakesTheStartFail(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestAStopLosesNoStreamOfHTTP2(t *testing.T) {
 	require.Zero(t, lost.Load())
 }
 
-func TestATakenOverConnectionHasItsTime(t *testing.T) {
+func TestAHijackedConnectionHasTheTimeOfARequest(t *testing.T) {
 	t.Parallel()
 	taken, end := make(chan struct{}), make(chan struct{})
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -29,9 +29,10 @@ import (
 // with %3A for each colon: tcp%3Alocalhost%3A8080. Listen returns each inherited socket once.
 //
 // Listen may be called at any time and from any goroutine. The best place is OnStart. When the life
-// is ready, it closes the inherited sockets that no call has claimed, and the log names them. It
-// leaves them open if neither Listen nor ListenPacket was called before the bodies. In a program
-// that detaches, a call before Run makes the start fail, because that call runs in the launcher.
+// is ready, it closes the inherited sockets that no call has claimed, and the log names them. The
+// life leaves them open if neither Listen nor ListenPacket was called before the life called the
+// bodies. In a program that detaches, a call before Run makes the start fail, because that call
+// runs in the launcher.
 //
 // Listen replaces a socket file that has no listener. The error wraps syscall.EADDRINUSE if this or
 // another process listens there, or if the file is not a socket. As root, Listen also returns an

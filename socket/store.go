@@ -21,10 +21,10 @@ import (
 //
 // Call Store in a hook or a body. It does not block. The error wraps [errors.ErrUnsupported] if
 // neither a supervisor nor systemd keeps descriptors for this process. Store also returns an error
-// if the file is of another kind, if the name is not valid, or if the manager already keeps its
-// maximum number of descriptors. A supervisor keeps a quarter of RLIMIT_NOFILE and at most 512,
-// systemd keeps FileDescriptorStoreMax=. The manager keeps sockets from [Listen] without a call of
-// Store.
+// if the file is of a kind that is not listed above, if the name is not valid, or if the manager
+// already keeps its maximum number of descriptors. A supervisor keeps a quarter of RLIMIT_NOFILE
+// and at most 512, systemd keeps FileDescriptorStoreMax=. The manager keeps sockets from [Listen]
+// without a call of Store.
 func Store(name string, f *os.File) error {
 	if err := fdstore.Keep(name, f); err != nil {
 		return fmt.Errorf("socket: cannot store %q: %w", name, err)

@@ -5,8 +5,8 @@
 //
 // A thousand requests a second arrive while one upgrade follows another. Half of them use a new
 // connection each, the other half use connections that the clients keep. A request fails if it gets
-// no answer, or another answer than the content of a version. The clients do what any client does,
-// but they never send a request twice.
+// no answer, or an answer that is not the content of a version. The clients are ordinary clients,
+// except that they never send a request twice.
 package main
 
 import (

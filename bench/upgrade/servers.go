@@ -175,7 +175,8 @@ func startHAProxy(r *running) error {
 	if err := r.writeConfig("haproxy.cfg", haproxyConfig); err != nil {
 		return err
 	}
-	// The master process writes to its stderr at each upgrade, so that must not be a closed pipe.
+	// The master process writes to its stderr at each upgrade. Therefore stderr must not be a closed
+	// pipe.
 	return exec.Command(path, "-D", "-W", "-f", filepath.Join(r.dir, "haproxy.cfg"), "-p", filepath.Join(r.dir, "haproxy.pid")).Run()
 }
 

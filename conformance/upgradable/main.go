@@ -1,5 +1,5 @@
 // Upgradable is a supervised daemon whose answer is the content of a file at its start. It counts
-// its workers in a stored file. Package conformance upgrades it.
+// its workers in a stored file. Package conformance upgrades this daemon.
 package main
 
 import (

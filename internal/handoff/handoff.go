@@ -1,8 +1,8 @@
-// Package handoff is what a supervisor passes to the program that goes on as its process, when an
-// upgrade executes another program under the same PID (execve(2)).
+// Package handoff defines what a supervisor passes to its next program when an upgrade executes
+// that program in the same process (execve(2)).
 //
-// The package knows the facts of the process that only its first program could see. The state of
-// the life and of the workers is opaque to it.
+// A Handoff contains the facts about the process that only its first program could see. The state
+// of the life and of the workers is opaque to it.
 package handoff
 
 import (
@@ -15,7 +15,7 @@ import (
 	"example.com/lifecycle/internal/sys/takeover"
 )
 
-// Protocol is the version of what the programs of an upgrade agree on: the Handoff, and the
+// Protocol is the version of the interface between two programs of an upgrade: the Handoff, and the
 // messages between a supervisor and the worker of another program. A program reads the handoff of
 // every program with the same version, and ignores fields that it does not know.
 const Protocol = 1
@@ -60,8 +60,8 @@ func Read(state json.RawMessage) (*Handoff, error) {
 	return h, nil
 }
 
-// Inherited returns the handoff of the program that ran in this process before. It returns nil if
-// there was none.
+// Inherited returns the handoff of the previous program of this process. It returns nil if this
+// program is the first one.
 func Inherited() (*Handoff, error) { return inherited() }
 
 var inherited = sync.OnceValues(func() (*Handoff, error) {

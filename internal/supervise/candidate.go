@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxDraining is the greatest number of workers that drain at the same time. If there are more,
-	// the supervisor ends the oldest of them.
+	// maxDraining is the greatest number of workers that drain at the same time. If more of them
+	// drain, the supervisor ends the oldest ones.
 	maxDraining = 8
 	// askLimit is how long a candidate may take to answer one question.
 	askLimit = 5 * time.Second
@@ -126,7 +126,7 @@ func (s *Supervisor) whyRefused(op *operation, p *process, left int) error {
 }
 
 // lateGreeting checks the Hello of a candidate that ended before it was ready. A program that must
-// not be the worker says so in its Hello, and ends.
+// not become the worker says so in its Hello and then ends.
 func (s *Supervisor) lateGreeting(op *operation, p *process) error {
 	if p.isProgram() || op.spec.Check == nil {
 		return nil

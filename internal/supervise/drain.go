@@ -11,7 +11,7 @@ import (
 func (s *Supervisor) drain(p *process, limit time.Duration) {
 	p.drains, p.drainLimit = true, min(limit, noTimeout)
 	s.others = append(s.others, p)
-	if p.state == starting { // it gets StopSignal
+	if p.state == starting { // a worker that is not ready yet gets StopSignal
 		s.mu.After(func() { _ = p.NotLast() })
 	}
 	p.handle(replaced)

@@ -211,7 +211,7 @@ func (s *Supervisor) mayFreeze(all []*process) error {
 	}
 	for i, p := range all {
 		switch {
-		case i == 0 && p.state == gone && isClosed(p.ended) && !s.next.IsZero(): // Run waits
+		case i == 0 && p.state == gone && isClosed(p.ended) && !s.next.IsZero(): // a restart is due later
 		case p.state == gone && !isClosed(p.ended):
 			return p.endError()
 		case p.state == staged, p.state == gone, p.marked.PID == 0:

@@ -352,7 +352,7 @@ func TestTheOldWorkerIsRestartedDuringAnUpgrade(t *testing.T) {
 	}
 }
 
-func TestAnUpgradeThatIsGivenUpLeavesTheOldWorker(t *testing.T) {
+func TestAnUpgradeWhoseCallerGivesUpKeepsTheOldWorker(t *testing.T) {
 	r := run(t, nil)
 	old := r.pid()
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -287,8 +287,9 @@ func TestASupervisorGoesOnIfItsNewProgramCannotBeExecuted(t *testing.T) {
 	require.Equal(t, `["ok"]`, c.await("restarted"))
 }
 
-// isWorker waits for a fork when a process sends that it does not know. Freeze forbids forks.
-func TestMessagesOfStrangersDoNotBlockFreeze(t *testing.T) {
+// When an unknown process sends a message, isWorker waits until no fork is in progress. Freeze
+// forbids forks.
+func TestMessagesOfUnknownProcessesDoNotBlockFreeze(t *testing.T) {
 	r := run(t, nil)
 	conn, err := net.Dial("unixgram", r.server.Address)
 	require.NoError(t, err)

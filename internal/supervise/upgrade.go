@@ -28,7 +28,7 @@ const (
 	upgradeAloneRequested              // an upgrade with NoOverlap was requested
 	candidateReady                     // the candidate is ready
 	candidateApproved                  // the candidate has passed all checks and still runs
-	candidateAnswered                  // the same, and the candidate is not to become the worker
+	candidateAnswered                  // as candidateApproved, but of a Probe
 	candidateRefused                   // the candidate failed a check, or the caller gave up
 	candidateEnded                     // the candidate has ended, or could not be started
 	workerEnded                        // the current worker and its processes have ended
@@ -55,7 +55,7 @@ const (
 	restoreOld                          // starts the old program again
 	reportResult                        // reports the result to the caller
 	refuse                              // reports to the caller that no upgrade is possible now
-	endAll                              // reports the stop; ends the candidate and what drains
+	endAll                              // ends all workers but the current one; reports the stop
 	upgradeActions
 )
 

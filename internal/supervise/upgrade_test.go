@@ -27,11 +27,11 @@ type fakeHost struct {
 	stops     bool // a stop was requested
 
 	waiting bool // a caller waits for the verdict of an upgrade
-	alone   bool // it is an upgrade with NoOverlap
+	alone   bool // the upgrade is one with NoOverlap
 	fault   string
 
 	last    upgradeEvent
-	givenUp bool // since the last verdict
+	givenUp bool // the caller has given up since the last verdict
 }
 
 func (h *fakeHost) perform(a upgradeAction) {
@@ -41,7 +41,7 @@ func (h *fakeHost) perform(a upgradeAction) {
 		h.requireThat(!h.alone || h.current == none, "two workers overlap")
 		h.candidate = begins
 	case askCandidate:
-		h.requireThat(h.candidate == serves, "asked before it is ready")
+		h.requireThat(h.candidate == serves, "the candidate is asked before it is ready")
 	case endCandidate:
 		h.requireThat(h.candidate != none, "nothing to end")
 		h.candidate = ends
@@ -224,7 +224,8 @@ func TestEverySequenceOfEventsKeepsTheInvariantsOfAnUpgrade(t *testing.T) {
 }
 
 // Without NoOverlap, a worker of the old program serves throughout an upgrade, unless it crashes or
-// a stop is requested. After a failed upgrade with NoOverlap, it serves again.
+// a stop is requested. After a failed upgrade with NoOverlap, such a
+// worker serves again.
 func TestAWorkerServesThroughoutAnUpgrade(t *testing.T) {
 	t.Parallel()
 	for from, world := range reached(t) {
@@ -257,5 +258,5 @@ func TestEveryUpgradeEnds(t *testing.T) {
 		require.Contains(t, []upgradeState{serving, stopped}, world.state, "from state %d", from)
 		require.False(t, world.waiting, "from state %d", from)
 	}
-	require.Equal(t, reportResult, upgradeSteps[restoring][candidateRefused].act, "the caller may give up then too")
+	require.Equal(t, reportResult, upgradeSteps[restoring][candidateRefused].act, "the caller may give up during a restoration too")
 }

@@ -20,8 +20,8 @@ func same(a, b *os.File) (is bool) {
 	return is
 }
 
-// sameFile is the answer of a kernel that cannot compare descriptions. It takes two descriptions of
-// one file with the same access mode for one.
+// sameFile compares inodes and access modes, for kernels that cannot compare descriptions. sameFile
+// also returns true for two descriptions of one file that have the same access mode.
 func sameFile(a, b int) bool {
 	var first, second unix.Stat_t
 	if unix.Fstat(a, &first) != nil || unix.Fstat(b, &second) != nil {

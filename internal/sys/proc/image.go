@@ -2,7 +2,8 @@ package proc
 
 // EnvironmentOf returns a variable of the environment with which a process, or the process that
 // forked it, executed its program (proc_pid_environ(5)). A process may overwrite that memory, as
-// programs with setproctitle do. EnvironmentOf returns "" if it is unknown, or if reading it hangs.
+// programs with setproctitle do. EnvironmentOf returns "" if the variable is unknown, or if reading
+// that memory hangs.
 func EnvironmentOf(pid int, variable string) string { return environmentOf(pid, variable) }
 
 // Image returns a text that identifies the addresses at which the kernel has loaded the program of

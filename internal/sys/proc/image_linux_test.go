@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// printsChildren starts a shell that prints the PIDs of two children. The first was only forked,
-// the second has executed a program.
+// printsChildren starts a shell that prints the PIDs of two children. The shell only forked the
+// first child. The second child has executed a program.
 func printsChildren(t *testing.T, argv ...string) (shell, forked, executed int) {
 	t.Helper()
 	const script = `exec 3<&0; export X_MARK=1; (echo forked; read -r x <&3) & echo $!; sh -c 'echo executed; read -r x <&3' & echo $!; wait`
@@ -83,5 +83,5 @@ func TestAGroupIsKnownAsLongAsItHasMembers(t *testing.T) {
 	_ = cmd.Wait()
 	require.False(t, HasGroup(cmd.Process.Pid))
 	require.False(t, HasGroup(0))
-	require.False(t, HasGroup(1), "this is no group: kill(-1) means every process")
+	require.False(t, HasGroup(1), "1 is not accepted as a group, because kill(-1) signals every process")
 }

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// reads are reads of files in /proc that may hang. The kernel waits for locks of the other process,
-// such as the lock of its memory. The other process may hold them while a file system does not
-// answer. Therefore a read has a time limit, and continues in a goroutine.
+// reads are reads of files in /proc that may hang. For such a read, the kernel waits for locks of
+// the other process, such as the lock of its memory. The other process may hold these locks while
+// it waits for a file system that does not answer. Therefore a read has a time limit, and continues
+// in a goroutine.
 type reads struct {
 	limit time.Duration
 	most  int // how many may hang

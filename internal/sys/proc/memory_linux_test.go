@@ -23,7 +23,7 @@ func TestAHangingReadIsAbandonedAndNotRepeated(t *testing.T) {
 	begun := time.Now()
 	r.limit = time.Minute
 	require.Nil(t, r.read(first))
-	require.Less(t, time.Since(begun), 30*time.Second, "it waits no second time")
+	require.Less(t, time.Since(begun), 30*time.Second, "the second read does not wait")
 	require.Equal(t, "text", string(r.read(file)))
 	r.limit = 50 * time.Millisecond
 	require.Nil(t, r.read(second))

@@ -25,8 +25,9 @@ func Environ(without ...string) []string {
 
 // Program returns the path by which this program was called, as an absolute path. A name without a
 // slash was looked up in PATH. Program does not resolve symbolic links. Therefore the path names
-// another program when a link in it is changed. The caller may have given this program another
-// name. If the path does not name this program now, Program returns the path of the executable.
+// another program after a link in it has changed. The caller may have started this program under a
+// name that is not its path. If the path does not name this program now, Program returns the path
+// of the executable.
 func Program() (string, error) {
 	path, found := called(args[0])
 	if found && (len(interpreter) > 0 || isThisProgram(path)) {

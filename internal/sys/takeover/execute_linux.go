@@ -38,7 +38,8 @@ func execute(on func(func()), s Spec) error {
 	if !filepath.IsAbs(s.Path) || len(s.Args) == 0 {
 		return fmt.Errorf("cannot execute %q: the path must be absolute, and the program needs a name", s.Path)
 	}
-	// The new program could not distinguish this one from its caller.
+	// With file capabilities, the new program would accept no state, because any user who can
+	// execute it could have made that state.
 	if privilege.IsFileCapable() {
 		return errors.New("cannot execute another program: " + privilege.WhyNotFileCapable)
 	}
@@ -102,8 +103,8 @@ func (s *Spec) pack() (fds []int, sealed *os.File, err error) {
 	return fds, sealed, nil
 }
 
-// replace prepares this process and this thread, and calls exec. It returns only if that fails, and
-// undoes the preparation.
+// replace prepares this process and this thread, and calls exec. If exec fails, replace undoes the
+// preparation and returns the error.
 func (s *Spec) replace(inherited []int, exec func() error) error {
 	// No fork of another thread may pass the descriptors on.
 	syscall.ForkLock.Lock()
@@ -170,8 +171,8 @@ func keepFileLimit() (restore func()) {
 	return func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }
 }
 
-// holdSignals blocks USR1 and USR2 in this thread, ignores HUP, gives INT and TERM their default
-// action. It waits until earlier signals are in the channels of package signal.
+// holdSignals blocks USR1 and USR2 in this thread, ignores HUP, and gives INT and TERM their
+// default action. It waits until earlier signals are in the channels of package signal.
 func (s *Spec) holdSignals() (restore func(), err error) {
 	var mask, before unix.Sigset_t
 	for _, sig := range held {
@@ -184,8 +185,8 @@ func (s *Spec) holdSignals() (restore func(), err error) {
 		execve.IgnoreSignal(unix.SIGHUP), execve.DefaultSignal(unix.SIGINT), execve.DefaultSignal(unix.SIGTERM),
 	}
 	// If this package has executed this program, all threads except the thread of package signal
-	// block these two signals. signal.Stop makes that thread block them too, after it has sent the
-	// earlier signals to the channel.
+	// block these two signals. signal.Stop makes that thread block the two signals too, but only
+	// after it has sent the earlier signals to the channel.
 	if s.Held != nil && inherited != nil {
 		signal.Stop(s.Held)
 	}

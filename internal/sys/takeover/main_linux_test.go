@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, inherited != nil && os.Getenv(proctest.Variable) == "")
 }
 
-// direct runs the function in the thread that calls it, which is any thread.
+// direct runs the function in the thread of its caller, which can be any thread.
 func direct(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -43,13 +43,13 @@ func report(what string, value any) {
 	fmt.Printf("%s %s\n", what, text)
 }
 
-// looks is what a program reports about itself.
+// looks contains what a program reports about its own process.
 type looks struct {
 	PID                        int
 	Exe, Dir, Args, Comm, Mark string
 	Names                      []string // of the inherited files
-	Open                       []int    // descriptors from 3 on, without the Go runtime's
-	Leaks                      []int    // those that a child would inherit
+	Open                       []int    // descriptors from 3 on, except those of the Go runtime
+	Leaks                      []int    // descriptors that a child would inherit
 	Blocked, Ignored           string
 	Limit                      uint64
 }

@@ -7,7 +7,8 @@
 // # Signals
 //
 // The kernel resets the handlers of a program that executes another one. The Go runtime of the new
-// program installs its own a moment later. For the five signals of a daemon this means:
+// program installs new handlers a moment later. Until then, the five signals of a daemon have these
+// effects:
 //
 //   - USR1 and USR2 are blocked when the program is executed. They wait in the kernel until the
 //     new program catches them. In the first takeover of a process, they are lost between the call
@@ -17,8 +18,8 @@
 //   - INT and TERM end the process from the call of Abort until the new program catches them. They
 //     cannot wait, because the Go runtime unblocks them in every thread. But a stop is never lost.
 //
-// The init function of this package catches all five; see [Handoff]. Packages of the program that
-// are initialised before this one prolong the moment until then.
+// The init function of this package catches all five; see [Handoff]. If other packages of the
+// program are initialised before this one, their init functions prolong that moment.
 package takeover
 
 import (
@@ -42,10 +43,10 @@ type Spec struct {
 	// it before it calls Abort. No other channel may get these two signals. nil: they may be lost.
 	Held chan<- os.Signal
 
-	// Abort is called in the thread that executes the program, right before it does. If it returns
-	// an error, the program is not executed. The caller returns an error if a signal has arrived
-	// that State does not contain. Abort must not wait for another goroutine that forks. nil: it is
-	// not called.
+	// Abort is called in the thread that executes the program, right before it does. If Abort
+	// returns an error, the program is not executed. Abort must return an error if a signal has
+	// arrived that State does not contain. Abort must not wait for another goroutine that forks.
+	// nil: it is not called.
 	Abort func() error
 }
 
@@ -57,12 +58,12 @@ type Spec struct {
 // On systems other than Linux it returns errors.ErrUnsupported.
 func Execute(on func(func()), s Spec) error { return execute(on, s) }
 
-// Handoff is what the program that was executed before in this process has passed.
+// Handoff is what the previous program of this process has passed to this program.
 type Handoff struct {
 	State json.RawMessage
 	Files []*os.File // in the order of Spec.Files; they are close-on-exec
 
-	// Signals gets HUP, INT and TERM, and Held gets USR1 and USR2. They already have the signals
+	// Signals gets HUP, INT and TERM, and Held gets USR1 and USR2. They already contain the signals
 	// that have arrived since the program was executed. The program must read both.
 	Signals, Held chan os.Signal
 }
@@ -70,5 +71,6 @@ type Handoff struct {
 // inherited is package state because it is set once per process, before main.
 var inherited *Handoff
 
-// Inherited returns the handoff of this process, or nil if no program was executed in it before.
+// Inherited returns the handoff of this process, or nil if this program is the first one of this
+// process.
 func Inherited() *Handoff { return inherited }

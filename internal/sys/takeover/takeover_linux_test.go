@@ -44,7 +44,7 @@ func (k *talker) say(what string) {
 	require.NoError(k.t, err)
 }
 
-// next waits for the next line that begins with this text, and returns the rest of it.
+// next waits for the next line that begins with this text, and returns the rest of the line.
 func (k *talker) next(begin string) (rest string) {
 	k.t.Helper()
 	proctest.Eventually(k.t, func() bool {
@@ -213,7 +213,7 @@ func TestHUPDoesNotEndTheProcess(t *testing.T) {
 	for !strings.Contains(k.Out.String(), "done") {
 		sent++
 		k.Signal(unix.SIGHUP)
-		time.Sleep(50 * time.Microsecond) // it must not be busy with signals alone
+		time.Sleep(50 * time.Microsecond) // the process must also have time for other work
 	}
 	t.Logf("%d of %d HUP arrived", k.Out.Count("got hangup"), sent)
 	require.Greater(t, k.Out.Count("got hangup"), 10)

@@ -45,7 +45,7 @@ const (
 	maxReason = 4 << 10
 )
 
-// dialogue is the supervisor's part of the messages.
+// dialogue sends and receives the messages in the supervisor.
 type dialogue struct {
 	greetings chan Hello
 
@@ -108,7 +108,7 @@ func (r *running) canBeTold() error {
 	if r.isProgram {
 		return errors.ErrUnsupported
 	}
-	if !r.awaitOrders() { // they must come first
+	if !r.awaitOrders() { // the orders must come first
 		return ErrNotBegun
 	}
 	return nil

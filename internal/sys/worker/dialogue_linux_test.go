@@ -55,7 +55,7 @@ func TestAWorkerAnswersWhetherItsProgramCanAdoptTheState(t *testing.T) {
 	s.pid()
 	s.say("hello")
 	s.line("hello ")
-	s.say("replace") // it answers only from then on
+	s.say("replace") // the worker answers only after it has got "replace"
 	s.say("ask")
 	require.Equal(t, "<nil>", s.line("answer:"))
 	s.say("ask badly")

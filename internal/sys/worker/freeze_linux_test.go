@@ -44,7 +44,7 @@ func TestANewProgramAdoptsTheWorker(t *testing.T) {
 	require.Equal(t, "signal: terminated <nil> os: process already finished", s.line("ended:"))
 }
 
-// The output and a message of the worker are cut by each execve.
+// Each execve interrupts the output and a message of the worker.
 func TestNothingThatAWorkerSendsIsLost(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, own("halves"))
@@ -74,7 +74,7 @@ func (s *supervisor) tail() []string {
 	return nil
 }
 
-func TestTheExitStatusOfAWorkerThatEndsInBetweenIsNotLost(t *testing.T) {
+func TestTheExitStatusOfAWorkerThatEndsDuringTheExecveIsNotLost(t *testing.T) {
 	t.Parallel()
 	for _, o := range []testOrder{own("wait"), shell("echo waits; exec sleep 30")} {
 		s := startSupervisor(t, o)
@@ -93,7 +93,7 @@ func TestTheExitStatusOfAWorkerThatEndsInBetweenIsNotLost(t *testing.T) {
 	}
 }
 
-// A supervised program is killed when the thread ends that forked it.
+// The kernel kills a supervised program when the thread that forked it ends.
 func TestASupervisedProgramOutlivesManyPrograms(t *testing.T) {
 	t.Parallel()
 	s := startSupervisor(t, shell("echo waits; exec sleep 60"))
