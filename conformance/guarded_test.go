@@ -35,7 +35,7 @@ type debian struct {
 
 	begin   func(g *guarded)             // after the first start
 	ask     func(g *guarded) string      // returns the answer of the running daemon
-	slow    func(g *guarded) func() bool // begins a request, and returns a function that awaits the answer
+	slow    func(g *guarded) func() bool // begins a request; the result awaits the answer
 	answers [2]string                    // of the two configurations; default: one, two
 	reload  verdict
 	ownLog  string // log file that the daemon reopens
