@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,8 +42,9 @@ const (
 	sendTime = time.Second
 	// maxQuestions is how many questions wait for OnAsk. The supervisor asks one at a time.
 	maxQuestions = 8
-	// maxReason is the maximum length of a reason, in bytes.
-	maxReason = 4 << 10
+	// maxText is the maximum length of a reason or a version, in bytes. The supervisor drops a message
+	// that is too long.
+	maxText = 4 << 10
 )
 
 // dialogue sends and receives the messages in the supervisor.
@@ -198,7 +200,16 @@ func (l *line) isFollowed(within time.Duration) bool {
 	}
 }
 
-func (l *line) sendHello(h Hello) error { return l.reply(reply{Hello: &h}) }
+func (l *line) sendHello(h Hello) error {
+	h.Version, h.Refuses = cut(h.Version), cut(h.Refuses)
+	return l.reply(reply{Hello: &h})
+}
+
+// cut returns the beginning of a text, as UTF-8.
+func cut(text string) string {
+	text = bytetext.Valid(text[:min(len(text), maxText)])
+	return text[:min(len(text), maxText)]
+}
 
 func (l *line) onAsk(f func(json.RawMessage) error) {
 	go func() {
@@ -207,11 +218,7 @@ func (l *line) onAsk(f func(json.RawMessage) error) {
 			case q := <-l.asks:
 				a := answer{ID: q.ID}
 				if err := f(q.State); err != nil {
-					text := bytetext.Valid(err.Error())
-					a.Reason = text[:min(len(text), maxReason)]
-					if a.Reason == "" {
-						a.Reason = fmt.Sprintf("%T", err)
-					}
+					a.Reason = cmp.Or(cut(err.Error()), fmt.Sprintf("%T", err))
 				}
 				_ = l.reply(reply{Answer: &a})
 			case <-l.lost:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,20 @@ func TestTheFirstHelloOfAWorkerCounts(t *testing.T) {
 	s.line("replaced")
 	s.say("term")
 	require.Equal(t, "false", s.line("more hello:"))
+}
+
+// The supervisor drops a long message. The texts of a program can be of any length.
+func TestLongTextsOfAHelloAreCut(t *testing.T) {
+	t.Parallel()
+	s := startSupervisor(t, own("long"))
+	s.pid()
+	s.say("hello")
+	got := lineOf[greeting](s, "hello ")
+	require.True(t, got.More)
+	require.Equal(t, `v\xff`+strings.Repeat("x", maxText-len(`v\xff`)), got.Hello.Version)
+	require.Equal(t, strings.Repeat(`\xff`, maxText/len(`\xff`)), got.Hello.Refuses)
+	s.say("term")
+	require.Contains(t, s.line("ended:"), "terminated")
 }
 
 func TestRepeatedReplaceAndFinalHaveNoEffect(t *testing.T) {

@@ -116,6 +116,9 @@ func work(in *Handoff) {
 			return nil
 		})
 		<-lost
+	case "long":
+		_ = in.Hello(Hello{Version: "v\xff" + strings.Repeat("x", 300<<10), Refuses: strings.Repeat("\xff", 300<<10)})
+		<-in.Take()
 	case "halves":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, unix.SIGUSR1)
