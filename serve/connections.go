@@ -136,3 +136,25 @@ func (c *connections) late() int {
 	defer c.mu.Unlock()
 	return c.running + c.cut
 }
+
+// showProgress calls show with the number of requests in progress, now and then each second until
+// end is called.
+func (c *connections) showProgress(show func(text string)) (end func()) {
+	now := func() { show(requests(c.inProgress()) + " in hand") }
+	now()
+	ticker, ended := time.NewTicker(time.Second), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				now()
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() {
+		ticker.Stop()
+		close(ended)
+	}
+}

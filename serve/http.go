@@ -133,9 +133,8 @@ func (s *httpServer) stop(ctx context.Context) error {
 	if errors.Is(context.Cause(s.ctx), lifecycle.ErrReplaced) {
 		unused = quietReplaced
 	}
-	lifecycle.From(ctx).SetStatus(requests(s.conns.inProgress()) + " in hand")
+	defer s.conns.showProgress(lifecycle.From(ctx).SetStatus)()
 	s.conns.awaitUnused(ctx, unused)
-	lifecycle.From(ctx).SetStatus(requests(s.conns.inProgress()) + " in hand")
 	_ = s.srv.Shutdown(ctx)
 	s.conns.awaitHandlers(ctx) // the remaining handlers have taken over their connections
 	if ctx.Err() == nil {
