@@ -61,13 +61,15 @@ func (s *supervisorLife) onUpgrade(u *Upgrade) error {
 		return s.refusal(err)
 	}
 	u.OldWorker, u.NewWorker, u.NewVersion = cmp.Or(r.Old, u.OldWorker), r.New, r.Version
-	err = context.Cause(s.life.stopCtx)
 	for tries := 1; s.life.stopCtx.Err() == nil; tries++ {
 		err = s.replaceProgram(path, u) // returns only if it fails
 		if !errors.Is(err, errSignalArrived) || tries == maxTries {
 			u.Note = trimPrefix(err)
 			break
 		}
+	}
+	if stop := context.Cause(s.life.stopCtx); stop != nil {
+		err, u.Note = stop, ""
 	}
 	if s.of.program != nil { // nothing was replaced
 		u.NewWorker, u.NewVersion, u.Note = 0, "", ""

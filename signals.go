@@ -140,7 +140,8 @@ var errSignalArrived = errors.New("a signal has arrived")
 
 // pauseSignals handles the signals that have arrived, and then no more until resume is called.
 // Later ones wait: USR1 and USR2 in held, and the others in channels of their own. unhandled
-// returns errSignalArrived if one waits.
+// returns errSignalArrived if one waits, and the cause if a stop was requested, perhaps by one that
+// has just been handled.
 func (l *life) pauseSignals() (held chan os.Signal, unhandled func() error, resume func()) {
 	w := &l.signals
 	held = make(chan os.Signal, 16)
@@ -153,6 +154,9 @@ func (l *life) pauseSignals() (held chan os.Signal, unhandled func() error, resu
 	close(w.paused)
 	w.watchers.Wait()
 	unhandled = func() error {
+		if l.stopCtx.Err() != nil {
+			return context.Cause(l.stopCtx)
+		}
 		waiting := len(held)
 		for _, c := range w.heard {
 			waiting += len(c)
