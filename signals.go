@@ -140,8 +140,8 @@ var errSignalArrived = errors.New("a signal has arrived")
 
 // pauseSignals handles the signals that have arrived, and then no more until resume is called.
 // Later ones wait: USR1 and USR2 in held, and the others in channels of their own. unhandled
-// returns errSignalArrived if one waits, and the cause if a stop was requested, perhaps by one that
-// has just been handled.
+// returns errSignalArrived if a signal waits. If a stop was requested, even by a signal that has
+// just been handled, unhandled returns the cause of the stop.
 func (l *life) pauseSignals() (held chan os.Signal, unhandled func() error, resume func()) {
 	w := &l.signals
 	held = make(chan os.Signal, 16)
