@@ -15,9 +15,10 @@ import (
 // [*HookError] that names it.
 var ErrReload = errors.New("lifecycle: reload failed")
 
-// ReloadTimeout sets how long a reload may take. The limit covers every OnCheck and OnReload. The
-// life abandons a hook that exceeds it after another quarter of that time, at most 5 s. After the
-// life has abandoned an OnReload, every further reload fails. By default, the limit is 30 s.
+// ReloadTimeout sets how long a reload may take. The limit covers every OnCheck and OnReload. A
+// hook that exceeds the limit has another quarter of that time to return, at most 5 s. The life
+// then abandons it. After the life has abandoned an OnReload, every further reload fails. By
+// default, the limit is 30 s.
 func ReloadTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {

@@ -19,9 +19,9 @@ import (
 var ErrStartTimeout = errors.New("lifecycle: the start took too long")
 
 // StartTimeout sets how long a start may take, from the call of Run. The limit covers every OnStart
-// and ReadyWhen. The life abandons a hook that exceeds it after another quarter of that time, at
-// most 5 s. Then it rolls the start back: it stops the components that have started. By default,
-// the limit is 60 s.
+// and ReadyWhen. A hook that exceeds the limit has another quarter of that time to return, at
+// most 5 s. The life then abandons the hook and rolls the start back: it stops the components that
+// have started. By default, the limit is 60 s.
 func StartTimeout(d time.Duration) Option {
 	return option(func(c *plan) {
 		if d <= 0 {
@@ -35,7 +35,7 @@ func StartTimeout(d time.Duration) Option {
 // answers or a cache is warm. The life calls f after it has called every body. If f returns an
 // error, the life calls f again 50 ms later. The daemon is ready when f returns nil. StartTimeout
 // limits the wait. A panic of f fails the start. By default, the daemon is ready when every body
-// has been called, and without an OnStart when the bodies have run for 100 ms.
+// has been called. A program without an OnStart is ready when its bodies have run for 100 ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if f == nil {

@@ -67,8 +67,8 @@ type RestartPolicy struct {
 	ReloadSignal os.Signal
 	ReopenSignal os.Signal
 
-	// KeepOrphans lets processes that have left the process group of a supervised program outlive it,
-	// such as the sessions of sshd. By default, the supervisor ends them too.
+	// KeepOrphans keeps the processes that have left the process group of a supervised program, such
+	// as the sessions of sshd. They outlive the program. By default, the supervisor ends them with it.
 	KeepOrphans bool
 }
 

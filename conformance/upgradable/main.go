@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"example.com/lifecycle"
 	"example.com/lifecycle/serve"
@@ -33,7 +34,7 @@ func main() {
 			answer = fmt.Appendf(text, " %d", workers)
 			return err
 		}),
-		lifecycle.With(serve.HTTP(&http.Server{Handler: handler}, "tcp", "127.0.0.1:8080"))))
+		lifecycle.With(serve.HTTP(&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}, "tcp", "127.0.0.1:8080"))))
 }
 
 // count returns the number of workers that have started, this one included.
