@@ -87,7 +87,7 @@ func TestAStopDuringAnUpgradeWins(t *testing.T) {
 	r := deployed(t)
 	r.begin()
 	upgrade, _, _ := r.slowly("2.0", "stoptimeout=1s")
-	r.stop()
+	require.Equal(t, 0, r.call("stop").Code)
 	require.Equal(t, 1, upgrade.Wait())
 	require.Regexp(t, `^daemon: upgrade: (not upgraded: the daemon is stopping|no verdict: pid \d+ ended during the upgrade)\n$`, upgrade.Out.String())
 	r.requireNothingLeft()

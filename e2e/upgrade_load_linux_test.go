@@ -237,7 +237,7 @@ func TestNoRequestFailsDuringUpgradesUnderLoad(t *testing.T) {
 	http2.CloseIdleConnections()
 	keeps.CloseIdleConnections()
 	keptLines.close()
-	require.NotContains(t, r.said(), "were cut")
+	require.NotContains(t, r.said(), "did not end in time")
 	r.stop()
 }
 
@@ -261,7 +261,7 @@ func TestRequestsThatOutlastDrainTimeoutAreCountedInTheLog(t *testing.T) {
 		require.Error(t, <-ended)
 	}
 	require.GreaterOrEqual(t, time.Since(begun), time.Second)
-	r.awaitSaid("2 requests did not end in time and were cut")
+	r.awaitSaid("cut 2 requests that did not end in time")
 	r.requireGone(s.Worker)
 	r.stop()
 }

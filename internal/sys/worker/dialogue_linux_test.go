@@ -81,7 +81,9 @@ func TestAWorkerAnswersWhetherItsProgramCanAdoptTheState(t *testing.T) {
 
 func TestAQuestionToAWorkerThatEndsIsAnError(t *testing.T) {
 	t.Parallel()
-	s := startSupervisor(t, own("wait"))
+	o := own("wait")
+	o.Before = "outlive"
+	s := startSupervisor(t, o)
 	s.pid()
 	s.line("waits")
 	require.NoError(t, s.worker.Kill())

@@ -84,7 +84,7 @@ type testOrder struct {
 	Binary string   // "removed" or "replaced" before the start
 	Thread string   // "ends": a thread that ends requests the start
 	// Before is "together": eight workers at once; "many": workers come and go; "limit": no further
-	// process can be created.
+	// process can be created; "outlive": the supervisor lives on when its worker has ended.
 	Before string
 }
 
@@ -139,9 +139,16 @@ func supervise() {
 		os.Exit(1)
 	}
 	fmt.Println("pid", p.PID)
-	go obey(p)
+	obeyed := make(chan struct{})
+	go func() {
+		defer close(obeyed)
+		obey(p)
+	}()
 	state, err := p.Wait()
 	fmt.Println("ended:", state, err, p.Signal(syscall.SIGTERM))
+	if o.Before == "outlive" { // until the test ends this process
+		<-obeyed
+	}
 	_, more := <-p.Hello()
 	fmt.Println("more hello:", more)
 	fmt.Print(p.Output())
