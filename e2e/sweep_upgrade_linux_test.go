@@ -146,7 +146,7 @@ func TestAKillDuringAnUpgradeLeavesOneDaemonOrNone(t *testing.T) {
 		t.Logf("system calls of the %s: %d", name, counts[stage])
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sweepParts(t, counts[stage], proctest.Rounds(2, 10, 10), func(t *testing.T, at int) string {
+			sweepParts(t, counts[stage], proctest.Rounds(2, 4, 4), func(t *testing.T, at int) string {
 				outcome, _ := sweepUpgrade(t, stage, at)
 				return outcome
 			})

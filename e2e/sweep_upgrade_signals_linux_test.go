@@ -77,7 +77,7 @@ func TestASignalAtTheExecveOfAnUpgradeIsHeard(t *testing.T) {
 	for _, signal := range proctest.Few(6, []string{"HUP", "TERM", "INT", "USR1", "USR2", "CHLD"}) {
 		t.Run(signal, func(t *testing.T) {
 			t.Parallel()
-			sweepParts(t, calls, proctest.Rounds(3, 10, 10), func(t *testing.T, at int) string {
+			sweepParts(t, calls, proctest.Rounds(3, 4, 4), func(t *testing.T, at int) string {
 				outcome, _ := sweepUpgradeSignal(t, signal, at)
 				return outcome
 			})
