@@ -35,7 +35,7 @@ func StartTimeout(d time.Duration) Option {
 // answers or a cache is warm. The life calls f after it has called every body. If f returns an
 // error, the life calls f again 50 ms later. The daemon is ready when f returns nil. StartTimeout
 // limits the wait. A panic of f fails the start. By default, the daemon is ready when every body
-// has been called. A program without an OnStart is ready when its bodies have run for 100 ms.
+// has been called or, in a program without an OnStart, when the bodies have run for 100 ms.
 func ReadyWhen(f func(ctx context.Context) error) Option {
 	return option(func(c *plan) {
 		if f == nil {
