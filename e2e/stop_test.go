@@ -32,12 +32,12 @@ func TestADaemonThatCtrlZSuspendedCanBeStopped(t *testing.T) {
 // Row C17.
 func TestADaemonAbandonsAHangingOnStop(t *testing.T) {
 	t.Parallel()
-	p, path := startDaemon(t, "stop=hang", "stoptimeout=2s")
-	stopped := callVerb(t, path, "stop", "stoptimeout=2s")
+	p, path := startDaemon(t, "stop=hang", "stoptimeout=4s")
+	stopped := callVerb(t, path, "stop", "stoptimeout=4s")
 	require.Equal(t, 1, stopped.Code)
-	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .*\), but OnStop of daemon did not return in 2s\n$`, p.PID()), stopped.Stderr)
+	require.Regexp(t, fmt.Sprintf(`^daemon: stopped \(pid %d, .*\), but OnStop of daemon did not return in 4s\n$`, p.PID()), stopped.Stderr)
 	require.Equal(t, 1, p.Wait())
-	p.Await("Run returned: lifecycle: OnStop of daemon: did not return in 2s")
+	p.Await("Run returned: lifecycle: OnStop of daemon: did not return in 4s")
 	require.Equal(t, 1, linesOf(p, "OnExit done"))
 	require.NoFileExists(t, path)
 }
