@@ -16,7 +16,7 @@ const modulePath = "example.com/lifecycle"
 
 // systemLayer lists the packages for system mechanisms. They may import each other.
 var systemLayer = []string{
-	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "monotonic",
+	"activation", "bytetext", "cgroup", "ctlsock", "detach", "execve", "filelock", "journal", "keeper", "memfile", "monotonic",
 	"openfile", "origin", "ossignal", "pin",
 	"privilege", "proc", "procattr", "rawconn", "readyfd", "reaper", "safefile", "sdnotify",
 	"secureenv", "startup", "statedir", "takeover", "terminal", "userdb", "worker",

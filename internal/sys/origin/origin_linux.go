@@ -11,13 +11,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/lifecycle/internal/sys/memfile"
 )
 
 const (
 	name = "lifecycle-origin"
 	// target is the link in /proc/PID/fd for the memfd (memfd_create(2)).
 	target = "/memfd:" + name + " (deleted)"
-	seals  = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	// maxSize is more than the kernel permits for the arguments of a program (execve(2)).
 	maxSize = 16 << 20
 )
@@ -27,16 +28,8 @@ func keep(o Origin) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	f, err := memfile.Seal(name, text)
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err = f.Write(text); err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
-	}
-	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
 	return f, nil
@@ -93,7 +86,7 @@ func read(path string) (o Origin, err error) {
 		return o, err
 	}
 	defer f.Close()
-	if has, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil || has&seals != seals {
+	if !memfile.IsSealed(int(f.Fd())) {
 		return o, ErrNone
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSize))

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/proctest"
+	"example.com/lifecycle/internal/sys/memfile"
 )
 
 const somebody = 12345
@@ -39,7 +40,7 @@ var forger = proctest.Register("forger", func(args []string) int {
 	_, err = unix.Write(fd, []byte(text))
 	must(err)
 	if kind != "unsealed" {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals)
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, memfile.Seals)
 		must(err)
 	}
 	mark := fmt.Sprint(fd)

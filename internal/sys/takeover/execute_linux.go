@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/memfile"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/rawconn"
 )
@@ -31,8 +32,6 @@ type parcelFile struct {
 	FD   int    `json:"fd"`
 	Name []byte `json:"name"` // bytes, because JSON text must be UTF-8
 }
-
-const allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
 func execute(on func(func()), s Spec) error {
 	if !filepath.IsAbs(s.Path) || len(s.Args) == 0 {
@@ -85,19 +84,7 @@ func (s *Spec) pack() (fds []int, sealed *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	fd, err := unix.MemfdCreate("takeover", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-	if err == unix.EINVAL { // Linux before 6.3
-		fd, err = unix.MemfdCreate("takeover", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return nil, nil, os.NewSyscallError("memfd_create", err)
-	}
-	sealed = os.NewFile(uintptr(fd), "takeover")
-	if _, err = sealed.Write(text); err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals)
-	}
-	if err != nil {
-		sealed.Close()
+	if sealed, err = memfile.Seal("takeover", text); err != nil {
 		return nil, nil, err
 	}
 	return fds, sealed, nil

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/lifecycle/internal/sys/execve"
+	"example.com/lifecycle/internal/sys/memfile"
 	"example.com/lifecycle/internal/sys/privilege"
 	"example.com/lifecycle/internal/sys/secureenv"
 )
@@ -54,8 +55,7 @@ func init() {
 // isOurs reports whether the descriptor is a sealed memfd of the effective user and group.
 func isOurs(fd int) bool {
 	var st unix.Stat_t
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	if err != nil || seals&allSeals != allSeals || unix.Fstat(fd, &st) != nil {
+	if !memfile.IsSealed(fd) || unix.Fstat(fd, &st) != nil {
 		return false
 	}
 	return int(st.Uid) == os.Geteuid() && int(st.Gid) == os.Getegid()
