@@ -1,6 +1,7 @@
 package fdstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -49,9 +50,7 @@ func (t *table) takeKept() {
 		}
 		return ok
 	})
-	slices.SortStableFunc(t.kept, func(a, b kept) int {
-		return int(max(-1, min(1, at[a.key]-at[b.key])))
-	})
+	slices.SortStableFunc(t.kept, func(a, b kept) int { return cmp.Compare(at[a.key], at[b.key]) })
 }
 
 // Keep gives the manager a copy of a file for the next processes. If the file is nil, Keep removes
